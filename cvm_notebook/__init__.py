@@ -1,0 +1,84 @@
+"""Run confidential virtual machines from a notebook.
+
+``import cvm_notebook as cvm`` costs nothing: every public name is loaded when it is first used (PEP 562).
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from cvm_notebook.api import error_codes as error_codes
+    from cvm_notebook.api import errors as errors
+    from cvm_notebook.api import models as models
+    from cvm_notebook.api.client import Client as Client
+    from cvm_notebook.api.compose import compose_hash as compose_hash
+    from cvm_notebook.api.compose import encrypt_env as encrypt_env
+    from cvm_notebook.api.errors import ApiError as ApiError
+    from cvm_notebook.api.errors import AuthError as AuthError
+    from cvm_notebook.api.errors import ConflictError as ConflictError
+    from cvm_notebook.api.errors import CvmError as CvmError
+    from cvm_notebook.api.errors import DecodeError as DecodeError
+    from cvm_notebook.api.errors import InvalidInput as InvalidInput
+    from cvm_notebook.api.errors import NotFoundError as NotFoundError
+    from cvm_notebook.api.errors import RateLimited as RateLimited
+    from cvm_notebook.api.errors import ReadOnly as ReadOnly
+    from cvm_notebook.api.errors import ResourceError as ResourceError
+    from cvm_notebook.api.errors import ServerError as ServerError
+    from cvm_notebook.api.errors import TransportError as TransportError
+    from cvm_notebook.api.errors import UnsafeRedirect as UnsafeRedirect
+    from cvm_notebook.api.errors import WatchTimeout as WatchTimeout
+    from cvm_notebook.api.models import Cvm as Cvm
+    from cvm_notebook.api.models import CvmState as CvmState
+    from cvm_notebook.api.secret import Secret as Secret
+    from cvm_notebook.connection import connect as connect
+    from cvm_notebook.frames import fleet_frame as fleet_frame
+    from cvm_notebook.frames.plots import plot_fleet as plot_fleet
+    from cvm_notebook.local import LocalCloud as LocalCloud
+
+# public name -> the module that holds it ("" when the name is that module itself)
+_PUBLIC = {
+    "Client": "api.client",
+    "LocalCloud": "local",
+    "Secret": "api.secret",
+    "connect": "connection",
+    "compose_hash": "api.compose",
+    "encrypt_env": "api.compose",
+    "fleet_frame": "frames",
+    "plot_fleet": "frames.plots",
+    "Cvm": "api.models",
+    "CvmState": "api.models",
+    "ApiError": "api.errors",
+    "AuthError": "api.errors",
+    "ConflictError": "api.errors",
+    "CvmError": "api.errors",
+    "DecodeError": "api.errors",
+    "InvalidInput": "api.errors",
+    "NotFoundError": "api.errors",
+    "RateLimited": "api.errors",
+    "ReadOnly": "api.errors",
+    "ResourceError": "api.errors",
+    "ServerError": "api.errors",
+    "TransportError": "api.errors",
+    "UnsafeRedirect": "api.errors",
+    "WatchTimeout": "api.errors",
+}
+_MODULES = {"error_codes": "api.error_codes", "errors": "api.errors", "models": "api.models"}
+
+__all__ = ["__version__", *sorted([*_PUBLIC, *_MODULES])]  # pyright: ignore
+
+
+def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        value: object = import_module(f"{__name__}.{_MODULES[name]}")
+    elif name in _PUBLIC:
+        value = getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return list(__all__)
