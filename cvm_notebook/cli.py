@@ -1,0 +1,160 @@
+"""The command ``cvm-notebook``: what it takes, and which part answers."""
+
+import argparse
+import importlib.util
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from cvm_notebook import __version__
+
+EXAMPLES = """\
+examples:
+  cvm-notebook demo                    JupyterLab on the first notebook, with a cloud of its own
+  cvm-notebook demo --run              the same notebook without a browser, its results as text
+  cvm-notebook cloud --port 8700       the same API as Phala Cloud, served on this machine
+  cvm-notebook doctor                  versions, key, address, reachability: fit to paste
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    options = _parser().parse_args(argv)
+    # kill and a closed terminal end what was started, as Ctrl-C does
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.default_int_handler)
+    try:
+        return int(options.answer(options))
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader of our text went away, as `| head` does
+        sys.stderr.close()
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="cvm-notebook",
+        description="Run confidential virtual machines from a notebook.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"cvm-notebook {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_demo(commands)
+    _add_cloud(commands)
+    _add_doctor(commands)
+    return parser
+
+
+def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    text = "open JupyterLab on the first notebook, with a demo cloud on this machine"
+    demo = commands.add_parser("demo", help=text, description=text.capitalize() + ".")
+    demo.add_argument("--no-browser", action="store_true", help="print the address, open nothing")
+    demo.add_argument("--port", type=_port, help="port of JupyterLab (8888, or the next free one)")
+    demo.add_argument(
+        "--dir",
+        type=Path,
+        default=Path("cvm-notebooks"),
+        metavar="FOLDER",
+        help="where the notebooks are copied to (%(default)s); what you edited there is kept",
+    )
+    demo.add_argument(
+        "--run", action="store_true", help="run the first notebook here and print what it shows"
+    )
+    _add_speed(demo)
+    demo.set_defaults(answer=_demo)
+
+
+def _add_cloud(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    text = "serve LocalCloud, the same API as Phala Cloud, until Ctrl-C"
+    cloud = commands.add_parser("cloud", help=text, description=text.capitalize() + ".")
+    cloud.add_argument("--host", default="127.0.0.1", help="address to bind (%(default)s)")
+    cloud.add_argument("--port", type=_port, default=8700, help="port (%(default)s; 0: any free)")
+    cloud.add_argument(
+        "--database",
+        metavar="URL",
+        help="SQLAlchemy URL (a SQLite file in the data folder); postgresql+psycopg://… shares one",
+    )
+    cloud.add_argument(
+        "--seed",
+        choices=("demo", "empty"),
+        default="demo",
+        help="what is in it at first (%(default)s)",
+    )
+    cloud.add_argument("--faults", type=Path, metavar="FILE", help="JSON list of faults to inject")
+    cloud.add_argument("--workers", type=int, default=1, help="server processes (%(default)s)")
+    _add_speed(cloud)
+    cloud.set_defaults(answer=_cloud)
+
+
+def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    text = "check this installation and the way to the cloud; shows no secret"
+    doctor = commands.add_parser("doctor", help=text, description=text.capitalize() + ".")
+    doctor.add_argument("--profile", help="profile of ~/.phala-cloud/credentials.json to check")
+    doctor.add_argument("--json", action="store_true", help="the same, for a program")
+    doctor.set_defaults(answer=_doctor)
+
+
+def _add_speed(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--speed",
+        type=_speed,
+        default=20.0,
+        metavar="N",
+        help="divide the durations of boots and stops by N (%(default)g)",
+    )
+
+
+def _port(text: str) -> int:
+    number = int(text) if text.isdecimal() else -1
+    if not 0 <= number <= 65535:  # noqa: PLR2004 - the range of ports
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port; give a number from 0 to 65535")
+    return number
+
+
+def _speed(text: str) -> float:
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a speed; give a number above 0")
+    return speed
+
+
+def _demo(options: argparse.Namespace) -> int:
+    _require("demo", "fastapi", "sqlalchemy", "uvicorn", "jupyterlab", "nbclient", "matplotlib")
+    from cvm_notebook import cli_demo  # noqa: PLC0415 - needs the extra
+
+    return cli_demo.demo(options)
+
+
+def _cloud(options: argparse.Namespace) -> int:
+    _require("local", "fastapi", "sqlalchemy", "uvicorn", "sse_starlette")
+    from cvm_notebook import cli_cloud  # noqa: PLC0415 - needs the extra
+
+    return cli_cloud.cloud(options)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from cvm_notebook import cli_doctor  # noqa: PLC0415 - the other commands need none of it
+
+    return cli_doctor.doctor(profile=options.profile, as_json=options.json)
+
+
+def _require(extra: str, *modules: str) -> None:
+    """End with the one line that installs `extra` when a module of it is missing."""
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        raise SystemExit(
+            f"cvm-notebook {sys.argv[1] if len(sys.argv) > 1 else extra}: "
+            f"{', '.join(missing)} not installed. Install what it needs with:\n"
+            f'  {sys.executable} -m pip install "cvm-notebook[{extra}]"'
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

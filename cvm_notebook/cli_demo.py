@@ -1,0 +1,72 @@
+"""``cvm-notebook demo``: a cloud of its own, the notebooks in a folder, JupyterLab on the first."""
+
+import argparse
+import shutil
+from pathlib import Path
+
+import cvm_notebook
+from cvm_notebook.cli_lab import Lab
+from cvm_notebook.cli_run import run_notebook
+from cvm_notebook.local import LocalCloud
+
+FIRST = "01_first_cvm.ipynb"
+
+
+def demo(options: argparse.Namespace) -> int:
+    """Start the cloud, copy the notebooks, and open (or run) the first; return the exit code."""
+    folder: Path = options.dir.expanduser().resolve()
+    kept = copy_notebooks(folder)
+    print(f"Notebooks    {folder}")
+    if kept:
+        print(f"             kept as you left them: {', '.join(kept)}")
+        print("             (remove a file there to get it fresh the next time)")
+    with LocalCloud(seed="demo", speed=options.speed) as cloud:
+        print(f"LocalCloud   {cloud.url}   (boots and stops {options.speed:g} times faster)")
+        # for the kernels alone: neither this shell nor a file gets the key
+        env = {"PHALA_CLOUD_API_PREFIX": cloud.url, "PHALA_CLOUD_API_KEY": cloud.api_key}
+        if options.run:
+            return run_notebook(folder / FIRST, env)
+        return _open_lab(folder / FIRST, env, options)
+
+
+def _open_lab(notebook: Path, env: dict[str, str], options: argparse.Namespace) -> int:
+    lab = Lab(notebook, env, port=options.port, browser=not options.no_browser)
+    if options.port and lab.port != options.port:
+        print(f"             port {options.port} is taken; using {lab.port}")
+    with lab:
+        print(f"JupyterLab   {lab.url}")
+        print("             Ctrl-C here ends all of it.", flush=True)
+        try:
+            code = lab.wait()
+        except KeyboardInterrupt:
+            print("\nEnding JupyterLab, its kernels and LocalCloud.", flush=True)
+            return 0
+        if code != 0:
+            print(f"JupyterLab ended with code {code}. Its last words:\n{lab.last_words()}")
+        return code
+
+
+def copy_notebooks(folder: Path) -> list[str]:
+    """Copy the notebooks into `folder` and return the names of those kept because they differ."""
+    kept = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for notebook in sorted(_notebooks().glob("*.ipynb")):
+            target = folder / notebook.name
+            if not target.exists():
+                shutil.copyfile(notebook, target)
+            elif target.read_bytes() != notebook.read_bytes():
+                kept.append(notebook.name)
+    except OSError as error:
+        raise SystemExit(
+            f"Cannot copy the notebooks to {folder}: {error.strerror}. "
+            "Choose a folder you can write to: --dir FOLDER"
+        ) from error
+    return kept
+
+
+def _notebooks() -> Path:
+    """Return the folder of the notebooks: inside the wheel, or beside the package in a checkout."""
+    package = Path(cvm_notebook.__file__).parent
+    packed = package / "_notebooks"
+    return packed if packed.is_dir() else package.parent / "notebooks"
