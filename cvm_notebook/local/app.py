@@ -1,0 +1,183 @@
+"""Put the server together: routers, error answers, request ids, faults."""
+
+import re
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import DataError
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cvm_notebook.local import (
+    control,
+    routes_account,
+    routes_actions,
+    routes_apps,
+    routes_catalogue,
+    routes_cvms,
+    routes_logs,
+    routes_operations,
+    routes_updates,
+    stream,
+)
+from cvm_notebook.local.db import Database
+from cvm_notebook.local.deps import Context, json_answer
+from cvm_notebook.local.errors import ApiError, PlainError, StructuredError, ValidationFailed
+from cvm_notebook.local.settings import Settings
+
+API_PREFIX = "/api/v1"
+
+_ROUTERS: tuple[APIRouter, ...] = (
+    stream.router,
+    routes_actions.router,
+    routes_updates.router,
+    routes_catalogue.router,
+    routes_account.router,
+    routes_apps.router,
+    routes_operations.router,
+    routes_cvms.router,
+)
+"""Below the API's prefix; fixed paths stand before ``/cvms/{cvm_id}``."""
+
+_COMMON: dict[int | str, dict[str, Any]] = {
+    400: {"model": PlainError | StructuredError, "description": "Refused as it is"},
+    401: {"model": PlainError, "description": "No valid API key"},
+    422: {"model": ValidationFailed, "description": "The request is not of the right form"},
+    429: {"model": PlainError, "description": "Too many requests or streams"},
+}
+
+
+class RequestIds:
+    """Give each request an id, in ``scope["state"]["request_id"]`` and in ``X-Request-ID``."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on with its id."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = f"req_{uuid.uuid4().hex[:20]}"
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [
+                    *message.get("headers", []),
+                    (b"x-request-id", request_id.encode()),
+                ]
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)
+
+
+def _request_id(request: Request) -> str:
+    return str(getattr(request.state, "request_id", ""))
+
+
+def _on_api_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)  # noqa: S101 - registered for it
+    if error.body is None:
+        body: dict[str, Any] = {"detail": error.detail}
+    else:
+        body = error.body | {"request_id": _request_id(request)}
+    return json_answer(body, error.status, error.headers)
+
+
+def _on_http_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
+    return json_answer({"detail": error.detail}, error.status_code, dict(error.headers or {}))
+
+
+def _on_invalid(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it
+    found = [
+        {key: _plain(value) for key, value in one.items() if key != "url"}
+        for one in error.errors()
+    ]
+    return json_answer({"detail": found}, 422)
+
+
+def _plain(value: Any) -> Any:
+    """Make a validation error's parts fit for JSON, whatever the request contained."""
+    if isinstance(value, dict):
+        return {str(_plain(key)): _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, float) and not abs(value) < float("inf"):
+        return str(value)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return str(value)
+
+
+def _on_unstorable(_request: Request, _error: Exception) -> Response:
+    return json_answer({"detail": "A value of the request can't be stored (NUL or too large)."}, 400)
+
+
+def _on_fault(request: Request, _error: Exception) -> Response:
+    request_id = _request_id(request)
+    return json_answer(
+        {"detail": f"The server failed on this request ({request_id}). Its log says why."},
+        500,
+        {"X-Request-ID": request_id},
+    )
+
+
+_HANDLERS: dict[type[Exception], Callable[[Request, Exception], Response]] = {
+    ApiError: _on_api_error,
+    HTTPException: _on_http_error,
+    RequestValidationError: _on_invalid,
+    DataError: _on_unstorable,
+    OverflowError: _on_unstorable,
+    Exception: _on_fault,
+}
+
+
+def _operation_id(route: Any) -> str:
+    return re.sub(r"\W+", "_", f"{route.name}_{'_'.join(sorted(route.methods))}").lower()
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Return the application that serves one database with these settings."""
+    database = Database(settings.database)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        database.close()
+
+    app = FastAPI(
+        title="Phala Cloud CVM API, served by LocalCloud",
+        version="2026-06-23",
+        description="Not hardware: what it attests proves nothing.",
+        lifespan=lifespan,
+        generate_unique_id_function=_operation_id,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.context = Context(settings=settings, database=database)
+    for router in _ROUTERS:
+        app.include_router(router, prefix=API_PREFIX, responses=_COMMON)
+    app.include_router(routes_logs.router)
+    app.include_router(control.router, include_in_schema=False)
+    for kind, handler in _HANDLERS.items():
+        app.add_exception_handler(kind, handler)
+    control.install(app, settings)
+    app.add_middleware(RequestIds)
+    return app
+
+
+def from_environment() -> FastAPI:
+    """Return the application of a worker process, whose settings are in its environment."""
+    return create_app(Settings.from_environment())

@@ -1,0 +1,174 @@
+"""Errors the API answers with: raise ``ApiError`` or ``coded(...)`` anywhere in a handler.
+
+``ApiError(404, "No such key.")`` answers ``{"detail": "No such key."}``.
+``coded("ERR-03-001", "...")`` answers the structured envelope with the status of its code.
+``documented(404, 409)`` gives the ``responses=`` of a route for the OpenAPI description;
+401, 422 and 429 are already there for every route (see ``app.py``).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel
+
+STATUS_BY_CODE: dict[str, int] = {
+    "ERR-01-001": 400,  # NODE_NOT_FOUND
+    "ERR-01-002": 400,  # COMPOSE_FILE_REQUIRED
+    "ERR-01-003": 400,  # INVALID_COMPOSE_FILE
+    "ERR-01-004": 409,  # DUPLICATE_CVM_NAME
+    "ERR-01-005": 465,  # HASH_REGISTRATION_REQUIRED
+    "ERR-01-006": 466,  # HASH_INVALID_OR_EXPIRED
+    "ERR-01-007": 467,  # TX_VERIFICATION_FAILED
+    "ERR-01-008": 468,  # HASH_NOT_ALLOWED
+    "ERR-02-001": 400,  # INSTANCE_TYPE_NOT_FOUND
+    "ERR-02-002": 400,  # RESOURCE_NOT_AVAILABLE
+    "ERR-02-003": 400,  # INSUFFICIENT_VCPU
+    "ERR-02-004": 400,  # INSUFFICIENT_MEMORY
+    "ERR-02-005": 400,  # INSUFFICIENT_SLOTS
+    "ERR-02-006": 400,  # GPU_ALLOCATION_ERROR
+    "ERR-02-007": 400,  # INSUFFICIENT_GPU
+    "ERR-02-008": 400,  # INVALID_REQUEST
+    "ERR-02-009": 400,  # INCOMPATIBLE_CONFIG
+    "ERR-02-010": 400,  # IMAGE_NOT_FOUND
+    "ERR-02-011": 400,  # KMS_NOT_FOUND
+    "ERR-02-012": 400,  # TEEPOD_NOT_ACCESSIBLE
+    "ERR-02-013": 400,  # OS_IMAGE_NOT_COMPATIBLE
+    "ERR-02-014": 400,  # NODE_CAPACITY_NOT_CONFIGURED
+    "ERR-02-015": 400,  # QUOTA_EXCEEDED
+    "ERR-03-001": 404,  # CVM_NOT_FOUND
+    "ERR-03-002": 409,  # MULTIPLE_CVMS_SAME_NAME
+    "ERR-03-006": 400,  # REPLICA_IMAGE_NOT_AVAILABLE
+    "ERR-03-007": 409,  # CVM_APP_ID_CONFLICT
+    "ERR-03-008": 404,  # replica source not accessible
+    "ERR-03-009": 400,  # replica needs compose_hash
+    "ERR-03-010": 409,  # several CVMs for one identifier
+    "ERR-04-001": 403,  # INSUFFICIENT_BALANCE
+    "ERR-04-002": 403,  # MAX_CVM_LIMIT
+    "ERR-04-003": 403,  # RESOURCE_LIMIT_EXCEEDED
+    "ERR-05-001": 403,  # TOKEN_LIMIT_EXCEEDED
+    "ERR-05-002": 429,  # TOKEN_RATE_LIMIT
+}
+"""HTTP status of each structured code."""
+
+
+class ApiError(Exception):
+    """An answer with an error status.
+
+    Parameters
+    ----------
+    status
+        HTTP status.
+    detail
+        What to say; for structured errors the message.
+    body
+        A structured body (``request_id`` is added), or None for ``{"detail": detail}``.
+    headers
+        Further headers of the answer.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        body: dict[str, Any] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.body = body
+        self.headers = headers
+
+
+def detail(field: str, value: Any, message: str) -> dict[str, Any]:
+    """Return one entry for ``details`` of a structured error."""
+    return {"field": field, "value": value, "message": message}
+
+
+def coded(
+    code: str,
+    message: str,
+    *,
+    details: Sequence[dict[str, Any]] = (),
+    suggestions: Sequence[str] = (),
+    status: int | None = None,
+) -> ApiError:
+    """Return a structured error, ready to be raised."""
+    body = {
+        "error_code": code,
+        "message": message,
+        "details": list(details),
+        "suggestions": list(suggestions),
+        "links": [],
+    }
+    return ApiError(status or STATUS_BY_CODE[code], message, body=body)
+
+
+def busy(name: str, doing: str) -> ApiError:
+    """Return the 409 of a CVM that is in the middle of another operation."""
+    return ApiError(409, f"CVM {name} is busy: {doing}. Wait until it has finished, or stop it.")
+
+
+class PlainError(BaseModel):
+    """``{"detail": text}``."""
+
+    detail: str
+
+
+class ErrorDetail(BaseModel):
+    """One field of a structured error."""
+
+    field: str | None = None
+    value: Any = None
+    message: str | None = None
+
+
+class ErrorLink(BaseModel):
+    """Where to read on."""
+
+    url: str
+    label: str
+
+
+class StructuredError(BaseModel):
+    """An error with a code of the service's catalogue."""
+
+    error_code: str
+    message: str
+    details: list[ErrorDetail]
+    suggestions: list[str]
+    links: list[ErrorLink]
+    request_id: str
+
+
+class InvalidField(BaseModel):
+    """One finding of the request's validation."""
+
+    type: str
+    loc: list[str | int]
+    msg: str
+    input: Any = None
+    ctx: dict[str, Any] | None = None
+
+
+class ValidationFailed(BaseModel):
+    """What a 422 says."""
+
+    detail: list[InvalidField]
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the ``responses=`` of a route that may answer with these error statuses."""
+    texts = {
+        400: "Refused as it is",
+        403: "Not allowed",
+        404: "Not found",
+        409: "In conflict with what is there",
+        465: "The compose hash must be registered on chain first",
+        466: "The compose hash is unknown or has expired",
+    }
+    return {
+        status: {"model": PlainError | StructuredError, "description": texts.get(status, "Error")}
+        for status in statuses
+    }

@@ -1,0 +1,82 @@
+"""Settings of one LocalCloud server, and how they travel to its worker processes.
+
+``Settings`` is immutable. ``Settings.export()`` puts it into the environment of this process,
+from where ``Settings.from_environment()`` reads it in each uvicorn worker: command lines can be
+read by other users of the machine, environments can't, and two of the fields are secret.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+ENVIRONMENT_NAME = "CVM_NOTEBOOK_LOCAL_SETTINGS"
+"""The environment variable that carries the settings as JSON."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a server is told when it starts; the same in each of its workers.
+
+    Parameters
+    ----------
+    database
+        SQLAlchemy URL, ``sqlite:///file`` or ``postgresql+psycopg://...``.
+    api_key
+        The API key of the default workspace.
+    control_token
+        What ``/_local/...`` wants in ``X-Local-Token``.
+    speed
+        Divides the durations of transitions and the sampling interval of streams.
+    seed
+        ``"empty"`` or ``"demo"``, used once, when the database is new.
+    faults
+        Faults that hold from the start (see ``faults.py``).
+    workers
+        How many processes serve.
+    tier, balance
+        Of the default workspace; balance in dollars.
+    provision_days
+        How long a provision can be committed.
+    rate_limit
+        Requests per user and minute, or None for no limit.
+    streams_per_user
+        How many state streams one user may hold at once.
+    """
+
+    database: str
+    api_key: str = field(repr=False)
+    control_token: str = field(repr=False)
+    host: str = "127.0.0.1"
+    port: int = 0
+    speed: float = 20.0
+    seed: str = "empty"
+    faults: tuple[dict[str, Any], ...] = ()
+    workers: int = 1
+    tier: str = "ENTERPRISE"
+    balance: str = "10000"
+    provision_days: float = 14.0
+    rate_limit: int | None = None
+    streams_per_user: int = 5
+
+    def __post_init__(self) -> None:
+        """Refuse what could not be served."""
+        if self.speed <= 0:
+            raise ValueError(f"speed is {self.speed}; give a number above 0")
+        if self.seed not in {"empty", "demo"}:
+            raise ValueError(f'seed is {self.seed!r}; give "empty" or "demo"')
+        if self.workers < 1:
+            raise ValueError(f"workers is {self.workers}; give 1 or more")
+
+    def export(self, environment: dict[str, str] | None = None) -> None:
+        """Put these settings into an environment, by default that of this process."""
+        target = os.environ if environment is None else environment
+        target[ENVIRONMENT_NAME] = json.dumps(asdict(self))
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
+        """Read what ``export`` has written; KeyError when there is nothing."""
+        values = json.loads((environment or os.environ)[ENVIRONMENT_NAME])
+        values["faults"] = tuple(values["faults"])
+        return cls(**values)

@@ -1,0 +1,5 @@
+"""Serve CVMs."""
+
+from fastapi import APIRouter
+
+router = APIRouter()
