@@ -1,0 +1,52 @@
+"""What the groups of calls share: one way to read, one way to change."""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from cvm_notebook.api.decode import decode
+from cvm_notebook.api.transport import Kind, Reply, Request, Timeout, Transport, to_json
+
+T = TypeVar("T")
+
+
+class Calls:
+    """Calls over one transport; each group of endpoints is a subclass."""
+
+    _transport: Transport
+
+    def _read(self, path: str, kind: type[T], *, timeout: Timeout | None = None) -> T:
+        """GET one thing."""
+        where = f"GET {path.partition('?')[0]}"
+        request = Request(Kind.READ, "GET", path, timeout=timeout)
+        return self._transport.call(request, lambda reply: decode(reply.body, kind, where))
+
+    def _text(self, path: str) -> str:
+        """GET a text, which the service may send as a JSON string."""
+        reply = self._transport.send(Request(Kind.READ, "GET", path))
+        if "json" in reply.headers.get("content-type", ""):
+            return decode(reply.body, str, f"GET {path}")
+        return reply.body.decode("utf-8", "replace")
+
+    def _change(
+        self,
+        kind: Kind,
+        method: str,
+        path: str,
+        answer: type[T],
+        body: Mapping[str, object] | None = None,
+    ) -> T:
+        """Send a change that is not read back."""
+        where = f"{method} {path.partition('?')[0]}"
+        content = None if body is None else to_json(body)
+        return self._transport.call(
+            Request(kind, method, path, content), lambda reply: decode(reply.body, answer, where)
+        )
+
+
+def given(**fields: object) -> dict[str, object]:
+    """Return the fields that are not None."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def nothing(_reply: Reply) -> None:
+    """Decode an answer that has no body."""

@@ -1,0 +1,170 @@
+"""The retry policy: pure decisions from (kind of request, attempt, outcome); no clock and no I/O."""
+
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+
+
+class Kind(Enum):
+    """What a request does to the service: the columns of the retry table."""
+
+    READ = auto()
+    ACTION = auto()  # start, stop, shutdown, restart
+    DELETE = auto()
+    PROVISION = auto()
+    COMMIT = auto()  # commit and replicate: each makes a CVM that costs money
+    UPDATE = auto()  # everything else that changes something
+
+
+class Outcome(Enum):
+    """How an attempt ended without success: the rows of the retry table."""
+
+    NOT_SENT = auto()  # refused, no such host: the service saw nothing
+    NO_ANSWER = auto()  # sent, then a timeout, a reset, half an answer or no JSON
+    UNTRUSTED = auto()  # certificate or proxy: another try would end the same
+    RATE_LIMITED = auto()  # 429
+    UNAVAILABLE = auto()  # 502, 503, 504
+    SERVER_ERROR = auto()  # 500 and other 5xx
+    REDIRECT = auto()
+    CONFLICT = auto()  # 409
+    REFUSED = auto()  # every other 4xx
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Send again after `after` seconds."""
+
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reconcile:
+    """Read back what became of it; send again only if nothing began."""
+
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Show the error."""
+
+
+Decision = Retry | Reconcile | GiveUp
+
+_RETRY, _RECONCILE, _GIVE_UP = "retry", "reconcile", "give up"
+_ALWAYS = {
+    Outcome.NOT_SENT: _RETRY,
+    Outcome.RATE_LIMITED: _RETRY,  # refused before any work
+    Outcome.UNTRUSTED: _GIVE_UP,
+    Outcome.REDIRECT: _GIVE_UP,
+    Outcome.REFUSED: _GIVE_UP,
+    Outcome.CONFLICT: _GIVE_UP,
+}
+_LOST = (Outcome.NO_ANSWER, Outcome.UNAVAILABLE, Outcome.SERVER_ERROR)
+_TABLE: dict[tuple[Kind, Outcome], str] = {
+    **{(kind, outcome): what for kind in Kind for outcome, what in _ALWAYS.items()},
+    **{(Kind.READ, outcome): _RETRY for outcome in _LOST},
+    **{(Kind.ACTION, outcome): _RECONCILE for outcome in _LOST},
+    **{(Kind.DELETE, outcome): _RECONCILE for outcome in _LOST},
+    **{(Kind.COMMIT, outcome): _RECONCILE for outcome in _LOST},
+    **{(Kind.UPDATE, outcome): _GIVE_UP for outcome in _LOST},
+    # a provision costs nothing and expires by itself
+    (Kind.PROVISION, Outcome.NO_ANSWER): _RETRY,
+    (Kind.PROVISION, Outcome.UNAVAILABLE): _RETRY,
+    (Kind.PROVISION, Outcome.SERVER_ERROR): _GIVE_UP,
+    # the conflict may be our own first attempt
+    (Kind.COMMIT, Outcome.CONFLICT): _RECONCILE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often, and after how long, a request is sent again.
+
+    Attributes
+    ----------
+    attempts
+        Most attempts of one call; being told to slow down (429) may add as many again.
+    base, cap
+        Seconds: the wait doubles from `base` up to `cap`, then is shortened by up to half at random.
+    retry_after_cap
+        Seconds: the longest wait that a service can ask for.
+    """
+
+    attempts: int = 4
+    base: float = 0.2
+    cap: float = 8.0
+    retry_after_cap: float = 60.0
+
+    def decide(
+        self,
+        kind: Kind,
+        attempt: int,
+        outcome: Outcome,
+        *,
+        told: float | None = None,
+        rand: Callable[[], float] = random.random,
+    ) -> Decision:
+        """Decide what follows the failed attempt number `attempt` (the first is 1).
+
+        Parameters
+        ----------
+        kind, attempt, outcome
+            The cell of the table, and how many attempts were made so far.
+        told
+            Seconds the service asked to wait, or None.
+        rand
+            Source of jitter in [0, 1).
+        """
+        what = _TABLE[kind, outcome]
+        most = self._most(kind, outcome)
+        if what == _GIVE_UP or attempt >= most:
+            return GiveUp()
+        after = self._wait(attempt, told, rand)
+        return Retry(after) if what == _RETRY else Reconcile(after)
+
+    def _most(self, kind: Kind, outcome: Outcome) -> int:
+        if outcome is Outcome.RATE_LIMITED:
+            return 2 * self.attempts
+        if outcome is Outcome.SERVER_ERROR and kind is Kind.READ:
+            return min(2, self.attempts)  # a fault of the service's own is not cured by asking
+        return self.attempts
+
+    def _wait(self, attempt: int, told: float | None, rand: Callable[[], float]) -> float:
+        if told is not None:
+            # everybody was told the same: spread upwards, never before the time asked for
+            return min(told, self.retry_after_cap) * (1 + 0.1 * rand()) + 0.05 * rand()
+        return min(self.cap, self.base * 2.0 ** (attempt - 1)) * (1 - 0.5 * rand())
+
+
+class RetryBudget:
+    """What all calls of one client may spend on retries, so that an outage is not multiplied.
+
+    Each retry takes one token, each success gives a tenth back: in the long run at most one call in ten is a retry.
+    """
+
+    def __init__(self, tokens: float = 100.0) -> None:
+        self._most = tokens
+        self._tokens = tokens
+        self._lock = threading.Lock()
+
+    def take(self) -> bool:
+        """Take one retry; False when the budget is spent."""
+        with self._lock:
+            if self._tokens < 1:
+                return False
+            self._tokens -= 1
+            return True
+
+    def succeeded(self) -> None:
+        """Give a tenth of a retry back."""
+        if self._tokens < self._most:  # a stale read here costs a tenth of a token, no more
+            with self._lock:
+                self._tokens = min(self._most, self._tokens + 0.1)
+
+    @property
+    def left(self) -> float:
+        """Tokens left."""
+        return self._tokens
