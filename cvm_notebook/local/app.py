@@ -97,8 +97,7 @@ def _on_http_error(_request: Request, error: Exception) -> Response:
 def _on_invalid(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it
     found = [
-        {key: _plain(value) for key, value in one.items() if key != "url"}
-        for one in error.errors()
+        {key: _plain(value) for key, value in one.items() if key != "url"} for one in error.errors()
     ]
     return json_answer({"detail": found}, 422)
 
@@ -121,7 +120,9 @@ def _plain(value: Any) -> Any:
 
 
 def _on_unstorable(_request: Request, _error: Exception) -> Response:
-    return json_answer({"detail": "A value of the request can't be stored (NUL or too large)."}, 400)
+    return json_answer(
+        {"detail": "A value of the request can't be stored (NUL or too large)."}, 400
+    )
 
 
 def _on_fault(request: Request, _error: Exception) -> Response:

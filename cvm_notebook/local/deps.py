@@ -44,11 +44,11 @@ class Context:
     database: Database
 
     @cached_property
-    def secret(self) -> str:
+    def secret(self) -> bytes:
         """What signs log URLs and derives keys; the same for all workers, kept in the database."""
         with self.database.read() as session:
             found = session.get_one(Fact, "secret")
-            return found.value
+            return bytes.fromhex(found.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +86,7 @@ def clock_now(session: Session) -> float:
     return machine_now() + float(offset or 0)
 
 
-def wanted_version(
-    default: str | None, x_phala_version: str | None
-) -> str:
+def wanted_version(default: str | None, x_phala_version: str | None) -> str:
     """Return the version of the API whose shapes are wanted, or raise 400."""
     asked = x_phala_version or default or LATEST
     if asked.upper() == "LATEST":
@@ -97,7 +95,9 @@ def wanted_version(
         return LEGACY
     if asked not in VERSIONS:
         known = ", ".join(VERSIONS)
-        raise ApiError(400, f"X-Phala-Version {asked[:40]!r} is unknown. Known are {known}, LATEST.")
+        raise ApiError(
+            400, f"X-Phala-Version {asked[:40]!r} is unknown. Known are {known}, LATEST."
+        )
     return asked
 
 

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session, undefer
 
 from cvm_notebook.local.db import Cvm, Workspace
 from cvm_notebook.local.errors import ApiError, coded, detail
+from cvm_notebook.local.keys import app_address, deployer_address
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _LENGTH = 8
@@ -97,12 +98,14 @@ def key_hash(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def app_id_of(workspace_id: int, nonce: int) -> str:
-    """Return the app id that belongs to a nonce, as a contract's address belongs to its deploy."""
-    return hashlib.sha256(f"app:{workspace_id}:{nonce}".encode()).hexdigest()[:40]
+def app_id_of(secret: bytes, workspace_id: int, nonce: int) -> str:
+    """Return the app id that belongs to a nonce: the address its contract would be deployed at."""
+    return app_address(deployer_address(secret, workspace_id), nonce).removeprefix("0x").lower()
 
 
-def reserve_app_ids(session: Session, workspace_id: int, count: int) -> list[tuple[str, int]]:
+def reserve_app_ids(
+    session: Session, secret: bytes, workspace_id: int, count: int
+) -> list[tuple[str, int]]:
     """Give out the next app ids and their nonces; nobody gets them again. Needs a write session."""
     after = session.scalar(
         update(Workspace)
@@ -111,12 +114,13 @@ def reserve_app_ids(session: Session, workspace_id: int, count: int) -> list[tup
         .returning(Workspace.next_nonce)
     )
     assert after is not None  # noqa: S101 - the caller's own workspace exists
-    return [(app_id_of(workspace_id, nonce), nonce) for nonce in range(after - count, after)]
+    first = after - count
+    return [(app_id_of(secret, workspace_id, nonce), nonce) for nonce in range(first, after)]
 
 
-def log_token(secret: str, vm_uuid: str) -> str:
+def log_token(secret: bytes, vm_uuid: str) -> str:
     """Return the token that a log URL carries, since logs are fetched without an API key."""
-    return hmac.new(secret.encode(), f"log:{vm_uuid}".encode(), "sha256").hexdigest()[:32]
+    return hmac.new(secret, f"log:{vm_uuid}".encode(), "sha256").hexdigest()[:32]
 
 
 def visible_instance_id(cvm: Cvm, now: float) -> str | None:
