@@ -1,0 +1,165 @@
+"""What the package promises before anything of it runs: cheap import, whole wheel, rooms in order."""
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+import cvm_notebook
+
+ROOT = Path(__file__).parents[1]
+HEAVY = {"IPython", "anywidget", "fastapi", "ipywidgets", "msgspec", "numpy", "pandas", "requests"}
+REGISTRY_HOSTS = re.compile(
+    "|".join(
+        re.escape(".".join(parts))
+        for parts in (
+            ("pypi", "org"),
+            ("files", "pythonhosted", "org"),
+            ("registry", "npmjs", "org"),
+            ("registry", "yarnpkg", "com"),
+            ("conda", "anaconda", "org"),
+            ("proxy", "golang", "org"),
+            ("index", "crates", "io"),
+        )
+    )
+)
+MACHINE_PATHS = re.compile(r"(?<![\w.])/(?:work|opt/v|home/\w+|Users/\w+)/")
+
+
+def _python(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    return done.stdout
+
+
+def _files_of_the_project() -> list[Path]:
+    folders = ("cvm_notebook", "notebooks", "tests", "benchmarks", "binder", "docs", ".ci")
+    found = [path for folder in folders for path in (ROOT / folder).rglob("*")]
+    texts = {"", ".py", ".md", ".toml", ".yaml", ".yml", ".txt", ".json", ".ipynb", ".js", ".css"}
+    return [
+        path
+        for path in [*found, *ROOT.glob("*"), ROOT / ".pre-commit-config.yaml"]
+        if path.is_file() and path.suffix in texts
+    ]
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    loaded = json.loads(
+        _python("import cvm_notebook, json, sys; print(json.dumps(sorted(sys.modules)))")
+    )
+    assert "cvm_notebook" in loaded
+    assert not HEAVY & {name.partition(".")[0] for name in loaded}
+
+
+def test_completion_on_the_package_shows_every_public_name():
+    shown = json.loads(_python("import cvm_notebook as c, json; print(json.dumps(dir(c)))"))
+    assert sorted(cvm_notebook.__all__) == sorted(shown)
+    assert {"Client", "LocalCloud", "connect", "fleet_frame"} <= set(shown)
+
+
+@pytest.mark.parametrize("name", cvm_notebook.__all__)
+def test_every_public_name_resolves(name):
+    assert getattr(cvm_notebook, name) is not None
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = cvm_notebook.no_such_name
+
+
+def test_the_version_is_the_same_everywhere():
+    assert metadata.version("cvm-notebook") == cvm_notebook.__version__
+    said = subprocess.run(
+        [sys.executable, "-m", "cvm_notebook.cli", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout == f"cvm-notebook {cvm_notebook.__version__}\n"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    built = subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index"]
+        + ["--quiet", "--wheel-dir", str(folder), str(ROOT)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert built.returncode == 0, built.stderr
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+def test_the_wheel_holds_the_notebooks_and_the_types_and_no_tests(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    notebooks = {f"cvm_notebook/_notebooks/{p.name}" for p in (ROOT / "notebooks").glob("*.ipynb")}
+    assert "cvm_notebook/_notebooks/01_first_cvm.ipynb" in notebooks
+    assert notebooks <= names
+    assert "cvm_notebook/py.typed" in names
+    assert {name.partition("/")[0] for name in names} == {
+        "cvm_notebook",
+        f"cvm_notebook-{cvm_notebook.__version__}.dist-info",
+    }
+    assert not [name for name in names if "test" in name or name.endswith((".pyc", ".sqlite"))]
+
+
+def test_the_wheel_holds_every_module_and_the_command(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        info = f"cvm_notebook-{cvm_notebook.__version__}.dist-info"
+        points = archive.read(f"{info}/entry_points.txt").decode()
+        about = archive.read(f"{info}/METADATA").decode()
+    modules = {str(p.relative_to(ROOT)) for p in (ROOT / "cvm_notebook").rglob("*.py")}
+    assert modules <= names
+    assert "cvm-notebook = cvm_notebook.cli:main" in points
+    assert "License-Expression: Apache-2.0" in about
+    assert f"{info}/licenses/LICENSE" in names
+
+
+def test_dependencies_are_ranges_without_exact_pins():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    pinned = [need for need in asked if re.search(r"==[\d.]+$", need)]
+    assert not pinned
+    assert {"local", "demo", "test", "dev"} <= set(project["optional-dependencies"])
+
+
+def test_rooms_know_each_other_one_way():
+    done = subprocess.run(
+        [sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 broken" in done.stdout
+
+
+def test_no_file_names_a_registry_or_a_path_of_one_machine():
+    told = [
+        f"{path.relative_to(ROOT)}: {found.group()}"
+        for path in _files_of_the_project()
+        for pattern in (REGISTRY_HOSTS, MACHINE_PATHS)
+        for found in pattern.finditer(path.read_text(encoding="utf-8", errors="replace"))
+    ]
+    assert not told
+
+
+def test_the_project_is_licensed_in_full():
+    text = (ROOT / "LICENSE").read_text()
+    assert "Apache License" in text
+    assert "END OF TERMS AND CONDITIONS" in text
