@@ -1,0 +1,172 @@
+"""Reach through ASGI to the connection: answer past the server's framing, close, reset, refuse."""
+
+import asyncio
+import functools
+import socket
+import struct
+from collections.abc import Awaitable, MutableMapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final, cast
+
+import uvicorn
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+_LINGER_ZERO: Final = struct.pack("ii", 1, 0)
+
+
+class FaultyProtocol(H11Protocol):
+    """uvicorn's HTTP protocol, which shows the application its connection."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+        """Put the transport where each request's ``state`` is copied from."""
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, "transport": transport}
+
+
+class PausableServer(uvicorn.Server):
+    """A uvicorn server that can stop listening for a while: connections are truly refused.
+
+    The application finds ``pause`` in each request's ``state``.
+    """
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and offer to pause."""
+        self.lifespan.state["pause"] = self.pause
+        await super().startup(sockets)
+
+    async def pause(self, seconds: float) -> None:
+        """Stop listening now, and listen again at the same addresses after so many seconds."""
+        addresses = [listener.getsockname()[:2] for s in self.servers for listener in s.sockets]
+        for server in self.servers:
+            server.close()
+        self._reopening = asyncio.create_task(self._reopen(addresses, seconds))
+
+    async def _reopen(self, addresses: list[tuple[str, int]], seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        protocol = functools.partial(
+            FaultyProtocol,
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+        loop = asyncio.get_running_loop()
+        self.servers = [await loop.create_server(protocol, *address) for address in addresses]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One request, its application, and the connection it came on."""
+
+    app: ASGIApp
+    scope: Scope
+    receive: Receive
+    send: Send
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """The connection."""
+        return cast(asyncio.Transport, self.scope["state"]["transport"])
+
+    async def run(self) -> Answer:
+        """Let the application do its work and keep its answer to ourselves."""
+        start: MutableMapping[str, Any] = {}
+        body = bytearray()
+
+        async def keep(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                start.update(message)
+            else:
+                body.extend(message.get("body", b""))
+
+        await self.app(self.scope, self.receive, keep)
+        return Answer(start["status"], list(start["headers"]), bytes(body))
+
+    async def answer(self, status: int, headers: dict[str, str], body: bytes = b"") -> None:
+        """Answer in good order."""
+        raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+        raw.append((b"content-length", str(len(body)).encode()))
+        await self._start(status, raw)
+        await self.send({"type": "http.response.body", "body": body})
+
+    async def stream(self, headers: dict[str, str]) -> None:
+        """Begin an answer without a length."""
+        await self._start(200, [(name.encode(), value.encode()) for name, value in headers.items()])
+
+    async def more(self, body: bytes, *, last: bool = False) -> None:
+        """Send a piece of a stream; waits while the client does not read."""
+        await self.send({"type": "http.response.body", "body": body, "more_body": not last})
+
+    async def read_all(self) -> bytes:
+        """Read the request's body."""
+        body = bytearray()
+        while (message := await self.receive())["type"] == "http.request":
+            body.extend(message.get("body", b""))
+            if not message.get("more_body"):
+                break
+        return bytes(body)
+
+    async def gone(self) -> None:
+        """Wait until the connection is closed, by whom ever."""
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+
+    async def until_gone(self, work: Awaitable[None]) -> None:
+        """Do the work, but not for a client that has left."""
+        await race(work, self.gone())
+
+    async def close(self) -> None:
+        """Send what is written, then close."""
+        self.transport.close()
+        await self.gone()
+
+    async def reset(self) -> None:
+        """Break the connection: what is not yet sent is lost, and the client sees a reset."""
+        connection: socket.socket = self.transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+        self.transport.abort()
+        await self.gone()
+
+    def write_head(self, answer: Answer, *, length: int | None) -> None:
+        """Write a status line and headers to the connection, past the server's own framing."""
+        own = (b"content-length", b"transfer-encoding", b"connection")
+        lines = [f"HTTP/1.1 {answer.status} {phrase(answer.status)}".encode()]
+        lines += [b"%s: %s" % pair for pair in answer.headers if pair[0].lower() not in own]
+        lines.append(b"connection: close")
+        if length is not None:
+            lines.append(b"content-length: %d" % length)
+        self.transport.write(b"\r\n".join(lines) + b"\r\n\r\n")
+
+    async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+
+
+def phrase(status: int) -> str:
+    """Give the reason phrase of a status, also of one nobody has registered."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
+
+
+async def race(*works: Awaitable[object]) -> None:
+    """Wait for the first of the works to end; the others are cancelled."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
