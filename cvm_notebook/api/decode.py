@@ -1,0 +1,163 @@
+"""From bytes to models: typed, and with the place of what is wrong.
+
+A wrong row costs that row only: the others of the page survive.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from cvm_notebook.api.envelopes import clean_text
+from cvm_notebook.api.errors import DecodeError
+
+T = TypeVar("T")
+
+_HINT: Final = (
+    "The service, or a proxy before it, answered in another shape than the API describes; "
+    "client.get(path) gives the answer as sent."
+)
+# msgspec.DecodeError is a ValueError; a bomb of brackets ends in RecursionError.
+_BROKEN: Final = (ValueError, RecursionError)
+
+
+# Building a decoder is dear, using it is not. (A cached function would not take a type[T].)
+_DECODERS: Final[dict[Any, msgspec.json.Decoder[Any]]] = {}
+
+
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    """Return the one decoder of a type."""
+    found = _DECODERS.get(kind)
+    if found is None:
+        found = _DECODERS[kind] = msgspec.json.Decoder(kind)
+    return found
+
+
+def decode(body: bytes | str, kind: type[T], where: str) -> T:
+    """Decode an answer.
+
+    Parameters
+    ----------
+    body
+        JSON.
+    kind
+        What it should be.
+    where
+        What was read, for the error: ``GET /cvms/cvm_1``.
+
+    Raises
+    ------
+    DecodeError
+        It is not JSON, or not of that shape; ``path`` says where in it.
+    """
+    try:
+        value: T = _decoder(kind).decode(body)
+    except _BROKEN as error:
+        raise _fault(error, body, where) from None
+    return value
+
+
+def convert(value: object, kind: type[T], where: str) -> T:
+    """Give a value that is decoded already its type; raises as `decode` does."""
+    try:
+        return msgspec.convert(value, kind)
+    except _BROKEN as error:
+        raise _fault(error, b"", where) from None
+
+
+def _fault(error: Exception, body: bytes | str, where: str, root: str = "$") -> DecodeError:
+    """Return our error for one of msgspec's, which shows types and places but no values."""
+    what, _, place = str(error).partition(" - at `$")
+    path = root + clean_text(place.rstrip("`"), 160)
+    if isinstance(error, RecursionError):
+        what = "it is nested too deep"
+    elif not isinstance(error, msgspec.ValidationError):
+        start = body[:64].lstrip()
+        what = "it is empty" if not start else what
+        what = "it is HTML, not JSON" if start[:1] in (b"<", "<") else what
+    at = "" if path == "$" else f" at {path}"
+    return DecodeError(
+        f"{where} cannot be read: {clean_text(what, 160)}{at}", where=where, path=path, hint=_HINT
+    )
+
+
+# --- many rows, of which some may be wrong -----------------------------------------------------
+
+# Strings as wholes, so that brackets inside them do not count.
+_TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[][{}:,]', re.DOTALL)
+
+
+def _members(body: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield name, start and end of each member of the outermost container.
+
+    Only strings and brackets are looked at, without recursion: a member that is no valid JSON,
+    or nested a million deep, is bounded like any other.
+    """
+    depth = start = 0
+    name = text = b""
+    for token in _TOKEN.finditer(body):
+        mark = token[0]
+        if mark in b"[{":
+            depth += 1
+            start = token.end() if depth == 1 else start
+        elif depth == 1 and mark == b":":
+            name, start = text, token.end()
+        elif depth == 1 and mark in b",]}":
+            if body[start : token.start()].strip():
+                yield name, start, token.start()
+            name, start = b"", token.end()
+            if mark != b",":
+                return
+        elif mark in b"]}":
+            depth -= 1
+        else:
+            text = mark
+
+
+def decode_rows(
+    body: bytes, kind: type[T], where: str, key: str = "items"
+) -> tuple[bytes, tuple[T, ...], tuple[DecodeError, ...]]:
+    """Decode the array under a key row by row.
+
+    Returns
+    -------
+    tuple
+        The body with that array empty, the good rows in order, and one error per bad row.
+    """
+    for name, start, end in _members(body):
+        array = body[start:end]
+        if name == f'"{key}"'.encode() and array.lstrip()[:1] == b"[":
+            named = [(f"[{i}]", array[a:b]) for i, (_, a, b) in enumerate(_members(array))]
+            rows, faults = _each(named, kind, where, f"$.{key}")
+            return body[:start] + b"[]" + body[end:], tuple(row for _, row in rows), faults
+    return body, (), ()
+
+
+def decode_map(
+    body: bytes, kind: type[T], where: str
+) -> tuple[dict[str, T], tuple[DecodeError, ...]]:
+    """Decode an object of rows by name; a wrong one, or null, costs that one only."""
+    try:
+        whole: dict[str, T | None] = _decoder(dict[str, kind | None]).decode(body)  # type: ignore[valid-type]
+    except _BROKEN as error:
+        fault = _fault(error, body, where)
+        if body.lstrip()[:1] != b"{" or body.rstrip()[-1:] != b"}":
+            raise fault from None
+        named = [(decode(name or b'""', str, where), body[a:b]) for name, a, b in _members(body)]
+        rows, faults = _each(named, kind, where, "$.")
+        return dict(rows), faults
+    return {name: row for name, row in whole.items() if row is not None}, ()
+
+
+def _each(
+    named: list[tuple[str, bytes]], kind: type[T], where: str, root: str
+) -> tuple[list[tuple[str, T]], tuple[DecodeError, ...]]:
+    rows: list[tuple[str, T]] = []
+    faults: list[DecodeError] = []
+    for name, text in named:
+        try:
+            rows.append((name, _decoder(kind).decode(text)))
+        except _BROKEN as error:
+            faults.append(_fault(error, text, where, root + clean_text(name, 80)))
+    return rows, tuple(faults)

@@ -1,0 +1,387 @@
+"""What the service answers, as frozen structs; every model is found here.
+
+Unknown fields are ignored, unknown statuses kept in the service's own word, and what was not said
+is None. Here stand the answers to actions and updates, states, and the page; `cvm` holds the row
+of a fleet, `guest` what a CVM says of itself, `catalogue` what surrounds CVMs.
+"""
+
+import datetime as dt
+from typing import Any, Generic, Self
+
+import msgspec
+
+from cvm_notebook.api.catalogue import (
+    App,
+    AppPage,
+    AppProfile,
+    AppRevision,
+    AppRevisions,
+    AvailableNodes,
+    Capacity,
+    Credits,
+    CurrentUser,
+    EnvPubkey,
+    GpuAvailability,
+    InstanceType,
+    InstanceTypeFamilies,
+    InstanceTypeFamily,
+    KmsContract,
+    KmsNode,
+    NextAppId,
+    NextAppIds,
+    Node,
+    OsImage,
+    OsImageRef,
+    QuotaMetric,
+    Quotas,
+    ReservedGpu,
+    User,
+    Workspace,
+    WorkspacePage,
+    WorkspacePagination,
+    WorkspaceQuotas,
+    decode_current_user,
+)
+from cvm_notebook.api.cvm import (
+    Cvm,
+    CvmRef,
+    DeviceId,
+    Endpoint,
+    Gateway,
+    GpuRentalOrder,
+    HourlyRate,
+    KmsInfo,
+    LogUrls,
+    NodeRef,
+    OsInfo,
+    Progress,
+    Resource,
+    UserRef,
+    WorkspaceRef,
+)
+from cvm_notebook.api.decode import (
+    convert,
+    decode,
+    decode_map,
+    decode_rows,
+)
+from cvm_notebook.api.errors import ApiError, DecodeError
+from cvm_notebook.api.guest import (
+    Certificate,
+    CertificateName,
+    Container,
+    CvmAttestation,
+    CvmContainers,
+    CvmNetwork,
+    CvmOsImage,
+    CvmStats,
+    Disk,
+    EventLog,
+    Operation,
+    OperationEvent,
+    OperationPage,
+    OsImageVariant,
+    SystemInfo,
+    TcbInfo,
+    UserConfig,
+)
+from cvm_notebook.api.values import Int, Model, Rows, T, Tidy, instant, money
+
+__all__ = [
+    "App",
+    "AppPage",
+    "AppProfile",
+    "AppRevision",
+    "AppRevisions",
+    "AvailableNodes",
+    "Capacity",
+    "Certificate",
+    "CertificateName",
+    "ComposeProvision",
+    "Container",
+    "Credits",
+    "CurrentUser",
+    "Cvm",
+    "CvmAction",
+    "CvmAttestation",
+    "CvmContainers",
+    "CvmNetwork",
+    "CvmOsImage",
+    "CvmRef",
+    "CvmState",
+    "CvmStats",
+    "CvmStatus",
+    "DeviceId",
+    "Disk",
+    "Endpoint",
+    "EnvPubkey",
+    "EventLog",
+    "Gateway",
+    "GpuAvailability",
+    "GpuRentalOrder",
+    "GuestEvent",
+    "HashRequired",
+    "HourlyRate",
+    "InstanceType",
+    "InstanceTypeFamilies",
+    "InstanceTypeFamily",
+    "KmsContract",
+    "KmsInfo",
+    "KmsNode",
+    "LogUrls",
+    "NextAppId",
+    "NextAppIds",
+    "Node",
+    "NodeRef",
+    "Operation",
+    "OperationEvent",
+    "OperationPage",
+    "OperationStatus",
+    "OsImage",
+    "OsImageRef",
+    "OsImageVariant",
+    "OsInfo",
+    "Page",
+    "Progress",
+    "Provision",
+    "QuotaMetric",
+    "Quotas",
+    "ReservedGpu",
+    "Resource",
+    "ResourceUsage",
+    "SystemInfo",
+    "TcbInfo",
+    "UpdateAccepted",
+    "User",
+    "UserConfig",
+    "UserRef",
+    "Workspace",
+    "WorkspacePage",
+    "WorkspacePagination",
+    "WorkspaceQuotas",
+    "WorkspaceRef",
+    "convert",
+    "decode",
+    "decode_current_user",
+    "decode_page",
+    "decode_state",
+    "decode_statuses",
+    "instant",
+    "money",
+]
+
+
+class CvmAction(Model, frozen=True, kw_only=True, gc=False):
+    """What start, stop, shutdown, restart, replicate and commit answer.
+
+    ``id`` is the hashid, or at older API versions a number (0 at 2026-01-21: use ``vm_uuid``).
+    """
+
+    id: str | int | None = None
+    name: str | None = None
+    status: str | None = None
+    app_id: str | None = None
+    vm_uuid: str | None = None
+    instance_id: str | None = None
+    teepod_id: Int | None = None
+    teepod: NodeRef | None = None
+    user_id: str | int | None = None
+    app_url: str | None = None
+    base_image: str | None = None
+    vcpu: Int | None = None
+    memory: Int | None = None
+    disk_size: Int | None = None
+    manifest_version: str | int | None = None
+    version: str | None = None
+    runner: str | None = None
+    docker_compose_file: str | None = None
+    features: tuple[str, ...] | None = None
+    created_at: str | None = None
+    encrypted_env_pubkey: str | None = None
+
+
+class Provision(Model, frozen=True, kw_only=True, gc=False):
+    """Step one done: what step two, the commit, is given. Kept 14 days by the service."""
+
+    app_id: str | None = None
+    compose_hash: str | None = None
+    app_env_encrypt_pubkey: str | None = None
+    kms_info: dict[str, Any] | None = None
+    fmspc: str | None = None
+    device_id: str | None = None
+    os_image_hash: str | None = None
+    instance_type: str | None = None
+    node_id: Int | None = None
+    teepod_id: Int | None = None
+    kms_id: str | int | None = None
+    kms_contract_id: str | int | None = None
+
+
+class ComposeProvision(Model, frozen=True, kw_only=True, gc=False):
+    """A new compose file of an existing CVM, ready to be applied."""
+
+    app_id: str | None = None
+    device_id: str | None = None
+    compose_hash: str | None = None
+    kms_info: dict[str, Any] | None = None
+    compose_hash_registered: bool | None = None
+
+
+class CvmState(Model, frozen=True, kw_only=True, gc=False):
+    """The state of one CVM at a moment; ``raw`` is the object as sent."""
+
+    id: str | int | None = None
+    instance_id: str | None = None
+    name: str | None = None
+    status: str | None = None
+    derived_status: str | None = None
+    vm_uuid: str | None = None
+    uptime: str | None = None
+    exited_at: str | None = None
+    boot_progress: str | None = None
+    boot_error: str | None = None
+    shutdown_progress: str | None = None
+    raw: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+def decode_state(body: bytes | str, where: str) -> CvmState:
+    """Decode a state: an answer, or the data of an event."""
+    said = decode(body, dict[str, Any], where)
+    return convert({**said, "raw": said}, CvmState, where)
+
+
+class OperationStatus(Model, frozen=True, kw_only=True, gc=False):
+    """An operation under way."""
+
+    type: str | None = None
+    phase: str | None = None
+    started_at: str | None = None
+    correlation_id: str | None = None
+
+
+class ResourceUsage(Model, frozen=True, kw_only=True, gc=False):
+    """What a CVM uses now."""
+
+    cpu_percent: float | None = None
+    memory_used_bytes: Int | None = None
+    memory_total_bytes: Int | None = None
+    egress_bytes: Int | None = None
+
+
+class GuestEvent(Model, frozen=True, kw_only=True, gc=False):
+    """Something the guest reported; ``timestamp`` is seconds or milliseconds since 1970."""
+
+    event: str | None = None
+    body: str | None = None
+    timestamp: float | None = None
+
+    @property
+    def at(self) -> dt.datetime | None:
+        """When it happened."""
+        return instant(self.timestamp)
+
+
+class CvmStatus(Tidy, frozen=True, kw_only=True, gc=False):
+    """One CVM of a batch status; API version 2026-01-21 has the operation in three fields."""
+
+    vm_uuid: str | None = None
+    status: str | None = None
+    uptime: str | None = None
+    in_progress: bool | None = None
+    boot_progress: str | None = None
+    boot_error: str | None = None
+    shutdown_progress: str | None = None
+    events: Rows[GuestEvent] = ()
+    operation: OperationStatus | None = None
+    resource_usage: ResourceUsage | None = None
+    operation_type: str | None = None
+    operation_started_at: str | None = None
+    correlation_id: str | None = None
+
+    @property
+    def doing(self) -> OperationStatus | None:
+        """The operation under way, whichever way it was sent."""
+        if self.operation is None and self.operation_type is not None:
+            return OperationStatus(
+                type=self.operation_type,
+                started_at=self.operation_started_at,
+                correlation_id=self.correlation_id,
+            )
+        return self.operation
+
+
+def decode_statuses(
+    body: bytes, where: str = "POST /status/batch"
+) -> tuple[dict[str, CvmStatus], tuple[DecodeError, ...]]:
+    """Decode a batch status by uuid; a wrong one is left out and told."""
+    return decode_map(body, CvmStatus, where)
+
+
+class UpdateAccepted(Model, frozen=True, kw_only=True, gc=False):
+    """An update has begun; it is done when the CVM is no longer in progress."""
+
+    status: str | None = None
+    message: str | None = None
+    correlation_id: str | None = None
+    allowed_envs_changed: bool | None = None
+
+
+class HashRequired(Model, frozen=True, kw_only=True, gc=False):
+    """An update waits for its compose hash to be registered on chain (HTTP 465)."""
+
+    message: str | None = None
+    compose_hash: str | None = None
+    app_id: str | None = None
+    device_id: str | None = None
+    kms_info: dict[str, Any] | None = None
+    commit_token: str | None = None
+    commit_url: str | None = None
+    api_commit_url: str | None = None
+    onchain_status: dict[str, Any] | None = None
+    status: str = "precondition_required"
+
+    @classmethod
+    def from_error(cls, error: ApiError) -> Self:
+        """Read it from the refusal; a field of another shape than described stays None."""
+        said = cls(message=error.message)
+        for field, value, _ in error.details:
+            wants = dict if field in ("kms_info", "onchain_status") else str
+            if field in cls.__struct_fields__ and field != "status" and isinstance(value, wants):
+                said = msgspec.structs.replace(said, **{field: value})
+        return said
+
+
+class Page(Model, Generic[T], frozen=True, kw_only=True, gc=False):
+    """One page of a list.
+
+    ``items`` must be there: an answer without it is no empty fleet.
+    """
+
+    items: tuple[T, ...]
+    total: Int | None = None
+    page: Int | None = None
+    page_size: Int | None = None
+    pages: Int | None = None
+
+
+def decode_page(
+    body: bytes, where: str = "GET /cvms/paginated"
+) -> tuple[Page[Cvm], tuple[DecodeError, ...]]:
+    """Decode a page of CVMs.
+
+    Returns
+    -------
+    tuple
+        The page, and one error for each row that could not be read; the others are in the page.
+
+    Raises
+    ------
+    DecodeError
+        It is no page at all.
+    """
+    try:
+        return decode(body, Page[Cvm], where), ()
+    except DecodeError:
+        envelope, rows, faults = decode_rows(body, Cvm, where)
+        page = decode(envelope, Page[Cvm], where)
+        return msgspec.structs.replace(page, items=rows), faults

@@ -1,0 +1,90 @@
+"""What the models are made of: tolerant fields, money as Decimal, time as aware datetime."""
+
+import datetime as dt
+import math
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+# Beyond 2**53 a number is no count of anything; refusing it here keeps int64 columns whole.
+Int = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
+
+if TYPE_CHECKING:
+    Rows = tuple[T, ...]
+    Money = Decimal | None
+else:
+    # On the wire a list may be null and money may be anything; Tidy makes them what they seem.
+    Rows = tuple[T, ...] | None
+    Money = Any
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An answer of the service: frozen; what it did not say is None."""
+
+
+class Tidy(Model, frozen=True, kw_only=True, gc=False):
+    """A model whose null lists become empty and whose money becomes Decimal.
+
+    Not for the rows of a fleet: those stay as they were sent, for speed.
+    """
+
+    money_fields: ClassVar[frozenset[str]] = frozenset()
+
+    def __post_init__(self) -> None:
+        set_field = msgspec.structs.force_setattr
+        for name, default in zip(self.__struct_fields__, self.__struct_defaults__, strict=True):
+            value = getattr(self, name)
+            if value is None and default == ():
+                set_field(self, name, ())
+            elif name in self.money_fields:
+                set_field(self, name, money(value))
+
+
+_LARGEST: Final = 18  # digits before or after the point; no price has more
+
+
+def money(value: object) -> Decimal | None:
+    """Return an amount as Decimal; None for what is no finite, believable amount.
+
+    Never raises: "NaN", "1,23" and "1e999999" give None.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
+        return None
+    text = str(value).strip()
+    if len(text) > 3 * _LARGEST or not text.isascii() or "_" in text:
+        return None
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        return None
+    if not amount.is_finite() or abs(amount.adjusted()) > _LARGEST:
+        return None
+    return amount or Decimal(0)  # "-0" is no debt
+
+
+_MILLISECONDS: Final = 1e11  # as seconds this is the year 5138
+
+
+def instant(value: object) -> dt.datetime | None:
+    """Return a time of the service as aware UTC datetime; None when it cannot be read.
+
+    Reads ISO 8601 (without a zone it is UTC) and seconds or milliseconds since 1970.
+    """
+    try:
+        if isinstance(value, str) and not value.strip().isdigit():
+            return _utc(dt.datetime.fromisoformat(value.strip()))
+        if isinstance(value, str | int | float) and not isinstance(value, bool):
+            number = float(value)
+            if math.isfinite(number):
+                number = number / 1000 if abs(number) >= _MILLISECONDS else number
+                return dt.datetime.fromtimestamp(number, dt.UTC)
+    except (ValueError, OverflowError, OSError):
+        pass
+    return None
+
+
+def _utc(at: dt.datetime) -> dt.datetime:
+    return at.replace(tzinfo=dt.UTC) if at.tzinfo is None else at.astimezone(dt.UTC)
