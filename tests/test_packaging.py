@@ -1,15 +1,20 @@
-"""What the package promises before anything of it runs: cheap import, whole wheel, rooms in order."""
+"""What the package promises before it runs: a cheap import, a whole wheel, rooms in order."""
 
+import ast
 import json
 import re
 import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import Iterable
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import cvm_notebook
 
@@ -89,8 +94,10 @@ def test_the_version_is_the_same_everywhere():
 def wheel(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     built = subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index"]
-        + ["--quiet", "--wheel-dir", str(folder), str(ROOT)],
+        [
+            *(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-index", "--no-deps"),
+            *("--no-build-isolation", "--wheel-dir", str(folder), str(ROOT)),
+        ],
         capture_output=True,
         text=True,
         check=False,
@@ -130,10 +137,56 @@ def test_the_wheel_holds_every_module_and_the_command(wheel):
 
 def test_dependencies_are_ranges_without_exact_pins():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    asked = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    asked = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
     pinned = [need for need in asked if re.search(r"==[\d.]+$", need)]
     assert not pinned
     assert {"local", "demo", "test", "dev"} <= set(project["optional-dependencies"])
+
+
+def _declared(*extras: str) -> set[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needs = list(project["dependencies"])
+    for extra in extras:
+        needs += project["optional-dependencies"][extra]
+    return {canonicalize_name(Requirement(need).name) for need in needs}
+
+
+def _imported(paths: Iterable[Path]) -> set[str]:
+    """Return the top names that the modules import, other than Python's own and ours."""
+    names: set[str] = set()
+    for path in paths:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                names.add(str(node.module).partition(".")[0])
+    return names - set(sys.stdlib_module_names) - {"cvm_notebook"}
+
+
+@pytest.mark.parametrize(
+    ("room", "extras"),
+    [
+        ("api/**/*.py", ["keyring"]),
+        ("frames/**/*.py", ["demo"]),  # the core frame needs pandas alone; plots need matplotlib
+        ("local/**/*.py", ["local"]),
+        ("cli.py", []),
+        ("cli_doctor.py", []),
+        ("cli_*.py", ["local", "demo"]),
+    ],
+)
+def test_what_a_room_imports_is_declared(room, extras):
+    modules = list((ROOT / "cvm_notebook").glob(room))
+    assert modules
+    brought_by = metadata.packages_distributions()
+    declared = _declared(*extras)
+    undeclared = {
+        name
+        for name in _imported(modules)
+        if not {canonicalize_name(dist) for dist in brought_by.get(name, [name])} & declared
+        # these come with what is declared: IPython is what ipywidgets draws in
+        and name not in {"IPython", "jupyter_core", "pydantic_core"}
+    }
+    assert not undeclared
 
 
 def test_rooms_know_each_other_one_way():

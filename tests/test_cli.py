@@ -1,0 +1,431 @@
+"""The command line as a user meets it: processes, ports, signals, and what it prints."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+
+COMMAND = [sys.executable, "-m", "cvm_notebook.cli"]
+SENTINEL = "phak_sentinel-that-must-not-be-seen"
+BLOCK_EXTRAS = """
+import sys
+for name in ("fastapi", "sqlalchemy", "uvicorn", "sse_starlette", "jupyterlab", "nbclient",
+             "nbformat", "psutil", "matplotlib", "rich", "ipykernel", "anywidget", "keyring"):
+    sys.modules[name] = None
+sys.argv = ["cvm-notebook", *sys.argv[1:]]
+from cvm_notebook.cli import main
+sys.exit(main())
+"""
+
+
+@pytest.fixture
+def home(tmp_path) -> Path:
+    folder = tmp_path / "home"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def env(home) -> dict[str, str]:
+    """An environment that knows no key and keeps its files in a home of its own."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PHALA_", "XDG_", "JUPYTER", "IPYTHON", "CVM_NOTEBOOK"))
+        and not name.upper().endswith("_PROXY")
+    }
+    return {**kept, "HOME": str(home), "PYTHONUNBUFFERED": "1"}
+
+
+def run(*words: str, env: dict[str, str], **more) -> subprocess.CompletedProcess[str]:
+    command = [*COMMAND, *words]
+    told = {"env": env, "capture_output": True, "text": True, "timeout": 100, **more}
+    return subprocess.run(command, check=False, **told)
+
+
+class Started:
+    """A command that runs until it is told to end; what it prints is read as it comes."""
+
+    def __init__(self, words: list[str], env: dict[str, str], cwd: Path) -> None:
+        self.process = subprocess.Popen(
+            [*COMMAND, *words],
+            env=env,
+            cwd=cwd,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.text = ""
+        self._more = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        for line in self.process.stdout:
+            with self._more:
+                self.text += line
+                self._more.notify_all()
+        with self._more:
+            self._more.notify_all()
+
+    def wait_for(self, pattern: str, seconds: float = 60) -> re.Match[str]:
+        def seen() -> re.Match[str] | None:
+            return re.search(pattern, self.text)
+
+        with self._more:
+            self._more.wait_for(lambda: seen() or self.process.poll() is not None, seconds)
+        found = seen()
+        assert found, f"{pattern!r} was not printed:\n{self.text}"
+        return found
+
+    def family(self) -> list[psutil.Process]:
+        me = psutil.Process(self.process.pid)
+        return [me, *me.children(recursive=True)]
+
+    def interrupt(self, number: int = signal.SIGINT) -> float:
+        """Press Ctrl-C; return after how long all processes of the family were gone."""
+        family = self.family()
+        began = time.monotonic()
+        self.process.send_signal(number)
+        _, alive = psutil.wait_procs(family, timeout=10)
+        took = time.monotonic() - began
+        assert not alive, [process.cmdline() for process in alive]
+        self.process.wait(5)
+        self._reader.join(5)
+        self.process.stdout.close()
+        return took
+
+
+@pytest.fixture
+def start(env, tmp_path) -> Iterator:
+    started: list[Started] = []
+
+    def begin(*words: str) -> Started:
+        started.append(Started(list(words), env, tmp_path))
+        return started[-1]
+
+    yield begin
+    for one in started:
+        if one.process.poll() is None:
+            for process in one.family():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            one.process.wait()
+        one.process.stdout.close()
+
+
+def get(url: str, **headers: str):
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    with urllib.request.urlopen(urllib.request.Request(url, headers=names), timeout=10) as answer:
+        return json.load(answer)
+
+
+def write_notebook(path: Path, *cells: str) -> None:
+    content = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+    )
+    nbformat.write(content, path)
+
+
+# --- words -----------------------------------------------------------------------------------
+
+
+def test_help_names_every_command(env):
+    told = run("--help", env=env)
+    assert told.returncode == 0
+    for name in ("demo", "cloud", "doctor"):
+        assert re.search(rf"^ +{name} ", told.stdout, re.MULTILINE)
+        assert run(name, "--help", env=env).stdout.startswith(f"usage: cvm-notebook {name}")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "COMMAND"),
+        (["demo", "--port", "99999"], "'99999' is not a port; give a number from 0 to 65535"),
+        (["cloud", "--speed", "0"], "'0' is not a speed; give a number above 0"),
+        (["cloud", "--seed", "some"], "invalid choice: 'some'"),
+    ],
+)
+def test_a_wrong_word_is_named_with_exit_code_2(env, words, told):
+    done = run(*words, env=env)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("command", "extra"), [("demo", "demo"), ("cloud", "local")])
+def test_a_command_without_its_extra_says_which_line_installs_it(env, command, extra):
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCK_EXTRAS, command],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert f'-m pip install "cvm-notebook[{extra}]"' in done.stderr
+    assert "fastapi" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# --- demo ------------------------------------------------------------------------------------
+
+
+def test_demo_opens_jupyterlab_on_the_first_notebook_and_ctrl_c_ends_it_all(start, tmp_path):
+    demo = start("demo", "--no-browser")
+    url = demo.wait_for(r"http://127\.0\.0\.1:(\d+)/lab/tree/01_first_cvm\.ipynb\?token=(\S+)")
+    base, token = f"http://127.0.0.1:{url[1]}", url[2]
+    told = get(f"{base}/api/contents/01_first_cvm.ipynb", Authorization=f"token {token}")
+    assert told["type"] == "notebook"
+    assert told["writable"]
+    assert (tmp_path / "cvm-notebooks" / "01_first_cvm.ipynb").is_file()
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        get(f"{base}/api/contents")
+    assert demo.interrupt() < 2.0
+    assert demo.process.returncode == 0
+    assert "Traceback" not in demo.text
+
+
+def test_demo_hands_the_key_to_kernels_alone(start):
+    demo = start("demo", "--no-browser")
+    url = demo.wait_for(r"http://127\.0\.0\.1:(\d+)/lab/\S+token=(\S+)")
+    before = {process.pid for process in demo.family()}
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{url[1]}/api/kernels",
+        data=b"{}",
+        headers={"Authorization": f"token {url[2]}", "Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=20):
+        pass
+    (kernel,) = [process for process in demo.family() if process.pid not in before]
+    key = kernel.environ()["PHALA_CLOUD_API_KEY"]
+    assert kernel.environ()["PHALA_CLOUD_API_PREFIX"] in demo.text
+    assert get(kernel.environ()["PHALA_CLOUD_API_PREFIX"] + "/auth/me", X_API_Key=key)
+    assert key not in demo.text
+    assert "PHALA_CLOUD_API_KEY" not in psutil.Process(demo.process.pid).environ()
+    assert not [p for p in demo.family() if key in " ".join(p.cmdline())]
+    assert not [p for p in demo.family() if url[2] in " ".join(p.cmdline())]
+    assert demo.interrupt(signal.SIGTERM) < 2.0
+
+
+def test_demo_takes_the_next_port_when_one_is_taken_and_says_so(start):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        demo = start("demo", "--no-browser", "--port", str(port))
+        demo.wait_for(rf"port {port} is taken; using \d+")
+        used = demo.wait_for(r"http://127\.0\.0\.1:(\d+)/lab/")[1]
+        assert int(used) > port
+        demo.interrupt()
+
+
+def test_demo_writes_no_setting_of_the_users_jupyter(start, home):
+    demo = start("demo", "--no-browser")
+    demo.wait_for(r"/lab/tree/")
+    demo.interrupt()
+    left = [str(path.relative_to(home)) for path in home.rglob("*") if path.is_file()]
+    assert not [path for path in left if "settings" in path or "config" in path]
+
+
+def test_demo_run_prints_what_the_first_notebook_shows(env, tmp_path):
+    done = run("demo", "--run", env=env, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(
+        r"01_first_cvm\.ipynb: \d+ cells ran without an error in [\d.]+ s", done.stdout
+    )
+    assert re.search(r"^  \[1\] .* \d+\.\d\d s$", done.stdout, re.MULTILINE)
+    assert "running" in done.stdout
+    assert "\x1b" not in done.stdout
+
+
+def test_demo_keeps_an_edited_notebook_and_fails_when_it_fails(env, tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    edited = folder / "01_first_cvm.ipynb"
+    write_notebook(edited, "print('as I left it')", "1 / 0", "print('never')")
+    before = edited.read_bytes()
+    done = run("demo", "--run", "--dir", str(folder), env=env)
+    assert done.returncode == 1
+    assert "kept as you left them: 01_first_cvm.ipynb" in done.stdout
+    assert "as I left it" in done.stdout
+    assert "failed in code cell 2: ZeroDivisionError: division by zero" in done.stdout
+    assert "never\n" not in done.stdout
+    assert edited.read_bytes() == before
+
+
+def test_demo_says_which_folder_it_cannot_write(env, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    done = run("demo", "--run", "--dir", str(blocked), env=env)
+    assert done.returncode == 1
+    assert f"Cannot copy the notebooks to {blocked}" in done.stderr
+    assert "--dir FOLDER" in done.stderr
+
+
+# --- cloud -----------------------------------------------------------------------------------
+
+
+def test_cloud_serves_until_ctrl_c_and_says_how_to_connect(start, tmp_path):
+    cloud = start(
+        "cloud", "--port", "0", "--seed", "empty", "--database", f"sqlite:///{tmp_path}/c.sqlite"
+    )
+    url = cloud.wait_for(r"http://127\.0\.0\.1:\d+/api/v1")[0]
+    key = cloud.wait_for(r"phak_\S+")[0]
+    cloud.wait_for("Ctrl-C")
+    assert get(f"{url}/auth/me", X_API_Key=key)
+    assert cloud.text.count(key) == 1
+    assert "PHALA_CLOUD_API_PREFIX" in cloud.text
+    assert "beyond this machine" not in cloud.text
+    assert cloud.interrupt() < 2.0
+    assert "Traceback" not in cloud.text
+
+
+def test_cloud_warns_when_it_is_bound_beyond_this_machine(start, tmp_path):
+    cloud = start(
+        *("cloud", "--host", "0.0.0.0", "--port", "0", "--seed", "empty"),
+        *("--database", f"sqlite:///{tmp_path}/c.sqlite"),
+    )
+    cloud.wait_for("beyond this machine")
+    cloud.wait_for("Ctrl-C")
+    cloud.interrupt()
+
+
+# --- doctor ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def connected(env, cloud) -> dict[str, str]:
+    return {**env, "PHALA_CLOUD_API_PREFIX": cloud.url, "PHALA_CLOUD_API_KEY": cloud.api_key}
+
+
+def findings(done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, str]]:
+    return {found["name"]: found for found in json.loads(done.stdout)["findings"]}
+
+
+def test_doctor_finds_a_working_connection_healthy(connected):
+    done = run("doctor", env=connected)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.rstrip().endswith("Healthy.")
+    assert "PHALA_CLOUD_API_KEY" in done.stdout
+    assert connected["PHALA_CLOUD_API_PREFIX"] in done.stdout
+    assert re.search(r"GET /auth/me +200 in \d+ ms", done.stdout)
+    assert re.search(r"clock +within \d+ s", done.stdout)
+
+
+def test_doctor_says_the_same_as_json(connected):
+    done = run("doctor", "--json", env=connected)
+    told = json.loads(done.stdout)
+    assert told["healthy"] is True
+    assert findings(done)["GET /auth/me"]["state"] == "ok"
+    assert findings(done)["pandas"]["state"] == "ok"
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_doctor_shows_neither_the_key_nor_the_home_folder(connected, cloud, home, form):
+    for key in (cloud.api_key, SENTINEL):
+        done = run("doctor", *form, env={**connected, "PHALA_CLOUD_API_KEY": key})
+        assert key not in done.stdout + done.stderr
+        assert str(home) not in done.stdout + done.stderr
+
+
+def test_doctor_says_that_the_key_was_refused(connected):
+    done = run("doctor", "--json", env={**connected, "PHALA_CLOUD_API_KEY": SENTINEL})
+    assert done.returncode == 1
+    refused = findings(done)["GET /auth/me"]
+    assert refused["state"] == "problem"
+    assert "401" in refused["text"]
+
+
+def test_doctor_says_that_nothing_answers(connected):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}/api/v1"
+        done = run("doctor", env={**connected, "PHALA_CLOUD_API_PREFIX": url})
+    assert done.returncode == 1
+    assert done.stdout.rstrip().endswith("To be mended: GET /auth/me.")
+    assert "Traceback" not in done.stderr
+
+
+def test_doctor_says_where_a_key_can_come_from_when_there_is_none(env):
+    done = run("doctor", env=env)
+    assert done.returncode == 1
+    assert "PHALA_CLOUD_API_KEY" in done.stdout
+    assert done.stdout.rstrip().endswith("To be mended: key.")
+
+
+def test_doctor_refuses_a_credentials_file_that_others_can_read(env, home):
+    folder = home / ".phala-cloud"
+    folder.mkdir()
+    profile = {"token": SENTINEL, "api_prefix": "https://cloud.example/api/v1"}
+    content = {"schema_version": 1, "current_profile": "work", "profiles": {"work": profile}}
+    (folder / "credentials.json").write_text(json.dumps(content))
+    (folder / "credentials.json").chmod(0o644)
+    done = run("doctor", env=env)
+    assert done.returncode == 1
+    assert "chmod 600" in done.stdout
+    assert SENTINEL not in done.stdout + done.stderr
+
+
+def test_doctor_needs_the_core_install_alone(connected):
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCK_EXTRAS, "doctor"],
+        env=connected,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+class _WrongClock(BaseHTTPRequestHandler):
+    """Answers as a service whose clock is an hour ahead of ours."""
+
+    def do_GET(self) -> None:
+        body = b"{}"
+        self.send_response_only(200)
+        late = datetime.now(UTC) + timedelta(hours=1)
+        self.send_header("Date", format_datetime(late, usegmt=True))
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_doctor_warns_of_a_clock_that_is_wrong(env):
+    with ThreadingHTTPServer(("127.0.0.1", 0), _WrongClock) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}/api/v1"
+        done = run(
+            *("doctor", "--json"),
+            env={**env, "PHALA_CLOUD_API_PREFIX": url, "PHALA_CLOUD_API_KEY": SENTINEL},
+        )
+        server.shutdown()
+        thread.join()
+    assert findings(done)["clock"]["state"] == "warning"
+    assert re.search(r"3(599|600|601) s behind the service", findings(done)["clock"]["text"])
+    assert done.returncode == 0
