@@ -1,0 +1,116 @@
+"""From plain lists to pandas arrays of one fixed dtype each, whatever the values are."""
+
+from collections.abc import Mapping, Sequence
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from cvm_notebook.api.values import money as parse_money
+
+try:
+    import pyarrow as pa
+except ImportError:  # an extra: without it text is kept as Python strings, money as Decimals
+    pa = None
+
+MONEY_DIGITS: Final = 18
+MONEY_PLACES: Final = 6
+_MICRO: Final = Decimal(1).scaleb(-MONEY_PLACES)
+_MONEY_LIMIT: Final = Decimal(1).scaleb(MONEY_DIGITS - MONEY_PLACES) - 1  # rounding up still fits
+_EXACT: Final = Context(prec=38, rounding=ROUND_HALF_EVEN)  # not what the user's context says
+_INT64: Final = range(-(2**63), 2**63)
+
+
+def text(values: Sequence[str | None]) -> Any:
+    """Build a ``string`` array; half of a surrogate pair becomes U+FFFD."""
+    if pa is None:
+        return pd.array(values, dtype="string")
+    try:
+        data = pa.array(values, pa.large_string())
+    except UnicodeEncodeError:  # Arrow holds UTF-8, which has no lone surrogates
+        valid = [
+            v and v.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for v in values
+        ]
+        data = pa.array(valid, pa.large_string())
+    return pd.arrays.ArrowStringArray(data)
+
+
+def integer(values: Sequence[int | None]) -> Any:
+    """Build an ``Int64`` array; what 64 bits cannot hold is missing."""
+    try:
+        return _nullable(values, "int64", "Int64")
+    except OverflowError:
+        return _nullable([v if v in _INT64 else None for v in values], "int64", "Int64")
+
+
+def real(values: Sequence[float | None]) -> Any:
+    """Build a ``Float64`` array."""
+    return _nullable(values, "float64", "Float64")
+
+
+def flag(values: Sequence[bool | None]) -> Any:
+    """Build a ``boolean`` array."""
+    return _nullable(values, "bool", "boolean")
+
+
+def moment(values: Sequence[str | None]) -> Any:
+    """Build a ``datetime64[us, UTC]`` index of ISO 8601 words; what is no date is NaT."""
+    # pandas reads "now" and "today" as this moment: only what begins like a number is a date
+    dates = [v if v is not None and v < ":" else "" for v in values]
+    return pd.to_datetime(dates, utc=True, format="ISO8601", errors="coerce", cache=False).as_unit(
+        "us"
+    )
+
+
+def money(values: Sequence[str | float | None]) -> Any:
+    """Build an array of exact amounts of six places; what is no amount is missing.
+
+    The dtype is ``decimal128(18, 6)[pyarrow]``, or object with Decimals where pyarrow is missing.
+    """
+    if pa is not None:
+        return pd.arrays.ArrowExtensionArray(_decimals(values))
+    amounts: np.ndarray[tuple[int], np.dtype[np.object_]] = np.empty(len(values), dtype=object)
+    amounts[:] = [_amount(v) for v in values]
+    return amounts
+
+
+def money_as_float(values: Sequence[str | float | None]) -> Any:
+    """Build a ``Float64`` array of amounts, for tools that know no decimals."""
+    if pa is not None:
+        return _to_pandas(_decimals(values).cast(pa.float64()), "Float64")
+    return real([None if (a := _amount(v)) is None else float(a) for v in values])
+
+
+def category(values: Sequence[str | None], dtype: pd.CategoricalDtype) -> Any:
+    """Build a categorical of fixed categories; a word outside them is the last one, ``unknown``."""
+    codes = {word: code for code, word in enumerate(dtype.categories)}
+    codes_of: Mapping[str | None, int] = {None: -1, **codes}
+    other = len(codes) - 1
+    return pd.Categorical.from_codes([codes_of.get(v, other) for v in values], dtype=dtype)
+
+
+def _nullable(values: Sequence[object], arrow: str, dtype: Any) -> Any:
+    if pa is None:
+        return pd.array(values, dtype=dtype)
+    # a third of the time that pd.array takes over a list with None in it
+    return _to_pandas(pa.array(values, arrow), dtype)
+
+
+def _to_pandas(data: Any, dtype: str) -> Any:
+    return data.to_pandas(types_mapper=lambda _: pd.api.types.pandas_dtype(dtype)).array
+
+
+def _decimals(values: Sequence[str | float | None]) -> Any:
+    kind = pa.decimal128(MONEY_DIGITS, MONEY_PLACES)
+    try:
+        return pa.array(values, pa.string()).cast(kind)
+    except (pa.ArrowException, UnicodeEncodeError):  # one value that Arrow refuses: look at each
+        return pa.array([_amount(v) for v in values], kind)
+
+
+def _amount(value: object) -> Decimal | None:
+    amount = parse_money(value)
+    if amount is None or abs(amount) >= _MONEY_LIMIT:
+        return None
+    return amount.quantize(_MICRO, context=_EXACT)

@@ -1,0 +1,160 @@
+"""From CVMs to the fleet table: a DataFrame whose columns and dtypes never depend on the data."""
+
+import difflib
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Final, Literal
+
+import pandas as pd
+
+from cvm_notebook.api.cvm import Cvm
+from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.frames import arrays
+from cvm_notebook.frames.columns import (
+    FLEET,
+    FLEET_BY_NAME,
+    FLOAT_MONEY,
+    INDEX,
+    MONEY,
+    NARROW,
+    WIDE,
+    Column,
+    Kind,
+)
+from cvm_notebook.frames.rows import Rows
+from cvm_notebook.frames.words import SOURCES
+
+SCHEMA: Final = "fleet/1"
+
+
+def fleet_frame(
+    cvms: Iterable[Cvm],
+    columns: Literal["narrow", "wide"] | Sequence[str] = "narrow",
+    *,
+    money: Literal["exact", "float"] = "exact",
+    observed_at: datetime | None = None,
+    source: str = "list",
+    revision: int | None = None,
+) -> pd.DataFrame:
+    """Put CVMs into a DataFrame, one row each, indexed by ``cvm_id``.
+
+    Columns, their order and their dtypes are the same for no CVM and for ten thousand; what the
+    service did not say is missing, never zero or empty. `fleet_columns` lists every column.
+
+    Parameters
+    ----------
+    cvms
+        As `Client.list_cvms` returns them. Of several with one id the last counts.
+    columns
+        ``"narrow"`` for reading, ``"wide"`` for everything, or the names wanted, in that order.
+    money
+        ``"exact"``: decimals of six places (``decimal128(18, 6)[pyarrow]``; Decimal objects where
+        pyarrow is missing). ``"float"``: ``Float64``, for speed and for tools that want floats.
+    observed_at
+        When the CVMs were read; now when None. Without a zone it is UTC.
+    source
+        Which call told: list, get, batch, stream, action or replay.
+    revision
+        The store's revision of these rows, if there is a store.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``attrs["cvm"]`` repeats schema, source, revision and time, as a courtesy.
+
+    Raises
+    ------
+    InvalidInput
+        A column that does not exist (the message has the closest names), or another bad argument.
+
+    Examples
+    --------
+    >>> fleet = fleet_frame(client.list_cvms(), columns="wide")
+    >>> fleet["rate_usd_h"].sum()
+    Decimal('4.258900')
+    """
+    wanted = _choose(columns)
+    amounts = _choose_money(money)
+    if source not in SOURCES:
+        raise InvalidInput("source", f"{source!r} is none of {', '.join(SOURCES)}")
+    unique = _unique(cvms)
+    seen, age = _observation(observed_at)
+    rows = Rows(unique, seen, age, source, revision)
+    data = {column.name: column.build(rows, amounts) for column in wanted}
+    index = pd.Index(arrays.text([c.id for c in unique]), name=INDEX)
+    frame = pd.DataFrame(data, index=index, copy=False)
+    frame.attrs["cvm"] = {
+        "schema": SCHEMA,
+        "source": source,
+        "revision": revision,
+        "as_of": seen.isoformat(),
+    }
+    return frame
+
+
+def fleet_columns() -> pd.DataFrame:
+    """List the columns of `fleet_frame`: dtype, whether narrow has it, meaning."""
+    return pd.DataFrame(
+        {
+            "dtype": [c.kind.dtype for c in FLEET],
+            "narrow": [c.narrow for c in FLEET],
+            "meaning": [c.doc for c in FLEET],
+        },
+        index=pd.Index(WIDE, name="column"),
+    )
+
+
+def _choose(columns: str | Sequence[str]) -> list[Column]:
+    if isinstance(columns, str):
+        views = {"narrow": NARROW, "wide": WIDE}
+        if columns not in views:
+            raise InvalidInput(
+                "columns",
+                f"{columns!r} is no view",
+                'Give "narrow", "wide", or a list of column names.',
+            )
+        return [FLEET_BY_NAME[name] for name in views[columns]]
+    names = list(columns)
+    for name in names:
+        if name not in FLEET_BY_NAME:
+            raise InvalidInput("columns", f"there is no column {name!r}", _remedy(name))
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InvalidInput("columns", f"named twice: {', '.join(twice)}")
+    return [FLEET_BY_NAME[name] for name in names]
+
+
+def _remedy(name: object) -> str:
+    if name == INDEX:
+        return f"{INDEX} is the index; frame.reset_index() makes it a column."
+    close = difflib.get_close_matches(str(name), WIDE, n=3, cutoff=0.5)
+    if close:
+        return f"Did you mean {' or '.join(close)}? fleet_columns() lists them all."
+    return "fleet_columns() lists them all."
+
+
+def _choose_money(money: str) -> Kind:
+    kinds = {"exact": MONEY, "float": FLOAT_MONEY}
+    if money not in kinds:
+        raise InvalidInput("money", f"{money!r} is neither 'exact' nor 'float'")
+    return kinds[money]
+
+
+def _unique(cvms: Iterable[Cvm]) -> Sequence[Cvm]:
+    """Keep the last CVM of each id, in the order of first sight; the index is a key."""
+    rows = list(cvms)
+    by_id = {c.id: c for c in rows}
+    if len(by_id) == len(rows):
+        return rows
+    nameless = [c for c in rows if c.id is None]
+    return [c for c in by_id.values() if c.id is not None] + nameless
+
+
+def _observation(observed_at: datetime | None) -> tuple[datetime, float]:
+    """Return when the rows were read, in UTC, and how many seconds ago that is."""
+    now = time.time()
+    if observed_at is None:
+        return datetime.fromtimestamp(now, UTC), 0.0
+    if observed_at.tzinfo is None:
+        observed_at = observed_at.replace(tzinfo=UTC)
+    return observed_at.astimezone(UTC), max(0.0, now - observed_at.timestamp())

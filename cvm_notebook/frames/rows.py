@@ -1,0 +1,151 @@
+"""What columns are read from: the CVMs, and what several columns share, worked out once."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Final
+
+from cvm_notebook.api.cvm import (
+    Cvm,
+    Endpoint,
+    Gateway,
+    HourlyRate,
+    KmsInfo,
+    NodeRef,
+    OsInfo,
+    Progress,
+    Resource,
+    UserRef,
+    WorkspaceRef,
+)
+from cvm_notebook.frames.words import health_of, operation_of, status_of
+
+# what stands in for a nested object that is missing or null: each of its fields is None
+_RESOURCE: Final = Resource()
+_NODE: Final = NodeRef()
+_OS: Final = OsInfo()
+_KMS: Final = KmsInfo()
+_PROGRESS: Final = Progress()
+_GATEWAY: Final = Gateway()
+_RATE: Final = HourlyRate()
+_WORKSPACE: Final = WorkspaceRef()
+_USER: Final = UserRef()
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The CVMs of one frame, and when and how they were read."""
+
+    cvms: Sequence[Cvm]
+    observed_at: datetime
+    age_s: float
+    source: str
+    revision: int | None
+
+    @cached_property
+    def resource(self) -> list[Resource]:
+        """Each CVM's size."""
+        return [c.resource or _RESOURCE for c in self.cvms]
+
+    @cached_property
+    def node(self) -> list[NodeRef]:
+        """Each CVM's node."""
+        return [c.node_info or _NODE for c in self.cvms]
+
+    @cached_property
+    def os(self) -> list[OsInfo]:
+        """Each CVM's guest image."""
+        return [c.os or _OS for c in self.cvms]
+
+    @cached_property
+    def kms(self) -> list[KmsInfo]:
+        """Each CVM's key management."""
+        return [c.kms_info or _KMS for c in self.cvms]
+
+    @cached_property
+    def progress(self) -> list[Progress]:
+        """Each CVM's operation under way."""
+        return [c.progress or _PROGRESS for c in self.cvms]
+
+    @cached_property
+    def gateway(self) -> list[Gateway]:
+        """Each CVM's way in."""
+        return [c.gateway or _GATEWAY for c in self.cvms]
+
+    @cached_property
+    def rate(self) -> list[HourlyRate]:
+        """Each CVM's price an hour."""
+        return [c.hourly_rate or _RATE for c in self.cvms]
+
+    @cached_property
+    def workspace(self) -> list[WorkspaceRef]:
+        """Each CVM's workspace."""
+        return [c.workspace or _WORKSPACE for c in self.cvms]
+
+    @cached_property
+    def creator(self) -> list[UserRef]:
+        """Each CVM's maker."""
+        return [c.creator or _USER for c in self.cvms]
+
+    @cached_property
+    def words(self) -> list[str | None]:
+        """The server's own word for each status."""
+        return [c.status for c in self.cvms]
+
+    @cached_property
+    def statuses(self) -> list[str]:
+        """The status of each, in fixed words."""
+        status = {word: status_of(word) for word in set(self.words)}
+        return [status[word] for word in self.words]
+
+    @property
+    def healths(self) -> list[str]:
+        """The health of each, as its status tells."""
+        health = {status: health_of(status) for status in set(self.statuses)}
+        return [health[status] for status in self.statuses]
+
+    @property
+    def operations(self) -> list[str | None]:
+        """What is being done to each, as its status tells."""
+        words = set(self.words)
+        calm = {word: operation_of(word, in_progress=False) for word in words}
+        busy = {word: operation_of(word, in_progress=True) for word in words}
+        return [(busy if c.in_progress else calm)[c.status] for c in self.cvms]
+
+    @property
+    def replicas(self) -> list[int | None]:
+        """How many CVMs here are of the same app."""
+        apps = [c.app_id for c in self.cvms]
+        count = Counter(apps)
+        return [None if app is None else count[app] for app in apps]
+
+    @property
+    def urls(self) -> list[str | None]:
+        """The first https address of each."""
+        return [first_https(c.endpoints or ()) for c in self.cvms]
+
+    @property
+    def endpoint_counts(self) -> list[int | None]:
+        """How many addresses each has."""
+        return [None if c.endpoints is None else len(c.endpoints) for c in self.cvms]
+
+
+def first_https(endpoints: Iterable[Endpoint]) -> str | None:
+    """Return the first https address, the app's before the instance's, fit to be shown."""
+    for endpoint in endpoints:
+        for url in (endpoint.app, endpoint.instance):
+            if url is not None and url.startswith("https://"):
+                return shown(url)
+    return None
+
+
+def shown(url: str | None) -> str | None:
+    """Cut from an address what may carry a token: its query, its fragment, a user's name."""
+    if url is None or not ("?" in url or "#" in url or "@" in url):
+        return url
+    plain = url.partition("?")[0].partition("#")[0]
+    scheme, slashes, rest = plain.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{slashes}{host.rpartition('@')[2]}{slash}{path}"
