@@ -49,12 +49,14 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Rule:
-    """What a kind does, and what its ``arg`` may be."""
+    """What a kind does, what its ``arg`` may be, and which requests it meets unless told."""
 
     does: str
-    arg: type | tuple[type, ...] = ()
+    arg: tuple[type, ...] = ()
     default: object = None
     required: bool = False
+    route: str = "*"
+    times: int | None = 1
 
 
 _NUMBER = (int, float)
@@ -76,13 +78,19 @@ RULES: Mapping[Kind, Rule] = {
     Kind.CONTENT_TYPE: Rule("answers as always, but calls the body arg", (str,), "text/plain"),
     Kind.HTML: Rule("answers 200 with a log-in page, nothing done"),
     Kind.REDIRECT: Rule("redirects to the URL arg with status code", (str,), required=True),
-    Kind.SILENT: Rule("opens an event stream and never sends an event"),
-    Kind.DROP: Rule("ends the stream in good order after arg events", (int,), 1),
-    Kind.CUT: Rule("resets the stream after arg events", (int,), 1),
-    Kind.HALF: Rule("sends arg events and half of one more, then ends the stream", (int,), 1),
-    Kind.FLOOD: Rule("sends arg state events a second, for ever", (int,), 10_000),
+    Kind.SILENT: Rule("opens an event stream and never sends an event", route="stream"),
+    Kind.DROP: Rule("ends the stream in good order after arg events", (int,), 1, route="stream"),
+    Kind.CUT: Rule("resets the stream after arg events", (int,), 1, route="stream"),
+    Kind.HALF: Rule(
+        "sends arg events and half of one more, then ends the stream", (int,), 1, route="stream"
+    ),
+    Kind.FLOOD: Rule("sends arg state events a second, for ever", (int,), 10_000, route="stream"),
     Kind.SLOW_NODE: Rule(
-        "a batch status that asks for a CVM of node waits arg seconds", _NUMBER, 31.0
+        "a batch status that asks for a CVM of node waits arg seconds",
+        _NUMBER,
+        31.0,
+        route="batch",
+        times=None,
     ),
     Kind.GZIP_BOMB: Rule("answers gzip that unpacks to arg MiB", (int,), 1024),
     Kind.HUGE: Rule("answers a body of arg MiB", (int,), 1024),
@@ -147,8 +155,8 @@ class Fault(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Kind
-    route: str = "*"
-    times: int | None = Field(default=1, ge=1)
+    route: str
+    times: int | None = Field(ge=1)
     skip: int = Field(default=0, ge=0)
     arg: Any = None
     retry_after: str | int | float | None = None
@@ -157,11 +165,12 @@ class Fault(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _arg_default(cls, data: Any) -> Any:
-        if not isinstance(data, Mapping) or data.get("arg") is not None:
+    def _defaults_of_kind(cls, data: Any) -> Any:
+        kind = data.get("kind") if isinstance(data, Mapping) else None
+        if not isinstance(kind, str) or kind not in RULES:
             return data
-        kind = str(data.get("kind"))
-        return {**data, "arg": RULES[Kind(kind)].default} if kind in RULES else data
+        rule = RULES[Kind(kind)]
+        return {"route": rule.route, "times": rule.times, "arg": rule.default, **data}
 
     @model_validator(mode="after")
     def _arg_fits(self) -> Self:

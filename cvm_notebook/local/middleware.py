@@ -104,11 +104,11 @@ class FaultMiddleware:
             scope["state"]["fault"] = fault.kind
             if fault.kind in DELAYS:
                 exchange = await self._delay(exchange, fault)
-        last = faults[-1] if faults else None
-        if last is None or last.kind in DELAYS:
+        ending = next((fault for fault in faults if fault.kind not in DELAYS), None)
+        if ending is None:
             await self._app(scope, exchange.receive, send)
         else:
-            await ACTS[last.kind](exchange, last)
+            await ACTS[ending.kind](exchange, ending)
 
     async def _delay(self, exchange: Exchange, fault: Fault) -> Exchange:
         if fault.kind is Kind.LATENCY:
