@@ -4,11 +4,23 @@ import difflib
 import re
 import uuid
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeAlias
 from urllib.parse import quote
 
 from cvm_notebook.api.envelopes import clean_text
 from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.api.values import Model
+
+
+class HasId(Protocol):
+    """What knows its own CVM, such as a handle."""
+
+    @property
+    def id(self) -> str | int | None:
+        """The CVM's id."""
+
+
+Ref: TypeAlias = str | uuid.UUID | Mapping[str, Any] | Model | HasId | None
 
 # The service finds a CVM by the value alone, so any of these may hold any kind of identifier.
 _IDENTIFIERS: Final = ("id", "app_id", "uuid", "vm_uuid", "instance_id", "cvm_id", "name")
@@ -19,7 +31,7 @@ _REMEDY: Final = "Give its id, uuid, app id, instance id or name, or the Cvm its
 
 
 def split(
-    ref: object,
+    ref: Ref,
     fields: Mapping[str, Any],
     verb: str,
     allowed: Collection[str] = frozenset(),
@@ -88,25 +100,29 @@ def _spelled(
     """Yield the fields in our spelling; an unknown one is refused with what it may have meant."""
     known = {*_IDENTIFIERS, *allowed}
     for name, value in items:
-        ours = name if name in known else _snake(str(name))
+        ours = name if name in known else snake_case(str(name))
         if not isinstance(ours, str) or ours not in known:
             raise InvalidInput(
-                clean_text(name, 60), f"{verb} takes no such field", did_you_mean(str(name), known)
+                clean_text(name, 60), f"{verb} takes no such field", _did_you_mean(str(name), known)
             )
         yield ours, value
 
 
-def _snake(name: str) -> str:
+def snake_case(name: str) -> str:
+    """Return ``maxRetries`` as ``max_retries``; the JavaScript SDK's spelling is read, too."""
     return re.sub(r"(?<=[a-z0-9])[A-Z]", lambda m: "_" + m[0].lower(), name)
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return the advice for a name that is unknown: the nearest known ones, or all."""
-    known = sorted(known)
-    near = difflib.get_close_matches(name.lower(), known, n=2, cutoff=0.6)
-    if near:
-        return f"Did you mean {' or '.join(near)}?"
-    return f"It takes {', '.join(known)}."
+def near_miss(name: str, known: Iterable[str], cutoff: float = 0.75) -> str | None:
+    """Return the known name that this one nearly is, or None."""
+    near = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=cutoff)
+    return near[0] if near else None
+
+
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the advice for a name that is unknown: the nearest known one, or all."""
+    meant = near_miss(name, known, cutoff=0.6)
+    return f"Did you mean {meant}?" if meant else f"It takes {', '.join(sorted(known))}."
 
 
 def _same(one: object, other: object) -> bool:

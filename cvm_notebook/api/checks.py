@@ -1,0 +1,289 @@
+"""Checks of what is asked for, before anything is sent; each refusal says what to give instead."""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from cvm_notebook.api.compose import check_env_name
+from cvm_notebook.api.compose_file import LARGEST_BYTES, check_compose_file
+from cvm_notebook.api.envelopes import clean_text
+from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.api.identity import near_miss, snake_case
+from cvm_notebook.api.models import Provision
+
+Check = Callable[[str, Any], Any]
+
+# --- single values -----------------------------------------------------------------------------
+
+
+def boolean(field: str, value: object) -> bool:
+    """Return True or False; 1 and "yes" are neither."""
+    if isinstance(value, bool):
+        return value
+    raise InvalidInput(field, f"it is {_shown(value)}, not True or False", None)
+
+
+def integer(
+    field: str, value: object, least: int = 1, most: int | None = None, unit: str = ""
+) -> int:
+    """Return a whole number within its bounds."""
+    bounds = f"{least} to {most}" if most is not None else f"{least} up"
+    wanted = f"Give a whole number{f' of {unit}' if unit else ''} from {bounds}."
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidInput(field, f"it is {_shown(value)}, not a whole number", wanted)
+    if value < least or (most is not None and value > most):
+        raise InvalidInput(field, f"{clean_text(value, 40)} is out of range", wanted)
+    return value
+
+
+def text(field: str, value: object) -> str:
+    """Return a text that is not blank, without the space around it."""
+    if not isinstance(value, str):
+        raise InvalidInput(field, f"it is {_shown(value)}, not a text", None)
+    if not value.strip():
+        raise InvalidInput(field, "it is empty", "Give a value, or leave it out.")
+    return value.strip()
+
+
+def seconds(field: str, value: object) -> float:
+    """Return a number of seconds that is not negative."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise InvalidInput(
+            field, f"it is {_shown(value)}, not a number of seconds", "Give 0 or more."
+        )
+    return float(value)
+
+
+def _shown(value: object) -> str:
+    return repr(clean_text(value, 40)) if isinstance(value, str) else clean_text(repr(value), 40)
+
+
+_NAME_REMEDY: Final = (
+    "A name has 5 to 63 letters, digits and single dashes, begins with a letter "
+    "and does not end with a dash."
+)
+
+
+def cvm_name(field: str, value: object) -> str:
+    """Return a name that the service takes for a CVM."""
+    name = text(field, value)
+    problem = _name_problem(name)
+    if problem:
+        raise InvalidInput(field, f"{_shown(name)} {problem}", _NAME_REMEDY)
+    return name
+
+
+def _name_problem(name: str) -> str | None:
+    shortest, longest = 5, 63
+    strange = "".join(dict.fromkeys(re.sub(r"[A-Za-z0-9-]", "", name)))
+    problems = (
+        (bool(strange), f"holds {_shown(strange)}"),
+        (len(name) < shortest, f"has {len(name)} characters, which is too short"),
+        (len(name) > longest, f"has {len(name)} characters, which is too long"),
+        (not name[0].isalpha(), "does not begin with a letter"),
+        ("--" in name, "holds two dashes in a row"),
+        (name.endswith("-"), "ends with a dash"),
+    )
+    return next((said for wrong, said in problems if wrong), None)
+
+
+def env_names(field: str, value: object) -> list[str]:
+    """Return names of environment variables, each once."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise InvalidInput(field, f"it is {_shown(value)}, not a list of names", None)
+    return list(dict.fromkeys(check_env_name(name, field) for name in value))
+
+
+def encrypted_env(field: str, value: object) -> str:
+    """Return what `encrypt_env` made; a plain environment must never be sent in its place."""
+    if not isinstance(value, str) or not re.fullmatch(r"(?:[0-9a-fA-F]{2}){60,}", value):
+        problem = "it is not an encrypted environment"
+        raise InvalidInput(field, problem, "Give what cvm.encrypt_env(pubkey, {...}) returns.")
+    return value
+
+
+_GB: Final = 512  # no CVM has less memory in MB, no node so much in GB
+
+
+def memory_mb(field: str, value: object) -> int:
+    """Return an amount of memory in MB; what looks like GB is refused."""
+    amount = integer(field, value, unit="MB")
+    if amount < _GB:
+        problem = f"{amount} MB is too little to start; it looks like GB"
+        raise InvalidInput(
+            field, problem, f"Memory is in MB: for {amount} GB give {amount * 1024}."
+        )
+    return amount
+
+
+# --- requests ----------------------------------------------------------------------------------
+
+_RESOURCES: Final[dict[str, Check]] = {
+    "instance_type": text,
+    "vcpu": integer,
+    "memory": memory_mb,
+    "disk_size": lambda field, value: integer(field, value, unit="GB"),
+}
+
+
+_COMPOSE_REMEDY: Final = (
+    "Give compose_file: the text of a Docker Compose file, or a mapping with docker_compose_file."
+)
+
+
+def app_compose(field: str, value: object) -> dict[str, Any]:
+    """Return an app compose as the service takes it, from one or from a Docker Compose text."""
+    if not isinstance(value, Mapping):
+        return {"docker_compose_file": check_compose_file(value, field), "name": ""}
+    made = {"name": "", **value}
+    made["name"] = made["name"] or ""  # the service wants it there, empty or not
+    if made.get("docker_compose_file") is not None:
+        check_compose_file(made["docker_compose_file"], f"{field}.docker_compose_file")
+    elif "services" in made:
+        problem = "it is a Docker Compose file as a mapping, of which the service takes the text"
+        raise InvalidInput(field, problem, "Give yaml.safe_dump(...) of it.")
+    elif not made.get("bash_script"):
+        raise InvalidInput(field, "it has no docker_compose_file", _COMPOSE_REMEDY)
+    scripts = (made.get("docker_compose_file"), made.get("pre_launch_script"))
+    size = sum(len(s.encode("utf-8", "replace")) for s in scripts if isinstance(s, str))
+    if size > LARGEST_BYTES:
+        problem = f"with its pre-launch script it has {size / 1024:,.0f} KiB; the service takes 200"
+        raise InvalidInput(field, problem, "Move data into the image.")
+    if made.get("allowed_envs") is not None:
+        made["allowed_envs"] = env_names(f"{field}.allowed_envs", made["allowed_envs"])
+    return made
+
+
+def _as_sent(_field: str, value: object) -> object:
+    return value
+
+
+_PROVISION: Final[dict[str, Check]] = {
+    **_RESOURCES,
+    "name": cvm_name,
+    "compose_file": app_compose,
+    "teepod_id": integer,
+    "node_id": integer,
+    "region": text,
+    "image": text,
+    "prefer_dev": boolean,
+    "listed": boolean,
+    "kms": text,
+    "kms_id": text,
+    "kms_contract": text,
+    "nonce": lambda field, value: integer(field, value, least=0),
+    "app_id": text,
+    "env_keys": env_names,
+    "encrypted_env": encrypted_env,
+    "hugepages": boolean,
+    "pin_numa": boolean,
+    **dict.fromkeys(("user_config", "ports", "gpus", "kms_urls", "gateway_urls"), _as_sent),
+}
+
+
+def provision_request(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the body of a provision.
+
+    Fields that are not known here are sent as they are, as the API grows; one that is nearly a
+    known one is taken for a slip and refused.
+    """
+    body = _checked(fields, _PROVISION, "provision_cvm")
+    for needed, remedy in (("name", _NAME_REMEDY), ("compose_file", _COMPOSE_REMEDY)):
+        if needed not in body:
+            raise InvalidInput(needed, "a CVM needs it", remedy)
+    node = body.pop("node_id", None)
+    if node is not None and body.setdefault("teepod_id", node) != node:
+        raise InvalidInput("node_id", "it differs from teepod_id", "Give one of them.")
+    if ("nonce" in body) != ("app_id" in body):
+        given, missing = ("nonce", "app_id") if "nonce" in body else ("app_id", "nonce")
+        problem = f"it is missing, though {given} is given"
+        raise InvalidInput(missing, problem, "Give both of client.next_app_ids(), or neither.")
+    return body
+
+
+_COMMIT: Final[dict[str, Check]] = {
+    "app_id": text,
+    "compose_hash": text,
+    "transaction_hash": text,
+    "encrypted_env": encrypted_env,
+    "env_keys": env_names,
+    **dict.fromkeys(("kms_id", "contract_address", "deployer_address"), text),
+}
+
+
+def commit_request(request: object, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the body of a commit, from a Provision, a mapping, keywords, or some of each."""
+    given: dict[str, Any] = {}
+    if isinstance(request, Provision):
+        given = {"app_id": request.app_id, "compose_hash": request.compose_hash}
+    elif isinstance(request, Mapping):
+        given = dict(request)
+    elif request is not None:
+        problem = f"commit_cvm_provision cannot use {type(request).__name__}"
+        raise InvalidInput("request", problem, "Give what provision_cvm returned.")
+    body = _checked({**given, **fields}, _COMMIT, "commit_cvm_provision")
+    for needed in ("app_id", "compose_hash"):
+        if needed not in body:
+            raise InvalidInput(needed, "a commit needs it", "Give what provision_cvm returned.")
+    return body
+
+
+_REPLICA: Final[dict[str, Check]] = {
+    "node_id": integer,
+    "teepod_id": integer,
+    "encrypted_env": encrypted_env,
+    "compose_hash": text,
+    "os_image": text,
+}
+
+
+def replica_request(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the body of a replication; empty lets the service choose the node."""
+    body = _checked(fields, _REPLICA, "replicate_cvm")
+    node = body.pop("teepod_id", None)
+    if node is not None and body.setdefault("node_id", node) != node:
+        raise InvalidInput("node_id", "it differs from teepod_id", "Give one of them.")
+    return body
+
+
+_WATCH: Final[dict[str, Check]] = {
+    "target": text,
+    "interval": lambda field, value: integer(field, value, 5, 30, "seconds"),
+    "timeout": lambda field, value: integer(field, value, 10, 600, "seconds"),
+    "max_retries": lambda field, value: integer(field, value, least=0),
+    "retry_delay": seconds,
+}
+
+
+def watch_request(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a watch that were given; a target must be."""
+    wish = _checked(fields, _WATCH, "watch_cvm_state")
+    if "target" not in wish:
+        raise InvalidInput("target", "a watch needs it", 'Give a status, such as target="running".')
+    return wish
+
+
+def resources_request(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the body of a change of resources; it must change something."""
+    body = _checked(fields, {**_RESOURCES, "allow_restart": boolean}, "update_resources")
+    if not _RESOURCES.keys() & body.keys():
+        raise InvalidInput("vcpu", "nothing to change was given", f"Give {', '.join(_RESOURCES)}.")
+    return body
+
+
+def _checked(fields: Mapping[str, Any], checks: Mapping[str, Check], verb: str) -> dict[str, Any]:
+    """Return the fields that are not None, each checked, in our spelling."""
+    body: dict[str, Any] = {}
+    for given, value in fields.items():
+        name = given if given in checks else snake_case(str(given))
+        meant = None if name in checks else near_miss(name, checks)
+        if meant:
+            problem = f"{verb} knows no such field"
+            raise InvalidInput(clean_text(given, 60), problem, f"Did you mean {meant}?")
+        if value is None:
+            continue
+        if name in body:
+            raise InvalidInput(name, f"{verb} was given it twice", "Give it once.")
+        body[name if name in checks else str(given)] = checks.get(name, _as_sent)(name, value)
+    return body
