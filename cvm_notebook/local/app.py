@@ -27,6 +27,7 @@ from cvm_notebook.local import (
 from cvm_notebook.local.db import Database
 from cvm_notebook.local.deps import Context, json_answer
 from cvm_notebook.local.errors import ApiError, PlainError, StructuredError, ValidationFailed
+from cvm_notebook.local.server import end_with_parent
 from cvm_notebook.local.settings import Settings
 
 API_PREFIX = "/api/v1"
@@ -171,14 +172,21 @@ def create_app(settings: Settings) -> FastAPI:
     for router in _ROUTERS:
         app.include_router(router, prefix=API_PREFIX, responses=_COMMON)
     app.include_router(routes_logs.router)
-    app.include_router(control.router, include_in_schema=False)
     for kind, handler in _HANDLERS.items():
         app.add_exception_handler(kind, handler)
+    app.add_api_route("/_local/health", _health, include_in_schema=False)
+    app.include_router(control.router, include_in_schema=False)
     control.install(app, settings)
     app.add_middleware(RequestIds)
     return app
 
 
+async def _health() -> Response:
+    """Say that this is LocalCloud and that it answers."""
+    return json_answer({"service": "LocalCloud"})
+
+
 def from_environment() -> FastAPI:
     """Return the application of a worker process, whose settings are in its environment."""
+    end_with_parent()
     return create_app(Settings.from_environment())

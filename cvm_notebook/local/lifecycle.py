@@ -67,10 +67,11 @@ PLANS: Mapping[str, Plan] = {
     "shutdown": Plan((SHUTTING_DOWN,), "stopped"),
     "restart": Plan((RESTARTING, STARTING), "running"),
     "force_restart": Plan((FORCED, STARTING), "running"),
+    "delete": Plan((), "deleted"),
 } | dict.fromkeys(_UPDATES, Plan((UPDATING, STARTING), "running"))
 """What each kind of operation does to a CVM that runs."""
 
-KINDS = (*PLANS, "delete")
+KINDS = tuple(PLANS)
 """All kinds of operations, as history names them."""
 
 

@@ -1,0 +1,50 @@
+"""Run the server as LocalCloud's child: settings from the environment, its life from a pipe.
+
+Standard input is held open by the parent: when it ends, the parent has ended, and so does this
+process. Standard output gets one line of JSON when connections are accepted.
+"""
+
+import json
+import os
+import select
+import shutil
+import sys
+
+from cvm_notebook.local.server import end_when, run
+from cvm_notebook.local.settings import Settings
+
+SCRATCH = "CVM_NOTEBOOK_LOCAL_SCRATCH"
+"""The environment variable that names the folder to be removed at the end."""
+
+
+def _until_orphaned() -> None:
+    """Return when the parent is gone: its pipe has ended, or this process has a new parent."""
+    if sys.platform == "win32":
+        while os.read(0, 1024):
+            pass
+        return
+    parent = os.getppid()
+    # A process forked off the parent may hold its end of the pipe open; hence the second look.
+    while os.getppid() == parent:
+        readable, _, _ = select.select([0], [], [], 1.0)
+        if readable and not os.read(0, 1024):
+            return
+
+
+def _tell_ready(port: int) -> None:
+    sys.stdout.write(json.dumps({"port": port, "pid": os.getpid()}) + "\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Serve until the parent ends."""
+    end_when(_until_orphaned)
+    try:
+        run(Settings.from_environment(), _tell_ready)
+    finally:
+        if SCRATCH in os.environ:
+            shutil.rmtree(os.environ[SCRATCH], ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""App compose files: their model, their checks, their hash, and the services inside."""
+
+import hashlib
+import json
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from cvm_notebook.local.errors import ApiError, coded, detail
+
+MAX_BYTES = 200 * 1024
+"""Compose file and pre-launch script together."""
+
+_PULLS_NOTHING = "does-not-exist"
+"""An image with this in its name can't be pulled: the CVM's boot ends in an error."""
+
+
+class AppCompose(BaseModel):
+    """What a CVM runs. Unknown fields are kept: they count in the hash."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str = ""
+    manifest_version: int = Field(default=2, ge=1, le=100)
+    runner: str = "docker-compose"
+    docker_compose_file: str | None = None
+    bash_script: str | None = None
+    init_script: str | None = None
+    pre_launch_script: str | None = None
+    default_gateway_domain: str | None = None
+    salt: str | None = None
+    allowed_envs: list[str] = Field(default_factory=list)
+    features: list[str] = Field(default_factory=lambda: ["kms", "tproxy-net"])
+    kms_enabled: bool = True
+    local_key_provider_enabled: bool = False
+    no_instance_id: bool = False
+    public_logs: bool = True
+    public_sysinfo: bool = True
+    public_tcbinfo: bool = True
+    gateway_enabled: bool = True
+    tproxy_enabled: bool = True
+    secure_time: bool = False
+    storage_fs: Literal["ext4", "zfs"] | None = "zfs"
+
+
+def complete(compose: AppCompose) -> dict[str, Any]:
+    """Return the app compose as it is kept and hashed: defaults in, unset options out."""
+    return compose.model_dump(exclude_none=True)
+
+
+def compose_hash(app_compose: dict[str, Any]) -> str:
+    """Return the hash that names an app compose."""
+    return hashlib.sha256(_canonical(app_compose).encode()).hexdigest()
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(
+        _finite(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_finite(part) for part in value]
+    if isinstance(value, float) and not abs(value) < float("inf"):
+        return None
+    return value
+
+
+def text_hash(text: str | None) -> str | None:
+    """Return the hash of a compose file or a script on its own."""
+    return None if text is None else hashlib.sha256(text.encode()).hexdigest()
+
+
+def services_of(app_compose: dict[str, Any]) -> list[dict[str, Any]]:
+    """Check an app compose and return its services; ERR-01-002 or ERR-01-003 when it can't run."""
+    text = app_compose.get("docker_compose_file")
+    script = app_compose.get("pre_launch_script") or ""
+    if app_compose.get("runner") == "bash" and app_compose.get("bash_script"):
+        return []
+    if not text or not text.strip():
+        raise coded(
+            "ERR-01-002",
+            "docker_compose_file is empty.",
+            details=[detail("compose_file.docker_compose_file", None, "required")],
+        )
+    size = len(text.encode()) + len(script.encode())
+    if size > MAX_BYTES:
+        raise _invalid(f"Compose file and pre-launch script have {size} bytes, over {MAX_BYTES}.")
+    return [_service(name, entry) for name, entry in _entries(text).items()]
+
+
+def _entries(text: str) -> dict[str, Any]:
+    try:
+        parsed = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise _invalid(f"The compose file is not YAML: {_first_line(error)}") from None
+    except (RecursionError, ValueError):
+        raise _invalid("The compose file can't be read.") from None
+    entries = parsed.get("services") if isinstance(parsed, dict) else None
+    if not isinstance(entries, dict) or not entries:
+        raise _invalid("The compose file has no services.")
+    return entries
+
+
+def _first_line(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or "broken"
+    return f"{problem}, line {mark.line + 1}" if mark is not None else str(problem)
+
+
+def _service(name: Any, entry: Any) -> dict[str, Any]:
+    if not isinstance(entry, dict) or not (entry.get("image") or entry.get("build")):
+        raise _invalid(f"Service {str(name)[:80]!r} has neither image nor build.")
+    ports = entry.get("ports")
+    published = [_published(port) for port in ports] if isinstance(ports, list) else []
+    return {
+        "name": str(name),
+        "image": str(entry.get("image") or ""),
+        "ports": [port for port in published if port is not None],
+    }
+
+
+def _published(port: Any) -> int | None:
+    """Return the outer port of ``80``, ``"8080:80"``, ``"1.2.3.4:8080:80/tcp"`` or a mapping."""
+    if isinstance(port, dict):
+        port = port.get("published") or port.get("target")
+    outer = str(port).partition("/")[0].split(":")
+    number = outer[-2] if len(outer) > 1 else outer[0]
+    return int(number) if number.isascii() and number.isdigit() and int(number) < 1 << 16 else None
+
+
+def boot_error(services: list[Any]) -> str | None:
+    """Return why a CVM with these services can't boot, or None when it can."""
+    broken = any(_PULLS_NOTHING in service["image"] for service in services)
+    return "failed to start containers" if broken else None
+
+
+def columns_of(app_compose: dict[str, Any]) -> dict[str, Any]:
+    """Return the columns of a CVM that follow from its app compose; raises as ``services_of``."""
+    return {
+        "compose_file": app_compose,
+        "compose_hash": compose_hash(app_compose),
+        "docker_compose_hash": text_hash(app_compose.get("docker_compose_file")),
+        "pre_launch_script_hash": text_hash(app_compose.get("pre_launch_script")),
+        "services": services_of(app_compose),
+        "public_logs": app_compose["public_logs"],
+        "public_sysinfo": app_compose["public_sysinfo"],
+        "public_tcbinfo": app_compose["public_tcbinfo"],
+        "gateway_enabled": app_compose["gateway_enabled"],
+        "secure_time": app_compose["secure_time"],
+        "storage_fs": app_compose.get("storage_fs") or "zfs",
+    }
+
+
+def _invalid(message: str) -> ApiError:
+    return coded(
+        "ERR-01-003", message, details=[detail("compose_file.docker_compose_file", None, message)]
+    )

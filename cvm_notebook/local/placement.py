@@ -1,0 +1,219 @@
+"""Decide where a CVM goes: its size, its image, its node; and say why when nothing fits."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from cvm_notebook.local import billing
+from cvm_notebook.local.bodies import ProvisionRequest
+from cvm_notebook.local.capacity import Usage, lacking, node_usage
+from cvm_notebook.local.catalogue import (
+    DEFAULT_INSTANCE_TYPE,
+    IMAGES,
+    INSTANCE_TYPES,
+    KMS_TYPES,
+    MIN_DISK_GB,
+    NODES,
+    Image,
+    InstanceType,
+    Node,
+)
+from cvm_notebook.local.errors import ApiError, coded, detail
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How large a CVM is; memory in MB, disk in GB."""
+
+    instance_type: str | None
+    vcpu: int
+    memory: int
+    disk_size: int
+    gpus: int = 0
+
+    @property
+    def usage(self) -> Usage:
+        """What it holds of a node."""
+        return Usage(1, self.vcpu, self.memory, self.disk_size, self.gpus)
+
+
+def columns_of_size(size: Size) -> dict[str, Any]:
+    """Return the columns of a CVM that follow from its size."""
+    return {
+        "instance_type": size.instance_type,
+        "vcpu": size.vcpu,
+        "memory": size.memory,
+        "disk_size": size.disk_size,
+        "gpus": size.gpus,
+        "compute_rate": billing.compute_rate(size.instance_type, size.vcpu, size.memory),
+        "disk_rate": billing.disk_rate(size.disk_size),
+    }
+
+
+def check_kms(kms: str | None) -> None:
+    """Raise when the key management service asked for isn't one that is here."""
+    kind = (kms or "phala").lower()
+    if kind not in KMS_TYPES:
+        raise _bad("kms", kms, f"kms is one of {', '.join(KMS_TYPES)}.")
+    if kind not in {"phala", "legacy"}:
+        raise coded(
+            "ERR-02-011",
+            f"LocalCloud has no {kind} KMS: it is connected to no chain.",
+            details=[detail("kms", kms, "not available")],
+            suggestions=["Leave kms out, or say phala."],
+        )
+
+
+def size_of(request: ProvisionRequest) -> Size:
+    """Return the size that is asked for."""
+    gpus = len(request.gpus.gpus) if request.gpus else 0
+    return resolve_size(
+        request.instance_type, request.vcpu, request.memory, request.disk_size, gpus
+    )
+
+
+def resolve_size(
+    type_id: str | None, vcpu: int | None, memory: int | None, disk: int | None, gpus: int = 0
+) -> Size:
+    """Complete a size from what was said of it; contradictions raise."""
+    if type_id is None and vcpu is None and memory is None:
+        type_id = DEFAULT_INSTANCE_TYPE
+    if type_id is not None:
+        kind = instance_type_of(type_id)
+        if vcpu not in (None, kind.vcpu) or memory not in (None, kind.memory_mb):
+            raise coded(
+                "ERR-02-009",
+                f"{kind.id} has {kind.vcpu} vCPU and {kind.memory_mb} MB; other numbers were given.",
+                details=[detail("instance_type", type_id, "contradicts vcpu or memory")],
+            )
+        size = Size(
+            kind.id, kind.vcpu, kind.memory_mb, disk or kind.default_disk_gb, kind.gpus or gpus
+        )
+    else:
+        size = _free_size(vcpu, memory, disk, gpus)
+    if size.disk_size < MIN_DISK_GB:
+        raise _bad("disk_size", size.disk_size, f"A disk has at least {MIN_DISK_GB} GB.")
+    return size
+
+
+def _free_size(vcpu: int | None, memory: int | None, disk: int | None, gpus: int) -> Size:
+    cpus = vcpu or max(1, -(-(memory or 0) // 2048))
+    mb = memory or cpus * 2048
+    known = [
+        kind.id
+        for kind in INSTANCE_TYPES.values()
+        if (kind.vcpu, kind.memory_mb, kind.gpus) == (cpus, mb, gpus)
+    ]
+    return Size(known[0] if known else None, cpus, mb, disk or 20, gpus)
+
+
+def instance_type_of(type_id: str) -> InstanceType:
+    """Return an instance type, or raise ERR-02-001."""
+    found = INSTANCE_TYPES.get(type_id)
+    if found is None:
+        raise coded(
+            "ERR-02-001",
+            f"There is no instance type {type_id[:80]!r}.",
+            details=[detail("instance_type", type_id[:80], "unknown")],
+            suggestions=[f"Choose one of {', '.join(INSTANCE_TYPES)}."],
+        )
+    return found
+
+
+def image_of(text: str) -> Image:
+    """Return an image by name or slug, or raise ERR-02-010."""
+    for image in IMAGES.values():
+        if text in (image.name, image.slug):
+            return image
+    raise coded(
+        "ERR-02-010",
+        f"There is no image {text[:80]!r}.",
+        details=[detail("image", text[:80], "unknown")],
+        suggestions=["List the images and take one of their names."],
+    )
+
+
+def node_of(node_id: int) -> Node:
+    """Return a node, or raise ERR-01-001."""
+    found = NODES.get(node_id)
+    if found is None:
+        raise coded(
+            "ERR-01-001",
+            f"There is no node {node_id}.",
+            details=[detail("teepod_id", node_id, "unknown")],
+            suggestions=["List the available nodes and take one of their ids."],
+        )
+    return found
+
+
+def place(session: Session, request: ProvisionRequest, size: Size) -> tuple[Node, Image]:
+    """Return the node and image for a request, or raise the reason why none will do."""
+    image = image_of(request.image) if request.image else None
+    used = node_usage(session)
+    if request.teepod_id is not None:
+        node = node_of(request.teepod_id)
+        chosen = _checked(node, image or _newest(node, request, size))
+        error = lacking(node, used.get(node.id, Usage()), size.usage)
+        if error is not None:
+            raise error
+        return node, chosen
+    fitting = [
+        node
+        for node in _in_region(request.region)
+        if (image is None or image in node.images)
+        and lacking(node, used.get(node.id, Usage()), size.usage) is None
+    ]
+    if not fitting:
+        raise coded(
+            "ERR-02-002",
+            f"No node{_where(request.region)} has room for {size.vcpu} vCPU, {size.memory} MB"
+            f" and {size.gpus} GPU.",
+            suggestions=["Choose a smaller size or another region."],
+        )
+    # GPU machines are kept for those who need them; among the others, the emptiest.
+    best = min(fitting, key=lambda node: (node.gpus > size.gpus, _load(node, used), node.id))
+    return best, image or _newest(best, request, size)
+
+
+def _load(node: Node, used: dict[int, Usage]) -> float:
+    return used.get(node.id, Usage()).vcpu / node.vcpu
+
+
+def _where(region: str | None) -> str:
+    return f" in region {region[:40]}" if region else ""
+
+
+def _in_region(region: str | None) -> list[Node]:
+    wanted = (region or "").lower()
+    return [node for node in NODES.values() if node.region.lower().startswith(wanted)]
+
+
+def _newest(node: Node, request: ProvisionRequest, size: Size) -> Image:
+    fitting = [
+        image
+        for image in node.images
+        if image.is_dev is bool(request.prefer_dev) and image.requires_gpu is (size.gpus > 0)
+    ]
+    if not fitting:
+        raise coded(
+            "ERR-02-007",
+            f"Node {node.name} has no GPUs.",
+            details=[detail("teepod_id", node.id, "no GPUs")],
+        )
+    return max(fitting, key=lambda image: image.version)
+
+
+def _checked(node: Node, image: Image) -> Image:
+    if image not in node.images:
+        raise coded(
+            "ERR-02-013",
+            f"Node {node.name} can't run image {image.name}.",
+            details=[detail("image", image.name, "not compatible")],
+            suggestions=["Leave image out, or choose one the node lists."],
+        )
+    return image
+
+
+def _bad(field: str, value: Any, message: str) -> ApiError:
+    return coded("ERR-02-008", message, details=[detail(field, value, message)])

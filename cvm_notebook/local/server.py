@@ -1,0 +1,167 @@
+"""Run the server in this process: listen, prepare the database, serve until told to end."""
+
+import json
+import multiprocessing
+import os
+import secrets
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from cvm_notebook.local.faults import load_faults
+from cvm_notebook.local.folders import (
+    default_database,
+    forget_running,
+    kept_key,
+    running_file,
+    write_private,
+)
+from cvm_notebook.local.prepare import prepare
+from cvm_notebook.local.settings import Settings
+from cvm_notebook.local.wire import FaultyProtocol, PausableServer
+
+_APP = "cvm_notebook.local.app:from_environment"
+_GRACE_SECONDS = 2
+_BACKLOG = 2048
+
+Ready = Callable[[str, str], None]
+"""Called with the URL and the API key once connections are accepted."""
+
+
+def serve(
+    host: str = "127.0.0.1",
+    port: int = 8787,
+    database: str | None = None,
+    speed: float = 20.0,
+    seed: str = "empty",
+    faults: str | Path | Sequence[dict[str, Any]] | None = None,
+    workers: int = 1,
+    *,
+    ready: Ready | None = None,
+    **more: Any,
+) -> None:
+    """Serve in the foreground until interrupted; the data is kept.
+
+    Parameters
+    ----------
+    host, port
+        Where to listen; port 0 takes a free one.
+    database
+        SQLAlchemy URL; None is a SQLite file in the user's data folder.
+    speed
+        Divides the durations of transitions.
+    seed
+        ``"empty"`` or ``"demo"``; has an effect on a new database only.
+    faults
+        A file of faults, or the faults themselves.
+    workers
+        Processes that serve; use PostgreSQL for more than a few.
+    ready
+        Is told the URL and the API key as soon as connections are accepted.
+    more
+        Further fields of ``Settings``: tier, balance, provision_days, rate_limit.
+    """
+    url = database or default_database()
+    settings = Settings(
+        host=host,
+        port=port,
+        database=url,
+        speed=speed,
+        seed=seed,
+        faults=tuple(fault.model_dump(mode="json") for fault in load_faults(faults or ())),
+        workers=workers,
+        api_key=kept_key(url),
+        control_token=secrets.token_urlsafe(24),
+        **more,
+    )
+
+    def announce(bound: int) -> None:
+        address = api_url(host, bound)
+        facts = {
+            "url": address,
+            "api_key": settings.api_key,
+            "control_token": settings.control_token,
+            "pid": os.getpid(),
+        }
+        write_private(running_file(), json.dumps(facts))
+        if ready is not None:
+            ready(address, settings.api_key)
+
+    try:
+        run(settings, announce)
+    finally:
+        forget_running(os.getpid())
+
+
+def api_url(host: str, port: int) -> str:
+    """Return the API's prefix as a client on this machine reaches it."""
+    reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    bracketed = f"[{reached}]" if ":" in reached else reached
+    return f"http://{bracketed}:{port}/api/v1"
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket: from now on connections wait for a worker instead of failing."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if os.name == "posix":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def run(settings: Settings, ready: Callable[[int], None]) -> None:
+    """Serve with these settings; ``ready`` is told the port when connections are accepted."""
+    listener = listen(settings.host, settings.port)
+    prepare(settings)
+    settings.export()
+    config = uvicorn.Config(
+        _APP,
+        factory=True,
+        http=FaultyProtocol,
+        workers=settings.workers,
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+        timeout_keep_alive=75,
+        backlog=_BACKLOG,
+    )
+    server = PausableServer(config)
+    ready(listener.getsockname()[1])
+    if settings.workers > 1:
+        Multiprocess(config, target=server.run, sockets=[listener]).run()
+    else:
+        server.run(sockets=[listener])
+
+
+def end_with_parent() -> None:
+    """In a worker process: end when the process that started it has died, however it died."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        end_when(lambda: wait([parent.sentinel]))
+
+
+def end_when(over: Callable[[], object]) -> None:
+    """End this process in good order when ``over`` returns, and by force soon after."""
+
+    def watch() -> None:
+        over()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(_GRACE_SECONDS + 2)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
