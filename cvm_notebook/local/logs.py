@@ -131,7 +131,7 @@ def serial(cvm: Cvm, times: Times) -> Log:
         begins = times.boot_at + max(place * stage, times.booting * _KERNEL_SHARE)
         head += _spread((f"boot: {word}", *STAGES[word]), begins, stage / 2, facts)
     for place, service in enumerate(cvm.services):
-        at = times.boot_at + times.booting * (0.9 + 0.09 * place / len(cvm.services))
+        at = times.boot_at + times.booting * (0.94 + 0.05 * place / len(cvm.services))
         text = f"app-compose.sh: Container dstack-{service['name']}-1  Started"
         head.append(Line(at, "stdout", text))
     if times.up_at is None:
