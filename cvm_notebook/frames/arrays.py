@@ -1,6 +1,7 @@
 """From plain lists to pandas arrays of one fixed dtype each, whatever the values are."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Any, Final
 
@@ -19,6 +20,8 @@ MONEY_PLACES: Final = 6
 _MICRO: Final = Decimal(1).scaleb(-MONEY_PLACES)
 _MONEY_LIMIT: Final = Decimal(1).scaleb(MONEY_DIGITS - MONEY_PLACES) - 1  # rounding up still fits
 _EXACT: Final = Context(prec=38, rounding=ROUND_HALF_EVEN)  # not what the user's context says
+_FIRST_MOMENT: Final = pd.Timestamp(datetime.min.replace(tzinfo=UTC))
+_LAST_MOMENT: Final = pd.Timestamp(datetime.max.replace(tzinfo=UTC))
 _INT64: Final = range(-(2**63), 2**63)
 
 
@@ -56,11 +59,12 @@ def flag(values: Sequence[bool | None]) -> Any:
 
 def moment(values: Sequence[str | None]) -> Any:
     """Build a ``datetime64[us, UTC]`` index of ISO 8601 words; what is no date is NaT."""
-    # pandas reads "now" and "today" as this moment: only what begins like a number is a date
-    dates = [v if v is not None and v < ":" else "" for v in values]
-    return pd.to_datetime(dates, utc=True, format="ISO8601", errors="coerce", cache=False).as_unit(
-        "us"
-    )
+    # pandas reads "now" and "today" as this moment: only what begins with a digit is a date
+    dates = [v if v is not None and "0" <= v < ":" else "" for v in values]
+    found = pd.to_datetime(dates, utc=True, format="ISO8601", errors="coerce", cache=False)
+    found = found.as_unit("us")
+    # beyond the years 1 to 9999 a Timestamp cannot even be printed
+    return found.where((found >= _FIRST_MOMENT) & (found <= _LAST_MOMENT))
 
 
 def money(values: Sequence[str | float | None]) -> Any:

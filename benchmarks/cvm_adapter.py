@@ -1,0 +1,50 @@
+"""Our client as a target of the outside benchmark kit (see README.md here)."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
+
+import cvm_notebook as cvm
+
+IMPORT = "import cvm_notebook"
+
+
+class Target:
+    """What the kit calls: each method is one line of what a user would write."""
+
+    # the kit's name of a column -> the name in our frame, where the two differ
+    COLUMNS: ClassVar = {
+        "id": "cvm_id",
+        "status": "status_raw",
+        "memory_in_gb": "memory_gb",
+        "disk_in_gb": "disk_gb",
+        "hourly_rate": "rate_usd_h",
+        "gateway": "gateway_domain",
+    }
+
+    def __init__(self, base_url: str, api_key: str) -> None:
+        self.client = cvm.Client(base_url=f"{base_url}/api/v1", api_key=api_key)
+
+    def list_frame(self):
+        return cvm.fleet_frame(self.client.list_cvms(), columns="wide").reset_index()
+
+    def list_items(self) -> Sequence[cvm.Cvm]:
+        return self.client.list_cvms()
+
+    def get(self, id: str) -> cvm.Cvm:  # noqa: A002 - the kit's name
+        return self.client.get_cvm_info(id)
+
+    def watch(self, id: str, target: str) -> cvm.CvmState:  # noqa: A002 - the kit's name
+        return self.client.watch_cvm_state({"id": id, "target": target})
+
+    def bulk(self, ids: Sequence[str], action: str, workers: int = 16) -> list[object]:
+        call = getattr(self.client, f"{action}_cvm")
+        with ThreadPoolExecutor(workers) as pool:
+            return list(pool.map(call, ids))
+
+    def close(self) -> None:
+        self.client.close()
+
+
+def make(base_url: str, api_key: str) -> Target:
+    return Target(base_url, api_key)
