@@ -1,6 +1,7 @@
 """Run confidential virtual machines from a notebook.
 
-``import cvm_notebook as cvm`` costs nothing: every public name is loaded when it is first used (PEP 562).
+``import cvm_notebook as cvm`` costs nothing: each public name is loaded when it is first used
+(PEP 562).
 """
 
 from importlib import import_module
@@ -66,7 +67,36 @@ _PUBLIC = {
 }
 _MODULES = {"error_codes": "api.error_codes", "errors": "api.errors", "models": "api.models"}
 
-__all__ = ["__version__", *sorted([*_PUBLIC, *_MODULES])]  # pyright: ignore
+__all__ = [
+    "ApiError",
+    "AuthError",
+    "Client",
+    "ConflictError",
+    "Cvm",
+    "CvmError",
+    "CvmState",
+    "DecodeError",
+    "InvalidInput",
+    "LocalCloud",
+    "NotFoundError",
+    "RateLimited",
+    "ReadOnly",
+    "ResourceError",
+    "Secret",
+    "ServerError",
+    "TransportError",
+    "UnsafeRedirect",
+    "WatchTimeout",
+    "__version__",
+    "compose_hash",
+    "connect",
+    "encrypt_env",
+    "error_codes",
+    "errors",
+    "fleet_frame",
+    "models",
+    "plot_fleet",
+]
 
 
 def __getattr__(name: str) -> object:

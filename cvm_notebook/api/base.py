@@ -1,12 +1,18 @@
 """What the groups of calls share: one way to read, one way to change."""
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cvm_notebook.api.decode import decode
-from cvm_notebook.api.transport import Kind, Reply, Request, Timeout, Transport, to_json
+from cvm_notebook.api.exchange import Timeout
+from cvm_notebook.api.models import Cvm, CvmAction, CvmState
+from cvm_notebook.api.retry import Kind
+from cvm_notebook.api.transport import Request, Transport, to_json
 
 T = TypeVar("T")
+
+Ref = str | Mapping[str, Any] | Cvm | CvmAction | CvmState | None
+"""Which CVM: an identifier, the API documentation's mapping, or what a call returned."""
 
 
 class Calls:
@@ -46,7 +52,3 @@ class Calls:
 def given(**fields: object) -> dict[str, object]:
     """Return the fields that are not None."""
     return {name: value for name, value in fields.items() if value is not None}
-
-
-def nothing(_reply: Reply) -> None:
-    """Decode an answer that has no body."""

@@ -24,8 +24,9 @@ def window_for(wait: float, busy: float, most: int) -> int:
 class PageFetcher(Generic[T]):
     """Fetch pages 2, 3, … by at most `window` daemon threads; iterate for the results in order.
 
-    The window halves whenever the service says to slow down. Leaving the iteration ends the threads after the page
-    that each is at. An exception of `fetch` is raised where its page would have come.
+    The window halves whenever the service says to slow down. Leaving the iteration ends the threads
+    after the page that each is at. An exception of `fetch` is raised where its page would have
+    come.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class PageFetcher(Generic[T]):
             slowed = False
             try:
                 result, slowed = self._fetch(page)
-            except Exception as error:  # noqa: BLE001 - the top of a thread: raised where the page is read
+            except Exception as error:  # noqa: BLE001 - a thread's top: raised where it is read
                 result = error
             with self._changed:
                 self._done[page] = result
@@ -79,7 +80,7 @@ class PageFetcher(Generic[T]):
                 self._changed.notify_all()
 
     def _claim(self, number: int) -> int | None:
-        """Return the next page to fetch, once it fits into the window; None when there is no more."""
+        """Return the next page to fetch, once the window lets it; None when there is none."""
         with self._changed:
             while self._next <= self._last:
                 if number < self._window and self._next < self._wanted + self._window:

@@ -1,4 +1,4 @@
-"""The retry policy: pure decisions from (kind of request, attempt, outcome); no clock and no I/O."""
+"""The retry policy: pure decisions from (kind of request, attempt, outcome), without a clock."""
 
 import random
 import threading
@@ -88,7 +88,8 @@ class RetryPolicy:
     attempts
         Most attempts of one call; being told to slow down (429) may add as many again.
     base, cap
-        Seconds: the wait doubles from `base` up to `cap`, then is shortened by up to half at random.
+        Seconds: the wait doubles from `base` up to `cap`, then is shortened by up to half at
+        random.
     retry_after_cap
         Seconds: the longest wait that a service can ask for.
     """
@@ -142,7 +143,8 @@ class RetryPolicy:
 class RetryBudget:
     """What all calls of one client may spend on retries, so that an outage is not multiplied.
 
-    Each retry takes one token, each success gives a tenth back: in the long run at most one call in ten is a retry.
+    Each retry takes one token, each success gives a tenth back: in the long run at most one call in
+    ten is a retry.
     """
 
     def __init__(self, tokens: float = 100.0) -> None:

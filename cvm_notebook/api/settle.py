@@ -1,7 +1,8 @@
-"""Find out what became of a request that was sent and not answered, by reading; nothing here sends it again.
+"""Find out, by reading only, what became of a request that was sent and not answered.
 
-Each function returns what the request led to, None when nothing began, or raises the error it was given where reading
-cannot tell: the outcome is then unknown, and the error says that the request was sent.
+Each function returns what the request led to, None when nothing began, or raises the error it was
+given where reading cannot tell: the outcome is then unknown, and the error says that the request
+was sent.
 """
 
 import time
@@ -13,8 +14,9 @@ from typing import TypeVar
 from cvm_notebook.api.decode import decode
 from cvm_notebook.api.errors import ConflictError, CvmError, NotFoundError
 from cvm_notebook.api.identity import path_segment
-from cvm_notebook.api.models import Cvm, CvmAction, CvmOperation, OperationPage
-from cvm_notebook.api.transport import Kind, Request, Transport
+from cvm_notebook.api.models import Cvm, CvmAction, OperationPage
+from cvm_notebook.api.retry import Kind
+from cvm_notebook.api.transport import Request, Transport
 from cvm_notebook.api.values import instant
 
 T = TypeVar("T")
@@ -37,19 +39,19 @@ _OPERATIONS = {
 
 
 class Settler:
-    """Reads back for one request; made before it is sent, so that it knows how long ago that was."""
+    """Reads back for one request; made before it is sent, so that it knows when that was."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self._sent = time.monotonic()
 
     def action(self, cvm: str, verb: str) -> Callable[[CvmError], CvmAction | None]:
-        """For start, stop, shutdown, restart: the status or the CVM's history shows that it began."""
+        """For start, stop, shutdown, restart: the status or the history shows that it began."""
 
         def look(_error: CvmError) -> CvmAction | None:
             found, _now = self._get(f"/cvms/{path_segment(cvm)}", Cvm)
             if (found.status or "").lower() in _BEGUN[verb] or self._in_history(cvm, verb):
-                return CvmAction.of(found)
+                return _as_action(found)
             return None
 
         return self._looking(look)
@@ -69,15 +71,15 @@ class Settler:
     def commit(self, app_id: str, compose_hash: str) -> Callable[[CvmError], CvmAction | None]:
         """For commit: the app has a CVM with this compose hash.
 
-        Nothing found is as good as nothing begun: the service answers a second commit of the same pair with the CVM of
-        the first. A conflict that is not ours is raised as it came.
+        Nothing found is as good as nothing begun: the service answers a second commit of the same
+        pair with the CVM of the first. A conflict that is not ours is raised as it came.
         """
 
         def look(error: CvmError) -> CvmAction | None:
             found, _now = self._cvms_of(app_id)
             for cvm in found:
                 if cvm.compose_hash == compose_hash:
-                    return CvmAction.of(cvm)
+                    return _as_action(cvm)
             if isinstance(error, ConflictError):
                 raise error
             return None
@@ -87,14 +89,15 @@ class Settler:
     def replicate(self, cvm: str) -> Callable[[CvmError], CvmAction | None]:
         """For replicate: the app has a CVM that is younger than the request.
 
-        Where there is none nobody knows, and the error is raised: a replica sent twice would be paid for twice.
+        Where there is none nobody knows, and the error is raised: a replica sent twice would be
+        paid for twice.
         """
 
         def look(_error: CvmError) -> CvmAction | None:
             source, _now = self._get(f"/cvms/{path_segment(cvm)}", Cvm)
             found, now = self._cvms_of(source.app_id or "")
             new = [c for c in found if c.id != source.id and self._is_since(c.created_at, now)]
-            return CvmAction.of(new[0]) if new else None
+            return _as_action(new[0]) if new else None
 
         settle = self._looking(look)
 
@@ -138,14 +141,30 @@ class Settler:
     def _in_history(self, cvm: str, verb: str) -> bool:
         """Whether the CVM's newest operation is this one."""
         page, now = self._get(f"/cvms/{path_segment(cvm)}/operations?limit=1", OperationPage)
-        newest = page.items[0] if page.items else CvmOperation()
-        return newest.operation_type in _OPERATIONS[verb] and self._is_since(newest.started_at, now)
+        return any(
+            operation.operation_type in _OPERATIONS[verb]
+            and self._is_since(operation.started_at, now)
+            for operation in page.items
+        )
 
     def _is_since(self, moment: str | None, now: datetime) -> bool:
-        """Whether a moment of the service lies after our request, judged by the service's own clock."""
+        """Whether a moment lies after our request, judged by the service's own clock."""
         at = instant(moment)
         elapsed = time.monotonic() - self._sent
         return at is not None and (now - at).total_seconds() <= elapsed + _CLOCK_SLACK
+
+
+def _as_action(cvm: Cvm) -> CvmAction:
+    """Return the record that the lost answer would have held, as far as reading gives it."""
+    return CvmAction(
+        id=cvm.id,
+        name=cvm.name,
+        status=cvm.status,
+        app_id=cvm.app_id,
+        vm_uuid=cvm.vm_uuid,
+        instance_id=cvm.instance_id,
+        created_at=cvm.created_at,
+    )
 
 
 def _date(header: str) -> datetime:

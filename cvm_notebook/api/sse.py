@@ -1,7 +1,8 @@
-"""Server-sent events: bytes to events as they arrive, as the WHATWG HTML standard (section 9.2) says.
+"""Server-sent events: bytes to events as they arrive (WHATWG HTML standard, section 9.2).
 
-sseclient-py parses the fields of a block. What it leaves out is done before it sees the bytes: mixed line ends, a byte
-order mark, invalid UTF-8, blocks that only set ``id`` or ``retry``, and the unfinished last block of a cut stream.
+sseclient-py parses the fields of a block. What it leaves out is done before it sees the bytes:
+mixed line ends, a byte order mark, invalid UTF-8, blocks that only set ``id`` or ``retry``, and the
+unfinished last block of a cut stream.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,6 +13,7 @@ import sseclient
 from cvm_notebook.api.errors import DecodeError
 
 _BOM = b"\xef\xbb\xbf"
+_RETRY_DIGITS = 15  # longer is no time to wait
 MAX_EVENT_BYTES = 8 * 2**20
 
 
@@ -61,10 +63,10 @@ class EventReader:
             yield SseEvent(event.event, event.data, self.last_id)
 
     def _blocks(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        """Yield whole blocks, each ended by one blank line, with ``\\n`` as the only line end."""
-        buffer, searched = bytearray(), 0
-        for chunk in _normalised(chunks):
-            buffer += chunk
+        """Yield whole blocks, each ended by one blank line."""
+        lines, buffer, searched = _Lines(), bytearray(), 0
+        for chunk in chunks:
+            buffer += lines.feed(chunk)
             while (end := buffer.find(b"\n\n", max(0, searched - 1))) >= 0:
                 block = bytes(buffer[: end + 2])
                 del buffer[: end + 2]
@@ -84,40 +86,45 @@ class EventReader:
             value = value.removeprefix(b" ")
             if field == b"id" and b"\0" not in value:
                 self.last_id = value.decode()
-            elif field == b"retry" and value.isdigit() and len(value) < 16:
+            elif field == b"retry" and value.isdigit() and len(value) <= _RETRY_DIGITS:
                 self.retry = int(value) / 1000
 
 
-def _normalised(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the same text with ``\\n`` line ends, no byte order mark and valid UTF-8.
+class _Lines:
+    r"""Cuts bytes into whole lines, with ``\n`` as the only line end and valid UTF-8.
 
-    A ``\\r`` at the end of a chunk ends its line at once, so that no event waits for the next byte; the ``\\n`` that
-    may follow it is then not another line end.
+    A ``\r`` at the end of a chunk ends its line at once, so that no event waits for the next byte;
+    the ``\n`` that may follow it is then not another line end.
     """
-    head: bytes | None = b""  # until it is known whether a byte order mark leads
-    after_cr = False
-    tail = bytearray()  # lines are decoded whole: no UTF-8 sequence is cut in two
-    for received in chunks:
-        chunk = received
-        if head is not None:
-            head += chunk
-            if len(head) < len(_BOM) and _BOM.startswith(head):
-                continue
-            chunk, head = head.removeprefix(_BOM), None
-        if after_cr and chunk:
+
+    def __init__(self) -> None:
+        self._head: bytes | None = b""  # until it is known whether a byte order mark leads
+        self._after_cr = False
+        self._tail = bytearray()  # lines are decoded whole: no UTF-8 sequence is cut in two
+
+    def feed(self, received: bytes) -> bytes:
+        """Return the lines that these bytes complete, or all that waits once it is too much."""
+        chunk = self._without_mark(received)
+        if self._after_cr and chunk:
             chunk = chunk.removeprefix(b"\n")
-            after_cr = False
-        if not chunk:
-            continue
-        after_cr = chunk.endswith(b"\r")
+            self._after_cr = False
+        if chunk:
+            self._after_cr = chunk.endswith(b"\r")
         if b"\r" in chunk:
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        line_end = chunk.rfind(b"\n") + 1
-        if line_end:
-            tail += chunk[:line_end]
-            yield tail.decode("utf-8", "replace").encode()
-            tail = bytearray(chunk[line_end:])
-        else:
-            tail += chunk
-            if len(tail) > MAX_EVENT_BYTES:
-                yield bytes(tail)  # the reader of blocks refuses it
+        end = chunk.rfind(b"\n") + 1
+        self._tail += chunk[:end] if end else chunk
+        if not end and len(self._tail) <= MAX_EVENT_BYTES:
+            return b""
+        lines = self._tail.decode("utf-8", "replace").encode()
+        self._tail = bytearray(chunk[end:] if end else b"")
+        return lines
+
+    def _without_mark(self, received: bytes) -> bytes:
+        if self._head is None:
+            return received
+        self._head += received
+        if len(self._head) < len(_BOM) and _BOM.startswith(self._head):
+            return b""
+        head, self._head = self._head, None
+        return head.removeprefix(_BOM)

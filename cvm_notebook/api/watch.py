@@ -1,15 +1,14 @@
-"""Watch one CVM until it has a status: streams, reconnects and, where no stream can be had, polls."""
+"""Watch one CVM until it has a status: over streams, or polling where none can be had."""
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import msgspec
 
+from cvm_notebook.api.decode import convert
 from cvm_notebook.api.errors import (
-    ApiError,
-    AuthError,
     CvmError,
     DecodeError,
     NotFoundError,
@@ -20,10 +19,12 @@ from cvm_notebook.api.errors import (
     UnsafeRedirect,
     WatchTimeout,
 )
+from cvm_notebook.api.exchange import ByteStream
 from cvm_notebook.api.identity import path_segment
-from cvm_notebook.api.models import CvmState
+from cvm_notebook.api.models import CvmState, decode_state
+from cvm_notebook.api.retry import Kind
 from cvm_notebook.api.sse import EventReader, SseEvent
-from cvm_notebook.api.transport import ByteStream, Kind, Request, Transport, query
+from cvm_notebook.api.transport import Request, Transport, query
 
 _GONE = frozenset({"deleted", "terminated", "gone"})
 _FAILED = frozenset({"error", "failed", "create_failed"})
@@ -127,8 +128,7 @@ def _pause(wish: Watch, seen: _Attempt) -> float:
 def _attempt(transport: Transport, wish: Watch, seen: _Attempt, last_id: str) -> CvmState | None:
     """Open one stream and read it to its end; None when the target was not seen."""
     try:
-        with_stream = _open(transport, wish, last_id)
-        return _read(with_stream, wish, seen)
+        return _read(_open(transport, wish, last_id), wish, seen)
     except RateLimited:
         # The user's streams are taken, by other tabs too: poll, and leave them theirs.
         return _poll(transport, wish, seen)
@@ -186,7 +186,7 @@ def _on_complete(event: SseEvent, wish: Watch, seen: _Attempt) -> CvmState | Non
     """Return the last state seen with what the end of the stream adds to it."""
     payload = _mapping(event)
     before = seen.last.raw if seen.last is not None else {}
-    state = CvmState.from_raw({**before, **payload})
+    state = _state_of({**before, **payload})
     return _spelled(state, wish.target)
 
 
@@ -202,7 +202,7 @@ def _on_error(event: SseEvent, wish: Watch, seen: _Attempt) -> CvmState | None:
     said = str(payload.get("message") or payload.get("error") or "no reason given")
     if any(word in said.lower() for word in ("deleted", "not found", "no longer exists")):
         if wish.target.lower() in _GONE:
-            return CvmState.from_raw({**payload, "status": wish.target})
+            return _state_of({**payload, "status": wish.target})
         raise _unreachable(wish, seen.last, "it was deleted")
     seen.error = CvmError(f"the service said: {said[:200]}")
     return None
@@ -220,7 +220,8 @@ _EVENTS: dict[str, Callable[[SseEvent, Watch, _Attempt], CvmState | None]] = {
 }
 
 
-# --- polling, where a stream was refused -----------------------------------------------------------
+# --- polling, where a stream was refused
+# -----------------------------------------------------------
 
 
 def _poll(transport: Transport, wish: Watch, seen: _Attempt) -> CvmState | None:
@@ -228,7 +229,7 @@ def _poll(transport: Transport, wish: Watch, seen: _Attempt) -> CvmState | None:
     path = f"/cvms/{path_segment(wish.cvm)}/state"
     while time.monotonic() < ends:
         reply = transport.send(Request(Kind.READ, "GET", path))
-        state = CvmState.from_json(reply.body)
+        state = decode_state(reply.body, f"GET {path}")
         changed = seen.last is None or state != seen.last
         seen.last = state
         if changed:
@@ -253,10 +254,14 @@ def _mapping(event: SseEvent) -> dict[str, object]:
     return value if isinstance(value, dict) else {}
 
 
+def _state_of(said: dict[str, object]) -> CvmState:
+    return convert({**said, "raw": said}, CvmState, "a state of the stream")
+
+
 def _decoded(event: SseEvent) -> CvmState | None:
-    """Return the state of an event; None for one that cannot be read, which the next one makes up for."""
+    """Return the state of an event; None where it cannot be read: the next one will do."""
     payload = _mapping(event)
-    return CvmState.from_raw(payload) if payload.get("status") else None
+    return _state_of(payload) if payload.get("status") else None
 
 
 def _tell(wish: Watch, state: CvmState) -> None:

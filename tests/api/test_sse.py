@@ -31,24 +31,40 @@ RULES = {
     "unknown fields are ignored": (b"foo: 1\ndata: a\nData: b\n data: c\n\n", [E("message", "a")]),
     "CR": (b"event: x\rdata: a\r\rdata: b\r\r", [E("x", "a"), E("message", "b")]),
     "CRLF": (b"event: x\r\ndata: a\r\n\r\ndata: b\r\n\r\n", [E("x", "a"), E("message", "b")]),
-    "mixed line ends": (b"data: a\n\r\ndata: b\r\n\ndata: c\r\n\rdata: d\n\n",
-                        [E("message", x) for x in "abcd"]),
-    "many blank lines": (b"\n\n\ndata: a\n\n\n\n\ndata: b\n\n", [E("message", "a"), E("message", "b")]),
+    "mixed line ends": (
+        b"data: a\n\r\ndata: b\r\n\ndata: c\r\n\rdata: d\n\n",
+        [E("message", x) for x in "abcd"],
+    ),
+    "many blank lines": (
+        b"\n\n\ndata: a\n\n\n\n\ndata: b\n\n",
+        [E("message", "a"), E("message", "b")],
+    ),
     "one byte order mark is dropped": (b"\xef\xbb\xbfdata: a\n\n", [E("message", "a")]),
-    "a second byte order mark is text": (b"\xef\xbb\xbf\xef\xbb\xbfdata: a\n\ndata: b\n\n",
-                                         [E("message", "b")]),
+    "a second byte order mark is text": (
+        b"\xef\xbb\xbf\xef\xbb\xbfdata: a\n\ndata: b\n\n",
+        [E("message", "b")],
+    ),
     "a byte order mark later is text": (b"data: a\n\n\xef\xbb\xbfdata: b\n\n", [E("message", "a")]),
     "half an event at the end is dropped": (b"data: a\n\ndata: b\n", [E("message", "a")]),
     "half a line at the end is dropped": (b"data: a\n\nda", [E("message", "a")]),
     "text is UTF-8": ("data: žluť 🦄\n\n".encode(), [E("message", "žluť 🦄")]),
     "broken UTF-8 is replaced": (b"data: a\xffb\n\n", [E("message", "a\ufffdb")]),
-    "other separators are text": ("data: a\u2028b\x85c\x0bd\n\n".encode(),
-                                  [E("message", "a\u2028b\x85c\x0bd")]),
-    "an id stays": (b"id: 1\ndata: a\n\ndata: b\n\n", [E("message", "a", "1"), E("message", "b", "1")]),
-    "an empty id resets": (b"id: 1\ndata: a\n\nid\ndata: b\n\n",
-                           [E("message", "a", "1"), E("message", "b", "")]),
-    "an id with NUL is ignored": (b"id: 1\ndata: a\n\nid: 2\0\ndata: b\n\n",
-                                  [E("message", "a", "1"), E("message", "b", "1")]),
+    "other separators are text": (
+        "data: a\u2028b\x85c\x0bd\n\n".encode(),
+        [E("message", "a\u2028b\x85c\x0bd")],
+    ),
+    "an id stays": (
+        b"id: 1\ndata: a\n\ndata: b\n\n",
+        [E("message", "a", "1"), E("message", "b", "1")],
+    ),
+    "an empty id resets": (
+        b"id: 1\ndata: a\n\nid\ndata: b\n\n",
+        [E("message", "a", "1"), E("message", "b", "")],
+    ),
+    "an id with NUL is ignored": (
+        b"id: 1\ndata: a\n\nid: 2\0\ndata: b\n\n",
+        [E("message", "a", "1"), E("message", "b", "1")],
+    ),
     "an id without data counts": (b"id: 7\n\ndata: a\n\n", [E("message", "a", "7")]),
     "nothing": (b"", []),
 }
@@ -70,8 +86,23 @@ def test_a_stream_in_single_bytes_gives_the_same_events(stream, events):
 
 PIECES = st.lists(
     st.sampled_from(
-        [b"data: x", b"data:", b"event: e", b"id: 3", b"id: \0", b"retry: 5", b": c", b"\n", b"\r", b"\r\n",
-         b"\n\n", b"\xef\xbb\xbf", "é".encode(), b"\xff", b"junk"]
+        [
+            b"data: x",
+            b"data:",
+            b"event: e",
+            b"id: 3",
+            b"id: \0",
+            b"retry: 5",
+            b": c",
+            b"\n",
+            b"\r",
+            b"\r\n",
+            b"\n\n",
+            b"\xef\xbb\xbf",
+            "é".encode(),
+            b"\xff",
+            b"junk",
+        ]
     ),
     max_size=30,
 ).map(b"".join)

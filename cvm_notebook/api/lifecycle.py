@@ -1,0 +1,297 @@
+"""The life of a CVM: provision, commit, start, stop, restart, delete, replicate, watch."""
+
+from collections.abc import Mapping
+
+from cvm_notebook.api import checks
+from cvm_notebook.api.base import Calls, Ref, given
+from cvm_notebook.api.decode import decode
+from cvm_notebook.api.identity import path_segment, split
+from cvm_notebook.api.models import CvmAction, CvmState, Provision
+from cvm_notebook.api.retry import Kind
+from cvm_notebook.api.settle import Settler
+from cvm_notebook.api.transport import Reply, Request, to_json
+from cvm_notebook.api.watch import OnEvent, Watch, watch
+
+_REPLICA = frozenset({"node_id", "teepod_id", "encrypted_env", "compose_hash", "os_image"})
+_WATCH = frozenset({"target", "interval", "timeout", "max_retries", "retry_delay"})
+
+
+class Lifecycle(Calls):
+    """Each call takes the API documentation's mapping, keywords, a plain identifier, or a CVM."""
+
+    def provision_cvm(
+        self, request: Mapping[str, object] | None = None, /, **fields: object
+    ) -> Provision:
+        """Ask for a CVM: step one of two. Nothing runs, and nothing costs, before the commit.
+
+        Parameters
+        ----------
+        request, **fields
+            ``name`` and ``compose_file`` (a Docker Compose text, or the API's mapping with
+            ``docker_compose_file``); also ``instance_type``, ``vcpu``, ``memory`` (MB),
+            ``disk_size`` (GB), ``region``, ``teepod_id`` (the node), ``image``, ``env_keys`` and
+            what else the API takes.
+
+        Returns
+        -------
+        Provision
+            ``app_id`` and ``compose_hash`` for `commit_cvm_provision`, and the key that encrypts
+            its environment.
+
+        Raises
+        ------
+        InvalidInput
+            Before anything is sent: a bad name, no compose file, one that is not YAML or has no
+            services, numbers below zero, a misspelt field.
+        ResourceError
+            No node has room, the quota or the credit is used up, the name is taken.
+
+        Examples
+        --------
+        >>> provision = client.provision_cvm(name="docs-app", compose_file=compose)
+        >>> len(provision.compose_hash)
+        64
+        """
+        body = checks.provision_request({**(request or {}), **fields})
+        return self._change(Kind.PROVISION, "POST", "/cvms/provision", Provision, body)
+
+    def commit_cvm_provision(
+        self, request: Provision | Mapping[str, object] | None = None, /, **fields: object
+    ) -> CvmAction:
+        """Make the CVM that was provisioned: step two of two. From here on it costs.
+
+        Committing the same ``app_id`` and ``compose_hash`` again gives the CVM that exists; so a
+        lost answer is made up for by reading, and never by a second CVM.
+
+        Parameters
+        ----------
+        request, **fields
+            The answer of `provision_cvm`, or ``app_id``, ``compose_hash`` and, where the KMS is on
+            a chain, ``transaction_hash``; also ``encrypted_env`` and ``env_keys``.
+
+        Raises
+        ------
+        ResourceError
+            With ``error_code`` `CVM_APP_ID_CONFLICT` when the app has another compose hash,
+            `HASH_INVALID_OR_EXPIRED` when the provision is unknown or older than 14 days.
+
+        Examples
+        --------
+        >>> provision = client.provision_cvm(name="docs-two", compose_file=compose)
+        >>> client.commit_cvm_provision(provision).name
+        'docs-two'
+        """
+        body = checks.commit_request(request, fields)
+        settle = Settler(self._transport).commit(str(body["app_id"]), str(body["compose_hash"]))
+        return self._transport.call(
+            Request(Kind.COMMIT, "POST", "/cvms", to_json(body)), _action("POST /cvms"), settle
+        )
+
+    def start_cvm(self, cvm: Ref = None, /, **identifier: object) -> CvmAction:
+        """Start a stopped CVM; one that runs stays as it is.
+
+        Raises
+        ------
+        NotFoundError
+            No CVM of this workspace has that identifier.
+        ConflictError
+            It is busy with something else.
+
+        Examples
+        --------
+        >>> client.start_cvm({"id": "my-app"}).status
+        'starting'
+        """
+        return self._act("start", cvm, identifier)
+
+    def stop_cvm(self, cvm: Ref = None, /, **identifier: object) -> CvmAction:
+        """Stop a CVM at once, whatever it is doing; its disk stays, and stays paid for.
+
+        Raises
+        ------
+        NotFoundError
+            No CVM of this workspace has that identifier.
+
+        Examples
+        --------
+        >>> client.stop_cvm(name="web-1").status
+        'stopping'
+        """
+        return self._act("stop", cvm, identifier)
+
+    def shutdown_cvm(self, cvm: Ref = None, /, **identifier: object) -> CvmAction:
+        """Shut a CVM down, letting its containers stop cleanly. Prefer it to `stop_cvm`.
+
+        Raises
+        ------
+        NotFoundError, ConflictError
+            As for `start_cvm`.
+
+        Examples
+        --------
+        >>> client.shutdown_cvm("web-2").status
+        'shutting_down'
+        """
+        return self._act("shutdown", cvm, identifier)
+
+    def restart_cvm(
+        self, cvm: Ref = None, /, *, force: bool | None = None, **identifier: object
+    ) -> CvmAction:
+        """Restart a CVM.
+
+        Parameters
+        ----------
+        force
+            Skip the clean shutdown of its containers; False when not given.
+
+        Raises
+        ------
+        NotFoundError, ConflictError
+            As for `start_cvm`.
+
+        Examples
+        --------
+        >>> client.restart_cvm({"id": "web-3", "force": True}).status
+        'restarting'
+        """
+        target, rest = split(
+            cvm, {**identifier, **given(force=force)}, "restart_cvm", frozenset({"force"})
+        )
+        body = {"force": checks.boolean("force", rest.get("force", False))}
+        return self._send_action("restart", target, body)
+
+    def delete_cvm(self, cvm: Ref = None, /, **identifier: object) -> None:
+        """Delete a CVM and all its data. It cannot be undone.
+
+        Raises
+        ------
+        NotFoundError
+            No CVM has that identifier. (One that turns out to be gone after an answer was lost is a
+            success.)
+
+        Examples
+        --------
+        >>> client.delete_cvm({"id": "web-4"})
+        """
+        target, _ = split(cvm, identifier, "delete_cvm")
+        settle = Settler(self._transport).delete(target)
+        path = f"/cvms/{path_segment(target)}"
+        self._transport.call(Request(Kind.DELETE, "DELETE", path), lambda _reply: True, settle)
+
+    def replicate_cvm(
+        self, cvm: Ref = None, /, *, node_id: int | None = None, **fields: object
+    ) -> CvmAction:
+        """Make another CVM of the same app: same compose file, its own disk, name and identity.
+
+        Parameters
+        ----------
+        node_id
+            The node to put it on; the service chooses when not given.
+
+        Returns
+        -------
+        CvmAction
+            The replica.
+
+        Raises
+        ------
+        ResourceError
+            No room, no image on that node, or several CVMs of the app and none named.
+        TransportError
+            With ``sent`` true when no answer came and no replica is to be seen: it is not sent
+            again, since each replica costs.
+
+        Examples
+        --------
+        >>> client.replicate_cvm({"id": "my-app"}).app_id == client.get_cvm_info("my-app").app_id
+        True
+        """
+        target, rest = split(cvm, {**fields, **given(node_id=node_id)}, "replicate_cvm", _REPLICA)
+        path = f"/cvms/{path_segment(target)}/replicas"
+        settle = Settler(self._transport).replicate(target)
+        request = Request(Kind.COMMIT, "POST", path, to_json(checks.replica_request(rest)))
+        return self._transport.call(request, _action(f"POST {path}"), settle)
+
+    def watch_cvm_state(
+        self,
+        cvm: Ref = None,
+        /,
+        *,
+        target: str | None = None,
+        interval: int | None = None,
+        timeout: int | None = None,
+        max_retries: int | None = None,
+        retry_delay: float | None = None,
+        on_event: OnEvent | None = None,
+        **identifier: object,
+    ) -> CvmState:
+        """Wait until a CVM has a status, over server-sent events. Ctrl-C ends the wait at once.
+
+        Parameters
+        ----------
+        target
+            The status to wait for, in any case: ``"running"``, ``"Stopped"``.
+        interval
+            Seconds between two states, 5 to 30; 5 when not given.
+        timeout
+            Seconds after which the service ends one stream, 10 to 600; 300 when not given.
+        max_retries
+            Further attempts after a stream that ended without the target; as many as an hour holds
+            when not given.
+        retry_delay
+            Seconds between two attempts; 5.0 when not given. A stream that breaks is opened again
+            at once.
+        on_event
+            Called with each CvmState as it arrives.
+
+        Returns
+        -------
+        CvmState
+            The state that reached the target; its ``status`` is spelled as `target` was.
+
+        Raises
+        ------
+        TargetUnreachable
+            The CVM failed, or is gone: the target cannot come.
+        WatchTimeout
+            The attempts are used up; it is a builtin TimeoutError too.
+
+        Examples
+        --------
+        >>> client.watch_cvm_state({"id": "my-app", "target": "Running", "timeout": 120}).status
+        'Running'
+        """
+        asked = given(
+            target=target,
+            interval=interval,
+            timeout=timeout,
+            max_retries=max_retries,
+            retry_delay=retry_delay,
+        )
+        name, rest = split(cvm, {**identifier, **asked}, "watch_cvm_state", _WATCH)
+        return watch(self._transport, Watch(name, on_event=on_event, **checks.watch_request(rest)))
+
+    # --- shared ------------------------------------------------------------------------------
+
+    def _act(self, verb: str, cvm: Ref, identifier: dict[str, object]) -> CvmAction:
+        target, _ = split(cvm, identifier, f"{verb}_cvm")
+        return self._send_action(verb, target, None)
+
+    def _send_action(self, verb: str, target: str, body: Mapping[str, object] | None) -> CvmAction:
+        path = f"/cvms/{path_segment(target)}/{verb}"
+        settle = Settler(self._transport).action(target, verb)
+        content = None if body is None else to_json(body)
+        request = Request(Kind.ACTION, "POST", path, content)
+        return self._transport.call(request, _action(f"POST {path}"), settle)
+
+
+class _action:  # noqa: N801 - reads as the function it stands for
+    """Decode the record that every action answers with."""
+
+    __slots__ = ("_where",)
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+
+    def __call__(self, reply: Reply) -> CvmAction:
+        return decode(reply.body, CvmAction, self._where)

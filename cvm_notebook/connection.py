@@ -1,0 +1,68 @@
+"""connect(): one way in, to Phala Cloud or to a LocalCloud on this machine."""
+
+import atexit
+import threading
+from typing import TYPE_CHECKING
+
+from cvm_notebook.api.client import Client
+from cvm_notebook.api.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from cvm_notebook.local import LocalCloud
+
+_lock = threading.Lock()
+_own: "LocalCloud | None" = None
+
+
+def connect(target: str | None = None, *, read_only: bool = False) -> Client:
+    """Return a client of Phala Cloud, or of a LocalCloud.
+
+    Parameters
+    ----------
+    target
+        ``"local"`` for a LocalCloud: the one that runs already (of ``cvm-notebook demo`` or
+        ``cloud``), or one of this process, started with a demo fleet and ended with it. Otherwise
+        the name of a profile of the Phala CLI, or None for the key and the address that `Client`
+        finds.
+    read_only
+        Refuse every call that would change something.
+
+    Raises
+    ------
+    CredentialsError
+        No key was found.
+    InvalidInput
+        LocalCloud is not installed.
+
+    Examples
+    --------
+    >>> client = cvm.connect("local")
+    >>> client.get_cvm_state("my-app").status
+    'running'
+    """
+    if target != "local":
+        return Client(profile=target, read_only=read_only)
+    url, key = _local()
+    return Client(api_key=key, base_url=url, read_only=read_only)
+
+
+def _local() -> tuple[str, str]:
+    """Return address and key of a LocalCloud, started here if none runs."""
+    global _own  # noqa: PLW0603 - one server a process, however often connect is called
+    try:
+        from cvm_notebook.local import LocalCloud  # noqa: PLC0415 - an extra, not always there
+    except ImportError as error:
+        raise InvalidInput(
+            "connect",
+            f"LocalCloud needs {error.name!r}, which is not installed",
+            "pip install 'cvm-notebook[local]'",
+        ) from None
+    with _lock:
+        if _own is not None and _own.alive:
+            return _own.url, _own.api_key
+        running = LocalCloud.running()
+        if running is not None:
+            return running
+        _own = LocalCloud(seed="demo").start()
+        atexit.register(_own.close)
+        return _own.url, _own.api_key
