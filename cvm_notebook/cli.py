@@ -13,7 +13,7 @@ EXAMPLES = """\
 examples:
   cvm-notebook demo                    JupyterLab on the first notebook, with a cloud of its own
   cvm-notebook demo --run              the same notebook without a browser, its results as text
-  cvm-notebook cloud --port 8700       the same API as Phala Cloud, served on this machine
+  cvm-notebook cloud --port 8787       the same API as Phala Cloud, served on this machine
   cvm-notebook doctor                  versions, key, address, reachability: fit to paste
 """
 
@@ -72,7 +72,7 @@ def _add_cloud(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     text = "serve LocalCloud, the same API as Phala Cloud, until Ctrl-C"
     cloud = commands.add_parser("cloud", help=text, description=text.capitalize() + ".")
     cloud.add_argument("--host", default="127.0.0.1", help="address to bind (%(default)s)")
-    cloud.add_argument("--port", type=_port, default=8700, help="port (%(default)s; 0: any free)")
+    cloud.add_argument("--port", type=_port, default=8787, help="port (%(default)s; 0: any free)")
     cloud.add_argument(
         "--database",
         metavar="URL",
@@ -84,8 +84,8 @@ def _add_cloud(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         default="demo",
         help="what is in it at first (%(default)s)",
     )
-    cloud.add_argument("--faults", type=Path, metavar="FILE", help="JSON list of faults to inject")
-    cloud.add_argument("--workers", type=int, default=1, help="server processes (%(default)s)")
+    cloud.add_argument("--faults", type=Path, metavar="FILE", help="faults to inject, JSON or YAML")
+    cloud.add_argument("--workers", type=_workers, default=1, help="processes (%(default)s)")
     _add_speed(cloud)
     cloud.set_defaults(answer=_cloud)
 
@@ -125,6 +125,12 @@ def _speed(text: str) -> float:
     return speed
 
 
+def _workers(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of processes; give 1 or more")
+    return int(text)
+
+
 def _demo(options: argparse.Namespace) -> int:
     _require("demo", "fastapi", "sqlalchemy", "uvicorn", "jupyterlab", "nbclient", "matplotlib")
     from cvm_notebook import cli_demo  # noqa: PLC0415 - needs the extra
@@ -133,7 +139,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _cloud(options: argparse.Namespace) -> int:
-    _require("local", "fastapi", "sqlalchemy", "uvicorn", "sse_starlette")
+    _require("local", "fastapi", "sqlalchemy", "uvicorn", "sse_starlette", "platformdirs")
     from cvm_notebook import cli_cloud  # noqa: PLC0415 - needs the extra
 
     return cli_cloud.cloud(options)

@@ -7,7 +7,7 @@ from pathlib import Path
 import cvm_notebook
 from cvm_notebook.cli_lab import Lab
 from cvm_notebook.cli_run import run_notebook
-from cvm_notebook.local import LocalCloud
+from cvm_notebook.local import LocalCloud, LocalCloudError
 
 FIRST = "01_first_cvm.ipynb"
 
@@ -20,13 +20,20 @@ def demo(options: argparse.Namespace) -> int:
     if kept:
         print(f"             kept as you left them: {', '.join(kept)}")
         print("             (remove a file there to get it fresh the next time)")
-    with LocalCloud(seed="demo", speed=options.speed) as cloud:
+    with _start_cloud(options.speed) as cloud:
         print(f"LocalCloud   {cloud.url}   (boots and stops {options.speed:g} times faster)")
         # for the kernels alone: neither this shell nor a file gets the key
         env = {"PHALA_CLOUD_API_PREFIX": cloud.url, "PHALA_CLOUD_API_KEY": cloud.api_key}
         if options.run:
             return run_notebook(folder / FIRST, env)
         return _open_lab(folder / FIRST, env, options)
+
+
+def _start_cloud(speed: float) -> LocalCloud:
+    try:
+        return LocalCloud(seed="demo", speed=speed).start()
+    except LocalCloudError as error:
+        raise SystemExit(str(error)) from error
 
 
 def _open_lab(notebook: Path, env: dict[str, str], options: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@ Everything it finds is a `Finding`; text and JSON show the same list. No finding
 person's name or the path of a home folder, so that all of it can be pasted into an issue.
 """
 
+import importlib.util
 import json
 import os
 import platform
@@ -19,10 +20,13 @@ from pathlib import Path
 from typing import Literal
 
 from cvm_notebook import __version__
-from cvm_notebook.api.credentials import Credentials, find_credentials
+from cvm_notebook.api.client import VERSIONS
+from cvm_notebook.api.credentials import Credentials, find_api_key
 from cvm_notebook.api.errors import ApiError, CvmError
+from cvm_notebook.api.exchange import Timeout
+from cvm_notebook.api.profiles import credentials_path
 from cvm_notebook.api.retry import Kind
-from cvm_notebook.api.transport import Reply, Request, Timeout, Transport
+from cvm_notebook.api.transport import Reply, Request, Transport
 
 CORE = ("cryptography", "ipywidgets", "msgspec", "pandas", "requests", "sseclient-py", "urllib3")
 EXTRAS = ("ipykernel", "jupyterlab", "fastapi", "sqlalchemy", "uvicorn", "nbclient", "keyring")
@@ -169,7 +173,7 @@ def _connection(profile: str | None) -> Iterator[Finding]:
         if os.environ.get(name) or os.environ.get(name.lower()):
             yield Finding(section, name, "note", "is set")
     try:
-        found = find_credentials(profile=profile)
+        found = find_api_key(profile=profile, prompt=None)
     except CvmError as error:
         yield Finding(section, "key", "problem", str(error))
         return
@@ -181,18 +185,23 @@ def _connection(profile: str | None) -> Iterator[Finding]:
 
 
 def _reach(section: str, found: Credentials) -> Iterator[Finding]:
-    agent = f"cvm-notebook/{__version__} doctor"
-    transport = Transport(found.base_url, found.secret, version="2026-06-23", user_agent=agent)
+    transport = Transport(
+        found.base_url,
+        found.secret,
+        version=VERSIONS[-1],
+        user_agent=f"cvm-notebook/{__version__} doctor",
+        timeout=PATIENCE,
+    )
     began, clock = time.monotonic(), time.time()
     try:
-        reply = transport.send(Request(Kind.READ, "GET", "/auth/me", timeout=PATIENCE))
+        reply = transport.send(Request(Kind.READ, "GET", "/auth/me"))
     except ApiError as error:
         yield Finding(section, "GET /auth/me", "problem", f"{error.status}: {error}")
     except CvmError as error:
         yield Finding(section, "GET /auth/me", "problem", str(error))
     else:
         took = time.monotonic() - began
-        text = f"{reply.status} in {took * 1000:.0f} ms, connection included"
+        text = f"200 in {took * 1000:.0f} ms, connection included"
         yield Finding(section, "GET /auth/me", "ok", text)
         yield _clock(section, reply, clock + took / 2)
     finally:
@@ -218,7 +227,21 @@ def _clock(section: str, reply: Reply, here: float) -> Finding:
 
 def _folders() -> Iterator[Finding]:
     section = "Folders"
-    yield Finding(section, "profiles", "note", "?")
+    profiles = credentials_path(os.environ)
+    there = "" if profiles.exists() else " (not there)"
+    yield Finding(section, "profiles", "note", f"{profiles}{there}")
+    if importlib.util.find_spec("platformdirs") is None:
+        yield Finding(
+            section, "LocalCloud's data", "note", "LocalCloud is not installed (an extra)"
+        )
+        return
+    from cvm_notebook.local.folders import data_folder  # noqa: PLC0415 - needs the extra
+
+    try:
+        yield Finding(section, "LocalCloud's data", "ok", str(data_folder()))
+    except OSError as error:
+        text = f"{error.filename}: {error.strerror}; LocalCloud cannot keep anything"
+        yield Finding(section, "LocalCloud's data", "warning", text)
 
 
 def _without_home(text: str) -> str:

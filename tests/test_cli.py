@@ -27,7 +27,7 @@ SENTINEL = "phak_sentinel-that-must-not-be-seen"
 BLOCK_EXTRAS = """
 import sys
 for name in ("fastapi", "sqlalchemy", "uvicorn", "sse_starlette", "jupyterlab", "nbclient",
-             "nbformat", "psutil", "matplotlib", "rich", "ipykernel", "anywidget", "keyring"):
+             "nbformat", "platformdirs", "matplotlib", "rich", "ipykernel", "keyring"):
     sys.modules[name] = None
 sys.argv = ["cvm-notebook", *sys.argv[1:]]
 from cvm_notebook.cli import main
@@ -199,8 +199,9 @@ def test_demo_opens_jupyterlab_on_the_first_notebook_and_ctrl_c_ends_it_all(star
     assert told["type"] == "notebook"
     assert told["writable"]
     assert (tmp_path / "cvm-notebooks" / "01_first_cvm.ipynb").is_file()
-    with pytest.raises(urllib.error.HTTPError, match="403"):
+    with pytest.raises(urllib.error.HTTPError, match="403") as refused:
         get(f"{base}/api/contents")
+    refused.value.close()
     assert demo.interrupt() < 2.0
     assert demo.process.returncode == 0
     assert "Traceback" not in demo.text
