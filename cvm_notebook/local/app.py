@@ -19,6 +19,7 @@ from cvm_notebook.local import (
     routes_apps,
     routes_catalogue,
     routes_cvms,
+    routes_documents,
     routes_logs,
     routes_operations,
     routes_updates,
@@ -36,6 +37,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     stream.router,
     routes_actions.router,
     routes_updates.router,
+    routes_documents.router,
     routes_catalogue.router,
     routes_account.router,
     routes_apps.router,
@@ -105,19 +107,20 @@ def _on_invalid(_request: Request, error: Exception) -> Response:
 
 def _plain(value: Any) -> Any:
     """Make a validation error's parts fit for JSON, whatever the request contained."""
-    if isinstance(value, dict):
-        return {str(_plain(key)): _plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    if isinstance(value, float) and not abs(value) < float("inf"):
-        return str(value)
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    return str(value)
+    match value:
+        case dict():
+            plain: Any = {str(_plain(key)): _plain(part) for key, part in value.items()}
+        case list() | tuple():
+            plain = [_plain(part) for part in value]
+        case str():
+            plain = value.encode("utf-8", "replace").decode()
+        case None | bool() | int():
+            plain = value
+        case float() if abs(value) < float("inf"):
+            plain = value
+        case _:
+            plain = str(value)
+    return plain
 
 
 def _on_unstorable(_request: Request, _error: Exception) -> Response:

@@ -51,10 +51,11 @@ def complete(compose: AppCompose) -> dict[str, Any]:
 
 def compose_hash(app_compose: dict[str, Any]) -> str:
     """Return the hash that names an app compose."""
-    return hashlib.sha256(_canonical(app_compose).encode()).hexdigest()
+    return hashlib.sha256(canonical(app_compose).encode()).hexdigest()
 
 
-def _canonical(value: Any) -> str:
+def canonical(value: Any) -> str:
+    """Spell an app compose as it is hashed: sorted keys, no spaces, no escapes."""
     return json.dumps(
         _finite(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )

@@ -126,6 +126,12 @@ class Cvm(Base):
             sqlite_where=text("deleted_at IS NULL"),
             postgresql_where=text("deleted_at IS NULL"),
         ),
+        Index(
+            "cvms_to_be_deleted",
+            "scheduled_delete_at",
+            sqlite_where=text("scheduled_delete_at IS NOT NULL AND deleted_at IS NULL"),
+            postgresql_where=text("scheduled_delete_at IS NOT NULL AND deleted_at IS NULL"),
+        ),
         Index("cvms_app", "app_id"),
         Index("cvms_instance", "instance_id"),
         Index("cvms_node", "node_id"),

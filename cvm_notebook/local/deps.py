@@ -24,6 +24,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from cvm_notebook.local import overdue
 from cvm_notebook.local.clock import machine_now
 from cvm_notebook.local.db import ApiKey, Database, Fact, RateWindow, User, Workspace
 from cvm_notebook.local.errors import ApiError
@@ -111,9 +112,9 @@ def authenticate(
     if not x_api_key:
         raise ApiError(401, "Send your API key in the X-API-Key header.")
     with ctx.database.read() as session:
-        offset = select(Fact.value).where(Fact.name == "clock_offset").scalar_subquery()
+        now = clock_now(session)
         found = session.execute(
-            select(User, Workspace, ApiKey.default_version, offset)
+            select(User, Workspace, ApiKey.default_version, overdue.is_due(now))
             .select_from(ApiKey)
             .join(User, User.id == ApiKey.user_id)
             .join(Workspace, Workspace.id == ApiKey.workspace_id)
@@ -121,14 +122,17 @@ def authenticate(
         ).one_or_none()
     if found is None:
         raise ApiError(401, "This API key is not valid here.")
-    user, workspace, default, moved = found
+    user, workspace, default, due = found
+    if due:
+        with ctx.database.write() as session:
+            overdue.sweep(session, now)
     if ctx.settings.rate_limit is not None:
         _count(ctx, user.id, ctx.settings.rate_limit)
     return Caller(
         user=user,
         workspace=workspace,
         version=wanted_version(default, x_phala_version),
-        now=machine_now() + float(moved or 0),
+        now=now,
         origin=f"{request.url.scheme}://{request.url.netloc}",
     )
 

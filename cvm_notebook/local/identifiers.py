@@ -1,8 +1,9 @@
 """Identifiers: how they are spelled, made, and resolved by their value.
 
-``hashid("cvm", 17)`` → ``cvm_ykL5lbAn`` and ``unhash("cvm", ...)`` back. ``find_cvm(session,
-caller.workspace.id, text)`` resolves whatever a client put into the path: hashid, row number, uuid (dashed or
-not), app id (bare, ``app_``, ``0x``), instance id (bare, ``instance_``, ``app_``), or name.
+``hashid("cvm", 17)`` → ``cvm_ykL5lbAn`` and ``unhash("cvm", ...)`` back.
+``find_cvm(session, caller.workspace.id, text)`` resolves whatever a client put into the path:
+hashid, row number, uuid (dashed or not), app id (bare, ``app_``, ``0x``), instance id (bare,
+``instance_``, ``app_``), or name.
 """
 
 import hashlib

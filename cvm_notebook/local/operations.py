@@ -9,7 +9,7 @@ import uuid
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from cvm_notebook.local import billing, compose, lifecycle
+from cvm_notebook.local import billing, compose, lifecycle, overdue
 from cvm_notebook.local.db import Cvm, Operation, Revision
 from cvm_notebook.local.deps import Caller, Context
 from cvm_notebook.local.errors import busy
@@ -143,18 +143,4 @@ def delete(session: Session, ctx: Context, caller: Caller, cvm: Cvm) -> None:
     now = caller.now
     if lifecycle.view_of(cvm, now, ctx.settings.speed).in_progress:
         _cancel(session, cvm, now)
-    billing.accrue(cvm, now)
-    cvm.active_until = _earlier(cvm.active_until, now)
-    cvm.deleted_at = cvm.updated_at = now
-    session.add(
-        Operation(
-            workspace_id=cvm.workspace_id,
-            cvm_id=cvm.id,
-            user_id=caller.user.id,
-            correlation_id=str(uuid.uuid4()),
-            kind="delete",
-            began_at=now,
-            origin=cvm.op_origin,
-            compose_hash=cvm.compose_hash,
-        )
-    )
+    overdue.bury(session, cvm, now, user_id=caller.user.id)

@@ -84,7 +84,7 @@ def resolve_size(
         if vcpu not in (None, kind.vcpu) or memory not in (None, kind.memory_mb):
             raise coded(
                 "ERR-02-009",
-                f"{kind.id} has {kind.vcpu} vCPU and {kind.memory_mb} MB; other numbers were given.",
+                f"{kind.id} has {kind.vcpu} vCPU and {kind.memory_mb} MB, not what was given.",
                 details=[detail("instance_type", type_id, "contradicts vcpu or memory")],
             )
         size = Size(
@@ -153,7 +153,7 @@ def place(session: Session, request: ProvisionRequest, size: Size) -> tuple[Node
     used = node_usage(session)
     if request.teepod_id is not None:
         node = node_of(request.teepod_id)
-        chosen = _checked(node, image or _newest(node, request, size))
+        chosen = check_image(node, image or _newest(node, request, size))
         error = lacking(node, used.get(node.id, Usage()), size.usage)
         if error is not None:
             raise error
@@ -204,7 +204,8 @@ def _newest(node: Node, request: ProvisionRequest, size: Size) -> Image:
     return max(fitting, key=lambda image: image.version)
 
 
-def _checked(node: Node, image: Image) -> Image:
+def check_image(node: Node, image: Image) -> Image:
+    """Return the image, or raise ERR-02-013 when the node can't run it."""
     if image not in node.images:
         raise coded(
             "ERR-02-013",

@@ -83,7 +83,7 @@ class LocalCloud:
     ...     client = cvm.connect(cloud)
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - this order is documented
         self,
         port: int = 0,
         seed: str = "demo",
@@ -115,7 +115,9 @@ class LocalCloud:
         self.log_path = self._scratch / "log"
         self._process: subprocess.Popen[bytes] | None = None
         self._port: int | None = None
-        self._end = weakref.finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)
+        self._end: weakref.finalize[..., LocalCloud] = weakref.finalize(
+            self, shutil.rmtree, self._scratch, ignore_errors=True
+        )
 
     @property
     def api_key(self) -> str:
@@ -135,6 +137,11 @@ class LocalCloud:
         if self._process is None:
             raise LocalCloudError("This LocalCloud isn't running. Call start() first.")
         return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process runs."""
+        return self._process is not None and self._process.poll() is None
 
     @property
     def url(self) -> str:
@@ -171,12 +178,12 @@ class LocalCloud:
         LocalCloudError
             It did not come up; the error has the end of its log.
         """
-        if self._process is not None:
+        if self.alive:
             return self
+        self.close()
         self._scratch.mkdir(mode=0o700, exist_ok=True)
         process = self._launch()
         self._process = process
-        self._end.detach()
         self._end = weakref.finalize(self, _end, process, self._scratch, os.getpid())
         self._port = self._await_port(process)
         try:

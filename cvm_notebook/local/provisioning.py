@@ -131,7 +131,7 @@ def commit(session: Session, ctx: Context, caller: Caller, request: CommitReques
     there = _committed(session, workspace_id, app_id, compose_hash, planned)
     if there is not None:
         return there
-    if planned is None or planned.cvm_id is not None or planned.expires_at <= caller.now:
+    if planned is None or not _is_open(planned, caller.now):
         raise unknown_hash(app_id, compose_hash)
     plan = dict(planned.plan)
     if request.encrypted_env is not None:
@@ -149,6 +149,11 @@ def commit(session: Session, ctx: Context, caller: Caller, request: CommitReques
     operations.begin_new(session, ctx, caller, cvm, "create")
     planned.cvm_id = cvm.id
     return cvm
+
+
+def _is_open(planned: Provision, now: float) -> bool:
+    """Tell whether a CVM can be made of it: it is no plan of an update, unused, not expired."""
+    return "name" in planned.plan and planned.cvm_id is None and now < planned.expires_at
 
 
 def _committed(

@@ -70,6 +70,7 @@ def commit_cvm(ctx: Ctx, caller: Auth, body: CommitRequest) -> Response:
 def list_page(
     ctx: Ctx,
     caller: Auth,
+    *,
     page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
     page_size: Annotated[int, Query(ge=1, le=100)] = 30,
     family: Family | None = None,

@@ -40,11 +40,11 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8787,
     database: str | None = None,
+    *,
     speed: float = 20.0,
     seed: str = "empty",
     faults: str | Path | Sequence[dict[str, Any]] | None = None,
     workers: int = 1,
-    *,
     ready: Ready | None = None,
     **more: Any,
 ) -> None:
@@ -140,12 +140,11 @@ def run(settings: Settings, ready: Callable[[int], None]) -> None:
         timeout_keep_alive=75,
         backlog=_BACKLOG,
     )
-    server = PausableServer(config)
     ready(listener.getsockname()[1])
     if settings.workers > 1:
-        Multiprocess(config, target=server.run, sockets=[listener]).run()
+        Multiprocess(config, sockets=[listener]).run()
     else:
-        server.run(sockets=[listener])
+        PausableServer(config).run(sockets=[listener])
 
 
 def end_with_parent() -> None:

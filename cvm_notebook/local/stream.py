@@ -88,10 +88,18 @@ class StateStream(EventSourceResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Stream, and free the place also when the client has gone or the server ends."""
         try:
-            await super().__call__(scope, receive, send)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._keep_place)
+                await super().__call__(scope, receive, send)
+                tasks.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True):
                 await to_thread.run_sync(self._leases.free)
+
+    async def _keep_place(self) -> None:
+        while True:
+            await anyio.sleep(LEASE_SECONDS / 3)
+            await to_thread.run_sync(self._leases.renew)
 
 
 class Watch:
@@ -107,9 +115,8 @@ class Watch:
         self._timeout = timeout
         self._began = time.monotonic()
 
-    async def events(self, pause: float, leases: Leases) -> AsyncIterator[ServerSentEvent]:
+    async def events(self, pause: float) -> AsyncIterator[ServerSentEvent]:
         """Give the stream's events, the first at once."""
-        renewed = time.monotonic()
         while True:
             state = await to_thread.run_sync(self._sample)
             if state is None:
@@ -123,22 +130,19 @@ class Watch:
             if reached:
                 yield self._complete()
                 return
-            left = self._timeout - self._elapsed()
-            if left > 0:
-                await anyio.sleep(min(pause, left))
+            await anyio.sleep(min(pause, max(0.0, self._timeout - self._elapsed())))
             if self._elapsed() >= self._timeout:
                 yield self._timed_out()
                 return
-            if time.monotonic() - renewed > LEASE_SECONDS / 3:
-                await to_thread.run_sync(leases.renew)
-                renewed = time.monotonic()
 
     def _sample(self) -> dict[str, Any] | None:
         with self._ctx.database.read() as session:
-            cvm = session.get(Cvm, self._row)
-            if cvm is None or cvm.deleted_at is not None:
+            now = clock_now(session)
+            cvm = session.get_one(Cvm, self._row)
+            due = cvm.scheduled_delete_at is not None and cvm.scheduled_delete_at <= now
+            if due or cvm.deleted_at is not None:
                 return None
-            return Shapes(self._ctx, self._caller, clock_now(session)).state(cvm)
+            return Shapes(self._ctx, self._caller, now).state(cvm)
 
     def _elapsed(self) -> float:
         return time.monotonic() - self._began
@@ -180,6 +184,7 @@ async def get_state(
     ctx: Ctx,
     caller: Auth,
     cvm_id: str,
+    *,
     target: Annotated[str | None, Query(max_length=100)] = None,
     interval: Annotated[int, Query(ge=5, le=30)] = 5,
     timeout: Annotated[int, Query(ge=10, le=600)] = 300,  # noqa: ASYNC109 - the API's parameter
@@ -192,7 +197,7 @@ async def get_state(
     await to_thread.run_sync(leases.take)
     watch = Watch(ctx, caller, cvm.id, target, timeout)
     pause = max(SHORTEST_PAUSE, interval / ctx.settings.speed)
-    return StateStream(watch.events(pause, leases), leases)
+    return StateStream(watch.events(pause), leases)
 
 
 def _find(ctx: Context, caller: Caller, text: str) -> Cvm:
