@@ -10,12 +10,14 @@ import os
 import platform
 import re
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -91,9 +93,12 @@ def _as_text(findings: list[Finding], *, healthy: bool, at: datetime) -> str:
         if found.section != section:
             section = found.section
             lines += ["", section]
-        first, *more = found.text.splitlines() or [""]
-        lines.append(f"  {MARKS[found.state]:<3}{found.name:<22} {first}".rstrip())
-        lines += [f"{'':<28}{line}" for line in more]
+        wrapped = [
+            textwrap.wrap(line, 72, break_long_words=False) for line in found.text.split("\n")
+        ]
+        first, *more = chain(*wrapped)
+        lines.append(f"  {MARKS[found.state]:<3}{found.name:<20} {first}")
+        lines += [f"{'':<26}{line}" for line in more]
     problems = [found.name for found in findings if found.state == "problem"]
     verdict = "Healthy." if healthy else f"To be mended: {', '.join(problems)}."
     return "\n".join([*lines, "", verdict])
@@ -231,9 +236,7 @@ def _folders() -> Iterator[Finding]:
     there = "" if profiles.exists() else " (not there)"
     yield Finding(section, "profiles", "note", f"{profiles}{there}")
     if importlib.util.find_spec("platformdirs") is None:
-        yield Finding(
-            section, "LocalCloud's data", "note", "LocalCloud is not installed (an extra)"
-        )
+        yield Finding(section, "LocalCloud's data", "note", "not installed (an extra)")
         return
     from cvm_notebook.local.folders import data_folder  # noqa: PLC0415 - needs the extra
 

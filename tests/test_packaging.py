@@ -34,7 +34,7 @@ REGISTRY_HOSTS = re.compile(
         )
     )
 )
-MACHINE_PATHS = re.compile(r"(?<![\w.])/(?:work|opt/v|home/\w+|Users/\w+)/")
+MACHINE_PATHS = re.compile(r"(?<![\w.])/(?:work/(?:main|shared)|opt/v|home/\w+|Users/\w+)/")
 
 
 def _python(code: str) -> str:
