@@ -4,7 +4,6 @@ A wrong row costs that row only: the others of the page survive.
 """
 
 import re
-from collections.abc import Iterator
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -88,12 +87,13 @@ def _fault(error: Exception, body: bytes | str, where: str, root: str = "$") -> 
 _TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[][{}:,]', re.DOTALL)
 
 
-def _members(body: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Yield name, start and end of each member of the outermost container.
+def _members(body: bytes) -> tuple[list[tuple[bytes, int, int]], int]:
+    """Return name, start and end of each member of the outermost container, and its own end.
 
     Only strings and brackets are looked at, without recursion: a member that is no valid JSON,
-    or nested a million deep, is bounded like any other.
+    or nested a million deep, is bounded like any other. The end is -1 when there is none.
     """
+    found: list[tuple[bytes, int, int]] = []
     depth = start = 0
     name = text = b""
     for token in _TOKEN.finditer(body):
@@ -104,15 +104,17 @@ def _members(body: bytes) -> Iterator[tuple[bytes, int, int]]:
         elif depth == 1 and mark == b":":
             name, start = text, token.end()
         elif depth == 1 and mark in b",]}":
-            if body[start : token.start()].strip():
-                yield name, start, token.start()
+            # Nothing at all between the brackets is no member; nothing beside a comma is a bad one.
+            if found or name or mark == b"," or body[start : token.start()].strip():
+                found.append((name, start, token.start()))
             name, start = b"", token.end()
             if mark != b",":
-                return
+                return found, token.end()
         elif mark in b"]}":
             depth -= 1
         else:
             text = mark
+    return found, -1
 
 
 def decode_rows(
@@ -125,10 +127,10 @@ def decode_rows(
     tuple
         The body with that array empty, the good rows in order, and one error per bad row.
     """
-    for name, start, end in _members(body):
+    for name, start, end in _members(body)[0]:
         array = body[start:end]
         if name == f'"{key}"'.encode() and array.lstrip()[:1] == b"[":
-            named = [(f"[{i}]", array[a:b]) for i, (_, a, b) in enumerate(_members(array))]
+            named = [(f"[{i}]", array[a:b]) for i, (_, a, b) in enumerate(_members(array)[0])]
             rows, faults = _each(named, kind, where, f"$.{key}")
             return body[:start] + b"[]" + body[end:], tuple(row for _, row in rows), faults
     return body, (), ()
@@ -137,23 +139,24 @@ def decode_rows(
 def decode_map(
     body: bytes, kind: type[T], where: str
 ) -> tuple[dict[str, T], tuple[DecodeError, ...]]:
-    """Decode an object of rows by name; a wrong one, or null, costs that one only."""
+    """Decode an object of rows by name; null ones are left out, and a wrong one costs itself."""
     try:
-        whole: dict[str, T | None] = _decoder(dict[str, kind | None]).decode(body)  # type: ignore[valid-type]
+        rows = _decoder(dict[str, kind | None]).decode(body)  # type: ignore[valid-type]
+        faults: tuple[DecodeError, ...] = ()
     except _BROKEN as error:
-        fault = _fault(error, body, where)
-        if body.lstrip()[:1] != b"{" or body.rstrip()[-1:] != b"}":
-            raise fault from None
-        named = [(decode(name or b'""', str, where), body[a:b]) for name, a, b in _members(body)]
-        rows, faults = _each(named, kind, where, "$.")
-        return dict(rows), faults
-    return {name: row for name, row in whole.items() if row is not None}, ()
+        members, end = _members(body)
+        if body.lstrip()[:1] != b"{" or end < 0 or body[end:].strip():
+            raise _fault(error, body, where) from None
+        named = [(decode(name or b'""', str, where), body[a:b]) for name, a, b in members]
+        each, faults = _each(named, kind | None, where, "$.")
+        rows = dict(each)
+    return {name: row for name, row in rows.items() if row is not None}, faults
 
 
 def _each(
-    named: list[tuple[str, bytes]], kind: type[T], where: str, root: str
-) -> tuple[list[tuple[str, T]], tuple[DecodeError, ...]]:
-    rows: list[tuple[str, T]] = []
+    named: list[tuple[str, bytes]], kind: Any, where: str, root: str
+) -> tuple[list[tuple[str, Any]], tuple[DecodeError, ...]]:
+    rows: list[tuple[str, Any]] = []
     faults: list[DecodeError] = []
     for name, text in named:
         try:
