@@ -1,6 +1,7 @@
 """Serve what only the owner of this server may do: faults, the clock, the requests seen, money.
 
-All of it stands under ``/_local``, wants ``X-Local-Token`` and is in no description of the API.
+All of it stands under ``/_local``, wants ``X-Local-Token`` (but for ``health``) and is in no
+description of the API.
 Faults and requests seen are kept by each server process for itself: use them with one worker.
 """
 
@@ -64,7 +65,14 @@ def _owner_only(ctx: Ctx, x_local_token: Annotated[str, Header()] = "") -> None:
         raise ApiError(401, "Send the control token in the X-Local-Token header.")
 
 
-router = APIRouter(prefix="/_local", dependencies=[Depends(_owner_only)])
+router = APIRouter(prefix="/_local")
+_owner = APIRouter(dependencies=[Depends(_owner_only)])
+
+
+@router.get("/health")
+async def health() -> Response:
+    """Say that this is a LocalCloud and that it answers; no token is needed."""
+    return json_answer({"service": "LocalCloud", "status": "ok"})
 
 
 class _Body(BaseModel):
@@ -102,7 +110,7 @@ class Failure(_Body):
 # The book and the memory belong to the event loop, so these handlers run in it.
 
 
-@router.post("/faults")
+@_owner.post("/faults")
 async def add_fault(request: Request, fault: Annotated[Any, Body()]) -> Response:
     """Put a fault in force, or each of a list."""
     try:
@@ -115,34 +123,34 @@ async def add_fault(request: Request, fault: Annotated[Any, Body()]) -> Response
     return json_answer({"in_force": len(book.in_force())}, 201)
 
 
-@router.get("/faults")
+@_owner.get("/faults")
 async def list_faults(request: Request) -> Response:
     """List the faults that can still meet a request."""
     book: FaultBook = request.app.state.faults
     return json_answer([fault.model_dump(mode="json") for fault in book.in_force()])
 
 
-@router.delete("/faults")
+@_owner.delete("/faults")
 async def clear_faults(request: Request) -> Response:
     """Forget all faults."""
     request.app.state.faults.clear()
     return Response(status_code=204)
 
 
-@router.get("/requests")
+@_owner.get("/requests")
 async def list_requests(request: Request) -> Response:
     """List the latest requests, oldest first."""
     return json_answer(request.app.state.seen.all())
 
 
-@router.delete("/requests")
+@_owner.delete("/requests")
 async def clear_requests(request: Request) -> Response:
     """Forget the requests seen."""
     request.app.state.seen.clear()
     return Response(status_code=204)
 
 
-@router.post("/advance")
+@_owner.post("/advance")
 def advance(ctx: Ctx, asked: Advance) -> Response:
     """Move the clock of all workers forward."""
     with ctx.database.write() as session:
@@ -153,7 +161,7 @@ def advance(ctx: Ctx, asked: Advance) -> Response:
         return json_answer({"now": clock_now(session)})
 
 
-@router.get("/streams")
+@_owner.get("/streams")
 def streams(ctx: Ctx) -> Response:
     """Count the state streams that are open."""
     with ctx.database.read() as session:
@@ -162,7 +170,7 @@ def streams(ctx: Ctx) -> Response:
     return json_answer({"open": count})
 
 
-@router.post("/workspaces")
+@_owner.post("/workspaces")
 def make_workspace(ctx: Ctx, asked: NewWorkspace) -> Response:
     """Make a workspace with a user and a key of its own; the key is shown this once."""
     _known_tier(asked.tier)
@@ -186,7 +194,7 @@ def make_workspace(ctx: Ctx, asked: NewWorkspace) -> Response:
     return json_answer({"api_key": key, "slug": slug, "username": user.username}, 201)
 
 
-@router.patch("/workspaces/{slug}")
+@_owner.patch("/workspaces/{slug}")
 def change_workspace(ctx: Ctx, slug: str, asked: WorkspaceChange) -> Response:
     """Set the tier of a workspace, or what it has left to spend."""
     with ctx.database.write() as session:
@@ -201,7 +209,7 @@ def change_workspace(ctx: Ctx, slug: str, asked: WorkspaceChange) -> Response:
     return Response(status_code=204)
 
 
-@router.post("/workspaces/{slug}/cvms/{cvm_id}/fail")
+@_owner.post("/workspaces/{slug}/cvms/{cvm_id}/fail")
 def fail_cvm(ctx: Ctx, slug: str, cvm_id: str, asked: Failure) -> Response:
     """Let a CVM's newest operation have ended badly: at once, or when it ends if it goes on."""
     with ctx.database.write() as session:
@@ -239,3 +247,6 @@ def _known_tier(tier: str) -> None:
 
 def _deposit(session: Session, workspace_id: int, amount: int, now: float) -> None:
     session.add(LedgerEntry(workspace_id=workspace_id, at=now, amount=amount, note="control"))
+
+
+router.include_router(_owner)

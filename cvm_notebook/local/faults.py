@@ -176,7 +176,7 @@ class Fault(BaseModel):
     def _arg_fits(self) -> Self:
         rule = RULES[self.kind]
         if self.arg is None:
-            if rule.required:
+            if rule.required or rule.default is not None:
                 raise ValueError(f"{self.kind} needs an arg: it {rule.does}")
         elif isinstance(self.arg, bool) or not isinstance(self.arg, rule.arg):
             raise ValueError(f"arg {self.arg!r} does not fit {self.kind}: it {rule.does}")

@@ -57,7 +57,7 @@ def times_of(cvm: Cvm, now: float, speed: float) -> Times:
     seen = view(operation, now, speed)
     booting = STARTING.seconds / speed
     if STARTING in steps.phases:
-        failed = seen.ends_at if operation.final else None
+        failed = seen.ends_at if operation.final not in (None, "running") else None
         up_at = None if failed else seen.ends_at
         return Times(seen.ends_at - booting, up_at, failed, failed, booting)
     if cvm.first_boot_at is None:

@@ -1,0 +1,119 @@
+"""Serve the log-in of a device, as the official CLI does it: begin, then ask until there is a key.
+
+Nobody has to approve it: who asks from this machine is let in the second time.
+"""
+
+import hmac
+import secrets
+from typing import Final
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, Field
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from cvm_notebook.local import answers_account as answers
+from cvm_notebook.local.clock import machine_now
+from cvm_notebook.local.db import ApiKey
+from cvm_notebook.local.deps import Context, Ctx, clock_now, json_answer
+from cvm_notebook.local.identifiers import key_hash, new_key
+
+router = APIRouter(tags=["account"])
+
+_SECONDS: Final = 900
+_INTERVAL: Final = 1
+_LOOPBACK: Final = frozenset({"127.0.0.1", "::1"})
+_polled: set[str] = set()
+"""Device codes that were asked about once, in this process."""
+
+
+class DeviceRequest(BaseModel):
+    """Which client wants to log in, and to do what."""
+
+    client_id: str = Field(max_length=200)
+    scope: str = Field(default="", max_length=1000)
+
+
+class DeviceTokenRequest(BaseModel):
+    """Which log-in is asked about."""
+
+    device_code: str = Field(max_length=500)
+    client_id: str = Field(default="", max_length=200)
+    grant_type: str = Field(default="", max_length=200)
+
+
+@router.post("/auth/device/code", response_model=answers.DeviceCode)
+def begin_device_login(ctx: Ctx, request: Request, _body: DeviceRequest) -> Response:
+    """Begin the log-in of a device; no key is needed."""
+    expires = int(machine_now()) + _SECONDS
+    unsigned = f"{expires}.{secrets.token_urlsafe(12)}"
+    user_code = secrets.token_hex(4).upper()
+    page = f"{request.url.scheme}://{request.url.netloc}/_local/health"
+    shown = f"{user_code[:4]}-{user_code[4:]}"
+    return json_answer(
+        {
+            "device_code": f"{unsigned}.{_signature(ctx, unsigned)}",
+            "user_code": shown,
+            "verification_uri": page,
+            "verification_uri_complete": f"{page}?user_code={shown}",
+            "expires_in": _SECONDS,
+            "interval": _INTERVAL,
+        }
+    )
+
+
+@router.post(
+    "/auth/device/token",
+    response_model=answers.DeviceToken,
+    responses={400: {"model": answers.OAuthError}},
+)
+def end_device_login(ctx: Ctx, request: Request, body: DeviceTokenRequest) -> Response:
+    """Give the device its key: on this machine everyone who asks twice is let in."""
+    unsigned, _, signature = body.device_code.rpartition(".")
+    if not hmac.compare_digest(signature.encode(), _signature(ctx, unsigned).encode()):
+        return _refused("invalid_grant", "This device code was not given out here.")
+    if _expired(body.device_code):
+        return _refused("expired_token", "This device code has expired. Begin again.")
+    if request.client is None or request.client.host not in _LOOPBACK:
+        return _refused("access_denied", "LocalCloud lets only its own machine log in like this.")
+    if body.device_code not in _polled:
+        _remember(body.device_code)
+        return _refused("authorization_pending", "Ask again.")
+    _polled.discard(body.device_code)
+    with ctx.database.write() as session:
+        key = _issue_key(session, ctx)
+    return json_answer({"access_token": key, "token_type": "bearer", "scope": "user:profile"})
+
+
+def _expired(device_code: str) -> bool:
+    return machine_now() > int(device_code.partition(".")[0])
+
+
+def _remember(device_code: str) -> None:
+    _polled.difference_update([code for code in _polled if _expired(code)])
+    _polled.add(device_code)
+
+
+def _signature(ctx: Context, unsigned: str) -> str:
+    return hmac.new(ctx.secret, f"device:{unsigned}".encode(), "sha256").hexdigest()
+
+
+def _refused(error: str, description: str) -> Response:
+    return json_answer({"error": error, "error_description": description}, 400)
+
+
+def _issue_key(session: Session, ctx: Context) -> str:
+    """Make another key to the default workspace."""
+    digest = key_hash(ctx.settings.api_key)
+    default = session.scalars(select(ApiKey).where(ApiKey.key_hash == digest)).one()
+    key = new_key()
+    session.add(
+        ApiKey(
+            key_hash=key_hash(key),
+            name="device",
+            user_id=default.user_id,
+            workspace_id=default.workspace_id,
+            created_at=clock_now(session),
+        )
+    )
+    return key

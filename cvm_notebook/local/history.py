@@ -1,0 +1,83 @@
+"""Spell a CVM's past: each operation, its events, and how it ended."""
+
+from typing import Any
+
+from cvm_notebook.local import lifecycle
+from cvm_notebook.local.clock import iso, iso_or_none
+from cvm_notebook.local.db import Cvm, Operation, User
+from cvm_notebook.local.identifiers import hashid
+from cvm_notebook.local.shapes import Shapes
+
+
+def operation(shapes: Shapes, row: Operation, cvm: Cvm, user: User) -> dict[str, Any]:
+    """Spell one operation."""
+    ended, status = _end(shapes, row)
+    duration = None if ended is None else round((ended - row.began_at) * 1000)
+    return {
+        "correlation_id": row.correlation_id,
+        "operation_type": row.kind,
+        "target_state": _target(row),
+        "triggered_by": user.id if shapes.caller.version < "2026-05-22" else hashid("usr", user.id),
+        "triggered_by_username": user.username,
+        "triggered_by_email": user.email,
+        "started_at": iso(row.began_at),
+        "completed_at": iso_or_none(ended),
+        "duration_ms": duration,
+        "status": status,
+        "error_message": row.error if status == "failed" else None,
+        "sub_operations": [],
+        "events": _events(shapes, row, ended, status),
+        "instance_name": cvm.name,
+        "compose_hash": row.compose_hash,
+    }
+
+
+def _as_operation(row: Operation) -> lifecycle.Operation:
+    return lifecycle.Operation(row.kind, row.began_at, row.origin, row.final, row.error)
+
+
+def _target(row: Operation) -> str:
+    return "deleted" if row.kind == "delete" else lifecycle.target(_as_operation(row))
+
+
+def _end(shapes: Shapes, row: Operation) -> tuple[float | None, str]:
+    """Return when an operation ended (None: it goes on) and how."""
+    if row.kind == "delete":
+        return row.began_at, "completed"
+    done = _as_operation(row)
+    ends_at = row.began_at + lifecycle.duration(done, shapes.ctx.settings.speed)
+    if row.cancelled_at is not None and row.cancelled_at < ends_at:
+        return row.cancelled_at, "cancelled"
+    if shapes.now < ends_at:
+        return None, "in_progress"
+    return ends_at, "failed" if row.error else "completed"
+
+
+def _events(
+    shapes: Shapes, row: Operation, ended: float | None, status: str
+) -> list[dict[str, Any]]:
+    """List what happened when: each phase that has begun, and the end."""
+    found = []
+    done = _as_operation(row)
+    at = row.began_at
+    phases = () if row.kind == "delete" else lifecycle.plan(row.kind, row.origin).phases
+    for place, phase in enumerate(phases):
+        if at > min(shapes.now, ended if ended is not None else shapes.now):
+            break
+        name = "start" if place == 0 else phase.status
+        found.append(_event(row, name, at, phase.status))
+        at += phase.seconds / shapes.ctx.settings.speed
+    if ended is not None:
+        state = row.final or _target(row)
+        if status == "cancelled":
+            state = lifecycle.view(done, ended, shapes.ctx.settings.speed).status
+        found.append(_event(row, status, ended, state))
+    return found
+
+
+def _event(row: Operation, name: str, at: float, state: str) -> dict[str, Any]:
+    return {
+        "event_type": f"instance.{row.kind}.{name}",
+        "timestamp": iso(at),
+        "state": state,
+    }
