@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import cvm_notebook
-from cvm_notebook.api.credentials import Credentials, find_credentials
+from cvm_notebook.api.credentials import Credentials, find_api_key
 from cvm_notebook.api.decode import decode
 from cvm_notebook.api.errors import InvalidInput
 from cvm_notebook.api.exchange import Timeout
@@ -69,7 +69,7 @@ class Client(Lifecycle, Reads, Updates):
             raise InvalidInput(
                 "version", f"{version!r} is not known here", f"One of {', '.join(VERSIONS)}."
             )
-        self._credentials: Credentials = find_credentials(
+        self._credentials: Credentials = find_api_key(
             api_key=api_key, base_url=base_url, profile=profile
         )
         self._transport = Transport(

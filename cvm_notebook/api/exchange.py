@@ -28,7 +28,7 @@ from cvm_notebook.api.errors import (
 from cvm_notebook.api.secret import MASK, Secret
 
 MAX_BODY_BYTES: Final = 64 * 2**20
-_CHUNK: Final = 2**18
+_CHUNK: Final = 2**16  # read1 makes a buffer of this size each time: larger ones cost a mmap
 _CONNECTIONS: Final = 64
 
 
@@ -71,6 +71,27 @@ class _Shown(str):
         return MASK
 
 
+class _Adapter(HTTPAdapter):
+    """An adapter for one origin: it finds its pool of connections once, not for every request."""
+
+    _pool: urllib3.HTTPConnectionPool | None = None
+
+    def get_connection_with_tls_context(
+        self,
+        request: requests.PreparedRequest,
+        verify: bool | str | None,
+        proxies: Mapping[str, str] | None = None,
+        cert: tuple[str, str] | str | None = None,
+    ) -> urllib3.HTTPConnectionPool:
+        if self._pool is None:
+            self._pool = super().get_connection_with_tls_context(request, verify, proxies, cert)
+        return self._pool
+
+    def close(self) -> None:
+        self._pool = None
+        super().close()
+
+
 class Exchange:
     """Sends single requests to one base URL with one key. Safe to use from any thread."""
 
@@ -81,7 +102,7 @@ class Exchange:
         found = requests.Session().merge_environment_settings(base_url, {}, None, None, None)
         self._verify = found["verify"] or True  # there is no way to switch it off
         self._proxies = dict(found["proxies"])
-        self._adapter = HTTPAdapter(pool_maxsize=_CONNECTIONS, max_retries=0)
+        self._adapter = _Adapter(pool_maxsize=_CONNECTIONS, max_retries=0)
         # Every call copies this one: preparing a request costs as much as sending it.
         secret = {"X-API-Key": _Shown(key.reveal())}
         self._template = requests.Request("GET", base_url, headers={**headers, **secret}).prepare()
@@ -192,7 +213,7 @@ class ByteStream:
                     raise got
                 yield got
         finally:
-            self.close()
+            self._closed = True
             self._raw.close()
 
     def _read(self) -> bytes | CvmError:
