@@ -76,9 +76,9 @@ def cvm_name(field: str, value: object) -> str:
 
 def _name_problem(name: str) -> str | None:
     shortest, longest = 5, 63
-    strange = "".join(dict.fromkeys(re.sub(r"[A-Za-z0-9-]", "", name)))
+    strange = list(dict.fromkeys(re.sub(r"[A-Za-z0-9-]", "", name)))
     problems = (
-        (bool(strange), f"holds {_shown(strange)}"),
+        (bool(strange), f"holds {', '.join(map(_character, strange[:3]))}"),
         (len(name) < shortest, f"has {len(name)} characters, which is too short"),
         (len(name) > longest, f"has {len(name)} characters, which is too long"),
         (not name[0].isalpha(), "does not begin with a letter"),
@@ -86,6 +86,13 @@ def _name_problem(name: str) -> str | None:
         (name.endswith("-"), "ends with a dash"),
     )
     return next((said for wrong, said in problems if wrong), None)
+
+
+def _character(c: str) -> str:
+    """Return a character so that it is seen."""
+    if c.isspace():
+        return "a space"
+    return repr(c) if c.isprintable() and c.isascii() else f"U+{ord(c):04X}"
 
 
 def env_names(field: str, value: object) -> list[str]:

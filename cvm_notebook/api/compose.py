@@ -114,10 +114,10 @@ def encrypt_env(pubkey: str, env: Env) -> str:
     )
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 - see above
 
-    plain = _plain_env(env)
+    plain, theirs = _plain_env(env), _key_bytes(pubkey)
     ours = X25519PrivateKey.generate()
     try:
-        shared = ours.exchange(X25519PublicKey.from_public_bytes(_key_bytes(pubkey)))
+        shared = ours.exchange(X25519PublicKey.from_public_bytes(theirs))
     except ValueError as error:  # a point of low order: anyone could read what it encrypts
         raise InvalidInput("pubkey", "it is not a safe key", _PUBKEY_REMEDY) from error
     iv = secrets.token_bytes(_IV_BYTES)
@@ -184,17 +184,16 @@ def parse_env_file(text: str) -> dict[str, Secret]:
     """
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     found: dict[str, Secret] = {}
-    at = 0
+    at, line = 0, 1
     while at < len(text):
-        line = text.count("\n", 0, at) + 1
         match = _ENV_LINE.match(text, at)
         if match is None or match.end() == at:
             raise InvalidInput(
                 f"line {line}", "it is not NAME=value", "Check its '=' and that its quotes end."
             )
-        at = match.end()
         if match["name"] is not None:
             found[check_env_name(match["name"], f"line {line}")] = Secret(_env_value(match))
+        at, line = match.end(), line + match[0].count("\n")
     return found
 
 
