@@ -1,7 +1,7 @@
 """What is refused before anything is sent, and the words of the refusal."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cvm_notebook.api import checks
@@ -124,6 +124,7 @@ def test_a_name_is_refused_for_what_is_wrong_with_it(name, problem):
     assert str(caught.value).isprintable()
 
 
+@settings(deadline=None)
 @given(st.from_regex(r"[a-zA-Z](?!.*--)([a-zA-Z0-9-]*[a-zA-Z0-9])?", fullmatch=True))
 def test_every_name_the_service_takes_is_taken(name):
     if 5 <= len(name) <= 63:
@@ -281,6 +282,7 @@ def refusal(text):
     return ""
 
 
+@settings(deadline=None)
 @given(st.text(max_size=80) | st.text("{}[]:&*!<- \n\tabservics", max_size=60))
 def test_no_text_makes_the_check_fail_otherwise(text):
     assert refusal(text).isprintable()

@@ -8,7 +8,7 @@ import dstack_sdk
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cvm_notebook.api.compose import compose_hash, encrypt_env, parse_env_file
@@ -41,6 +41,7 @@ COMPOSE = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(COMPOSE, st.booleans())
 def test_the_hash_is_dstack_sdk_s(app_compose, normalize):
     # Theirs takes members out of what it is given.
@@ -99,6 +100,7 @@ ENV = st.dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(ENV)
 def test_what_is_encrypted_is_byte_for_byte_dstack_sdk_s(env):
     private = X25519PrivateKey.generate()
@@ -216,6 +218,7 @@ def test_a_line_that_is_none_is_named_but_its_value_is_not_shown(text, line):
     assert "SENTINEL" not in str(caught.value)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_no_text_hangs_or_breaks_the_reader(text):
     with contextlib.suppress(InvalidInput):
@@ -226,6 +229,7 @@ def _quoted(value):
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
+@settings(deadline=None)
 @given(ENV)
 def test_quoted_values_come_back_as_they_were(env):
     text = "".join(f"{name}={_quoted(value)}\n" for name, value in env.items())

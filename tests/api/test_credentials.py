@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cvm_notebook.api.address import DEFAULT_BASE_URL, check_base_url
@@ -304,6 +304,7 @@ def test_what_cannot_be_a_key_is_refused_unseen(value, problem, home):
                 find_api_key(**{"env": {}, "home": home, "prompt": None, **args})
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_every_key_that_passes_can_be_a_header(text):
     try:
@@ -385,6 +386,7 @@ def test_an_address_that_could_leak_the_key_is_refused(url):
     assert str(caught.value).isprintable()
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60) | st.from_regex(r"https?://[^\s]{0,40}", fullmatch=True))
 def test_every_address_that_passes_is_https_or_this_machine(text):
     try:

@@ -7,7 +7,7 @@ import pickle
 import re
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cvm_notebook.api import error_codes, errors
@@ -329,6 +329,7 @@ ENVELOPES = st.dictionaries(
 ).map(lambda body: json.dumps(body).encode())
 
 
+@settings(deadline=None)
 @given(
     status=st.integers(300, 599),
     headers=st.dictionaries(

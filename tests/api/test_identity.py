@@ -4,7 +4,7 @@ import uuid
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cvm_notebook.api.errors import InvalidInput
@@ -94,6 +94,7 @@ def test_what_cannot_stand_in_a_path_is_refused(text):
         path_segment(text)
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1, max_size=80))
 def test_a_segment_never_leaves_its_place_in_the_path(text):
     try:
@@ -107,6 +108,7 @@ def test_a_segment_never_leaves_its_place_in_the_path(text):
     assert unquote(segment) == text
 
 
+@settings(deadline=None)
 @given(st.from_regex(r"[a-zA-Z][a-zA-Z0-9-]{4,40}", fullmatch=True), st.sampled_from(NAMES))
 def test_every_form_of_one_identifier_means_the_same(value, field):
     forms = [(value, {}), ({field: value}, {}), (None, {field: value}), (Cvm(id=value), {})]

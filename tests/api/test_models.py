@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import msgspec
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cvm_notebook.api import models
@@ -175,6 +175,7 @@ def test_html_and_an_empty_answer_are_named():
             decode(body, Cvm, "GET /cvms/x")
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 @example(b'{"items":[}')
 @example(b'{"items":[]}}')
@@ -197,6 +198,7 @@ TREES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.fixed_dictionaries({"new": TREES}, optional={"name": TREES}), max_size=6))
 def test_row_by_row_agrees_with_the_page_as_a_whole(rows):
     read, faults = decode_page(json.dumps({"items": rows}).encode())
@@ -351,6 +353,7 @@ def test_time_is_aware_utc_or_none_and_never_fails(value, expected):
     assert got is None or got.utcoffset() == dt.timedelta(0)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40) | st.floats() | st.integers())
 def test_no_value_makes_money_or_time_fail(value):
     got = money(value)
