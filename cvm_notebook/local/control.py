@@ -16,7 +16,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from cvm_notebook.local.billing import accrue, balance
+from cvm_notebook.local import history
+from cvm_notebook.local.billing import balance
 from cvm_notebook.local.catalogue import NODES, TIERS
 from cvm_notebook.local.clock import machine_now
 from cvm_notebook.local.db import (
@@ -25,7 +26,6 @@ from cvm_notebook.local.db import (
     Database,
     Fact,
     LedgerEntry,
-    Operation,
     StreamLease,
     User,
     Workspace,
@@ -215,13 +215,7 @@ def fail_cvm(ctx: Ctx, slug: str, cvm_id: str, asked: Failure) -> Response:
     with ctx.database.write() as session:
         cvm = find_cvm(session, _workspace(session, slug).id, cvm_id, for_change=True)
         now = clock_now(session)
-        ends_at = view_of(cvm, now, ctx.settings.speed).ends_at
-        accrue(cvm, now)
-        cvm.op_final, cvm.op_error = asked.final, asked.error
-        cvm.active_until = max(now, ends_at)
-        newest = select(Operation).where(Operation.correlation_id == cvm.op_correlation_id)
-        for operation in session.scalars(newest):
-            operation.final, operation.error = asked.final, asked.error
+        history.end_badly(session, ctx, cvm, final=asked.final, error=asked.error, now=now)
         cvm.updated_at = now
         status = view_of(cvm, now, ctx.settings.speed).status
     return json_answer({"status": status})

@@ -1,10 +1,14 @@
-"""Spell a CVM's past: each operation, its events, and how it ended."""
+"""Spell a CVM's past: each operation, its events, and how it ended; let one end badly."""
 
 from typing import Any
 
-from cvm_notebook.local import lifecycle
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from cvm_notebook.local import billing, lifecycle
 from cvm_notebook.local.clock import iso, iso_or_none
 from cvm_notebook.local.db import Cvm, Operation, User
+from cvm_notebook.local.deps import Context
 from cvm_notebook.local.identifiers import hashid
 from cvm_notebook.local.shapes import Shapes
 
@@ -81,3 +85,19 @@ def _event(row: Operation, name: str, at: float, state: str) -> dict[str, Any]:
         "timestamp": iso(at),
         "state": state,
     }
+
+
+def end_badly(
+    session: Session, ctx: Context, cvm: Cvm, *, final: str, error: str | None, now: float
+) -> None:
+    """Let the newest operation of a CVM end in ``error`` or ``exited``, now or when it ends."""
+    operation = lifecycle.operation_of(cvm)
+    ends_at = operation.began_at + lifecycle.duration(operation, ctx.settings.speed)
+    billing.accrue(cvm, now)
+    cvm.op_final, cvm.op_error = final, error
+    cvm.active_until = max(now, ends_at)
+    session.execute(
+        update(Operation)
+        .where(Operation.correlation_id == cvm.op_correlation_id)
+        .values(final=final, error=error)
+    )
