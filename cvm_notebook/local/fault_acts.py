@@ -19,7 +19,7 @@ _LOGIN_PAGE: Final = b"<!doctype html><title>Log in</title><h1>Log in to the net
 
 async def _late(exchange: Exchange, fault: Fault) -> None:
     answer = await exchange.run()
-    await asyncio.sleep(fault.arg)
+    await exchange.until_gone(asyncio.sleep(fault.arg))
     await _pass_on(exchange, answer)
 
 
