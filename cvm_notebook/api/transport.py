@@ -219,6 +219,7 @@ class Transport:
         try:
             return decode(Reply(answer.headers, answer.body, slowed))
         except DecodeError as error:
+            error.__context__ = None  # as with all failures: nothing of a library hangs on to it
             return _Failure(Outcome.NO_ANSWER, error.with_traceback(None))
 
     def _refusal(self, answer: Answer, request: Request) -> _Failure:
