@@ -2,11 +2,11 @@
 
 import argparse
 import shutil
+import signal
 from pathlib import Path
 
 import cvm_notebook
 from cvm_notebook.cli_lab import Lab
-from cvm_notebook.cli_run import run_notebook
 from cvm_notebook.local import LocalCloud, LocalCloudError
 
 FIRST = "01_first_cvm.ipynb"
@@ -25,6 +25,8 @@ def demo(options: argparse.Namespace) -> int:
         # for the kernels alone: neither this shell nor a file gets the key
         env = {"PHALA_CLOUD_API_PREFIX": cloud.url, "PHALA_CLOUD_API_KEY": cloud.api_key}
         if options.run:
+            from cvm_notebook.cli_run import run_notebook  # noqa: PLC0415 - nbformat takes a second
+
             return run_notebook(folder / FIRST, env)
         return _open_lab(folder / FIRST, env, options)
 
@@ -46,6 +48,7 @@ def _open_lab(notebook: Path, env: dict[str, str], options: argparse.Namespace) 
         try:
             code = lab.wait()
         except KeyboardInterrupt:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one must not cut the end short
             print("\nEnding JupyterLab, its kernels and LocalCloud.", flush=True)
             return 0
         if code != 0:

@@ -17,12 +17,12 @@ from types import TracebackType
 from typing import IO, Self
 
 import psutil
-from jupyterlab.commands import get_user_settings_dir
+from jupyter_core.paths import jupyter_config_dir
 
 FIRST_PORT = 8888
 PORTS_TRIED = 100
 STARTS_WITHIN = 60.0
-ENDS_WITHIN = 1.2
+ENDS_WITHIN = 0.6
 
 # no question about news, no news; all other settings of the user stay in force
 QUIET = {
@@ -59,9 +59,11 @@ class Lab:
         """Start JupyterLab and return when it answers."""
         private = Path(self._private.name)
         self._write_settings(private)
+        settings = str(Path(jupyter_config_dir(), "lab", "user-settings"))
         env = {
             **os.environ,
             **self._env,
+            "JUPYTERLAB_SETTINGS_DIR": os.environ.get("JUPYTERLAB_SETTINGS_DIR", settings),
             "JUPYTER_CONFIG_DIR": str(private),
             "JUPYTER_PREFER_ENV_PATH": "1",  # the kernel of this Python, not a namesake elsewhere
         }
@@ -84,7 +86,7 @@ class Lab:
         return self._process.wait()
 
     def close(self) -> None:
-        """End JupyterLab and its kernels, politely for a second and then by force."""
+        """End JupyterLab and its kernels, politely at first and then by force."""
         if self._process is not None and self._process.poll() is None:
             server = psutil.Process(self._process.pid)
             family = [*server.children(recursive=True), server]
@@ -135,7 +137,6 @@ class Lab:
             "KernelManager": {"shutdown_wait_time": ENDS_WITHIN / 2},
             "LabApp": {
                 "app_settings_dir": str(private / "lab"),
-                "user_settings_dir": get_user_settings_dir(),
                 "workspaces_dir": str(private / "workspaces"),
                 "check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
                 "news_url": None,

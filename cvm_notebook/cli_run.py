@@ -1,7 +1,10 @@
 """Run one notebook without a browser and print what each cell showed, as text."""
 
+import asyncio
+import contextlib
 import os
 import re
+import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -74,7 +77,9 @@ def run_notebook(notebook: Path, env: Mapping[str, str]) -> int:
     )
     began = time.monotonic()
     try:
-        client.execute(env={**os.environ, **env})
+        asyncio.run(_execute(client, {**os.environ, **env}))
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
     except CellExecutionError as error:
         return _failed(notebook, printer.cells, f"{error.ename}: {ANSI.sub('', error.evalue)}")
     except (CellTimeoutError, DeadKernelError) as error:
@@ -82,6 +87,32 @@ def run_notebook(notebook: Path, env: Mapping[str, str]) -> int:
     took = time.monotonic() - began
     print(f"\n{notebook.name}: {printer.cells} cells ran without an error in {took:.1f} s")
     return 0
+
+
+async def _execute(client: NotebookClient, env: Mapping[str, str]) -> None:
+    """Run the notebook; Ctrl-C ends the run and its kernel at once."""
+    stopped = asyncio.Event()
+
+    def stop() -> None:
+        stopped.set()
+        client.shutdown_kernel = "immediate"
+        run.cancel()
+
+    def take_signals(notebook: Any) -> None:
+        # nbclient has set handlers of its own by now, which end the kernel under the running cell
+        del notebook
+        with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C reaches the kernel too
+            for number in (signal.SIGINT, signal.SIGTERM):
+                asyncio.get_running_loop().add_signal_handler(number, stop)
+
+    client.on_notebook_start = take_signals
+    run = asyncio.ensure_future(client.async_execute(env=env))
+    try:
+        await run
+    except DeadKernelError as error:  # what nbclient makes of a run that is cancelled
+        if stopped.is_set():
+            raise asyncio.CancelledError from error
+        raise
 
 
 def _failed(notebook: Path, cell: int, why: str) -> int:
