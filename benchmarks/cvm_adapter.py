@@ -26,7 +26,7 @@ class Target:
         self.client = cvm.Client(base_url=f"{base_url}/api/v1", api_key=api_key)
 
     def list_frame(self):
-        return cvm.fleet_frame(self.client.list_cvms(), columns="wide").reset_index()
+        return cvm.fleet_frame(self.client.iter_cvms(), columns="wide").reset_index()
 
     def list_items(self) -> Sequence[cvm.Cvm]:
         return self.client.list_cvms()

@@ -1,6 +1,7 @@
 """From plain lists to pandas arrays of one fixed dtype each, whatever the values are."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Any, Final
@@ -47,6 +48,12 @@ def integer(values: Sequence[int | None]) -> Any:
         return _nullable([v if v in _INT64 else None for v in values], "int64", "Int64")
 
 
+def count(values: Sequence[str | None]) -> Any:
+    """Build an ``Int64`` array of how often each value occurs; of none, nothing is said."""
+    times = Counter(values)
+    return integer([None if v is None else times[v] for v in values])
+
+
 def real(values: Sequence[float | None]) -> Any:
     """Build a ``Float64`` array."""
     return _nullable(values, "float64", "Float64")
@@ -86,12 +93,18 @@ def money_as_float(values: Sequence[str | float | None]) -> Any:
     return real([None if (a := _amount(v)) is None else float(a) for v in values])
 
 
-def category(values: Sequence[str | None], dtype: pd.CategoricalDtype) -> Any:
-    """Build a categorical of fixed categories; a word outside them is the last one, ``unknown``."""
-    codes = {word: code for code, word in enumerate(dtype.categories)}
-    codes_of: Mapping[str | None, int] = {None: -1, **codes}
-    other = len(codes) - 1
-    return pd.Categorical.from_codes([codes_of.get(v, other) for v in values], dtype=dtype)
+def category(words: tuple[str, ...]) -> Callable[[Sequence[str | None]], Any]:
+    """Return what builds categoricals of these words; any other word is ``unknown``, the last."""
+    dtype = pd.CategoricalDtype(list(words))
+    codes: dict[str | None, int] = {word: code for code, word in enumerate(words)}
+    codes[None] = -1
+    other = len(words) - 1
+
+    def build(values: Sequence[str | None]) -> Any:
+        found = np.array([codes.get(v, other) for v in values], dtype="int8")
+        return pd.Categorical.from_codes(found, dtype=dtype, validate=False)
+
+    return build
 
 
 def _nullable(values: Sequence[object], arrow: str, dtype: Any) -> Any:
@@ -102,7 +115,8 @@ def _nullable(values: Sequence[object], arrow: str, dtype: Any) -> Any:
 
 
 def _to_pandas(data: Any, dtype: str) -> Any:
-    return data.to_pandas(types_mapper=lambda _: pd.api.types.pandas_dtype(dtype)).array
+    kind: Any = pd.api.types.pandas_dtype(dtype)
+    return kind.__from_arrow__(data)
 
 
 def _decimals(values: Sequence[str | float | None]) -> Any:

@@ -4,8 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import pandas as pd
-
 from cvm_notebook.frames import arrays
 from cvm_notebook.frames.rows import Rows, shown
 from cvm_notebook.frames.words import (
@@ -27,12 +25,12 @@ class Kind:
 
 
 def _fixed(words: tuple[str, ...]) -> Kind:
-    dtype = pd.CategoricalDtype(list(words))
-    return Kind(f"category({', '.join(words)})", lambda values: arrays.category(values, dtype))
+    return Kind(f"category({', '.join(words)})", arrays.category(words))
 
 
 TEXT: Final = Kind("string", arrays.text)
 INTEGER: Final = Kind("Int64", arrays.integer)
+COUNT: Final = Kind("Int64", arrays.count)
 REAL: Final = Kind("Float64", arrays.real)
 FLAG: Final = Kind("boolean", arrays.flag)
 MOMENT: Final = Kind("datetime64[us, UTC]", arrays.moment)
@@ -57,12 +55,11 @@ class Column:
     doc: str
     narrow: bool = False
 
-    def build(self, rows: Rows, money: Kind = MONEY) -> Any:
-        """Build the column's array; `money` says how amounts are held."""
+    def build(self, values: Sequence[Any] | Same, length: int, money: Kind) -> Any:
+        """Build the column's array of what was read; `money` says how amounts are held."""
         kind = money if self.kind is MONEY else self.kind
-        values = self.read(rows)
         if isinstance(values, Same):
-            return kind.build([values.value]).repeat(len(rows.cvms))
+            return kind.build([values.value]).repeat(length)
         return kind.build(values)
 
 
@@ -136,7 +133,12 @@ FLEET: Final = (
     _narrow("memory_gb", REAL, lambda r: [x.memory_in_gb for x in r.resource], "memory in GB"),
     _narrow("disk_gb", INTEGER, lambda r: [x.disk_in_gb for x in r.resource], "disk in GB"),
     _narrow("gpus", INTEGER, lambda r: [x.gpus for x in r.resource], "GPUs"),
-    Column("replicas", INTEGER, lambda r: r.replicas, "CVMs of its app in this frame, itself too"),
+    Column(
+        "replicas",
+        COUNT,
+        lambda r: [c.app_id for c in r.cvms],
+        "CVMs of its app in this frame, itself too",
+    ),
     # switches
     Column(
         "is_dev", FLAG, lambda r: [o.is_dev for o in r.os], "whether the image is for debugging"

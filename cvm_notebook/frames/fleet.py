@@ -2,9 +2,11 @@
 
 import difflib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Final, Literal
+from functools import partial
+from itertools import islice
+from typing import Any, Final, Literal
 
 import pandas as pd
 
@@ -21,11 +23,13 @@ from cvm_notebook.frames.columns import (
     WIDE,
     Column,
     Kind,
+    Same,
 )
 from cvm_notebook.frames.rows import Rows
 from cvm_notebook.frames.words import SOURCES
 
 SCHEMA: Final = "fleet/1"
+_AT_ONCE: Final = 200
 
 
 def fleet_frame(
@@ -45,7 +49,8 @@ def fleet_frame(
     Parameters
     ----------
     cvms
-        As `Client.list_cvms` returns them. Of several with one id the last counts.
+        As `Client.list_cvms` returns them, or `Client.iter_cvms` yields them, which needs less
+        memory. Of several with one id the last counts.
     columns
         ``"narrow"`` for reading, ``"wide"`` for everything, or the names wanted, in that order.
     money
@@ -78,11 +83,15 @@ def fleet_frame(
     amounts = _choose_money(money)
     if source not in SOURCES:
         raise InvalidInput("source", f"{source!r} is none of {', '.join(SOURCES)}")
-    unique = _unique(cvms)
     seen, age = _observation(observed_at)
-    rows = Rows(unique, seen, age, source, revision)
-    data = {column.name: column.build(rows, amounts) for column in wanted}
-    index = pd.Index(arrays.text([c.id for c in unique]), name=INDEX)
+    ids, values = _read(
+        cvms,
+        wanted,
+        partial(Rows, observed_at=seen, age_s=age, source=source, revision=revision),
+    )
+    # what has been built is let go at once: ten thousand names need not be there twice
+    data = {c.name: c.build(values.pop(c.name), len(ids), amounts) for c in wanted}
+    index = pd.Index(arrays.text(ids), name=INDEX)
     frame = pd.DataFrame(data, index=index, copy=False)
     frame.attrs["cvm"] = {
         "schema": SCHEMA,
@@ -140,14 +149,34 @@ def _choose_money(money: str) -> Kind:
     return kinds[money]
 
 
-def _unique(cvms: Iterable[Cvm]) -> Sequence[Cvm]:
-    """Keep the last CVM of each id, in the order of first sight; the index is a key."""
-    rows = list(cvms)
-    by_id = {c.id: c for c in rows}
-    if len(by_id) == len(rows):
-        return rows
-    nameless = [c for c in rows if c.id is None]
-    return [c for c in by_id.values() if c.id is not None] + nameless
+def _read(
+    cvms: Iterable[Cvm], wanted: list[Column], rows_of: Callable[[list[Cvm]], Rows]
+) -> tuple[list[str | None], dict[str, Any]]:
+    """Return the ids and the values of each column.
+
+    A few CVMs at a time: they are read while the processor still has them at hand, and those of an
+    iterator are let go before the next are made.
+    """
+    ids: list[str | None] = []
+    values: dict[str, Any] = {column.name: [] for column in wanted}
+    source = iter(cvms)
+    while some := list(islice(source, _AT_ONCE)):
+        rows = rows_of(some)
+        ids += [c.id for c in some]
+        for column in wanted:
+            found = column.read(rows)
+            if isinstance(found, Same):
+                values[column.name] = found
+            else:
+                values[column.name] += found
+    last = {id_: at for at, id_ in enumerate(ids) if id_ is not None}
+    if len(last) + ids.count(None) < len(ids):
+        keep = [at for at, id_ in enumerate(ids) if id_ is None or last[id_] == at]
+        ids = [ids[at] for at in keep]
+        for name, found in values.items():
+            if not isinstance(found, Same):
+                values[name] = [found[at] for at in keep]
+    return ids, values
 
 
 def _observation(observed_at: datetime | None) -> tuple[datetime, float]:

@@ -1,6 +1,5 @@
 """What columns are read from: the CVMs, and what several columns share, worked out once."""
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -36,7 +35,7 @@ _USER: Final = UserRef()
 
 @dataclass(frozen=True)
 class Rows:
-    """The CVMs of one frame, and when and how they were read."""
+    """Some of the CVMs of a frame, and when and how they were read."""
 
     cvms: Sequence[Cvm]
     observed_at: datetime
@@ -115,16 +114,9 @@ class Rows:
         return [(busy if c.in_progress else calm)[c.status] for c in self.cvms]
 
     @property
-    def replicas(self) -> list[int | None]:
-        """How many CVMs here are of the same app."""
-        apps = [c.app_id for c in self.cvms]
-        count = Counter(apps)
-        return [None if app is None else count[app] for app in apps]
-
-    @property
     def urls(self) -> list[str | None]:
         """The first https address of each."""
-        return [first_https(c.endpoints or ()) for c in self.cvms]
+        return [first_https(c.endpoints) if c.endpoints else None for c in self.cvms]
 
     @property
     def endpoint_counts(self) -> list[int | None]:

@@ -303,8 +303,8 @@ def test_the_documented_columns_are_the_columns():
 
 def test_the_index_is_unique_and_the_last_of_two_counts():
     frame = fleet_frame([full(1), full(2), full(1, status="stopped")])
-    assert list(frame.index) == ["cvm_00000001", "cvm_00000002"]
-    assert list(frame.status) == ["stopped", "running"]
+    assert list(frame.index) == ["cvm_00000002", "cvm_00000001"]
+    assert list(frame.status) == ["running", "stopped"]
 
 
 def test_cvms_without_an_id_are_kept():
