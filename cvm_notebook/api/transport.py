@@ -8,6 +8,7 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
+from cvm_notebook.api.envelopes import clean_text
 from cvm_notebook.api.errors import (
     ApiError,
     CvmError,
@@ -186,11 +187,21 @@ class Transport:
         Raises
         ------
         TransportError, ApiError
-            When it cannot be opened, or answers with something else than a stream.
+            When it cannot be opened.
+        DecodeError
+            When the answer is a success, but no stream.
         """
+        request = Request(Kind.READ, "GET", path)
         opened = self._exchange.open(path, {**_STREAM_HEADERS, **headers}, self.timeout, stall)
         if isinstance(opened, Answer):
-            raise self._refusal(opened, Request(Kind.READ, "GET", path)).error
+            if 200 <= opened.status < 300:  # noqa: PLR2004 - RFC 9110: success
+                kind = clean_text(opened.headers.get("content-type", "nothing"), 60)
+                raise DecodeError(
+                    f"{request.where}: the answer is {kind}, not an event stream",
+                    where=request.where,
+                    hint="Check whether a proxy or a log-in page stands before the service.",
+                )
+            raise self._refusal(opened, request).error
         if isinstance(opened, CvmError):
             raise opened
         return opened
@@ -252,6 +263,8 @@ class Transport:
 def _outcome_of(error: CvmError) -> Outcome:
     if isinstance(error, NotTrustedError):
         return Outcome.UNTRUSTED
+    if isinstance(error, DecodeError):
+        return Outcome.REFUSED  # an answer too large to be read would be as large again
     if isinstance(error, TransportError) and not error.sent:
         return Outcome.NOT_SENT
     return Outcome.NO_ANSWER

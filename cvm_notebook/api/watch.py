@@ -129,10 +129,11 @@ def _attempt(transport: Transport, wish: Watch, seen: _Attempt, last_id: str) ->
     """Open one stream and read it to its end; None when the target was not seen."""
     try:
         return _read(_open(transport, wish, last_id), wish, seen)
-    except RateLimited:
-        # The user's streams are taken, by other tabs too: poll, and leave them theirs.
+    except (RateLimited, DecodeError):
+        # The user's streams are taken, by other tabs too, or something on the way lets none
+        # through: poll, and leave the others theirs.
         return _poll(transport, wish, seen)
-    except (TransportError, ServerError, DecodeError) as error:
+    except (TransportError, ServerError) as error:
         if isinstance(error, UnsafeRedirect):
             raise
         seen.error = error
@@ -238,7 +239,7 @@ def _poll(transport: Transport, wish: Watch, seen: _Attempt) -> CvmState | None:
             return _spelled(state, wish.target)
         _check_can_come(state, wish)
         time.sleep(wish.interval)
-    seen.error = CvmError("all streams of this user are taken, and polling did not see the target")
+    seen.error = CvmError("no stream could be had, and polling did not see the target")
     return None
 
 
