@@ -1,0 +1,75 @@
+"""The first example of each public call runs, as it is written, against a LocalCloud."""
+
+import doctest
+import importlib
+import inspect
+from collections.abc import Iterator
+
+import pytest
+
+import cvm_notebook as cvm
+
+COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
+
+
+def documented() -> Iterator[doctest.DocTest]:
+    """Yield the examples of every public name, and of the methods of every public class."""
+    finder = doctest.DocTestFinder(recurse=True, exclude_empty=True)
+    for name in cvm.__all__:
+        public = getattr(cvm, name)
+        if inspect.isclass(public) or inspect.isfunction(public):
+            seen = [public, *inspect.getmro(public)[1:-1]] if inspect.isclass(public) else [public]
+            for one in seen:
+                if one.__module__.startswith("cvm_notebook"):
+                    module = importlib.import_module(one.__module__)
+                    yield from finder.find(one, one.__name__, module=module)
+
+
+EXAMPLES = {test.name: test for test in documented() if test.examples}
+
+
+@pytest.fixture(scope="module")
+def names() -> Iterator[dict[str, object]]:
+    """What the examples take for granted: a cloud, its client, and some CVMs that run."""
+    with (
+        cvm.LocalCloud(seed="empty", speed=500) as cloud,
+        cvm.Client(api_key=cloud.api_key, base_url=cloud.url) as client,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        for name in ("my-app", "web-1", "web-2", "web-3", "web-4"):
+            client.commit_cvm_provision(client.provision_cvm(name=name, compose_file=COMPOSE))
+        for name in ("my-app", "web-1", "web-2", "web-3", "web-4"):
+            client.watch_cvm_state(name, target="running")
+        patch.setattr(cvm.LocalCloud, "running", staticmethod(lambda: (cloud.url, cloud.api_key)))
+        yield {"cvm": cvm, "client": client, "cloud": cloud, "compose": COMPOSE}
+
+
+@pytest.fixture
+def ready(names: dict[str, object], request: pytest.FixtureRequest) -> dict[str, object]:
+    """The same, with my-app running, or stopped where the example starts it."""
+    client = names["client"]
+    assert isinstance(client, cvm.Client)
+    state = client.get_cvm_state("my-app").status
+    if "start_cvm" in request.node.name and "restart" not in request.node.name:
+        client.stop_cvm("my-app")
+        client.watch_cvm_state("my-app", target="stopped")
+    elif state != "running":
+        client.watch_cvm_state("my-app", target="running")
+    return names
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_example(name: str, ready: dict[str, object]):
+    test = EXAMPLES[name]
+    test.globs |= ready
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    said: list[str] = []
+    result = runner.run(test, out=said.append)
+    assert result.attempted
+    assert not result.failed, "".join(said)
+
+
+def test_there_are_examples_of_the_whole_lifecycle():
+    for call in ("provision_cvm", "commit_cvm_provision", "start_cvm", "stop_cvm", "shutdown_cvm",
+                 "restart_cvm", "delete_cvm", "replicate_cvm", "watch_cvm_state", "get_cvm_info"):  # fmt: skip
+        assert any(name.endswith(f".{call}") for name in EXAMPLES), call
