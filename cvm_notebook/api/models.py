@@ -85,6 +85,7 @@ from cvm_notebook.api.guest import (
     TcbInfo,
     UserConfig,
 )
+from cvm_notebook.api.sharing import share
 from cvm_notebook.api.values import Int, Model, Rows, T, Tidy, instant, money
 
 __all__ = [
@@ -379,9 +380,11 @@ def decode_page(
     DecodeError
         It is no page at all.
     """
+    faults: tuple[DecodeError, ...] = ()
     try:
-        return decode(body, Page[Cvm], where), ()
+        page = decode(body, Page[Cvm], where)
     except DecodeError:
         envelope, rows, faults = decode_rows(body, Cvm, where)
-        page = decode(envelope, Page[Cvm], where)
-        return msgspec.structs.replace(page, items=rows), faults
+        page = msgspec.structs.replace(decode(envelope, Page[Cvm], where), items=rows)
+    share(page.items)
+    return page, faults

@@ -78,6 +78,8 @@ def test_a_field_of_the_future_passes_and_a_slip_does_not():
         ({"teepod_id": "prod3"}, "teepod_id"),
         ({"listed": "yes"}, "not True or False"),
         ({"region": "  "}, "it is empty"),
+        ({"region": 5}, "it is 5, not a text"),
+        ({"disk_size": 20, "diskSize": 30}, "was given it twice"),
         ({"nonce": 1}, "app_id: it is missing, though nonce is given"),
         ({"app_id": "ab"}, "nonce: it is missing, though app_id is given"),
         ({"env_keys": ["A", "B=C"]}, "'B=C' is no name"),

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cvm_notebook.api import models
+from cvm_notebook.api import models, sharing
 from cvm_notebook.api.errors import DecodeError
 from cvm_notebook.api.models import (
     AvailableNodes,
@@ -215,6 +215,48 @@ def _valid(row):
     except msgspec.DecodeError:
         return False
     return True
+
+
+def test_equal_parts_of_rows_are_kept_once_and_read_the_same():
+    full = {
+        **ROW,
+        "os": {"name": "dstack-0.5.7", "os_image_hash": "ab" * 32},
+        "workspace": {"id": "wks_1", "name": "team"},
+        "creator": {"id": None, "username": "ana"},
+        "gateway": {"base_domain": "x.example", "cname": None},
+        "features": ["kms", "tproxy-net"],
+        "manifest_version": 2,
+        "base_image": None,
+    }
+    body = page(full, {**full, "id": "cvm_2"})
+    one, two = decode_page(body)[0].items
+    for name in ("node_info", "os", "workspace", "creator", "gateway", "features", "status"):
+        assert getattr(one, name) is getattr(two, name)
+    assert one.hourly_rate.total is two.hourly_rate.total
+    assert (one, two) == decode(body, Page[Cvm], "x").items
+
+
+def test_parts_that_only_look_alike_are_not_confused():
+    def nodes(*seen):
+        rows = [{"id": f"cvm_{i}", "node_info": node} for i, node in enumerate(seen)]
+        return [cvm.node_info.status for cvm in decode_page(page(*rows))[0].items]
+
+    on, off = ({"device_id": "d1", "name": "n", "status": s} for s in ("ONLINE", "OFFLINE"))
+    assert nodes(on, off, off, on) == ["ONLINE", "OFFLINE", "OFFLINE", "ONLINE"]
+    mixed = {"id": "cvm_1", "workspace": {"id": "x"}, "creator": {"id": "x"}, "os": {"name": "o"}}
+    [cvm] = decode_page(page(mixed))[0].items
+    assert [type(part).__name__ for part in (cvm.workspace, cvm.creator, cvm.os)] == [
+        "WorkspaceRef",
+        "UserRef",
+        "OsInfo",
+    ]
+
+
+def test_what_is_kept_for_sharing_is_bounded():
+    for start in range(0, 30_000, 1000):
+        rows = [{"workspace": {"id": f"wks_{n}"}} for n in range(start, start + 1000)]
+        decode_page(page(*rows))
+    assert len(sharing._parts) <= 11_000
 
 
 def test_a_lone_row_is_refused_by_its_place():
