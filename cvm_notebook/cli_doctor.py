@@ -94,7 +94,8 @@ def _as_text(findings: list[Finding], *, healthy: bool, at: datetime) -> str:
             section = found.section
             lines += ["", section]
         wrapped = [
-            textwrap.wrap(line, 72, break_long_words=False) for line in found.text.split("\n")
+            textwrap.wrap(line, 72, break_long_words=False, break_on_hyphens=False)
+            for line in found.text.split("\n")
         ]
         first, *more = chain(*wrapped)
         lines.append(f"  {MARKS[found.state]:<3}{found.name:<20} {first}")
