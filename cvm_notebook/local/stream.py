@@ -80,7 +80,7 @@ class StateStream(EventSourceResponse):
         super().__init__(
             events,
             ping=int(KEEPALIVE_SECONDS),
-            ping_message_factory=lambda: ServerSentEvent(comment="keepalive"),
+            ping_message_factory=lambda: ServerSentEvent(comment="keepalive", sep="\n"),
             sep="\n",
         )
         self._leases = leases
@@ -165,7 +165,7 @@ class Watch:
 
 
 def _event(name: str, data: dict[str, Any]) -> ServerSentEvent:
-    return ServerSentEvent(json.dumps(data, separators=(",", ":")), event=name)
+    return ServerSentEvent(json.dumps(data, separators=(",", ":")), event=name, sep="\n")
 
 
 @router.get(

@@ -1,0 +1,125 @@
+"""A plain HTTP client for LocalCloud's own tests: requests, and nothing of ours."""
+
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import requests
+
+from cvm_notebook.local import LocalCloud
+
+COMPOSE = "services:\n  app:\n    image: nginx:latest\n    ports:\n      - '80:80'\n"
+
+
+class Api:
+    """What a client of the API does, said briefly; every method returns the bare response."""
+
+    def __init__(self, url: str, key: str, version: str | None = None) -> None:
+        self.url = url
+        self.session = requests.Session()
+        self.session.trust_env = False
+        self.session.headers["X-API-Key"] = key
+        if version is not None:
+            self.session.headers["X-Phala-Version"] = version
+
+    def __call__(self, method: str, path: str, **more: Any) -> requests.Response:
+        return self.session.request(method, f"{self.url}{path}", timeout=30, **more)
+
+    def get(self, path: str, **more: Any) -> requests.Response:
+        return self("GET", path, **more)
+
+    def post(self, path: str, body: Any = None, **more: Any) -> requests.Response:
+        return self("POST", path, json=body, **more)
+
+    def patch(self, path: str, body: Any = None, **more: Any) -> requests.Response:
+        return self("PATCH", path, json=body, **more)
+
+    def provision(self, name: str, compose: str = COMPOSE, **more: Any) -> requests.Response:
+        body = {"name": name, "compose_file": {"docker_compose_file": compose}, **more}
+        return self.post("/cvms/provision", body)
+
+    def commit(self, provisioned: dict[str, Any]) -> requests.Response:
+        wanted = {key: provisioned[key] for key in ("app_id", "compose_hash")}
+        return self.post("/cvms", wanted)
+
+    def create(self, name: str | None = None, **more: Any) -> dict[str, Any]:
+        """Provision and commit; return the record."""
+        provisioned = self.provision(name or new_name(), **more)
+        assert provisioned.status_code == 200, provisioned.text
+        made = self.commit(provisioned.json())
+        assert made.status_code == 200, made.text
+        record: dict[str, Any] = made.json()
+        return record
+
+    def status(self, cvm_id: str) -> str:
+        answer = self.get(f"/cvms/{cvm_id}/state")
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["status"])
+
+    def watch(self, cvm_id: str, target: str, **query: Any) -> list[tuple[str, Any]]:
+        """Read a state stream to its end, as pairs of event and data."""
+        answer = self.get(f"/cvms/{cvm_id}/state", params={"target": target, **query}, stream=True)
+        assert answer.status_code == 200, answer.text
+        return events_of(answer)
+
+    def close(self) -> None:
+        self.session.close()
+
+
+def events_of(answer: requests.Response) -> list[tuple[str, Any]]:
+    """Parse a whole event stream."""
+    found = []
+    for block in answer.text.split("\n\n"):
+        fields = dict(
+            line.split(": ", 1) for line in block.splitlines() if not line.startswith(":")
+        )
+        if fields:
+            found.append((fields["event"], json.loads(fields["data"])))
+    return found
+
+
+def new_name() -> str:
+    """Make a name that no other test uses."""
+    return f"cvm-{uuid.uuid4().hex[:10]}"
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[..., Api]]:
+    """Give clients of a cloud: ``connect(cloud)``, ``connect(cloud, version=..., key=...)``."""
+    made: list[Api] = []
+
+    def make(cloud: LocalCloud, *, key: str | None = None, version: str | None = None) -> Api:
+        api = Api(cloud.url, key or cloud.api_key, version)
+        made.append(api)
+        return api
+
+    yield make
+    for api in made:
+        api.close()
+
+
+@pytest.fixture
+def api(cloud: LocalCloud, connect: Callable[..., Api]) -> Api:
+    """A client of the shared cloud."""
+    return connect(cloud)
+
+
+@pytest.fixture
+def fresh(fresh_cloud: LocalCloud, connect: Callable[..., Api]) -> Api:
+    """A client of a cloud of the test's own."""
+    return connect(fresh_cloud)
+
+
+@pytest.fixture(scope="session")
+def clocked_cloud() -> Iterator[LocalCloud]:
+    """One LocalCloud whose clock tests move forward; slow, so that nothing ends by itself."""
+    with LocalCloud(seed="empty", speed=1, balance="10000000") as running:
+        yield running
+
+
+@pytest.fixture
+def clocked(clocked_cloud: LocalCloud, connect: Callable[..., Api]) -> Api:
+    """A client of the cloud whose clock is moved."""
+    return connect(clocked_cloud)

@@ -1,0 +1,196 @@
+"""Actions: what each answers, what it leads to, and what is refused while a CVM is busy."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+
+@pytest.fixture
+def running(clocked_cloud, clocked):
+    """A CVM that runs, on a clock of its own."""
+    made = clocked.create()
+    clocked_cloud.advance(3600)
+    assert clocked.status(made["id"]) == "running"
+    return made["id"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "answers", "ends"),
+    [
+        ("stop", "stopping", "stopped"),
+        ("shutdown", "shutting_down", "stopped"),
+        ("restart", "restarting", "running"),
+        ("start", "running", "running"),
+    ],
+)
+def test_an_action_on_a_running_cvm(clocked_cloud, clocked, running, verb, answers, ends):
+    answer = clocked.post(f"/cvms/{running}/{verb}")
+    assert (answer.status_code, answer.json()["status"]) == (200, answers)
+    clocked_cloud.advance(3600)
+    assert clocked.status(running) == ends
+
+
+@pytest.mark.parametrize(
+    ("verb", "status", "answers"),
+    [("start", 200, "starting"), ("stop", 200, "stopped"), ("shutdown", 200, "stopped")],
+)
+def test_an_action_on_a_stopped_cvm(clocked_cloud, clocked, running, verb, status, answers):
+    clocked.post(f"/cvms/{running}/stop")
+    clocked_cloud.advance(3600)
+    answer = clocked.post(f"/cvms/{running}/{verb}")
+    assert (answer.status_code, answer.json()["status"]) == (status, answers)
+
+
+def test_a_stopped_cvm_cannot_be_restarted(clocked_cloud, clocked, running):
+    clocked.post(f"/cvms/{running}/stop")
+    clocked_cloud.advance(3600)
+    answer = clocked.post(f"/cvms/{running}/restart", {"force": False})
+    assert answer.status_code == 400
+    assert "stopped" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("begun", ["restart", "shutdown"])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ("POST", "start", None),
+        ("POST", "shutdown", None),
+        ("POST", "restart", {"force": True}),
+        ("PATCH", "envs", {"encrypted_env": "00"}),
+        ("PATCH", "resources", {"vcpu": 4}),
+        ("PATCH", "visibility", {"public_logs": True, "public_sysinfo": True}),
+    ],
+)
+def test_a_busy_cvm_answers_a_plain_409(clocked, running, begun, asked):
+    clocked.post(f"/cvms/{running}/{begun}")
+    method, path, body = asked
+    answer = clocked(method, f"/cvms/{running}/{path}", json=body)
+    assert answer.status_code == 409
+    assert list(answer.json()) == ["detail"]
+
+
+@pytest.mark.parametrize("begun", ["restart", "shutdown", "start", "stop"])
+def test_stop_is_never_refused_and_cancels_what_runs(clocked_cloud, clocked, running, begun):
+    clocked.post(f"/cvms/{running}/{begun}")
+    answer = clocked.post(f"/cvms/{running}/stop")
+    assert (answer.status_code, answer.json()["status"]) == (200, "stopping")
+    clocked_cloud.advance(3600)
+    assert clocked.status(running) == "stopped"
+
+
+def test_many_starts_at_once_begin_one_operation(clocked_cloud, clocked, running):
+    clocked.post(f"/cvms/{running}/stop")
+    clocked_cloud.advance(3600)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: clocked.post(f"/cvms/{running}/start"), range(8)))
+    statuses = sorted(answer.status_code for answer in answers)
+    assert statuses == [200] + [409] * 7
+    history = clocked.get(f"/cvms/{running}/operations").json()["items"]
+    assert [item["operation_type"] for item in history].count("power_on") == 1
+
+
+def test_a_stop_during_the_first_boot_leaves_no_instance_id(clocked_cloud, clocked):
+    made = clocked.create()
+    clocked.post(f"/cvms/{made['id']}/stop")
+    clocked_cloud.advance(3600)
+    detail = clocked.get(f"/cvms/{made['id']}").json()
+    assert (detail["status"], detail["instance_id"]) == ("stopped", None)
+    clocked.post(f"/cvms/{made['id']}/start")
+    clocked_cloud.advance(3600)
+    assert clocked.get(f"/cvms/{made['id']}").json()["instance_id"]
+
+
+def test_the_instance_id_is_kept_over_restarts(clocked_cloud, clocked, running):
+    before = clocked.get(f"/cvms/{running}").json()["instance_id"]
+    clocked.post(f"/cvms/{running}/restart")
+    assert clocked.get(f"/cvms/{running}").json()["instance_id"] == before
+
+
+def test_restart_needs_no_body(clocked, running):
+    assert clocked("POST", f"/cvms/{running}/restart").status_code == 200
+
+
+def test_progress_names_target_and_correlation_id_while_busy(clocked, running):
+    clocked.post(f"/cvms/{running}/restart")
+    detail = clocked.get(f"/cvms/{running}").json()
+    assert detail["in_progress"] is True
+    assert detail["progress"]["target"] == "running"
+    uuid = detail["vm_uuid"]
+    batch = clocked.post("/status/batch", {"vm_uuids": [uuid]}).json()[uuid]
+    assert batch["operation"]["correlation_id"] == detail["progress"]["correlation_id"]
+    assert batch["operation"]["type"] == "restart"
+
+
+def test_delete_answers_204_with_nothing_and_the_cvm_is_gone(api):
+    made = api.create()
+    answer = api("DELETE", f"/cvms/{made['id']}")
+    assert (answer.status_code, answer.content) == (204, b"")
+    for method, path in (
+        ("GET", ""),
+        ("GET", "/state"),
+        ("POST", "/start"),
+        ("POST", "/stop"),
+        ("DELETE", ""),
+    ):
+        gone = api(method, f"/cvms/{made['id']}{path}")
+        assert (gone.status_code, gone.json()["error_code"]) == (404, "ERR-03-001")
+    listed = [item["id"] for item in api.get("/cvms").json()]
+    assert made["id"] not in listed
+
+
+def test_the_name_of_a_deleted_cvm_is_free(api):
+    made = api.create()
+    api("DELETE", f"/cvms/{made['id']}")
+    assert api.create(made["name"])["id"] != made["id"]
+
+
+def test_a_replica_shares_app_and_compose_and_nothing_else(api):
+    made = api.create()
+    replica = api.post(f"/cvms/{made['id']}/replicas", {"node_id": 5}).json()
+    for key in ("id", "vm_uuid", "name", "teepod_id"):
+        assert replica[key] != made[key]
+    assert replica["app_id"] == made["app_id"]
+    one, two = (api.get(f"/cvms/{cvm['id']}").json() for cvm in (made, replica))
+    assert one["compose_hash"] == two["compose_hash"]
+    assert one["compose_file"] == two["compose_file"]
+    api.watch(replica["id"], "running")
+    api.watch(made["id"], "running")
+    ids = {api.get(f"/cvms/{cvm['id']}").json()["instance_id"] for cvm in (made, replica)}
+    assert len(ids) == 2
+
+
+@pytest.mark.parametrize("body", [None, {}, {"node_id": None}])
+def test_a_replica_without_a_node_goes_where_its_source_is(api, body):
+    made = api.create(teepod_id=6)
+    answer = api.post(f"/cvms/{made['id']}/replicas", body)
+    assert (answer.status_code, answer.json()["teepod_id"]) == (200, 6)
+
+
+def test_many_replicas_at_once_get_names_of_their_own(api):
+    made = api.create()
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda _: api.post(f"/cvms/{made['id']}/replicas"), range(6)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.json()["name"] for answer in answers}) == 6
+
+
+def test_a_replica_is_refused_where_its_image_is_missing(api):
+    made = api.create(image="dstack-0.5.4", teepod_id=3)
+    answer = api.post(f"/cvms/{made['id']}/replicas", {"node_id": 18})
+    assert answer.json()["error_code"] == "ERR-03-006"
+    helped = api.post(f"/cvms/{made['id']}/replicas", {"node_id": 18, "os_image": "dstack-0.5.9"})
+    assert helped.status_code == 200
+
+
+def test_an_app_with_several_cvms_is_replicated_by_its_compose_hash(api):
+    made = api.create()
+    api.post(f"/cvms/{made['id']}/replicas")
+    path = f"/cvms/app_{made['app_id']}/replicas"
+    assert api.post(path, {}).json()["error_code"] == "ERR-03-009"
+    compose_hash = api.get(f"/cvms/{made['id']}").json()["compose_hash"]
+    assert api.post(path, {"compose_hash": compose_hash}).status_code == 200
+    assert api.post(path, {"compose_hash": "0" * 64}).json()["error_code"] == "ERR-03-001"
+
+
+def test_a_replica_of_nobody_is_not_found(api):
+    assert api.post("/cvms/nobody-here/replicas").json()["error_code"] == "ERR-03-001"

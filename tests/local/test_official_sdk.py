@@ -1,0 +1,134 @@
+"""The official Python SDK, unmodified, runs the whole lifecycle against LocalCloud."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import platformdirs
+import pytest
+
+VERSION = "0.2.0"
+
+LIFECYCLE = """
+import json, os, sys
+from phala_cloud import create_client
+
+client = create_client(api_key=os.environ["KEY"], base_url=os.environ["URL"])
+name = sys.argv[1]
+seen = {}
+me = client.get_current_user()
+seen["user"] = me.user.username
+planned = client.provision_cvm({
+    "name": name,
+    "compose_file": {"docker_compose_file": "services:\\n  app:\\n    image: nginx:latest\\n"},
+    "vcpu": 2, "memory": 2048, "disk_size": 20, "teepod_id": 3,
+})
+pair = {"app_id": planned.app_id, "compose_hash": planned.compose_hash, "transaction_hash": "0x0"}
+made = client.commit_cvm_provision(pair)
+seen["again"] = client.commit_cvm_provision(pair).id == made.id
+
+def watch(target, **who):
+    return client.watch_cvm_state({**(who or {"id": name}), "target": target, "timeout": 60})
+
+seen["running"] = watch("Running").status
+seen["identifiers"] = [
+    client.get_cvm_info({key: name}).id == made.id for key in ("id", "app_id", "cvm_id")
+]
+detail = client.get_cvm_info({"id": made.id})
+seen["detail"] = [detail.status, detail.resource["vcpu"], bool(detail.instance_id)]
+seen["stop"] = client.stop_cvm({"id": name}).status
+watch("stopped")
+seen["start"] = client.start_cvm({"id": name}).status
+watch("running")
+seen["restart"] = client.restart_cvm({"id": name, "force": True}).status
+watch("running")
+seen["shutdown"] = client.shutdown_cvm({"id": name}).status
+watch("stopped")
+client.start_cvm({"uuid": detail.vm_uuid})
+watch("running")
+replica = client.replicate_cvm({"id": name, "node_id": 5})
+watch("running", id=replica.id)
+seen["replica"] = replica.id != made.id
+page = client.get_cvm_list({"page": 1, "page_size": 100})
+seen["listed"] = {made.id, replica.id} <= {item.id for item in page.items}
+batch = client.get_cvm_status_batch({"vmUuids": [detail.vm_uuid]})
+seen["batch"] = batch[detail.vm_uuid].status
+seen["compose"] = client.get_cvm_docker_compose({"id": made.id})
+seen["script"] = client.get_cvm_pre_launch_script({"id": made.id})
+update = client.update_cvm_envs({"id": made.id, "encrypted_env": "00"})
+seen["update"] = update.status
+watch("running", id=made.id)
+seen["nodes"] = len(client.get_available_nodes().nodes) > 0
+for one in (replica, made):
+    client.delete_cvm({"id": one.id})
+try:
+    client.get_cvm_info({"id": made.id})
+except Exception as error:
+    seen["gone"] = [type(error).__name__, error.error_code]
+try:
+    client.commit_cvm_provision({"app_id": "app-123", "compose_hash": "0xabc",
+                                 "transaction_hash": "0xdef"})
+except Exception as error:
+    seen["unknown"] = [type(error).__name__, error.error_code]
+print(json.dumps(seen))
+"""
+
+
+@pytest.fixture(scope="session")
+def sdk() -> Path:
+    """The SDK without its dependencies (one doesn't build on Python 3.11), installed once."""
+    folder = platformdirs.user_cache_path("cvm-notebook") / f"phala-cloud-{VERSION}"
+    done = folder / "installed"
+    if not done.exists():
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--upgrade", "--no-deps"]
+        subprocess.run(
+            [*command, "--target", str(folder), f"phala-cloud=={VERSION}"], check=True, timeout=110
+        )
+        done.touch()
+    return folder
+
+
+@pytest.fixture
+def run(sdk, cloud):
+    """Run a program that uses the SDK and return what it printed as JSON."""
+
+    def run_it(program, *arguments):
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(program), *arguments],
+            env=os.environ | {"PYTHONPATH": str(sdk), "URL": cloud.url, "KEY": cloud.api_key},
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return run_it
+
+
+def test_the_sdk_runs_the_whole_lifecycle(run):
+    seen = run(LIFECYCLE, "official-sdk-one")
+    assert seen == {
+        "user": "you",
+        "again": True,
+        "running": "Running",
+        "identifiers": [True, True, True],
+        "detail": ["running", 2, True],
+        "stop": "stopping",
+        "start": "starting",
+        "restart": "restarting",
+        "shutdown": "shutting_down",
+        "replica": True,
+        "listed": True,
+        "batch": "running",
+        "compose": "services:\n  app:\n    image: nginx:latest\n",
+        "script": "\n",
+        "update": "in_progress",
+        "nodes": True,
+        "gone": ["ResourceError", "ERR-03-001"],
+        "unknown": ["ResourceError", "ERR-01-006"],
+    }
