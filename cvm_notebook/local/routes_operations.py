@@ -20,6 +20,7 @@ router = APIRouter(tags=["operations and measurements"])
 
 CvmId = Annotated[str, Path(max_length=500)]
 _FOUND = documented(404, 409)
+_MICROSECOND = 1e-6
 
 
 class Period(BaseModel):
@@ -61,10 +62,11 @@ def list_operations(
 
 def _conditions(cvm: Cvm, period: Period) -> list[ColumnElement[bool]]:
     conditions = [Operation.cvm_id == cvm.id]
+    # Times are spelled in microseconds but kept finer: a time that was read back shall be met.
     if period.start_time is not None:
-        conditions.append(Operation.began_at >= period.start_time.timestamp())
+        conditions.append(Operation.began_at >= period.start_time.timestamp() - _MICROSECOND)
     if period.end_time is not None:
-        conditions.append(Operation.began_at <= period.end_time.timestamp())
+        conditions.append(Operation.began_at <= period.end_time.timestamp() + _MICROSECOND)
     if period.operation_types:
         conditions.append(Operation.kind.in_(period.operation_types))
     return conditions

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import uuid
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, Final
 
 import yaml
@@ -33,7 +34,7 @@ def plant(session: Session, ctx: Context, caller: Caller) -> None:
     for app in APPS:
         app_id, _ = reserve_app_ids(session, ctx.secret, caller.workspace.id, 1)[0]
         for one in app.cvms:
-            _live(session, ctx, caller, _cvm(caller, app, one, app_id), one)
+            _live(session, ctx, caller, _cvm(caller, app, one, app_id), app=app, one=one)
     session.flush()
     _pay(session, caller)
 
@@ -42,11 +43,10 @@ def _cvm(caller: Caller, app: App, one: One, app_id: str) -> Cvm:
     created_at = caller.now - (one.age * _DAY if one.ago is None or one.past else one.ago)
     born = dataclasses.replace(caller, now=created_at)
     size = resolve_size(one.size, None, None, one.disk)
-    compose = complete(_compose(app, 0))
     return Cvm(
         **operations.new_row_defaults(born)
         | columns_of_size(size)
-        | columns_of(compose)
+        | columns_of_release(app.name, 0)
         | _ids(one.name),
         name=one.name,
         app_id=app_id,
@@ -70,8 +70,14 @@ def _uuid(name: str) -> str:
     return str(uuid.UUID(bytes=digest[:16], version=4))
 
 
+@lru_cache(maxsize=256)
+def columns_of_release(name: str, release: int) -> dict[str, Any]:
+    """Return the columns that follow from an app's compose file; each release of it differs."""
+    app = next(app for app in APPS if app.name == name)
+    return columns_of(complete(_compose(app, release)))
+
+
 def _compose(app: App, release: int) -> AppCompose:
-    """Write an app's compose file; each release of it differs."""
     services = {
         name: {"restart": "unless-stopped", **service, "labels": {"release": f"r{release}"}}
         for name, service in app.services.items()
@@ -89,14 +95,13 @@ def _compose(app: App, release: int) -> AppCompose:
     )
 
 
-def _live(session: Session, ctx: Context, caller: Caller, cvm: Cvm, one: One) -> None:
+def _live(session: Session, ctx: Context, caller: Caller, cvm: Cvm, *, app: App, one: One) -> None:
     """Let a CVM live through its past."""
-    app = next(app for app in APPS if one in app.cvms)
     moments = list(_moments(one, caller.now, cvm.created_at))
     operations.begin_new(session, ctx, dataclasses.replace(caller, now=moments[0]), cvm, "create")
     for release, (kind, moment) in enumerate(zip(one.past, moments[1:], strict=True), start=1):
         if kind == "compose_update":
-            for name, value in columns_of(complete(_compose(app, release))).items():
+            for name, value in columns_of_release(app.name, release).items():
                 setattr(cvm, name, value)
         operations.begin(session, ctx, dataclasses.replace(caller, now=moment), cvm, kind)
     if one.final is not None:
@@ -167,7 +172,7 @@ def _many_row(number: int, now: float) -> dict[str, Any]:
     name = f"{app.name}-{number:05d}"
     return (
         columns_of_size(resolve_size(size, None, None, None))
-        | columns_of(complete(_compose(app, 0)))
+        | columns_of_release(app.name, 0)
         | _ids(name)
         | {
             "name": name,

@@ -114,7 +114,7 @@ APPS: Final[tuple[App, ...]] = (
         {"ocr": {"image": "ghcr.io/acme/doc-ocr:0.9.2", "ports": ["9000:9000"]}, "queue": _REDIS},
         (
             One("doc-ocr-gpu", 26, "h100.small", GPU_IMAGE, 12, ("power_off",), disk=100),
-            One("doc-ocr-batch", 3, "tdx.2xlarge", age=12, past=("restart", "resize")),
+            One("doc-ocr-batch", 7, "tdx.2xlarge", age=12, past=("restart", "resize")),
         ),
     ),
     App(
@@ -174,7 +174,7 @@ APPS: Final[tuple[App, ...]] = (
             "offline": _POSTGRES,
         },
         (
-            One("feature-store-prod", 3, "tdx.2xlarge", age=45, past=_CARED[:3], disk=300),
+            One("feature-store-prod", 7, "tdx.2xlarge", age=45, past=_CARED[:3], disk=300),
             One("feature-store-dev", 5, "tdx.medium", "dstack-dev-0.5.9", 21, _STOP, disk=60),
         ),
         ("DB_PASSWORD",),
@@ -258,7 +258,7 @@ APPS: Final[tuple[App, ...]] = (
         "vault-sync",
         {"vault": {"image": "hashicorp/vault:1.20", "ports": ["8200:8200"]}},
         (
-            One("vault-sync-1", 3, "tdx.xlarge", age=66, past=_CARED[:2]),
+            One("vault-sync-1", 7, "tdx.xlarge", age=66, past=_CARED[:2]),
             One("vault-sync-2", 21, "tdx.large", age=66, past=_CARED[:1]),
         ),
         ("UNSEAL_KEY",),
@@ -270,4 +270,4 @@ APPS: Final[tuple[App, ...]] = (
         (One("ci-runner-dev", 3, "tdx.large", "dstack-dev-0.5.9", 3),),
     ),
 )
-"""In all some forty CVMs. Node 3 is nearly full, and one image can't be pulled."""
+"""In all some forty CVMs. Node 7 is nearly full, and one image can't be pulled."""
