@@ -8,7 +8,9 @@ import json
 import os
 import select
 import shutil
+import signal
 import sys
+import threading
 
 from cvm_notebook.local.server import end_when, run
 from cvm_notebook.local.settings import Settings
@@ -37,12 +39,20 @@ def _tell_ready(port: int) -> None:
 
 
 def main() -> None:
-    """Serve until the parent ends."""
-    end_when(_until_orphaned)
+    """Serve until the parent ends; then remove what was not to be kept."""
+    orphaned = threading.Event()
+
+    def over() -> None:
+        _until_orphaned()
+        orphaned.set()
+
+    # uvicorn ends by the signal it was sent, which must not skip what is left to do here.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    end_when(over)
     try:
         run(Settings.from_environment(), _tell_ready)
     finally:
-        if SCRATCH in os.environ:
+        if orphaned.is_set() and SCRATCH in os.environ:
             shutil.rmtree(os.environ[SCRATCH], ignore_errors=True)
 
 

@@ -77,6 +77,32 @@ def _accepted(correlation_id: str, **more: Any) -> Response:
     return json_answer(facts | more, 202)
 
 
+# Before /cvms/{cvm_id}, which would take it for an id.
+@router.patch("/cvms/instance-ids", response_model=answers.InstanceIdResults)
+def refresh_instance_ids(
+    ctx: Ctx, caller: Auth, body: Annotated[InstanceIdsRequest | None, Body()] = None
+) -> Response:
+    """Look the instance ids of several CVMs up."""
+    asked = body or InstanceIdsRequest()
+    shapes = Shapes(ctx, caller)
+    with ctx.database.read() as session:
+        cvms = _asked_for(session, ctx, caller, asked)
+    items = [_instance_id_result(shapes, cvm, hashid("cvm", cvm.id)) for cvm in cvms]
+    skipped = sum(item["status"] == "skipped" for item in items)
+    return json_answer(
+        {
+            "total": len(items),
+            "scanned": len(items),
+            "updated": 0,
+            "unchanged": len(items) - skipped,
+            "skipped": skipped,
+            "conflicts": 0,
+            "errors": 0,
+            "items": items,
+        }
+    )
+
+
 @router.patch(
     "/cvms/{cvm_id}",
     status_code=202,
@@ -229,31 +255,6 @@ def refresh_instance_id(
     with ctx.database.read() as session:
         cvm = find_cvm(session, caller.workspace.id, cvm_id)
     return json_answer(_instance_id_result(Shapes(ctx, caller), cvm, cvm_id))
-
-
-@router.patch("/cvms/instance-ids", response_model=answers.InstanceIdResults)
-def refresh_instance_ids(
-    ctx: Ctx, caller: Auth, body: Annotated[InstanceIdsRequest | None, Body()] = None
-) -> Response:
-    """Look the instance ids of several CVMs up."""
-    asked = body or InstanceIdsRequest()
-    shapes = Shapes(ctx, caller)
-    with ctx.database.read() as session:
-        cvms = _asked_for(session, ctx, caller, asked)
-    items = [_instance_id_result(shapes, cvm, hashid("cvm", cvm.id)) for cvm in cvms]
-    skipped = sum(item["status"] == "skipped" for item in items)
-    return json_answer(
-        {
-            "total": len(items),
-            "scanned": len(items),
-            "updated": 0,
-            "unchanged": len(items) - skipped,
-            "skipped": skipped,
-            "conflicts": 0,
-            "errors": 0,
-            "items": items,
-        }
-    )
 
 
 def _asked_for(

@@ -1,0 +1,182 @@
+"""LocalCloud's process: started, found, ended, and never left behind."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import textwrap
+
+import psutil
+import pytest
+import requests
+
+from cvm_notebook.local import LocalCloud, LocalCloudError
+from cvm_notebook.local.folders import read_running, running_file
+
+
+@pytest.fixture(autouse=True)
+def own_data_folder(tmp_path, monkeypatch):
+    """Keep keys and state files of these tests away from the user's."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("PHALA_CLOUD_API_PREFIX", "PHALA_CLOUD_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def gone(pid, within=10.0):
+    """Wait until a process has ended."""
+    try:
+        psutil.Process(pid).wait(within)
+    except psutil.NoSuchProcess:
+        return True
+    return not psutil.pid_exists(pid)
+
+
+def test_it_answers_as_soon_as_it_has_started_and_not_after_it_is_closed():
+    cloud = LocalCloud(seed="empty")
+    assert not cloud.alive
+    with cloud as running:
+        assert running is cloud
+        assert cloud.alive
+        assert cloud.url == f"http://127.0.0.1:{cloud.port}/api/v1"
+        headers = {"X-API-Key": cloud.api_key}
+        assert requests.get(f"{cloud.url}/cvms", headers=headers, timeout=5).json() == []
+        pid, url, log = cloud.pid, cloud.url, cloud.log_path
+        assert pid != os.getpid()
+        assert log.exists()
+    assert gone(pid)
+    assert not log.parent.exists()
+    with pytest.raises(requests.ConnectionError):
+        requests.get(f"{url}/cvms", headers=headers, timeout=5)
+    cloud.close()
+    with pytest.raises(LocalCloudError):
+        _ = cloud.url
+
+
+def test_its_repr_never_shows_the_key():
+    cloud = LocalCloud(seed="empty")
+    assert cloud.api_key not in repr(cloud)
+    with cloud:
+        assert cloud.api_key not in repr(cloud)
+        assert str(cloud.port) in repr(cloud)
+        command = " ".join(psutil.Process(cloud.pid).cmdline())
+        assert cloud.api_key not in command
+
+
+def test_a_port_that_is_taken_is_an_error_that_shows_why():
+    with LocalCloud(seed="empty") as first:
+        with pytest.raises(LocalCloudError, match="ddress already in use"):
+            LocalCloud(port=first.port, seed="empty").start()
+
+
+@pytest.mark.parametrize("bad", [{"speed": 0}, {"speed": -1}, {"seed": "full"}, {"workers": 0}])
+def test_what_can_not_be_served_is_refused_before_anything_starts(bad):
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        LocalCloud(**bad)
+
+
+PARENT = """
+import os, sys, time
+from cvm_notebook.local import LocalCloud
+cloud = LocalCloud(seed="empty", workers=int(sys.argv[2])).start()
+print(cloud.pid, cloud.log_path.parent, flush=True)
+if sys.argv[1] == "fork" and os.fork() == 0:
+    time.sleep(60)
+if sys.argv[1] == "exit":
+    sys.exit(0)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(
+    ("way", "workers"), [("kill", "1"), ("kill", "2"), ("fork", "1"), ("exit", "1")]
+)
+def test_it_ends_with_its_parent_however_that_ends(way, workers):
+    parent = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(PARENT), way, workers],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    with parent:
+        pid, scratch = parent.stdout.readline().split()
+        server = psutil.Process(int(pid)) if way != "exit" else None
+        family = [server, *server.children(recursive=True)] if server else []
+        if way != "exit":
+            parent.kill()
+        parent.stdin.close()
+        parent.wait(15)
+        _, alive = psutil.wait_procs(family, timeout=10)
+        assert alive == []
+        assert gone(int(pid))
+        if way == "fork":
+            os.killpg(parent.pid, signal.SIGKILL)
+    assert not os.path.exists(scratch)
+
+
+def test_a_server_that_died_can_be_started_again():
+    with LocalCloud(seed="empty") as cloud:
+        first = cloud.pid
+        os.kill(first, signal.SIGKILL)
+        assert gone(first)
+        assert not cloud.alive
+        assert cloud.start().pid != first
+        assert cloud.alive
+
+
+def test_a_kept_database_keeps_its_cvms_and_its_key_in_a_private_file(tmp_path, connect):
+    database = f"sqlite:///{tmp_path / 'kept.sqlite'}"
+    with LocalCloud(seed="empty", database=database) as cloud:
+        key = cloud.api_key
+        made = connect(cloud).create()
+    with LocalCloud(seed="empty", database=database) as again:
+        assert again.api_key == key
+        assert connect(again).get(f"/cvms/{made['id']}").json()["name"] == made["name"]
+    files = [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
+    assert len(files) == 1
+    assert stat.S_IMODE(files[0].stat().st_mode) == 0o600
+
+
+SERVE = """
+from cvm_notebook.local import serve
+serve(port=0, seed="empty", ready=lambda url, key: print(url, key, flush=True))
+"""
+
+
+def test_a_server_in_the_foreground_is_found_while_it_runs():
+    assert LocalCloud.running() is None
+    command = [sys.executable, "-c", SERVE]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        url, key = server.stdout.readline().split()
+        assert LocalCloud.running() == (url, key)
+        assert stat.S_IMODE(running_file().stat().st_mode) == 0o600
+        server.send_signal(signal.SIGINT)
+        server.wait(10)
+    assert read_running() is None
+    assert LocalCloud.running() is None
+
+
+def test_a_stale_or_foreign_address_is_not_taken_for_a_local_cloud(monkeypatch):
+    monkeypatch.setenv("PHALA_CLOUD_API_KEY", "phak_x")
+    for url in (
+        "https://cloud-api.phala.com/api/v1",
+        "http://127.0.0.1:1/api/v1",
+        "http://192.0.2.1/api/v1",
+    ):
+        monkeypatch.setenv("PHALA_CLOUD_API_PREFIX", url)
+        assert LocalCloud.running() is None
+
+
+def test_a_cloud_named_in_the_environment_is_found(monkeypatch):
+    with LocalCloud(seed="empty") as cloud:
+        monkeypatch.setenv("PHALA_CLOUD_API_PREFIX", cloud.url)
+        monkeypatch.setenv("PHALA_CLOUD_API_KEY", cloud.api_key)
+        assert LocalCloud.running() == (cloud.url, cloud.api_key)
+
+
+def test_importing_the_room_loads_no_server():
+    program = "import sys, cvm_notebook.local; print(sorted({'fastapi','sqlalchemy','uvicorn'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
