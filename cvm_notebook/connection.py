@@ -15,7 +15,7 @@ _own: "LocalCloud | None" = None
 
 
 def connect(target: str | None = None, *, read_only: bool = False) -> Client:
-    """Return a client of Phala Cloud, or of a LocalCloud.
+    """Return a client of Phala Cloud, or of a LocalCloud, that has asked who it is.
 
     Parameters
     ----------
@@ -31,6 +31,10 @@ def connect(target: str | None = None, *, read_only: bool = False) -> Client:
     ------
     CredentialsError
         No key was found.
+    AuthError
+        The service does not know the key.
+    TransportError
+        The service cannot be reached.
     InvalidInput
         LocalCloud is not installed.
 
@@ -40,10 +44,13 @@ def connect(target: str | None = None, *, read_only: bool = False) -> Client:
     >>> client.get_cvm_state("my-app").status
     'running'
     """
-    if target != "local":
-        return Client(profile=target, read_only=read_only)
-    url, key = _local()
-    return Client(api_key=key, base_url=url, read_only=read_only)
+    if target == "local":
+        url, key = _local()
+        client = Client(api_key=key, base_url=url, read_only=read_only)
+    else:
+        client = Client(profile=target, read_only=read_only)
+    client.get_current_user()  # a wrong key is told here, and not in a later cell
+    return client
 
 
 def _local() -> tuple[str, str]:

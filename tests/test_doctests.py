@@ -69,7 +69,12 @@ def test_example(name: str, ready: dict[str, object]):
     assert not result.failed, "".join(said)
 
 
-def test_there_are_examples_of_the_whole_lifecycle():
-    for call in ("provision_cvm", "commit_cvm_provision", "start_cvm", "stop_cvm", "shutdown_cvm",
-                 "restart_cvm", "delete_cvm", "replicate_cvm", "watch_cvm_state", "get_cvm_info"):  # fmt: skip
-        assert any(name.endswith(f".{call}") for name in EXAMPLES), call
+LIFECYCLE = (
+    "provision_cvm commit_cvm_provision start_cvm stop_cvm shutdown_cvm restart_cvm delete_cvm "
+    "replicate_cvm watch_cvm_state get_cvm_info"
+).split()
+
+
+@pytest.mark.parametrize("call", LIFECYCLE)
+def test_each_call_of_the_lifecycle_has_an_example(call: str):
+    assert any(name.endswith(f".{call}") for name in EXAMPLES)

@@ -1,18 +1,13 @@
 """What the groups of calls share: one way to read, one way to change."""
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from cvm_notebook.api.decode import decode
-from cvm_notebook.api.exchange import Timeout
-from cvm_notebook.api.models import Cvm, CvmAction, CvmState
 from cvm_notebook.api.retry import Kind
 from cvm_notebook.api.transport import Request, Transport, to_json
 
 T = TypeVar("T")
-
-Ref = str | Mapping[str, Any] | Cvm | CvmAction | CvmState | None
-"""Which CVM: an identifier, the API documentation's mapping, or what a call returned."""
 
 
 class Calls:
@@ -20,11 +15,11 @@ class Calls:
 
     _transport: Transport
 
-    def _read(self, path: str, kind: type[T], *, timeout: Timeout | None = None) -> T:
-        """GET one thing."""
-        where = f"GET {path.partition('?')[0]}"
-        request = Request(Kind.READ, "GET", path, timeout=timeout)
-        return self._transport.call(request, lambda reply: decode(reply.body, kind, where))
+    def _read(self, path: str, kind: type[T], *, version: str | None = None) -> T:
+        """GET one thing, in the shape of another API version where one is named."""
+        headers = (("X-Phala-Version", version),) if version else ()
+        request = Request(Kind.READ, "GET", path, headers=headers)
+        return self._transport.call(request, lambda reply: decode(reply.body, kind, request.where))
 
     def _text(self, path: str) -> str:
         """GET a text, which the service may send as a JSON string."""

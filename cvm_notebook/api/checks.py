@@ -95,6 +95,27 @@ def _character(c: str) -> str:
     return repr(c) if c.isprintable() and c.isascii() else f"U+{ord(c):04X}"
 
 
+def hexadecimal(field: str, value: object) -> str:
+    """Return a hash in hex, with or without 0x: it goes into a header."""
+    if not isinstance(value, str) or not re.fullmatch(r"(?:0x|sha256:)?[0-9a-fA-F]+", value):
+        raise InvalidInput(field, f"it is {_shown(value)}, not a hash in hex", None)
+    return value
+
+
+def script(field: str, value: object) -> str:
+    """Return the text of a script that can be sent; an empty one removes it."""
+    if not isinstance(value, str):
+        raise InvalidInput(field, f"it is {type(value).__name__}, not the text of a script", None)
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        raise InvalidInput(field, "it holds half a character", "Save it as UTF-8.") from None
+    if size > LARGEST_BYTES:
+        problem = f"it has {size / 1024:,.0f} KiB; the service takes 200"
+        raise InvalidInput(field, problem, "Move data into the image.")
+    return value
+
+
 def env_names(field: str, value: object) -> list[str]:
     """Return names of environment variables, each once."""
     if isinstance(value, str) or not isinstance(value, Iterable):

@@ -7,6 +7,7 @@ from typing import Any, Self
 import cvm_notebook
 from cvm_notebook.api.credentials import Credentials, find_api_key
 from cvm_notebook.api.decode import decode
+from cvm_notebook.api.envelopes import clean_text
 from cvm_notebook.api.errors import InvalidInput
 from cvm_notebook.api.exchange import Timeout
 from cvm_notebook.api.lifecycle import Lifecycle
@@ -146,7 +147,14 @@ class Client(Lifecycle, Reads, Updates):
 
     def __repr__(self) -> str:
         mode = ", read-only" if self.read_only else ""
-        return f"<Client of {self.base_url}, key from {self.key_source}{mode}>"
+        return f"<Client of {self.base_url}{self._who()}, key from {self.key_source}{mode}>"
+
+    def _who(self) -> str:
+        """Whose client it is, as far as it has asked."""
+        if self._user is None or self._user.user is None or self._user.workspace is None:
+            return ""
+        user, workspace = self._user.user.username, self._user.workspace.name
+        return f", {clean_text(user, 60)} in workspace {clean_text(workspace, 60)!r}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         raise TypeError(

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
+from urllib3.connectionpool import ConnectionPool
 
 from cvm_notebook.api.errors import (
     CvmError,
@@ -74,7 +75,7 @@ class _Shown(str):
 class _Adapter(HTTPAdapter):
     """An adapter for one origin: it finds its pool of connections once, not for every request."""
 
-    _pool: urllib3.HTTPConnectionPool | None = None
+    _pool: ConnectionPool | None = None
 
     def get_connection_with_tls_context(
         self,
@@ -82,7 +83,7 @@ class _Adapter(HTTPAdapter):
         verify: bool | str | None,
         proxies: Mapping[str, str] | None = None,
         cert: tuple[str, str] | str | None = None,
-    ) -> urllib3.HTTPConnectionPool:
+    ) -> ConnectionPool:
         if self._pool is None:
             self._pool = super().get_connection_with_tls_context(request, verify, proxies, cert)
         return self._pool

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from cvm_notebook.api import checks
-from cvm_notebook.api.base import Calls, Ref, given
+from cvm_notebook.api.base import Calls, given
 from cvm_notebook.api.decode import decode
-from cvm_notebook.api.identity import path_segment, split
+from cvm_notebook.api.identity import Ref, path_segment, split
 from cvm_notebook.api.models import CvmAction, CvmState, Provision
 from cvm_notebook.api.retry import Kind
 from cvm_notebook.api.settle import Settler

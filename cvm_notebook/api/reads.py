@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from cvm_notebook.api.base import Calls, Ref
+from cvm_notebook.api.base import Calls
 from cvm_notebook.api.catalogue import (
     App,
     AppPage,
@@ -28,7 +28,7 @@ from cvm_notebook.api.checks import integer
 from cvm_notebook.api.decode import decode
 from cvm_notebook.api.errors import CvmError, DecodeError
 from cvm_notebook.api.exchange import Timeout
-from cvm_notebook.api.identity import path_segment, split
+from cvm_notebook.api.identity import Ref, path_segment, split
 from cvm_notebook.api.models import (
     Cvm,
     CvmAttestation,
@@ -52,10 +52,13 @@ PAGE_SIZE = 100
 BATCH_SIZE = 100
 _PAGES_AT_ONCE = 16
 _MOST_PAGES = 10_000
+_KMS_VERSION = "2026-05-22"  # later versions speak of KMS contracts instead of servers
 
 
 class Reads(Calls):
     """Reading calls; none of them changes anything."""
+
+    _user: CurrentUser | None = None
 
     # --- one CVM -----------------------------------------------------------------------------
 
@@ -266,7 +269,8 @@ class Reads(Calls):
         'owner'
         """
         request = Request(Kind.READ, "GET", "/auth/me")
-        return self._transport.call(request, lambda reply: decode_current_user(reply.body))
+        self._user = self._transport.call(request, lambda reply: decode_current_user(reply.body))
+        return self._user
 
     def list_workspaces(self) -> list[Workspace]:
         """Return the workspaces of the key's owner."""
@@ -334,7 +338,8 @@ class Reads(Calls):
 
     def get_app_env_pubkey(self, app_id: str, kms: str = "phala") -> EnvPubkey:
         """Return the key for which the environment variables of an app are encrypted."""
-        return self._read(f"/kms/{path_segment(kms)}/pubkey/{path_segment(app_id)}", EnvPubkey)
+        path = f"/kms/{path_segment(kms)}/pubkey/{path_segment(app_id)}"
+        return self._read(path, EnvPubkey, version=_KMS_VERSION)
 
     def list_apps(self, search: str | None = None) -> list[App]:
         """Return the apps of the workspace; each has one or more CVMs.

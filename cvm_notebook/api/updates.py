@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from cvm_notebook.api import checks
-from cvm_notebook.api.base import Calls, Ref, given
+from cvm_notebook.api.base import Calls, given
 from cvm_notebook.api.compose import encrypt_env
 from cvm_notebook.api.compose_file import check_compose_file
 from cvm_notebook.api.decode import decode
 from cvm_notebook.api.errors import ApiError, InvalidInput
-from cvm_notebook.api.identity import path_segment, split
+from cvm_notebook.api.identity import Ref, path_segment, split
 from cvm_notebook.api.models import Cvm, CvmAction, HashRequired, UpdateAccepted
 from cvm_notebook.api.retry import Kind
 from cvm_notebook.api.secret import Secret
@@ -63,8 +63,10 @@ class Updates(Calls):
         if env is not None:
             env_keys = checks.env_names("env", env)
             encrypted_env = encrypt_env(self._env_pubkey(target), env)
+        elif env_keys is not None:
+            env_keys = checks.env_names("env_keys", env_keys)
         body = given(
-            encrypted_env=encrypted_env,
+            encrypted_env=checks.encrypted_env("encrypted_env", encrypted_env),
             env_keys=env_keys,
             compose_hash=compose_hash,
             transaction_hash=transaction_hash,
@@ -111,7 +113,8 @@ class Updates(Calls):
         """Replace the script that runs before the containers of a CVM start."""
         target, _ = split(cvm, identifier, "update_pre_launch_script")
         path = f"/cvms/{path_segment(target)}/pre-launch-script"
-        return self._update(path, script.encode(), "text/plain", compose_hash, transaction_hash)
+        content = checks.script("script", script).encode()
+        return self._update(path, content, "text/plain", compose_hash, transaction_hash)
 
     def update_resources(
         self,
@@ -199,15 +202,9 @@ class Updates(Calls):
         compose_hash: str | None = None,
         transaction_hash: str | None = None,
     ) -> UpdateAccepted | HashRequired:
-        headers = given(**{"X-Compose-Hash": compose_hash, "X-Transaction-Hash": transaction_hash})
-        request = Request(
-            Kind.UPDATE,
-            "PATCH",
-            path,
-            body,
-            content_type,
-            tuple((n, str(v)) for n, v in headers.items()),
-        )
+        proofs = {"X-Compose-Hash": compose_hash, "X-Transaction-Hash": transaction_hash}
+        headers = tuple((name, checks.hexadecimal(name, v)) for name, v in proofs.items() if v)
+        request = Request(Kind.UPDATE, "PATCH", path, body, content_type, headers)
         try:
             return self._transport.call(
                 request, lambda reply: decode(reply.body, UpdateAccepted, f"PATCH {path}")

@@ -1,4 +1,4 @@
-"""Fixtures of the client's tests: a client, CVMs to work on, and a LocalCloud that may be broken."""
+"""The client's fixtures: a client, CVMs to work on, and a LocalCloud that may be broken."""
 
 from collections.abc import Callable, Iterator
 from itertools import count

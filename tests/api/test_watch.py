@@ -200,7 +200,7 @@ def test_another_thread_can_end_a_reader_that_waits(broken, caller, name):
 
 def test_a_silent_stream_is_found_dead(broken, caller, name):
     broken.inject({"kind": "silent", "route": "stream"})
-    with pytest.raises(cvm.TransportError, match="no byte came for 0.3 s"):
+    with pytest.raises(cvm.TransportError, match=r"no byte came for 0\.3 s"):
         list(open_stream(caller, name, stall=0.3))
 
 
