@@ -69,10 +69,10 @@ def test_example(name: str, ready: dict[str, object]):
     assert not result.failed, "".join(said)
 
 
-LIFECYCLE = (
-    "provision_cvm commit_cvm_provision start_cvm stop_cvm shutdown_cvm restart_cvm delete_cvm "
-    "replicate_cvm watch_cvm_state get_cvm_info"
-).split()
+LIFECYCLE = [
+    *("provision_cvm", "commit_cvm_provision", "watch_cvm_state", "get_cvm_info"),
+    *("start_cvm", "stop_cvm", "shutdown_cvm", "restart_cvm", "delete_cvm", "replicate_cvm"),
+]
 
 
 @pytest.mark.parametrize("call", LIFECYCLE)
