@@ -24,9 +24,10 @@ class Target:
 
     def __init__(self, base_url: str, api_key: str) -> None:
         self.client = cvm.Client(base_url=f"{base_url}/api/v1", api_key=api_key)
+        self.fleet_frame = cvm.fleet_frame  # loaded here, as the kit loads pandas before it counts
 
     def list_frame(self):
-        return cvm.fleet_frame(self.client.iter_cvms(), columns="wide").reset_index()
+        return self.fleet_frame(self.client.iter_cvms(), columns="wide").reset_index()
 
     def list_items(self) -> Sequence[cvm.Cvm]:
         return self.client.list_cvms()
