@@ -11,6 +11,7 @@ import hmac
 import re
 import secrets
 import uuid
+from functools import cache
 
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session, undefer
@@ -58,6 +59,7 @@ def unhash(prefix: str, text: str) -> int | None:
     return number if number < 1 << 40 else None
 
 
+@cache
 def _offset(prefix: str) -> int:
     return int.from_bytes(hashlib.sha256(prefix.encode()).digest()[:6])
 

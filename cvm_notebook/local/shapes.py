@@ -8,7 +8,7 @@ row with ``find_cvm(..., whole=True)``), ``shapes.state(cvm)``, ``shapes.batch_s
 """
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import Any
 
 from cvm_notebook.local.catalogue import IMAGES, KMS_NUMBER, KMS_SLUG, NODES, Node
@@ -41,6 +41,27 @@ def dollars(micros: int) -> str:
     return f"{sign}{whole}.{rest:06d}"
 
 
+@cache
+def _node_ref(node: Node) -> dict[str, Any]:
+    device = {
+        "device_id": node.device_id,
+        "algorithm_version": "v1",
+        "os_image_ids": [],
+        "enabled": True,
+    }
+    return {
+        "object_type": "node",
+        "id": node.id,
+        "name": node.name,
+        "region": node.region,
+        "device_id": node.device_id,
+        "device_ids": [device],
+        "ppid": node.ppid,
+        "status": node.status,
+        "version": node.version,
+    }
+
+
 class Shapes:
     """Spells CVMs for one caller at one moment."""
 
@@ -59,27 +80,10 @@ class Shapes:
 
     def node_ref(self, node: Node) -> dict[str, Any]:
         """Return a node as a part of other answers."""
-        return {
-            "object_type": "node",
-            "id": node.id,
-            "name": node.name,
-            "region": node.region,
-            "device_id": node.device_id,
-            "device_ids": [
-                {
-                    "device_id": node.device_id,
-                    "algorithm_version": "v1",
-                    "os_image_ids": [],
-                    "enabled": True,
-                }
-            ],
-            "ppid": node.ppid,
-            "status": node.status,
-            "version": node.version,
-        }
+        return _node_ref(node)
 
-    def workspace_ref(self) -> dict[str, Any]:
-        """Return the caller's workspace as a part of other answers."""
+    @cached_property
+    def _workspace_ref(self) -> dict[str, Any]:
         workspace = self.caller.workspace
         return {
             "object_type": "workspace",
@@ -88,6 +92,10 @@ class Shapes:
             "slug": workspace.slug,
             "avatar_url": None,
         }
+
+    def workspace_ref(self) -> dict[str, Any]:
+        """Return the caller's workspace as a part of other answers."""
+        return self._workspace_ref
 
     def user_ref(self, user_id: int) -> dict[str, Any]:
         """Return a user of this workspace as a part of other answers."""

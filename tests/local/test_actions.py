@@ -15,7 +15,7 @@ def running(clocked_cloud, clocked):
 
 
 @pytest.mark.parametrize(
-    ("verb", "answers", "ends"),
+    "case",
     [
         ("stop", "stopping", "stopped"),
         ("shutdown", "shutting_down", "stopped"),
@@ -23,7 +23,8 @@ def running(clocked_cloud, clocked):
         ("start", "running", "running"),
     ],
 )
-def test_an_action_on_a_running_cvm(clocked_cloud, clocked, running, verb, answers, ends):
+def test_an_action_on_a_running_cvm(clocked_cloud, clocked, running, case):
+    verb, answers, ends = case
     answer = clocked.post(f"/cvms/{running}/{verb}")
     assert (answer.status_code, answer.json()["status"]) == (200, answers)
     clocked_cloud.advance(3600)
@@ -31,10 +32,11 @@ def test_an_action_on_a_running_cvm(clocked_cloud, clocked, running, verb, answe
 
 
 @pytest.mark.parametrize(
-    ("verb", "status", "answers"),
+    "case",
     [("start", 200, "starting"), ("stop", 200, "stopped"), ("shutdown", 200, "stopped")],
 )
-def test_an_action_on_a_stopped_cvm(clocked_cloud, clocked, running, verb, status, answers):
+def test_an_action_on_a_stopped_cvm(clocked_cloud, clocked, running, case):
+    verb, status, answers = case
     clocked.post(f"/cvms/{running}/stop")
     clocked_cloud.advance(3600)
     answer = clocked.post(f"/cvms/{running}/{verb}")

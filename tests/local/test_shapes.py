@@ -114,8 +114,13 @@ def test_without_a_valid_key_there_is_only_a_plain_401(cloud, connect, key):
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("GET", "/cvms", 200), ("GET", "/cvms/nobody", 404), ("GET", "/nowhere", 404)]
-    + [("PUT", "/cvms", 405), ("GET", "/cvms/paginated?page=0", 422)],
+    [
+        ("GET", "/cvms", 200),
+        ("GET", "/cvms/nobody", 404),
+        ("GET", "/nowhere", 404),
+        ("PUT", "/cvms", 405),
+        ("GET", "/cvms/paginated?page=0", 422),
+    ],
 )
 def test_every_answer_has_a_request_id_of_its_own(api, method, path, status):
     answers = [api(method, path) for _ in range(2)]

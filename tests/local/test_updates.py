@@ -131,7 +131,7 @@ def test_new_names_of_variables_change_the_compose_hash_and_say_so(clocked_cloud
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "status", "code"),
+    "case",
     [
         ("", {}, 400, None),
         ("", None, 400, None),
@@ -151,9 +151,8 @@ def test_new_names_of_variables_change_the_compose_hash_and_say_so(clocked_cloud
         ("/scheduled-delete", {"scheduled_delete_at": "soon"}, 422, None),
     ],
 )
-def test_a_change_that_makes_no_sense_is_refused_and_nothing_begins(
-    clocked, running, path, body, status, code
-):
+def test_a_change_that_makes_no_sense_is_refused_and_nothing_begins(clocked, running, case):
+    path, body, status, code = case
     answer = clocked.patch(f"/cvms/{running}{path}", body)
     assert answer.status_code == status, answer.text
     assert answer.json().get("error_code") == code
