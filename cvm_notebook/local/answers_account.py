@@ -169,3 +169,4 @@ class OAuthError(BaseModel):
 
     error: str
     error_description: str
+    detail: dict[str, str]

@@ -212,5 +212,5 @@ class EnvPubkey(BaseModel):
 
     public_key: str
     signature: str
-    signature_v1: str
-    timestamp: int
+    signature_v1: str | None = None
+    timestamp: int | None = None

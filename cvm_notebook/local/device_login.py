@@ -99,7 +99,9 @@ def _signature(ctx: Context, unsigned: str) -> str:
 
 
 def _refused(error: str, description: str) -> Response:
-    return json_answer({"error": error, "error_description": description}, 400)
+    # As OAuth says it, and once more where the official CLI looks for it.
+    said = {"error": error, "error_description": description}
+    return json_answer(said | {"detail": said}, 400)
 
 
 def _issue_key(session: Session, ctx: Context) -> str:

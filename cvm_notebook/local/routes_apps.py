@@ -116,7 +116,7 @@ def app_attestations(ctx: Ctx, caller: Auth, app_id: AppId) -> Response:
     return json_answer(
         {
             "app_id": found[0].app_id,
-            "contract_address": None,
+            "contract_address": _NO_CONTRACT,
             "kms_info": {
                 "contract_address": _NO_CONTRACT,
                 "chain_id": None,

@@ -1,6 +1,5 @@
 """Serve what can be rented: nodes, instance types, images and KMS."""
 
-import time
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
@@ -19,6 +18,7 @@ from cvm_notebook.local.catalogue import (
     InstanceType,
     Node,
 )
+from cvm_notebook.local.clock import machine_now
 from cvm_notebook.local.db import Workspace
 from cvm_notebook.local.deps import Auth, Caller, Ctx, json_answer, page_of
 from cvm_notebook.local.errors import ApiError, documented
@@ -30,6 +30,8 @@ router = APIRouter(tags=["catalogue"])
 
 _CHAINS = {"ethereum": 1, "base": 8453}
 _CONTRACTS_FROM = "2026-06-23"
+# The official JavaScript client speaks older versions and refuses further fields of a key.
+_TIMED_FROM = "2026-05-22"
 
 Page = Annotated[int, Query(ge=1, le=1_000_000)]
 PageSize = Annotated[int, Query(ge=1, le=100)]
@@ -294,22 +296,22 @@ def kms_nodes(ctx: Ctx, caller: Auth, kms_id: Name) -> Response:
 @router.get(
     "/kms/{kms_id}/pubkey/{app_id}", response_model=answers.EnvPubkey, responses=documented(404)
 )
-def env_pubkey(ctx: Ctx, _caller: Auth, kms_id: Name, app_id: Name) -> Response:
+def env_pubkey(ctx: Ctx, caller: Auth, kms_id: Name, app_id: Name) -> Response:
     """Give the key an app's environment is encrypted for, with who vouches for it, and when."""
     _known_kms(kms_id)
     digits = hex40(app_id)
     if digits is None:
         raise ApiError(400, f"app_id is {app_id[:80]!r}; give 40 hexadecimal digits.")
-    # The signature's time is the machine's: its reader compares it with its own clock.
-    timestamp = int(time.time())
-    return json_answer(
-        {
-            "public_key": env_public_key(ctx.secret, digits),
-            "signature": env_signature(ctx.secret, digits),
-            "signature_v1": env_signature(ctx.secret, digits, timestamp),
-            "timestamp": timestamp,
-        }
-    )
+    answer: dict[str, Any] = {
+        "public_key": env_public_key(ctx.secret, digits),
+        "signature": env_signature(ctx.secret, digits),
+    }
+    if caller.version >= _TIMED_FROM:
+        # The time is the machine's: who reads the signature compares it with a clock of their own.
+        timestamp = int(machine_now())
+        signature = env_signature(ctx.secret, digits, timestamp)
+        answer |= {"signature_v1": signature, "timestamp": timestamp}
+    return json_answer(answer)
 
 
 def _known_kms(text: str) -> None:

@@ -116,6 +116,7 @@ def test_a_device_logs_in_after_one_pending_answer(cloud, connect):
     asked = {"device_code": begun["device_code"], "client_id": "phala-cli"}
     pending = anyone.post("/auth/device/token", asked)
     assert (pending.status_code, pending.json()["error"]) == (400, "authorization_pending")
+    assert pending.json()["detail"]["error"] == "authorization_pending"
     key = anyone.post("/auth/device/token", asked).json()["access_token"]
     assert connect(cloud, key=key).get("/auth/me").status_code == 200
 

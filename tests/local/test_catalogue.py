@@ -152,6 +152,12 @@ def test_the_key_of_an_app_is_the_one_its_provision_gives(api):
     assert answer["public_key"] == provisioned["app_env_encrypt_pubkey"]
 
 
+@pytest.mark.parametrize("version", ["2025-10-28", "2026-01-21"])
+def test_the_key_of_an_app_had_no_further_fields_in_older_versions(cloud, connect, version):
+    answer = connect(cloud, version=version).get(f"/kms/phala/pubkey/{'5d' * 20}").json()
+    assert set(answer) == {"public_key", "signature"}
+
+
 def test_an_app_id_that_is_none_has_no_key(api):
     assert api.get("/kms/phala/pubkey/hello").status_code == 400
     assert api.get(f"/kms/other/pubkey/{'5d' * 20}").status_code == 404
