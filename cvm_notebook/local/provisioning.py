@@ -65,12 +65,28 @@ def _app_id(session: Session, ctx: Context, workspace_id: int, request: Provisio
         raise _bad("app_id", request.app_id, "Give app_id (40 hex) and nonce together, or neither.")
     if app_id != app_id_of(ctx.secret, workspace_id, request.nonce):
         raise _bad("nonce", request.nonce, f"Nonce {request.nonce} doesn't belong to {app_id}.")
+    _check_free(session, workspace_id, app_id, request)
     session.execute(
         update(Workspace)
         .where(Workspace.id == workspace_id, Workspace.next_nonce <= request.nonce)
         .values(next_nonce=request.nonce + 1)
     )
     return app_id
+
+
+def _check_free(
+    session: Session, workspace_id: int, app_id: str, request: ProvisionRequest
+) -> None:
+    """Raise when another CVM was provisioned under this app id: predictions can be equal."""
+    plans = session.scalars(
+        select(Provision.plan).where(
+            Provision.workspace_id == workspace_id, Provision.app_id == app_id
+        )
+    )
+    if any(plan.get("name", request.name) != request.name for plan in plans):
+        raise _bad(
+            "nonce", request.nonce, f"App id {app_id} has been given to another CVM; ask anew."
+        )
 
 
 def _keep(

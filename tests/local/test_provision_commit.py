@@ -112,7 +112,7 @@ def test_a_provision_is_used_up_when_its_cvm_is_deleted(api):
     assert code_of(api.commit(provisioned)) == "ERR-01-006"
 
 
-def test_an_app_id_and_nonce_can_be_reserved_before(api):
+def test_an_app_id_is_taken_together_with_its_nonce(api):
     reserved = api.get("/kms/phala/next_app_id", params={"counts": 2}).json()["app_ids"]
     one = reserved[1]
     answer = api.provision(new_name(), app_id=one["app_id"], nonce=one["nonce"])
@@ -121,6 +121,17 @@ def test_an_app_id_and_nonce_can_be_reserved_before(api):
     assert code_of(alone) == "ERR-02-008"
     wrong = api.provision(new_name(), app_id="0" * 40, nonce=one["nonce"])
     assert code_of(wrong) == "ERR-02-008"
+
+
+def test_a_predicted_app_id_goes_to_who_provisions_it_first(api):
+    one = api.get("/kms/phala/next_app_id").json()["app_ids"][0]
+    name = new_name()
+    first = api.provision(name, **one)
+    assert first.json()["app_id"] == one["app_id"]
+    assert api.provision(name, **one).json() == first.json()
+    late = api.provision(new_name(), **one)
+    assert (late.status_code, code_of(late)) == (400, "ERR-02-008")
+    assert api.provision(new_name()).json()["app_id"] != one["app_id"]
 
 
 @pytest.mark.parametrize(

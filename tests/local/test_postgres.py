@@ -1,0 +1,122 @@
+"""The same server on PostgreSQL, with several workers: what races stays true."""
+
+import warnings
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+
+from cvm_notebook.local import LocalCloud
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """A LocalCloud of two workers on a PostgreSQL server of its own."""
+    with warnings.catch_warnings():
+        # On import it asks for a runtime folder, which machines without a desktop don't have.
+        warnings.simplefilter("ignore")
+        import pgserver
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+        server = pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
+        try:
+            url = server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+            with LocalCloud(seed="empty", speed=200, workers=2, database=url) as cloud:
+                yield cloud
+        finally:
+            server.cleanup()
+
+
+@pytest.fixture
+def api(shared, connect):
+    return connect(shared)
+
+
+def test_the_whole_lifecycle(api):
+    made = api.create()
+    assert api.watch(made["id"], "Running")[-1][1]["status"] == "Running"
+    for verb, ends in (
+        ("stop", "stopped"),
+        ("start", "running"),
+        ("restart", "running"),
+        ("shutdown", "stopped"),
+    ):
+        assert api.post(f"/cvms/{made['id']}/{verb}").status_code == 200
+        assert api.watch(made["id"], ends)[-1][0] == "complete"
+    replica = api.post(f"/cvms/{made['id']}/replicas", {"node_id": 5}).json()
+    assert api.patch(f"/cvms/{made['id']}/envs", {"encrypted_env": "00"}).status_code == 202
+    for cvm in (made, replica):
+        assert api("DELETE", f"/cvms/{cvm['id']}").status_code == 204
+        assert api.get(f"/cvms/{cvm['id']}").status_code == 404
+
+
+def test_many_commits_at_once_make_one_cvm(api):
+    for number in range(3):
+        plan = api.provision(f"pg-once-{number}").json()
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(api.commit, [plan] * 16))
+        assert {answer.status_code for answer in answers} == {200}
+        assert len({answer.json()["id"] for answer in answers}) == 1
+
+
+def test_one_name_committed_many_times_at_once_is_taken_once(api):
+    plans = [api.provision("pg-the-name").json() for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        statuses = Counter(answer.status_code for answer in pool.map(api.commit, plans))
+    assert statuses == {200: 1, 409: 7}
+
+
+def test_many_starts_at_once_begin_one_operation(api):
+    made = api.create()
+    api.post(f"/cvms/{made['id']}/stop")
+    api.watch(made["id"], "stopped")
+    with ThreadPoolExecutor(8) as pool:
+        path = f"/cvms/{made['id']}/start"
+        answers = list(pool.map(lambda _: api.post(path).json()["status"], range(1)))
+        answers += [answer.status_code for answer in pool.map(lambda _: api.post(path), range(8))]
+    history = api.get(f"/cvms/{made['id']}/operations").json()["items"]
+    assert [item["operation_type"] for item in history].count("power_on") == 1
+
+
+def test_a_quota_holds_against_many_commits_at_once(shared, connect):
+    api = connect(shared, key=shared.new_workspace(tier="LEVEL_1")["api_key"])
+    plans = [api.provision(f"quota-{number}").json() for number in range(16)]
+    with ThreadPoolExecutor(16) as pool:
+        statuses = Counter(answer.status_code for answer in pool.map(api.commit, plans))
+    assert statuses == {200: 8, 400: 8}
+
+
+def test_many_provisions_at_once_get_app_ids_of_their_own(api):
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda n: api.provision(f"pg-app-{n}").json(), range(24)))
+    assert len({answer["app_id"] for answer in answers}) == 24
+
+
+def test_five_streams_are_counted_over_all_workers(shared, api):
+    made = api.create()
+    api.watch(made["id"], "running")
+
+    def open_one(_):
+        return requests.get(
+            f"{shared.url}/cvms/{made['id']}/state",
+            params={"target": "stopped"},
+            headers={"X-API-Key": shared.api_key},
+            stream=True,
+            timeout=30,
+        )
+
+    with ThreadPoolExecutor(12) as pool:
+        streams = list(pool.map(open_one, range(12)))
+    statuses = Counter(stream.status_code for stream in streams)
+    for stream in streams:
+        stream.close()
+    assert statuses == {200: 5, 429: 7}
+
+
+@pytest.mark.parametrize("text", ["nul\x00byte", "%00"])
+def test_what_postgresql_can_not_keep_is_refused_and_not_a_failure(api, text):
+    assert api.get(f"/cvms/{text}").status_code == 404
+    compose = {"docker_compose_file": f"services: {{a: {{image: '{text}'}}}}"}
+    answer = api.post("/cvms/provision", {"name": "pg-strange", "compose_file": compose})
+    assert answer.status_code < 500
