@@ -129,9 +129,9 @@ FLEET: Final = (
     ),
     Column("creator", TEXT, lambda r: [u.username for u in r.creator], "who made it"),
     # size
-    _narrow("vcpu", INTEGER, lambda r: [x.vcpu for x in r.resource], "virtual CPUs"),
-    _narrow("memory_gb", REAL, lambda r: [x.memory_in_gb for x in r.resource], "memory in GB"),
-    _narrow("disk_gb", INTEGER, lambda r: [x.disk_in_gb for x in r.resource], "disk in GB"),
+    Column("vcpu", INTEGER, lambda r: [x.vcpu for x in r.resource], "virtual CPUs"),
+    Column("memory_gb", REAL, lambda r: [x.memory_in_gb for x in r.resource], "memory in GB"),
+    Column("disk_gb", INTEGER, lambda r: [x.disk_in_gb for x in r.resource], "disk in GB"),
     _narrow("gpus", INTEGER, lambda r: [x.gpus for x in r.resource], "GPUs"),
     Column(
         "replicas",

@@ -257,6 +257,13 @@ def test_every_column_of_a_whole_cvm_is_filled():
     assert sorted(empty[empty].index) == ["error", "uptime_s"]
 
 
+def test_narrow_is_what_fits_beside_a_notebook():
+    assert list(NARROW) == [
+        *("name", "status", "instance_type", "node", "region", "gpus"),
+        *("rate_usd_h", "created_at"),
+    ]
+
+
 def test_a_column_chosen_stands_where_it_was_asked_for():
     frame = fleet_frame([full()], columns=["region", "name"])
     assert list(frame.columns) == ["region", "name"]
@@ -493,7 +500,7 @@ def test_half_a_surrogate_pair_is_replaced():
 
 
 def test_a_number_beyond_64_bits_is_missing():
-    frame = fleet_frame([full(1), full(2, resource=Resource(vcpu=2**70))])
+    frame = fleet_frame([full(1), full(2, resource=Resource(vcpu=2**70))], ["vcpu"])
     assert frame["vcpu"].iloc[0] == 1
     assert frame["vcpu"].isna().iloc[1]
 
