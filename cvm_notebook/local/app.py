@@ -174,7 +174,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.context = Context(settings=settings, database=database)
     for router in _ROUTERS:
         app.include_router(router, prefix=API_PREFIX, responses=_COMMON)
-    app.include_router(routes_logs.router)
+    # Log URLs are found in answers and carry their own token; they are no part of the API.
+    app.include_router(routes_logs.router, include_in_schema=False)
     for kind, handler in _HANDLERS.items():
         app.add_exception_handler(kind, handler)
     app.add_api_route("/_local/health", _health, include_in_schema=False)

@@ -21,8 +21,8 @@ def _whole(ctx: Context, caller: Caller, text: str) -> Cvm:
         return find_cvm(session, caller.workspace.id, text, whole=True)
 
 
-def _text_answer(media_type: str) -> dict[int | str, dict[str, Any]]:
-    return {200: {"content": {media_type: {"schema": {"type": "string"}}}}}
+def _text_answer(media_type: str, schema: dict[str, str]) -> dict[int | str, dict[str, Any]]:
+    return {200: {"content": {media_type: {"schema": schema}}}}
 
 
 @router.get("/cvms/{cvm_id}/compose_file", response_model=dict[str, Any])
@@ -37,7 +37,7 @@ def get_compose_file(ctx: Ctx, caller: Auth, cvm_id: str, raw: str | None = None
 @router.get(
     "/cvms/{cvm_id}/docker-compose.yml",
     response_class=Response,
-    responses=_text_answer("text/yaml"),
+    responses=_text_answer("text/yaml", {}),
 )
 def get_docker_compose(ctx: Ctx, caller: Auth, cvm_id: str) -> Response:
     """Return the docker compose file."""
@@ -48,7 +48,7 @@ def get_docker_compose(ctx: Ctx, caller: Auth, cvm_id: str) -> Response:
 @router.get(
     "/cvms/{cvm_id}/pre-launch-script",
     response_class=Response,
-    responses=_text_answer("text/plain"),
+    responses=_text_answer("text/plain", {"type": "string"}),
 )
 def get_pre_launch_script(ctx: Ctx, caller: Auth, cvm_id: str) -> Response:
     """Return the script that runs before the containers; a bare line end when there is none."""

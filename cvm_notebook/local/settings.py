@@ -64,6 +64,8 @@ class Settings:
         """Refuse what could not be served."""
         if self.speed <= 0:
             raise ValueError(f"speed is {self.speed}; give a number above 0")
+        if self.database.split("://", 1)[-1] in {"", "/", "/:memory:"}:
+            raise ValueError("database lies in memory; give a file, as in sqlite:///cvms.sqlite")
         if self.seed not in {"empty", "demo"}:
             raise ValueError(f'seed is {self.seed!r}; give "empty" or "demo"')
         if self.workers < 1:

@@ -73,7 +73,10 @@ def test_a_port_that_is_taken_is_an_error_that_shows_why():
         LocalCloud(port=first.port, seed="empty").start()
 
 
-@pytest.mark.parametrize("bad", [{"speed": 0}, {"speed": -1}, {"seed": "full"}, {"workers": 0}])
+@pytest.mark.parametrize(
+    "bad",
+    [{"speed": 0}, {"speed": -1}, {"seed": "full"}, {"workers": 0}, {"database": "sqlite://"}],
+)
 def test_what_can_not_be_served_is_refused_before_anything_starts(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         LocalCloud(**bad)
