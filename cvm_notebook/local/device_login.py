@@ -16,6 +16,7 @@ from cvm_notebook.local import answers_account as answers
 from cvm_notebook.local.clock import machine_now
 from cvm_notebook.local.db import ApiKey
 from cvm_notebook.local.deps import Context, Ctx, clock_now, json_answer
+from cvm_notebook.local.errors import PlainError
 from cvm_notebook.local.identifiers import key_hash, new_key
 
 router = APIRouter(tags=["account"])
@@ -65,7 +66,7 @@ def begin_device_login(ctx: Ctx, request: Request, _body: DeviceRequest) -> Resp
 @router.post(
     "/auth/device/token",
     response_model=answers.DeviceToken,
-    responses={400: {"model": answers.OAuthError}},
+    responses={400: {"model": answers.OAuthError | PlainError}},
 )
 def end_device_login(ctx: Ctx, request: Request, body: DeviceTokenRequest) -> Response:
     """Give the device its key: on this machine everyone who asks twice is let in."""

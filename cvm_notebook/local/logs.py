@@ -38,6 +38,11 @@ class Line:
     text: str
 
 
+def _written(at: float, channel: str, text: str) -> Line:
+    # In microseconds, as it is spelled: who asks for what came after a line gets it not again.
+    return Line(round(at, 6), channel, text)
+
+
 @dataclass(frozen=True, slots=True)
 class Times:
     """When a CVM last began to boot, was up, and began and had finished to stop."""
@@ -114,7 +119,7 @@ class Rhythm:
         late = dice[0] / 256 * 0.9 * self.seconds
         numbers = {name: int.from_bytes(dice[i : i + 2]) % 1000 for name, i in _NUMBERS}
         text = self.texts[dice[7] % len(self.texts)].format(n=number, **numbers)
-        return Line(self.begins + number * self.seconds + late, self.channel, text)
+        return _written(self.begins + number * self.seconds + late, self.channel, text)
 
 
 _NUMBERS: Final = (("a", 1), ("b", 3), ("c", 5))
@@ -133,12 +138,12 @@ def serial(cvm: Cvm, times: Times) -> Log:
     for place, service in enumerate(cvm.services):
         at = times.boot_at + times.booting * (0.94 + 0.05 * place / len(cvm.services))
         text = f"app-compose.sh: Container dstack-{service['name']}-1  Started"
-        head.append(Line(at, "stdout", text))
+        head.append(_written(at, "stdout", text))
     if times.up_at is None:
         reason = cvm.op_error or "stopped before it was up"
         down = times.down_at if times.down_at is not None else times.boot_at + times.booting
         return Log([line for line in head if line.at < down], None, _failure(down, reason))
-    head.append(Line(times.up_at, "stdout", "boot: done"))
+    head.append(_written(times.up_at, "stdout", "boot: done"))
     rhythm = Rhythm(
         f"serial:{cvm.vm_uuid}", HEARTBEATS, times.up_at, times.going_down_at, _HEARTBEAT_SECONDS
     )
@@ -152,15 +157,15 @@ def agent(cvm: Cvm, times: Times, channel: str) -> Log:
     if channel == "stderr":
         reason = cvm.op_error if times.up_at is None and times.down_at is not None else None
         failure = _failure(times.down_at or times.boot_at, reason) if reason else []
-        return Log([], None, [Line(line.at, channel, line.text) for line in failure])
-    head = [Line(times.boot_at, channel, f"supervisor: starting CVM {cvm.name}")]
+        return Log([], None, [_written(line.at, channel, line.text) for line in failure])
+    head = [_written(times.boot_at, channel, f"supervisor: starting CVM {cvm.name}")]
     if times.up_at is not None:
-        head.append(Line(times.up_at, channel, f"supervisor: CVM {cvm.name} is up"))
+        head.append(_written(times.up_at, channel, f"supervisor: CVM {cvm.name} is up"))
     tail = []
     if times.going_down_at is not None and times.down_at is not None:
         tail = [
-            Line(times.going_down_at, channel, f"supervisor: stopping CVM {cvm.name}"),
-            Line(times.down_at, channel, "supervisor: qemu exited with status 0"),
+            _written(times.going_down_at, channel, f"supervisor: stopping CVM {cvm.name}"),
+            _written(times.down_at, channel, "supervisor: qemu exited with status 0"),
         ]
     return Log(head, None, tail)
 
@@ -175,7 +180,7 @@ def container(cvm: Cvm, service: dict[str, Any], times: Times) -> Log:
     seed = f"{cvm.vm_uuid}/{service['name']}"
     facts = {"a": 3, "b": 5, "c": 7, "n": 1}
     head = [
-        Line(line.at, channel, line.text)
+        _written(line.at, channel, line.text)
         for line in _spread(program.starts, begins, _STARTUP_GAP * len(program.starts), facts)
     ]
     first = head[-1].at
@@ -183,7 +188,7 @@ def container(cvm: Cvm, service: dict[str, Any], times: Times) -> Log:
     rhythm = Rhythm(seed, program.goes_on, first, down_at, program.seconds, channel)
     if down_at is None:
         return Log(head, rhythm, [])
-    end = Line(down_at, channel, "received SIGTERM, shutting down")
+    end = _written(down_at, channel, "received SIGTERM, shutting down")
     return Log([line for line in head if line.at < down_at], rhythm, [end])
 
 
@@ -207,13 +212,13 @@ def _spread(
     texts: tuple[str, ...], begins: float, seconds: float, facts: dict[str, Any]
 ) -> Iterator[Line]:
     for place, text in enumerate(texts):
-        yield Line(begins + seconds * place / len(texts), "stdout", text.format(**facts))
+        yield _written(begins + seconds * place / len(texts), "stdout", text.format(**facts))
 
 
 def _failure(at: float, reason: str) -> list[Line]:
     return [
-        Line(at, "stdout", f"app-compose.sh: error: {reason}"),
-        Line(at, "stdout", "systemd[1]: app-compose.service: Failed with result 'exit-code'."),
+        _written(at, "stdout", f"app-compose.sh: error: {reason}"),
+        _written(at, "stdout", "systemd[1]: app-compose.service: Failed with result 'exit-code'."),
     ]
 
 

@@ -207,10 +207,19 @@ def delete_ssh_key(ctx: Ctx, caller: Auth, key_id: Slug) -> Response:
 
 
 @router.post("/user/ssh-keys/github-profile")
-@router.post("/user/ssh-keys/github-sync")
 def import_ssh_keys(_caller: Auth) -> Response:
     """Refuse: LocalCloud asks nothing of the network."""
-    raise ApiError(400, "LocalCloud does not reach GitHub. Add the key itself.")
+    raise _no_github()
+
+
+@router.post("/user/ssh-keys/github-sync")
+def sync_ssh_keys(_caller: Auth) -> Response:
+    """Refuse: LocalCloud asks nothing of the network."""
+    raise _no_github()
+
+
+def _no_github() -> ApiError:
+    return ApiError(400, "LocalCloud does not reach GitHub. Add the key itself.")
 
 
 def _ssh_key(row: SshKey) -> dict[str, Any]:

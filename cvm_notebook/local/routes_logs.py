@@ -19,10 +19,10 @@ from starlette.concurrency import run_in_threadpool
 from cvm_notebook.local import logs
 from cvm_notebook.local.db import Cvm
 from cvm_notebook.local.deps import Context, Ctx, clock_now
-from cvm_notebook.local.errors import ApiError
+from cvm_notebook.local.errors import ApiError, documented
 from cvm_notebook.local.identifiers import log_token
 
-router = APIRouter(prefix="/logs", tags=["logs"])
+router = APIRouter(prefix="/logs", tags=["logs"], responses=documented(400, 401, 403, 404))
 
 _POLL_SECONDS: Final = 0.5
 _COUNT: Final = re.compile("[0-9]{1,9}")
@@ -97,7 +97,7 @@ class _Reader:
 def machine_log(ctx: Ctx, vm_uuid: str, asked: Annotated[Asked, Query()]) -> Response:
     """Read the console of a CVM, or its supervisor's stdout or stderr."""
     if asked.ch not in ("serial", "stdout", "stderr"):
-        raise ApiError(422, f"ch is {asked.ch[:20]!r}; give serial, stdout or stderr.")
+        raise ApiError(400, f"ch is {asked.ch[:20]!r}; give serial, stdout or stderr.")
     return _answer(_Reader(ctx, vm_uuid, None, asked.ch), asked, plain=True)
 
 
@@ -179,6 +179,6 @@ def _moment(text: str | None, now: float) -> float | None:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise ApiError(
-            422, f"{text[:40]!r} is no time; give 1760000000, 2026-01-31T12:00:00Z or 15m."
+            400, f"{text[:40]!r} is no time; give 1760000000, 2026-01-31T12:00:00Z or 15m."
         ) from None
     return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()

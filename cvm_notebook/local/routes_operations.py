@@ -79,9 +79,9 @@ def _after(cursor: str | None) -> list[ColumnElement[bool]]:
     try:
         place = (float(began_at), int(number))
     except ValueError:
-        raise ApiError(422, f"cursor {cursor[:80]!r} was not given out here.") from None
+        raise ApiError(400, f"cursor {cursor[:80]!r} was not given out here.") from None
     if place[1] >= 1 << 62:
-        raise ApiError(422, f"cursor {cursor[:80]!r} was not given out here.")
+        raise ApiError(400, f"cursor {cursor[:80]!r} was not given out here.")
     return [tuple_(Operation.began_at, Operation.id) < tuple_(*place)]
 
 

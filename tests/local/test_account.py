@@ -125,3 +125,9 @@ def test_a_device_logs_in_after_one_pending_answer(cloud, connect):
 def test_a_device_code_that_was_not_given_out_opens_nothing(cloud, connect, code):
     answer = connect(cloud, key="none").post("/auth/device/token", {"device_code": code})
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
+
+
+@pytest.mark.parametrize("what", ["github-profile", "github-sync"])
+def test_nothing_is_fetched_from_the_network(api, what):
+    answer = api.post(f"/user/ssh-keys/{what}", {"github_username": "octocat"})
+    assert (answer.status_code, "GitHub" in answer.json()["detail"]) == (400, True)
