@@ -411,12 +411,13 @@ def test_doctor_needs_the_core_install_alone(connected):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-class _WrongClock(BaseHTTPRequestHandler):
-    """Answers as a service whose clock is an hour ahead of ours."""
+class _Strange(BaseHTTPRequestHandler):
+    """A service whose clock is an hour ahead of ours, and that repeats a key it refuses."""
 
     def do_GET(self) -> None:
-        body = b"{}"
-        self.send_response_only(200)
+        key = self.headers["X-API-Key"]
+        body = json.dumps({"detail": f"the key {key} is not known"}).encode()
+        self.send_response_only(401 if key == SENTINEL else 200)
         late = datetime.now(UTC) + timedelta(hours=1)
         self.send_header("Date", format_datetime(late, usegmt=True))
         self.send_header("Content-Type", "application/json")
@@ -428,17 +429,27 @@ class _WrongClock(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def test_doctor_warns_of_a_clock_that_is_wrong(env):
-    with ThreadingHTTPServer(("127.0.0.1", 0), _WrongClock) as server:
+@pytest.fixture
+def strange(env) -> Iterator[dict[str, str]]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Strange) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         url = f"http://127.0.0.1:{server.server_port}/api/v1"
-        done = run(
-            *("doctor", "--json"),
-            env={**env, "PHALA_CLOUD_API_PREFIX": url, "PHALA_CLOUD_API_KEY": SENTINEL},
-        )
+        yield {**env, "PHALA_CLOUD_API_PREFIX": url, "PHALA_CLOUD_API_KEY": "phak_another-key"}
         server.shutdown()
         thread.join()
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_doctor_masks_a_key_that_the_service_repeats(strange, form):
+    done = run("doctor", *form, env={**strange, "PHALA_CLOUD_API_KEY": SENTINEL})
+    assert done.returncode == 1
+    assert "is not known" in done.stdout
+    assert SENTINEL not in done.stdout + done.stderr
+
+
+def test_doctor_warns_of_a_clock_that_is_wrong(strange):
+    done = run("doctor", "--json", env=strange)
     assert findings(done)["clock"]["state"] == "warning"
     assert re.search(r"3(599|600|601) s behind the service", findings(done)["clock"]["text"])
     assert done.returncode == 0
