@@ -14,7 +14,6 @@ from typing import Any, Final
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from cvm_notebook.local import keys
@@ -68,12 +67,6 @@ def mr_config_id(compose_hash: str) -> str:
 def certificates(secret: bytes, cvm: Cvm) -> list[dict[str, Any]]:
     """Describe a CVM's certificate and that of its issuer."""
     return list(_certificates(secret, cvm.vm_uuid, cvm.app_id, cvm.created_at))
-
-
-def certificate_pem(secret: bytes, cvm: Cvm) -> str:
-    """Give the certificate itself."""
-    leaf, _ = _chain(secret, cvm.vm_uuid, cvm.app_id, cvm.created_at)
-    return leaf.public_bytes(Encoding.PEM).decode()
 
 
 def _events(cvm: Cvm, instance_id: str) -> list[dict[str, Any]]:

@@ -36,6 +36,7 @@ STAGES: Final[Mapping[str, tuple[str, ...]]] = {
         "dstack-prepare.sh: requesting keys of app {app}",
         "dstack-prepare.sh: compose hash {compose}",
         "dstack-prepare.sh: app keys received",
+        "dstack-prepare.sh: environment: {environment}",
     ),
     "init-script": ("app-compose.sh: no init script",),
     "pre-launch": ("app-compose.sh: running pre-launch script", "app-compose.sh: done"),

@@ -125,11 +125,11 @@ class Rhythm:
 _NUMBERS: Final = (("a", 1), ("b", 3), ("c", 5))
 
 
-def serial(cvm: Cvm, times: Times) -> Log:
-    """Give the console of the machine."""
+def serial(cvm: Cvm, times: Times, environment: str = "none") -> Log:
+    """Give the console of the machine, which says what it found in its environment."""
     if times.boot_at is None:
         return NOTHING
-    facts = _facts(cvm)
+    facts = _facts(cvm) | {"environment": environment}
     head = list(_spread(KERNEL, times.boot_at, times.booting * _KERNEL_SHARE, facts))
     stage = times.booting / len(BOOT_WORDS)
     for place, word in enumerate(BOOT_WORDS):

@@ -21,12 +21,14 @@ from cvm_notebook.local.db import Cvm
 from cvm_notebook.local.deps import Context, Ctx, clock_now
 from cvm_notebook.local.errors import ApiError, documented
 from cvm_notebook.local.identifiers import log_token
+from cvm_notebook.local.keys import EnvError, decrypt_env
 
 router = APIRouter(prefix="/logs", tags=["logs"], responses=documented(400, 401, 403, 404))
 
 _POLL_SECONDS: Final = 0.5
 _COUNT: Final = re.compile("[0-9]{1,9}")
 _NO: Final = frozenset({"0", "false", "no"})
+_NOT_A_NAME: Final = re.compile("[^A-Za-z0-9_]")
 _DURATION: Final = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _UNITS: Final = (86_400, 3_600, 60, 1)
 
@@ -83,7 +85,7 @@ class _Reader:
     def _log(self, cvm: Cvm, times: logs.Times) -> logs.Log:
         if self.service is None:
             if self.channel == "serial":
-                return logs.serial(cvm, times)
+                return logs.serial(cvm, times, _environment(self.ctx, cvm))
             return logs.agent(cvm, times, self.channel)
         if not cvm.public_logs:
             raise ApiError(403, f"The logs of {cvm.name} are not public: its public_logs is off.")
@@ -91,6 +93,17 @@ class _Reader:
             if service["name"] == self.service:
                 return logs.container(cvm, service, times)
         raise ApiError(404, f"{cvm.name} has no container {self.service[:80]!r}.")
+
+
+def _environment(ctx: Context, cvm: Cvm) -> str:
+    """Say which variables a CVM was given: their names, never a value."""
+    if not cvm.encrypted_env:
+        return "none"
+    try:
+        names = decrypt_env(ctx.secret, cvm.app_id, cvm.encrypted_env)
+    except EnvError as error:
+        return f"not readable: {error}"
+    return ", ".join(_NOT_A_NAME.sub("?", name) for name in names) or "none"
 
 
 @router.get("/{vm_uuid}/vm", response_class=PlainTextResponse)

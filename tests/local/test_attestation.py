@@ -5,6 +5,7 @@ import json
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from dstack_sdk import get_compose_hash
 from dstack_sdk.dstack_client import replay_rtmr
 
@@ -67,7 +68,8 @@ def test_mr_config_id_holds_the_compose_hash():
 def test_the_certificate_is_real_and_signed_by_its_issuer():
     secret = b"\x07" * 32
     cvm = Cvm(vm_uuid="11111111-2222-4333-8444-555555555555", app_id="ab" * 20, created_at=1.8e9)
-    leaf = x509.load_pem_x509_certificate(attestation.certificate_pem(secret, cvm).encode())
+    made, _ = attestation._chain(secret, cvm.vm_uuid, cvm.app_id, cvm.created_at)
+    leaf = x509.load_pem_x509_certificate(made.public_bytes(Encoding.PEM))
     described, issuer = attestation.certificates(secret, cvm)
     assert int(described["serial_number"], 16) == leaf.serial_number
     assert described["sans"] == [f"{cvm.app_id}.localcloud.invalid"]

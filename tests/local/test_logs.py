@@ -1,11 +1,14 @@
 """Logs answer at URLs that carry their own token, and are a pure function of CVM and moment."""
 
+import asyncio
 import base64
 import json
 import time
+import uuid
 
 import pytest
 import requests
+from dstack_sdk import EnvVar, encrypt_env_vars
 
 from cvm_notebook.local import LocalCloud, log_texts, logs
 from cvm_notebook.local.db import Cvm
@@ -214,6 +217,29 @@ def test_following_a_log_brings_new_lines_and_ends_with_the_cvm(running, web, lo
         connect(logged).post(f"/cvms/{running['id']}/shutdown")
         logged.advance(30)
         assert list(lines)[-1] == b"received SIGTERM, shutting down"
+
+
+def boot_with(api, provisioned, encrypted):
+    wanted = {key: provisioned[key] for key in ("app_id", "compose_hash")}
+    made = api.post("/cvms", wanted | {"encrypted_env": encrypted}).json()
+    api.watch(made["id"], "running")
+    return read(api.get(f"/cvms/{made['id']}").json()["logs"]["serial"]).text
+
+
+def test_the_console_names_the_variables_that_were_encrypted_and_shows_no_value(api):
+    provisioned = api.provision(f"env-{uuid.uuid4().hex[:8]}").json()
+    variables = [EnvVar(key="DB_PASSWORD", value="hunter2"), EnvVar(key="a\nb", value="hunter2")]
+    key = provisioned["app_env_encrypt_pubkey"]
+    console = boot_with(api, provisioned, asyncio.run(encrypt_env_vars(variables, key)))
+    assert "environment: DB_PASSWORD, a?b\n" in console
+    assert "hunter2" not in console
+
+
+def test_the_console_says_when_variables_were_encrypted_for_another_app(api):
+    first, second = (api.provision(f"env-{uuid.uuid4().hex[:8]}").json() for _ in range(2))
+    variables = [EnvVar(key="DB_PASSWORD", value="hunter2")]
+    encrypted = asyncio.run(encrypt_env_vars(variables, first["app_env_encrypt_pubkey"]))
+    assert "environment: not readable" in boot_with(api, second, encrypted)
 
 
 def test_private_logs_are_not_shown(logged, connect):
