@@ -324,6 +324,38 @@ def test_cloud_warns_when_it_is_bound_beyond_this_machine(start, tmp_path):
     cloud.interrupt()
 
 
+def test_cloud_says_that_its_port_is_taken(env):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = run("cloud", "--port", port, "--seed", "empty", env=env)
+    assert done.returncode == 1
+    assert f"127.0.0.1 port {port} is taken" in done.stderr
+    assert "--port N" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_cloud_names_the_fault_it_does_not_know(env, tmp_path):
+    faults = tmp_path / "faults.json"
+    faults.write_text('[{"kind": "gremlins"}]')
+    done = run("cloud", "--faults", str(faults), env=env)
+    assert done.returncode == 1
+    assert "--faults: kind: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_cloud_keeps_the_password_of_a_database_that_does_not_answer(env):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        where = f"127.0.0.1:{closed.getsockname()[1]}"
+        url = f"postgresql+psycopg://ana:{SENTINEL}@{where}/cloud"
+        done = run("cloud", "--port", "0", "--database", url, env=env)
+    assert done.returncode == 1
+    assert "the database cannot be used" in done.stderr
+    assert SENTINEL not in done.stdout + done.stderr
+
+
 # --- doctor ----------------------------------------------------------------------------------
 
 
