@@ -41,7 +41,13 @@ def names() -> Iterator[dict[str, object]]:
         for name in ("my-app", "web-1", "web-2", "web-3", "web-4"):
             client.watch_cvm_state(name, target="running")
         patch.setattr(cvm.LocalCloud, "running", staticmethod(lambda: (cloud.url, cloud.api_key)))
-        yield {"cvm": cvm, "client": client, "cloud": cloud, "compose": COMPOSE}
+        yield {
+            "cvm": cvm,
+            "client": client,
+            "cloud": cloud,
+            "compose": COMPOSE,
+            "Client": cvm.Client,
+        }
 
 
 @pytest.fixture

@@ -76,8 +76,8 @@ def fleet_frame(
     Examples
     --------
     >>> fleet = fleet_frame(client.list_cvms(), columns="wide")
-    >>> fleet["rate_usd_h"].sum()
-    Decimal('4.258900')
+    >>> fleet.set_index("name").loc["my-app", "rate_usd_h"]
+    Decimal('0.060780')
     """
     wanted = _choose(columns)
     amounts = _choose_money(money)

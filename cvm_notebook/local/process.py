@@ -79,8 +79,9 @@ class LocalCloud:
 
     Examples
     --------
-    >>> with LocalCloud(seed="empty") as cloud:  # doctest: +SKIP
-    ...     client = cvm.connect(cloud)
+    >>> with LocalCloud(seed="empty") as cloud:
+    ...     Client(api_key=cloud.api_key, base_url=cloud.url).list_cvms()
+    []
     """
 
     def __init__(  # noqa: PLR0917 - this order is documented
