@@ -19,6 +19,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connectionpool import ConnectionPool
 
+from cvm_notebook.api.address import is_loopback
 from cvm_notebook.api.errors import (
     CvmError,
     DeadlineExceeded,
@@ -102,7 +103,9 @@ class Exchange:
         # more than the call.
         found = requests.Session().merge_environment_settings(base_url, {}, None, None, None)
         self._verify = found["verify"] or True  # there is no way to switch it off
-        self._proxies = dict(found["proxies"])
+        # A proxy cannot reach this machine by its own name, and must not see its key in the clear.
+        own = is_loopback(urlsplit(base_url).hostname or "")
+        self._proxies = {} if own else dict(found["proxies"])
         self._adapter = _Adapter(pool_maxsize=_CONNECTIONS, max_retries=0)
         # Every call copies this one: preparing a request costs as much as sending it.
         secret = {"X-API-Key": _Shown(key.reveal())}

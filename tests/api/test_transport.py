@@ -240,6 +240,28 @@ def test_being_told_to_slow_down_is_kept_by_changes_too(broken, caller, make):
     caller.delete_cvm(name)
 
 
+def test_this_machine_is_not_asked_for_through_a_proxy(cloud, monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with cvm.Client(api_key=cloud.api_key, base_url=cloud.url) as client:
+        assert client.get_current_user().user.username
+
+
+def test_a_proxy_that_refuses_is_named(monkeypatch):
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{nobody.getsockname()[1]}")
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        monkeypatch.delenv("no_proxy", raising=False)
+        client = cvm.Client(api_key="key", base_url="https://api.invalid/api/v1")
+        with pytest.raises(cvm.TransportError, match="proxy") as caught:
+            client.list_cvms()
+    assert not caught.value.sent
+    assert caught.value.attempts == 1
+
+
 # --- the key stays here --------------------------------------------------------------------------
 
 
