@@ -21,6 +21,9 @@ MONEY_PLACES: Final = 6
 _MICRO: Final = Decimal(1).scaleb(-MONEY_PLACES)
 _MONEY_LIMIT: Final = Decimal(1).scaleb(MONEY_DIGITS - MONEY_PLACES) - 1  # rounding up still fits
 _EXACT: Final = Context(prec=38, rounding=ROUND_HALF_EVEN)  # not what the user's context says
+_INTEGER: Final = pd.Int64Dtype()
+_REAL: Final = pd.Float64Dtype()
+_FLAG: Final = pd.BooleanDtype()
 _FIRST_MOMENT: Final = pd.Timestamp(datetime.min.replace(tzinfo=UTC))
 _LAST_MOMENT: Final = pd.Timestamp(datetime.max.replace(tzinfo=UTC))
 _INT64: Final = range(-(2**63), 2**63)
@@ -43,9 +46,9 @@ def text(values: Sequence[str | None]) -> Any:
 def integer(values: Sequence[int | None]) -> Any:
     """Build an ``Int64`` array; what 64 bits cannot hold is missing."""
     try:
-        return _nullable(values, "int64", "Int64")
+        return _nullable(values, "int64", _INTEGER)
     except OverflowError:
-        return _nullable([v if v in _INT64 else None for v in values], "int64", "Int64")
+        return _nullable([v if v in _INT64 else None for v in values], "int64", _INTEGER)
 
 
 def count(values: Sequence[str | None]) -> Any:
@@ -56,12 +59,12 @@ def count(values: Sequence[str | None]) -> Any:
 
 def real(values: Sequence[float | None]) -> Any:
     """Build a ``Float64`` array."""
-    return _nullable(values, "float64", "Float64")
+    return _nullable(values, "float64", _REAL)
 
 
 def flag(values: Sequence[bool | None]) -> Any:
     """Build a ``boolean`` array."""
-    return _nullable(values, "bool", "boolean")
+    return _nullable(values, "bool", _FLAG)
 
 
 def moment(values: Sequence[str | None]) -> Any:
@@ -71,7 +74,9 @@ def moment(values: Sequence[str | None]) -> Any:
     found = pd.to_datetime(dates, utc=True, format="ISO8601", errors="coerce", cache=False)
     found = found.as_unit("us")
     # beyond the years 1 to 9999 a Timestamp cannot even be printed
-    return found.where((found >= _FIRST_MOMENT) & (found <= _LAST_MOMENT))
+    if found.min() < _FIRST_MOMENT or found.max() > _LAST_MOMENT:
+        found = found.where((found >= _FIRST_MOMENT) & (found <= _LAST_MOMENT))
+    return found
 
 
 def money(values: Sequence[str | float | None]) -> Any:
@@ -89,7 +94,7 @@ def money(values: Sequence[str | float | None]) -> Any:
 def money_as_float(values: Sequence[str | float | None]) -> Any:
     """Build a ``Float64`` array of amounts, for tools that know no decimals."""
     if pa is not None:
-        return _to_pandas(_decimals(values).cast(pa.float64()), "Float64")
+        return _to_pandas(_decimals(values).cast(pa.float64()), _REAL)
     return real([None if (a := _amount(v)) is None else float(a) for v in values])
 
 
@@ -114,9 +119,8 @@ def _nullable(values: Sequence[object], arrow: str, dtype: Any) -> Any:
     return _to_pandas(pa.array(values, arrow), dtype)
 
 
-def _to_pandas(data: Any, dtype: str) -> Any:
-    kind: Any = pd.api.types.pandas_dtype(dtype)
-    return kind.__from_arrow__(data)
+def _to_pandas(data: Any, dtype: Any) -> Any:
+    return dtype.__from_arrow__(data)
 
 
 def _decimals(values: Sequence[str | float | None]) -> Any:
