@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Any, Final
 
@@ -79,7 +79,18 @@ def moment(values: Sequence[str | None]) -> Any:
     return found
 
 
-def money(values: Sequence[str | float | None]) -> Any:
+def instant(values: Sequence[datetime | None]) -> Any:
+    """Build a ``datetime64[us, UTC]`` index of aware datetimes."""
+    listed: list[Any] = list(values)
+    return pd.to_datetime(listed, utc=True).as_unit("us")
+
+
+def duration(values: Sequence[timedelta | None]) -> Any:
+    """Build a ``timedelta64[us]`` index."""
+    return pd.to_timedelta(list(values)).as_unit("us")
+
+
+def money(values: Sequence[str | float | Decimal | None]) -> Any:
     """Build an array of exact amounts of six places; what is no amount is missing.
 
     The dtype is ``decimal128(18, 6)[pyarrow]``, or object with Decimals where pyarrow is missing.
@@ -91,7 +102,7 @@ def money(values: Sequence[str | float | None]) -> Any:
     return amounts
 
 
-def money_as_float(values: Sequence[str | float | None]) -> Any:
+def money_as_float(values: Sequence[str | float | Decimal | None]) -> Any:
     """Build a ``Float64`` array of amounts, for tools that know no decimals."""
     if pa is not None:
         return _to_pandas(_decimals(values).cast(pa.float64()), _REAL)
@@ -123,7 +134,7 @@ def _to_pandas(data: Any, dtype: Any) -> Any:
     return dtype.__from_arrow__(data)
 
 
-def _decimals(values: Sequence[str | float | None]) -> Any:
+def _decimals(values: Sequence[str | float | Decimal | None]) -> Any:
     kind = pa.decimal128(MONEY_DIGITS, MONEY_PLACES)
     try:
         return pa.array(values, pa.string()).cast(kind)

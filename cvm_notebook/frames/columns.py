@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cvm_notebook.frames import arrays
-from cvm_notebook.frames.rows import Rows, shown
+from cvm_notebook.frames.rows import Rows, Same, shown
 from cvm_notebook.frames.words import (
     BILLING_PERIODS,
     HEALTHS,
@@ -24,7 +24,8 @@ class Kind:
     build: Callable[[Sequence[Any]], Any]
 
 
-def _fixed(words: tuple[str, ...]) -> Kind:
+def fixed(words: tuple[str, ...]) -> Kind:
+    """Return the kind of a category of these words, of which the last stands for all others."""
     return Kind(f"category({', '.join(words)})", arrays.category(words))
 
 
@@ -34,15 +35,10 @@ COUNT: Final = Kind("Int64", arrays.count)
 REAL: Final = Kind("Float64", arrays.real)
 FLAG: Final = Kind("boolean", arrays.flag)
 MOMENT: Final = Kind("datetime64[us, UTC]", arrays.moment)
+INSTANT: Final = Kind("datetime64[us, UTC]", arrays.instant)
+DURATION: Final = Kind("timedelta64[us]", arrays.duration)
 MONEY: Final = Kind("decimal128(18, 6)[pyarrow]", arrays.money)
 FLOAT_MONEY: Final = Kind("Float64", arrays.money_as_float)
-
-
-@dataclass(frozen=True, slots=True)
-class Same:
-    """One value, the same for every row."""
-
-    value: object
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,39 +78,41 @@ FLEET: Final = (
         "the instance; missing until the first boot",
     ),
     # state
-    _narrow("status", _fixed(STATUSES), lambda r: r.statuses, "its status, in fixed words"),
+    _narrow("status", fixed(STATUSES), lambda r: r.statuses, "its status, in fixed words"),
     Column("status_raw", TEXT, lambda r: r.words, "its status, in the server's own word"),
     Column(
         "in_progress",
         FLAG,
-        lambda r: [c.in_progress for c in r.cvms],
+        lambda r: r.in_progress,
         "whether an operation is under way",
     ),
     Column(
         "operation",
-        _fixed(OPERATIONS),
+        fixed(OPERATIONS),
         lambda r: r.operations,
-        "what is being done to it, as its status tells",
+        "what is being done to it, as the service or its status tells",
     ),
     Column(
         "operation_since",
         MOMENT,
-        lambda r: [p.started_at for p in r.progress],
+        lambda r: r.operations_since,
         "when the operation began",
     ),
     Column(
         "correlation_id",
         TEXT,
-        lambda r: [p.correlation_id for p in r.progress],
+        lambda r: r.correlation_ids,
         "the operation's id in the service's records",
     ),
     Column(
         "health",
-        _fixed(HEALTHS),
+        fixed(HEALTHS),
         lambda r: r.healths,
         "error when it failed, unknown when its status is, stale when the row is old, else ok",
     ),
-    Column("error", TEXT, lambda _: Same(None), "why it failed; a list does not say"),
+    Column(
+        "error", TEXT, lambda r: r.errors, "why it failed, or was not read; a list does not say"
+    ),
     # what and where
     _narrow("instance_type", TEXT, lambda r: [x.instance_type for x in r.resource], "as tdx.small"),
     _narrow("node", TEXT, lambda r: [n.name for n in r.node], "the machine it runs on"),
@@ -123,7 +121,7 @@ FLEET: Final = (
     Column("os", TEXT, lambda r: [o.name for o in r.os], "the guest image's name"),
     Column(
         "kms_type",
-        _fixed(KMS_TYPES),
+        fixed(KMS_TYPES),
         lambda r: [c.kms_type for c in r.cvms],
         "who keeps its keys",
     ),
@@ -183,7 +181,7 @@ FLEET: Final = (
     Column("rate_disk_usd_h", MONEY, lambda r: [x.disk for x in r.rate], "of it, for the disk"),
     Column(
         "billing_period",
-        _fixed(BILLING_PERIODS),
+        fixed(BILLING_PERIODS),
         lambda r: [x.billing_period for x in r.resource],
         "how its price is charged",
     ),
@@ -191,15 +189,13 @@ FLEET: Final = (
     _narrow("created_at", MOMENT, lambda r: [c.created_at for c in r.cvms], "when it was made"),
     Column("updated_at", MOMENT, lambda r: [c.updated_at for c in r.cvms], "when it last changed"),
     Column("deleted_at", MOMENT, lambda r: [c.deleted_at for c in r.cvms], "when it was deleted"),
-    Column("observed_at", MOMENT, lambda r: Same(r.observed_at.isoformat()), "when we read it"),
-    Column("age_s", REAL, lambda r: Same(r.age_s), "seconds from our reading it to this frame"),
-    Column("source", _fixed(SOURCES), lambda r: Same(r.source), "which call told us"),
-    Column("uptime_s", INTEGER, lambda _: Same(None), "seconds since boot; a list does not say"),
+    Column("observed_at", INSTANT, lambda r: r.times, "when we read it"),
+    Column("age_s", REAL, lambda r: r.ages, "seconds from our reading it to this frame"),
+    Column("source", fixed(SOURCES), lambda r: r.sources, "which call told us"),
+    Column("uptime_s", INTEGER, lambda r: r.uptimes, "seconds since boot; a list does not say"),
     Column("url", TEXT, lambda r: r.urls, "its first https address, without query"),
     Column("endpoints", INTEGER, lambda r: r.endpoint_counts, "how many addresses it has"),
-    Column(
-        "revision", INTEGER, lambda r: Same(r.revision), "our revision at which the row changed"
-    ),
+    Column("revision", INTEGER, lambda r: r.revisions, "our revision at which the row changed"),
     # the rest that the service tells of every CVM
     Column("os_version", TEXT, lambda r: [o.version for o in r.os], "the guest image's version"),
     Column("base_image", TEXT, lambda r: [c.base_image for c in r.cvms], "the image asked for"),

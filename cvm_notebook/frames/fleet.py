@@ -23,9 +23,8 @@ from cvm_notebook.frames.columns import (
     WIDE,
     Column,
     Kind,
-    Same,
 )
-from cvm_notebook.frames.rows import Rows
+from cvm_notebook.frames.rows import Rows, Same
 from cvm_notebook.frames.words import SOURCES
 
 SCHEMA: Final = "fleet/1"

@@ -33,6 +33,13 @@ _WORKSPACE: Final = WorkspaceRef()
 _USER: Final = UserRef()
 
 
+@dataclass(frozen=True, slots=True)
+class Same:
+    """One value, the same for every row."""
+
+    value: object
+
+
 @dataclass(frozen=True)
 class Rows:
     """Some of the CVMs of a frame, and when and how they were read."""
@@ -98,6 +105,51 @@ class Rows:
         """The status of each, in fixed words."""
         status = {word: status_of(word) for word in set(self.words)}
         return [status[word] for word in self.words]
+
+    @property
+    def in_progress(self) -> list[bool | None]:
+        """Whether something is being done to each."""
+        return [c.in_progress for c in self.cvms]
+
+    @property
+    def operations_since(self) -> list[str | None]:
+        """When what is being done to each began."""
+        return [p.started_at for p in self.progress]
+
+    @property
+    def correlation_ids(self) -> list[str | None]:
+        """The service's id of what is being done to each."""
+        return [p.correlation_id for p in self.progress]
+
+    @property
+    def errors(self) -> Sequence[str | None] | Same:
+        """Why each failed; a list does not say."""
+        return Same(None)
+
+    @property
+    def times(self) -> Sequence[datetime] | Same:
+        """When each was read."""
+        return Same(self.observed_at)
+
+    @property
+    def ages(self) -> Sequence[float] | Same:
+        """How old each is, in seconds."""
+        return Same(self.age_s)
+
+    @property
+    def sources(self) -> Sequence[str] | Same:
+        """Which call told of each."""
+        return Same(self.source)
+
+    @property
+    def uptimes(self) -> Sequence[int | None] | Same:
+        """Seconds since each has booted; a list does not say."""
+        return Same(None)
+
+    @property
+    def revisions(self) -> Sequence[int] | Same:
+        """Our revision at which each changed."""
+        return Same(self.revision)
 
     @property
     def healths(self) -> list[str]:
