@@ -124,9 +124,8 @@ def _plain(value: Any) -> Any:
 
 
 def _on_unstorable(_request: Request, _error: Exception) -> Response:
-    return json_answer(
-        {"detail": "A value of the request can't be stored (NUL or too large)."}, 400
-    )
+    text = "A value of the request can't be kept: too large, too deep, or no valid text."
+    return json_answer({"detail": text}, 400)
 
 
 def _on_fault(request: Request, _error: Exception) -> Response:
@@ -144,6 +143,8 @@ _HANDLERS: dict[type[Exception], Callable[[Request, Exception], Response]] = {
     RequestValidationError: _on_invalid,
     DataError: _on_unstorable,
     OverflowError: _on_unstorable,
+    RecursionError: _on_unstorable,
+    UnicodeEncodeError: _on_unstorable,
     Exception: _on_fault,
 }
 

@@ -46,7 +46,8 @@ class AppCompose(BaseModel):
 
 def complete(compose: AppCompose) -> dict[str, Any]:
     """Return the app compose as it is kept and hashed: defaults in, unset options out."""
-    return compose.model_dump(exclude_none=True)
+    whole: dict[str, Any] = _finite(compose.model_dump(exclude_none=True))
+    return whole
 
 
 def compose_hash(app_compose: dict[str, Any]) -> str:
@@ -57,11 +58,12 @@ def compose_hash(app_compose: dict[str, Any]) -> str:
 def canonical(value: Any) -> str:
     """Spell an app compose as it is hashed: sorted keys, no spaces, no escapes."""
     return json.dumps(
-        _finite(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
 
 
 def _finite(value: Any) -> Any:
+    """Put null where JSON has no spelling for a number."""
     if isinstance(value, dict):
         return {key: _finite(part) for key, part in value.items()}
     if isinstance(value, list):

@@ -116,7 +116,8 @@ class Watch:
         self._began = time.monotonic()
 
     async def events(self, pause: float) -> AsyncIterator[ServerSentEvent]:
-        """Give the stream's events, the first at once."""
+        """Give the stream's events: the first at once, a last look when the time is over."""
+        over = False
         while True:
             state = await to_thread.run_sync(self._sample)
             if state is None:
@@ -127,13 +128,12 @@ class Watch:
             if reached:
                 state["status"] = self._target
             yield _event("state", state)
-            if reached:
-                yield self._complete()
+            if reached or over:
+                yield self._complete() if reached else self._timed_out()
                 return
-            await anyio.sleep(min(pause, max(0.0, self._timeout - self._elapsed())))
-            if self._elapsed() >= self._timeout:
-                yield self._timed_out()
-                return
+            left = self._timeout - self._elapsed()
+            over = left <= pause
+            await anyio.sleep(min(pause, max(0.0, left)))
 
     def _sample(self) -> dict[str, Any] | None:
         with self._ctx.database.read() as session:

@@ -192,6 +192,31 @@ def test_a_compose_file_may_have_no_name_and_unknown_fields_count_in_its_hash(ap
     assert api.post("/cvms/provision", body).json()["compose_hash"] != plain
 
 
+def provision_with(api, name, value):
+    """Provision with a value of the app compose spelled by hand."""
+    compose = f'"docker_compose_file": {json.dumps(COMPOSE)}, "x": {value}'
+    body = f'{{"name": "{name}", "compose_file": {{{compose}}}}}'
+    json_type = {"Content-Type": "application/json"}
+    return api("POST", "/cvms/provision", data=body, headers=json_type)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-1e999"])
+def test_a_number_json_cannot_spell_is_kept_as_null(api, number):
+    name = new_name()
+    assert api.commit(provision_with(api, name, number).json()).status_code == 200
+    assert api.get(f"/cvms/{name}").json()["compose_file"]["x"] is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    ['"\\ud800"', '{"\\ud800": 1}', "1" * 5000, "[" * 100_000, "[" * 900 + "]" * 900],
+    ids=["surrogate", "surrogate key", "long number", "deep, broken", "deep"],
+)
+def test_a_value_that_cannot_be_kept_is_refused(api, value):
+    answer = provision_with(api, new_name(), value)
+    assert (answer.status_code, list(answer.json())) == (400, ["detail"])
+
+
 def test_the_published_ports_become_endpoints_once_it_has_booted(clocked_cloud, clocked):
     made = clocked.create(compose=COMPOSE)
     assert clocked.get(f"/cvms/{made['id']}").json()["endpoints"] == []
