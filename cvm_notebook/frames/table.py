@@ -1,0 +1,81 @@
+"""A table of one thing a row, declared as data: its columns, and the frame made of them."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import pandas as pd
+
+from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.frames.columns import Kind
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., object])
+
+
+@dataclass(frozen=True, slots=True)
+class Field(Generic[T]):
+    """One column of a table, or one level of its index."""
+
+    name: str
+    kind: Kind
+    read: Callable[[T], Any]
+    doc: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table(Generic[T]):
+    """A table whose columns and dtypes never depend on what is in it."""
+
+    schema: str
+    index: tuple[Field[T], ...]
+    fields: tuple[Field[T], ...]
+
+    def frame(self, items: Iterable[T], **attrs: object) -> pd.DataFrame:
+        """Build the frame, one row an item; `attrs` are repeated in ``attrs["cvm"]``."""
+        rows = list(items)
+        data = {f.name: f.kind.build([f.read(row) for row in rows]) for f in self.fields}
+        levels = [f.kind.build([f.read(row) for row in rows]) for f in self.index]
+        frame = pd.DataFrame(data, index=index_of(levels, [f.name for f in self.index]), copy=False)
+        frame.attrs["cvm"] = {"schema": self.schema, **attrs}
+        return frame
+
+    def describe(self) -> pd.DataFrame:
+        """List the levels of the index and the columns: dtype and meaning."""
+        fields = self.index + self.fields
+        return pd.DataFrame(
+            {
+                "dtype": [f.kind.dtype for f in fields],
+                "index": [f in self.index for f in fields],
+                "meaning": [f.doc for f in fields],
+            },
+            index=pd.Index([f.name for f in fields], name="column"),
+        )
+
+    def documents(self, function: F) -> F:
+        """Write the columns into a function's docstring; to be used as a decorator."""
+        if function.__doc__ is not None:  # python -OO has none
+            fields = self.index + self.fields
+            lines = [f"    {f.name} : {f.kind.dtype}\n        {f.doc}" for f in fields]
+            title = "Index and columns"
+            head = f"\n\n    {title}\n    {'-' * len(title)}\n"
+            function.__doc__ = function.__doc__.rstrip() + head + "\n".join(lines) + "\n    "
+        return function
+
+
+def index_of(levels: Sequence[Any], names: Sequence[str]) -> Any:
+    """Make an index of one or several arrays."""
+    if len(levels) == 1:
+        return pd.Index(levels[0], name=names[0])
+    return pd.MultiIndex.from_arrays(list(levels), names=list(names))
+
+
+def require(frame: pd.DataFrame, names: Iterable[str], purpose: str) -> None:
+    """Refuse a frame that lacks columns, naming them."""
+    missing = [name for name in names if name not in frame.columns]
+    if missing:
+        raise InvalidInput(
+            "frame",
+            f"has no column {' and no column '.join(missing)}, which {purpose} needs",
+            'A frame with columns="wide" has every column.',
+        )
