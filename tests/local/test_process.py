@@ -86,9 +86,10 @@ PARENT = """
 import os, sys, time
 from cvm_notebook.local import LocalCloud
 cloud = LocalCloud(seed="empty", workers=int(sys.argv[2])).start()
-print(cloud.pid, cloud.log_path.parent, flush=True)
 if sys.argv[1] == "fork" and os.fork() == 0:
     time.sleep(60)
+    os._exit(0)
+print(cloud.pid, cloud.log_path.parent, flush=True)
 if sys.argv[1] == "exit":
     sys.exit(0)
 sys.stdin.read()
