@@ -75,7 +75,7 @@ def moment(values: Sequence[str | None]) -> Any:
     found = found.as_unit("us")
     # beyond the years 1 to 9999 a Timestamp cannot even be printed
     if found.min() < _FIRST_MOMENT or found.max() > _LAST_MOMENT:
-        found = found.where((found >= _FIRST_MOMENT) & (found <= _LAST_MOMENT))
+        return found.where((found >= _FIRST_MOMENT) & (found <= _LAST_MOMENT))
     return found
 
 
