@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import requests
@@ -28,6 +28,7 @@ from cvm_notebook.api.errors import (
     TruncatedResponse,
 )
 from cvm_notebook.api.secret import MASK, Secret
+from cvm_notebook.api.sockets import Sockets
 
 MAX_BODY_BYTES: Final = 64 * 2**20
 _CHUNK: Final = 2**16  # read1 makes a buffer of this size each time: larger ones cost a mmap
@@ -78,6 +79,10 @@ class _Adapter(HTTPAdapter):
 
     _pool: ConnectionPool | None = None
 
+    def __init__(self, sockets: Sockets) -> None:
+        self._sockets = sockets
+        super().__init__(pool_maxsize=_CONNECTIONS, max_retries=0)
+
     def get_connection_with_tls_context(
         self,
         request: requests.PreparedRequest,
@@ -86,7 +91,9 @@ class _Adapter(HTTPAdapter):
         cert: tuple[str, str] | str | None = None,
     ) -> ConnectionPool:
         if self._pool is None:
-            self._pool = super().get_connection_with_tls_context(request, verify, proxies, cert)
+            pool: Any = super().get_connection_with_tls_context(request, verify, proxies, cert)
+            pool.ConnectionCls = self._sockets.noting(pool.ConnectionCls)
+            self._pool = pool
         return self._pool
 
     def close(self) -> None:
@@ -106,7 +113,8 @@ class Exchange:
         # A proxy cannot reach this machine by its own name, and must not see its key in the clear.
         own = is_loopback(urlsplit(base_url).hostname or "")
         self._proxies = {} if own else dict(found["proxies"])
-        self._adapter = _Adapter(pool_maxsize=_CONNECTIONS, max_retries=0)
+        self._sockets = Sockets()
+        self._adapter = _Adapter(self._sockets)
         # Every call copies this one: preparing a request costs as much as sending it.
         secret = {"X-API-Key": _Shown(key.reveal())}
         self._template = requests.Request("GET", base_url, headers={**headers, **secret}).prepare()
@@ -157,6 +165,15 @@ class Exchange:
         """End the connections that are idle."""
         self._adapter.close()
 
+    def abort(self) -> None:
+        """End for good: what is under way breaks at once, and nothing more is sent.
+
+        A thread that still looks a name up or connects is not woken: it finds out when that is
+        done, at the latest after the connect timeout.
+        """
+        self._sockets.end()
+        self._adapter.close()
+
     def _prepared(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes | None
     ) -> requests.PreparedRequest:
@@ -179,6 +196,12 @@ class Exchange:
             return TransportError(
                 f"{where} was not sent: this client was made before the process forked",
                 hint="Its connections belong to the parent: make a new Client in the child.",
+                sent=False,
+            )
+        if self._sockets.ended:
+            return TransportError(
+                f"{where} was not sent: its connections were closed",
+                hint="Make a new Client, or a new Fleet.",
                 sent=False,
             )
         try:

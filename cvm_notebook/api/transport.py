@@ -1,8 +1,10 @@
 """Calls with retries: exchanges repeated, settled or given up as the policy says."""
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, NamedTuple, TypeVar
 from urllib.parse import urlencode, urlsplit
 
@@ -106,6 +108,16 @@ class Transport:
         self.read_only = read_only
         self.budget = RetryBudget()
         self._policy = policy
+        self._aborted = threading.Event()
+        self._made = partial(
+            Transport,
+            base_url,
+            key,
+            version=version,
+            user_agent=user_agent,
+            timeout=timeout,
+            read_only=read_only,
+        )
         self._exchange = Exchange(
             base_url,
             key,
@@ -172,9 +184,8 @@ class Transport:
                 decision = Retry(decision.after)
             if isinstance(decision, GiveUp) or time.monotonic() + decision.after >= ends:
                 raise error
-            if not self.budget.take():
+            if not self.budget.take() or self._aborted.wait(decision.after):
                 raise error
-            time.sleep(decision.after)
 
     def open(self, path: str, *, stall: float, headers: Mapping[str, str]) -> ByteStream:
         """Open a stream of server-sent events; one attempt, no retry.
@@ -209,6 +220,21 @@ class Transport:
     def close(self) -> None:
         """End the connections that are idle; a later request opens new ones."""
         self._exchange.close()
+
+    def apart(self, policy: RetryPolicy) -> "Transport":
+        """Return a transport to the same service with connections and retries of its own.
+
+        What is done to it, `abort` above all, leaves this one alone.
+        """
+        return self._made(policy=policy)
+
+    def abort(self) -> None:
+        """End for good: every call and stream under way fails at once, waits between attempts too.
+
+        A call that still connects fails when that is done, at the latest after the connect timeout.
+        """
+        self._aborted.set()
+        self._exchange.abort()
 
     # --- one attempt -------------------------------------------------------------------------
 
