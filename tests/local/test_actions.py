@@ -147,7 +147,7 @@ def test_the_name_of_a_deleted_cvm_is_free(api):
 
 
 def test_a_replica_shares_app_and_compose_and_nothing_else(api):
-    made = api.create()
+    made = api.create(teepod_id=3)
     replica = api.post(f"/cvms/{made['id']}/replicas", {"node_id": 5}).json()
     for key in ("id", "vm_uuid", "name", "teepod_id"):
         assert replica[key] != made[key]

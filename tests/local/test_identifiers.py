@@ -77,7 +77,7 @@ def test_every_spelling_finds_it(api, one, spelled, path):
         "cvm_00000000",
         "cvm_zzzzzzzz",
         "0" * 40,
-        str(uuid.uuid4()),
+        "1d192e0f-b0ea-4835-996c-eee5e6d1ad09",
         "%00",
         "a%20b",
         "%F0%9F%98%80",
