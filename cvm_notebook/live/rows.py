@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, Literal, NamedTuple, Self, TypeAlias
+from typing import Any, Literal, NamedTuple, Self, TypeAlias
 
 from msgspec import UNSET, UnsetType
 
@@ -12,9 +12,6 @@ from cvm_notebook.live.lookup import Index
 
 Source: TypeAlias = Literal["list", "get", "batch", "stream", "action"]
 
-# What a row knows beside its record, and what a fact may say.
-STATUS_FIELDS: Final = ("status", "boot_progress", "boot_error", "shutdown_progress", "uptime")
-
 
 class Sighting(NamedTuple):
     """When, and by which call, a row was last seen to be as it is."""
@@ -22,14 +19,21 @@ class Sighting(NamedTuple):
     received: float
     at: datetime
     source: Source
+    asked: float | None = None
+
+    @property
+    def moment(self) -> float:
+        """The monotonic time that what was seen is as old as: when it was asked for, at most."""
+        return self.received if self.asked is None else min(self.asked, self.received)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One CVM as it is known now.
 
-    What a row says never changes: a change makes a new row. Only ``seen`` advances, when a newer
-    fact says the same; so rows compare without it, and an unchanged row stays the same object.
+    What a row says never changes: a change makes a new row. Only ``seen`` and ``uptime`` advance,
+    when a newer fact says the same; so rows compare without them, and an unchanged row stays the
+    same object.
 
     Attributes
     ----------
@@ -56,7 +60,7 @@ class Row:
     boot_progress: str | None = None
     boot_error: str | None = None
     shutdown_progress: str | None = None
-    uptime: str | None = None
+    uptime: str | None = field(default=None, compare=False)
     error: str | None = None
     revision: int = 0
     seen: Sighting = field(compare=False)
@@ -169,6 +173,11 @@ class Fact:
     source: Source
     correlation_id: str | None = None
     operation_id: str | None = None
+
+    @property
+    def moment(self) -> float:
+        """The monotonic time that the fact is as old as."""
+        return self.received if self.asked is None else min(self.asked, self.received)
 
     @classmethod
     def of_cvm(
@@ -289,8 +298,12 @@ class Change:
         The store's revision; changes that came in together share it.
     at, received
         The wall time and the monotonic time at which the cause was received.
+    made_at
+        The wall time at which the store changed.
     lag_ms
-        From that receipt to this change.
+        From the receipt to the change.
+    position
+        Of a row that went: its place among the rows before.
     operation_id
         The entry in our ledger that brought it about, where that can be told.
     """
@@ -302,8 +315,10 @@ class Change:
     source: Source
     at: datetime
     received: float
+    made_at: datetime | None = None
     lag_ms: float | None = None
     operation_id: str | None = None
+    position: int | None = None
 
     @property
     def row(self) -> Row:

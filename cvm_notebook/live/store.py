@@ -1,22 +1,20 @@
 """FleetStore: the one place where the fleet is known; immutable rows, a revision, no I/O."""
 
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from typing import Any, Final, Self, TypeAlias
-
-from msgspec import UNSET
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
+from typing import Any, Final
 
 from cvm_notebook.api.cvm import Cvm
+from cvm_notebook.live.chronicle import Chronicle, Log, Move
 from cvm_notebook.live.clock import Clock, SystemClock
 from cvm_notebook.live.lookup import Index
+from cvm_notebook.live.merge import Known, agrees, is_plain, shows, take_plain
+from cvm_notebook.live.outbox import Batch, Fault, Outbox, Subscription
+from cvm_notebook.live.precedence import HORIZON
 from cvm_notebook.live.rows import (
-    STATUS_FIELDS,
     Change,
     Fact,
-    Gap,
     Health,
     Row,
     Sighting,
@@ -25,71 +23,51 @@ from cvm_notebook.live.rows import (
     key_of,
 )
 
-Batch: TypeAlias = tuple[Change, ...] | Gap
-_KEPT: Final = 10_000  # changes kept for those who ask since a revision
+__all__ = ["Batch", "Fault", "FleetStore", "Log", "Subscription"]
 
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """Something went wrong that no call can raise: told once, and nothing stops for it."""
-
-    where: str
-    what: str
-    error: Exception | None = None
-
-
-class Subscription:
-    """Somebody who is told of changes, until `close`."""
-
-    def __init__(
-        self,
-        store: "FleetStore",
-        callback: Callable[[Batch], None],
-        health: Callable[[Health], None] | None,
-    ) -> None:
-        self._store = store
-        self.callback = callback
-        self.health = health
-        self.active = True
-        self.faulted = False
-
-    def close(self) -> None:
-        """End it: nothing more is told, not even what waits to be."""
-        self.active = False
-        self._store._forget(self)  # noqa: SLF001 - two halves of one thing
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+_KEPT: Final = 10_000  # changes; more are rarely wanted, and it is some 5 MB
+_TWINS: Final = (
+    "The list named {} CVM(s) twice, {} for one; of each the record updated last was taken."
+)
 
 
 class FleetStore:
-    """The fleet as it is known, safe to use from any thread."""
+    """The fleet as it is known, safe to use from any thread.
+
+    Facts may come late, twice and out of order: a row shows the newest by operation, by the
+    service's time and by receipt. Every call that writes makes at most one revision.
+
+    Parameters
+    ----------
+    clock
+        What tells the time.
+    kept
+        How many changes are kept, for `subscribe` since a revision and for the history.
+    on_fault
+        Told once of each observer that fails, and of the first list that names a CVM twice.
+    """
 
     def __init__(
         self,
         clock: Clock | None = None,
         *,
         kept: int = _KEPT,
-        on_fault: Callable[[Fault], None] | None = None,
+        on_fault: Callable[[Fault], object] | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
-        self._on_fault = on_fault
         self._lock = threading.Lock()
+        self._outbox = Outbox(on_fault)
         self._rows: dict[str, Row] = {}
         self._uuids: dict[str, str] = {}
+        self._known: dict[str, Known] = {}  # what was said lately, where it was not all the same
+        self._gone: dict[str, float] = {}  # until a list that was asked for later
+        self._listed = float("-inf")
         self._revision = 0
-        self._seq = 0
-        self._complete = False
+        self._told_of_twins = False
         self._health = Health("idle", self._clock.now())
-        self._log: deque[Change] = deque(maxlen=kept)
+        self._chronicle = Chronicle(self._clock, kept, self._health)
         self._view: tuple[tuple[Row, ...], Index[Any]] | None = None
         self._doing: dict[str, str] = {}
-        self._subscriptions: tuple[Subscription, ...] = ()
-        self._outbox: deque[tuple[tuple[Subscription, ...], Batch | Health]] = deque()
-        self._delivering = False
 
     # reading
 
@@ -106,24 +84,22 @@ class FleetStore:
     def snapshot(self) -> Snapshot:
         """Return the fleet as it is known at this moment."""
         with self._lock:
-            if self._view is None:
-                rows = tuple(self._rows.values())
-                self._view = rows, Index(rows)
-            rows, index = self._view
-            return Snapshot(
-                self._revision,
-                rows,
-                self._clock.now(),
-                self._clock.monotonic(),
-                self._health,
-                self._complete,
-                index,
-            )
+            return self._snapshot()
 
-    def get(self, cvm_id: str) -> Row | None:
+    def log(self) -> Log:
+        """Return the changes kept, and the fleet as they left it."""
+        with self._lock:
+            return self._chronicle.log(self._snapshot())
+
+    def keep(self, changes: int) -> None:
+        """Keep that many changes from now on."""
+        with self._lock:
+            self._chronicle.keep(changes)
+
+    def get(self, identifier: str) -> Row | None:
         """Return the row of a CVM's id or uuid, or None."""
         with self._lock:
-            return self._rows.get(cvm_id) or self._rows.get(self._uuids.get(cvm_id, ""))
+            return self._rows.get(self._key(identifier, identifier) or "")
 
     # writing
 
@@ -135,62 +111,66 @@ class FleetStore:
         source: Source = "list",
         asked: float | None = None,
     ) -> tuple[Change, ...]:
-        """Take a whole list: what it has not is gone, what is equal stays the same object."""
+        """Take a whole list: what it does not name is gone, unless seen since it was asked for.
+
+        Parameters
+        ----------
+        cvms
+            Every CVM, in the service's order.
+        received, asked
+            The monotonic times at which the last page was received, and the first asked for.
+
+        Returns
+        -------
+        tuple of Change
+            Empty when nothing changed, and for a list older than the one held.
+        """
+        named, twins = _by_key(cvms)
         with self._lock:
-            seen = self._sighting(received, source)
-            rows: dict[str, Row] = {}
-            changed: list[tuple[Row | None, Row | None, str | None]] = []
-            for cvm in cvms:
-                key = key_of(cvm)
-                if key is None:
-                    continue
-                old = self._rows.get(key)
-                if old is not None and old.cvm == cvm and old.status == cvm.status:
-                    object.__setattr__(old, "seen", seen)
-                    rows[key] = old
-                    continue
-                rows[key] = Row.of_cvm(cvm, seen, self._revision + 1)
-                changed.append((old, rows[key], None))
-            since = received if asked is None else asked
-            for key, old in self._rows.items():
-                if key in rows:
-                    continue
-                if old.seen.received > since:  # it came while the list was on its way
-                    rows[key] = old
-                else:
-                    changed.append((old, None, None))
-            if changed or list(rows) != list(self._rows):
-                self._view = None
-            self._rows = rows
-            self._uuids = {r.cvm.vm_uuid: k for k, r in rows.items() if r.cvm.vm_uuid}
-            self._complete = True
-            changes = self._emit(changed, seen)
-        self._deliver()
+            seen = self._sighting(received, source, asked)
+            if seen.moment < self._listed:
+                return ()
+            moves = self._relist(named, seen)
+            self._listed = seen.moment
+            self._chronicle.listed_at = self._chronicle.listed_at or self._clock.now()
+            self._prune()
+            if twins and not self._told_of_twins:
+                self._told_of_twins = True
+                self._outbox.post(Fault("list", _TWINS.format(len(twins), twins[0])))
+            changes = self._commit(moves)
+        self._outbox.deliver()
         return changes
 
     def patch(self, facts: Iterable[Fact]) -> tuple[Change, ...]:
-        """Take facts about single CVMs; those of unknown ones are dropped, unless a record."""
-        made: list[Change] = []
+        """Take facts about single CVMs; one about an unknown CVM counts if it has its record."""
+        moves: list[Move] = []
         with self._lock:
             for fact in facts:
-                made += self._apply(fact)
-        self._deliver()
-        return tuple(made)
+                moves += self._take(fact)
+            changes = self._commit(moves)
+        self._outbox.deliver()
+        return changes
 
     def remove(
-        self, ids: Iterable[str], *, received: float, source: Source = "get"
+        self,
+        ids: Iterable[str],
+        *,
+        received: float,
+        source: Source = "get",
+        operation_id: str | None = None,
     ) -> tuple[Change, ...]:
-        """Let rows go that are known to be gone."""
+        """Let rows go that are known to be gone; only a later list or get brings one back."""
         with self._lock:
-            seen = self._sighting(received, source)
-            gone: list[tuple[Row | None, Row | None, str | None]] = []
-            for cvm_id in ids:
-                row = self._rows.pop(cvm_id, None)
-                if row is not None:
-                    self._uuids.pop(row.cvm.vm_uuid or "", None)
-                    gone.append((row, None, None))
-            changes = self._emit(gone, seen)
-        self._deliver()
+            seen = self._sighting(received, source, None)
+            keys = {self._key(given, given) or given for given in ids}
+            moves = []
+            for position, (key, row) in enumerate(self._rows.items()):
+                if key in keys and row.seen.moment <= received:
+                    moves.append(Move(row, None, seen, operation_id, position))
+            self._gone.update(dict.fromkeys(keys, received))
+            self._drop(moves)
+            changes = self._commit(moves)
+        self._outbox.deliver()
         return changes
 
     def set_health(self, health: Health) -> None:
@@ -199,132 +179,190 @@ class FleetStore:
             if health == self._health:
                 return
             self._health = health
-            self._outbox.append((self._subscriptions, health))
-        self._deliver()
+            self._chronicle.note(health)
+            self._outbox.post(health)
+        self._outbox.deliver()
 
     def attribute(self, cvm_id: str, operation_id: str | None) -> None:
-        """Let changes of a CVM be laid to an operation of our ledger, until None is given."""
+        """Lay the changes of a CVM to an operation of our ledger, until None is given."""
         with self._lock:
             if operation_id is None:
                 self._doing.pop(cvm_id, None)
             else:
                 self._doing[cvm_id] = operation_id
 
-    # telling
-
     def subscribe(
         self,
-        callback: Callable[[Batch], None],
+        callback: Callable[[Batch], object],
         since: int | None = None,
         *,
-        health: Callable[[Health], None] | None = None,
+        health: Callable[[Health], object] | None = None,
     ) -> Subscription:
-        """Tell of every change from now on, in order, outside the lock."""
-        subscription = Subscription(self, callback, health)
+        """Call back with every batch of changes from now on, in order, outside the lock.
+
+        Parameters
+        ----------
+        callback
+            Gets the changes of one or more revisions, or a Gap. It runs on a thread that writes:
+            it should be quick, and may write itself.
+        since
+            A revision that was seen: what changed after it comes first, or a Gap when that is no
+            longer kept.
+        health
+            Gets the health whenever it changes.
+        """
+        subscription = Subscription(self._outbox, callback, health)
         with self._lock:
-            self._subscriptions = (*self._subscriptions, subscription)
-            missed = None if since is None else self._since(since)
-            if missed:
-                self._outbox.append(((subscription,), missed))
-        self._deliver()
+            missed = None if since is None else self._chronicle.since(since, self._revision)
+            self._outbox.join(subscription, missed)
+        self._outbox.deliver()
         return subscription
 
-    def _since(self, revision: int) -> Batch:
-        oldest = self._log[0].revision - 1 if self._log else self._revision
-        if self._log and self._log[0].seq == 1:
-            oldest = 0
-        if revision < oldest or revision > self._revision:
-            return Gap(revision, oldest, self._revision)
-        return tuple(c for c in self._log if c.revision > revision)
+    # under the lock
 
-    def _forget(self, subscription: Subscription) -> None:
-        with self._lock:
-            self._subscriptions = tuple(s for s in self._subscriptions if s is not subscription)
+    def _snapshot(self) -> Snapshot:
+        if self._view is None:
+            rows = tuple(self._rows.values())
+            self._view = rows, Index(rows)
+        rows, index = self._view
+        now, monotonic = self._clock.now(), self._clock.monotonic()
+        complete = self._listed != float("-inf")
+        return Snapshot(self._revision, rows, now, monotonic, self._health, complete, index)
 
-    def _sighting(self, received: float, source: Source) -> Sighting:
-        return Sighting(received, self._wall(received), source)
+    def _key(self, cvm_id: str | None, vm_uuid: str | None) -> str | None:
+        return cvm_id if cvm_id in self._rows else self._uuids.get(vm_uuid or "", cvm_id)
 
-    def _wall(self, received: float) -> datetime:
-        return self._clock.now() - timedelta(seconds=self._clock.monotonic() - received)
+    def _sighting(self, received: float, source: Source, asked: float | None) -> Sighting:
+        ago = timedelta(seconds=self._clock.monotonic() - received)
+        return Sighting(received, self._clock.now() - ago, source, asked)
 
-    def _apply(self, fact: Fact) -> tuple[Change, ...]:
-        key = fact.id if fact.id in self._rows else self._uuids.get(fact.vm_uuid or "", fact.id)
+    def _relist(self, named: dict[str, Cvm], seen: Sighting) -> list[Move]:
+        old_rows, known, advance = self._rows, self._known, object.__setattr__
+        rows: dict[str, Row] = {}
+        moves: list[Move] = []
+        for key, cvm in named.items():
+            old = old_rows.get(key)
+            # The one loop over everything: most rows are as they were, and end here. One of which
+            # nothing else is known says what its record says.
+            if old is not None and key not in known and old.cvm == cvm:
+                advance(old, "seen", seen)
+                rows[key] = old
+                continue
+            new = self._list_one(key, cvm, old, seen)
+            if new is None:
+                continue
+            rows[key] = new
+            if new is not old:
+                moves.append(Move(old, new, seen))
+        self._leave_out(rows, seen, moves)
+        if list(rows) != list(old_rows):
+            self._view = None
+        self._rows = rows
+        return moves
+
+    def _list_one(self, key: str, cvm: Cvm, old: Row | None, seen: Sighting) -> Row | None:
+        """Return the row that follows from a listed record, or None when it is known to be gone."""
+        if old is not None:
+            fact = Fact.of_cvm(cvm, received=seen.received, asked=seen.asked, source=seen.source)
+            return self._merge(key, old, fact, seen)
+        if seen.moment < self._gone.get(key, seen.moment):
+            return None
+        if cvm.vm_uuid:
+            self._uuids[cvm.vm_uuid] = key
+        return Row.of_cvm(cvm, seen, self._revision + 1)
+
+    def _leave_out(self, rows: dict[str, Row], seen: Sighting, moves: list[Move]) -> None:
+        """Let go what the list does not name, but for what was seen after it was asked for."""
+        gone = []
+        for position, (key, row) in enumerate(self._rows.items()):
+            if key in rows:
+                continue
+            if row.seen.moment > seen.moment:
+                rows[key] = row
+            else:
+                gone.append(Move(row, None, seen, None, position))
+        self._drop(gone)
+        moves += gone
+
+    def _drop(self, gone: list[Move]) -> None:
+        for move in gone:
+            if move.before is not None:
+                key = move.before.id
+                self._rows.pop(key, None)
+                self._known.pop(key, None)
+                self._uuids.pop(move.before.vm_uuid or "", None)
+
+    def _take(self, fact: Fact) -> Iterator[Move]:
+        key = self._key(fact.id, fact.vm_uuid)
         old = self._rows.get(key or "")
-        seen = self._sighting(fact.received, fact.source)
-        if old is None:
-            if fact.cvm is UNSET or key is None:
-                return ()
-            new = Row.of_cvm(fact.cvm, seen, self._revision + 1)
-        elif fact.received < old.seen.received:
-            return ()
+        seen = self._sighting(fact.received, fact.source, fact.asked)
+        if old is None or key is None:
+            yield from self._discover(fact, seen)
+            return
+        if key not in self._known and is_plain(fact, old):
+            new = take_plain(fact, old, seen, self._revision + 1)
+            object.__setattr__(new, "seen", seen)
         else:
-            said = {
-                name: value
-                for name in (*STATUS_FIELDS, "cvm", "in_progress", "operation", "error")
-                if (value := getattr(fact, name)) is not UNSET
-            }
-            if all(getattr(old, name) == value for name, value in said.items()):
-                object.__setattr__(old, "seen", seen)
-                return ()
-            new = replace(old, **said, seen=seen, revision=self._revision + 1)
-        self._rows[key or ""] = new
-        if new.cvm.vm_uuid:
-            self._uuids[new.cvm.vm_uuid] = key or ""
-        return self._emit([(old, new, fact.operation_id)], seen)
+            new = self._merge(key, old, fact, seen)
+        if new is not old:
+            self._rows[key] = new
+            yield Move(old, new, seen, fact.operation_id)
 
-    def _emit(
-        self, pairs: list[tuple[Row | None, Row | None, str | None]], seen: Sighting
-    ) -> tuple[Change, ...]:
-        if not pairs:
+    def _discover(self, fact: Fact, seen: Sighting) -> Iterator[Move]:
+        cvm = fact.cvm or None
+        key = cvm and key_of(cvm)
+        if cvm is None or not key or seen.moment < self._gone.get(key, seen.moment):
+            return
+        new = Row.of_cvm(cvm, seen, self._revision + 1)
+        self._rows = {key: new, **self._rows}  # the service lists the newest first
+        self._known[key] = Known(new, seen.moment)
+        if cvm.vm_uuid:
+            self._uuids[cvm.vm_uuid] = key
+        yield Move(None, new, seen, fact.operation_id)
+
+    def _merge(self, key: str, old: Row, fact: Fact, seen: Sighting) -> Row:
+        """Take a fact that needs to be weighed; return the row that follows from all of them."""
+        if key not in self._known:
+            self._known[key] = Known(old, self._listed)
+        known = self._known[key]
+        known.take(fact)
+        # A fact that failed has seen nothing, and an older one nothing newer.
+        fresh = not fact.error and seen.received >= old.seen.received
+        new = known.row(old, seen if fresh else old.seen, self._revision + 1)
+        if new is old and fresh and shows(old, fact):
+            object.__setattr__(old, "seen", seen)
+        return new
+
+    def _prune(self) -> None:
+        """Forget what can decide nothing any more."""
+        past = self._listed - HORIZON
+        for key in [k for k, known in self._known.items() if known.latest < past]:
+            if agrees(self._rows[key]):
+                del self._known[key]
+        self._gone = {k: v for k, v in self._gone.items() if v > self._listed}
+
+    def _commit(self, moves: list[Move]) -> tuple[Change, ...]:
+        if not moves:
             return ()
         self._revision += 1
         self._view = None
-        lag = (self._clock.monotonic() - seen.received) * 1000
-        made = []
-        for before, after, operation_id in pairs:
-            self._seq += 1
-            row = after or before
-            made.append(
-                Change(
-                    seq=self._seq,
-                    before=before,
-                    after=after,
-                    revision=self._revision,
-                    source=seen.source,
-                    at=seen.at,
-                    received=seen.received,
-                    lag_ms=lag,
-                    operation_id=operation_id or self._doing.get(row.id if row else ""),
-                )
-            )
-        self._log.extend(made)
-        batch = tuple(made)
-        self._outbox.append((self._subscriptions, batch))
-        return batch
+        changes = self._chronicle.record(moves, self._revision, self._doing)
+        self._outbox.post(changes)
+        return changes
 
-    def _deliver(self) -> None:
-        """Tell what waits to be told; one thread at a time does it, so that order is kept."""
-        while True:
-            with self._lock:
-                if self._delivering or not self._outbox:
-                    return
-                self._delivering = True
-                to, what = self._outbox.popleft()
-            try:
-                for subscription in to:
-                    self._tell(subscription, what)
-            finally:
-                self._delivering = False
 
-    def _tell(self, subscription: Subscription, what: Batch | Health) -> None:
-        if not subscription.active:
-            return
-        try:
-            if not isinstance(what, Health):
-                subscription.callback(what)
-            elif subscription.health is not None:
-                subscription.health(what)
-        except Exception as error:  # noqa: BLE001 - a bad observer must not stop the others
-            first, subscription.faulted = not subscription.faulted, True
-            if first and self._on_fault is not None:
-                self._on_fault(Fault("observer", f"an observer failed: {error!r}", error))
+def _by_key(cvms: Iterable[Cvm]) -> tuple[dict[str, Cvm], list[str]]:
+    """Return the records by what they are kept under, and which of these were named twice."""
+    named: dict[str, Cvm] = {}
+    twins: list[str] = []
+    for cvm in cvms:
+        key = cvm.id or key_of(cvm)
+        if key is None:
+            continue  # it could never be told from another
+        if key in named:
+            twins.append(key)
+            held, new = named[key].updated, cvm.updated
+            if held is not None and (new is None or new < held):
+                continue
+        named[key] = cvm
+    return named, twins
