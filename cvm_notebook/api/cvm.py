@@ -4,7 +4,7 @@ import datetime as dt
 from decimal import Decimal
 from typing import Any
 
-from cvm_notebook.api.values import Int, Model, instant, money
+from cvm_notebook.api.values import Int, Model, Rows, Tidy, instant, money
 
 
 class Resource(Model, frozen=True, kw_only=True, gc=False):
@@ -229,3 +229,23 @@ class Cvm(Model, frozen=True, kw_only=True, gc=False):
     def deleted(self) -> dt.datetime | None:
         """When the CVM was deleted, if it was."""
         return instant(self.deleted_at)
+
+
+class NotStopped(Model, frozen=True, kw_only=True, gc=False):
+    """A CVM that a batch stop could not stop, and why."""
+
+    cvm_id: str | None = None
+    error: str | None = None
+
+
+class BatchStopped(Tidy, frozen=True, kw_only=True, gc=False):
+    """What a batch stop came to.
+
+    The service counts those that it stopped and those that it skipped, and names only those that
+    failed. It skips what is stopped already or in the middle of something.
+    """
+
+    total: Int | None = None
+    stopped: Int | None = None
+    skipped: Int | None = None
+    errors: Rows[NotStopped] = ()

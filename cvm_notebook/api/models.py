@@ -43,6 +43,7 @@ from cvm_notebook.api.catalogue import (
     decode_current_user,
 )
 from cvm_notebook.api.cvm import (
+    BatchStopped,
     Cvm,
     CvmRef,
     DeviceId,
@@ -53,6 +54,7 @@ from cvm_notebook.api.cvm import (
     KmsInfo,
     LogUrls,
     NodeRef,
+    NotStopped,
     OsInfo,
     Progress,
     Resource,
@@ -95,6 +97,7 @@ __all__ = [
     "AppRevision",
     "AppRevisions",
     "AvailableNodes",
+    "BatchStopped",
     "Capacity",
     "Certificate",
     "CertificateName",
@@ -134,6 +137,7 @@ __all__ = [
     "NextAppIds",
     "Node",
     "NodeRef",
+    "NotStopped",
     "Operation",
     "OperationEvent",
     "OperationPage",
