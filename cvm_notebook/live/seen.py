@@ -1,0 +1,157 @@
+"""What was last seen of one CVM, wherever it was read, and what kind of status its word is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal, Self, TypeAlias
+
+from cvm_notebook.api.envelopes import clean_text
+from cvm_notebook.api.models import Cvm, CvmState, CvmStatus, instant
+from cvm_notebook.live.rows import Row, operation_in
+
+Phase: TypeAlias = Literal[
+    "provisioning",
+    "starting",
+    "running",
+    "restarting",
+    "updating",
+    "stopping",
+    "shutting_down",
+    "stopped",
+    "failed",
+    "deleting",
+    "gone",
+    "unknown",
+]
+
+# The words the service uses beside ours.
+_PHASES: Final[Mapping[str, Phase]] = {
+    "provisioning": "provisioning",
+    "creating": "provisioning",
+    "pending": "provisioning",
+    "starting": "starting",
+    "running": "running",
+    "restarting": "restarting",
+    "updating": "updating",
+    "in_progress": "updating",
+    "stopping": "stopping",
+    "shutting_down": "shutting_down",
+    "stopped": "stopped",
+    "exited": "stopped",
+    "error": "failed",
+    "failed": "failed",
+    "create_failed": "failed",
+    "deleting": "deleting",
+    "removing": "deleting",
+    "deleted": "gone",
+    "removed": "gone",
+    "terminated": "gone",
+}
+_DOING: Final[Mapping[Phase, str]] = {
+    "provisioning": "being made",
+    "starting": "starting",
+    "restarting": "restarting",
+    "updating": "being changed",
+    "stopping": "stopping",
+    "shutting_down": "shutting down",
+    "deleting": "being deleted",
+}
+_NAME_CHARS: Final = 80
+
+
+def phase_of(word: str | None) -> Phase:
+    """Sort the service's word for a status; a new one, or none, is ``unknown``."""
+    return "unknown" if word is None else _PHASES.get(word.strip().lower(), "unknown")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """One CVM as one answer, or the store, shows it.
+
+    Attributes
+    ----------
+    name
+        What to call it: its name, else its id.
+    since
+        When the operation under way began, as the service tells the time.
+    """
+
+    name: str
+    status: str | None = None
+    in_progress: bool = False
+    since: datetime | None = None
+    correlation_id: str | None = None
+    boot_progress: str | None = None
+    boot_error: str | None = None
+
+    @classmethod
+    def of_row(cls, row: Row) -> Self:
+        """See what the store knows."""
+        doing = row.operation
+        return cls(
+            name=_name(row.name, row.id),
+            status=row.status,
+            in_progress=row.in_progress,
+            since=instant(doing.started_at) if doing else None,
+            correlation_id=doing.correlation_id if doing else None,
+            boot_progress=row.boot_progress,
+            boot_error=row.boot_error,
+        )
+
+    @classmethod
+    def of_cvm(cls, cvm: Cvm) -> Self:
+        """See a full record."""
+        doing = operation_in(cvm)
+        return cls(
+            name=_name(cvm.name, cvm.id or ""),
+            status=cvm.status,
+            in_progress=bool(cvm.in_progress),
+            since=instant(doing.started_at) if doing else None,
+            correlation_id=doing.correlation_id if doing else None,
+        )
+
+    @classmethod
+    def of_state(cls, state: CvmState, name: str) -> Self:
+        """See a state; it does not speak of operations, but its status does."""
+        return cls(
+            name=name,
+            status=state.status,
+            boot_progress=state.boot_progress,
+            boot_error=state.boot_error,
+        )
+
+    @classmethod
+    def of_status(cls, status: CvmStatus, name: str) -> Self:
+        """See an entry of a batch status."""
+        doing = status.doing
+        return cls(
+            name=name,
+            status=status.status,
+            in_progress=bool(status.in_progress),
+            since=instant(doing.started_at) if doing else None,
+            correlation_id=doing.correlation_id if doing else None,
+            boot_progress=status.boot_progress,
+            boot_error=status.boot_error,
+        )
+
+    @property
+    def phase(self) -> Phase:
+        """The kind of its status."""
+        return phase_of(self.status)
+
+    @property
+    def busy(self) -> bool:
+        """Whether it is in the middle of something."""
+        return self.in_progress or self.phase in _DOING
+
+    @property
+    def doing(self) -> str:
+        """What it does, in words: ``restarting since 14:03:20 UTC``, or ``stopped``."""
+        words = _DOING.get(self.phase)
+        if words is None:
+            words = "busy" if self.in_progress else clean_text(self.status or "in no known state")
+        return f"{words} since {self.since:%H:%M:%S} UTC" if self.since and self.busy else words
+
+
+def _name(name: str | None, cvm_id: str) -> str:
+    return clean_text(name or cvm_id, _NAME_CHARS)
