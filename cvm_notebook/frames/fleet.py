@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import pandas as pd
 
@@ -25,14 +25,18 @@ from cvm_notebook.frames.columns import (
     Kind,
 )
 from cvm_notebook.frames.rows import Rows, Same
+from cvm_notebook.frames.seen import SeenRows
 from cvm_notebook.frames.words import SOURCES
+from cvm_notebook.live.rows import Snapshot
+
+T = TypeVar("T")
 
 SCHEMA: Final = "fleet/1"
 _AT_ONCE: Final = 200
 
 
 def fleet_frame(
-    cvms: Iterable[Cvm],
+    cvms: Iterable[Cvm] | Snapshot,
     columns: Literal["narrow", "wide"] | Sequence[str] = "narrow",
     *,
     money: Literal["exact", "float"] = "exact",
@@ -49,14 +53,16 @@ def fleet_frame(
     ----------
     cvms
         As `Client.list_cvms` returns them, or `Client.iter_cvms` yields them, which needs less
-        memory. Of several with one id the last counts.
+        memory. Of several with one id the last counts. Or a Snapshot of a live fleet, of which
+        each row has its newest status, and a time, an age and a source of its own.
     columns
         ``"narrow"`` for reading, ``"wide"`` for everything, or the names wanted, in that order.
     money
         ``"exact"``: decimals of six places (``decimal128(18, 6)[pyarrow]``; Decimal objects where
         pyarrow is missing). ``"float"``: ``Float64``, for speed and for tools that want floats.
     observed_at
-        When the CVMs were read; now when None. Without a zone it is UTC.
+        When the CVMs were read; now when None. Without a zone it is UTC. This and the next two
+        are for CVMs: a Snapshot knows them.
     source
         Which call told: list, get, batch, stream, action or replay.
     revision
@@ -80,25 +86,33 @@ def fleet_frame(
     """
     wanted = _choose(columns)
     amounts = _choose_money(money)
-    if source not in SOURCES:
-        raise InvalidInput("source", f"{source!r} is none of {', '.join(SOURCES)}")
-    seen, age = _observation(observed_at)
-    ids, values = _read(
-        cvms,
-        wanted,
-        partial(Rows, observed_at=seen, age_s=age, source=source, revision=revision),
-    )
+    if isinstance(cvms, Snapshot):
+        ids, values = _read(cvms.rows, wanted, partial(SeenRows.of, snapshot=cvms))
+        told = _about(cvms)
+    else:
+        if source not in SOURCES:
+            raise InvalidInput("source", f"{source!r} is none of {', '.join(SOURCES)}")
+        seen, age = _observation(observed_at)
+        rows_of = partial(Rows, observed_at=seen, age_s=age, source=source, revision=revision)
+        ids, values = _read(cvms, wanted, rows_of)
+        told = {"source": source, "revision": revision, "as_of": seen.isoformat()}
     # what has been built is let go at once: ten thousand names need not be there twice
     data = {c.name: c.build(values.pop(c.name), len(ids), amounts) for c in wanted}
     index = pd.Index(arrays.text(ids), name=INDEX)
     frame = pd.DataFrame(data, index=index, copy=False)
-    frame.attrs["cvm"] = {
-        "schema": SCHEMA,
-        "source": source,
-        "revision": revision,
-        "as_of": seen.isoformat(),
-    }
+    frame.attrs["cvm"] = {"schema": SCHEMA, **told}
     return frame
+
+
+def _about(snapshot: Snapshot) -> dict[str, object]:
+    """Return what the frame of a snapshot says of it, as a courtesy."""
+    return {
+        "source": "live",
+        "revision": snapshot.revision,
+        "as_of": snapshot.taken_at.isoformat(),
+        "complete": snapshot.complete,
+        "health": str(snapshot.health),
+    }
 
 
 def fleet_columns() -> pd.DataFrame:
@@ -149,7 +163,7 @@ def _choose_money(money: str) -> Kind:
 
 
 def _read(
-    cvms: Iterable[Cvm], wanted: list[Column], rows_of: Callable[[list[Cvm]], Rows]
+    things: Iterable[T], wanted: list[Column], rows_of: Callable[[list[T]], Rows]
 ) -> tuple[list[str | None], dict[str, Any]]:
     """Return the ids and the values of each column.
 
@@ -158,10 +172,10 @@ def _read(
     """
     ids: list[str | None] = []
     values: dict[str, Any] = {column.name: [] for column in wanted}
-    source = iter(cvms)
+    source = iter(things)
     while some := list(islice(source, _AT_ONCE)):
         rows = rows_of(some)
-        ids += [c.id for c in some]
+        ids += rows.ids
         for column in wanted:
             found = column.read(rows)
             if isinstance(found, Same):

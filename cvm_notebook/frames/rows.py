@@ -50,6 +50,11 @@ class Rows:
     source: str
     revision: int | None
 
+    @property
+    def ids(self) -> list[str | None]:
+        """What each CVM is known by."""
+        return [c.id for c in self.cvms]
+
     @cached_property
     def resource(self) -> list[Resource]:
         """Each CVM's size."""

@@ -52,6 +52,15 @@ _OPERATION_OF: Final = {
     "deleting": "delete",
 }
 
+# what the service calls what it does, where it says so itself
+_OPERATION_OF_TYPE: Final = {operation: operation for operation in OPERATIONS} | {
+    "power_on": "start",
+    "power_off": "stop",
+    "force_restart": "restart",
+    "graceful_shutdown": "shutdown",
+    **dict.fromkeys(("compose_update", "env_update", "resize", "image_update"), "other"),
+}
+
 
 def status_of(word: str | None) -> str:
     """Sort the server's word for a status; no word, or a new one, is ``unknown``."""
@@ -65,6 +74,11 @@ def operation_of(word: str | None, *, in_progress: bool) -> str | None:
     if word is not None and word.strip().lower() == "updating":
         return "other"
     return _OPERATION_OF.get(status_of(word)) or ("other" if in_progress else None)
+
+
+def operation_of_type(word: str | None) -> str | None:
+    """Sort the service's own word for an operation; None when it is no such word."""
+    return None if word is None else _OPERATION_OF_TYPE.get(word.strip().lower())
 
 
 def health_of(status: str) -> str:

@@ -1,0 +1,135 @@
+"""What columns are read from in a live fleet: each row with its own newest status and time."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Final, Self
+
+from cvm_notebook.frames.rows import Rows, Same
+from cvm_notebook.frames.words import health_of, operation_of, operation_of_type
+from cvm_notebook.live.rows import Row, Snapshot
+
+STALE_AFTER_S: Final = 180.0  # three resyncs at their usual pace
+_AMOUNT: Final = re.compile(r"(\d{1,9})\s*([a-z]+)\s*")
+# the units of Rust's humantime, in which the service tells uptimes
+_SECONDS: Final = {
+    **dict.fromkeys(("y", "year", "years"), 31_557_600),
+    **dict.fromkeys(("month", "months"), 2_630_016),
+    **dict.fromkeys(("w", "week", "weeks"), 604_800),
+    **dict.fromkeys(("d", "day", "days"), 86_400),
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), 3_600),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60),
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1),
+    **dict.fromkeys(("ms", "us", "ns"), 0),
+}
+
+
+@dataclass(frozen=True)
+class SeenRows(Rows):
+    """Some of the rows of a snapshot."""
+
+    rows: Sequence[Row]
+    taken: float
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], snapshot: Snapshot) -> Self:
+        """Take rows of a snapshot."""
+        return cls(
+            cvms=[r.cvm for r in rows],
+            observed_at=snapshot.taken_at,
+            age_s=0.0,
+            source="list",
+            revision=snapshot.revision,
+            rows=rows,
+            taken=snapshot.monotonic,
+        )
+
+    @property
+    def ids(self) -> list[str | None]:
+        """What each is known by."""
+        return [r.id or None for r in self.rows]
+
+    @cached_property
+    def words(self) -> list[str | None]:
+        """The server's own word for each status, by the newest fact."""
+        return [r.status for r in self.rows]
+
+    @property
+    def in_progress(self) -> list[bool | None]:
+        """Whether something is being done to each."""
+        return [r.in_progress for r in self.rows]
+
+    @property
+    def operations(self) -> list[str | None]:
+        """What is being done to each: as the service says, or else as its status tells."""
+        return [
+            (r.operation and operation_of_type(r.operation.type))
+            or operation_of(r.status, in_progress=r.in_progress)
+            for r in self.rows
+        ]
+
+    @property
+    def operations_since(self) -> list[str | None]:
+        """When what is being done to each began."""
+        return [r.operation.started_at if r.operation else None for r in self.rows]
+
+    @property
+    def correlation_ids(self) -> list[str | None]:
+        """The service's id of what is being done to each."""
+        return [r.operation.correlation_id if r.operation else None for r in self.rows]
+
+    @property
+    def errors(self) -> Sequence[str | None] | Same:
+        """Why each failed, or else why it could not be read."""
+        return [r.boot_error or r.error for r in self.rows]
+
+    @property
+    def healths(self) -> list[str]:
+        """The health of each: an error stays one, however old; what is old is stale."""
+        return [
+            health
+            if (health := "error" if r.boot_error else health_of(status)) != "ok"
+            else "stale"
+            if r.error or r.age(self.taken) > STALE_AFTER_S
+            else "ok"
+            for r, status in zip(self.rows, self.statuses, strict=True)
+        ]
+
+    @property
+    def times(self) -> Sequence[datetime] | Same:
+        """When each was read."""
+        return [r.seen_at for r in self.rows]
+
+    @property
+    def ages(self) -> Sequence[float] | Same:
+        """How old each is by the monotonic clock, which no change of the wall clock moves."""
+        return [r.age(self.taken) for r in self.rows]
+
+    @property
+    def sources(self) -> Sequence[str] | Same:
+        """Which call told of each."""
+        return [r.source for r in self.rows]
+
+    @property
+    def uptimes(self) -> Sequence[int | None] | Same:
+        """Seconds since each has booted, when it was read."""
+        return [uptime_seconds(r.uptime) for r in self.rows]
+
+    @property
+    def revisions(self) -> Sequence[int] | Same:
+        """The store's revision at which each changed."""
+        return [r.revision for r in self.rows]
+
+
+def uptime_seconds(said: str | None) -> int | None:
+    """Read an uptime as ``"1day 2h 3m 4s"``; None for what is none, such as ``"never"``."""
+    text = (said or "").strip().lower()[:100]
+    total, at = 0, 0
+    while found := _AMOUNT.match(text, at):
+        seconds = _SECONDS.get(found[2])
+        if seconds is None:
+            return None
+        total, at = total + int(found[1]) * seconds, found.end()
+    return total if text and at == len(text) else None
