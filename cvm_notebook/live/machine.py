@@ -1,0 +1,322 @@
+"""The state machine of a live fleet: an event and the time in, actions out; no I/O, no clock."""
+
+import random
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Any
+
+from cvm_notebook.live.backoff import Backoff
+from cvm_notebook.live.polls import Polls
+from cvm_notebook.live.relist import Relist
+from cvm_notebook.live.signals import (
+    Action,
+    Answered,
+    AskFailed,
+    Confirm,
+    Crashed,
+    Cut,
+    End,
+    Ended,
+    Event,
+    Follow,
+    Ill,
+    Interest,
+    List,
+    Listed,
+    ListFailed,
+    Mark,
+    Opened,
+    ReflectorSettings,
+    Refresh,
+    Resumed,
+    Rows,
+    Show,
+    Tick,
+    Touched,
+    Trouble,
+    Woke,
+)
+from cvm_notebook.live.slots import Slots
+
+_NEVER = float("-inf")
+_FOR_EVER = float("inf")
+
+
+class Mode(Enum):
+    """What the machine is about."""
+
+    PARKED = auto()  # nobody is interested: not one request
+    ACTIVE = auto()
+    LOCKED = auto()  # the key is refused: not one request until there is another
+    BROKEN = auto()  # the thread fell over twice
+
+
+class Machine:
+    """Decides what a live fleet asks the service for.
+
+    Attributes
+    ----------
+    mode
+        What it is about.
+    listed
+        Whether a whole list has been read since it was made.
+    """
+
+    def __init__(
+        self,
+        settings: ReflectorSettings,
+        *,
+        rand: Callable[[], float] = random.random,
+    ) -> None:
+        self.mode = Mode.PARKED
+        self.listed = False
+        self._settings = settings
+        self._lists = Relist(settings, Backoff(rand=rand))
+        self._polls = Polls(settings)
+        self._slots = Slots(settings)
+        self._followed: dict[str, None] = {}
+        self._busy: dict[str, None] = {}
+        self._held = False
+        self._park_at = _NEVER
+        self._catching_up = False
+        self._told: Trouble | None = None  # the service said to slow down
+        self._told_until = _NEVER
+        self._key: Trouble | None = None
+        self._fault: str | None = None
+        self._shown: Show | None = None
+        self._on: dict[type, Callable[[Any, float], list[Action]]] = {
+            Interest: self._on_interest,
+            Touched: self._on_touched,
+            Refresh: self._on_refresh,
+            Confirm: self._on_confirm,
+            Follow: self._on_follow,
+            Rows: self._on_rows,
+            Listed: self._on_listed,
+            ListFailed: self._on_list_failed,
+            Answered: self._on_answered,
+            AskFailed: self._on_ask_failed,
+            Opened: self._on_opened,
+            Ended: self._on_ended,
+            Woke: self._on_woke,
+            Resumed: self._on_resumed,
+            Crashed: self._on_crashed,
+            Tick: self._on_tick,
+        }
+
+    def next(self, event: Event, now: float) -> list[Action]:
+        """Take an event, and return what is to be done, in this order."""
+        actions = self._on[type(event)](event, now)
+        if self.mode is Mode.ACTIVE:
+            actions += self._plan(now)
+        show = self._health(now)
+        if show != self._shown:
+            self._shown = show
+            actions.append(show)
+        return actions
+
+    @property
+    def trouble(self) -> Trouble | None:
+        """Why there is no list, as far as that is known."""
+        return self._key or self._lists.trouble
+
+    def due(self, now: float) -> float:
+        """When a Tick is due, if nothing happens before."""
+        times = [_FOR_EVER if self._held else self._park_at]
+        if self.mode is not Mode.ACTIVE:
+            return _FOR_EVER
+        if self._knows:
+            times += [self._slots.due(now), self._polls.due]
+        if self._lists.due is not None:
+            times.append(self._lists.due)
+        if self._told_until > now:
+            times.append(self._told_until)
+        return min(times)
+
+    # --- what happens ----------------------------------------------------------------------
+
+    def _on_interest(self, event: Interest, now: float) -> list[Action]:
+        self._held = event.held
+        self._park_at = now + self._settings.idle_after
+        if event.held:
+            self._wake(now)
+        return []
+
+    def _on_touched(self, _event: Touched, now: float) -> list[Action]:
+        self._park_at = now + self._settings.idle_after
+        self._wake(now)
+        return []
+
+    def _wake(self, now: float) -> None:
+        if self.mode is Mode.PARKED:
+            self.mode = Mode.ACTIVE
+            self._catching_up = True
+            self._lists.ask(now)
+
+    def _on_refresh(self, _event: Refresh, now: float) -> list[Action]:
+        if self.mode is Mode.BROKEN:
+            self.mode, self._fault = Mode.PARKED, None
+        self._park_at = now + self._settings.idle_after
+        self._wake(now)
+        self._lists.ask(now, by_user=True)
+        return []
+
+    def _on_confirm(self, _event: Confirm, now: float) -> list[Action]:
+        self._lists.ask(now)
+        return []
+
+    def _on_follow(self, event: Follow, _now: float) -> list[Action]:
+        if event.on:
+            self._followed[event.cvm_id] = None
+            self._slots.changed(event.cvm_id)
+        else:
+            self._followed.pop(event.cvm_id, None)
+        return []
+
+    def _on_rows(self, event: Rows, _now: float) -> list[Action]:
+        for row in event.now:
+            if not row.busy:
+                self._busy.pop(row.id, None)
+            elif row.id not in self._busy:
+                self._busy[row.id] = None
+            self._slots.changed(row.id)
+        for cvm_id in event.gone:
+            self._busy.pop(cvm_id, None)
+            self._slots.forget(cvm_id)
+        self._polls.rows(event.now, event.gone)
+        return []
+
+    def _on_listed(self, event: Listed, now: float) -> list[Action]:
+        self._lists.done(now, event.rows, whole=event.whole)
+        if self._catching_up or not self.listed:
+            self._polls.sweep(now)
+        self.listed, self._catching_up, self._fault = True, False, None
+        return []
+
+    def _on_list_failed(self, event: ListFailed, now: float) -> list[Action]:
+        if event.trouble.ill in (Ill.KEY, Ill.DENIED):
+            return self._lock(event.trouble)
+        self._lists.failed(now, event.trouble)
+        self._slow_down(event.trouble, now)
+        return []
+
+    def _on_answered(self, event: Answered, now: float) -> list[Action]:
+        doubtful = self._polls.answered(now, event.ask, event.silent)
+        if not doubtful:
+            return []
+        self._lists.ask(now)
+        return [Mark(doubtful, "the service says nothing of its status")]
+
+    def _on_ask_failed(self, event: AskFailed, now: float) -> list[Action]:
+        trouble = event.trouble
+        if trouble.ill in (Ill.KEY, Ill.DENIED):
+            return self._lock(trouble)
+        was_well = self._polls.failed(now, event.ask, trouble)
+        if trouble.ill is Ill.SLOW_DOWN:
+            self._slow_down(trouble, now)  # and no list because of it
+            return []
+        if trouble.ill is Ill.FAILED and was_well:
+            self._lists.ask(now)  # is it this node, or everything?
+        return [Mark(event.ask.uuids, trouble.cause)]
+
+    def _on_opened(self, event: Opened, now: float) -> list[Action]:
+        self._slots.opened(now, event.cvm_id)
+        return []
+
+    def _on_ended(self, event: Ended, now: float) -> list[Action]:
+        trouble = event.trouble
+        if trouble is not None and trouble.ill is Ill.KEY:
+            return self._lock(trouble)
+        self._slots.ended(now, event)
+        if trouble is not None and trouble.ill is Ill.DENIED:
+            return [Mark((event.cvm_id,), trouble.cause)]
+        if event.how is End.GONE or (trouble is not None and trouble.ill is Ill.MISSING):
+            self._lists.ask(now)  # it goes when the list has it no more
+            return [Mark((event.cvm_id,), "the service says that it is gone, or not yours")]
+        return []
+
+    def _on_woke(self, _event: Woke, now: float) -> list[Action]:
+        if self.mode is not Mode.ACTIVE:
+            return []
+        self._catching_up = True
+        return self._cut(now)
+
+    def _on_resumed(self, _event: Resumed, now: float) -> list[Action]:
+        self._key, self.mode = None, Mode.ACTIVE
+        self._park_at = now + self._settings.idle_after
+        self._catching_up = True
+        return self._cut(now)
+
+    def _on_crashed(self, event: Crashed, now: float) -> list[Action]:
+        self._fault = event.cause
+        self._catching_up = True
+        if event.final:
+            self.mode = Mode.BROKEN
+        return self._cut(now)
+
+    def _on_tick(self, _event: Tick, _now: float) -> list[Action]:
+        return []
+
+    # --- what follows ----------------------------------------------------------------------
+
+    def _lock(self, trouble: Trouble) -> list[Action]:
+        if self.mode is not Mode.ACTIVE:
+            return []
+        self.mode, self._key = Mode.LOCKED, trouble
+        self._polls.cut()
+        self._slots.cut()
+        return [Cut()]
+
+    def _cut(self, now: float) -> list[Action]:
+        self._lists.cut(now)
+        self._polls.cut()
+        self._slots.cut()
+        return [Cut()]
+
+    def _slow_down(self, trouble: Trouble, now: float) -> None:
+        if trouble.ill is Ill.SLOW_DOWN:
+            until = now + max(trouble.told, self._settings.debounce)
+            self._told, self._told_until = trouble, max(self._told_until, until)
+            self._lists.hold(until)
+            self._polls.hold(until)
+
+    @property
+    def _knows(self) -> bool:
+        """Whether there is a list to go by, and the service can be reached."""
+        trouble = self._lists.trouble
+        return self.listed and (trouble is None or trouble.ill is Ill.SLOW_DOWN)
+
+    def _unwanted(self, now: float) -> bool:
+        return not self._held and now >= self._park_at
+
+    def _plan(self, now: float) -> list[Action]:
+        if self._unwanted(now):
+            self.mode = Mode.PARKED
+            return self._cut(now)
+        actions: list[Action] = []
+        if self._lists.begin(now):
+            actions.append(List())
+        if self._knows:
+            busy = self._busy
+            streams = self._slots.next(now, self._followed, busy)
+            hot = [c for c in {**self._followed, **busy} if not self._slots.covered(c)]
+            actions += [*self._polls.next(now, hot), *streams]
+        return actions
+
+    def _health(self, now: float) -> Show:
+        if self.mode is Mode.BROKEN:
+            return Show("offline", self._fault, "refresh() starts it again.")
+        if self._key is not None:
+            return Show("needs a key", self._key.cause, "Give another key with resume(client).")
+        if self.mode is Mode.PARKED:
+            return Show("idle", "nobody is looking; what is shown may be old")
+        return self._health_of_lists(now)
+
+    def _health_of_lists(self, now: float) -> Show:
+        trouble = self._lists.trouble
+        if trouble is not None and trouble.ill is not Ill.SLOW_DOWN:
+            return Show("offline", trouble.cause, trouble.next_step)
+        if self._told is not None and now < self._told_until:
+            return Show("catching up", self._told.cause, self._told.next_step)
+        if self._catching_up or not self.listed or trouble is not None:
+            return Show("catching up", self._fault)
+        return Show("live", self._slots.trouble)

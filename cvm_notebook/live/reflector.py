@@ -1,0 +1,401 @@
+"""The reflector: one thread that keeps a FleetStore true, for as long as somebody looks."""
+
+import atexit
+import logging
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from typing import Any, Final, Self
+
+from cvm_notebook.api.base import Calls
+from cvm_notebook.api.errors import CvmError, DeadlineExceeded
+from cvm_notebook.live.clock import Clock, SystemClock
+from cvm_notebook.live.gather import Gatherer
+from cvm_notebook.live.interest import InterestHandle, Interests
+from cvm_notebook.live.machine import Machine, Mode
+from cvm_notebook.live.rows import Fact, Gap, Health
+from cvm_notebook.live.signals import (
+    Action,
+    Ask,
+    AskFailed,
+    Close,
+    Confirm,
+    Crashed,
+    Cut,
+    Ended,
+    Event,
+    Follow,
+    Interest,
+    List,
+    Listed,
+    ListFailed,
+    Mark,
+    Open,
+    ReflectorSettings,
+    Refresh,
+    Resumed,
+    Rows,
+    Show,
+    Tick,
+    Touched,
+    Trouble,
+    Watched,
+    Woke,
+)
+from cvm_notebook.live.sleep import SleepDetector
+from cvm_notebook.live.store import Batch, FleetStore, Subscription
+from cvm_notebook.live.streams import FLUSH, Lines
+from cvm_notebook.live.wire import Wire
+
+__all__ = ["InterestHandle", "Reflector", "ReflectorSettings"]
+
+_log = logging.getLogger(__name__)
+_LONGEST_WAIT: Final = 5.0  # a machine that slept is noticed so many seconds after it woke
+_HEALTHY: Final = 120.0
+_AT_EXIT: Final = 1.0
+
+
+class Reflector:
+    """Keeps a store true. Safe to use from any thread; it starts when somebody is interested.
+
+    It lists all pages, asks for statuses by node, and opens at most four streams for CVMs in
+    transition or followed. While nobody is interested it sends nothing, and its thread ends. It has
+    connections of its own, so that ending it ends no call of the client.
+
+    Parameters
+    ----------
+    client
+        Whose key and address it uses.
+    store
+        What it keeps true.
+    clock, settings
+        When and how often.
+    """
+
+    def __init__(
+        self,
+        client: Calls,
+        store: FleetStore,
+        *,
+        clock: Clock | None = None,
+        settings: ReflectorSettings = ReflectorSettings(),  # noqa: B008 - frozen
+    ) -> None:
+        self._client = client
+        self._store = store
+        self._clock = clock or SystemClock()
+        self._settings = settings
+        self._machine = Machine(settings)
+        self._gatherer = Gatherer(store, self._clock)
+        self._lock = threading.RLock()
+        self._inbox: deque[Event] = deque()
+        self._bell = threading.Event()
+        self._verdict = threading.Event()  # the first list is in, or cannot come
+        self._interests = Interests()
+        self._thread: threading.Thread | None = None
+        self._lines = Lines(
+            lambda: Wire(self._client, settings), store.patch, self._post, self._clock
+        )
+        self._held: bool | None = None  # what the machine was told last
+        self._ill = False
+        self._closed = False
+        self._crashed_at: float | None = None
+        self._pid = os.getpid()
+
+    # --- what others ask -------------------------------------------------------------------
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    def start(self) -> None:
+        """Keep the store true for a while from now on; the same as `touch`."""
+        self.touch()
+
+    def touch(self) -> None:
+        """Show interest, for `idle_after` seconds."""
+        self._post(Touched(), start=True)
+
+    def interest(self) -> InterestHandle:
+        """Show interest until the handle is closed, or nobody holds it any more."""
+        self._check()
+        handle = InterestHandle(self._release)
+        self._interests.add(handle)
+        self._post(Touched(), start=True)
+        return handle
+
+    def _release(self, handle: InterestHandle) -> None:
+        self._interests.discard(handle)
+        self._bell.set()
+
+    def refresh(self) -> None:
+        """Ask for a new list soon; wishes that come together are one."""
+        self._post(Refresh(), start=True)
+
+    def follow(self, cvm_id: str) -> None:
+        """Have a CVM followed by a stream, or by frequent questions where none is to be had.
+
+        Whoever follows also unfollows; it is followed until all have.
+        """
+        self._check()
+        self._interests.follow(cvm_id)
+        self._post(Follow(cvm_id), start=True)
+        self.touch()
+
+    def unfollow(self, cvm_id: str) -> None:
+        """Take one `follow` back."""
+        if self._interests.unfollow(cvm_id):
+            self._post(Follow(cvm_id, on=False))
+
+    def confirm(self, cvm_id: str) -> None:
+        """Have it found out by a list whether a CVM is still there."""
+        self._post(Confirm(cvm_id))
+
+    def ready(self, timeout: float = 30.0) -> None:
+        """Wait until the store has had the whole list once.
+
+        Raises
+        ------
+        CvmError
+            What prevented it: at once when the key is refused, else when the time is up.
+        """
+        with self.interest():
+            end = self._clock.monotonic() + timeout
+            while True:
+                verdict = self._verdict  # taken before the look, so that no news is missed
+                self._check()
+                if self._machine.listed:
+                    return
+                left = end - self._clock.monotonic()
+                if self._machine.mode in (Mode.LOCKED, Mode.BROKEN) or left <= 0:
+                    raise _prevented(self._machine.trouble, timeout)
+                self._clock.wait(verdict, left)
+
+    def resume(self, client: Calls | None = None) -> None:
+        """Go on after the key was refused: with another client, or the same one."""
+        self._check()
+        if client is not None:
+            self._client = client
+        self._post(Resumed(), start=True)
+
+    def close(self, timeout: float = 2.0) -> None:
+        """End everything: requests under way are broken off, streams closed, threads joined.
+
+        A thread that is still looking a name up or connecting is left behind: it ends by itself,
+        brings nothing to the store, and holds nothing up, not even the end of the interpreter.
+        """
+        if os.getpid() != self._pid:
+            return  # the threads are the parent's
+        with self._lock:
+            first, self._closed = not self._closed, True
+            thread = self._thread
+        self._lines.end()
+        self._bell.set()
+        self._tell_waiters()
+        end = time.monotonic() + timeout  # of this machine: no test waits for it to be moved
+        for ending in [thread, *self._lines.threads()]:
+            if ending is not None and ending is not threading.current_thread():
+                ending.join(max(0.0, end - time.monotonic()))
+        if first:
+            self._show(Show("closed"))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Reflector: {self._store.health}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError(
+            "A live fleet is not pickled: it has threads and connections. Pickle a snapshot or a "
+            "frame of it, and make a new one in each process."
+        )
+
+    # --- the thread ------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        if os.getpid() != self._pid:
+            raise CvmError(
+                "this fleet was made before the process forked, and its thread is the parent's",
+                hint="Make a new Client and a new Fleet in the child.",
+            )
+        if self._closed:
+            raise CvmError("this fleet is closed", hint="Make a new one: Fleet(client).")
+
+    def _post(self, event: Event, *, start: bool = False) -> None:
+        if start:
+            self._check()
+        with self._lock:
+            if self._closed or (self._thread is None and not start):
+                return
+            self._inbox.append(event)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="cvm-reflector", daemon=True)
+                _running.add(self)
+                self._thread.start()
+        self._bell.set()
+
+    def _run(self) -> None:
+        """Serve; fall over once without harm, and twice with a word about it."""
+        alive = True
+        while alive:
+            try:
+                with self._subscribe():
+                    self._serve()
+                alive = False
+            except BaseException as error:  # noqa: BLE001 - the thread's top: shown in health
+                alive = self._survives(error)
+
+    def _subscribe(self) -> Subscription:
+        subscription = self._store.subscribe(self._on_store)
+        self._post(self._all_rows())
+        return subscription
+
+    def _on_store(self, batch: Batch) -> None:
+        if isinstance(batch, Gap):
+            self._post(self._all_rows())
+        else:
+            self._post(Rows.of(batch))
+
+    def _all_rows(self) -> Rows:
+        return Rows(tuple(Watched.of(row) for row in self._store.snapshot().rows))
+
+    def _serve(self) -> None:
+        sleep, waited = SleepDetector(), 0.0
+        self._held = None
+        while not self._closed:
+            self._bell.clear()
+            if sleep.woke(self._clock.monotonic(), self._clock.now(), waited):
+                self._take(Woke())
+            self._notice_interest()
+            while (event := self._taken()) is not None:
+                self._take(event)
+            self._take(Tick())
+            self._lines.flush()
+            if self._may_end():
+                return
+            waited = self._wait_until()
+            self._clock.wait(self._bell, waited)
+        self._end()
+
+    def _notice_interest(self) -> None:
+        held = bool(self._interests)
+        if held != self._held:
+            self._held = held
+            self._take(Interest(held))
+
+    def _taken(self) -> Event | None:
+        with self._lock:
+            return self._inbox.popleft() if self._inbox else None
+
+    def _wait_until(self) -> float:
+        now = self._clock.monotonic()
+        if self._lines.hold_back:
+            return FLUSH
+        return min(max(self._machine.due(now) - now, 0.0), _LONGEST_WAIT)
+
+    def _may_end(self) -> bool:
+        """End the thread when there is nothing to do, unless somebody came in the meantime."""
+        with self._lock:
+            parked = self._machine.mode is Mode.PARKED
+            if self._machine.mode is Mode.ACTIVE or self._inbox or (parked and self._interests):
+                return False
+            self._end()
+            return True
+
+    def _end(self) -> None:
+        with self._lock:
+            self._thread = None
+        _running.discard(self)
+
+    def _tell_waiters(self) -> None:
+        verdict, self._verdict = self._verdict, threading.Event()
+        verdict.set()
+
+    def _survives(self, error: BaseException) -> bool:
+        """Break everything off and begin anew; give up when it fell over a short while ago."""
+        now = self._clock.monotonic()
+        again = self._crashed_at is not None and now - self._crashed_at < _HEALTHY
+        self._crashed_at = now
+        cause = f"the background thread fell over ({type(error).__name__}: {error})"
+        _log.error("%s%s", cause, "" if again else "; it was started again", exc_info=error)
+        self._take(Crashed(cause, final=again))
+        if again:
+            self._tell_waiters()
+            self._end()
+        return not again and not self._closed
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, Ended):
+            self._lines.ended(event.cvm_id)
+        for action in self._machine.next(event, self._clock.monotonic()):
+            self._act(action)
+        if isinstance(event, Listed | ListFailed | AskFailed):
+            self._tell_waiters()
+
+    # --- what is to be done ----------------------------------------------------------------
+
+    def _act(self, action: Action) -> None:
+        match action:
+            case List():
+                self._lines.call("list", self._gatherer.list)
+            case Ask():
+                self._lines.call("ask", self._gatherer.ask, action)
+            case Open(cvm_id):
+                self._lines.open(cvm_id)
+            case Close(cvm_id):
+                self._lines.close(cvm_id)
+            case Cut():
+                self._cut()
+            case Mark(cvms, why):
+                self._mark(cvms, why)
+            case Show():
+                self._show(action)
+
+    def _cut(self) -> None:
+        self._lines.cut()
+        self._gatherer.restart()
+
+    def _mark(self, cvms: tuple[str, ...], why: str) -> None:
+        now = self._clock.monotonic()
+        self._store.patch(
+            [Fact.of_error(why, id=c, vm_uuid=c, received=now, source="batch") for c in cvms]
+        )
+
+    def _show(self, show: Show) -> None:
+        """Show health; the log has one line when it breaks, and one when it heals."""
+        before = self._store.health
+        since = before.since if before.state == show.state else self._clock.now()
+        self._store.set_health(Health(show.state, since, show.cause, show.next_step))
+        broken = ("offline", "needs a key")
+        if show.state in broken and not self._ill:
+            self._ill = True
+            _log.warning("the fleet is not kept true: %s", self._store.health)
+        elif show.state == "live" and self._ill:
+            self._ill = False
+            _log.info("the fleet is kept true again")
+
+
+def _prevented(trouble: Trouble | None, timeout: float) -> BaseException:
+    """Return the error that a wait for the first list ends with."""
+    if trouble is not None and trouble.error is not None:
+        return trouble.error
+    return DeadlineExceeded(
+        f"the fleet was not listed within {timeout:g} s",
+        hint="Give it more time, or look at its health.",
+    )
+
+
+_running: weakref.WeakSet[Reflector] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Give streams back, and let no thread be in the middle of something, when Python ends."""
+    for reflector in list(_running):
+        reflector.close(_AT_EXIT)

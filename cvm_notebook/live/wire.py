@@ -1,0 +1,167 @@
+"""What a live fleet asks of the service, over connections of its own that can be cut at once."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from cvm_notebook.api.base import Calls
+from cvm_notebook.api.errors import DecodeError
+from cvm_notebook.api.exchange import ByteStream, Timeout
+from cvm_notebook.api.identity import path_segment
+from cvm_notebook.api.models import Cvm, CvmStatus, Page, decode_page, decode_statuses
+from cvm_notebook.api.pages import PageFetcher
+from cvm_notebook.api.retry import Decision, GiveUp, Kind, Outcome, RetryPolicy
+from cvm_notebook.api.transport import Request, query, to_json
+from cvm_notebook.live.rows import key_of
+from cvm_notebook.live.signals import ReflectorSettings
+
+PAGE_SIZE: Final = 100
+_PAGES_AT_ONCE: Final = 8
+_MOST_PAGES: Final = 10_000
+_INTERVAL: Final = 5
+_STALL: Final = 3.0 * _INTERVAL
+_SHORTEST, _LONGEST = 300, 600  # seconds of a stream: many opened together end apart
+_FOR_EVER: Final = "deleted"  # the target that lets a stream go on for as long as there is a CVM
+
+
+class _Once(RetryPolicy):
+    """One more try where a connection broke; everything longer is the reflector's to decide."""
+
+    __slots__ = ()
+
+    def decide(
+        self,
+        kind: Kind,
+        attempt: int,
+        outcome: Outcome,
+        *,
+        told: float | None = None,
+        rand: Callable[[], float] = random.random,
+    ) -> Decision:
+        if outcome in (Outcome.RATE_LIMITED, Outcome.NOT_SENT):
+            return GiveUp()
+        return super().decide(kind, attempt, outcome, told=told, rand=rand)
+
+
+Faults = tuple[DecodeError, ...]
+
+
+class Wire:
+    """The calls of one reflector."""
+
+    def __init__(self, client: Calls, settings: ReflectorSettings) -> None:
+        wait = settings.give_up_after
+        self._limit = Timeout(min(5.0, wait), wait, wait)
+        self.ended = False
+        policy = _Once(attempts=2)
+        self._transport = client._transport.apart(policy)  # noqa: SLF001 - its room's own half
+
+    def page(self, number: int) -> bytes:
+        """Fetch a page of the list."""
+        path = "/cvms/paginated" + query(page=number, page_size=PAGE_SIZE)
+        return self._transport.send(Request(Kind.READ, "GET", path, timeout=self._limit)).body
+
+    def statuses(self, uuids: tuple[str, ...]) -> tuple[dict[str, CvmStatus], Faults]:
+        """Fetch statuses, by uuid; and what of the answer could not be read."""
+        body = to_json({"vm_uuids": uuids})
+        request = Request(Kind.READ, "POST", "/status/batch", body, timeout=self._limit)
+        return self._transport.call(request, lambda reply: decode_statuses(reply.body))
+
+    def stream(self, cvm_id: str) -> ByteStream:
+        """Open the stream of a CVM's states."""
+        seconds = random.randint(_SHORTEST, _LONGEST)  # noqa: S311 - jitter, not a secret
+        asked = query(target=_FOR_EVER, interval=_INTERVAL, timeout=seconds)
+        path = f"/cvms/{path_segment(cvm_id)}/state{asked}"
+        return self._transport.open(path, stall=_STALL, headers={})
+
+    def cut(self) -> None:
+        """Break off everything, for good."""
+        self.ended = True
+        self._transport.abort()
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A list read to its end.
+
+    Attributes
+    ----------
+    consistent
+        False when CVMs came or went while it was read, or the service's own count is not met.
+    faults
+        The rows that could not be read.
+    """
+
+    cvms: list[Cvm]
+    consistent: bool
+    faults: Faults
+
+
+class Listing:
+    """Reads the list, page by page.
+
+    Pages that came are kept when another fails, so that the next `read` goes on from there; and a
+    page that has not changed since the last list is not decoded again: its records stay the same
+    objects.
+
+    Parameters
+    ----------
+    before
+        One that is to be read no more, for what it knows.
+    """
+
+    def __init__(self, before: "Listing | None" = None) -> None:
+        self._known: dict[int, tuple[int, Page[Cvm], Faults]] = (
+            {} if before is None else dict(before._known)  # noqa: SLF001 - its own kind
+        )
+        self._fresh: set[int] = set()
+
+    def read(self, wire: Wire) -> Whole:
+        """Read what is missing; raises as the call that failed."""
+        pages = [self._page(wire, 1)]
+        while pages[-1].items and len(pages) < _pages_of(pages[-1]):
+            first, last = len(pages) + 1, _pages_of(pages[-1])
+            fetch = self._fetch(wire)
+            for page in PageFetcher(fetch, first, last, _PAGES_AT_ONCE):
+                pages.append(page)
+                if not page.items:
+                    break
+        self._fresh.clear()
+        for number in [n for n in self._known if n > len(pages)]:
+            del self._known[number]
+        return self._joined(pages)
+
+    def _fetch(self, wire: Wire) -> Callable[[int], tuple[Page[Cvm], bool]]:
+        return lambda number: (self._page(wire, number), False)
+
+    def _page(self, wire: Wire, number: int) -> Page[Cvm]:
+        if number in self._fresh:
+            return self._known[number][1]
+        body = wire.page(number)
+        mark, known = hash(body), self._known.get(number)
+        if known is None or known[0] != mark:
+            known = mark, *decode_page(body)
+            self._known[number] = known
+        self._fresh.add(number)
+        return known[1]
+
+    def _joined(self, pages: list[Page[Cvm]]) -> Whole:
+        found: dict[str | None, Cvm] = {}
+        rows = 0
+        for page in pages:
+            for cvm in page.items:
+                rows += 1
+                key = key_of(cvm)
+                before = found.get(key)
+                if before is None or (cvm.updated_at or "") > (before.updated_at or ""):
+                    found[key] = cvm
+        faults = tuple(f for n in range(1, len(pages) + 1) for f in self._known[n][2])
+        totals = {page.total for page in pages}
+        said = totals == {None} or totals == {len(found) + len(faults)}
+        return Whole(list(found.values()), said and rows == len(found), faults)
+
+
+def _pages_of(page: Page[Cvm]) -> int:
+    by_total = -(-(page.total or 0) // PAGE_SIZE)
+    return min(max(page.pages or 0, by_total), _MOST_PAGES)
