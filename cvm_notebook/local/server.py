@@ -140,11 +140,12 @@ def run(settings: Settings, ready: Callable[[int], None]) -> None:
         timeout_keep_alive=75,
         backlog=_BACKLOG,
     )
-    ready(listener.getsockname()[1])
+    port = listener.getsockname()[1]
     if settings.workers > 1:
+        ready(port)
         Multiprocess(config, sockets=[listener]).run()
     else:
-        PausableServer(config).run(sockets=[listener])
+        PausableServer(config, lambda: ready(port)).run(sockets=[listener])
 
 
 def end_with_parent() -> None:

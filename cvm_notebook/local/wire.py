@@ -4,7 +4,7 @@ import asyncio
 import functools
 import socket
 import struct
-from collections.abc import Awaitable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, cast
@@ -28,13 +28,20 @@ class FaultyProtocol(H11Protocol):
 class PausableServer(uvicorn.Server):
     """A uvicorn server that can stop listening for a while: connections are truly refused.
 
-    The application finds ``pause`` in each request's ``state``.
+    The application finds ``pause`` in each request's ``state``. ``started`` is called once it
+    serves and minds signals: a Ctrl-C that came before that could be lost.
     """
+
+    def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._started = started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and offer to pause."""
         self.lifespan.state["pause"] = self.pause
         await super().startup(sockets)
+        if not self.should_exit:
+            self._started()
 
     async def pause(self, seconds: float) -> None:
         """Stop listening now, and listen again at the same addresses after so many seconds."""
