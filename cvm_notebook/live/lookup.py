@@ -1,7 +1,8 @@
 """Finding one row among many by whatever a user calls it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
+from operator import attrgetter
 from typing import Final, Generic, Protocol, TypeVar
 
 from cvm_notebook.api.cvm import Cvm
@@ -10,6 +11,7 @@ from cvm_notebook.api.errors import CvmError
 
 _SHOWN: Final = 5
 _LONGEST: Final = 80
+_KINDS: Final = ("id", "cvm.vm_uuid", "cvm.app_id", "cvm.instance_id", "cvm.name")
 
 
 class HasCvm(Protocol):
@@ -42,16 +44,20 @@ class Index(Generic[R]):
 
     def __init__(self, rows: Sequence[R]) -> None:
         self._rows = rows
-        self._maps: tuple[dict[str, list[R]], ...] | None = None
+        self._maps: dict[str, tuple[dict[object, R], bool]] = {}
 
     def matches(self, identifier: str) -> list[R]:
         """Return the rows it may mean, by the first kind of identifier that has any.
 
         The order is the service's: id, uuid, app id, instance id, name.
         """
-        for by_value in self._built():
-            if found := by_value.get(identifier):
-                return found
+        for kind in _KINDS if identifier else ():
+            by_value, unique = self._by(kind)
+            if identifier in by_value:
+                if unique:
+                    return [by_value[identifier]]
+                value_of = attrgetter(kind)
+                return [row for row in self._rows if value_of(row) == identifier]
         return []
 
     def find(self, identifier: str) -> R:
@@ -63,17 +69,12 @@ class Index(Generic[R]):
             raise self._ambiguous(identifier, found)
         raise self._unknown(identifier)
 
-    def _built(self) -> tuple[dict[str, list[R]], ...]:
-        if self._maps is None:
-            rows = self._rows
-            self._maps = (
-                _by((r.id, r) for r in rows),
-                _by((r.cvm.vm_uuid, r) for r in rows),
-                _by((r.cvm.app_id, r) for r in rows),
-                _by((r.cvm.instance_id, r) for r in rows),
-                _by((r.cvm.name, r) for r in rows),
-            )
-        return self._maps
+    def _by(self, kind: str) -> tuple[dict[object, R], bool]:
+        """Return the rows by one kind of identifier, and whether it tells each from the others."""
+        if kind not in self._maps:
+            by_value = dict(zip(map(attrgetter(kind), self._rows), self._rows, strict=True))
+            self._maps[kind] = by_value, len(by_value) == len(self._rows)
+        return self._maps[kind]
 
     def _ambiguous(self, identifier: str, found: list[R]) -> AmbiguousCvm:
         listed = ", ".join(f"{_text(r.cvm.name)} ({r.id})" for r in found[:_SHOWN])
@@ -93,14 +94,6 @@ class Index(Generic[R]):
         else:
             hint = "The fleet has no CVMs."
         return UnknownCvm(f"there is no CVM {asked!r} in the fleet", hint=hint)
-
-
-def _by(pairs: Iterable[tuple[str | None, R]]) -> dict[str, list[R]]:
-    found: dict[str, list[R]] = {}
-    for value, row in pairs:
-        if value:
-            found.setdefault(value, []).append(row)
-    return found
 
 
 def _text(value: object) -> str:

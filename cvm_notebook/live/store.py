@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from cvm_notebook.api.cvm import Cvm
 from cvm_notebook.live.chronicle import Chronicle, Log, Move
@@ -254,8 +254,8 @@ class FleetStore:
             rows[key] = new
             if new is not old:
                 moves.append(Move(old, new, seen))
-        self._leave_out(rows, seen, moves)
         if list(rows) != list(old_rows):
+            self._leave_out(rows, seen, moves)
             self._view = None
         self._rows = rows
         return moves
@@ -353,6 +353,10 @@ class FleetStore:
 
 def _by_key(cvms: Iterable[Cvm]) -> tuple[dict[str, Cvm], list[str]]:
     """Return the records by what they are kept under, and which of these were named twice."""
+    cvms = list(cvms)
+    by_id = {cvm.id: cvm for cvm in cvms}
+    if len(by_id) == len(cvms) and None not in by_id:
+        return cast("dict[str, Cvm]", by_id), []
     named: dict[str, Cvm] = {}
     twins: list[str] = []
     for cvm in cvms:
