@@ -1,0 +1,305 @@
+"""Plan: one verb for many CVMs; first a dry run, then sent with bounds, confirmed and resumable."""
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any, Final, Literal
+
+from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.live.operation import Operation
+from cvm_notebook.live.operations import Operations
+from cvm_notebook.live.outcome import Outcome, OutcomeRow
+from cvm_notebook.live.plan_run import Run, Terms
+from cvm_notebook.live.preconditions import Refused, Verb, Verdict, check_verb, judge
+from cvm_notebook.live.rows import Row
+from cvm_notebook.live.seen import Seen
+from cvm_notebook.live.sending import Via
+
+_DESTRUCTIVE: Final[frozenset[Verb]] = frozenset({"stop", "shutdown", "restart"})  # of several
+_COMPUTES: Final = frozenset({"running", "starting", "restarting", "updating"})
+_NOTHING: Final = Decimal(0)
+
+
+class NotConfirmed(Refused):
+    """The phrase that confirms a destructive plan is missing or wrong; nothing was sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRow:
+    """What a plan would do to one CVM.
+
+    Attributes
+    ----------
+    allowed, reason
+        Whether it may be asked, and why not, or why nothing would be sent.
+    effect
+        What it does, in words.
+    rate_change_usd_h
+        By how much the price per hour changes; None where the service gives no price.
+    needs_confirm
+        Whether it is sent only with the plan's phrase.
+    sends
+        Whether anything would be sent for it.
+    revision
+        The store's revision of the row that was planned with.
+    """
+
+    cvm_id: str
+    name: str
+    verb: Verb
+    allowed: bool
+    reason: str
+    effect: str
+    rate_change_usd_h: Decimal | None
+    needs_confirm: bool
+    sends: bool
+    revision: int
+
+
+class Plan:
+    """A dry run of one verb over the rows of a snapshot; nothing is sent before `execute`.
+
+    Parameters
+    ----------
+    rows
+        The CVMs as they are shown; each once.
+    verb
+        What to do with them.
+    operations
+        Who sends; may be given to `execute` instead.
+    params
+        What the verb takes beside the CVM, such as ``force`` of a restart.
+
+    Examples
+    --------
+    >>> plan = fleet.where(status="running").plan("stop")
+    >>> plan.phrase
+    'stop 12'
+    >>> plan.execute(confirm="stop 12")
+    <Outcome: 12 accepted>
+    """
+
+    def __init__(
+        self,
+        rows: Iterable[Row],
+        verb: Verb,
+        *,
+        operations: Operations | None = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.verb: Verb = check_verb(verb)
+        if self.verb == "commit":
+            raise InvalidInput("verb", "a commit has no CVM to plan for", "Use operations.submit.")
+        self._operations = operations
+        self._params = dict(params or {})
+        self._shown = {row.id: row for row in rows}
+        self._rows = _dry_run(self._shown.values(), self.verb)
+        self._sent: dict[str, Operation] = {}
+        self._terms: Terms | None = None
+        self._interrupted = False
+
+    # --- the dry run -----------------------------------------------------------------------------
+
+    def rows(self) -> tuple[PlanRow, ...]:
+        """Return what would be done, in the order of the rows."""
+        return self._rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def sends(self) -> int:
+        """How many CVMs something would be sent to."""
+        return sum(row.sends for row in self._rows)
+
+    @property
+    def phrase(self) -> str | None:
+        """What `execute` wants as ``confirm``; None where nothing needs to be confirmed."""
+        if not any(row.needs_confirm for row in self._rows):
+            return None
+        return f"{self.verb} {self.sends}"
+
+    @property
+    def rate_change_usd_h(self) -> Decimal:
+        """By how much the price per hour changes, as far as prices are known."""
+        return sum((row.rate_change_usd_h or _NOTHING for row in self._rows), _NOTHING)
+
+    # --- doing it --------------------------------------------------------------------------------
+
+    def execute(
+        self,
+        operations: Operations | None = None,
+        *,
+        confirm: str | None = None,
+        concurrency: int = 8,
+        rate: float | None = None,
+        executor: Executor | None = None,
+        profile: str | None = None,
+        progress: bool = True,
+        until: Literal["accepted", "reached"] = "accepted",
+        together: bool = True,
+    ) -> Outcome:
+        """Send what was planned; what fails is in the outcome, and is not raised.
+
+        Ctrl-C sends nothing new from that moment; `outcome` has what was done, and `resume` sends
+        the rest.
+
+        Parameters
+        ----------
+        operations
+            Who sends, if the plan was not made with one.
+        confirm
+            The plan's `phrase`.
+        concurrency
+            The most requests, or with ``until="reached"`` CVMs, at once.
+        rate
+            The most CVMs a second.
+        executor
+            Makes the calls elsewhere: threads, processes, dask, ipyparallel. Its processes find
+            the key in their environment, or in `profile`; they are not given it.
+        progress
+            Show a bar.
+        until
+            When a row counts as done: ``"reached"`` waits until the CVM is where it should be.
+        together
+            Stop with one request for up to fifty CVMs, where that can be done.
+
+        Raises
+        ------
+        NotConfirmed
+            Something needs the phrase, and it was not given as it is.
+        Refused
+            The plan was executed already.
+        """
+        if self._terms is not None:
+            raise Refused(
+                "this plan was executed already",
+                hint="resume() sends what was not sent; make a new plan to do it again.",
+            )
+        if self.phrase is not None and confirm != self.phrase:
+            given = "" if confirm is None else f", and not {confirm!r}"
+            raise NotConfirmed(
+                f"nothing was sent: to {self.verb} {self.sends} CVMs takes "
+                f"confirm={self.phrase!r}{given}",
+                hint="Read the plan once more, then give the phrase.",
+            )
+        terms = Terms(
+            concurrency=concurrency,
+            rate=rate,
+            via=None if executor is None else Via(executor, profile),
+            progress=progress,
+            until=until,
+            together=together,
+        )
+        self._operations = operations = operations or self._operations
+        if operations is None:
+            raise InvalidInput("operations", "the plan has nobody to send it", "Give operations=.")
+        self._terms = terms
+        return self._run(operations, terms)
+
+    def resume(self, *, progress: bool | None = None, executor: Executor | None = None) -> Outcome:
+        """Send what was not sent before an interruption; nothing that was sent is sent again."""
+        if self._terms is None or self._operations is None:
+            raise Refused("this plan was not executed yet", hint="Use execute().")
+        terms = self._terms
+        if progress is not None:
+            terms = replace(terms, progress=progress)
+        if executor is not None:
+            profile = terms.via.profile if terms.via is not None else None
+            terms = replace(terms, via=Via(executor, profile))
+        return self._run(self._operations, terms)
+
+    @property
+    def outcome(self) -> Outcome:
+        """What has become of each row until now."""
+        now = self._operations.clock.monotonic() if self._operations is not None else 0.0
+        return Outcome(
+            tuple(self._outcome_of(row, now) for row in self._rows), interrupted=self._interrupted
+        )
+
+    def _run(self, operations: Operations, terms: Terms) -> Outcome:
+        left = [self._shown[row.cvm_id] for row in self._rows if self._is_left(row)]
+        run = Run(operations, self.verb, self._params, terms)
+        self._interrupted = True
+        try:
+            run.go(left, self._sent)
+        except KeyboardInterrupt as interrupt:
+            was = sum(one.attempts > 0 for one in self._sent.values())
+            interrupt.add_note(
+                f"{was} of {self.sends} CVMs had been sent to: plan.outcome has them, "
+                "plan.resume() sends the rest."
+            )
+            raise
+        self._interrupted = False
+        return self.outcome
+
+    def _is_left(self, row: PlanRow) -> bool:
+        sent = self._sent.get(row.cvm_id)
+        return row.allowed and row.sends and (sent is None or sent.state == "cancelled")
+
+    def _outcome_of(self, row: PlanRow, now: float) -> OutcomeRow:
+        operation = self._sent.get(row.cvm_id)
+        if operation is not None:
+            return OutcomeRow.of_record(row.cvm_id, operation.record, now)
+        state: Literal["planned", "refused", "skipped"] = "planned" if row.sends else "skipped"
+        return OutcomeRow(
+            cvm_id=row.cvm_id,
+            name=row.name,
+            verb=row.verb,
+            state=state if row.allowed else "refused",
+            reason=row.reason,
+        )
+
+    def __repr__(self) -> str:
+        refused = sum(not row.allowed for row in self._rows)
+        parts = [f"{self.verb} {self.sends} of {len(self)} CVMs"]
+        if refused:
+            parts.append(f"{refused} refused")
+        if self.rate_change_usd_h:
+            parts.append(f"{self.rate_change_usd_h:+f} USD/h")
+        if self.phrase is not None:
+            parts.append(f"confirm={self.phrase!r}")
+        return f"<Plan: {', '.join(parts)}>"
+
+
+def _dry_run(rows: Iterable[Row], verb: Verb) -> tuple[PlanRow, ...]:
+    judged = [(row, Seen.of_row(row)) for row in rows]
+    verdicts = [judge(verb, seen) for _, seen in judged]
+    several = sum(verdict.sends for verdict in verdicts) > 1
+    confirmed = verb == "delete" or (verb in _DESTRUCTIVE and several)
+    return tuple(
+        PlanRow(
+            cvm_id=row.id,
+            name=seen.name,
+            verb=verb,
+            allowed=verdict.allowed,
+            reason=verdict.reason,
+            effect=verdict.effect,
+            rate_change_usd_h=_rate_change(verb, row, seen, verdict),
+            needs_confirm=confirmed and verdict.sends,
+            sends=verdict.sends,
+            revision=row.revision,
+        )
+        for (row, seen), verdict in zip(judged, verdicts, strict=True)
+    )
+
+
+def _rate_change(verb: Verb, row: Row, seen: Seen, verdict: Verdict) -> Decimal | None:
+    """Return what the verb does to the price per hour: computing is paid while it runs."""
+    if not verdict.sends or verb == "restart":
+        return _NOTHING
+    rate = row.cvm.hourly_rate
+    compute = rate.compute_usd if rate is not None else None
+    disk = rate.disk_usd if rate is not None else None
+    if compute is None or (disk is None and verb in {"delete", "replicate"}):
+        return None
+    runs = compute if seen.phase in _COMPUTES else _NOTHING
+    change: Mapping[Verb, Callable[[], Decimal]] = {
+        "start": lambda: compute - runs,
+        "stop": lambda: -runs,
+        "shutdown": lambda: -runs,
+        "delete": lambda: -runs - (disk or _NOTHING),
+        "replicate": lambda: compute + (disk or _NOTHING),
+    }
+    return change[verb]()
