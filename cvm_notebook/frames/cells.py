@@ -81,6 +81,11 @@ def as_text(column: "pd.Series[Any]") -> list[str | None]:
     return [None if pd.isna(cell) else _word(cell) for cell in column.astype(object)]
 
 
+def word(cell: object) -> str | None:
+    """Return one cell as text, as `as_text` does."""
+    return None if cell is None else _word(cell)
+
+
 def _word(cell: object) -> str:
     if isinstance(cell, str):
         return cell

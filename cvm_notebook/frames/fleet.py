@@ -87,7 +87,8 @@ def fleet_frame(
     wanted = _choose(columns)
     amounts = _choose_money(money)
     if isinstance(cvms, Snapshot):
-        ids, values = _read(cvms.rows, wanted, partial(SeenRows.of, snapshot=cvms))
+        live_rows = partial(SeenRows.of, taken_at=cvms.taken_at, monotonic=cvms.monotonic)
+        ids, values = _read(cvms.rows, wanted, live_rows)
         told = _about(cvms)
     else:
         if source not in SOURCES:

@@ -9,7 +9,7 @@ from typing import Final, Self
 
 from cvm_notebook.frames.rows import Rows, Same
 from cvm_notebook.frames.words import health_of, operation_of, operation_of_type
-from cvm_notebook.live.rows import Row, Snapshot
+from cvm_notebook.live.rows import Row
 
 STALE_AFTER_S: Final = 180.0  # three resyncs at their usual pace
 _AMOUNT: Final = re.compile(r"(\d{1,9})\s*([a-z]+)\s*")
@@ -34,16 +34,16 @@ class SeenRows(Rows):
     taken: float
 
     @classmethod
-    def of(cls, rows: Sequence[Row], snapshot: Snapshot) -> Self:
-        """Take rows of a snapshot."""
+    def of(cls, rows: Sequence[Row], taken_at: datetime, monotonic: float) -> Self:
+        """Take rows as they were at a moment; each has a time and a source of its own."""
         return cls(
             cvms=[r.cvm for r in rows],
-            observed_at=snapshot.taken_at,
+            observed_at=taken_at,
             age_s=0.0,
             source="list",
-            revision=snapshot.revision,
+            revision=None,
             rows=rows,
-            taken=snapshot.monotonic,
+            taken=monotonic,
         )
 
     @property
