@@ -1,0 +1,196 @@
+"""The history's rules."""
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.live.history import History
+from cvm_notebook.live.rows import Fact, Health
+from cvm_notebook.live.store import FleetStore
+
+STATUSES = st.sampled_from(["running", "stopping", "stopped", "starting"])
+NUMBERS = st.integers(0, 6)
+
+
+@pytest.fixture
+def store(clock):
+    return FleetStore(clock)
+
+
+def stream(store, clock, number, status):
+    fact = Fact(id=f"cvm_{number:08d}", status=status, received=clock.monotonic(), source="stream")
+    store.patch([fact])
+
+
+def relist(store, clock, make_cvm, *cvms):
+    listed = [make_cvm(n, status=status) for n, status in cvms]
+    store.replace(listed, received=clock.monotonic())
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("list"), st.dictionaries(NUMBERS, STATUSES)),
+        st.tuples(st.just("stream"), NUMBERS, STATUSES),
+        st.tuples(st.just("gone"), NUMBERS),
+        st.tuples(st.just("health"), st.sampled_from(["live", "offline"])),
+    ),
+    max_size=25,
+)
+
+
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(steps=STEPS, limit=st.sampled_from([3, 10_000]))
+def test_at_a_moment_is_what_the_snapshot_was_then(clock, make_cvm, steps, limit):
+    store = FleetStore(clock)
+    history = History(store, limit)
+    taken = [store.snapshot()]
+    for step in steps:
+        clock.advance(1.5)
+        match step:
+            case "list", cvms:
+                # the newest first, as the service lists them
+                relist(store, clock, make_cvm, *sorted(cvms.items(), reverse=True))
+            case "stream", number, status:
+                stream(store, clock, number, status)
+            case "gone", number:
+                store.remove([f"cvm_{number:08d}"], received=clock.monotonic())
+            case "health", state:
+                store.set_health(Health(state, clock.now()))
+        taken.append(store.snapshot())
+    clock.advance(1.5)
+    reached = [then for then in taken if then.taken_at >= history.since]
+    assert limit < 10_000 or len(reached) == len(taken)
+    for then in reached:
+        now = history.at(then.taken_at)
+        assert now == then
+        later = history.at(then.taken_at + timedelta(seconds=1))
+        assert (later.rows, later.monotonic) == (then.rows, then.monotonic + 1)
+
+
+@settings(
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(steps=st.lists(st.tuples(NUMBERS, STATUSES), max_size=20))
+def test_in_the_past_no_row_looks_fresher_than_it_was(clock, make_cvm, steps):
+    store = FleetStore(clock)
+    history = History(store)
+    relist(store, clock, make_cvm, *((n, "running") for n in range(7)))
+    taken = [(store.snapshot(), ages(store, clock))]
+    for number, status in steps:
+        clock.advance(2)
+        stream(store, clock, number, status)
+        taken.append((store.snapshot(), ages(store, clock)))
+    for then, were in taken:
+        past = history.at(then.taken_at)
+        assert all(row.age(past.monotonic) >= were[row.id] for row in past)
+        assert all(row.seen_at <= then.taken_at for row in past)
+
+
+def ages(store, clock):
+    return {row.id: row.age(clock.monotonic()) for row in store.snapshot()}
+
+
+def test_the_history_is_bounded_and_says_how_far_it_reaches(store, clock, make_cvm):
+    history = History(store, limit=3)
+    began = clock.now()
+    assert history.since == began
+    relist(store, clock, make_cvm, (1, "running"))
+    for status in ("stopping", "stopped", "starting", "running"):
+        clock.advance(10)
+        stream(store, clock, 1, status)
+    assert [c.after.status for c in history.changes()] == ["stopped", "starting", "running"]
+    assert history.since == began + timedelta(seconds=10)
+    assert history.at(history.since).find("web-1").status == "stopping"
+    with pytest.raises(InvalidInput, match="the history begins at 2026-06-23 12:00:10 UTC"):
+        history.at(began + timedelta(seconds=9))
+
+
+def test_a_moment_needs_a_zone_and_may_have_any(store, clock, make_cvm):
+    history = History(store)
+    relist(store, clock, make_cvm, (1, "running"))
+    with pytest.raises(InvalidInput, match="time zone"):
+        history.at(datetime(2026, 6, 23, 12, 0))  # noqa: DTZ001 - the point of the test
+    elsewhere = clock.now().astimezone(timezone(timedelta(hours=9)))
+    then = history.at(elsewhere)
+    assert then.taken_at == clock.now()
+    assert then.taken_at.tzinfo is UTC
+
+
+def test_a_moment_to_come_is_now(store, clock, make_cvm):
+    history = History(store)
+    relist(store, clock, make_cvm, (1, "running"))
+    assert history.at(clock.now() + timedelta(days=1)) == store.snapshot()
+
+
+def test_a_row_that_went_is_put_back_where_it_was(store, clock, make_cvm):
+    history = History(store)
+    relist(store, clock, make_cvm, *((n, "running") for n in range(5)))
+    then = clock.now()
+    clock.advance(1)
+    relist(store, clock, make_cvm, (0, "running"), (3, "stopped"), (9, "running"))
+    assert [r.name for r in history.at(then)] == [f"web-{n}" for n in range(5)]
+
+
+def test_a_wall_clock_that_is_set_back_shows_the_later_of_two_same_moments(store, clock, make_cvm):
+    history = History(store)
+    relist(store, clock, make_cvm, (1, "running"))
+    noon = clock.now()
+    clock.advance(60)
+    stream(store, clock, 1, "stopping")
+    clock.set_wall(noon)
+    clock.advance(30)
+    stream(store, clock, 1, "stopped")
+    assert history.at(noon + timedelta(seconds=30)).find("web-1").status == "stopped"
+
+
+def test_statuses_follow_each_other_without_holes(store, clock, make_cvm):
+    history = History(store)
+    relist(store, clock, make_cvm, (1, "running"))
+    at = [clock.now()]
+    for status in ("stopping", "stopped"):
+        clock.advance(10)
+        stream(store, clock, 1, status)
+        at.append(clock.now())
+    clock.advance(10)
+    relist(store, clock, make_cvm, (2, "running"))
+    at.append(clock.now())
+    first, second, third = history.statuses("cvm_00000001")
+    assert (first.status, first.start, first.end, first.whole) == ("running", at[0], at[1], False)
+    assert (second.status, second.start, second.end, second.whole) == (
+        "stopping", at[1], at[2], True,
+    )  # fmt: skip
+    assert (third.status, third.end) == ("stopped", at[3])
+    (new,) = history.statuses("cvm_00000002")
+    assert (new.start, new.end, new.whole) == (at[3], None, True)
+    assert history.statuses("cvm_x") == ()
+
+
+def test_a_change_of_something_else_does_not_end_an_interval(store, clock, make_cvm):
+    history = History(store)
+    relist(store, clock, make_cvm, (1, "running"))
+    clock.advance(10)
+    store.replace([make_cvm(1, vcpu=8)], received=clock.monotonic())
+    assert len(history.changes()) == 2
+    assert len(history.statuses("cvm_00000001")) == 1
+
+
+def test_what_has_not_changed_within_the_history_has_one_open_interval(store, clock, make_cvm):
+    relist(store, clock, make_cvm, (1, "running"), (2, "running"))
+    history = History(store, limit=1)
+    clock.advance(10)
+    stream(store, clock, 2, "stopping")
+    (interval,) = history.statuses("cvm_00000001")
+    assert (interval.status, interval.start, interval.end) == ("running", history.since, None)
+    assert [i.status for i in history.statuses("cvm_00000002")] == ["running", "stopping"]
+
+
+def test_states_of_health_are_kept(store, clock):
+    history = History(store)
+    clock.advance(5)
+    store.set_health(Health("offline", clock.now(), "connection refused"))
+    assert [h.state for h in history.healths()] == ["idle", "offline"]
