@@ -4,16 +4,7 @@ import logging
 
 from cvm_notebook.live.clock import Clock
 from cvm_notebook.live.rows import Fact, key_of
-from cvm_notebook.live.signals import (
-    Answered,
-    Ask,
-    AskFailed,
-    Event,
-    Listed,
-    ListFailed,
-    Tick,
-    Trouble,
-)
+from cvm_notebook.live.signals import Answered, Ask, Event, Listed, Tick
 from cvm_notebook.live.store import FleetStore
 from cvm_notebook.live.wire import Faults, Listing, Whole, Wire
 
@@ -37,23 +28,16 @@ class Gatherer:
 
     def list(self, wire: Wire) -> Event:
         """Read all pages."""
-        listing, asked = self._listing, self._clock.monotonic()
-        try:
-            whole = listing.read(wire)
-        except Exception as error:  # noqa: BLE001 - a thread's top: told as data
-            return ListFailed(Trouble.of(error))
+        whole = self._listing.read(wire, self._clock.monotonic())
         if wire.ended:
             return Tick()
         self._tell(whole.faults)
-        return Listed(len(whole.cvms), self._keep(whole, asked))
+        return Listed(len(whole.cvms), self._keep(whole))
 
-    def ask(self, wire: Wire, ask: Ask) -> Event:
+    def ask(self, ask: Ask, wire: Wire) -> Event:
         """Read statuses."""
         asked = self._clock.monotonic()
-        try:
-            found, faults = wire.statuses(ask.uuids)
-        except Exception as error:  # noqa: BLE001 - a thread's top: told as data
-            return AskFailed(ask, Trouble.of(error))
+        found, faults = wire.statuses(ask.uuids)
         if wire.ended:
             return Tick()
         self._tell(faults)
@@ -66,13 +50,13 @@ class Gatherer:
         )
         return Answered(ask, tuple(uuid for uuid in ask.uuids if uuid not in found))
 
-    def _keep(self, whole: Whole, asked: float) -> bool:
+    def _keep(self, whole: Whole) -> bool:
         """Put a list into the store; return False when it is too doubtful to let rows go by.
 
         A CVM that came or went while pages were read moves others from page to page, so that one
         may be on none: a row goes when a doubtful list lacks it twice.
         """
-        received = self._clock.monotonic()
+        received, asked = self._clock.monotonic(), whole.asked
         listed = {key_of(cvm) for cvm in whole.cvms}
         missed = frozenset(row.id for row in self._store.snapshot().rows if row.id not in listed)
         sure = whole.consistent or missed <= self._missed

@@ -79,6 +79,7 @@ class Machine:
         self._held = False
         self._park_at = _NEVER
         self._catching_up = False
+        self._slow = Backoff(rand=rand)
         self._told: Trouble | None = None  # the service said to slow down
         self._told_until = _NEVER
         self._key: Trouble | None = None
@@ -119,13 +120,18 @@ class Machine:
         """Why there is no list, as far as that is known."""
         return self._key or self._lists.trouble
 
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The CVMs that have a place for a stream."""
+        return self._slots.ids
+
     def due(self, now: float) -> float:
         """When a Tick is due, if nothing happens before."""
         times = [_FOR_EVER if self._held else self._park_at]
         if self.mode is not Mode.ACTIVE:
             return _FOR_EVER
         if self._knows:
-            times += [self._slots.due(now), self._polls.due]
+            times += [self._slots.due(now), self._polls.due(now)]
         if self._lists.due is not None:
             times.append(self._lists.due)
         if self._told_until > now:
@@ -178,17 +184,16 @@ class Machine:
                 self._busy.pop(row.id, None)
             elif row.id not in self._busy:
                 self._busy[row.id] = None
-            self._slots.changed(row.id)
         for cvm_id in event.gone:
             self._busy.pop(cvm_id, None)
             self._slots.forget(cvm_id)
-        self._polls.rows(event.now, event.gone)
+        for row in self._polls.rows(event.now, event.gone):
+            self._slots.changed(row.id)
         return []
 
     def _on_listed(self, event: Listed, now: float) -> list[Action]:
+        self._slow.succeeded(now)
         self._lists.done(now, event.rows, whole=event.whole)
-        if self._catching_up or not self.listed:
-            self._polls.sweep(now)
         self.listed, self._catching_up, self._fault = True, False, None
         return []
 
@@ -200,6 +205,7 @@ class Machine:
         return []
 
     def _on_answered(self, event: Answered, now: float) -> list[Action]:
+        self._slow.succeeded(now)
         doubtful = self._polls.answered(now, event.ask, event.silent)
         if not doubtful:
             return []
@@ -273,17 +279,18 @@ class Machine:
         return [Cut()]
 
     def _slow_down(self, trouble: Trouble, now: float) -> None:
-        if trouble.ill is Ill.SLOW_DOWN:
-            until = now + max(trouble.told, self._settings.debounce)
-            self._told, self._told_until = trouble, max(self._told_until, until)
-            self._lists.hold(until)
-            self._polls.hold(until)
+        if trouble.ill is not Ill.SLOW_DOWN:
+            return
+        wait = self._slow.failed(now) if now >= self._told_until else 0.0  # a burst counts once
+        self._told = trouble
+        self._told_until = max(self._told_until, now + max(trouble.told, wait))
+        self._lists.hold(self._told_until)
+        self._polls.hold(self._told_until)
 
     @property
     def _knows(self) -> bool:
-        """Whether there is a list to go by, and the service can be reached."""
-        trouble = self._lists.trouble
-        return self.listed and (trouble is None or trouble.ill is Ill.SLOW_DOWN)
+        """Whether there is a list to go by: else nothing but that is asked for."""
+        return self.listed and not self._catching_up and self._lists.trouble is None
 
     def _unwanted(self, now: float) -> bool:
         return not self._held and now >= self._park_at

@@ -50,11 +50,16 @@ class Polls:
         self._sweep_at = _NEVER
         self._fast_at: float | None = None
         self._told_until = _NEVER
+        self._probing = False
 
-    def rows(self, now: tuple[Watched, ...], gone: Iterable[str]) -> None:
-        """Take note of rows."""
+    def rows(self, now: tuple[Watched, ...], gone: Iterable[str]) -> list[Watched]:
+        """Take note of rows; return those that are watched otherwise than before."""
+        news: list[Watched] = []
         for row in now:
             before = self._rows.get(row.id)
+            if row == before:
+                continue
+            news.append(row)
             if before is not None and before.node != row.node:
                 self._forget(before)
             self._rows[row.id] = row
@@ -64,6 +69,7 @@ class Polls:
             before = self._rows.pop(cvm_id, None)
             if before is not None:
                 self._forget(before)
+        return news
 
     def sweep(self, now: float) -> None:
         """Ask for everyone, now; later again by itself."""
@@ -77,8 +83,9 @@ class Polls:
         self._sweep_at = now + max(self._settings.sweep, chunks / self._settings.per_second)
 
     def hold(self, until: float) -> None:
-        """Ask nothing before then: the service said so."""
+        """Ask nothing before then, and one question first: the service said to slow down."""
         self._told_until = max(self._told_until, until)
+        self._probing = True
 
     def next(self, now: float, hot: Collection[str]) -> list[Ask | Mark]:
         """Return the questions to ask now; `hot` are the ids to be asked for in fast rounds."""
@@ -94,6 +101,7 @@ class Polls:
         node = self._node(ask.node)
         node.slow = now - node.began >= self._settings.slow_after
         node.flight = None
+        self._probing = False
         node.backoff.succeeded(now)
         node.not_before = _NEVER
         self._silent.difference_update(set(ask.uuids).difference(silent))
@@ -116,15 +124,14 @@ class Polls:
         self._sweep_at = _NEVER
         self._fast_at = None
 
-    @property
-    def due(self) -> float:
+    def due(self, now: float) -> float:
         """When `next` has something to say again, if nothing happens before."""
         times = [self._sweep_at]
         if self._fast_at is not None:
             times.append(self._fast_at)
         for node in self._nodes.values():
             if node.flight is None:
-                times += [node.not_before] if node.wanted and node.not_before > _NEVER else []
+                times += [node.not_before] if node.wanted and node.not_before > now else []
             elif not node.told:
                 times.append(node.began + self._settings.slow_after)
         return max(min(times), self._told_until)
@@ -144,7 +151,8 @@ class Polls:
     def _begin(self, now: float) -> list[Ask]:
         flights = [node for node in self._nodes.values() if node.flight is not None]
         slow = sum(node.slow for node in flights)
-        left = self._settings.calls - len(flights)
+        under_way = sum(not node.told for node in flights)  # who is overdue is waited for besides
+        left = max(0, (1 if self._probing else self._settings.calls) - under_way)
         asks: list[Ask] = []
         ready = [
             (name, node)

@@ -7,6 +7,7 @@ import threading
 import time
 import weakref
 from collections import deque
+from functools import partial
 from typing import Any, Final, Self
 
 from cvm_notebook.api.base import Calls
@@ -53,6 +54,7 @@ __all__ = ["InterestHandle", "Reflector", "ReflectorSettings"]
 
 _log = logging.getLogger(__name__)
 _LONGEST_WAIT: Final = 5.0  # a machine that slept is noticed so many seconds after it woke
+_SHORTEST_WAIT: Final = 0.01
 _HEALTHY: Final = 120.0
 _AT_EXIT: Final = 1.0
 
@@ -230,11 +232,14 @@ class Reflector:
     def _post(self, event: Event, *, start: bool = False) -> None:
         if start:
             self._check()
+        elif os.getpid() != self._pid:
+            return  # and no look at a lock that a thread of the parent may hold for ever
         with self._lock:
-            if self._closed or (self._thread is None and not start):
+            alive = self._thread is not None and self._thread.is_alive()
+            if self._closed or not (alive or start or isinstance(event, Follow)):
                 return
             self._inbox.append(event)
-            if self._thread is None:
+            if start and not alive:
                 self._thread = threading.Thread(target=self._run, name="cvm-reflector", daemon=True)
                 _running.add(self)
                 self._thread.start()
@@ -297,7 +302,7 @@ class Reflector:
         now = self._clock.monotonic()
         if self._lines.hold_back:
             return FLUSH
-        return min(max(self._machine.due(now) - now, 0.0), _LONGEST_WAIT)
+        return min(max(self._machine.due(now) - now, _SHORTEST_WAIT), _LONGEST_WAIT)
 
     def _may_end(self) -> bool:
         """End the thread when there is nothing to do, unless somebody came in the meantime."""
@@ -343,9 +348,10 @@ class Reflector:
     def _act(self, action: Action) -> None:
         match action:
             case List():
-                self._lines.call("list", self._gatherer.list)
+                self._lines.call("list", self._gatherer.list, ListFailed)
             case Ask():
-                self._lines.call("ask", self._gatherer.ask, action)
+                ask = partial(self._gatherer.ask, action)
+                self._lines.call("ask", ask, partial(AskFailed, action))
             case Open(cvm_id):
                 self._lines.open(cvm_id)
             case Close(cvm_id):
@@ -369,6 +375,8 @@ class Reflector:
 
     def _show(self, show: Show) -> None:
         """Show health; the log has one line when it breaks, and one when it heals."""
+        if self._closed and show.state != "closed":
+            return
         before = self._store.health
         since = before.since if before.state == show.state else self._clock.now()
         self._store.set_health(Health(show.state, since, show.cause, show.next_step))

@@ -53,7 +53,8 @@ class ReflectorSettings:
     per_second
         Requests per second that lists may cost on average, and sweeps as well.
     calls, chunk
-        Most questions for statuses at a time, and most CVMs in one.
+        Most questions for statuses at a time, not counting those that are overdue; and most CVMs
+        in one.
     slow_after, give_up_after
         When a node counts as slow, and when its answer is no longer waited for.
     """

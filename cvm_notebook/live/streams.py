@@ -96,8 +96,6 @@ class StreamReader:
         how, trouble = End.TROUBLE, None
         try:
             how = self._read()
-        except CvmError as error:
-            trouble = Trouble.of(error)
         except BaseException as error:  # noqa: BLE001 - a thread's top: told as data
             trouble = Trouble.of(error)
         finally:
@@ -198,12 +196,17 @@ class Lines:
         self._threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
         self._ended = False
 
-    def call(self, name: str, work: Callable[..., Event], *args: object) -> None:
-        """Begin a call."""
+    def call(
+        self, name: str, work: Callable[[Wire], Event], failed: Callable[[Trouble], Event]
+    ) -> None:
+        """Begin a call; what it tells, or how it failed, comes as an event."""
         wire = self._connected()
 
         def run() -> None:
-            event = work(wire, *args)
+            try:
+                event = work(wire)
+            except BaseException as error:  # noqa: BLE001 - a thread's top: told as data
+                event = failed(Trouble.of(error))
             if not wire.ended:
                 self._tell(event)
 

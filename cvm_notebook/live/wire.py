@@ -19,6 +19,7 @@ from cvm_notebook.live.signals import ReflectorSettings
 PAGE_SIZE: Final = 100
 _PAGES_AT_ONCE: Final = 8
 _MOST_PAGES: Final = 10_000
+_KEPT: Final = 60.0
 _INTERVAL: Final = 5
 _STALL: Final = 3.0 * _INTERVAL
 _SHORTEST, _LONGEST = 300, 600  # seconds of a stream: many opened together end apart
@@ -87,6 +88,8 @@ class Whole:
 
     Attributes
     ----------
+    asked
+        The moment from which its first page is.
     consistent
         False when CVMs came or went while it was read, or the service's own count is not met.
     faults
@@ -94,6 +97,7 @@ class Whole:
     """
 
     cvms: list[Cvm]
+    asked: float
     consistent: bool
     faults: Faults
 
@@ -101,7 +105,7 @@ class Whole:
 class Listing:
     """Reads the list, page by page.
 
-    Pages that came are kept when another fails, so that the next `read` goes on from there; and a
+    Pages that came are kept for a minute when another fails, so that `read` goes on there; and a
     page that has not changed since the last list is not decoded again: its records stay the same
     objects.
 
@@ -116,9 +120,13 @@ class Listing:
             {} if before is None else dict(before._known)  # noqa: SLF001 - its own kind
         )
         self._fresh: set[int] = set()
+        self._began = 0.0
 
-    def read(self, wire: Wire) -> Whole:
+    def read(self, wire: Wire, now: float) -> Whole:
         """Read what is missing; raises as the call that failed."""
+        if not self._fresh or now - self._began > _KEPT:
+            self._fresh.clear()
+            self._began = now
         pages = [self._page(wire, 1)]
         while pages[-1].items and len(pages) < _pages_of(pages[-1]):
             first, last = len(pages) + 1, _pages_of(pages[-1])
@@ -159,7 +167,7 @@ class Listing:
         faults = tuple(f for n in range(1, len(pages) + 1) for f in self._known[n][2])
         totals = {page.total for page in pages}
         said = totals == {None} or totals == {len(found) + len(faults)}
-        return Whole(list(found.values()), said and rows == len(found), faults)
+        return Whole(list(found.values()), self._began, said and rows == len(found), faults)
 
 
 def _pages_of(page: Page[Cvm]) -> int:
