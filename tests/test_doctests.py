@@ -32,7 +32,7 @@ EXAMPLES = {test.name: test for test in documented() if test.examples}
 def names() -> Iterator[dict[str, object]]:
     """What the examples take for granted: a cloud, its client, and some CVMs that run."""
     with (
-        cvm.LocalCloud(seed="empty", speed=500) as cloud,
+        cvm.LocalCloud(seed="empty", speed=100) as cloud,
         cvm.Client(api_key=cloud.api_key, base_url=cloud.url) as client,
         pytest.MonkeyPatch.context() as patch,
     ):
