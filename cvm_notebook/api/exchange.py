@@ -155,6 +155,9 @@ class Exchange:
         kind = started.headers.get("content-type", "").partition(";")[0].strip().lower()
         if started.status_code == requests.codes.ok and kind == "text/event-stream":
             return ByteStream(started.raw, where, stall)
+        if started.ok:  # its body is not wanted, and may be a stream that never ends
+            started.raw.close()
+            return Answer(started.status_code, started.headers, b"")
         ends = time.monotonic() + limit.read
         content = _read_all(started.raw, where, stall, ends)
         if isinstance(content, CvmError):

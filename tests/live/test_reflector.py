@@ -1,6 +1,7 @@
 """The rules by which a fleet is kept true, one test each, on a clock that tests move."""
 
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -275,7 +276,7 @@ def test_a_node_that_fails_is_asked_again_later_and_later(clock):
     play.tell(Interest(held=True))
     play.advance(30)
     bad = [at for at, a in play.did if isinstance(a, Ask) and a.node == "bad"]
-    waits = [b - a for a, b in zip(bad, bad[1:], strict=False)]
+    waits = [b - a for a, b in pairwise(bad)]
     assert waits == sorted(waits)
     assert 3 <= len(bad) <= 7
     assert play.of(Mark)[0].cvms == ("uuid-1",)
@@ -696,16 +697,17 @@ def test_a_sleep_while_parked_asks_for_nothing(clock):
 
 
 @pytest.mark.parametrize(
-    ("passed", "wall", "waited", "slept"),
+    ("times", "slept"),
     [
-        (5, 5, 5, False),
-        (5, 8 * 3600, 5, True),  # the monotonic clock stood still
-        (8 * 3600, 8 * 3600, 5, True),  # it did not
-        (5, -3600, 5, False),  # the wall clock was set back
-        (600, 600, 600, False),
+        ((5, 5, 5), False),
+        ((5, 8 * 3600, 5), True),  # the monotonic clock stood still
+        ((8 * 3600, 8 * 3600, 5), True),  # it did not
+        ((5, -3600, 5), False),  # the wall clock was set back
+        ((600, 600, 600), False),
     ],
 )
-def test_a_sleep_is_told_from_a_clock_that_is_set(clock, passed, wall, waited, slept):
+def test_a_sleep_is_told_from_a_clock_that_is_set(clock, times, slept):
+    passed, wall, waited = times
     detector, now = SleepDetector(), clock.now()
     assert not detector.woke(100.0, now, 0)
     assert detector.woke(100.0 + passed, now + timedelta(seconds=wall), waited) is slept
@@ -743,19 +745,20 @@ def test_a_second_crash_ends_it_until_somebody_asks(play):
 
 
 @pytest.mark.parametrize(
-    ("status", "in_progress", "busy", "settling"),
+    ("said", "busy", "settling"),
     [
-        ("running", False, False, False),
-        ("Starting", False, True, False),
-        ("starting", True, True, False),
-        ("running", True, True, True),
-        ("a-new-word", False, False, False),
-        (None, False, False, False),
+        (("running", False), False, False),
+        (("Starting", False), True, False),
+        (("starting", True), True, False),
+        (("running", True), True, True),
+        (("a-new-word", False), False, False),
+        ((None, False), False, False),
     ],
 )
 def test_a_row_is_in_transition_by_its_status_or_its_progress(
-    make_cvm, clock, status, in_progress, busy, settling
+    make_cvm, clock, said, busy, settling
 ):
+    status, in_progress = said
     row = Row(
         cvm=make_cvm(1, node="prod5"),
         status=status,

@@ -1,0 +1,234 @@
+"""Stream readers, against a real server: what they bring, how they end, and that they end."""
+
+import threading
+import time
+from contextlib import suppress
+from queue import Empty, Queue
+
+import pytest
+
+import cvm_notebook as cvm
+from cvm_notebook.live.clock import SystemClock
+from cvm_notebook.live.signals import End, Ended, Ill, Opened, ReflectorSettings, Tick
+from cvm_notebook.live.streams import FLUSH, Lines, Sink, StreamReader, Throttle
+from cvm_notebook.live.wire import Wire
+
+COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
+PATIENCE = 10.0
+NO_STREAM = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 999\r\n\r\nevent: s"
+
+
+@pytest.fixture(scope="module")
+def server():
+    with cvm.LocalCloud(seed="empty", speed=100) as running:
+        client = cvm.Client(api_key=running.api_key, base_url=running.url)
+        client.commit_cvm_provision(client.provision_cvm(name="streamed", compose_file=COMPOSE))
+        client.watch_cvm_state("streamed", target="running")
+        client.close()
+        yield running
+
+
+@pytest.fixture
+def cloud(server):
+    server.clear_faults()
+    yield server
+    server.clear_faults()
+    deadline = time.monotonic() + PATIENCE
+    while server.open_streams() and time.monotonic() < deadline:
+        time.sleep(0.02)  # a stream that is left is noticed by its server a moment later
+    assert server.open_streams() == 0
+
+
+@pytest.fixture
+def wire(cloud):
+    client = cvm.Client(api_key=cloud.api_key, base_url=cloud.url)
+    made = Wire(client, ReflectorSettings())
+    yield made
+    made.cut()
+    client.close()
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left():
+    before = set(threading.enumerate())
+    yield
+    deadline = time.monotonic() + PATIENCE
+    while (left := set(threading.enumerate()) - before) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not left
+
+
+class Heard:
+    """What a reader brings."""
+
+    def __init__(self):
+        self.facts = Queue()
+        self.events = Queue()
+
+    @property
+    def sink(self):
+        return Sink(self.facts.put, self.events.put)
+
+    def end(self):
+        while not isinstance(event := self.events.get(timeout=PATIENCE), Ended):
+            pass
+        return event
+
+
+@pytest.fixture
+def read(wire):
+    def reading(cvm_id="streamed"):
+        heard = Heard()
+        reader = StreamReader(wire, cvm_id, heard.sink, SystemClock())
+        reader.start()
+        return reader, heard
+
+    return reading
+
+
+def test_a_state_is_brought_as_a_fact_when_it_arrives(read):
+    reader, heard = read()
+    (fact,) = heard.facts.get(timeout=PATIENCE)
+    assert (fact.status, fact.source, fact.id) == ("running", "stream", "streamed")
+    assert heard.events.get(timeout=PATIENCE) == Opened("streamed")
+    reader.close()
+    assert heard.end().how is End.CLOSED
+
+
+def test_a_stream_is_closed_from_another_thread_at_once(read):
+    reader, heard = read()
+    heard.facts.get(timeout=PATIENCE)
+    began = time.monotonic()
+    reader.close()
+    reader.thread.join(PATIENCE)
+    assert time.monotonic() - began < 0.5
+
+
+def test_a_stream_that_has_not_begun_is_cut_with_its_wire(read, wire, cloud):
+    cloud.inject({"kind": "hang", "route": "stream"})
+    reader, heard = read()
+    _requested(cloud, "stream")
+    began = time.monotonic()
+    reader.close()
+    wire.cut()
+    reader.thread.join(PATIENCE)
+    assert time.monotonic() - began < 0.5
+    assert heard.end().how is End.CLOSED
+
+
+def _requested(cloud, what):
+    deadline = time.monotonic() + PATIENCE
+    while not any("/state" in r["path"] for r in cloud.requests()):
+        assert time.monotonic() < deadline, what
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("fault", "how", "ill"),
+    [
+        ({"kind": "drop", "arg": 1}, End.ENDED, None),
+        ({"kind": "half", "arg": 1}, End.ENDED, None),
+        ({"kind": "cut", "arg": 1}, End.TROUBLE, Ill.FAILED),
+        ({"kind": "status", "arg": 429}, End.TROUBLE, Ill.SLOW_DOWN),
+        ({"kind": "status", "arg": 401}, End.TROUBLE, Ill.KEY),
+        ({"kind": "status", "arg": 404}, End.TROUBLE, Ill.MISSING),
+        ({"kind": "status", "arg": 503}, End.TROUBLE, Ill.FAILED),
+        ({"kind": "status", "arg": 204}, End.TROUBLE, Ill.NO_SENSE),
+        ({"kind": "html"}, End.TROUBLE, Ill.NO_SENSE),
+        ({"kind": "raw", "arg": [NO_STREAM, None]}, End.TROUBLE, Ill.NO_SENSE),
+        ({"kind": "redirect", "arg": "http://evil/"}, End.TROUBLE, Ill.UNTRUSTED),
+    ],
+)
+def test_each_way_a_stream_ends_is_told_apart(read, cloud, fault, how, ill):
+    cloud.inject({"route": "stream", **fault})
+    _, heard = read()
+    end = heard.end()
+    assert end.how is how
+    assert (end.trouble.ill if end.trouble else None) is ill
+
+
+def test_half_an_event_at_the_end_is_dropped(read, cloud):
+    cloud.inject({"kind": "half", "arg": 1})
+    _, heard = read()
+    heard.end()
+    assert heard.facts.qsize() == 1
+
+
+def test_a_stream_of_a_deleted_cvm_says_that_it_is_gone(read, cloud):
+    with cvm.Client(api_key=cloud.api_key, base_url=cloud.url) as client:
+        client.commit_cvm_provision(client.provision_cvm(name="leaving", compose_file=COMPOSE))
+        client.watch_cvm_state("leaving", target="running")
+        _, heard = read("leaving")
+        heard.facts.get(timeout=PATIENCE)
+        client.delete_cvm("leaving")
+    assert heard.end().how is End.GONE
+
+
+@pytest.mark.parametrize(("said", "kept"), [("0", 0.0), ("4000", 4.0), ("99999999", 30.0)])
+def test_the_wait_that_a_stream_asks_for_is_clamped(read, cloud, said, kept):
+    body = f'retry: {said}\nevent: state\ndata: {{"status": "running"}}\n\n'
+    head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
+    cloud.inject({"kind": "raw", "arg": head + body, "route": "stream"})
+    _, heard = read()
+    assert heard.end().retry == kept
+
+
+def test_what_cannot_be_read_is_passed_over(read, cloud):
+    body = "".join(
+        f"event: state\ndata: {data}\n\n"
+        for data in ("nonsense", "[1]", "{}", '{"status": 5}', '{"status": "stopped"}')
+    )
+    head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
+    cloud.inject({"kind": "raw", "arg": head + body, "route": "stream"})
+    _, heard = read()
+    assert heard.end().how is End.ENDED
+    assert [fact.status for (fact,) in heard.facts.queue] == ["stopped"]
+
+
+def test_a_flood_is_held_back_and_its_last_word_is_kept(read, cloud):
+    cloud.inject({"kind": "flood", "arg": 5_000})
+    reader, heard = read()
+    began = time.monotonic()
+    end = began + 1.0
+    while (left := end - time.monotonic()) > 0:
+        with suppress(Empty):
+            heard.events.get(timeout=min(left, FLUSH))
+        reader.flush()
+    seconds = time.monotonic() - began
+    reader.close()
+    heard.end()
+    assert heard.facts.qsize() <= 20 + 2 * 10 * seconds + 2
+
+
+def test_a_throttle_lets_bursts_through_and_holds_floods_back(clock):
+    throttle = Throttle()
+    assert [throttle.passes(clock.monotonic()) for _ in range(30)] == [True] * 20 + [False] * 10
+    clock.advance(1.0)
+    assert sum(throttle.passes(clock.monotonic()) for _ in range(30)) == 10
+
+
+def test_a_call_that_dies_is_told_as_trouble(wire):
+    heard = Queue()
+    lines = Lines(lambda: wire, lambda _: None, heard.put, SystemClock())
+
+    def dies(_wire):
+        raise SystemExit
+
+    lines.call("ask", dies, lambda trouble: trouble)
+    assert heard.get(timeout=PATIENCE).ill is Ill.FAILED
+
+
+def test_what_a_call_brings_after_a_cut_is_dropped(wire):
+    heard, go = Queue(), threading.Event()
+    lines = Lines(lambda: wire, lambda _: None, heard.put, SystemClock())
+
+    def waits(_wire):
+        go.wait(PATIENCE)
+        return Tick()
+
+    lines.call("ask", waits, lambda trouble: trouble)
+    lines.cut()
+    go.set()
+    for thread in lines.threads():
+        thread.join(PATIENCE)
+    assert heard.empty()
