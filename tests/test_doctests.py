@@ -36,9 +36,10 @@ def names() -> Iterator[dict[str, object]]:
         cvm.Client(api_key=cloud.api_key, base_url=cloud.url) as client,
         pytest.MonkeyPatch.context() as patch,
     ):
-        for name in ("my-app", "web-1", "web-2", "web-3", "web-4"):
+        fleet = ["my-app", *(f"web-{number}" for number in range(1, 7))]
+        for name in fleet:
             client.commit_cvm_provision(client.provision_cvm(name=name, compose_file=COMPOSE))
-        for name in ("my-app", "web-1", "web-2", "web-3", "web-4"):
+        for name in fleet:
             client.watch_cvm_state(name, target="running")
         patch.setattr(cvm.LocalCloud, "running", staticmethod(lambda: (cloud.url, cloud.api_key)))
         yield {

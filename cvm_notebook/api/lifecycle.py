@@ -138,7 +138,7 @@ class Lifecycle(Calls):
 
         Examples
         --------
-        >>> client.batch_stop_cvms(["web-1", "web-2"]).total
+        >>> client.batch_stop_cvms(["web-5", "web-6"]).total
         2
         """
         ids = [split(cvm, {}, "batch_stop_cvms")[0] for cvm in cvms]
