@@ -139,6 +139,7 @@ class Follower:
             # A status cannot show that a CVM was made: which one would it be?
             if operation.verb not in _MAKERS and has_begun(operation.verb, seen):
                 self.accepted(operation, None, f"no answer came, but it is {seen.doing}")
+                self.see(operation, seen, proof=proof)
             return
         turn = turn_of(operation.verb, seen, begun=operation.looks.begun)
         if turn.kind == "going":
@@ -205,7 +206,7 @@ class Follower:
             else:
                 unread.append(operation)
         many = [one for one in unread if one.row is not None and one.row.vm_uuid]
-        many = [one for one in many if one.verb not in _MAKERS | {"delete"}]
+        many = [one for one in many if one.verb in {"start", "stop", "shutdown"}]
         if len(many) <= _SINGLY:
             many = []
         for first in range(0, len(many), BATCH_SIZE):
@@ -219,6 +220,8 @@ class Follower:
         row = self._desk.store.get(_subject(operation) or "")
         if row is None or self._desk.hooks is None or operation.looks.proof:
             return False
+        if operation.verb == "delete":
+            return False  # a row that is there says nothing of one that has just gone
         return row.age(self._desk.clock.monotonic()) <= self._desk.settings.trust
 
     def _read(self, operation: Operation) -> None:
@@ -228,6 +231,9 @@ class Follower:
             self._looked(operation)
             return
         try:
+            if operation.verb == "restart" and not operation.looks.begun:
+                # It may be over already: then only the history shows that it was.
+                operation.looks.begun = self._read_back(operation).begun
             state = self._desk.client.get_cvm_state(cvm_id)
         except NotFoundError:
             self._gone(operation, cvm_id)
@@ -302,13 +308,7 @@ class Follower:
     def _reconcile(self, operation: Operation) -> None:
         """Read what became of it; never send it again."""
         try:
-            found = read_back(
-                self._desk.client,
-                operation.verb,
-                operation.cvm_id,
-                operation.params,
-                operation.looks.known,
-            )
+            found = self._read_back(operation)
         except CvmError as error:
             operation.looks.answered = False
             self._unreadable(operation, error)
@@ -316,6 +316,10 @@ class Follower:
         operation.looks.answered = True
         self._take(operation, found)
         self._looked(operation)
+
+    def _read_back(self, operation: Operation) -> Evidence:
+        client, known = self._desk.client, operation.looks.known
+        return read_back(client, operation.verb, operation.cvm_id, operation.params, known)
 
     def _take(self, operation: Operation, found: Evidence) -> None:
         if found.cvm is not None:

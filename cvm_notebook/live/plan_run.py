@@ -121,9 +121,9 @@ class Run:
         while not self._finished:
             self._operations.clock.wait(self._news, _FOREVER)
             self._news.clear()
-            over = self._over
-            bar.update(over - shown)
-            shown = over
+            bar.update(self._over - shown)
+            shown = self._over
+        bar.update(self._over - shown)
 
     def _run(self, parts: deque[tuple[Row, ...]], sent: MutableMapping[str, Operation]) -> None:
         """Send part by part; the top of the thread."""

@@ -1,0 +1,296 @@
+"""What was sent and not answered is read back, never sent again, and ends in the truth."""
+
+import threading
+import time
+from functools import partial
+
+import pytest
+
+from cvm_notebook.api.errors import (
+    ConflictError,
+    CvmError,
+    DecodeError,
+    InvalidInput,
+    NotFoundError,
+    RateLimited,
+    ResourceConflict,
+    ServerError,
+    TransportError,
+    UnsafeRedirect,
+)
+from cvm_notebook.live.calls import LostError, end_of
+from cvm_notebook.live.desk import OperationSettings
+from cvm_notebook.live.ledger import Ledger, wish_of
+from cvm_notebook.live.reconcile import has_begun, known_before, read_back, turn_of
+from cvm_notebook.live.seen import Seen
+from cvm_notebook.live.store import FleetStore
+
+COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
+# The client's own looks fail too, so that what became of it is left to the ledger.
+BLIND = {"kind": "status", "arg": 503, "times": 4}
+
+
+def seen(status, **more):
+    return Seen(name="web-1", status=status, **more)
+
+
+# --- pure -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "end"),
+    [
+        (NotFoundError(404, "no"), "gone"),
+        (ConflictError(409, "busy"), "busy"),
+        (ResourceConflict(409, "other hash", error_code="ERR-03-007"), "refused"),
+        (RateLimited(429, "slow down"), "refused"),
+        (TransportError("reset", sent=True), "unknown"),
+        (TransportError("refused", sent=False), "refused"),
+        (UnsafeRedirect("elsewhere"), "refused"),
+        (ServerError(503, "later"), "unknown"),
+        (DecodeError("no JSON"), "unknown"),
+        (LostError("a worker died"), "unknown"),
+        (InvalidInput("force", "no"), "refused"),
+    ],
+)
+def test_only_what_may_have_been_carried_out_is_unknown(error, end):
+    assert end_of(error) == end
+
+
+@pytest.mark.parametrize(
+    ("verb", "status", "begun", "kind"),
+    [
+        ("start", "starting", True, "going"),
+        ("start", "running", False, "reached"),
+        ("start", "error", True, "failed"),
+        ("start", "stopped", True, "failed"),
+        ("start", "stopped", False, "going"),
+        ("stop", "stopped", False, "reached"),
+        ("stop", "running", False, "going"),
+        ("stop", "running", True, "failed"),
+        ("shutdown", "exited", True, "reached"),
+        ("restart", "running", False, "going"),
+        ("restart", "running", True, "reached"),
+        ("restart", "deleted", True, "failed"),
+        ("delete", "running", True, "going"),
+        ("delete", "deleted", False, "reached"),
+        ("commit", "provisioning", True, "going"),
+        ("replicate", "running", True, "reached"),
+        ("replicate", "some-new-word", True, "going"),
+    ],
+)
+def test_the_turn_of_an_operation_follows_from_what_its_cvm_does(verb, status, begun, kind):
+    assert turn_of(verb, seen(status), begun=begun).kind == kind
+
+
+def test_a_running_cvm_does_not_show_that_it_was_restarted():
+    assert not has_begun("restart", seen("running"))
+    assert has_begun("restart", seen("restarting"))
+    assert has_begun("start", seen("running"))
+
+
+def test_nothing_is_reached_while_an_operation_is_under_way():
+    assert turn_of("start", seen("running", in_progress=True), begun=True).kind == "going"
+
+
+def test_the_same_wish_in_another_spelling_is_the_same():
+    one = wish_of("commit", None, {"a": [1, {"b": 2}], "c": 3})
+
+    assert one == wish_of("commit", None, {"c": 3, "a": [1, {"b": 2}]})
+    assert one != wish_of("commit", None, {"c": 3, "a": [1, {"b": 4}]})
+
+
+def test_the_ledger_is_bounded_and_forgets_the_oldest_that_are_done(bench):
+    (row,) = bench.make()
+    ledger = Ledger(limit=10)
+    made = []
+    for number in range(40):
+        op, is_new = ledger.add(number, 0.0, partial(bench.operations._new, "stop", row, {}))
+        assert is_new
+        made.append(op)
+        if number != 3:
+            op.move(state="failed", done=True)
+            ledger.ended(op)
+
+    kept = [record.id for record in ledger.records()]
+
+    assert len(kept) <= 13
+    assert kept[0] == made[3].id, "what is alive is kept"
+    assert kept[-1] == made[-1].id
+
+
+# --- against a server that breaks -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", ["stop", "shutdown", "restart"])
+def test_8_a_reset_after_the_request_is_sent_is_observed_and_not_sent_again(bench, verb):
+    (row,) = bench.make()
+    bench.break_it("reset_after", route="action")
+
+    op = bench.operations.submit(verb, row).wait(30)
+
+    assert op.state == "reached"
+    assert bench.sent("POST", f"/{verb}") == 1
+
+
+@pytest.mark.parametrize("verb", ["stop", "shutdown", "restart"])
+def test_8_the_ledger_finds_out_where_the_client_could_not_read(bench, verb):
+    (row,) = bench.make()
+    bench.break_it("reset_after", route="action")
+    bench.cloud.inject({**BLIND, "route": "get"})
+    states = []
+    bench.operations.subscribe(lambda record: states.append(record.state))
+
+    op = bench.operations.submit(verb, row).wait(30)
+
+    assert "unknown" in states
+    assert op.state == "reached"
+    assert bench.sent("POST", f"/{verb}") == 1
+    assert op.accepted_at is not None
+
+
+def test_9_a_commit_that_was_not_answered_makes_one_cvm(bench):
+    provision = bench.client.provision_cvm(name="only-one", compose_file=COMPOSE)
+    bench.break_it("reset_after", route="commit")
+    bench.cloud.inject({**BLIND, "route": f"GET /apps/{provision.app_id}/cvms"})
+
+    op = bench.operations.submit("commit", None, params=provision).wait(30)
+
+    assert op.state == "reached"
+    (cvm,) = bench.client.get_app_cvms(provision.app_id)
+    assert op.made_id == cvm.id
+    assert bench.sent("POST", "/cvms") == 1
+
+
+def test_9_a_replica_that_was_not_answered_is_found_and_not_made_twice(bench):
+    (row,) = bench.make()
+    bench.break_it("reset_after", route="replicate")
+    bench.cloud.inject({**BLIND, "route": "get"})
+
+    op = bench.operations.submit("replicate", row).wait(30)
+
+    assert op.state == "reached"
+    brothers = bench.client.get_app_cvms(row.app_id)
+    assert {cvm.id for cvm in brothers} == {row.id, op.made_id}
+    assert bench.sent("POST", "/replicas") == 1
+
+
+def test_10_a_delete_that_was_not_answered_is_done_when_the_cvm_is_gone(bench):
+    (row,) = bench.make()
+    bench.break_it("reset_after", route="delete")
+    bench.cloud.inject({**BLIND, "route": "get"})
+
+    op = bench.operations.submit("delete", row).wait(30)
+
+    assert op.state == "reached"
+    assert bench.sent("DELETE") == 1
+    assert bench.store.get(row.id) is None
+
+
+def test_11_an_answer_that_comes_after_our_timeout_moves_it_from_unknown_to_observed(bench):
+    (row,) = bench.make()
+    bench.break_it("late", route="replicate", arg=3.0)
+    operations = bench.new_operations(bench.new_client(timeout=0.6))
+
+    op = operations.submit("replicate", row).wait(30)
+
+    assert op.state == "reached"
+    assert len(bench.client.get_app_cvms(row.app_id)) == 2, "no second replica"
+    assert bench.sent("POST", "/replicas") == 1
+
+
+def test_11_what_never_arrived_stays_unknown_with_a_next_step(bench):
+    (row,) = bench.make()
+    bench.break_it("hang", route="replicate")
+    operations = bench.new_operations(
+        bench.new_client(timeout=0.5), settings=OperationSettings(settle=1.0)
+    )
+
+    op = operations.submit("replicate", row).wait(30)
+
+    assert (op.state, op.done) == ("unknown", True)
+    assert "nothing of it is to be seen" in op.note
+    assert "Look at the CVM" in op.hint
+    with pytest.raises(TransportError):
+        op.result()
+    assert bench.sent("POST", "/replicas") == 1
+
+
+def test_13_a_burst_of_503_does_not_multiply_requests(bench):
+    (row,) = bench.make()
+    bench.break_it("status", arg=503, route="action", times=None)
+    operations = bench.new_operations(settings=OperationSettings(settle=1.0))
+
+    op = operations.submit("restart", row).wait(60)
+
+    assert (op.state, op.http_status) == ("failed", 503)
+    assert "nothing of it is to be seen" in op.note
+    assert bench.sent("POST", "/restart") <= 4, "each only after reading that none had begun"
+
+
+def test_the_store_may_settle_it_before_a_reading_does(bench):
+    (row,) = bench.make()
+    bench.break_it("reset_after", route="action")
+    bench.break_it("status", arg=503, route="get", times=None)
+    bench.break_it("status", arg=503, route="state", times=None)
+    op = bench.operations.submit("shutdown", row)
+    end = time.monotonic() + 20
+    while op.state != "unknown" and time.monotonic() < end:
+        threading.Event().wait(0.02)
+
+    bench.list()  # as a reflector would
+
+    assert op.state == "reached"
+    assert "no answer came, but it is stopped" in op.note
+
+
+def test_a_target_that_is_not_reached_in_time_is_given_up_on_with_what_is_known(new_bench, clock):
+    bench = new_bench(speed=1)
+    bench.client.commit_cvm_provision(
+        bench.client.provision_cvm(name="slow-one", compose_file=COMPOSE)
+    )
+    bench.cloud.advance(100)
+    store = FleetStore(clock)
+    store.replace(bench.client.list_cvms(), received=clock.monotonic())
+    operations = bench.new_operations(store=store, clock=clock)
+    (row,) = store.snapshot()
+    op = operations.submit("restart", row)
+    assert op._answered.wait(10)
+
+    end = time.monotonic() + 20
+    while not op.done and time.monotonic() < end:
+        clock.advance(60)
+        threading.Event().wait(0.05)
+
+    assert (op.state, op.done) == ("unknown", True)
+    assert "accepted, but is not running after" in op.note
+    assert op.status == "restarting"
+
+
+def test_a_restart_is_told_by_what_is_new_in_the_history_and_by_nobodys_clock(bench):
+    (row,) = bench.make()
+    known = known_before(bench.client, "restart", row.id, None)
+    assert not read_back(bench.client, "restart", row.id, {}, known).begun
+
+    bench.client.restart_cvm(row.id)
+    bench.client.watch_cvm_state(row.id, target="running")
+
+    found = read_back(bench.client, "restart", row.id, {}, known)
+    assert found.begun
+    assert found.correlation_id not in known
+
+
+def test_a_replica_of_before_is_not_taken_for_ours(bench):
+    (row,) = bench.make()
+    bench.client.replicate_cvm(row.id)
+    known = known_before(bench.client, "replicate", row.id, row.app_id)
+
+    assert not read_back(bench.client, "replicate", row.id, {}, known).begun
+
+
+def test_reading_back_that_fails_too_raises(bench):
+    (row,) = bench.make()
+    bench.break_it("status", arg=401, route="get")
+
+    with pytest.raises(CvmError):
+        read_back(bench.client, "stop", row.id, {}, None)
