@@ -23,6 +23,11 @@ STATES: Final = (
 )
 
 
+def state_word(state: str) -> str:
+    """Return a state in the words of frames, in which what is reached has been observed."""
+    return "observed" if state == "reached" else state
+
+
 def _ended(record: OperationRecord) -> timedelta | None:
     """Return how long it took, by the monotonic clock."""
     if record.ended is None:
@@ -45,7 +50,7 @@ OPERATIONS: Final[Table[OperationRecord]] = Table(
         Field(
             "state",
             fixed(STATES),
-            lambda o: "observed" if o.state == "reached" else o.state,
+            lambda o: state_word(o.state),
             "how far it has come; observed is what an Operation calls reached",
         ),
         Field("attempts", INTEGER, lambda o: o.attempts, "calls that were sent"),

@@ -1,0 +1,205 @@
+"""Which status each CVM had when, what it was charged then, and whether anybody was looking."""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Context, Decimal, localcontext
+from typing import Final
+
+import pandas as pd
+
+from cvm_notebook.api.models import Cvm
+from cvm_notebook.frames.columns import DURATION, FLAG, INSTANT, MONEY, TEXT, fixed
+from cvm_notebook.frames.table import Field, Table
+from cvm_notebook.frames.words import STATUSES, status_of
+from cvm_notebook.live.chronicle import Log
+from cvm_notebook.live.rows import Row
+
+# Computing is charged from the start until it has stopped, the disk until it is deleted. An
+# unknown status is taken for the dearest.
+COMPUTES: Final = frozenset(
+    {"starting", "running", "restarting", "stopping", "shutting_down", "unknown"}
+)
+FREE: Final = frozenset({"gone"})
+_NOTHING: Final = Decimal(0)
+
+
+_MICROSECOND: Final = timedelta(microseconds=1)
+_HOUR: Final = timedelta(hours=1) // _MICROSECOND
+EXACT: Final = Context(prec=60)  # whatever the caller's context; a price has 36 digits at most
+
+
+def hours(time: timedelta) -> Decimal:
+    """Return a time in hours; under `EXACT`."""
+    return Decimal(time // _MICROSECOND) / _HOUR
+
+
+def cost_of(rate: Decimal, time: timedelta) -> Decimal:
+    """Return what a time costs at a rate an hour; under `EXACT`."""
+    return rate * (time // _MICROSECOND) / _HOUR
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a CVM costs an hour in US dollars; None where the service does not say."""
+
+    total: Decimal | None
+    disk: Decimal | None
+
+    @classmethod
+    def of(cls, cvm: Cvm) -> "Price":
+        """Read it from a record."""
+        rate = cvm.hourly_rate
+        return cls(None, None) if rate is None else cls(rate.total_usd, rate.disk_usd)
+
+    def charged(self, status: str) -> Decimal | None:
+        """Return what is charged in a status."""
+        if status in FREE:
+            return _NOTHING
+        return self.total if status in COMPUTES else self.disk
+
+
+@dataclass(frozen=True, slots=True)
+class Spell:
+    """A CVM had one status and one price for a while; `observed` when it was looked at."""
+
+    cvm_id: str
+    name: str | None
+    app_id: str | None
+    region: str | None
+    status: str
+    price: Price
+    start: datetime
+    end: datetime
+    observed: bool = True
+
+    @property
+    def charged(self) -> Decimal | None:
+        """What was charged an hour."""
+        return self.price.charged(self.status)
+
+    @property
+    def amount(self) -> Decimal | None:
+        """What was charged in all; under `EXACT`."""
+        return None if self.charged is None else cost_of(self.charged, self.end - self.start)
+
+
+TIMELINE: Final[Table[Spell]] = Table(
+    "timeline/1",
+    (
+        Field("cvm_id", TEXT, lambda s: s.cvm_id, "the CVM"),
+        Field("began_at", INSTANT, lambda s: s.start, "when it was first seen so"),
+    ),
+    (
+        Field("ended_at", INSTANT, lambda s: s.end, "when it was first seen otherwise, or now"),
+        Field("name", TEXT, lambda s: s.name, "its name then"),
+        Field("app_id", TEXT, lambda s: s.app_id, "its app"),
+        Field("region", TEXT, lambda s: s.region, "its region"),
+        Field("status", fixed(STATUSES), lambda s: s.status, "its status"),
+        Field("lasted", DURATION, lambda s: s.end - s.start, "how long"),
+        Field(
+            "charged_usd_h",
+            MONEY,
+            lambda s: s.charged,
+            "US dollars an hour: computing and disk, or of what is stopped the disk",
+        ),
+        Field("amount_usd", MONEY, lambda s: s.amount, "US dollars in all"),
+        Field(
+            "observed",
+            FLAG,
+            lambda s: s.observed,
+            "whether the fleet was live; else the status is the last one seen before",
+        ),
+    ),
+)
+
+
+@TIMELINE.documents
+def timeline_frame(log: Log) -> pd.DataFrame:
+    """List the statuses of every CVM, one after another, as far back as the history is kept.
+
+    Where nobody was looking (the fleet was idle, or could not reach the service), the last status
+    goes on, with ``observed`` False.
+    """
+    with localcontext(EXACT):
+        return TIMELINE.frame(spells(log))
+
+
+def spells(log: Log) -> list[Spell]:
+    """Return the spells of all CVMs, CVM by CVM, each in the order of time."""
+    gaps = list(_gaps(log))
+    starts = [start for start, _ in gaps]
+    return [piece for spell in _whole_spells(log) for piece in _split(spell, gaps, starts)]
+
+
+def _whole_spells(log: Log) -> Iterator[Spell]:
+    ended: dict[str, list[Spell]] = {}
+    going: dict[str, Spell] = {}
+    for change in log.changes:
+        key = change.row.id
+        last = going.pop(key, None) or (change.before and _begin(change.before, log.since))
+        new = change.after and _begin(change.after, change.at)
+        if last and new and _same(last, new):
+            new = replace(new, start=last.start)
+        elif last:
+            ended.setdefault(key, []).append(replace(last, end=max(last.start, change.at)))
+        if new:
+            going[key] = new
+    for row in log.now.rows:
+        spell = going.get(row.id) or _begin(row, log.since)
+        end = max(spell.start, log.now.taken_at)
+        ended.setdefault(row.id, []).append(replace(spell, end=end))
+    for found in ended.values():
+        yield from found
+
+
+def _begin(row: Row, at: datetime) -> Spell:
+    node = row.cvm.node_info
+    return Spell(
+        cvm_id=row.id,
+        name=row.name,
+        app_id=row.app_id,
+        region=None if node is None else node.region,
+        status=status_of(row.status),
+        price=Price.of(row.cvm),
+        start=at,
+        end=at,
+    )
+
+
+def _same(last: Spell, new: Spell) -> bool:
+    return (last.status, last.price, last.name) == (new.status, new.price, new.name)
+
+
+def _gaps(log: Log) -> Iterator[tuple[datetime, datetime]]:
+    """Yield the times in which the fleet was not live, in order."""
+    begin: datetime | None = None if log.healths else log.since
+    for health in log.healths:
+        if health.state == "live":
+            if begin is not None and begin < health.since:
+                yield begin, health.since
+            begin = None
+        elif begin is None:
+            begin = health.since
+    if begin is not None and begin < log.now.taken_at:
+        yield begin, log.now.taken_at
+
+
+def _split(
+    spell: Spell, gaps: Sequence[tuple[datetime, datetime]], starts: Sequence[datetime]
+) -> Iterator[Spell]:
+    """Cut a spell where the gaps begin and end; what has no length is left out."""
+    at = spell.start
+    first = max(0, bisect_left(starts, spell.start) - 1)
+    for begin, end in gaps[first:]:
+        if begin >= spell.end:
+            break
+        if end <= at:
+            continue
+        if at < begin:
+            yield replace(spell, start=at, end=begin)
+        yield replace(spell, start=max(at, begin), end=min(end, spell.end), observed=False)
+        at = min(end, spell.end)
+    if at < spell.end:
+        yield replace(spell, start=at)
