@@ -1,0 +1,276 @@
+"""Conditions on a row: one field, one comparison, checked values; missing is neither yes nor no."""
+
+import operator
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any, Final, TypeAlias
+
+from cvm_notebook.api.envelopes import clean_text
+from cvm_notebook.api.values import instant
+from cvm_notebook.live.fields import Context, Field, Kind, closest, haystack, utc
+from cvm_notebook.live.patterns import Match, glob, is_glob, like
+from cvm_notebook.live.rows import Row
+from cvm_notebook.live.words import seconds_of
+
+# True, False, or None where the row does not say: as in SQL, `not` leaves that as it is.
+Test: TypeAlias = Callable[[Row, Context], bool | None]
+# A moment may be told from now, so it is worked out when it is asked.
+Wanted: TypeAlias = Callable[[Context], Any]
+
+COMPARE: Final[dict[str, Callable[[Any, Any], bool]]] = {
+    "=": operator.eq,
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<>": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+_KINDS: Final = {
+    Kind.TEXT: "text",
+    Kind.NUMBER: "number",
+    Kind.FLAG: "flag: true or false",
+    Kind.MOMENT: "time",
+}
+_ALIKE: Final = frozenset({"=", "==", "!=", "<>"})
+_NUMBER: Final = re.compile(r"[+-]?\d{1,18}(?:\.\d{0,18})?\Z", re.ASCII)
+_AGO: Final = re.compile(r"(.{1,60}?)\s+ago\Z", re.IGNORECASE)
+_LONGEST_AGO: Final = 86_400 * 366 * 100
+
+
+@dataclass(frozen=True, slots=True)
+class Misfit(Exception):  # noqa: N818 - it is turned into an error by who knows the place
+    """A value does not fit its field."""
+
+    problem: str
+    remedy: str | None = None
+
+
+def compare(field: Field, sign: str, raw: str) -> Test:
+    """Compare a field with a value as it was written.
+
+    Raises
+    ------
+    Misfit
+        The value is not of the field's kind, or the field has no order.
+    """
+    if field.words and sign not in _ALIKE:
+        raise Misfit(f"{field.name} has no order", "Compare it with = or !=, or use in (...).")
+    if field.kind is Kind.FLAG and sign not in _ALIKE:
+        raise Misfit(f"{field.name} is true or false", "Compare it with = or !=.")
+    wanted = read_value(field, raw)
+    return _compared(field, COMPARE[sign], wanted)
+
+
+def among(field: Field, raws: Iterable[str]) -> Test:
+    """Ask whether a field is one of several values."""
+    wanted = [read_value(field, raw) for raw in raws]
+    read = field.read
+    if field.kind is Kind.MOMENT:
+        return either([_compared(field, operator.eq, one) for one in wanted])
+    values = frozenset(one(_NOWHERE) for one in wanted)
+
+    def test(row: Row, context: Context) -> bool | None:
+        value = read(row, context)
+        return None if value is None else value in values
+
+    return test
+
+
+def resembles(field: Field, pattern: str, *, fold: bool = False) -> Test:
+    """Ask whether a text is like a pattern, with or without regard to case."""
+    return _matched(field, like(pattern.casefold() if fold else pattern), fold=fold)
+
+
+def globbed(field: Field, pattern: str) -> Test:
+    """Ask whether a text fits a glob."""
+    return _matched(field, glob(pattern))
+
+
+def missing(field: Field) -> Test:
+    """Ask whether the row does not say."""
+    read = field.read
+    return lambda row, context: read(row, context) is None
+
+
+def says(words: Iterable[str]) -> Test:
+    """Ask whether all words occur somewhere in what a row is called and is."""
+    folded = tuple(word.casefold() for word in words)
+
+    def test(row: Row, context: Context) -> bool:
+        text = haystack(row, context)
+        return all(word in text for word in folded)
+
+    return test
+
+
+def negate(test: Test) -> Test:
+    """Turn yes into no, and leave what the row does not say."""
+
+    def negated(row: Row, context: Context) -> bool | None:
+        answer = test(row, context)
+        return None if answer is None else not answer
+
+    return negated
+
+
+def both(tests: list[Test]) -> Test:
+    """Ask for all of them."""
+    return tests[0] if len(tests) == 1 else _joined(tests, decisive=False)
+
+
+def either(tests: list[Test]) -> Test:
+    """Ask for any of them."""
+    return tests[0] if len(tests) == 1 else _joined(tests, decisive=True)
+
+
+def given(field: Field, value: object) -> Test:
+    """Ask for a value as Python has it: None is missing, a list any of its values.
+
+    Raises
+    ------
+    Misfit
+        The value is not of the field's kind.
+    """
+    if value is None:
+        return missing(field)
+    if isinstance(value, list | tuple | set | frozenset):
+        return either([given(field, one) for one in value] or [_never])
+    if isinstance(value, str):
+        if field.kind is Kind.TEXT and is_glob(value):
+            return globbed(field, value)
+        return compare(field, "=", value)
+    return _compared(field, operator.eq, _python_value(field, value))
+
+
+def read_value(field: Field, raw: str) -> Wanted:
+    """Read a value as it was written, by the field's kind."""
+    if field.kind is Kind.TEXT:
+        return _always(_word(field, raw) if field.words else raw)
+    if field.kind is Kind.FLAG:
+        if raw.lower() not in ("true", "false"):
+            raise Misfit(f"{field.name} is true or false, not {_shown(raw)}")
+        return _always(raw.lower() == "true")
+    if field.kind is Kind.NUMBER:
+        return _always(_number(field, raw))
+    return _moment(field, raw)
+
+
+def _word(field: Field, raw: str) -> str:
+    word = raw.strip().lower()
+    if word in field.words:
+        return word
+    sorted_ = field.sort(word) if field.sort else "unknown"
+    if sorted_ != "unknown":
+        return sorted_
+    remedy = closest(word, field.words) or f"It is one of {', '.join(field.words)}."
+    raise Misfit(f"{field.name} is never {_shown(raw)}", remedy)
+
+
+def _number(field: Field, raw: str) -> Decimal:
+    text = raw.strip()
+    if _NUMBER.match(text):
+        return Decimal(text)
+    seconds = seconds_of(text) if field.name.endswith("_s") else None
+    if seconds is not None:
+        return Decimal(seconds)
+    remedy = "Write seconds, or 90m, 24h, '1d 12h'." if field.name.endswith("_s") else None
+    raise Misfit(f"{field.name} is a number, not {_shown(raw)}", remedy)
+
+
+def _moment(field: Field, raw: str) -> Wanted:
+    text = raw.strip()
+    if text.lower() == "now":
+        return lambda context: context.taken_at
+    ago = _AGO.match(text)
+    seconds = seconds_of(ago[1]) if ago else None
+    if seconds is not None and seconds <= _LONGEST_AGO:
+        return lambda context: context.taken_at - timedelta(seconds=seconds)
+    moment = None if text.isdigit() else instant(text)
+    if moment is not None:
+        return _always(moment)
+    duration = seconds_of(text) is not None
+    remedy = f"Write '{text} ago'." if duration else "Write '2026-06-23', or '24h ago'."
+    raise Misfit(f"{field.name} is a time, not {_shown(raw)}", remedy)
+
+
+def _python_value(field: Field, value: object) -> Wanted:
+    if field.kind is Kind.FLAG and isinstance(value, bool):
+        return _always(value)
+    if field.kind is Kind.NUMBER and not isinstance(value, bool):
+        if isinstance(value, timedelta) and field.name.endswith("_s"):
+            return _always(Decimal(str(value.total_seconds())))
+        if isinstance(value, int | Decimal):
+            return _always(value)
+        if isinstance(value, float):
+            return _always(Decimal(str(value)))
+    if field.kind is Kind.MOMENT and isinstance(value, date):
+        whole = value if isinstance(value, datetime) else datetime.combine(value, time())
+        return _always(utc(whole))
+    raise Misfit(f"{field.name} is a {_KINDS[field.kind]}, not {_shown(value)}")
+
+
+def _compared(field: Field, sign: Callable[[Any, Any], bool], wanted: Wanted) -> Test:
+    read = field.read
+    if field.kind is not Kind.MOMENT:
+        fixed = wanted(_NOWHERE)
+
+        def test(row: Row, context: Context) -> bool | None:
+            value = read(row, context)
+            return None if value is None else sign(value, fixed)
+
+        return test
+
+    def test_moment(row: Row, context: Context) -> bool | None:
+        value = read(row, context)
+        return None if value is None else sign(value, wanted(context))
+
+    return test_moment
+
+
+def _matched(field: Field, matches: Match, *, fold: bool = False) -> Test:
+    if field.kind is not Kind.TEXT:
+        raise Misfit(f"{field.name} is no text", "Compare it with =, <, > or in (...).")
+    read = field.read
+
+    def test(row: Row, context: Context) -> bool | None:
+        value = read(row, context)
+        if value is None:
+            return None
+        return matches(value.casefold() if fold else value)
+
+    return test
+
+
+def _joined(tests: list[Test], *, decisive: bool) -> Test:
+    """Ask one after the other until an answer decides."""
+
+    def test(row: Row, context: Context) -> bool | None:
+        unsaid = False
+        for one in tests:
+            answer = one(row, context)
+            if answer is decisive:
+                return decisive
+            unsaid = unsaid or answer is None
+        return None if unsaid else not decisive
+
+    return test
+
+
+def _always(value: object) -> Wanted:
+    return lambda _: value
+
+
+def _never(_: Row, __: Context) -> bool:
+    return False
+
+
+_NOWHERE: Final[Any] = None  # for what does not depend on a moment
+
+
+def _shown(value: object) -> str:
+    return repr(clean_text(value, 60))

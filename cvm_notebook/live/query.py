@@ -1,0 +1,369 @@
+"""Searching a fleet: `where` by keywords, `search` by a small safe language, both on rows."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, lru_cache, partial
+from typing import Any, Final, cast
+
+from lark import Lark, Token, Transformer, UnexpectedInput, UnexpectedToken
+
+from cvm_notebook.api.envelopes import clean_text
+from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.live.conditions import (
+    Misfit,
+    Test,
+    among,
+    both,
+    compare,
+    either,
+    given,
+    missing,
+    negate,
+    resembles,
+    says,
+)
+from cvm_notebook.live.fields import FIELDS, Context, Field, closest
+from cvm_notebook.live.rows import Row, Snapshot
+
+_LONGEST: Final = 2_000  # characters
+_MOST: Final = 500  # words and signs
+_DEEPEST: Final = 30
+_SHOWN: Final = 120
+_GRAMMAR: Final = r"""
+    start: [any_of] [order] [limit]
+    any_of: all_of (OR all_of)*
+    all_of: one (AND one)*
+    ?one: NOT one -> no
+        | "(" any_of ")"
+        | WORD SIGN value -> compared
+        | WORD [NOT] (LIKE | ILIKE) value -> like
+        | WORD [NOT] IN "(" value ("," value)* ")" -> inside
+        | WORD IS [NOT] NULL -> null
+        | value+ -> words
+    value: WORD | STRING
+    order: ORDER BY key ("," key)*
+    key: WORD [ASC | DESC]
+    limit: LIMIT WORD
+    SIGN: "<=" | ">=" | "!=" | "<>" | "==" | "=" | "<" | ">"
+    STRING: /'(?:[^']|'')*'/ | /"(?:[^"]|"")*"/
+    WORD: /[^\s()=<>!,'"]+/
+    %declare AND OR NOT LIKE ILIKE IN IS NULL ORDER BY ASC DESC LIMIT
+    %ignore /\s+/
+"""
+_KEYWORDS: Final = frozenset(
+    ("AND", "OR", "NOT", "LIKE", "ILIKE", "IN", "IS", "NULL", "ORDER", "BY", "ASC", "DESC", "LIMIT")
+)
+_USUAL: Final = (
+    *("name", "status", "in_progress", "health", "region", "node", "instance_type"),
+    *("vcpu", "memory_gb", "gpus", "rate_usd_h", "created_at", "age_s"),
+)
+_COUNT: Final = re.compile(r"\d{1,9}\Z", re.ASCII)
+
+
+class QueryError(InvalidInput):
+    """A search that cannot be understood; the message points at the place."""
+
+    def __init__(self, text: str, position: int, problem: str, remedy: str | None = None) -> None:
+        super().__init__("search", problem, remedy)
+        self.text = text
+        self.position = position
+
+    def __str__(self) -> str:
+        begin = max(0, self.position - _SHOWN // 2)
+        # One character for one, so that the mark stands under the place.
+        line = "".join(c if c.isprintable() else " " for c in self.text[begin : begin + _SHOWN])
+        lines = [f"{self.message}.", f"  {line}", f"  {' ' * (self.position - begin)}^"]
+        return "\n".join([*lines, self.hint] if self.hint else lines)
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    field: Field
+    down: bool
+
+
+class Query:
+    """A search, understood once; see `search`."""
+
+    def __init__(self, text: str, test: Test | None, keys: list[_Key], limit: int | None) -> None:
+        self.text = text
+        self._test = test
+        self._keys = keys
+        self._limit = limit
+
+    def rows(self, snapshot: Snapshot) -> tuple[Row, ...]:
+        """Return the rows it asks for, in the order it asks for, else in the fleet's."""
+        context = Context(snapshot)
+        rows = _chosen(snapshot, self._test, context) if self._test else list(snapshot.rows)
+        # Each sort keeps the order of the one before: the last key first.
+        for key in reversed(self._keys):
+            rows = _sorted(rows, key, context)
+        return tuple(rows[: self._limit])
+
+    def __repr__(self) -> str:
+        return f"<Query {clean_text(self.text, _SHOWN)!r}>"
+
+
+@lru_cache(maxsize=256)
+def search(text: str) -> Query:
+    """Understand a search of the fleet.
+
+    Parameters
+    ----------
+    text
+        Words that must all occur in a CVM's name, status, region, type, node or identifiers
+        (``web us-east running``); or conditions on the columns of the fleet frame, joined by
+        ``and``, ``or``, ``not`` and parentheses: ``=``, ``!=``, ``<``, ``<=``, ``>``, ``>=``,
+        ``like 'us-%'`` (``ilike`` without regard to case; ``%`` is any text, ``_`` any one
+        character), ``in ('a', 'b')``, ``is null``, ``is not null``. A value with spaces or signs
+        stands in quotes. Seconds may be written ``90m`` or ``24h``, times ``'2026-06-23'`` or
+        ``'24h ago'``. Then ``order by rate_usd_h desc, name`` and ``limit 20``. A column that is
+        missing for a CVM is neither like nor unlike anything, as in SQL.
+
+    Raises
+    ------
+    QueryError
+        It cannot be understood; the message shows where, and what may have been meant.
+
+    Examples
+    --------
+    >>> search("region like 'us-%' and rate_usd_h > 1 order by rate_usd_h desc limit 20")
+    <Query "region like 'us-%' and rate_usd_h > 1 order by rate_usd_h desc limit 20">
+    """
+    if not isinstance(text, str):
+        raise InvalidInput("search", f"it takes a text, not {type(text).__name__}")
+    if len(text) > _LONGEST:
+        problem = f"it has {len(text):,} characters, of {_LONGEST:,} at most"
+        raise QueryError(text, _LONGEST, problem)
+    try:
+        _bounded(text)
+        # The builder makes this of what is parsed; the library's types tell of a tree.
+        test, keys, limit = cast("tuple[Test | None, list[_Key], int | None]", _parse(text))
+    except _Misplaced as error:
+        raise QueryError(text, error.position, error.problem, error.remedy) from None
+    except UnexpectedInput as error:
+        raise _not_understood(text, error) from None
+    return Query(text, test, keys, limit)
+
+
+def where(snapshot: Snapshot, **conditions: object) -> tuple[Row, ...]:
+    """Return the rows that fit every condition.
+
+    Parameters
+    ----------
+    snapshot
+        Of the fleet.
+    **conditions
+        Columns of the fleet frame and what they are: a value, a text with ``*`` and ``?`` for any
+        text and any character, a list of which any fits, or None for what is missing.
+
+    Raises
+    ------
+    InvalidInput
+        There is no such column (the message has close ones), or its values are of another kind.
+    """
+    tests = []
+    for name, value in conditions.items():
+        field = FIELDS.get(name)
+        if field is None:
+            raise InvalidInput(clean_text(name, 60), "there is no such column", _near(name))
+        try:
+            tests.append(given(field, value))
+        except Misfit as misfit:
+            raise InvalidInput(name, misfit.problem, misfit.remedy) from None
+    return tuple(_chosen(snapshot, both(tests), Context(snapshot))) if tests else snapshot.rows
+
+
+def _chosen(snapshot: Snapshot, test: Test, context: Context) -> list[Row]:
+    return [row for row in snapshot.rows if test(row, context)]
+
+
+def _sorted(rows: list[Row], key: _Key, context: Context) -> list[Row]:
+    """Sort by one column; what is missing comes last, up or down."""
+    read = key.field.read
+    values = [(read(row, context), row) for row in rows]
+    there = [pair for pair in values if pair[0] is not None]
+    there.sort(key=_first, reverse=key.down)
+    return [row for _, row in there] + [row for value, row in values if value is None]
+
+
+def _first(pair: tuple[Any, Row]) -> Any:
+    return pair[0]
+
+
+def _near(name: str) -> str:
+    return closest(name, FIELDS) or f"There are {', '.join(_USUAL)}; fleet_columns() lists all."
+
+
+class _Misplaced(Exception):  # noqa: N818 - it becomes a QueryError where the text is known
+    """Something is wrong at a place."""
+
+    def __init__(self, position: int, problem: str, remedy: str | None = None) -> None:
+        super().__init__(problem)
+        self.position = position
+        self.problem = problem
+        self.remedy = remedy
+
+
+class _Builder(Transformer[Token, Any]):
+    """Makes tests of what was parsed, while it is parsed."""
+
+    def start(self, parts: list[Any]) -> tuple[Test | None, list[_Key], int | None]:
+        test, keys, limit = parts
+        return test, keys or [], limit
+
+    def any_of(self, parts: list[Any]) -> Test:
+        return either(_tests(parts))
+
+    def all_of(self, parts: list[Any]) -> Test:
+        return both(_tests(parts))
+
+    def no(self, parts: list[Any]) -> Test:
+        return negate(parts[-1])
+
+    def compared(self, parts: list[Any]) -> Test:
+        name, sign, value = parts
+        return _fitting(value, lambda: compare(_field(name), sign, _plain(value)))
+
+    def like(self, parts: list[Any]) -> Test:
+        name, no, how, value = parts
+        fold = how.type == "ILIKE"
+        test = _fitting(name, lambda: resembles(_field(name), _plain(value), fold=fold))
+        return negate(test) if no else test
+
+    def inside(self, parts: list[Any]) -> Test:
+        name, no, _, *values = parts
+        for value in values:  # each alone first, so that an error points at the one
+            _fitting(value, partial(compare, _field(name), "=", _plain(value)))
+        test = among(_field(name), [_plain(value) for value in values])
+        return negate(test) if no else test
+
+    def null(self, parts: list[Any]) -> Test:
+        name, _, no, _ = parts
+        test = missing(_field(name))
+        return negate(test) if no else test
+
+    def words(self, parts: list[Token]) -> Test:
+        return says([_plain(part) for part in parts])
+
+    def value(self, parts: list[Token]) -> Token:
+        return parts[0]
+
+    def order(self, parts: list[Any]) -> list[_Key]:
+        return parts[2:]
+
+    def key(self, parts: list[Any]) -> _Key:
+        name, way = parts
+        return _Key(_field(name), down=way is not None and way.type == "DESC")
+
+    def limit(self, parts: list[Token]) -> int:
+        count = parts[1]
+        if not _COUNT.match(count):
+            raise _Misplaced(_place(count), f"limit takes a count, not {_named(count)}")
+        return int(count)
+
+
+def _tests(parts: list[Any]) -> list[Test]:
+    return [part for part in parts if not isinstance(part, Token)]
+
+
+def _fitting(token: Token, make: Callable[[], Test]) -> Test:
+    try:
+        return make()
+    except Misfit as misfit:
+        raise _Misplaced(_place(token), misfit.problem, misfit.remedy) from None
+
+
+def _field(name: Token) -> Field:
+    field = FIELDS.get(name) or FIELDS.get(name.lower())
+    if field is None:
+        raise _Misplaced(_place(name), f"{_named(name)} is no column of the fleet", _near(name))
+    return field
+
+
+def _plain(value: Token) -> str:
+    """Return what a value says, without its quotes."""
+    if value.type != "STRING":
+        return str(value)
+    quote = value[0]
+    return value[1:-1].replace(quote * 2, quote)
+
+
+def _place(token: Token) -> int:
+    return token.start_pos or 0
+
+
+def _named(token: str) -> str:
+    return repr(clean_text(token, 40))
+
+
+def _keyword(token: Token) -> Token:
+    """Tell keywords from words; in quotes they are no keywords."""
+    upper = token.upper()
+    return Token.new_borrow_pos(upper, token, token) if upper in _KEYWORDS else token
+
+
+@cache
+def _parser() -> Lark:
+    return Lark(
+        _GRAMMAR,
+        parser="lalr",
+        lexer="basic",
+        maybe_placeholders=True,
+        transformer=_Builder(),
+        lexer_callbacks={"WORD": _keyword},
+    )
+
+
+def _parse(text: str) -> object:
+    return _parser().parse(text)
+
+
+def _bounded(text: str) -> None:
+    """Refuse what is too long or too deep before it is parsed."""
+    open_ = nots = 0
+    for count, token in enumerate(_parser().lex(text), start=1):
+        open_ += (token.type == "LPAR") - (token.type == "RPAR")
+        nots = nots + 1 if token.type == "NOT" else 0
+        if max(open_, nots) > _DEEPEST:
+            raise _Misplaced(_place(token), f"it goes deeper than {_DEEPEST} levels")
+        if count > _MOST:
+            raise _Misplaced(_place(token), f"it has more than {_MOST} words and signs")
+
+
+_WANTED: Final = {
+    "SIGN": "a comparison such as = or like",
+    "LPAR": "(",
+    "RPAR": ")",
+    "AND": "and",
+    "OR": "or",
+    "WORD": "a column or a value",
+    "NULL": "null",
+    "BY": "by",
+    "COMMA": "a comma",
+    "$END": "the end",
+}
+
+
+def _not_understood(text: str, error: UnexpectedInput) -> QueryError:
+    if not isinstance(error, UnexpectedToken):
+        position = error.pos_in_stream or 0
+        quoted = text[position : position + 1] in ("'", '"')
+        problem = "a quote is not closed" if quoted else "this sign stands for nothing"
+        return QueryError(text, position, problem)
+    token, accepts = error.token, error.accepts or error.expected
+    wanted = [words for name, words in _WANTED.items() if name in accepts]
+    remedy = f"Here may come {_listed(wanted)}." if wanted else None
+    if token.type == "$END":
+        return QueryError(text, len(text), "it ends too early", remedy)
+    if token.type == "NULL":
+        remedy = "Missing is asked for by: is null, is not null."
+    elif token.type == "SIGN":
+        remedy = "Before a comparison stands a column; conditions are joined by and, or."
+    return QueryError(text, _place(token), f"{_named(token)} does not fit here", remedy)
+
+
+def _listed(words: list[str]) -> str:
+    *most, last = words
+    return f"{', '.join(most)} or {last}" if most else last
