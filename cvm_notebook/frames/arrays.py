@@ -143,7 +143,11 @@ def _decimals(values: Sequence[str | float | Decimal | None]) -> Any:
 
 
 def _amount(value: object) -> Decimal | None:
-    amount = parse_money(value)
+    # what we have worked out has more digits than a price that is believed
+    if isinstance(value, Decimal) and value.is_finite():
+        amount: Decimal | None = value
+    else:
+        amount = parse_money(value)
     if amount is None or abs(amount) >= _MONEY_LIMIT:
         return None
     return amount.quantize(_MICRO, context=_EXACT)
