@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from cvm_notebook.api.models import CvmState as CvmState
     from cvm_notebook.api.secret import Secret as Secret
     from cvm_notebook.connection import connect as connect
+    from cvm_notebook.fleet import Fleet as Fleet
     from cvm_notebook.frames import fleet_frame as fleet_frame
     from cvm_notebook.frames.plots import plot_fleet as plot_fleet
     from cvm_notebook.local import LocalCloud as LocalCloud
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 # public name -> the module that holds it ("" when the name is that module itself)
 _PUBLIC = {
     "Client": "api.client",
+    "Fleet": "fleet",
     "LocalCloud": "local",
     "Secret": "api.secret",
     "connect": "connection",
@@ -76,6 +78,7 @@ __all__ = [
     "CvmError",
     "CvmState",
     "DecodeError",
+    "Fleet",
     "InvalidInput",
     "LocalCloud",
     "NotFoundError",

@@ -1,0 +1,360 @@
+"""Fleet: the CVMs of a workspace, live."""
+
+import threading
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Self
+
+from cvm_notebook.api.client import Client
+from cvm_notebook.api.errors import InvalidInput, TargetUnreachable, WatchTimeout
+from cvm_notebook.live.clock import Clock, SystemClock
+from cvm_notebook.live.history import History
+from cvm_notebook.live.operations import Operations
+from cvm_notebook.live.query import search, where
+from cvm_notebook.live.reflector import InterestHandle, Reflector, ReflectorSettings
+from cvm_notebook.live.rows import Health, Row, Snapshot
+from cvm_notebook.live.store import Batch, FleetStore
+from cvm_notebook.selection import Columns, CvmHandle, Selection, show
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_FIRST_LIST = 60.0
+_FOLLOWED = 16
+_FAILED = frozenset({"error", "failed", "create_failed"})
+
+
+class Fleet:
+    """The CVMs of a workspace, kept true by one background thread while somebody looks.
+
+    Whatever reads from it waits for the first list, and keeps the fleet live for a minute; as long
+    as it is used in a ``with`` block it is live throughout. While nobody looks it sends nothing.
+    Safe to use from any thread.
+
+    Parameters
+    ----------
+    client
+        Whose workspace it is.
+
+    Examples
+    --------
+    >>> fleet = cvm.Fleet(client)
+    >>> "my-app" in fleet
+    True
+    >>> fleet["my-app"].status
+    'running'
+    >>> fleet.close()
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        clock: Clock | None = None,
+        settings: ReflectorSettings | None = None,
+    ) -> None:
+        self.client = client
+        self._clock = clock or SystemClock()
+        self.store = FleetStore(self._clock)
+        self._history = History(self.store)
+        self._reflector = Reflector(
+            client, self.store, clock=self._clock, settings=settings or ReflectorSettings()
+        )
+        self.operator = Operations(client, self.store, self._reflector, clock=self._clock)
+        self._interest: InterestHandle | None = None
+
+    # --- its own life ------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """End its threads, within two seconds; what was sent goes on at the service."""
+        self.operator.close()
+        self._reflector.close()
+
+    def __enter__(self) -> Self:
+        self._interest = self._reflector.interest()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def health(self) -> Health:
+        """How true it is: live, catching up, offline, or in need of a key; why; what to do."""
+        return self.store.health
+
+    def resume(self, client: Client | None = None) -> None:
+        """Go on after the key was refused: with another client, or with the same one."""
+        self.client = client or self.client
+        self._reflector.resume(client)
+
+    def refresh(self) -> None:
+        """Ask for a new list soon."""
+        self._reflector.refresh()
+
+    # --- who is in it --------------------------------------------------------------------------
+
+    def snapshot(self) -> Snapshot:
+        """Return the fleet as it is known now, after the first list.
+
+        Raises
+        ------
+        CvmError
+            What prevented the first list.
+        """
+        self._reflector.touch()
+        self._reflector.ready(_FIRST_LIST)
+        return self.store.snapshot()
+
+    def known(self, cvm_id: str) -> Row | None:
+        """Return what is known of a CVM without waiting for anything."""
+        return self.store.get(cvm_id)
+
+    def now(self) -> float:
+        """Return the time by which the age of rows counts, in monotonic seconds."""
+        return self._clock.monotonic()
+
+    def __getitem__(self, identifier: str) -> CvmHandle:
+        return CvmHandle(self, self.snapshot().find(identifier).id)
+
+    def __contains__(self, identifier: object) -> bool:
+        return identifier in self.snapshot()
+
+    def __len__(self) -> int:
+        return len(self.snapshot())
+
+    def __iter__(self) -> Iterator[CvmHandle]:
+        for row in self.snapshot():
+            yield CvmHandle(self, row.id)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        # what is known now: completion must not wait for the service
+        return [row.name for row in self.store.snapshot() if row.name]
+
+    def where(self, **conditions: object) -> Selection:
+        """Choose CVMs by the columns of the frame.
+
+        Parameters
+        ----------
+        **conditions
+            ``status="running"``, ``region="us-*"``, ``node=["prod5", "prod6"]``, ``gpus=8``.
+
+        Raises
+        ------
+        InvalidInput
+            There is no such column; the message has the closest names.
+
+        Examples
+        --------
+        >>> fleet.where(name="my-*").names
+        ['my-app']
+        """
+        snapshot = self.snapshot()
+        return Selection(self, snapshot, tuple(where(snapshot, **conditions)))
+
+    def search(self, text: str) -> Selection:
+        """Choose CVMs by words, or by the search language.
+
+        Parameters
+        ----------
+        text
+            Words that must all occur, or a condition such as
+            ``region like 'us-%' and rate_usd_h > 1 order by rate_usd_h desc limit 20``.
+
+        Raises
+        ------
+        InvalidInput
+            It cannot be understood; the message shows the place.
+
+        Examples
+        --------
+        >>> fleet.search("name = 'my-app' and vcpu >= 1").names
+        ['my-app']
+        """
+        snapshot = self.snapshot()
+        return Selection(self, snapshot, tuple(search(text).rows(snapshot)))
+
+    # --- waiting ---------------------------------------------------------------------------------
+
+    def follow(self, identifier: str) -> None:
+        """Keep one CVM's row especially fresh, by a stream where one can be had."""
+        self._reflector.follow(self.snapshot().find(identifier).id)
+
+    def unfollow(self, identifier: str) -> None:
+        """Take one `follow` back."""
+        self._reflector.unfollow(self.snapshot().find(identifier).id)
+
+    def wait(
+        self,
+        *identifiers: str,
+        status: str = "running",
+        timeout: float = 300.0,
+        progress: bool = True,
+    ) -> Selection:
+        """Wait until some CVMs, or all, have a status. Ctrl-C ends the waiting at once.
+
+        Parameters
+        ----------
+        *identifiers
+            Which CVMs; the whole fleet when none is named.
+        status
+            The service's word for the status; ``"deleted"`` waits until they are gone.
+        timeout
+            Seconds.
+        progress
+            Show a bar when there are several.
+
+        Raises
+        ------
+        WatchTimeout
+            Some do not have it yet; the message names them.
+        TargetUnreachable
+            All that do not have it have failed, or are gone.
+        """
+        snapshot = self.snapshot()
+        ids = [snapshot.find(one).id for one in identifiers] or [row.id for row in snapshot]
+        with _Waiting(self, ids, status, progress=progress) as waiting:
+            missing = waiting.until(timeout)
+        after = self.store.snapshot()
+        if missing:
+            lost = all(waiting.is_lost(cvm_id) for cvm_id in missing)
+            kind, when = (TargetUnreachable, "") if lost else (WatchTimeout, f" in {timeout:g} s")
+            raise kind(
+                f"{len(missing)} of {len(ids)} CVMs did not become {status}{when}: "
+                + ", ".join(_as_it_is(after, cvm_id) for cvm_id in missing[:5]),
+                hint="Look at the events of one of them, or wait again.",
+                target=status,
+            )
+        wanted = set(ids)
+        return Selection(self, after, tuple(row for row in after if row.id in wanted))
+
+    def keep_fresh(self, ids: list[str], *, on: bool) -> None:
+        """Follow CVMs, or take it back."""
+        for cvm_id in ids:
+            (self._reflector.follow if on else self._reflector.unfollow)(cvm_id)
+
+    # --- frames ----------------------------------------------------------------------------------
+
+    def frame(self, columns: Columns = "narrow") -> "pd.DataFrame":
+        """Return the fleet as a DataFrame; see `fleet_frame`.
+
+        Examples
+        --------
+        >>> fleet.frame().loc[fleet["my-app"].id, "status"]
+        'running'
+        """
+        from cvm_notebook.frames import fleet_frame  # noqa: PLC0415 - pandas on demand
+
+        return fleet_frame(self.snapshot(), columns=columns)
+
+    def at(self, moment: str | datetime, columns: Columns = "narrow") -> "pd.DataFrame":
+        """Return the fleet as it was, within the history that is kept.
+
+        Parameters
+        ----------
+        moment
+            A datetime, or ``"14:05"`` of today in this machine's time.
+        """
+        from cvm_notebook.frames import fleet_frame  # noqa: PLC0415 - pandas on demand
+
+        return fleet_frame(self._history.at(self._moment(moment)), columns=columns)
+
+    def events(self) -> "pd.DataFrame":
+        """Return what happened to the fleet since it is watched; see `events_frame`."""
+        from cvm_notebook.frames.events import events_frame  # noqa: PLC0415 - pandas on demand
+
+        return events_frame(self._history.changes())
+
+    def operations(self) -> "pd.DataFrame":
+        """Return what was asked for, and what became of it; see `operations_frame`."""
+        from cvm_notebook.frames.operations import (  # noqa: PLC0415 - pandas on demand
+            operations_frame,
+        )
+
+        return operations_frame(self.operator.records())
+
+    def _moment(self, moment: str | datetime) -> datetime:
+        if isinstance(moment, datetime):
+            return moment if moment.tzinfo else moment.astimezone()
+        try:
+            clock = datetime.strptime(moment, "%H:%M:%S" if moment.count(":") > 1 else "%H:%M")  # noqa: DTZ007 - only its time of day counts
+        except ValueError:
+            try:
+                return datetime.fromisoformat(moment).astimezone()
+            except ValueError:
+                raise InvalidInput(
+                    "moment", f"{moment!r} is no time", "Such as '14:05' or '2026-11-23T14:05Z'."
+                ) from None
+        today = self._clock.now().astimezone()
+        return today.replace(hour=clock.hour, minute=clock.minute, second=clock.second)
+
+    # --- shown -----------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        return f"<Fleet: {len(self.store.snapshot())} CVMs, {self.health}>"
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        snapshot = self.snapshot()
+        return show(snapshot, f"{len(snapshot)} CVMs")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError(
+            "A Fleet is not pickled: it has threads and connections. Pickle fleet.frame(), and "
+            "make a Fleet in each process."
+        )
+
+
+class _Waiting:
+    """Waits, by the store's own news, until CVMs have a status."""
+
+    def __init__(self, fleet: Fleet, ids: list[str], status: str, *, progress: bool) -> None:
+        self._fleet = fleet
+        self._ids = ids
+        self._status = status.lower()
+        self._news = threading.Event()
+        self._progress = progress and len(ids) > 1
+
+    def __enter__(self) -> Self:
+        self._subscription = self._fleet.store.subscribe(self._changed)
+        # the reflector follows by itself what is in transition: only a few need more
+        self._followed = self._ids if len(self._ids) <= _FOLLOWED else []
+        self._fleet.keep_fresh(self._followed, on=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._fleet.keep_fresh(self._followed, on=False)
+        self._subscription.close()
+
+    def until(self, timeout: float) -> list[str]:
+        """Return the ids that do not have the status when the time is up; none when all do."""
+        from tqdm.auto import tqdm  # noqa: PLC0415 - only where a bar is shown
+
+        ends = self._fleet.now() + timeout
+        words = f"{len(self._ids)} CVMs {self._status}"
+        with tqdm(total=len(self._ids), desc=words, disable=not self._progress) as bar:
+            while True:
+                self._news.clear()
+                missing = [cvm_id for cvm_id in self._ids if not self._has_it(cvm_id)]
+                bar.update(len(self._ids) - len(missing) - bar.n)
+                left = ends - self._fleet.now()
+                if left <= 0 or all(self.is_lost(cvm_id) for cvm_id in missing):
+                    return missing
+                self._news.wait(left)
+
+    def is_lost(self, cvm_id: str) -> bool:
+        """Whether a CVM can no longer come to have the status by itself."""
+        row = self._fleet.known(cvm_id)
+        return row is None or (row.status in _FAILED and not row.in_progress)
+
+    def _has_it(self, cvm_id: str) -> bool:
+        row = self._fleet.known(cvm_id)
+        if row is None:
+            return self._status in {"deleted", "gone"}
+        return (row.status or "").lower() == self._status
+
+    def _changed(self, _batch: Batch) -> None:
+        self._news.set()
+
+
+def _as_it_is(snapshot: Snapshot, cvm_id: str) -> str:
+    row = next((row for row in snapshot if row.id == cvm_id), None)
+    return f"{cvm_id} (gone)" if row is None else f"{row.name or cvm_id} ({row.status})"

@@ -1,0 +1,254 @@
+"""Selection and CvmHandle: some CVMs of a live fleet, and one of them."""
+
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Literal
+
+from cvm_notebook.api.cvm import Cvm
+from cvm_notebook.live.operation import Operation
+from cvm_notebook.live.plan import Plan
+from cvm_notebook.live.preconditions import Verb
+from cvm_notebook.live.rows import Row, Snapshot
+from cvm_notebook.text import age_words, html_table, text_table, usd
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cvm_notebook.fleet import Fleet
+
+Columns = Literal["narrow", "wide"] | list[str]
+
+
+class FleetPlan(Plan):
+    """A dry run of one verb over some CVMs of a fleet; displayed as the table of its effects."""
+
+    def frame(self) -> "pd.DataFrame":
+        """Return what would be done, one CVM a row; see `plan_frame`."""
+        from cvm_notebook.frames.plan import plan_frame  # noqa: PLC0415 - pandas on demand
+
+        return plan_frame(self.rows())
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        head = ("name", "allowed", "effect", "why not", "USD/h")
+        cells = [
+            (row.name, "yes" if row.allowed else "no", row.effect, row.reason, _usd(row))
+            for row in self.rows()
+        ]
+        title = repr(self).strip("<>")
+        return {
+            "text/plain": text_table(title, head, cells),
+            "text/html": html_table(title, head, cells),
+        }
+
+
+def _usd(row: Any) -> str:
+    change: Decimal | None = row.rate_change_usd_h
+    return "" if change is None else f"{change:+f}"
+
+
+class Selection:
+    """Some CVMs of a fleet, as they were when they were chosen.
+
+    Examples
+    --------
+    >>> chosen = fleet.where(name="web-*")
+    >>> len(chosen)
+    4
+    >>> chosen.plan("stop").phrase
+    'stop 4'
+    """
+
+    def __init__(self, fleet: "Fleet", snapshot: Snapshot, rows: tuple[Row, ...]) -> None:
+        self._fleet = fleet
+        self._snapshot = snapshot
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator["CvmHandle"]:
+        for row in self.rows:
+            yield CvmHandle(self._fleet, row.id)
+
+    @property
+    def names(self) -> list[str]:
+        """Their names, in the order of the rows."""
+        return [row.name or row.id for row in self.rows]
+
+    def frame(self, columns: Columns = "narrow") -> "pd.DataFrame":
+        """Return them as a DataFrame; see `fleet_frame`."""
+        from cvm_notebook.frames import fleet_frame  # noqa: PLC0415 - pandas on demand
+
+        return fleet_frame(self._part(), columns=columns)
+
+    def plan(self, verb: Verb, **params: object) -> FleetPlan:
+        """Return what `verb` would do to each of them; nothing is sent.
+
+        Parameters
+        ----------
+        verb
+            ``start``, ``stop``, ``shutdown``, ``restart``, ``delete`` or ``replicate``.
+        **params
+            What the verb takes beside the CVM, such as ``force=True`` of a restart.
+        """
+        return FleetPlan(self.rows, verb, operations=self._fleet.operator, params=params)
+
+    def wait(self, status: str = "running", timeout: float = 300.0) -> "Selection":
+        """Wait until all of them have a status; see `Fleet.wait`."""
+        return self._fleet.wait(*(row.id for row in self.rows), status=status, timeout=timeout)
+
+    def _part(self) -> Snapshot:
+        was = self._snapshot
+        return Snapshot(
+            was.revision, self.rows, was.taken_at, was.monotonic, was.health, was.complete
+        )
+
+    def __repr__(self) -> str:
+        return f"<Selection: {len(self)} of {len(self._snapshot)} CVMs>"
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        return show(self._part(), f"{len(self)} of {len(self._snapshot)} CVMs")
+
+
+class CvmHandle:
+    """One CVM of a live fleet: its state, its history, and what can be done to it.
+
+    What it says is as new as the fleet is; what it is asked to do gives an Operation at once.
+    """
+
+    def __init__(self, fleet: "Fleet", cvm_id: str) -> None:
+        self._fleet = fleet
+        self.id = cvm_id
+
+    @property
+    def row(self) -> Row:
+        """The CVM as it is known now, with the age and the source of what is known.
+
+        Raises
+        ------
+        UnknownCvm
+            It is gone.
+        """
+        return self._fleet.snapshot().find(self.id)
+
+    @property
+    def cvm(self) -> Cvm:
+        """Its record."""
+        return self.row.cvm
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.row.name or self.id
+
+    @property
+    def status(self) -> str | None:
+        """Its status, in the service's own word."""
+        return self.row.status
+
+    # --- what can be done ----------------------------------------------------------------------
+
+    def start(self) -> Operation:
+        """Start it."""
+        return self._ask("start")
+
+    def stop(self, *, delay: float = 0.0) -> Operation:
+        """Stop it at once; `delay` seconds leave time to `cancel` the operation."""
+        return self._ask("stop", delay=delay)
+
+    def shutdown(self) -> Operation:
+        """Shut it down cleanly."""
+        return self._ask("shutdown")
+
+    def restart(self, *, force: bool = False) -> Operation:
+        """Restart it; `force` skips the clean shutdown."""
+        return self._ask("restart", force=force)
+
+    def delete(self, *, delay: float = 0.0) -> Operation:
+        """Delete it and all its data; `delay` seconds leave time to `cancel` the operation."""
+        return self._ask("delete", delay=delay)
+
+    def replicate(self, *, node_id: int | None = None) -> Operation:
+        """Make another CVM of its app."""
+        params = {} if node_id is None else {"node_id": node_id}
+        return self._ask("replicate", **params)
+
+    def _ask(self, verb: Verb, *, delay: float = 0.0, **params: object) -> Operation:
+        return self._fleet.operator.submit(verb, self.row, params=params, delay=delay)
+
+    # --- what can be seen ------------------------------------------------------------------------
+
+    def wait(self, status: str = "running", timeout: float = 300.0) -> "CvmHandle":
+        """Wait until it has a status; see `Fleet.wait`."""
+        self._fleet.wait(self.id, status=status, timeout=timeout)
+        return self
+
+    def events(self) -> "pd.DataFrame":
+        """Return what is kept of what happened to it; see `Fleet.events`."""
+        events = self._fleet.events()
+        return events[events["cvm_id"] == self.id]
+
+    def __repr__(self) -> str:
+        row = self._fleet.known(self.id)
+        return f"<CVM {row.name!r}: {row.status}>" if row is not None else f"<CVM {self.id}: gone>"
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        row = self._fleet.known(self.id)
+        if row is None:
+            return {"text/plain": repr(self)}
+        facts = _facts(row, self._fleet.now())
+        title = f"{row.name or row.id}: {row.status}"
+        return {
+            "text/plain": text_table(title, ("", ""), facts),
+            "text/html": html_table(title, ("", ""), facts),
+        }
+
+
+def _facts(row: Row, now: float) -> list[tuple[str, ...]]:
+    """Return what a person wants to know of one CVM; what is not known is left out."""
+    cvm = row.cvm
+    doing = row.operation.type if row.operation is not None else None
+    urls = [e.app for e in cvm.endpoints or () if e.app]
+    said = [
+        ("id", row.id),
+        ("doing", doing or ("something" if row.in_progress else None)),
+        ("boot", row.boot_progress),
+        ("boot error", row.boot_error),
+        ("type", cvm.resource.instance_type if cvm.resource else None),
+        ("node", cvm.node_info.name if cvm.node_info else None),
+        ("region", cvm.node_info.region if cvm.node_info else None),
+        ("USD/h", usd(cvm.hourly_rate.total_usd if cvm.hourly_rate else None)),
+        ("endpoint", urls[0] if urls else None),
+        ("compose hash", cvm.compose_hash),
+        ("seen", f"{age_words(row.age(now))} ago, by {row.source}"),
+        ("could not be refreshed", row.error),
+    ]
+    return [(name, value) for name, value in said if value]
+
+
+def show(snapshot: Snapshot, title: str, most: int = 50) -> dict[str, str]:
+    """Return a snapshot as text and as html, with its time, and what is not shown said."""
+    head = ("name", "status", "type", "node", "region", "USD/h", "seen")
+    cells = [_cells(row, snapshot.monotonic) for row in snapshot.rows[:most]]
+    left_out = len(snapshot) - len(cells)
+    when = f"{snapshot.taken_at:%Y-%m-%d %H:%M:%S} UTC"
+    title = f"{title}; {snapshot.health}; snapshot of {when}"
+    if left_out > 0:
+        title = f"{title}; {left_out} not shown"
+    return {
+        "text/plain": text_table(title, head, cells),
+        "text/html": html_table(title, head, cells),
+    }
+
+
+def _cells(row: Row, now: float) -> tuple[str, ...]:
+    cvm = row.cvm
+    return (
+        row.name or row.id,
+        row.status or "",
+        (cvm.resource.instance_type if cvm.resource else None) or "",
+        (cvm.node_info.name if cvm.node_info else None) or "",
+        (cvm.node_info.region if cvm.node_info else None) or "",
+        usd(cvm.hourly_rate.total_usd if cvm.hourly_rate else None) or "",
+        f"{age_words(row.age(now))} ago",
+    )

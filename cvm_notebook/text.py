@@ -1,0 +1,48 @@
+"""Small tables as text and as static html; whatever comes from the service is escaped here."""
+
+import html
+from collections.abc import Sequence
+from decimal import Decimal
+
+from cvm_notebook.api.envelopes import clean_text
+
+_WIDEST = 60
+
+
+def text_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in plain text, its columns aligned."""
+    cells = [[clean_text(cell, _WIDEST) for cell in row] for row in rows]
+    lines = [list(head), *cells] if any(head) else cells
+    widths = [max((len(line[i]) for line in lines), default=0) for i in range(len(head))]
+    body = (
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+    return "\n".join([clean_text(title), *body])
+
+
+def html_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in html, without script or style of its own."""
+    top = "".join(f'<th scope="col">{_safe(cell)}</th>' for cell in head)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{_safe(cell)}</td>" for cell in row) + "</tr>" for row in rows
+    )
+    thead = f"<thead><tr>{top}</tr></thead>" if any(head) else ""
+    return f"<table><caption>{_safe(title, 600)}</caption>{thead}<tbody>{body}</tbody></table>"
+
+
+def _safe(text: str, limit: int = _WIDEST) -> str:
+    return html.escape(clean_text(text, limit))
+
+
+def age_words(seconds: float) -> str:
+    """Return an age in one unit."""
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def usd(amount: Decimal | None) -> str | None:
+    """Return a price without needless zeros; None stays None."""
+    return None if amount is None else f"{amount.normalize():f}"

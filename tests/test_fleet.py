@@ -1,0 +1,193 @@
+"""Fleet, as it is used from a plain prompt, against a LocalCloud."""
+
+import pickle
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+
+import pytest
+
+import cvm_notebook as cvm
+from cvm_notebook.api.errors import TargetUnreachable
+from cvm_notebook.fleet import Fleet
+from cvm_notebook.live.lookup import UnknownCvm
+
+COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
+NAMES = [f"fleet-{n}" for n in range(5)]
+
+
+@pytest.fixture(scope="module")
+def cloud():
+    with cvm.LocalCloud(seed="empty", speed=100) as running:
+        with cvm.Client(api_key=running.api_key, base_url=running.url) as client:
+            for name in NAMES:
+                client.commit_cvm_provision(client.provision_cvm(name=name, compose_file=COMPOSE))
+            for name in NAMES:
+                client.watch_cvm_state(name, target="running")
+        yield running
+
+
+@pytest.fixture
+def client(cloud):
+    with cvm.Client(api_key=cloud.api_key, base_url=cloud.url) as made:
+        yield made
+
+
+@pytest.fixture
+def fleet(client):
+    with Fleet(client) as made:
+        yield made
+
+
+def test_a_fleet_is_a_collection_of_its_cvms(fleet):
+    assert len(fleet) == len(NAMES)
+    assert sorted(handle.name for handle in fleet) == NAMES
+    one = fleet["fleet-1"].cvm
+    for identifier in (one.id, one.vm_uuid, one.app_id, one.instance_id, one.name):
+        assert identifier in fleet
+        assert fleet[identifier].id == one.id
+    assert "nobody" not in fleet
+    with pytest.raises(UnknownCvm, match="Did you mean 'fleet-1'"):
+        fleet["fleet1"]
+    assert set(fleet._ipython_key_completions_()) == set(NAMES)
+
+
+def test_an_action_is_an_operation_that_reaches_its_end(fleet):
+    stopped = fleet["fleet-0"].stop()
+    assert stopped.wait(30).state == "reached"
+    assert fleet["fleet-0"].status == "stopped"
+    started = fleet["fleet-0"].start()
+    assert started.result(30).name == "fleet-0"
+    assert fleet["fleet-0"].wait("running", 30).status == "running"
+    ledger = fleet.operations()
+    assert list(ledger["verb"]) == ["stop", "start"]
+    assert list(ledger["state"].astype(str)) == ["observed", "observed"]
+    told = fleet["fleet-0"].events()
+    assert {"stopped", "running"} <= set(told["status_to"].dropna().astype(str))
+
+
+def test_what_may_be_taken_back_is_not_sent(fleet, cloud):
+    cloud.clear_requests()
+    deletion = fleet["fleet-2"].delete(delay=30)
+    assert deletion.cancel()
+    assert deletion.state == "cancelled"
+    assert not [r for r in cloud.requests() if r["method"] == "DELETE"]
+
+
+def test_a_plan_says_what_it_would_do_and_then_does_it(fleet, cloud):
+    chosen = fleet.where(name=["fleet-3", "fleet-4"], status="running")
+    assert sorted(chosen.names) == ["fleet-3", "fleet-4"]
+    cloud.clear_requests()
+    plan = chosen.plan("stop")
+    assert plan.phrase == "stop 2"
+    assert plan.rate_change_usd_h < 0
+    assert list(plan.frame()["allowed"]) == [True, True]
+    assert "stop 2" in plan._repr_mimebundle_()["text/html"]
+    with pytest.raises(cvm.CvmError, match="stop 2"):
+        plan.execute(confirm="stop 3", progress=False)
+    assert not [r for r in cloud.requests() if r["method"] == "POST" and "stop" in r["path"]]
+    outcome = plan.execute(confirm="stop 2", progress=False, until="reached")
+    assert {row.state for row in outcome.rows} == {"reached"}
+    fleet.where(name=["fleet-3", "fleet-4"]).plan("start").execute(progress=False)
+    assert len(fleet.wait("fleet-3", "fleet-4", timeout=30, progress=False)) == 2
+
+
+def test_a_search_and_a_filter_agree(fleet):
+    by_filter = fleet.where(region="US-*", vcpu=1).names
+    assert fleet.search("region like 'US-%' and vcpu = 1").names == by_filter
+    assert fleet.search("fleet order by name desc limit 2").names == ["fleet-4", "fleet-3"]
+
+
+def test_waiting_for_what_does_not_come_says_which(fleet):
+    with pytest.raises(cvm.WatchTimeout, match=r"fleet-1 \(running\)"):
+        fleet.wait("fleet-1", status="stopped", timeout=0.2)
+
+
+def test_waiting_for_one_that_failed_ends_at_once(fleet, client, cloud):
+    client.commit_cvm_provision(client.provision_cvm(name="fleet-failed", compose_file=COMPOSE))
+    client.watch_cvm_state("fleet-failed", target="running")
+    fleet.refresh()
+    cvm_id = client.get_cvm_info("fleet-failed").id
+    cloud.fail(cvm_id)
+    while (row := fleet.known(cvm_id)) is None or row.status != "error":
+        time.sleep(0.05)
+        fleet.refresh()
+    with pytest.raises(TargetUnreachable, match="fleet-failed"):
+        fleet.wait("fleet-failed", status="running", timeout=60)
+    fleet["fleet-failed"].delete().wait(30)
+    assert fleet.known(cvm_id) is None
+
+
+def test_the_past_can_be_looked_at(fleet):
+    assert "fleet-1" in fleet
+    before = datetime.now(UTC)
+    fleet["fleet-1"].stop().wait(30)
+    assert fleet.at(before).set_index("name").loc["fleet-1", "status"] == "running"
+    assert fleet.frame().set_index("name").loc["fleet-1", "status"] == "stopped"
+    fleet["fleet-1"].start().wait(30)
+    with pytest.raises(cvm.InvalidInput, match="no time"):
+        fleet.at("noon")
+    with pytest.raises(cvm.InvalidInput, match="history begins"):
+        fleet.at("2020-01-01T00:00:00Z")
+
+
+def test_what_it_shows_is_static_and_has_its_time(fleet):
+    for shown in (fleet, fleet["fleet-1"], fleet.where(name="fleet-*")):
+        bundle = shown._repr_mimebundle_()
+        assert "fleet-1" in bundle["text/plain"]
+        assert "<script" not in bundle["text/html"]
+        assert "fleet-1" in bundle["text/html"]
+    assert "UTC" in fleet._repr_mimebundle_()["text/plain"]
+    assert "live" in str(fleet.health)
+
+
+def test_nobody_looking_means_no_traffic(client, cloud):
+    with Fleet(client) as fleet:
+        len(fleet)
+    cloud.clear_requests()
+    assert cloud.requests() == []
+    made = Fleet(client)  # made, and not looked at
+    time.sleep(0.3)  # what must not happen has no event to wait for
+    assert cloud.requests() == []
+    made.close()
+
+
+def test_closing_ends_every_thread(client):
+    before = set(threading.enumerate())
+    with Fleet(client) as fleet:
+        fleet.follow("fleet-1")
+        fleet["fleet-1"].stop()
+        assert set(threading.enumerate()) - before
+    left = set(threading.enumerate()) - before
+    for thread in left:
+        thread.join(2)
+    assert not [thread for thread in left if thread.is_alive()]
+    with Fleet(client) as fleet:
+        fleet["fleet-1"].start().wait(30)
+
+
+def test_a_fleet_is_not_pickled(fleet):
+    with pytest.raises(TypeError, match="not pickled"):
+        pickle.dumps(fleet)
+
+
+def test_an_interpreter_ends_with_a_live_fleet(cloud):
+    script = """
+import cvm_notebook as cvm
+fleet = cvm.Fleet(cvm.Client())
+fleet.follow("fleet-1")
+print(len(fleet))
+"""
+    env = {"PHALA_CLOUD_API_PREFIX": cloud.url, "PHALA_CLOUD_API_KEY": cloud.api_key}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert int(done.stdout) >= len(NAMES)
