@@ -9,11 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from msgspec import UNSET
 
 from cvm_notebook.api.cvm import Cvm
-from cvm_notebook.api.models import CvmAction, CvmState, CvmStatus, OperationStatus
-from cvm_notebook.live.lookup import AmbiguousCvm, UnknownCvm
+from cvm_notebook.api.models import CvmStatus, OperationStatus
 from cvm_notebook.live.precedence import HORIZON
 from cvm_notebook.live.rows import Fact, Gap, Health
 from cvm_notebook.live.store import FleetStore
@@ -297,21 +295,6 @@ def test_a_fact_about_an_unknown_cvm_counts_only_with_its_record(store, clock, m
     assert [r.name for r in store.snapshot()] == ["web-9", "web-1"]
 
 
-def test_each_answer_becomes_a_fact_of_what_it_speaks_of(make_cvm):
-    state = Fact.of_state(CvmState(id="a", status="running", uptime="1m"), received=1.0)
-    assert (state.id, state.status, state.in_progress) == ("a", "running", UNSET)
-    numbered = Fact.of_state(CvmState(id=7, vm_uuid="u"), received=1.0)
-    assert (numbered.id, numbered.vm_uuid, numbered.status) == (None, "u", UNSET)
-    flat = CvmStatus(status="stopping", in_progress=True, operation_type="stop",
-                     operation_started_at="2026-06-23T12:00:00Z", correlation_id="c")  # fmt: skip
-    batch = Fact.of_status(flat, vm_uuid="u", received=1.0)
-    assert (batch.vm_uuid, batch.operation.type, batch.correlation_id) == ("u", "stop", "c")
-    action = Fact.of_action(CvmAction(id=0, status="stopping"), id="a", received=1.0)
-    assert (action.id, action.status, action.boot_progress) == ("a", "stopping", UNSET)
-    busy = make_cvm(1, progress={"target": "stopped", "started_at": "2026-06-23T12:00:00Z"})
-    assert Fact.of_cvm(busy, received=1.0).operation.type == "stopped"
-
-
 STATUSES = st.sampled_from(["running", "stopping", "stopped", "starting", "Running"])
 MINUTES = st.integers(0, 3)
 
@@ -383,29 +366,6 @@ def test_a_snapshot_does_not_move(store, clock, make_cvm):
     assert before.rows is rows
     assert before.find("web-1").status == "running"
     assert store.snapshot().find("web-1").status == "stopping"
-
-
-def test_a_row_is_found_by_any_identifier(store):
-    row = store.get(ID)
-    cvm = row.cvm
-    for identifier in (cvm.id, cvm.vm_uuid, cvm.app_id, cvm.instance_id, cvm.name):
-        assert store.snapshot().find(identifier) is row
-        assert identifier in store.snapshot()
-    assert "" not in store.snapshot()
-
-
-def test_an_unknown_name_is_answered_with_close_ones(store):
-    with pytest.raises(UnknownCvm, match=r"no CVM 'wbe-1'.*Did you mean 'web-1'\?"):
-        store.snapshot().find("wbe-1")
-    with pytest.raises(LookupError, match="The fleet has no CVMs"):
-        FleetStore().snapshot().find("x")
-
-
-def test_an_app_of_several_cvms_is_ambiguous_and_they_are_listed(clock, make_cvm):
-    store = FleetStore(clock)
-    store.replace([make_cvm(n, app_id="a" * 40) for n in range(9)], received=1.0)
-    with pytest.raises(AmbiguousCvm, match=r"names 9 CVMs: web-0 \(cvm_00000000\).* and 4 more"):
-        store.snapshot().find("a" * 40)
 
 
 def test_a_snapshot_says_whether_a_whole_list_was_read(clock, make_cvm):
