@@ -51,11 +51,11 @@ class Selection:
 
     Examples
     --------
-    >>> chosen = fleet.where(name="web-*")
-    >>> len(chosen)
-    4
-    >>> chosen.plan("stop").phrase
-    'stop 4'
+    >>> chosen = fleet.where(name="my-*")
+    >>> chosen.names
+    ['my-app']
+    >>> chosen.plan("delete").phrase
+    'delete 1'
     """
 
     def __init__(self, fleet: "Fleet", snapshot: Snapshot, rows: tuple[Row, ...]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 import cvm_notebook as cvm
+from cvm_notebook.selection import Selection
 
 COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
 
@@ -15,8 +16,7 @@ COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
 def documented() -> Iterator[doctest.DocTest]:
     """Yield the examples of every public name, and of the methods of every public class."""
     finder = doctest.DocTestFinder(recurse=True, exclude_empty=True)
-    for name in cvm.__all__:
-        public = getattr(cvm, name)
+    for public in (*(getattr(cvm, name) for name in cvm.__all__), Selection):
         if inspect.isclass(public) or inspect.isfunction(public):
             seen = [public, *inspect.getmro(public)[1:-1]] if inspect.isclass(public) else [public]
             for one in seen:
@@ -42,13 +42,15 @@ def names() -> Iterator[dict[str, object]]:
         for name in fleet:
             client.watch_cvm_state(name, target="running")
         patch.setattr(cvm.LocalCloud, "running", staticmethod(lambda: (cloud.url, cloud.api_key)))
-        yield {
-            "cvm": cvm,
-            "client": client,
-            "cloud": cloud,
-            "compose": COMPOSE,
-            "Client": cvm.Client,
-        }
+        with cvm.Fleet(client) as live:
+            yield {
+                "cvm": cvm,
+                "client": client,
+                "cloud": cloud,
+                "compose": COMPOSE,
+                "Client": cvm.Client,
+                "fleet": live,
+            }
 
 
 @pytest.fixture
