@@ -205,8 +205,7 @@ class Follower:
                 self._looked(operation)
             else:
                 unread.append(operation)
-        many = [one for one in unread if one.row is not None and one.row.vm_uuid]
-        many = [one for one in many if one.verb in {"start", "stop", "shutdown"}]
+        many = [one for one in unread if _may_be_read_with_others(one)]
         if len(many) <= _SINGLY:
             many = []
         for first in range(0, len(many), BATCH_SIZE):
@@ -357,6 +356,15 @@ class Follower:
 def _subject(operation: Operation) -> str | None:
     """Return the CVM whose state tells how the operation goes."""
     return operation.made_id or (None if operation.verb in _MAKERS else operation.cvm_id)
+
+
+def _may_be_read_with_others(operation: Operation) -> bool:
+    if operation.row is None or not operation.row.vm_uuid:
+        return False
+    begun = operation.looks.begun
+    return operation.verb in {"start", "stop", "shutdown"} or (
+        operation.verb == "restart" and begun
+    )
 
 
 def _seen_in(change: Change) -> Seen:

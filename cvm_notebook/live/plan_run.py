@@ -204,10 +204,23 @@ class Run:
         return record.done or (self._terms.until == "accepted" and record.state == "accepted")
 
 
+class _NoBar:
+    """Shows nothing."""
+
+    def update(self, n: float | None = 1) -> None:
+        """Do nothing."""
+
+
 @contextmanager
 def _bar(verb: str, total: int, *, shown: bool) -> Iterator[Bar]:
     """Show a progress bar, in a notebook as a widget."""
-    from tqdm.auto import tqdm  # noqa: PLC0415 - not needed before somebody has a plan
+    if not shown:
+        yield _NoBar()
+        return
+    from tqdm.auto import tqdm  # noqa: PLC0415 - not needed before somebody executes a plan
 
-    with closing(tqdm(total=total, desc=verb, unit="CVM", disable=not shown)) as bar:
+    class Quiet(tqdm):  # type: ignore[type-arg]  # generic in its stubs only
+        monitor_interval = 0  # no thread of its own, which would outlive it
+
+    with closing(Quiet(total=total, desc=verb, unit="CVM", miniters=1)) as bar:
         yield bar
