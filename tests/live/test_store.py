@@ -204,6 +204,16 @@ def test_a_batch_that_was_asked_long_ago_does_not_undo_what_came_meanwhile(store
     assert store.get(ID).status == "stopping"
 
 
+def test_a_late_batch_does_not_undo_a_newer_one_in_a_quiet_fleet(store, clock):
+    def entry(progress, ago):
+        return said(clock, "running", ago, source="batch", in_progress=False, operation=None,
+                    boot_progress=progress, boot_error=None, shutdown_progress=None)  # fmt: skip
+
+    store.patch([entry("done", 0.1)])
+    assert store.patch([entry("pre-launch", 0.2)]) == ()
+    assert store.get(ID).boot_progress == "done"
+
+
 def test_a_later_operation_wins_over_a_later_receipt(store, clock):
     new = said(clock, "starting", 0.5, in_progress=True, operation=doing("start", 2))
     old = said(clock, "stopping", 0.0, in_progress=True, operation=doing("stop", 1))
@@ -305,14 +315,19 @@ def facts(draw):
     made = []
     for receipt in draw(st.lists(st.integers(1, 100), min_size=1, max_size=6, unique=True)):
         more = {"received": 1000.0 + receipt, "source": draw(st.sampled_from(["stream", "batch"]))}
+        progress = {"boot_progress": draw(st.sampled_from(["a", "b"])), "boot_error": None,
+                    "shutdown_progress": None}  # fmt: skip
+        if draw(st.booleans()):  # an entry of a batch in a quiet fleet
+            quiet = {"in_progress": False, "operation": None, **progress, **more}
+            made.append(Fact(id=ID, status="running", **quiet))
+            continue
         if draw(st.booleans()):
             more["server_time"] = SERVER + timedelta(minutes=draw(MINUTES))
         if draw(st.booleans()):
             busy = draw(st.booleans())
             more |= {"in_progress": busy, "operation": doing("x", draw(MINUTES)) if busy else None}
         if draw(st.booleans()):
-            more |= {"boot_progress": draw(st.sampled_from(["a", "b"])), "boot_error": None,
-                     "shutdown_progress": None}  # fmt: skip
+            more |= progress
         made.append(Fact(id=ID, status=draw(STATUSES), **more))
     return made
 
