@@ -249,7 +249,9 @@ def test_rows_of_a_slow_node_say_why(clock):
     play.advance(9)
     assert play.of(Mark) == []
     play.advance(2)
-    assert play.of(Mark) == [Mark(("uuid-1",), "node slow has not answered for 10 s")]
+    (mark,) = play.of(Mark)
+    assert (mark.cvms, mark.why) == (("uuid-1",), "node slow has not answered for 10 s")
+    assert mark.asked == play.did[0][0]
     assert play.health == "live"
     play.advance(60)
     assert len(play.of(Mark)) == 1
@@ -529,7 +531,7 @@ def test_403_of_one_cvm_marks_only_its_row(play):
     play.forget()
     play.tell(Ended("cvm_1", End.TROUBLE, Trouble.of(FORBIDDEN)))
     play.advance(30)
-    assert play.of(Mark) == [Mark(("cvm_1",), "not for you")]
+    assert [(mark.cvms, mark.why) for mark in play.of(Mark)] == [(("cvm_1",), "not for you")]
     assert play.of(Open) == []
     assert play.health is None
 
