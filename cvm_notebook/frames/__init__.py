@@ -1,5 +1,67 @@
-"""DataFrames with a constant schema; the only rooms that import pandas."""
+"""DataFrames with a constant schema; the only rooms that import pandas.
 
+Loading this room gives every DataFrame the accessor ``df.cvm``. What needs more than pandas is
+loaded when it is first used (PEP 562).
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from cvm_notebook.frames.accessor import CvmAccessor
+from cvm_notebook.frames.cost import cost_frame, projection_frame
+from cvm_notebook.frames.diff import diff
+from cvm_notebook.frames.events import events_frame
 from cvm_notebook.frames.fleet import fleet_columns, fleet_frame
+from cvm_notebook.frames.io import read_fleet, write_fleet
+from cvm_notebook.frames.timeline import timeline_frame
 
-__all__ = ["fleet_columns", "fleet_frame"]
+if TYPE_CHECKING:
+    from cvm_notebook.frames.catalogue import images_frame as images_frame
+    from cvm_notebook.frames.catalogue import instance_types_frame as instance_types_frame
+    from cvm_notebook.frames.catalogue import nodes_frame as nodes_frame
+    from cvm_notebook.frames.catalogue import quotas_frame as quotas_frame
+    from cvm_notebook.frames.drift import drift_frame as drift_frame
+    from cvm_notebook.frames.operations import operations_frame as operations_frame
+    from cvm_notebook.frames.plan import outcome_frame as outcome_frame
+    from cvm_notebook.frames.plan import plan_frame as plan_frame
+
+# name -> the module that holds it
+_LATER = {
+    "images_frame": "catalogue",
+    "instance_types_frame": "catalogue",
+    "nodes_frame": "catalogue",
+    "quotas_frame": "catalogue",
+    "drift_frame": "drift",
+    "operations_frame": "operations",
+    "outcome_frame": "plan",
+    "plan_frame": "plan",
+}
+
+__all__ = [
+    "CvmAccessor",
+    "cost_frame",
+    "diff",
+    "drift_frame",
+    "events_frame",
+    "fleet_columns",
+    "fleet_frame",
+    "images_frame",
+    "instance_types_frame",
+    "nodes_frame",
+    "operations_frame",
+    "outcome_frame",
+    "plan_frame",
+    "projection_frame",
+    "quotas_frame",
+    "read_fleet",
+    "timeline_frame",
+    "write_fleet",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+    globals()[name] = value
+    return value

@@ -1,14 +1,16 @@
 """What a workspace can choose from, and its limits: nodes, sizes, images and quotas as frames."""
 
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pandas as pd
 
-from cvm_notebook.api.client import Client
 from cvm_notebook.api.models import InstanceType, Node, OsImage, QuotaMetric, Quotas
 from cvm_notebook.frames.columns import FLAG, INTEGER, MOMENT, MONEY, REAL, TEXT
 from cvm_notebook.frames.table import Field, Table
+
+if TYPE_CHECKING:
+    from cvm_notebook.api.client import Client
 
 _MB_PER_GB: Final = 1024
 
@@ -117,25 +119,25 @@ QUOTAS: Final[Table[_Quota]] = Table(
 
 
 @NODES.documents
-def nodes_frame(client: Client) -> pd.DataFrame:
+def nodes_frame(client: "Client") -> pd.DataFrame:
     """List the nodes the workspace may use, and what they have left."""
     return _unique(NODES.frame(client.get_available_nodes().nodes))
 
 
 @INSTANCE_TYPES.documents
-def instance_types_frame(client: Client, family: str | None = None) -> pd.DataFrame:
+def instance_types_frame(client: "Client", family: str | None = None) -> pd.DataFrame:
     """List the sizes of CVM and their prices; with `family`, only its."""
     return _unique(INSTANCE_TYPES.frame(client.list_instance_types(family)))
 
 
 @IMAGES.documents
-def images_frame(client: Client) -> pd.DataFrame:
+def images_frame(client: "Client") -> pd.DataFrame:
     """List the OS images a CVM can boot."""
     return _unique(IMAGES.frame(client.list_os_images()))
 
 
 @QUOTAS.documents
-def quotas_frame(client: Client, workspace: str | None = None) -> pd.DataFrame:
+def quotas_frame(client: "Client", workspace: str | None = None) -> pd.DataFrame:
     """List what the workspace may have and what is left of it; one limit a row."""
     return QUOTAS.frame(_quotas(client.get_workspace_quotas(workspace)))
 

@@ -55,8 +55,8 @@ def diff(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
 
     Examples
     --------
-    >>> monday = fleet_frame(client.list_cvms(), columns="wide")
-    >>> diff(monday, fleet_frame(client.list_cvms(), columns="wide")).empty
+    >>> monday = fleet.frame("wide")
+    >>> diff(monday, monday).empty
     True
     """
     old, new = _keyed(before, "before"), _keyed(after, "after")

@@ -80,9 +80,12 @@ def read_fleet(path: str | os.PathLike[str]) -> pd.DataFrame:
 
     Examples
     --------
-    >>> path = fleet_frame(client.list_cvms()).cvm.to_csv(folder / "monday.csv")
-    >>> read_fleet(path).index.name
-    'cvm_id'
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = fleet.frame("wide").cvm.to_csv(pathlib.Path(folder, "monday.csv"))
+    ...     monday = read_fleet(path)
+    >>> monday.cvm.diff(monday).empty
+    True
     """
     source = Path(path)
     _, read = _format(source)
