@@ -78,7 +78,10 @@ def build(name: str, texts: Texts) -> Any:
 
 def as_text(column: "pd.Series[Any]") -> list[str | None]:
     """Return the cells as text that `build` reads back; None for what is missing."""
-    return [None if pd.isna(cell) else _word(cell) for cell in column.astype(object)]
+    cells, missing = column.astype(object).tolist(), column.isna().tolist()
+    if isinstance(column.dtype, pd.StringDtype | pd.CategoricalDtype):  # text already
+        return [None if lacks else cell for cell, lacks in zip(cells, missing, strict=True)]
+    return [None if lacks else _word(cell) for cell, lacks in zip(cells, missing, strict=True)]
 
 
 def word(cell: object) -> str | None:

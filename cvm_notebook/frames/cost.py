@@ -216,9 +216,8 @@ def _filled(
     if last.end < finish:
         whole.append(replace(last, start=last.end, end=finish, observed=False))
     for spell in whole:
-        start, end = max(spell.start, begin), min(spell.end, finish)
-        if start < end:
-            yield replace(spell, start=start, end=end)
+        if max(spell.start, begin) < min(spell.end, finish):
+            yield spell.between(begin, finish)
 
 
 def _as_now(standing: Standing, at: datetime) -> Spell:

@@ -5,11 +5,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Context, Decimal, localcontext
+from functools import lru_cache
 from typing import Final
 
 import pandas as pd
 
-from cvm_notebook.api.models import Cvm
+from cvm_notebook.api.cvm import Cvm
+from cvm_notebook.api.values import money
 from cvm_notebook.frames.columns import DURATION, FLAG, INSTANT, MONEY, TEXT, fixed
 from cvm_notebook.frames.table import Field, Table
 from cvm_notebook.frames.words import STATUSES, status_of
@@ -51,13 +53,18 @@ class Price:
     def of(cls, cvm: Cvm) -> "Price":
         """Read it from a record."""
         rate = cvm.hourly_rate
-        return cls(None, None) if rate is None else cls(rate.total_usd, rate.disk_usd)
+        return cls(None, None) if rate is None else _price(rate.total, rate.disk)
 
     def charged(self, status: str) -> Decimal | None:
         """Return what is charged in a status."""
         if status in FREE:
             return _NOTHING
         return self.total if status in COMPUTES else self.disk
+
+
+@lru_cache(maxsize=1024)  # a fleet has few prices, each of them thousands of times
+def _price(total: str | float | None, disk: str | float | None) -> Price:
+    return Price(money(total), money(disk))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +80,13 @@ class Spell:
     start: datetime
     end: datetime
     observed: bool = True
+
+    def between(self, start: datetime, end: datetime) -> "Spell":
+        """Return the part of it between two moments."""
+        first, last = max(self.start, start), min(self.end, end)
+        if (first, last) == (self.start, self.end):
+            return self
+        return replace(self, start=first, end=last)
 
     @property
     def charged(self) -> Decimal | None:
@@ -138,7 +152,9 @@ def _whole_spells(log: Log) -> Iterator[Spell]:
     going: dict[str, Spell] = {}
     for change in log.changes:
         key = change.row.id
-        last = going.pop(key, None) or (change.before and _begin(change.before, log.since))
+        last = going.pop(key, None)
+        if last is None and change.before is not None:
+            last = _begin(change.before, log.since)
         new = change.after and _begin(change.after, change.at)
         if last and new and _same(last, new):
             new = replace(new, start=last.start)
@@ -198,8 +214,8 @@ def _split(
         if end <= at:
             continue
         if at < begin:
-            yield replace(spell, start=at, end=begin)
+            yield spell.between(at, begin)
         yield replace(spell, start=max(at, begin), end=min(end, spell.end), observed=False)
         at = min(end, spell.end)
     if at < spell.end:
-        yield replace(spell, start=at)
+        yield spell.between(at, spell.end)
