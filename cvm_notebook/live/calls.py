@@ -20,12 +20,19 @@ from cvm_notebook.api.errors import (
     TransportError,
     UnsafeRedirect,
 )
-from cvm_notebook.api.models import CvmAction
+from cvm_notebook.api.models import CvmAction, Provision
 from cvm_notebook.live.preconditions import Verb
 from cvm_notebook.live.reconcile import as_answer, read_back
 
 End: TypeAlias = Literal["refused", "gone", "busy", "unknown"]
 _CLIENTS_KEPT: Final = 4
+
+
+def params_of(given: Mapping[str, Any] | Provision | None) -> Mapping[str, Any]:
+    """Return what a call takes beside the CVM; of a provision, what its commit needs."""
+    if isinstance(given, Provision):
+        return {"app_id": given.app_id, "compose_hash": given.compose_hash}
+    return dict(given or {})
 
 
 def call(

@@ -56,9 +56,9 @@ class OperationSettings:
     settle: float = 60.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Desk:
-    """What those who work on operations share."""
+    """What those who work on operations share; only the client may be changed."""
 
     client: Client
     store: FleetStore

@@ -28,6 +28,7 @@ from cvm_notebook.live.store import Batch
 
 _FOLLOWED: Final[frozenset[State]] = frozenset({"accepted", "unknown"})
 _AT_ONCE: Final = 0.05  # looks that are due within so many seconds are one round
+_LOOKS_A_SECOND: Final = 200  # CVMs looked at, of all operations together
 _SINGLY: Final = 3  # up to so many are read one by one
 _MAKERS: Final = frozenset({"replicate", "commit"})
 _LOOK_AGAIN: Final = "Look at the CVM, then decide whether to ask again."
@@ -164,7 +165,8 @@ class Follower:
     def _pause(self, operation: Operation) -> float:
         settings = self._desk.settings
         pause: float = settings.look * 2.0 ** min(operation.looks.count, 16)
-        return min(settings.slowest, pause)
+        crowded = self._desk.ledger.crowd / _LOOKS_A_SECOND
+        return max(min(settings.slowest, pause), crowded)
 
     def _look_in(self, operation: Operation, seconds: float) -> None:
         now = self._desk.clock.monotonic()

@@ -37,6 +37,11 @@ class Ledger:
         with self._lock:
             return self._all.get(operation_id)
 
+    @property
+    def crowd(self) -> int:
+        """How many operations are not done."""
+        return len(self._alive)
+
     def alive(self, cvm_id: str | None = None) -> tuple[Operation, ...]:
         """Return the operations that are not done, of one CVM or of all."""
         with self._lock:

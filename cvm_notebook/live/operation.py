@@ -47,6 +47,8 @@ class OperationRecord:
         The CVM's status, and how far it has booted, when last seen.
     attempts
         Calls that were sent; 0 where none was needed or possible.
+    delay
+        Seconds from asking to sending, in which it can be cancelled.
     asked_at, sent_at, accepted_at, reached_at, ended_at
         Wall times in UTC. ``elapsed`` is by the monotonic clock.
     who
@@ -66,6 +68,7 @@ class OperationRecord:
     status: str | None = None
     progress: str | None = None
     attempts: int = 0
+    delay: float = 0.0
     asked_at: datetime
     sent_at: datetime | None = None
     accepted_at: datetime | None = None
@@ -278,6 +281,13 @@ class Operation:
             note="taken back before it was sent",
         )
 
+    @property
+    def undo_window(self) -> float:
+        """The seconds left in which `cancel` is sure to be in time; 0 without a delay."""
+        record = self.record
+        left = record.asked + record.delay - self._clock.monotonic()
+        return max(0.0, left) if record.state in UNSENT else 0.0
+
     def _drop(self, callback: "Callable[[Operation], None]") -> None:
         with self._lock, contextlib.suppress(ValueError):
             self._callbacks.remove(callback)
@@ -345,7 +355,11 @@ class Operation:
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         now = self._clock.monotonic()
-        return {"text/plain": as_text(self.record), "text/html": as_html(self.record, now)}
+        asked = f"asked {self.asked_at:%Y-%m-%d %H:%M:%S} UTC"
+        return {
+            "text/plain": f"{as_text(self.record)} ({asked})",
+            "text/html": as_html(self.record, now),
+        }
 
     def __reduce__(self) -> tuple[Any, ...]:
         raise TypeError("An Operation is not pickled: it lives. Its `record` can be.")

@@ -24,7 +24,10 @@ _TEXT_CHARS: Final = 400
 
 def as_text(record: "OperationRecord") -> str:
     """Return one line: ``stop web-1: accepted, stopping``."""
-    said = f"{record.verb} {clean_text(record.name, 80)}: {_STATE_WORDS[record.state]}"
+    state = _STATE_WORDS[record.state]
+    if record.state == "asked" and record.delay:
+        state = f"asked, sent after {record.delay:g} s unless it is cancelled"
+    said = f"{record.verb} {clean_text(record.name, 80)}: {state}"
     now = [record.status, record.progress] if record.state in {"accepted", "unknown"} else []
     seen = ", ".join(clean_text(word, 80) for word in now if word)
     return ". ".join(part for part in (f"{said}, {seen}" if seen else said, *_why(record)) if part)

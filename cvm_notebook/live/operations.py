@@ -1,9 +1,7 @@
 """Operations: take what is asked for at once, and see it through on workers of its own."""
 
 import os
-import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
 from functools import partial
 from threading import Lock
 from typing import Any, Final, Self
@@ -12,13 +10,14 @@ from cvm_notebook.api.client import Client
 from cvm_notebook.api.errors import InvalidInput
 from cvm_notebook.api.lifecycle import BATCH_STOP_SIZE
 from cvm_notebook.api.models import Provision
+from cvm_notebook.live.calls import params_of
 from cvm_notebook.live.clock import Clock, SystemClock
 from cvm_notebook.live.desk import Desk, Hooks, OperationSettings
+from cvm_notebook.live.entries import Entries
 from cvm_notebook.live.following import Follower
 from cvm_notebook.live.ledger import Ledger, wish_of
 from cvm_notebook.live.operation import UNSENT, Operation, OperationRecord
 from cvm_notebook.live.preconditions import Refused, Verb, check_verb
-from cvm_notebook.live.reconcile import target_of
 from cvm_notebook.live.rows import Row
 from cvm_notebook.live.seen import Phase, Seen
 from cvm_notebook.live.sending import Sender, Via
@@ -88,6 +87,7 @@ class Operations:
         self._sender = Sender(self._desk, self._follower)
         self._lock = Lock()
         self._pid = os.getpid()
+        self._entries = Entries(self._desk, self._operation_changed)
         self._closed = False
         self._waiting = 0
         self._observers: tuple[Observer, ...] = ()
@@ -139,7 +139,9 @@ class Operations:
         Refused
             Too much waits already, or this is closed.
         """
-        operation, is_new = self._admit(verb, row, params, expected_revision, again=again)
+        operation, is_new = self._admit(
+            verb, row, params, expected_revision, again=again, delay=delay
+        )
         if is_new and not operation.done:
             send = partial(self._send, operation, via)
             if delay > 0:
@@ -150,7 +152,7 @@ class Operations:
 
     def stop_together(self, rows: Iterable[Row]) -> tuple[Operation, ...]:
         """Stop up to fifty CVMs with one request; each has an operation of its own."""
-        admitted = [self._admit("stop", row, None, None, again=False) for row in rows]
+        admitted = [self._admit("stop", row, None, None) for row in rows]
         mine = [one for one, is_new in admitted if is_new and not one.done]
         if len(mine) > BATCH_STOP_SIZE:
             raise InvalidInput("rows", f"there are {len(mine)}", f"Up to {BATCH_STOP_SIZE} fit.")
@@ -174,7 +176,7 @@ class Operations:
                 continue
             wish = wish_of(verb, row.id, {})
             operation, is_new = self._desk.ledger.add(
-                wish, self._now(), partial(self._recovered, verb, row, seen)
+                wish, self._now(), partial(self._entries.recovered, verb, row)
             )
             if is_new:
                 operation.looks.begun = True
@@ -225,6 +227,10 @@ class Operations:
 
         return end
 
+    def use(self, client: Client) -> None:
+        """Send with another client from now on, as after a key was refused."""
+        self._desk.client = client
+
     def widen(self, workers: int) -> None:
         """Allow that many requests at once, if that is more than now."""
         self._desk.workers.widen(workers)
@@ -272,17 +278,18 @@ class Operations:
         params: Mapping[str, Any] | Provision | None,
         expected_revision: int | None,
         *,
-        again: bool,
+        again: bool = False,
+        delay: float = 0.0,
     ) -> tuple[Operation, bool]:
         """Return the operation of a wish, and whether it is a new one."""
         self._check_open()
         verb = check_verb(verb)
         if row is None and verb != "commit":
             raise InvalidInput("row", f"{verb} was not told which CVM", "Give a row of the fleet.")
-        given = _as_mapping(params)
+        given = params_of(params)
         cvm_id = row.id if row is not None else None
         wish = None if again else wish_of(verb, cvm_id, given)
-        make = partial(self._new, verb, row, given)
+        make = partial(self._entries.new, verb, row, given, delay)
         operation, is_new = self._desk.ledger.add(wish, self._now(), make)
         if is_new:
             error = self._turns.since(row, expected_revision)
@@ -306,46 +313,6 @@ class Operations:
                 f"nothing was sent: {self._waiting} operations wait to be sent already",
                 hint="Wait for some of them, or use a plan.",
             )
-
-    def _new(self, verb: Verb, row: Row | None, params: Mapping[str, Any]) -> Operation:
-        name = str(params.get("name") or params.get("app_id") or "a CVM")
-        seen = Seen.of_row(row) if row is not None else Seen(name=name)
-        return self._made(verb, row, seen, params, asked_at=self._desk.clock.now())
-
-    def _recovered(self, verb: Verb, row: Row, seen: Seen) -> Operation:
-        at = seen.since or self._desk.clock.now()
-        return self._made(verb, row, seen, {}, asked_at=at, state="accepted", recovered=True)
-
-    def _made(
-        self,
-        verb: Verb,
-        row: Row | None,
-        seen: Seen,
-        params: Mapping[str, Any],
-        *,
-        asked_at: datetime,
-        **more: Any,
-    ) -> Operation:
-        record = OperationRecord(
-            id=f"op_{secrets.token_hex(6)}",
-            verb=verb,
-            cvm_id=row.id if row is not None else None,
-            name=seen.name,
-            target=target_of(verb),
-            status=seen.status,
-            correlation_id=seen.correlation_id if more else None,
-            asked_at=asked_at,
-            asked=self._now(),
-            who=self._desk.client.key_source,
-            **more,
-        )
-        return Operation(
-            record,
-            clock=self._desk.clock,
-            row=row,
-            params=params,
-            on_change=self._operation_changed,
-        )
 
     def _send(self, operation: Operation, via: Via | None) -> None:
         self._count(-1)
@@ -391,10 +358,3 @@ class Operations:
         if self._on_fault is not None:
             known = error if isinstance(error, Exception) else None
             self._on_fault(Fault("operations", f"a worker failed: {error!r}", known))
-
-
-def _as_mapping(params: Mapping[str, Any] | Provision | None) -> Mapping[str, Any]:
-    if isinstance(params, Provision):
-        names = ("app_id", "compose_hash")
-        return {name: getattr(params, name) for name in names}
-    return dict(params or {})

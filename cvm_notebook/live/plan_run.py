@@ -18,6 +18,7 @@ from cvm_notebook.live.seen import Seen
 from cvm_notebook.live.sending import Via
 
 _FOREVER: Final = 3600.0
+_LOOKERS: Final = 2
 _MOST_AT_ONCE: Final = 64  # the connections that a client keeps
 
 
@@ -99,7 +100,8 @@ class Run:
         KeyboardInterrupt
             What waits to be sent was cancelled; what was sent goes on.
         """
-        self._operations.widen(self._terms.concurrency)
+        # A few more than send, so that looking at what was sent does not hold up what is to be.
+        self._operations.widen(self._terms.concurrency + _LOOKERS)
         unsubscribe = self._operations.subscribe(self._hear)
         thread = threading.Thread(
             target=self._run, args=(deque(self._parts(rows)), sent), name="cvm-plan", daemon=True
@@ -179,7 +181,8 @@ class Run:
 
     def _count(self, over: int) -> None:
         self._over += over
-        self._news.set()
+        if self._terms.progress:
+            self._news.set()
 
     def _reap(self) -> None:
         """Take note of what is over."""

@@ -268,7 +268,10 @@ def test_it_can_be_taken_back_while_its_window_is_open(bench):
 
     op = bench.operations.submit("delete", row, delay=30)
 
+    assert 29 < op.undo_window <= 30
+    assert "sent after 30 s unless it is cancelled" in repr(op)
     assert op.cancel()
+    assert op.undo_window == 0
     assert (op.state, op.done) == ("cancelled", True)
     assert not op.cancel(), "once is enough"
     assert bench.sent("DELETE") == 0
@@ -315,6 +318,16 @@ def test_a_queue_that_is_full_refuses(bench):
 
     with pytest.raises(Refused, match="wait to be sent already"):
         operations.submit("start", row)
+
+
+def test_another_client_is_used_when_the_key_was_changed(bench):
+    row, other = bench.make(2)
+    operations = bench.new_operations(bench.new_client(read_only=True))
+    assert operations.submit("stop", row).state == "failed"
+
+    operations.use(bench.client)
+
+    assert operations.submit("stop", other).wait(20).state == "reached"
 
 
 def test_a_verb_without_a_cvm_is_refused(bench):

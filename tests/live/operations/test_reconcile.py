@@ -104,8 +104,9 @@ def test_the_ledger_is_bounded_and_forgets_the_oldest_that_are_done(bench):
     (row,) = bench.make()
     ledger = Ledger(limit=10)
     made = []
+    new = partial(bench.operations._entries.new, "stop", row, {})
     for number in range(40):
-        op, is_new = ledger.add(number, 0.0, partial(bench.operations._new, "stop", row, {}))
+        op, is_new = ledger.add(number, 0.0, new)
         assert is_new
         made.append(op)
         if number != 3:
