@@ -40,6 +40,7 @@ from cvm_notebook.live.slots import Slots
 
 _NEVER = float("-inf")
 _FOR_EVER = float("inf")
+_START_AGAIN = "refresh() starts it again."
 
 
 class Mode(Enum):
@@ -118,6 +119,8 @@ class Machine:
     @property
     def trouble(self) -> Trouble | None:
         """Why there is no list, as far as that is known."""
+        if self.mode is Mode.BROKEN:
+            return Trouble(Ill.FAILED, self._fault or "", _START_AGAIN)
         return self._key or self._lists.trouble
 
     @property
@@ -210,19 +213,19 @@ class Machine:
         if not doubtful:
             return []
         self._lists.ask(now)
-        return [Mark(doubtful, "the service says nothing of its status")]
+        return [Mark(doubtful, "the service says nothing of its status", now)]
 
     def _on_ask_failed(self, event: AskFailed, now: float) -> list[Action]:
         trouble = event.trouble
         if trouble.ill in (Ill.KEY, Ill.DENIED):
             return self._lock(trouble)
-        was_well = self._polls.failed(now, event.ask, trouble)
+        was_well, mark = self._polls.failed(now, event.ask, trouble)
         if trouble.ill is Ill.SLOW_DOWN:
             self._slow_down(trouble, now)  # and no list because of it
             return []
         if trouble.ill is Ill.FAILED and was_well:
             self._lists.ask(now)  # is it this node, or everything?
-        return [Mark(event.ask.uuids, trouble.cause)]
+        return [mark]
 
     def _on_opened(self, event: Opened, now: float) -> list[Action]:
         self._slots.opened(now, event.cvm_id)
@@ -234,10 +237,10 @@ class Machine:
             return self._lock(trouble)
         self._slots.ended(now, event)
         if trouble is not None and trouble.ill is Ill.DENIED:
-            return [Mark((event.cvm_id,), trouble.cause)]
+            return [Mark((event.cvm_id,), trouble.cause, now)]
         if event.how is End.GONE or (trouble is not None and trouble.ill is Ill.MISSING):
             self._lists.ask(now)  # it goes when the list has it no more
-            return [Mark((event.cvm_id,), "the service says that it is gone, or not yours")]
+            return [Mark((event.cvm_id,), "the service says that it is gone, or not yours", now)]
         return []
 
     def _on_woke(self, _event: Woke, now: float) -> list[Action]:
@@ -311,7 +314,7 @@ class Machine:
 
     def _health(self, now: float) -> Show:
         if self.mode is Mode.BROKEN:
-            return Show("offline", self._fault, "refresh() starts it again.")
+            return Show("offline", self._fault, _START_AGAIN)
         if self._key is not None:
             return Show("needs a key", self._key.cause, "Give another key with resume(client).")
         if self.mode is Mode.PARKED:

@@ -109,14 +109,14 @@ class Polls:
         self._silent.update(first)
         return tuple(row.id for row in self._rows.values() if row.uuid in first) if first else ()
 
-    def failed(self, now: float, ask: Ask, trouble: Trouble) -> bool:
-        """Count a failure; return whether the node had been well until now."""
+    def failed(self, now: float, ask: Ask, trouble: Trouble) -> tuple[bool, Mark]:
+        """Count a failure; return whether the node had been well until now, and what to say."""
         node = self._node(ask.node)
         node.flight = None
         node.waiting.update(dict.fromkeys(ask.uuids))
         was_well = node.not_before == _NEVER
         node.not_before = now + max(node.backoff.failed(now), trouble.told)
-        return was_well
+        return was_well, Mark(ask.uuids, trouble.cause, node.began)
 
     def cut(self) -> None:
         """Forget what is under way; a sweep begins anew."""
@@ -177,7 +177,8 @@ class Polls:
                 node.told = node.slow = True
                 seconds = f"{self._settings.slow_after:.0f} s"
                 why = f"node {name or '(unnamed)'} has not answered for {seconds}"
-                marks.append(Mark((*node.flight.uuids, *node.urgent, *node.waiting), why))
+                cvms = (*node.flight.uuids, *node.urgent, *node.waiting)
+                marks.append(Mark(cvms, why, node.began))
         return marks
 
     def _node(self, name: str) -> _Node:

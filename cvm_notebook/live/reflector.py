@@ -6,7 +6,6 @@ import os
 import threading
 import time
 import weakref
-from collections import deque
 from functools import partial
 from typing import Any, Final, Self
 
@@ -14,6 +13,7 @@ from cvm_notebook.api.base import Calls
 from cvm_notebook.api.errors import CvmError, DeadlineExceeded
 from cvm_notebook.live.clock import Clock, SystemClock
 from cvm_notebook.live.gather import Gatherer
+from cvm_notebook.live.inbox import Inbox
 from cvm_notebook.live.interest import InterestHandle, Interests
 from cvm_notebook.live.machine import Machine, Mode
 from cvm_notebook.live.rows import Fact, Gap, Health
@@ -37,12 +37,10 @@ from cvm_notebook.live.signals import (
     ReflectorSettings,
     Refresh,
     Resumed,
-    Rows,
     Show,
     Tick,
     Touched,
     Trouble,
-    Watched,
     Woke,
 )
 from cvm_notebook.live.sleep import SleepDetector
@@ -91,8 +89,7 @@ class Reflector:
         self._machine = Machine(settings)
         self._gatherer = Gatherer(store, self._clock)
         self._lock = threading.RLock()
-        self._inbox: deque[Event] = deque()
-        self._bell = threading.Event()
+        self._inbox = Inbox()
         self._verdict = threading.Event()  # the first list is in, or cannot come
         self._interests = Interests()
         self._thread: threading.Thread | None = None
@@ -102,6 +99,7 @@ class Reflector:
         self._held: bool | None = None  # what the machine was told last
         self._ill = False
         self._closed = False
+        self._touched_at = float("-inf")
         self._crashed_at: float | None = None
         self._pid = os.getpid()
 
@@ -117,8 +115,11 @@ class Reflector:
         self.touch()
 
     def touch(self) -> None:
-        """Show interest, for `idle_after` seconds."""
-        self._post(Touched(), start=True)
+        """Show interest, for `idle_after` seconds. It costs next to nothing: do it at each look."""
+        now = self._clock.monotonic()
+        if self._thread is None or now - self._touched_at > min(1.0, self._settings.idle_after / 2):
+            self._touched_at = now
+            self._post(Touched(), start=True)
 
     def interest(self) -> InterestHandle:
         """Show interest until the handle is closed, or nobody holds it any more."""
@@ -130,7 +131,7 @@ class Reflector:
 
     def _release(self, handle: InterestHandle) -> None:
         self._interests.discard(handle)
-        self._bell.set()
+        self._inbox.bell.set()
 
     def refresh(self) -> None:
         """Ask for a new list soon; wishes that come together are one."""
@@ -194,7 +195,7 @@ class Reflector:
             first, self._closed = not self._closed, True
             thread = self._thread
         self._lines.end()
-        self._bell.set()
+        self._inbox.bell.set()
         self._tell_waiters()
         end = time.monotonic() + timeout  # of this machine: no test waits for it to be moved
         for ending in [thread, *self._lines.threads()]:
@@ -238,12 +239,11 @@ class Reflector:
             alive = self._thread is not None and self._thread.is_alive()
             if self._closed or not (alive or start or isinstance(event, Follow)):
                 return
-            self._inbox.append(event)
+            self._inbox.put(event)
             if start and not alive:
                 self._thread = threading.Thread(target=self._run, name="cvm-reflector", daemon=True)
                 _running.add(self)
                 self._thread.start()
-        self._bell.set()
 
     def _run(self) -> None:
         """Serve; fall over once without harm, and twice with a word about it."""
@@ -258,34 +258,31 @@ class Reflector:
 
     def _subscribe(self) -> Subscription:
         subscription = self._store.subscribe(self._on_store)
-        self._post(self._all_rows())
+        self._inbox.all(self._store.snapshot().rows)
         return subscription
 
     def _on_store(self, batch: Batch) -> None:
         if isinstance(batch, Gap):
-            self._post(self._all_rows())
+            self._inbox.all(self._store.snapshot().rows)
         else:
-            self._post(Rows.of(batch))
-
-    def _all_rows(self) -> Rows:
-        return Rows(tuple(Watched.of(row) for row in self._store.snapshot().rows))
+            self._inbox.changed(batch)
 
     def _serve(self) -> None:
         sleep, waited = SleepDetector(), 0.0
         self._held = None
         while not self._closed:
-            self._bell.clear()
+            self._inbox.bell.clear()
             if sleep.woke(self._clock.monotonic(), self._clock.now(), waited):
                 self._take(Woke())
             self._notice_interest()
-            while (event := self._taken()) is not None:
+            while (event := self._inbox.take()) is not None:
                 self._take(event)
             self._take(Tick())
             self._lines.flush()
             if self._may_end():
                 return
             waited = self._wait_until()
-            self._clock.wait(self._bell, waited)
+            self._clock.wait(self._inbox.bell, waited)
         self._end()
 
     def _notice_interest(self) -> None:
@@ -293,10 +290,6 @@ class Reflector:
         if held != self._held:
             self._held = held
             self._take(Interest(held))
-
-    def _taken(self) -> Event | None:
-        with self._lock:
-            return self._inbox.popleft() if self._inbox else None
 
     def _wait_until(self) -> float:
         now = self._clock.monotonic()
@@ -358,8 +351,8 @@ class Reflector:
                 self._lines.close(cvm_id)
             case Cut():
                 self._cut()
-            case Mark(cvms, why):
-                self._mark(cvms, why)
+            case Mark():
+                self._mark(action)
             case Show():
                 self._show(action)
 
@@ -367,10 +360,12 @@ class Reflector:
         self._lines.cut()
         self._gatherer.restart()
 
-    def _mark(self, cvms: tuple[str, ...], why: str) -> None:
-        now = self._clock.monotonic()
+    def _mark(self, mark: Mark) -> None:
         self._store.patch(
-            [Fact.of_error(why, id=c, vm_uuid=c, received=now, source="batch") for c in cvms]
+            [
+                Fact.of_error(mark.why, id=c, vm_uuid=c, received=mark.asked, source="batch")
+                for c in mark.cvms
+            ]
         )
 
     def _show(self, show: Show) -> None:
@@ -392,7 +387,9 @@ class Reflector:
 def _prevented(trouble: Trouble | None, timeout: float) -> BaseException:
     """Return the error that a wait for the first list ends with."""
     if trouble is not None and trouble.error is not None:
-        return trouble.error
+        return trouble.error.with_traceback(None)
+    if trouble is not None:
+        return CvmError(trouble.cause, hint=trouble.next_step)
     return DeadlineExceeded(
         f"the fleet was not listed within {timeout:g} s",
         hint="Give it more time, or look at its health.",

@@ -14,7 +14,7 @@ from cvm_notebook.api.errors import (
     UnsafeRedirect,
 )
 from cvm_notebook.api.exchange import NotTrustedError
-from cvm_notebook.live.rows import Change, HealthState, Row
+from cvm_notebook.live.rows import HealthState, Row
 
 _UNAUTHORIZED: Final = 401
 _LONGEST_TOLD: Final = 60.0
@@ -65,7 +65,7 @@ class ReflectorSettings:
     streams: int = 4
     idle_after: float = 60.0
     debounce: float = 1.0
-    per_second: float = 1.0
+    per_second: float = 0.8
     calls: int = 4
     chunk: int = 100
     slow_after: float = 10.0
@@ -202,14 +202,6 @@ class Rows:
 
     now: tuple[Watched, ...]
     gone: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, changes: tuple[Change, ...]) -> "Rows":
-        """Read changes of the store."""
-        return cls(
-            tuple(Watched.of(c.after) for c in changes if c.after is not None),
-            tuple(c.before.id for c in changes if c.after is None and c.before is not None),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,10 +350,17 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Say in rows, by id or uuid, why they could not be refreshed."""
+    """Say in rows, by id or uuid, why they could not be refreshed.
+
+    Attributes
+    ----------
+    asked
+        When that was tried: what is known since then, and a late answer, count for more.
+    """
 
     cvms: tuple[str, ...]
     why: str
+    asked: float
 
 
 @dataclass(frozen=True, slots=True)
