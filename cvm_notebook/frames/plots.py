@@ -1,10 +1,16 @@
-"""Pictures of a fleet, for notebooks and reports; matplotlib is loaded when one is drawn."""
+"""Pictures of a fleet, for notebooks and reports: each a function of a frame.
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+They are matplotlib's, and return its Axes: a picture is stored in the notebook as an image, which
+GitHub, nbviewer and a mail show without running anything; the libraries that draw in the browser
+show nothing there. matplotlib is loaded when a picture is drawn.
+"""
 
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
 import pandas as pd
 
-from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.api.errors import InvalidInput, clean_text
 from cvm_notebook.frames.words import STATUSES
 
 if TYPE_CHECKING:
@@ -31,12 +37,14 @@ _PAINT: Final = {
     "gone": _Paint("#EEEEEE", "xxxx"),
     "unknown": _Paint("#FFFFFF", "...."),
 }
-_NO_REGION: Final = "no region yet"
-_REGION_CHARS: Final = 24
+_LABEL_CHARS: Final = 24
 _LABEL_SHARE: Final = 0.03  # of the longest bar; a number in a narrower piece would not fit
+_APPS: Final = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
+_OTHERS: Final = "#999999"
+_NOT_SEEN: Final = 0.4  # how much is left of a colour where nobody was looking
 
 
-def plot_fleet(fleet: pd.DataFrame, ax: "Axes | None" = None) -> "Axes":
+def plot_fleet(fleet: pd.DataFrame, ax: "Axes | None" = None, *, by: str = "region") -> "Axes":
     """Draw how many CVMs each region has, by status, as stacked bars.
 
     Parameters
@@ -45,13 +53,16 @@ def plot_fleet(fleet: pd.DataFrame, ax: "Axes | None" = None) -> "Axes":
         A frame of `fleet_frame` with the columns ``status`` and ``region``.
     ax
         Where to draw; a figure of its own when None.
+    by
+        A bar for each region, or for each ``status``, ``instance_type``, ``node`` or another
+        column of words.
 
     Returns
     -------
     matplotlib.axes.Axes
         The axes drawn on; its figure is ``.figure``.
     """
-    counts = _count(fleet)
+    counts = _count(fleet, by)
     if ax is None:
         ax = _new_axes(len(counts))
     left = pd.Series(0, index=counts.index)
@@ -59,27 +70,40 @@ def plot_fleet(fleet: pd.DataFrame, ax: "Axes | None" = None) -> "Axes":
     for status in counts.columns:
         _draw_status(ax, status, counts[status], left, longest)
         left += counts[status]
-    _finish(ax, len(fleet), list(counts.columns))
+    words = by.replace("_", " ")
+    title = f"{_cvms(len(fleet))} by {words}" + ("" if by == "status" else " and status")
+    _finish(ax, title, list(counts.columns))
     return ax
 
 
-def _count(fleet: pd.DataFrame) -> pd.DataFrame:
+def _count(fleet: pd.DataFrame, by: str) -> pd.DataFrame:
     """Count CVMs: regions as rows, the smallest first; the statuses that occur as columns."""
-    missing = [name for name in ("status", "region") if name not in fleet.columns]
-    if missing:
-        raise InvalidInput(
-            "fleet",
-            f"has no column {' and no column '.join(missing)}",
-            "Give a frame of fleet_frame(cvms) that has both.",
-        )
-    # a region is the server's text: a dollar sign in it would begin a formula of matplotlib
-    words = fleet["region"].astype("string").str.slice(0, _REGION_CHARS).str.replace("$", r"\$")
-    region = words.fillna(_NO_REGION).astype("object")
+    _require(fleet, ("status", by), "fleet_frame(cvms)")
+    group = fleet[by].astype("string").map(_label).fillna(f"no {by.replace('_', ' ')} yet")
     status = fleet["status"].astype("object").fillna("unknown")
-    counts = pd.crosstab(region, status)
+    counts = pd.crosstab(group.astype("object").rename("bar"), status.rename("piece"))
     counts = counts.reindex(columns=[s for s in STATUSES if s in counts.columns])
     order = counts.sum(axis="columns").sort_values(kind="stable").index
     return counts.loc[order]
+
+
+def _label(words: Any) -> Any:
+    """Return the service's text fit for a picture, in which a dollar sign begins no formula."""
+    return words if pd.isna(words) else clean_text(words, _LABEL_CHARS).replace("$", r"\$")
+
+
+def _cvms(number: int) -> str:
+    return f"{number:,} CVM{'' if number == 1 else 's'}"
+
+
+def _require(frame: pd.DataFrame, names: tuple[str, ...], maker: str) -> None:
+    missing = [name for name in names if name not in frame.columns]
+    if missing:
+        raise InvalidInput(
+            "fleet" if "fleet" in maker else "timeline",
+            f"has no column {' and no column '.join(missing)}",
+            f"Give a frame of {maker} that has both.",
+        )
 
 
 def _new_axes(bars: int) -> "Axes":
@@ -87,7 +111,7 @@ def _new_axes(bars: int) -> "Axes":
         from matplotlib import pyplot as plt  # noqa: PLC0415 - an extra, and slow to load
     except ImportError as error:
         raise ImportError(
-            "plot_fleet draws with matplotlib, which is not installed: pip install matplotlib"
+            "pictures are drawn with matplotlib, which is not installed: pip install matplotlib"
         ) from error
     _, ax = plt.subplots(figsize=(8, 1.4 + 0.42 * max(bars, 2)), layout="constrained")
     return ax
@@ -107,18 +131,239 @@ def _draw_status(ax: "Axes", status: str, counts: pd.Series, left: pd.Series, lo
     )
     numbers = [str(n) if n > _LABEL_SHARE * longest else "" for n in counts]
     box = {"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8}
-    for label in ax.bar_label(bars, numbers, label_type="center", fontsize=8):
+    # black on a white box, whatever the style: in a dark one the text would be white
+    for label in ax.bar_label(bars, numbers, label_type="center", fontsize=8, color="black"):
         if label.get_text():
             label.set_bbox(box)
 
 
-def _finish(ax: "Axes", total: int, statuses: list[str]) -> None:
-    ax.set_title(f"{total} CVM{'' if total == 1 else 's'} by region and status", loc="left")
+def _finish(ax: "Axes", title: str, statuses: list[str]) -> None:
+    ax.set_title(title, loc="left")
     ax.set_xlabel("CVMs")
     ax.locator_params(axis="x", integer=True)
-    ax.spines[["top", "right"]].set_visible(False)
+    _tidy(ax)
     if statuses:
         ax.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, title="status")
     else:
-        ax.text(0.5, 0.5, "no CVMs", ha="center", va="center", transform=ax.transAxes)
-        ax.set_yticks([])
+        _say_empty(ax, "no CVMs")
+
+
+def _tidy(ax: "Axes") -> None:
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def _say_empty(ax: "Axes", words: str) -> None:
+    ax.text(0.5, 0.5, words, ha="center", va="center", transform=ax.transAxes)
+    ax.set_yticks([])
+
+
+# --- over time ----------------------------------------------------------------------------------
+
+
+def plot_timeline(timeline: pd.DataFrame, ax: "Axes | None" = None, *, limit: int = 40) -> "Axes":
+    """Draw which status each CVM had when: a row for each CVM, a bar for each spell.
+
+    Bars are pale where nobody was looking, and the status is the last one seen before.
+
+    Parameters
+    ----------
+    timeline
+        A frame of `timeline_frame`.
+    ax
+        Where to draw; a figure of its own when None.
+    limit
+        The most CVMs drawn: those with the most spells. The title says of how many.
+    """
+    spells = _spells(timeline)
+    changes = spells.groupby("cvm_id", sort=False).size()
+    chosen = changes.sort_values(ascending=False, kind="stable").index[: max(1, limit)]
+    shown = [cvm_id for cvm_id in changes.index if cvm_id in set(chosen)]
+    if ax is None:
+        ax = _new_axes(len(shown))
+    of = spells[spells["cvm_id"].isin(shown)]
+    place = {cvm_id: row for row, cvm_id in enumerate(reversed(shown))}
+    for (status, observed), some in of.groupby(["status", "observed"], observed=True, sort=False):
+        _draw_spells(ax, str(status), bool(observed), some, place)
+    names = of.groupby("cvm_id")["name"].last()
+    labels = [_label(names[cvm_id]) if pd.notna(names[cvm_id]) else cvm_id for cvm_id in place]
+    ax.set_yticks(list(place.values()), labels)
+    ax.set_ylim(-0.7, max(len(shown), 1) - 0.3)
+    part = "" if len(shown) == len(changes) else f", {len(shown)} of them shown"
+    ax.set_title(f"{_cvms(len(changes))} over time{part}", loc="left")
+    _legend_of_statuses(ax, of)
+    _finish_time(ax, empty=of.empty)
+    return ax
+
+
+def _spells(timeline: pd.DataFrame) -> pd.DataFrame:
+    """Return the spells as plain columns, with the times as numbers that matplotlib draws by."""
+    needed = ("ended_at", "status", "name", "app_id", "charged_usd_h", "amount_usd", "observed")
+    _require(timeline, needed, "timeline_frame(log)")
+    spells = timeline.reset_index()
+    days = pd.Timedelta(days=1)
+    epoch = pd.Timestamp(0, tz="UTC")
+    spells["start"] = (spells["began_at"] - epoch) / days
+    spells["end"] = (spells["ended_at"] - epoch) / days
+    for name in ("charged_usd_h", "amount_usd"):
+        spells[name] = spells[name].astype("float64").fillna(0.0)
+    return spells
+
+
+def _draw_spells(
+    ax: "Axes", status: str, observed: bool, spells: pd.DataFrame, place: dict[str, int]
+) -> None:
+    paint = _PAINT[status]
+    ax.barh(
+        [place[cvm_id] for cvm_id in spells["cvm_id"]],
+        (spells["end"] - spells["start"]).to_list(),
+        left=spells["start"].to_list(),
+        height=0.7,
+        color=paint.colour,
+        hatch=paint.hatch,
+        edgecolor="#333333",
+        linewidth=0.6,
+        alpha=1.0 if observed else _NOT_SEEN,
+    )
+
+
+def _legend_of_statuses(ax: "Axes", spells: pd.DataFrame) -> None:
+    from matplotlib.patches import Patch  # noqa: PLC0415 - an extra, and slow to load
+
+    found = set(spells["status"].astype(str))
+    handles = [
+        Patch(
+            facecolor=_PAINT[status].colour,
+            hatch=_PAINT[status].hatch,
+            edgecolor="#333333",
+            label=status.replace("_", " "),
+        )
+        for status in STATUSES
+        if status in found
+    ]
+    if not spells["observed"].all():
+        handles.append(
+            Patch(facecolor=_OTHERS, alpha=_NOT_SEEN, edgecolor="#333333", label="(not observed)")
+        )
+    if handles:
+        ax.legend(
+            handles=handles,
+            loc="upper left",
+            bbox_to_anchor=(1, 1),
+            frameon=False,
+            title="status",
+        )
+
+
+def plot_cost(timeline: pd.DataFrame, ax: "Axes | None" = None, *, apps: int = 6) -> "Axes":
+    """Draw what the fleet was charged an hour, over time, with an area for each app.
+
+    Parameters
+    ----------
+    timeline
+        A frame of `timeline_frame`.
+    ax
+        Where to draw; a figure of its own when None.
+    apps
+        The most apps with an area of their own, at most seven: those that cost most.
+    """
+    spells = _spells(timeline)
+    spells["app"] = spells["app_id"].fillna(spells["cvm_id"])
+    totals = spells.groupby("app")["amount_usd"].sum().sort_values(ascending=False, kind="stable")
+    dearest = list(totals.index[: max(1, min(apps, len(_APPS)))])
+    names = spells.groupby("app").agg(name=("name", "first"), cvms=("cvm_id", "nunique"))
+    if ax is None:
+        ax = _new_axes(6)
+    times, rates = _rates(spells, dearest)
+    base = np.zeros(len(times))
+    for app, colour in [*zip(dearest, _APPS, strict=False), (None, _OTHERS)]:
+        rate = rates.get(app)
+        if rate is None:
+            continue
+        label = _app_label(names, app, len(totals) - len(dearest))
+        ax.fill_between(
+            times, base, base + rate, step="post", color=colour, label=label, linewidth=0
+        )
+        base = base + rate
+    for start, end in _unseen(spells):
+        ax.axvspan(start, end, fill=False, hatch="///", edgecolor=_OTHERS, linewidth=0)
+    ax.set_title(f"{float(totals.sum()):,.2f} USD in {_length(spells)}, by app", loc="left")
+    ax.set_ylabel("USD an hour")
+    ax.set_ylim(bottom=0)
+    if len(times):
+        _legend_of_apps(ax, unseen=not spells["observed"].all())
+    _finish_time(ax, empty=spells.empty)
+    return ax
+
+
+def _rates(spells: pd.DataFrame, dearest: list[str]) -> tuple[Any, dict[str | None, Any]]:
+    """Return the moments at which a rate changes, and each app's rate from each on."""
+    times = np.unique(np.concatenate([spells["start"], spells["end"]]).astype("float64"))
+    rates: dict[str | None, Any] = {}
+    own = spells["app"].where(spells["app"].isin(dearest), None).astype(object)
+    for app, some in spells.groupby(own.fillna(""), sort=False):
+        change = np.zeros(len(times))
+        for side, sign in (("start", 1.0), ("end", -1.0)):
+            at = np.searchsorted(times, some[side].to_numpy(dtype="float64"))
+            np.add.at(change, at, sign * some["charged_usd_h"].to_numpy())
+        rates[str(app) or None] = np.maximum(np.cumsum(change), 0.0)
+    return times, rates
+
+
+def _unseen(spells: pd.DataFrame) -> list[tuple[float, float]]:
+    """Return the times in which nobody was looking, each once."""
+    found: list[tuple[float, float]] = []
+    times = spells.loc[~spells["observed"], ["start", "end"]].sort_values("start")
+    for start, end in times.itertuples(index=False):
+        if found and start <= found[-1][1]:
+            found[-1] = found[-1][0], max(found[-1][1], end)
+        else:
+            found.append((start, end))
+    return found
+
+
+def _legend_of_apps(ax: "Axes", *, unseen: bool) -> None:
+    from matplotlib.patches import Patch  # noqa: PLC0415 - an extra, and slow to load
+
+    handles, _ = ax.get_legend_handles_labels()
+    handles.reverse()  # as the areas lie on each other
+    if unseen:
+        handles.append(
+            Patch(fill=False, hatch="///", edgecolor=_OTHERS, linewidth=0, label="(not observed)")
+        )
+    ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+
+
+def _app_label(names: pd.DataFrame, app: str | None, rest: int) -> str:
+    if app is None:
+        return f"{rest:,} other app{'' if rest == 1 else 's'}"
+    found: Any = names.loc[app]
+    name, cvms = found["name"], int(found["cvms"])
+    label = str(_label(name if pd.notna(name) else app)) or "(no name)"
+    label = f" {label}" if label.startswith("_") else label  # no legend shows those
+    return label if cvms == 1 else f"{label} ({cvms} CVMs)"
+
+
+def _length(spells: pd.DataFrame) -> str:
+    if spells.empty:
+        return "0 h"
+    hours = (spells["end"].max() - spells["start"].min()) * 24
+    if hours < 1:
+        return f"{hours * 60:.0f} min"
+    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"  # noqa: PLR2004 - two days
+
+
+def _finish_time(ax: "Axes", *, empty: bool) -> None:
+    _tidy(ax)
+    if empty:
+        _say_empty(ax, "no history yet")
+        ax.set_xticks([])
+        return
+    ax.xaxis_date()
+    ax.margins(x=0)
+    ax.set_xlabel("UTC")
+    from matplotlib import dates  # noqa: PLC0415 - an extra, and slow to load
+
+    untyped: Any = dates
+    locator = untyped.AutoDateLocator(maxticks=8)
+    ax.xaxis.set_major_locator(locator)
+    ax.xaxis.set_major_formatter(untyped.ConciseDateFormatter(locator))
