@@ -1,5 +1,6 @@
 """Fleet: the CVMs of a workspace, live."""
 
+import logging
 import threading
 from collections.abc import Iterator
 from datetime import datetime
@@ -13,12 +14,13 @@ from cvm_notebook.live.operations import Operations
 from cvm_notebook.live.query import search, where
 from cvm_notebook.live.reflector import InterestHandle, Reflector, ReflectorSettings
 from cvm_notebook.live.rows import Health, Row, Snapshot
-from cvm_notebook.live.store import Batch, FleetStore
+from cvm_notebook.live.store import Batch, Fault, FleetStore
 from cvm_notebook.selection import Columns, CvmHandle, Selection, show
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_log = logging.getLogger(__name__)
 _FIRST_LIST = 60.0
 _FOLLOWED = 16
 _FAILED = frozenset({"error", "failed", "create_failed"})
@@ -55,12 +57,14 @@ class Fleet:
     ) -> None:
         self.client = client
         self._clock = clock or SystemClock()
-        self.store = FleetStore(self._clock)
+        self.store = FleetStore(self._clock, on_fault=_note)
         self._history = History(self.store)
         self._reflector = Reflector(
             client, self.store, clock=self._clock, settings=settings or ReflectorSettings()
         )
-        self.operator = Operations(client, self.store, self._reflector, clock=self._clock)
+        self.operator = Operations(
+            client, self.store, self._reflector, clock=self._clock, on_fault=_note
+        )
         self._interest: InterestHandle | None = None
 
     # --- its own life ------------------------------------------------------------------------
@@ -85,6 +89,7 @@ class Fleet:
     def resume(self, client: Client | None = None) -> None:
         """Go on after the key was refused: with another client, or with the same one."""
         self.client = client or self.client
+        self.operator.use(self.client)
         self._reflector.resume(client)
 
     def refresh(self) -> None:
@@ -301,6 +306,11 @@ class Fleet:
             "A Fleet is not pickled: it has threads and connections. Pickle fleet.frame(), and "
             "make a Fleet in each process."
         )
+
+
+def _note(fault: Fault) -> None:
+    """Say, once each, what went wrong in an observer or a worker."""
+    _log.warning("%s", fault)
 
 
 class _Waiting:
