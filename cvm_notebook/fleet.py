@@ -310,7 +310,7 @@ class Fleet:
 
 def _note(fault: Fault) -> None:
     """Say, once each, what went wrong in an observer or a worker."""
-    _log.warning("%s", fault)
+    _log.warning("%s: %s", fault.where, fault.what)
 
 
 class _Waiting:
