@@ -1,7 +1,8 @@
 """Which CVMs have a stream: few places, shared with the user's other tabs; pure decisions."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from itertools import chain
 
 from cvm_notebook.live.backoff import Backoff
 from cvm_notebook.live.signals import Close, End, Ended, Ill, Open, ReflectorSettings
@@ -49,7 +50,9 @@ class Slots:
         self._more_at = _FOR_EVER
         self._none_until = _NEVER
 
-    def next(self, now: float, followed: Iterable[str], busy: Iterable[str]) -> list[Open | Close]:
+    def next(
+        self, now: float, followed: Collection[str], busy: Collection[str]
+    ) -> list[Open | Close]:
         """Return the streams to open and to close; `followed` come before `busy`."""
         if now >= self._more_at:
             self.allowed = min(self.allowed + 1, self._most)
@@ -62,15 +65,18 @@ class Slots:
         self._open.update(dict.fromkeys(opened, False))
         return [*map(Close, close), *map(Open, opened)]
 
-    def _choose(self, now: float, followed: Iterable[str], busy: Iterable[str]) -> list[str]:
+    def _choose(self, now: float, followed: Collection[str], busy: Collection[str]) -> list[str]:
         if now < self._none_until:
             return []
-        chosen: list[str] = []
+        chosen: dict[str, None] = {}
         for group in (followed, busy):
-            fit = [c for c in group if self._may(c, now) and c not in chosen]
-            fit.sort(key=lambda c: c not in self._open)  # who has a place keeps it
-            chosen += fit[: self.allowed - len(chosen)]
-        return chosen
+            held = (c for c in self._open if c in group)  # who has a place keeps it
+            for cvm_id in chain(held, group):
+                if len(chosen) >= self.allowed:
+                    break  # there may be a thousand more, and this is asked at every event
+                if self._may(cvm_id, now):
+                    chosen[cvm_id] = None
+        return list(chosen)
 
     def _may(self, cvm_id: str, now: float) -> bool:
         past = self._pasts.get(cvm_id)
