@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 from enum import Enum, auto
+from itertools import chain
 from typing import Any
 
 from cvm_notebook.live.backoff import Backoff
@@ -308,7 +309,7 @@ class Machine:
         if self._knows:
             busy = self._busy
             streams = self._slots.next(now, self._followed, busy)
-            hot = [c for c in {**self._followed, **busy} if not self._slots.covered(c)]
+            hot = (c for c in chain(self._followed, busy) if not self._slots.covered(c))
             actions += [*self._polls.next(now, hot), *streams]
         return actions
 

@@ -1,6 +1,6 @@
 """Whom to ask for statuses, and when: by node, so that a slow one holds nobody up; pure."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from cvm_notebook.live.backoff import Backoff
@@ -87,7 +87,7 @@ class Polls:
         self._told_until = max(self._told_until, until)
         self._probing = True
 
-    def next(self, now: float, hot: Collection[str]) -> list[Ask | Mark]:
+    def next(self, now: float, hot: Iterable[str]) -> list[Ask | Mark]:
         """Return the questions to ask now; `hot` are the ids to be asked for in fast rounds."""
         if now < self._told_until:
             return []
@@ -136,14 +136,16 @@ class Polls:
                 times.append(node.began + self._settings.slow_after)
         return max(min(times), self._told_until)
 
-    def _fast_round(self, now: float, hot: Collection[str]) -> None:
-        if not hot:
+    def _fast_round(self, now: float, hot: Iterable[str]) -> None:
+        hot = iter(hot)  # there may be a thousand, and this is asked at every event
+        first = next(hot, None)
+        if first is None:
             self._fast_at = None
         elif self._fast_at is None:
             self._fast_at = now + self._settings.fast
         elif now >= self._fast_at:
             self._fast_at = now + self._settings.fast
-            for cvm_id in hot:
+            for cvm_id in (first, *hot):
                 row = self._rows.get(cvm_id)
                 if row is not None and row.uuid:
                     self._node(row.node).urgent[row.uuid] = None
