@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 KIT = ROOT.parent / "shared" / "bench"
 TARGET = "benchmarks.cvm_adapter:make"
 OFFICIAL = "phala-cloud==0.2.0"
-SCENARIOS = "list,get,watch,import,cold,faults"
+SCENARIOS = "list,get,watch,bulk,import,cold,faults"
 WHOLE = {"scenario": SCENARIOS, "n": "1000,10000,50000", "latency": "0,50", "reps": "5"}
 QUICK = {"scenario": SCENARIOS, "n": "1000,10000", "latency": "0,50", "reps": "2", "gets": "500"}
 
