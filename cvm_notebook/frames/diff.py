@@ -51,7 +51,8 @@ def diff(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     """Compare two frames of the fleet, by ``cvm_id`` and by each column that both have.
 
     Not compared is what tells of our reading (``observed_at``, ``age_s``, ``source``,
-    ``revision``, and ``health``, which grows stale), and ``uptime_s`` and ``replicas``.
+    ``revision``, and ``health``, which grows stale), and ``uptime_s`` and ``replicas``. The
+    server's own word for a status is told where our word for it is the same.
 
     Examples
     --------
@@ -93,7 +94,10 @@ def _changed(old: pd.DataFrame, new: pd.DataFrame) -> list[Difference]:
     for field in COMPARED:
         if field not in old or field not in new:
             continue
-        where = [int(at) for at in np.flatnonzero(differs(old[field], new[field]))]
+        unlike = differs(old[field], new[field])
+        if field == "status_raw" and "status" in old and "status" in new:
+            unlike &= ~differs(old["status"], new["status"])
+        where = [int(at) for at in np.flatnonzero(unlike)]
         sides = zip(as_text(old[field].iloc[where]), as_text(new[field].iloc[where]), strict=True)
         for at, (was, is_) in zip(where, sides, strict=True):
             found.append((at, Difference(old.index[at], field, names[at], "changed", was, is_)))

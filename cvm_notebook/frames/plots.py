@@ -286,7 +286,7 @@ def plot_cost(timeline: pd.DataFrame, ax: "Axes | None" = None, *, apps: int = 6
         base = base + rate
     for start, end in _unseen(spells):
         ax.axvspan(start, end, fill=False, hatch="///", edgecolor=_OTHERS, linewidth=0)
-    ax.set_title(f"{float(totals.sum()):,.2f} USD in {_length(spells)}, by app", loc="left")
+    ax.set_title(f"{_usd(totals.sum())} in {_length(spells)}, by app", loc="left")
     ax.set_ylabel("USD an hour")
     ax.set_ylim(bottom=0)
     if len(times):
@@ -343,13 +343,18 @@ def _app_label(names: pd.DataFrame, app: str | None, rest: int) -> str:
     return label if cvms == 1 else f"{label} ({cvms} CVMs)"
 
 
+def _usd(amount: float) -> str:
+    small = 0 < amount < 1
+    return f"{amount:.6f} USD" if small else f"{amount:,.2f} USD"
+
+
 def _length(spells: pd.DataFrame) -> str:
-    if spells.empty:
-        return "0 h"
-    hours = (spells["end"].max() - spells["start"].min()) * 24
-    if hours < 1:
-        return f"{hours * 60:.0f} min"
-    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"  # noqa: PLR2004 - two days
+    """Return how long a time the spells are of, in the unit that suits it."""
+    seconds = 0.0 if spells.empty else (spells["end"].max() - spells["start"].min()) * 86_400
+    for size, unit in ((2 * 86_400, "days"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / (86_400 if unit == 'days' else size):.1f} {unit}"
+    return f"{seconds:.1f} s"
 
 
 def _finish_time(ax: "Axes", *, empty: bool) -> None:

@@ -189,14 +189,18 @@ def _same(last: Spell, new: Spell) -> bool:
 
 
 def _gaps(log: Log) -> Iterator[tuple[datetime, datetime]]:
-    """Yield the times in which the fleet was not live, in order."""
+    """Yield the times in which the fleet was not live, in order.
+
+    The moment between the first list and the health that comes of it is none.
+    """
+    listed = log.listed_at or log.now.taken_at
     begin: datetime | None = None if log.healths else log.since
     for health in log.healths:
         if health.state == "live":
-            if begin is not None and begin < health.since:
+            if begin is not None and listed < begin < health.since:
                 yield begin, health.since
             begin = None
-        elif begin is None:
+        elif begin is None or begin <= listed:
             begin = health.since
     if begin is not None and begin < log.now.taken_at:
         yield begin, log.now.taken_at

@@ -261,6 +261,21 @@ def test_while_the_fleet_was_not_live_nothing_was_observed(make, log):
     assert list(spells["lasted"] / pd.Timedelta("1h")) == [6, 12, 6]
 
 
+def test_the_moment_until_the_first_list_counts_as_live_is_no_gap(make, log):
+    start = NOON - 24 * HOUR
+    soon = dt.timedelta(milliseconds=50)
+    healths = (
+        Health("idle", start - soon),
+        Health("catching up", start - soon),
+        Health("live", start + soon),
+    )
+    assert only(cost_frame(log(rows=[make.row()], healths=healths)))["basis"] == "observed"
+    never = healths[:2]
+    assert only(cost_frame(log(rows=[make.row()], healths=never)))["basis"] == "assumed"
+    lost = (*healths[:2], Health("offline", start + 12 * HOUR), Health("live", start + 18 * HOUR))
+    assert only(cost_frame(log(rows=[make.row()], healths=lost)))["coverage"] == 0.75
+
+
 def test_a_fleet_that_has_parked_does_not_look(make, log):
     healths = (Health("live", NOON - 24 * HOUR), Health("idle", NOON - 12 * HOUR))
     assert only(cost_frame(log(rows=[make.row()], healths=healths)))["coverage"] == 0.5

@@ -134,6 +134,26 @@ def test_areas_are_what_each_app_was_charged(stopped_at_six, style):
     ax.figure.draw_without_rendering()
 
 
+@pytest.mark.parametrize(
+    ("minutes", "rate", "title"),
+    [
+        (1 / 60, "0.36", "0.000100 USD in 1.0 s, by app"),
+        (30, "1", "0.500000 USD in 30.0 min, by app"),
+        (90, "2", "3.00 USD in 1.5 h, by app"),
+        (72 * 60, "100", "7,200.00 USD in 3.0 days, by app"),
+    ],
+)
+def test_small_amounts_and_short_times_can_be_read(make, timeline, minutes, rate, title):
+    row = make.row(1, record={"hourly_rate": HourlyRate(total=rate)})
+    frame = timeline(rows=[row])
+    frame["amount_usd"] = frame["amount_usd"].astype(object)
+    short = frame.reset_index()
+    short["ended_at"] = short["began_at"] + pd.Timedelta(minutes=minutes)
+    short["amount_usd"] = Decimal(rate) * Decimal(str(round(minutes, 9))) / 60
+    ax = plot_cost(short.set_index(["cvm_id", "began_at"]))
+    assert ax.get_title(loc="left") == title
+
+
 def test_replicas_are_one_area_and_the_cheap_ones_another(make, timeline):
     dear = {"app_id": "a" * 40, "hourly_rate": HourlyRate(total="5", disk="0")}
     rows = [make.row(1, record=dear), make.row(2, record=dear), *(make.row(n) for n in range(3, 9))]
