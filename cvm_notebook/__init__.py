@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from cvm_notebook.connection import connect as connect
     from cvm_notebook.fleet import Fleet as Fleet
     from cvm_notebook.frames import fleet_frame as fleet_frame
+    from cvm_notebook.frames import instance_types_frame as instance_types_frame
+    from cvm_notebook.frames import nodes_frame as nodes_frame
+    from cvm_notebook.frames import quotas_frame as quotas_frame
+    from cvm_notebook.frames import read_fleet as read_fleet
     from cvm_notebook.frames.plots import plot_fleet as plot_fleet
     from cvm_notebook.local import LocalCloud as LocalCloud
 
@@ -49,6 +53,10 @@ _PUBLIC = {
     "compose_hash": "api.compose",
     "encrypt_env": "api.compose",
     "fleet_frame": "frames",
+    "instance_types_frame": "frames",
+    "nodes_frame": "frames",
+    "quotas_frame": "frames",
+    "read_fleet": "frames",
     "plot_fleet": "frames.plots",
     "Cvm": "api.models",
     "CvmState": "api.models",
@@ -97,8 +105,12 @@ __all__ = [
     "error_codes",
     "errors",
     "fleet_frame",
+    "instance_types_frame",
     "models",
+    "nodes_frame",
     "plot_fleet",
+    "quotas_frame",
+    "read_fleet",
 ]
 
 

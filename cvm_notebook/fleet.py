@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 from cvm_notebook.api.client import Client
@@ -276,6 +276,31 @@ class Fleet:
         )
 
         return operations_frame(self.operator.records())
+
+    def cost(self, window: str | timedelta = "24h") -> "pd.DataFrame":
+        """Return what each CVM has cost, to the last digit, and how much of it was observed.
+
+        Parameters
+        ----------
+        window
+            How far back: ``"24h"``, ``"7d"``; see `cost_frame`.
+        """
+        from cvm_notebook.frames.cost import cost_frame  # noqa: PLC0415 - pandas on demand
+
+        self.snapshot()
+        return cost_frame(self.store.log(), window)
+
+    def drift(self, expected: Any) -> "pd.DataFrame":
+        """Return where the fleet is not as it is declared; see `drift_frame`.
+
+        Parameters
+        ----------
+        expected
+            A compose file, a mapping of names to what is declared of them, or a fleet frame.
+        """
+        from cvm_notebook.frames.drift import drift_frame  # noqa: PLC0415 - pandas on demand
+
+        return drift_frame(self.snapshot(), expected)
 
     def _moment(self, moment: str | datetime) -> datetime:
         if isinstance(moment, datetime):

@@ -191,3 +191,13 @@ print(len(fleet))
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert int(done.stdout) >= len(NAMES)
+
+
+def test_what_it_costs_and_where_it_drifts(fleet):
+    cost = fleet.cost("1h")
+    assert cost["amount_usd"].sum() > 0
+    assert ((cost["coverage"] >= 0) & (cost["coverage"] <= 1)).all()
+    assert fleet.drift(fleet.frame("wide")).empty
+    drift = fleet.drift({"fleet-1": {"instance_type": "tdx.medium"}, "not-there": COMPOSE})
+    kinds = set(drift["kind"].dropna().astype(str))
+    assert kinds == {"different", "missing", "extra"}  # extra: what nobody declared
