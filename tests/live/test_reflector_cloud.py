@@ -384,7 +384,7 @@ def test_a_page_that_cannot_be_had_takes_no_row_away(large, make, kind):
         reflector.ready(PATIENCE)
         gone = []
         reflector.store.subscribe(lambda changes: gone.extend(c for c in changes if not c.after))
-        large.inject({"kind": kind, "route": "list?page=3", "times": 3})
+        large.inject({"kind": kind, "route": "list?page=3", "times": 2})
         reflector.refresh()
         until(lambda: state(reflector) == "offline")
         assert len(rows(reflector)) == ROWS
@@ -567,7 +567,7 @@ def test_a_thread_that_is_killed_again_is_shown_and_started_by_refresh(cloud, ma
     reflector = make(cloud)
     reflector._clock = Breaking(MemoryError(), times=2)
     with reflector.interest():
-        with pytest.raises(CvmError):
+        with pytest.raises(CvmError, match="MemoryError"):
             reflector.ready(PATIENCE)
         until(lambda: "cvm-reflector" not in _names())
         assert state(reflector) == "offline"

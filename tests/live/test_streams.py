@@ -1,13 +1,22 @@
 """Stream readers, against a real server: what they bring, how they end, and that they end."""
 
+import socket
+import ssl
 import threading
 import time
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from queue import Empty, Queue
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 import cvm_notebook as cvm
+from cvm_notebook.api.errors import TransportError
 from cvm_notebook.live.clock import SystemClock
 from cvm_notebook.live.signals import End, Ended, Ill, Opened, ReflectorSettings, Tick
 from cvm_notebook.live.streams import FLUSH, Lines, Sink, StreamReader, Throttle
@@ -232,3 +241,54 @@ def test_what_a_call_brings_after_a_cut_is_dropped(wire):
     for thread in lines.threads():
         thread.join(PATIENCE)
     assert heard.empty()
+
+
+@pytest.fixture
+def deaf(tmp_path, monkeypatch):
+    """A TLS server that reads requests and never answers; its URL."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path / "server.pem"
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path.write_bytes(private + certificate.public_bytes(Encoding.PEM))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        asked = threading.Event()
+
+        def serve():
+            plain, _ = server.accept()
+            with context.wrap_socket(plain, server_side=True) as secure:
+                while secure.recv(65536):
+                    asked.set()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"https://localhost:{server.getsockname()[1]}/api/v1", asked
+        thread.join(PATIENCE)
+
+
+def test_a_cut_wakes_a_call_that_waits_under_tls(deaf):
+    url, asked = deaf
+    with cvm.Client(api_key="phak_x", base_url=url) as client:
+        wire = Wire(client, ReflectorSettings())
+        heard = Queue()
+        lines = Lines(lambda: wire, lambda _: None, heard.put, SystemClock())
+        lines.call("list", lambda each: each.page(1), lambda trouble: trouble)
+        assert asked.wait(PATIENCE)
+        began = time.monotonic()
+        lines.cut()
+        for thread in lines.threads():
+            thread.join(PATIENCE)
+        assert time.monotonic() - began < 0.5
+        with pytest.raises(TransportError, match="connections were closed"):
+            wire.page(1)
