@@ -319,8 +319,14 @@ class Follower:
         self._looked(operation)
 
     def _read_back(self, operation: Operation) -> Evidence:
-        client, known = self._desk.client, operation.looks.known
-        return read_back(client, operation.verb, operation.cvm_id, operation.params, known)
+        return read_back(
+            self._desk.client,
+            operation.verb,
+            operation.cvm_id,
+            operation.params,
+            operation.looks.known,
+            app_id=operation.row.app_id if operation.row is not None else None,
+        )
 
     def _take(self, operation: Operation, found: Evidence) -> None:
         if found.cvm is not None:

@@ -142,8 +142,17 @@ def read_back(
     cvm_id: str | None,
     params: Mapping[str, Any],
     known: frozenset[str] | None,
+    *,
+    app_id: str | None = None,
 ) -> Evidence:
     """Read what became of something that was sent and not answered.
+
+    Parameters
+    ----------
+    known
+        What `known_before` returned.
+    app_id
+        Of the CVM, where it is known: a replica is found by it though its source is gone.
 
     Raises
     ------
@@ -153,12 +162,17 @@ def read_back(
     if verb == "commit":
         return _of_commit(client, str(params.get("app_id")), str(params.get("compose_hash")))
     assert cvm_id is not None  # noqa: S101 - only a commit has no CVM yet
+    known = None if known is None else known | {cvm_id}
+    replica = _replica_in(client, app_id, known) if verb == "replicate" else None
+    if replica is not None:
+        return replica
     try:
         cvm = client.get_cvm_info(cvm_id)
     except NotFoundError:
         return Evidence(begun=verb == "delete", gone=True)
     if verb == "replicate":
-        return _of_replica(client, cvm, known)
+        found = None if app_id else _replica_in(client, cvm.app_id, known)
+        return found or Evidence(begun=False)
     seen = Seen.of_cvm(cvm)
     correlation_id = seen.correlation_id
     begun = has_begun(verb, seen)
@@ -183,16 +197,15 @@ def _of_commit(client: Client, app_id: str, compose_hash: str) -> Evidence:
     return Evidence(begun=False)
 
 
-def _of_replica(client: Client, source: Cvm, known: frozenset[str] | None) -> Evidence:
-    if known is None or source.app_id is None:
-        return Evidence(begun=False)
-    new = [
-        cvm
-        for cvm in _cvms_of(client, source.app_id)
-        if cvm.id not in known and cvm.id != source.id
-    ]
+def _replica_in(
+    client: Client, app_id: str | None, known: frozenset[str] | None
+) -> Evidence | None:
+    """Return the newest CVM of an app that was not known before, if there is one."""
+    if known is None or app_id is None:
+        return None
+    new = [cvm for cvm in _cvms_of(client, app_id) if cvm.id not in known]
     if not new:
-        return Evidence(begun=False)
+        return None
     newest = max(new, key=lambda cvm: cvm.created_at or "")
     return Evidence(begun=True, cvm=newest, correlation_id=Seen.of_cvm(newest).correlation_id)
 

@@ -289,6 +289,17 @@ def test_a_replica_of_before_is_not_taken_for_ours(bench):
     assert not read_back(bench.client, "replicate", row.id, {}, known).begun
 
 
+def test_a_replica_is_found_though_its_source_is_gone(bench):
+    (row,) = bench.make()
+    known = known_before(bench.client, "replicate", row.id, row.app_id)
+    made = bench.client.replicate_cvm(row.id)
+    bench.client.delete_cvm(row.id)
+
+    found = read_back(bench.client, "replicate", row.id, {}, known, app_id=row.app_id)
+    assert found.begun
+    assert found.cvm.id == made.id
+
+
 def test_reading_back_that_fails_too_raises(bench):
     (row,) = bench.make()
     bench.break_it("status", arg=401, route="get")
