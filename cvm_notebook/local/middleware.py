@@ -44,6 +44,7 @@ class SeenRequests:
             "status": None,
             "seconds": None,
             "fault": None,
+            "answered": None,
             "request_id": scope["state"].get("request_id"),
         }
         self._seen.append(entry)
@@ -59,7 +60,11 @@ class SeenRequests:
 
 
 class SeenMiddleware:
-    """Remember each request and how it ended; ``status`` stays None where nothing was answered."""
+    """Remember each request and how it ended.
+
+    ``status`` stays None where nothing was answered; where a fault kept the answer to itself,
+    ``answered`` is the status that it had.
+    """
 
     def __init__(self, app: ASGIApp, seen: SeenRequests) -> None:
         self._app = app
@@ -83,6 +88,7 @@ class SeenMiddleware:
         finally:
             entry["seconds"] = time.perf_counter() - began
             entry["fault"] = scope["state"].get("fault")
+            entry["answered"] = scope["state"].get("answered")
 
 
 class FaultMiddleware:

@@ -97,6 +97,7 @@ class Exchange:
                 body.extend(message.get("body", b""))
 
         await self.app(self.scope, self.receive, keep)
+        self.scope["state"]["answered"] = start["status"]
         return Answer(start["status"], list(start["headers"]), bytes(body))
 
     async def answer(self, status: int, headers: dict[str, str], body: bytes = b"") -> None:

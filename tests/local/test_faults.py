@@ -365,6 +365,11 @@ def test_requests_seen_name_their_fault_and_never_the_key(faulty):
     last = faulty.requests()[-1]
     assert (last["path"], last["status"], last["fault"]) == ("/api/v1/workspaces", None, "reset")
     assert last["keyed"]
+    assert last["answered"] is None
+    faulty.inject({"kind": "reset_after", "route": "GET /workspaces"})
+    Wire(faulty, "/workspaces")
+    last = faulty.requests()[-1]
+    assert (last["status"], last["fault"], last["answered"]) == (None, "reset_after", 200)
     assert faulty.api_key not in json.dumps(faulty.requests())
 
 
