@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -52,3 +53,19 @@ def test_without_the_kit_one_line_says_what_is_missing(tmp_path):
     assert run.stdout == ""
     assert run.stderr.count("\n") == 1
     assert "--kit" in run.stderr
+
+
+def test_without_the_kit_the_fleet_is_measured_on_a_local_cloud(tmp_path):
+    # the folder is empty: no kit, and no official SDK
+    small = ["--quick", "--count", "120", "--reps", "1", "--only", "lists,stream"]
+    run = subprocess.run(
+        [sys.executable, str(BENCHMARKS / "fleet.py"), "--kit", str(tmp_path), *small],
+        env=os.environ | {"XDG_CACHE_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = {line[:48].strip(): line[48:].split() for line in run.stdout.splitlines()}
+    assert float(found["unchanged / first, CPU"][0]) > 0
+    assert found["stream byte -> subscriber, p50, p99"][-3:] == ["needs", "the", "kit"]
+    assert run.returncode == ("MISS" in run.stdout), run.stderr
