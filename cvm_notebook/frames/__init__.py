@@ -7,34 +7,45 @@ loaded when it is first used (PEP 562).
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from cvm_notebook.frames.accessor import CvmAccessor
-from cvm_notebook.frames.cost import cost_frame, projection_frame
+import pandas as pd
+
 from cvm_notebook.frames.diff import diff
-from cvm_notebook.frames.events import events_frame
 from cvm_notebook.frames.fleet import fleet_columns, fleet_frame
-from cvm_notebook.frames.io import read_fleet, write_fleet
-from cvm_notebook.frames.timeline import timeline_frame
 
 if TYPE_CHECKING:
+    from cvm_notebook.frames.accessor import CvmAccessor as CvmAccessor
     from cvm_notebook.frames.catalogue import images_frame as images_frame
     from cvm_notebook.frames.catalogue import instance_types_frame as instance_types_frame
     from cvm_notebook.frames.catalogue import nodes_frame as nodes_frame
     from cvm_notebook.frames.catalogue import quotas_frame as quotas_frame
+    from cvm_notebook.frames.cost import cost_frame as cost_frame
+    from cvm_notebook.frames.cost import projection_frame as projection_frame
     from cvm_notebook.frames.drift import drift_frame as drift_frame
+    from cvm_notebook.frames.events import events_frame as events_frame
+    from cvm_notebook.frames.io import read_fleet as read_fleet
+    from cvm_notebook.frames.io import write_fleet as write_fleet
     from cvm_notebook.frames.operations import operations_frame as operations_frame
     from cvm_notebook.frames.plan import outcome_frame as outcome_frame
     from cvm_notebook.frames.plan import plan_frame as plan_frame
+    from cvm_notebook.frames.timeline import timeline_frame as timeline_frame
 
 # name -> the module that holds it
 _LATER = {
+    "CvmAccessor": "accessor",
+    "cost_frame": "cost",
+    "drift_frame": "drift",
+    "events_frame": "events",
     "images_frame": "catalogue",
     "instance_types_frame": "catalogue",
     "nodes_frame": "catalogue",
-    "quotas_frame": "catalogue",
-    "drift_frame": "drift",
     "operations_frame": "operations",
     "outcome_frame": "plan",
     "plan_frame": "plan",
+    "projection_frame": "cost",
+    "quotas_frame": "catalogue",
+    "read_fleet": "io",
+    "timeline_frame": "timeline",
+    "write_fleet": "io",
 }
 
 __all__ = [
@@ -65,3 +76,11 @@ def __getattr__(name: str) -> object:
     value: object = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
     globals()[name] = value
     return value
+
+
+@pd.api.extensions.register_dataframe_accessor("cvm")  # type: ignore[type-var]  # a maker will do
+def _accessor(frame: pd.DataFrame) -> "CvmAccessor":
+    """Give a DataFrame its ``df.cvm``, when it is first asked for."""
+    from cvm_notebook.frames.accessor import CvmAccessor  # noqa: PLC0415 - rarely needed
+
+    return CvmAccessor(frame)

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from cvm_notebook.live.preconditions import Verb
 
 
-@pd.api.extensions.register_dataframe_accessor("cvm")
 class CvmAccessor:
     """What can be asked of a frame of the fleet: each answer is computed from the frame alone.
 
