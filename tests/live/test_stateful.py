@@ -81,14 +81,14 @@ class Oracle:
         self.records = records
         self.ever = ever  # CVM id -> app id, of all that were ever seen
         self.batches = batches
-        self.ours, self.theirs, self.perhaps, self.perhaps_theirs = (Counter() for _ in range(4))
+        self.ours, self.theirs = Counter(), Counter()
         for entry in log:
             self.count(entry)
         self.asked = Counter((r.verb, r.cvm_id) for r in records if r.attempts and not refused(r))
-        self.done = self.ours + self.theirs + self.perhaps + self.perhaps_theirs
+        self.done = self.ours + self.theirs
 
     def count(self, entry):
-        """Count a request that was carried out, or may have been."""
+        """Count a request that was carried out."""
         by_others = entry["user_agent"] == OTHERS
         *_, cvm_id, last = ["", *entry["path"].removeprefix("/api/v1/cvms").split("/")]
         verb = VERBS.get(last, last)
@@ -96,14 +96,13 @@ class Oracle:
             verb, cvm_id = "delete", last
         if entry["method"] == "GET" or verb not in {*ACTS, "batch-stop"}:
             return
-        if entry["status"] is None and entry["fault"] != "reset":
-            (self.perhaps_theirs if by_others else self.perhaps)[verb, cvm_id] += 1
-        elif entry["status"] is not None and entry["status"] < 300:
+        # whether the answer arrived or not
+        if (entry["answered"] or entry["status"] or 500) < 300:
             (self.theirs if by_others else self.ours)[verb, cvm_id] += 1
 
     def most(self, verb, cvm_id):
         """How often something may have been done to a CVM."""
-        times = sum(count[verb, cvm_id] for count in (self.asked, self.theirs, self.perhaps_theirs))
+        times = self.asked[verb, cvm_id] + self.theirs[verb, cvm_id]
         return times + (self.batches if verb == "stop" else 0)
 
     def sent_twice(self, histories):
@@ -155,11 +154,8 @@ class Oracle:
     def misplaced(self, truth, histories):
         """Who is there and must not be, or the other way, or in another status than its history."""
         for cvm_id in self.ever:
-            deleted = self.ours["delete", cvm_id] + self.theirs["delete", cvm_id]
-            if cvm_id in truth and deleted:
-                yield f"{cvm_id} was deleted, and is there"
-            if cvm_id not in truth and not self.done["delete", cvm_id]:
-                yield f"{cvm_id} is gone, and nobody deleted it"
+            if (cvm_id in truth) == bool(self.done["delete", cvm_id]):
+                yield f"{cvm_id} was deleted and is there, or is gone and was not"
         for cvm_id, (newest, *_) in histories.items():
             kind = newest["operation_type"]
             ends = GOALS.get(VERBS.get(kind, kind), "running")
