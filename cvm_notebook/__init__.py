@@ -40,7 +40,9 @@ if TYPE_CHECKING:
     from cvm_notebook.frames import nodes_frame as nodes_frame
     from cvm_notebook.frames import quotas_frame as quotas_frame
     from cvm_notebook.frames import read_fleet as read_fleet
+    from cvm_notebook.frames.plots import plot_cost as plot_cost
     from cvm_notebook.frames.plots import plot_fleet as plot_fleet
+    from cvm_notebook.frames.plots import plot_timeline as plot_timeline
     from cvm_notebook.local import LocalCloud as LocalCloud
 
 # public name -> the module that holds it ("" when the name is that module itself)
@@ -57,7 +59,9 @@ _PUBLIC = {
     "nodes_frame": "frames",
     "quotas_frame": "frames",
     "read_fleet": "frames",
+    "plot_cost": "frames.plots",
     "plot_fleet": "frames.plots",
+    "plot_timeline": "frames.plots",
     "Cvm": "api.models",
     "CvmState": "api.models",
     "ApiError": "api.errors",
@@ -108,7 +112,9 @@ __all__ = [
     "instance_types_frame",
     "models",
     "nodes_frame",
+    "plot_cost",
     "plot_fleet",
+    "plot_timeline",
     "quotas_frame",
     "read_fleet",
 ]
