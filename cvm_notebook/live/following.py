@@ -160,6 +160,12 @@ class Follower:
         if row is not None:
             self.see(operation, Seen.of_row(row), proof=False)
 
+    def _see_again(self, operation: Operation) -> None:
+        """See the row that is kept fresh: it may have changed for good before it was followed."""
+        row = self._desk.store.get(_subject(operation) or "")
+        if row is not None and row.seen.moment >= operation.looks.since:
+            self.see(operation, Seen.of_row(row), proof=True)
+
     # --- looks -----------------------------------------------------------------------------------
 
     def _pause(self, operation: Operation) -> float:
@@ -204,6 +210,7 @@ class Follower:
             if operation.state == "unknown":
                 do(partial(self._reconcile, operation))
             elif self._is_fresh(operation):
+                self._see_again(operation)
                 self._looked(operation)
             else:
                 unread.append(operation)

@@ -300,6 +300,32 @@ def test_a_replica_is_found_though_its_source_is_gone(bench):
     assert found.cvm.id == made.id
 
 
+class Watcher:
+    """A reflector that is told what to follow; the test itself lists."""
+
+    def follow(self, _cvm_id):
+        pass
+
+    def unfollow(self, _cvm_id):
+        pass
+
+    def refresh(self):
+        pass
+
+
+def test_what_was_over_before_it_was_joined_is_seen_in_a_row_that_changes_no_more(new_bench):
+    bench = new_bench(speed=20)
+    (row,) = bench.make()
+    operations = bench.new_operations(hooks=Watcher())
+    bench.client.stop_cvm(row.id)
+    bench.break_it("latency", arg=0.6, route="get")  # it has stopped when the conflict is looked at
+    op = operations.submit("shutdown", row).wait(5, until="accepted")
+    bench.list()
+
+    assert op.wait(5).state == "reached"
+    assert op.note.startswith("joined")
+
+
 def test_reading_back_that_fails_too_raises(bench):
     (row,) = bench.make()
     bench.break_it("status", arg=401, route="get")
