@@ -325,7 +325,7 @@ def test_a_stream_is_not_redirected(broken, caller, attacker):
 
 def test_the_key_is_in_no_log(broken, caller, caplog):
     caplog.set_level(logging.DEBUG)
-    logging.getLogger("urllib3").setLevel(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="urllib3")
     caller.list_cvms()
     with pytest.raises(cvm.NotFoundError):
         caller.get_cvm_info("nobody")
