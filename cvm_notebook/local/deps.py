@@ -112,7 +112,7 @@ def authenticate(
     if not x_api_key:
         raise ApiError(401, "Send your API key in the X-API-Key header.")
     with ctx.database.read() as session:
-        now = clock_now(session)
+        now = request.state.now = clock_now(session)
         found = session.execute(
             select(User, Workspace, ApiKey.default_version, overdue.is_due(now))
             .select_from(ApiKey)

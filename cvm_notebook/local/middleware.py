@@ -6,11 +6,13 @@ import json
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
+from email.utils import formatdate
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cvm_notebook.local.clock import machine_now
 from cvm_notebook.local.fault_acts import ACTS
 from cvm_notebook.local.faults import API_PREFIX, DELAYS, Asked, Fault, FaultBook, Kind
 from cvm_notebook.local.wire import Exchange
@@ -63,7 +65,7 @@ class SeenMiddleware:
     """Remember each request and how it ended.
 
     ``status`` stays None where nothing was answered; where a fault kept the answer to itself,
-    ``answered`` is the status that it had.
+    ``answered`` is the status that it had. Each answer has the date of this server's own clock.
     """
 
     def __init__(self, app: ASGIApp, seen: SeenRequests) -> None:
@@ -80,6 +82,9 @@ class SeenMiddleware:
         async def noted(message: Message) -> None:
             if message["type"] == "http.response.start":
                 entry["status"] = message["status"]
+                now = scope["state"].get("now", machine_now())
+                date = formatdate(now, usegmt=True).encode()
+                message["headers"] = [*message.get("headers", ()), (b"date", date)]
             await send(message)
 
         began = time.perf_counter()

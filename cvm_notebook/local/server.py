@@ -136,6 +136,7 @@ def run(settings: Settings, ready: Callable[[int], None]) -> None:
         access_log=False,
         log_level="warning",
         server_header=False,
+        date_header=False,  # it would not know of a clock that was moved
         timeout_graceful_shutdown=_GRACE_SECONDS,
         timeout_keep_alive=75,
         backlog=_BACKLOG,

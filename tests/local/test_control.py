@@ -1,5 +1,7 @@
 """What only the owner of the server may do: it needs the token, and is in no description."""
 
+from email.utils import parsedate_to_datetime
+
 import pytest
 import requests
 
@@ -55,6 +57,17 @@ def test_advancing_moves_the_clock_of_the_server(clocked_cloud, clocked):
     assert clocked.status(made["id"]) == "starting"
     clocked_cloud.advance(45)
     assert clocked.status(made["id"]) == "running"
+
+
+def test_answers_are_dated_by_the_clock_of_the_server(fresh_cloud):
+    def date():
+        key = {"X-API-Key": fresh_cloud.api_key}
+        answer = requests.get(f"{fresh_cloud.url}/auth/me", headers=key, timeout=10)
+        return parsedate_to_datetime(answer.headers["date"])
+
+    before = date()
+    fresh_cloud.advance(3_600)
+    assert 3_600 <= (date() - before).total_seconds() < 3_660
 
 
 def test_a_cvm_can_be_made_to_fail(clocked_cloud, clocked):
