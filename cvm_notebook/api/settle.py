@@ -24,6 +24,7 @@ T = TypeVar("T")
 # An operation may show a moment after it was asked for.
 _LOOKS = (0.3, 0.7, 1.5)
 _CLOCK_SLACK = 2.0
+_HISTORY = 10
 _BEGUN = {
     "start": {"starting", "running"},
     "stop": {"stopping", "stopped", "exited"},
@@ -139,8 +140,9 @@ class Settler:
             return [], datetime.now(UTC)
 
     def _in_history(self, cvm: str, verb: str) -> bool:
-        """Whether the CVM's newest operation is this one."""
-        page, now = self._get(f"/cvms/{path_segment(cvm)}/operations?limit=1", OperationPage)
+        """Whether it has begun since: others may have begun something else meanwhile."""
+        path = f"/cvms/{path_segment(cvm)}/operations?limit={_HISTORY}"
+        page, now = self._get(path, OperationPage)
         return any(
             operation.operation_type in _OPERATIONS[verb]
             and self._is_since(operation.started_at, now)

@@ -18,6 +18,7 @@ from cvm_notebook.api.errors import (
     TransportError,
     UnsafeRedirect,
 )
+from cvm_notebook.api.exchange import Timeout
 from cvm_notebook.live.calls import LostError, end_of
 from cvm_notebook.live.desk import OperationSettings
 from cvm_notebook.live.ledger import Ledger, wish_of
@@ -324,6 +325,19 @@ def test_what_was_over_before_it_was_joined_is_seen_in_a_row_that_changes_no_mor
 
     assert op.wait(5).state == "reached"
     assert op.note.startswith("joined")
+
+
+def test_what_another_person_undid_meanwhile_is_not_sent_again(bench):
+    (row,) = bench.make()
+    impatient = bench.new_client(timeout=Timeout(2.0, 0.5, 20.0))
+    bench.break_it("late", route="action", arg=1.0)
+    stopping = threading.Thread(target=impatient.stop_cvm, args=(row.id,))
+    stopping.start()
+    bench.client.watch_cvm_state(row.id, target="stopped")
+    bench.client.start_cvm(row.id)
+    stopping.join()
+
+    assert bench.sent("POST", "/stop") == 1
 
 
 def test_reading_back_that_fails_too_raises(bench):
