@@ -186,7 +186,7 @@ class FastClock:
         return self._began[1] + timedelta(seconds=self.monotonic())
 
     def wait(self, event, seconds):
-        return event.wait(max(0.0, seconds) / TIMES)
+        return event.wait(min(max(0.0, seconds) / TIMES, threading.TIMEOUT_MAX))
 
     def jump(self, seconds):
         self._lead += seconds
@@ -371,6 +371,7 @@ class FleetMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from((0.2, 1.0, 5.0)))
     def pass_time(self, seconds):
         self.note("pass", seconds)
+        self.settle_what_is_sent()  # no clock jumps between a request and a look at what it did
         self.advance(seconds)
 
     @rule(hours=st.integers(1, 8))
