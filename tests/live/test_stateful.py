@@ -603,6 +603,11 @@ def cloud():
         yield running
 
 
+# It still finds things under load, and runs on threads that no seed repeats: asked for by name.
+ASKED_FOR = bool(os.environ.get("CVM_NOTEBOOK_STATEFUL"))
+
+
+@pytest.mark.skipif(not (NIGHTLY or ASKED_FOR), reason="set CVM_NOTEBOOK_STATEFUL=1 to run it")
 @pytest.mark.timeout(7200 if NIGHTLY else 300)
 def test_whatever_happens_the_fleet_ends_in_the_truth(cloud, monkeypatch):
     monkeypatch.setattr(settle, "_LOOKS", tuple(pause / TIMES for pause in settle._LOOKS))
