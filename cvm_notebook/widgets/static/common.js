@@ -1,0 +1,65 @@
+// What every view uses. Joined in front of a view's own module; it exports nothing.
+// Whatever comes from the service is text: textContent and setAttribute only, never markup.
+
+/** Make an element. Properties by name; what is no property of it is set as an attribute. */
+function h(tag, props = {}, ...kids) {
+  const el = document.createElement(tag);
+  for (const [key, value] of Object.entries(props)) {
+    if (value === undefined || value === null) continue;
+    if (key.startsWith("on")) el.addEventListener(key.slice(2), value);
+    else if (key in el && key !== "list") el[key] = value;
+    else el.setAttribute(key, value);
+  }
+  el.append(...kids.filter((kid) => kid !== null && kid !== undefined));
+  return el;
+}
+
+/** Only addresses that are plain https are links; anything else is shown as text. */
+function safeLink(url, text) {
+  let parsed = null;
+  try { parsed = new URL(url); } catch { /* no address */ }
+  const shown = text ?? url ?? "";
+  if (!parsed || parsed.protocol !== "https:" || parsed.username || parsed.password) return h("span", {}, shown);
+  const link = h("a", { href: parsed.href, target: "_blank", rel: "noopener noreferrer", title: parsed.href }, shown);
+  link.addEventListener("click", (event) => event.stopPropagation());
+  return link;
+}
+
+// What a status looks like: its shape says as much as its colour, and its word says more.
+const SHAPES = {
+  running: "●", stopped: "■", failed: "✖", unknown: "?", gone: "○", deleting: "◌",
+  provisioning: "◔", starting: "◑", restarting: "↻", stopping: "◧", shutting_down: "◧",
+};
+const MOVING = new Set(["provisioning", "starting", "restarting", "stopping", "shutting_down", "deleting"]);
+
+/** An age in one unit: 12 s, 3 min, 2 h, 4 d. */
+function ageWords(seconds) {
+  if (!(seconds >= 0)) return "";
+  for (const [size, unit] of [[86400, "d"], [3600, "h"], [60, "min"]]) if (seconds >= size) return `${Math.floor(seconds / size)} ${unit}`;
+  return `${Math.floor(seconds)} s`;
+}
+
+/** The time of day of a moment in ms. */
+const clockTime = (ms) => new Date(ms).toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+
+/** A number that nobody else makes: clicks are told apart by it, and the same click twice is one. */
+const clickId = () => crypto.getRandomValues(new Uint32Array(2)).join("-");
+
+/** Keep Jupyter's keys (d d, x, arrows) out of what has keys of its own. */
+function keepKeys(el) { el.addEventListener("keydown", (event) => event.stopPropagation()); }
+
+/**
+ * Whether the kernel is there. Anything it says counts; when it has said nothing for long, or this
+ * view was restored from a saved notebook, what is shown is a snapshot and its buttons do nothing.
+ */
+function liveness(onChange, silent = 16000) {
+  let last = 0, live = false, timer = 0;
+  const set = (now) => { if (now !== live) { live = now; onChange(live); } };
+  const check = () => { if (live && performance.now() - last > silent) set(false); };
+  return {
+    heard() { last = performance.now(); set(true); },
+    get live() { return live; },
+    start() { timer ||= setInterval(check, 1000); },
+    stop() { clearInterval(timer); timer = 0; },
+  };
+}

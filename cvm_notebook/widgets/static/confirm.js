@@ -1,0 +1,81 @@
+// The question before something is destroyed, and the strip on which it can be taken back.
+
+/**
+ * A question in the view itself. `open(spec)` draws what Python asks; the answer is judged there.
+ * Esc is no; Enter is yes once the phrase is right and everything is ticked.
+ */
+function confirmPanel(send) {
+  const panel = h("div", { className: "cvm-confirm", role: "alertdialog", "aria-modal": "false", hidden: true });
+  let open = null, before = null;
+  const close = (answer) => {
+    if (!open) return;
+    if (answer === "no") send({ kind: "cancelled", click: open.click });
+    open = null; panel.hidden = true; panel.replaceChildren();
+    if (before?.isConnected) before.focus();
+  };
+  panel.addEventListener("keydown", (event) => {
+    event.stopPropagation();
+    if (event.key === "Escape") { event.preventDefault(); close("no"); }
+  });
+  return {
+    el: panel,
+    get click() { return open?.click; },
+    close,
+    refused(text) { panel.querySelector(".cvm-fault").textContent = text; },
+    open(spec) {
+      if (!open) before = document.activeElement;
+      open = spec;
+      const title = h("h4", { id: `cvm-q-${spec.click}` }, spec.title);
+      panel.setAttribute("aria-labelledby", title.id);
+      const head = h("tr", {}, ...spec.head.map((name) => h("th", { scope: "col" }, name)));
+      const rows = spec.items.map((cells) => h("tr", {}, ...cells.map((cell) => h("td", {}, cell))));
+      const table = h("div", { className: "cvm-confirm-items" }, h("table", {}, h("thead", {}, head), h("tbody", {}, ...rows)));
+      const ticks = spec.sentences.map(() => h("input", { type: "checkbox" }));
+      const typed = h("input", { type: "text", autocomplete: "off", spellcheck: false, "aria-describedby": `cvm-q-${spec.click}` });
+      const yes = h("button", { type: "button", className: "cvm-danger", disabled: true }, spec.title.replace(/\?$/, ""));
+      const no = h("button", { type: "button", onclick: () => close("no") }, "Keep");
+      const ready = () => typed.value === spec.phrase && ticks.every((tick) => tick.checked);
+      const look = () => { yes.disabled = !ready(); };
+      const answer = () => { if (ready()) send({ kind: "confirmed", click: spec.click, typed: typed.value, ticked: ticks.length }); };
+      yes.addEventListener("click", answer);
+      typed.addEventListener("input", look);
+      typed.addEventListener("keydown", (event) => { if (event.key === "Enter") { event.preventDefault(); answer(); } });
+      ticks.forEach((tick) => tick.addEventListener("change", look));
+      panel.replaceChildren(
+        title, table, h("p", {}, spec.summary),
+        ...spec.sentences.map((text, i) => h("label", { className: "cvm-tick" }, ticks[i], " ", text)),
+        h("label", { className: "cvm-typed" }, "Type ", h("code", { className: "cvm-code" }, spec.phrase), " to confirm ", typed),
+        h("div", { className: "cvm-answers" }, yes, no),
+        h("div", { className: "cvm-fault", role: "alert" }),
+      );
+      panel.hidden = false;
+      (ticks[0] ?? typed).focus();
+    },
+  };
+}
+
+/** A strip that says what will be sent in a moment, with a button to take it back. */
+function undoStrip(send) {
+  const text = h("span", { role: "status" });
+  const bar = h("span", { className: "cvm-undo-bar", "aria-hidden": "true" });
+  const undo = h("button", { type: "button" }, "Undo");
+  const strip = h("div", { className: "cvm-undo", hidden: true }, text, undo, bar);
+  let ops = [], timer = 0;
+  const hide = () => { clearTimeout(timer); strip.hidden = true; ops = []; };
+  undo.addEventListener("click", () => { send({ kind: "undo", ops }); hide(); });
+  keepKeys(strip);
+  return {
+    el: strip,
+    show(message) {
+      if (!message.undo) return;
+      ops = message.ops;
+      text.textContent = `${message.text}: will be sent in ${message.undo} s`;
+      bar.style.animation = "none"; void bar.offsetWidth;
+      bar.style.animation = `cvm-undo ${message.undo}s steps(${Math.max(1, Math.round(message.undo * 2))}, end) forwards`;
+      strip.hidden = false;
+      clearTimeout(timer);
+      timer = setTimeout(hide, message.undo * 1000);
+    },
+    hide,
+  };
+}
