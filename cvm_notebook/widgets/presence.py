@@ -1,0 +1,50 @@
+"""Whether anybody looks: a view is served while its front end gives signs of life."""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from cvm_notebook.live.interest import InterestHandle
+
+# A busy kernel hears nothing until its cell ends; a closed browser tab says no farewell.
+LEASE_S: Final = 600.0
+
+
+class Presence:
+    """Keeps a fleet live while a view is looked at. Only the bridge's thread calls it.
+
+    Parameters
+    ----------
+    interest
+        Opens a handle that keeps the fleet live.
+    """
+
+    def __init__(self, interest: Callable[[], InterestHandle]) -> None:
+        self._interest = interest
+        self._handle: InterestHandle | None = None
+        self._until = 0.0
+
+    @property
+    def seen(self) -> bool:
+        """Whether somebody looks, as far as is known."""
+        return self._handle is not None and time.monotonic() < self._until
+
+    def heard(self) -> bool:
+        """Note a sign of life; return whether it is the first after a silence."""
+        first = not self.seen
+        self._until = time.monotonic() + LEASE_S
+        if self._handle is None:
+            self._handle = self._interest()
+        return first
+
+    def gone(self) -> None:
+        """Note that nobody looks any more."""
+        if self._handle is not None:
+            self._handle.close()
+            self._handle = None
+
+    def check(self) -> bool:
+        """Return whether somebody looks; end the interest when nobody did for long."""
+        if not self.seen:
+            self.gone()
+        return self.seen
