@@ -1,0 +1,98 @@
+"""The kernel's end of widgets without a kernel: what is sent is kept, what is said is heard."""
+
+import threading
+import time
+
+import pytest
+
+_PATIENCE = 5.0  # seconds
+
+
+class Wire:
+    """What went over the comms of one test, from whatever thread.
+
+    Attributes
+    ----------
+    log
+        ``(widget's id, message type, data, buffers)``, in the order in which they were sent.
+    """
+
+    def __init__(self):
+        self.log = []
+        self._news = threading.Condition()
+
+    def note(self, comm_id, kind, data, buffers):
+        with self._news:
+            self.log.append((comm_id, kind, data, buffers))
+            self._news.notify_all()
+
+    @property
+    def opened(self):
+        """The ids of the models that were opened, oldest first."""
+        return [comm_id for comm_id, kind, _, _ in self.log if kind == "comm_open"]
+
+    def born(self, widget):
+        """Return the state with which a widget was opened: what a saved notebook would hold."""
+        (data,) = [d for i, kind, d, _ in self.log if i == widget.model_id and kind == "comm_open"]
+        return data["state"]
+
+    def updates(self, widget):
+        """Return the changes of traits that were sent, oldest first."""
+        return [data["state"] for data in self._data(widget, "update")]
+
+    def sent(self, widget, kind=None):
+        """Return the custom messages that were sent, oldest first; only those of a kind."""
+        said = [data["content"] for data in self._data(widget, "custom")]
+        return said if kind is None else [one for one in said if one.get("kind") == kind]
+
+    def wait(self, widget, kind, *, after=0, within=_PATIENCE):
+        """Return the first custom message of a kind beyond the first `after`; wait until it comes."""
+        end = time.monotonic() + within
+        with self._news:
+            while len(found := self.sent(widget, kind)) <= after:
+                left = end - time.monotonic()
+                assert left > 0, f"no message {kind!r}; there were {self.sent(widget)}"
+                self._news.wait(left)
+        return found[after]
+
+    def say(self, widget, content, buffers=()):
+        """Let a front end send a custom message."""
+        self._hear(widget, {"method": "custom", "content": content}, buffers)
+
+    def set(self, widget, **state):
+        """Let a front end set traits, as a forged or a reopened notebook would too."""
+        self._hear(widget, {"method": "update", "state": state, "buffer_paths": []}, ())
+
+    def _data(self, widget, method):
+        return [
+            data
+            for comm_id, kind, data, _ in self.log
+            if comm_id == widget.model_id and kind == "comm_msg" and data["method"] == method
+        ]
+
+    @staticmethod
+    def _hear(widget, data, buffers):
+        widget.comm.handle_msg({"content": {"data": data}, "buffers": list(buffers)})
+
+
+@pytest.fixture
+def wire(monkeypatch):
+    """Record what widgets send. Those that the test made are closed after it."""
+    import comm
+    import ipywidgets
+    from comm.base_comm import BaseComm
+
+    wire = Wire()
+
+    class Recorded(BaseComm):
+        def publish_msg(self, msg_type, data=None, metadata=None, buffers=None, **_):
+            wire.note(self.comm_id, msg_type, data, buffers or [])
+
+    manager = comm.CommManager()
+    monkeypatch.setattr(comm, "create_comm", Recorded)
+    monkeypatch.setattr(comm, "get_comm_manager", lambda: manager)
+    before = set(ipywidgets.widgets.widget._instances)
+    yield wire
+    for model_id in set(ipywidgets.widgets.widget._instances) - before:
+        ipywidgets.widgets.widget._instances[model_id].close()
+    assert not manager.comms
