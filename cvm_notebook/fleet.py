@@ -1,8 +1,7 @@
 """Fleet: the CVMs of a workspace, live."""
 
 import logging
-import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,16 +13,17 @@ from cvm_notebook.live.operations import Operations
 from cvm_notebook.live.query import search, where
 from cvm_notebook.live.reflector import InterestHandle, Reflector, ReflectorSettings
 from cvm_notebook.live.rows import Health, Row, Snapshot
-from cvm_notebook.live.store import Batch, Fault, FleetStore
-from cvm_notebook.selection import Columns, CvmHandle, Selection, show
+from cvm_notebook.live.store import Fault, FleetStore
+from cvm_notebook.selection import Columns, CvmHandle, LiveSelection, Selection, show
+from cvm_notebook.waiting import Waiting, as_it_is
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from cvm_notebook.widgets.table import FleetTable
+
 _log = logging.getLogger(__name__)
 _FIRST_LIST = 60.0
-_FOLLOWED = 16
-_FAILED = frozenset({"error", "failed", "create_failed"})
 
 
 class Fleet:
@@ -66,6 +66,7 @@ class Fleet:
             client, self.store, self._reflector, clock=self._clock, on_fault=_note
         )
         self._interest: InterestHandle | None = None
+        self._table: FleetTable | None = None
 
     # --- its own life ------------------------------------------------------------------------
 
@@ -75,7 +76,7 @@ class Fleet:
         self._reflector.close()
 
     def __enter__(self) -> Self:
-        self._interest = self._reflector.interest()
+        self._interest = self.interest()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -109,6 +110,10 @@ class Fleet:
         self._reflector.touch()
         self._reflector.ready(_FIRST_LIST)
         return self.store.snapshot()
+
+    def interest(self) -> InterestHandle:
+        """Keep the fleet live until the handle is closed."""
+        return self._reflector.interest()
 
     def known(self, cvm_id: str) -> Row | None:
         """Return what is known of a CVM without waiting for anything."""
@@ -217,7 +222,7 @@ class Fleet:
         """
         snapshot = self.snapshot()
         ids = [snapshot.find(one).id for one in identifiers] or [row.id for row in snapshot]
-        with _Waiting(self, ids, status, progress=progress) as waiting:
+        with Waiting(self, ids, status, progress=progress) as waiting:
             missing = waiting.until(timeout)
         after = self.store.snapshot()
         if missing:
@@ -225,7 +230,7 @@ class Fleet:
             kind, when = (TargetUnreachable, "") if lost else (WatchTimeout, f" in {timeout:g} s")
             raise kind(
                 f"{len(missing)} of {len(ids)} CVMs did not become {status}{when}: "
-                + ", ".join(_as_it_is(after, cvm_id) for cvm_id in missing[:5]),
+                + ", ".join(as_it_is(after, cvm_id) for cvm_id in missing[:5]),
                 hint="Look at the events of one of them, or wait again.",
                 target=status,
             )
@@ -319,12 +324,61 @@ class Fleet:
 
     # --- shown -----------------------------------------------------------------------------------
 
+    def table(
+        self,
+        columns: Sequence[str] | None = None,
+        *,
+        height: int | None = None,
+        undo: float | None = None,
+    ) -> "FleetTable":
+        """Return the live table, the same one each time; displaying the fleet shows it.
+
+        Parameters
+        ----------
+        columns
+            Which columns, by the names of the fleet frame.
+        height
+            Of the rows, in pixels.
+        undo
+            Seconds in which a stop or a deletion that was clicked can be taken back.
+
+        Raises
+        ------
+        InvalidInput
+            There is no such column; the message has the closest names.
+        """
+        from cvm_notebook.widgets.table import FleetTable  # noqa: PLC0415 - widgets on demand
+
+        if self._table is None:
+            self._reflector.touch()
+            self._table = FleetTable(self)
+        self._table.set(columns=columns, height=height, undo=undo)
+        return self._table
+
+    @property
+    def selection(self) -> LiveSelection:
+        """What is selected in the live table, whenever it is asked; may be set.
+
+        Examples
+        --------
+        >>> fleet.selection = fleet.where(name="my-*")
+        >>> fleet.selection.names
+        ['my-app']
+        """
+        return LiveSelection(self)
+
+    @selection.setter
+    def selection(self, chosen: Selection) -> None:
+        self.table().selected = tuple(row.id for row in chosen.rows)
+
     def __repr__(self) -> str:
         return f"<Fleet: {len(self.store.snapshot())} CVMs, {self.health}>"
 
-    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+    def _repr_mimebundle_(self, **_: object) -> Any:
+        from cvm_notebook.widgets.show import with_widget  # noqa: PLC0415 - widgets on demand
+
         snapshot = self.snapshot()
-        return show(snapshot, f"{len(snapshot)} CVMs")
+        return with_widget(show(snapshot, f"{len(snapshot)} CVMs"), self.table)
 
     def __reduce__(self) -> tuple[Any, ...]:
         raise TypeError(
@@ -336,60 +390,3 @@ class Fleet:
 def _note(fault: Fault) -> None:
     """Say, once each, what went wrong in an observer or a worker."""
     _log.warning("%s: %s", fault.where, fault.what)
-
-
-class _Waiting:
-    """Waits, by the store's own news, until CVMs have a status."""
-
-    def __init__(self, fleet: Fleet, ids: list[str], status: str, *, progress: bool) -> None:
-        self._fleet = fleet
-        self._ids = ids
-        self._status = status.lower()
-        self._news = threading.Event()
-        self._progress = progress and len(ids) > 1
-
-    def __enter__(self) -> Self:
-        self._subscription = self._fleet.store.subscribe(self._changed)
-        # the reflector follows by itself what is in transition: only a few need more
-        self._followed = self._ids if len(self._ids) <= _FOLLOWED else []
-        self._fleet.keep_fresh(self._followed, on=True)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._fleet.keep_fresh(self._followed, on=False)
-        self._subscription.close()
-
-    def until(self, timeout: float) -> list[str]:
-        """Return the ids that do not have the status when the time is up; none when all do."""
-        from tqdm.auto import tqdm  # noqa: PLC0415 - only where a bar is shown
-
-        ends = self._fleet.now() + timeout
-        words = f"{len(self._ids)} CVMs {self._status}"
-        with tqdm(total=len(self._ids), desc=words, disable=not self._progress) as bar:
-            while True:
-                self._news.clear()
-                missing = [cvm_id for cvm_id in self._ids if not self._has_it(cvm_id)]
-                bar.update(len(self._ids) - len(missing) - bar.n)
-                left = ends - self._fleet.now()
-                if left <= 0 or all(self.is_lost(cvm_id) for cvm_id in missing):
-                    return missing
-                self._news.wait(left)
-
-    def is_lost(self, cvm_id: str) -> bool:
-        """Whether a CVM can no longer come to have the status by itself."""
-        row = self._fleet.known(cvm_id)
-        return row is None or (row.status in _FAILED and not row.in_progress)
-
-    def _has_it(self, cvm_id: str) -> bool:
-        row = self._fleet.known(cvm_id)
-        if row is None:
-            return self._status in {"deleted", "gone"}
-        return (row.status or "").lower() == self._status
-
-    def _changed(self, _batch: Batch) -> None:
-        self._news.set()
-
-
-def _as_it_is(snapshot: Snapshot, cvm_id: str) -> str:
-    row = next((row for row in snapshot if row.id == cvm_id), None)
-    return f"{cvm_id} (gone)" if row is None else f"{row.name or cvm_id} ({row.status})"

@@ -110,6 +110,55 @@ class Selection:
         return show(self._part(), f"{len(self)} of {len(self._snapshot)} CVMs")
 
 
+class LiveSelection:
+    """What is selected in a fleet's table, by hand or from Python: as it is when it is asked.
+
+    Examples
+    --------
+    >>> fleet.selection = fleet.where(name="my-*")
+    >>> len(fleet.selection)
+    1
+    """
+
+    def __init__(self, fleet: "Fleet") -> None:
+        self._fleet = fleet
+
+    def now(self) -> Selection:
+        """Return the CVMs that are selected at this moment; those that are gone are left out."""
+        snapshot = self._fleet.snapshot()
+        chosen = set(self._fleet.table().selected)
+        return Selection(self._fleet, snapshot, tuple(r for r in snapshot if r.id in chosen))
+
+    def __len__(self) -> int:
+        return len(self.now())
+
+    def __iter__(self) -> Iterator["CvmHandle"]:
+        return iter(self.now())
+
+    @property
+    def names(self) -> list[str]:
+        """Their names, in the fleet's order."""
+        return self.now().names
+
+    def frame(self, columns: Columns = "narrow") -> "pd.DataFrame":
+        """Return them as a DataFrame; see `fleet_frame`."""
+        return self.now().frame(columns)
+
+    def plan(self, verb: Verb, **params: object) -> FleetPlan:
+        """Return what `verb` would do to each of them; see `Selection.plan`."""
+        return self.now().plan(verb, **params)
+
+    def wait(self, status: str = "running", timeout: float = 300.0) -> Selection:
+        """Wait until all that are selected now have a status; see `Fleet.wait`."""
+        return self.now().wait(status, timeout)
+
+    def __repr__(self) -> str:
+        return repr(self.now())
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        return self.now()._repr_mimebundle_()
+
+
 class CvmHandle:
     """One CVM of a live fleet: its state, its history, and what can be done to it.
 

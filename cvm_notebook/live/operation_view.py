@@ -22,12 +22,13 @@ _STATE_WORDS: Final = {
 _TEXT_CHARS: Final = 400
 
 
-def as_text(record: "OperationRecord") -> str:
-    """Return one line: ``stop web-1: accepted, stopping``."""
+def as_text(record: "OperationRecord", *, named: bool = True) -> str:
+    """Return one line: ``stop web-1: accepted, stopping``; without the name where that is shown."""
     state = _STATE_WORDS[record.state]
     if record.state == "asked" and record.delay:
         state = f"asked, sent after {record.delay:g} s unless it is cancelled"
-    said = f"{record.verb} {clean_text(record.name, 80)}: {state}"
+    name = f" {clean_text(record.name, 80)}" if named else ""
+    said = f"{record.verb}{name}: {state}"
     now = [record.status, record.progress] if record.state in {"accepted", "unknown"} else []
     seen = ", ".join(clean_text(word, 80) for word in now if word)
     return ". ".join(part for part in (f"{said}, {seen}" if seen else said, *_why(record)) if part)

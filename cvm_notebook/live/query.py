@@ -92,6 +92,11 @@ class Query:
         self._keys = keys
         self._limit = limit
 
+    @property
+    def ordered(self) -> bool:
+        """Whether it asks for an order."""
+        return bool(self._keys)
+
     def rows(self, snapshot: Snapshot) -> tuple[Row, ...]:
         """Return the rows it asks for, in the order it asks for, else in the fleet's."""
         context = Context(snapshot)

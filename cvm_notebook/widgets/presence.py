@@ -1,9 +1,11 @@
 """Whether anybody looks: a view is served while its front end gives signs of life."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Final
 
+from cvm_notebook.api.errors import CvmError
 from cvm_notebook.live.interest import InterestHandle
 
 # A busy kernel hears nothing until its cell ends; a closed browser tab says no farewell.
@@ -27,18 +29,20 @@ class Presence:
     @property
     def seen(self) -> bool:
         """Whether somebody looks, as far as is known."""
-        return self._handle is not None and time.monotonic() < self._until
+        return time.monotonic() < self._until
 
     def heard(self) -> bool:
         """Note a sign of life; return whether it is the first after a silence."""
         first = not self.seen
         self._until = time.monotonic() + LEASE_S
         if self._handle is None:
-            self._handle = self._interest()
+            with contextlib.suppress(CvmError):  # the fleet is closed: what it knew can be seen
+                self._handle = self._interest()
         return first
 
     def gone(self) -> None:
         """Note that nobody looks any more."""
+        self._until = 0.0
         if self._handle is not None:
             self._handle.close()
             self._handle = None

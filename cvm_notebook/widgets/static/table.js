@@ -1,0 +1,148 @@
+// The table's view: filter, actions, health and totals around the grid.
+const ACTIONS = [
+  ["start", "Start"], ["stop", "Stop"], ["shutdown", "Shut down"], ["restart", "Restart"], ["replicate", "Replicate"],
+  ["follow", "Follow"], ["logs", "Logs"], ["delete", "Delete"],
+];
+const HEALTH = { live: "●", "catching up": "◑", offline: "✖", "needs a key": "⚠", idle: "◌", closed: "■" };
+
+function renderTable({ model, el, store, shown, hidden }) {
+  const said = h("div", { className: "cvm-said", role: "status", "aria-live": "polite" });
+  const say = (text) => { said.textContent = text; };
+  const send = (message) => store.live() && store.send(message);
+  const confirm = confirmPanel(send), undo = undoStrip(send);
+  const notice = h("div", { className: "cvm-notice", role: "alert", hidden: true });
+  const grid = tableGrid(store, { say, onOpen: (k) => send({ kind: "open", ks: [k] }) });
+
+  // --- the bar ---
+  const find = h("input", { type: "search", className: "cvm-find", placeholder: "Filter: words, or status = 'running' and rate_usd_h > 1", "aria-label": "Filter CVMs by words or by a condition", value: store.query });
+  const wrong = h("div", { className: "cvm-fault cvm-wrong", role: "alert", hidden: true });
+  const count = h("span", { className: "cvm-count" });
+  const health = h("span", { className: "cvm-health", tabIndex: 0, role: "note" });
+  const picker = columnPicker(store, send);
+  find.addEventListener("input", () => { grid.grid.scrollTop = 0; store.search(find.value); });
+  find.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && find.value) { find.value = ""; store.search(""); event.preventDefault(); }
+    if (event.key === "ArrowDown") { grid.grid.focus(); event.preventDefault(); }
+  });
+
+  const buttons = ACTIONS.map(([verb, label]) => h("button", {
+    type: "button", className: verb === "delete" ? "cvm-danger" : "", "data-verb": verb, disabled: true, onclick: () => asked(verb),
+  }, label));
+  const picked = h("span", { className: "cvm-picked" });
+  const bar = h("div", { className: "cvm-bar", role: "toolbar", "aria-label": "What to do with the selected CVMs" }, picked, ...buttons);
+  function asked(verb) {
+    const ks = [...store.selected];
+    notice.hidden = true;
+    if (verb === "follow") send({ kind: "follow", ks, on: !ks.every((k) => store.followed.has(k)) });
+    else if (verb === "logs") send({ kind: "logs", ks: ks.slice(0, 1), click: clickId() });
+    else if (store.live()) {
+      store.act(verb, ks);
+      pending = setTimeout(() => { show("queued: the kernel is busy and takes it when its cell has ended"); }, 1500);
+    }
+  }
+  let pending = 0;
+  function show(text, fault = false) { notice.textContent = text; notice.className = fault ? "cvm-fault" : "cvm-notice"; notice.hidden = false; }
+
+  const root = h("section", { className: "cvm cvm-table", "aria-label": "Fleet" },
+    h("div", { className: "cvm-top" }, find, picker.el, count, health), wrong, bar, undo.el, notice, confirm.el, grid.el, said);
+  keepKeys(root);
+  el.replaceChildren(root);
+  const tall = () => { grid.grid.style.maxBlockSize = `${model.get("height")}px`; };
+  tall();
+  model.on("change:height", tall);
+
+  // --- what changes ---
+  function drawHead() {
+    const { totals, rows, selected, query, found } = store;
+    const n = grid.state.shown.length, kernel = store.live();
+    const part = n === rows.size ? `${n} CVMs` : `showing ${n} of ${rows.size}`;
+    count.textContent = `${part} · ${totals.running} running · ${Number(totals.rate).toFixed(2)} USD/h`;
+    count.title = `${totals.rate} USD an hour, of all ${rows.size} CVMs: what runs, and the disks of what is stopped`;
+    wrong.hidden = !found?.error;
+    wrong.textContent = found?.error ?? "";
+    find.setAttribute("aria-invalid", Boolean(found?.error));
+    count.classList.toggle("cvm-waiting", Boolean(query) && !found && LANGUAGE.test(query));
+    const mode = kernel ? store.health.state : "gone";
+    health.dataset.state = mode;
+    const text = kernel ? store.health.state : `snapshot of ${clockTime(store.at)} – re-run to go live`;
+    health.textContent = `${HEALTH[mode] ?? "○"} ${mode === "offline" ? store.health.text.split(":").slice(0, 3).join(":") : text}`;
+    health.title = kernel ? store.health.text : "The kernel does not answer: nothing here is live, and the buttons do nothing.";
+    picked.textContent = selected.size ? `${selected.size} selected` : "select CVMs to act on them";
+    for (const button of buttons) {
+      const verb = button.dataset.verb, changes = !["follow", "logs"].includes(verb);
+      button.disabled = !kernel || !selected.size || (changes && store.readOnly) || (verb === "logs" && selected.size !== 1);
+      button.title = !kernel ? "The kernel does not answer" : !selected.size ? "Select one or more CVMs first" : changes && store.readOnly ? "This client is read-only"
+        : verb === "logs" && selected.size !== 1 ? "Select one CVM to see its logs" : `${button.textContent} ${selected.size} selected`;
+      if (verb === "follow") button.textContent = selected.size && [...selected].every((k) => store.followed.has(k)) ? "Unfollow" : "Follow";
+    }
+  }
+  function announce(changed) {
+    for (const [k, names] of changed) {
+      const row = store.rows.get(k);
+      if (row && (names.has("status") || names.has("raw")) && (store.selected.has(k) || changed.size <= 3)) say(`${row.name || row.id} is ${row.raw ?? row.status}`);
+    }
+  }
+  function acts(message) {
+    if (["confirm", "asked", "notice", "refused", "undone"].includes(message.kind)) clearTimeout(pending);
+    if (message.kind === "confirm") confirm.open(message);
+    else if (message.kind === "refused" && message.click === confirm.click) confirm.refused(message.text);
+    else if (message.kind === "asked") {
+      if (message.click === confirm.click) confirm.close("yes");
+      notice.hidden = true;
+      undo.show(message); say(message.text);
+    } else if (message.kind === "undone") { undo.hide(); show(message.text); }
+    else if (message.kind === "notice") { if (message.click && message.click === confirm.click) confirm.close("yes"); show(message.text, message.fault); }
+  }
+  function heard(what) {
+    if (what.columns) { grid.columns(); picker.draw(); }
+    if (what.message) acts(what.message);
+    if (what.changed) {
+      const turned = [...what.changed].filter(([, names]) => names.has("status") || names.has("raw")).map(([k]) => k);
+      grid.flash(turned);
+      announce(what.changed);
+    }
+    const sorting = what.changed && store.sort && [...what.changed.values()].some((names) => names.has(store.sort.name));
+    grid.queue(Boolean(what.shape || sorting || (what.changed && store.query && !store.found)));
+    headLater();
+  }
+  let drawing = 0;
+  function headLater() { drawing ||= requestAnimationFrame(() => { drawing = 0; requestAnimationFrame(drawHead); }); }
+  const clock = setInterval(() => { if (el.isConnected && !document.hidden) grid.queue(); }, 1000);
+
+  if (store.columns.length) { grid.columns(); picker.draw(); }
+  grid.queue(true); headLater();
+  shown(heard);
+  return () => { clearInterval(clock); cancelAnimationFrame(drawing); clearTimeout(pending); model.off("change:height", tall); grid.end(); hidden(heard); };
+}
+
+/** Which columns are shown: a button and the list that it opens. */
+function columnPicker(store, send) {
+  const list = h("div", { className: "cvm-columns", role: "group", "aria-label": "Columns", hidden: true });
+  const button = h("button", { type: "button", "aria-expanded": "false", onclick: () => open(list.hidden) }, "Columns");
+  const el = h("div", { className: "cvm-picker" }, button, list);
+  function open(yes) { list.hidden = !yes; button.setAttribute("aria-expanded", yes); if (yes) list.querySelector("input")?.focus(); }
+  el.addEventListener("keydown", (event) => { if (event.key === "Escape") { open(false); button.focus(); event.preventDefault(); } });
+  el.addEventListener("focusout", (event) => { if (event.relatedTarget && !el.contains(event.relatedTarget)) open(false); });
+  function draw() {
+    const on = new Set(store.columns.map((column) => column.name));
+    const focused = list.contains(document.activeElement) ? document.activeElement.value : null;
+    list.replaceChildren(...store.more.map(([name, label]) => h("label", {}, h("input", {
+      type: "checkbox", value: name, checked: on.has(name), disabled: name === "name" || name === "status", onchange: chosen,
+    }), " ", label)));
+    if (focused) [...list.querySelectorAll("input")].find((box) => box.value === focused)?.focus();
+  }
+  function chosen() {
+    const kept = store.columns.map((column) => column.name);
+    const ticked = [...list.querySelectorAll("input:checked")].map((box) => box.value);
+    send({ kind: "columns", names: [...kept.filter((name) => ticked.includes(name)), ...ticked.filter((name) => !kept.includes(name))] });
+  }
+  return { el, draw };
+}
+
+export default () => {
+  let table = null;
+  return {
+    initialize({ model }) { table = tableStore(model); table.begin(); return () => table.end(); },
+    render({ model, el }) { return renderTable({ model, el, store: table.store, shown: table.shown, hidden: table.hidden }); },
+  };
+};

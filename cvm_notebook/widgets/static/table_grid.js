@@ -1,0 +1,175 @@
+// The grid: only the rows in sight are in the page. Keyboard and mouse as in any grid.
+const ROW_PX = 30, SPARE = 6, TICK_PX = 34;
+
+function tableGrid(store, { onOpen, say }) {
+  const uid = `cvm-${clickId()}`;
+  const state = { shown: [], active: 0, anchor: 0, stale: true, flash: new Set(), frame: 0 };
+  const all = h("input", { type: "checkbox", "aria-label": "Select all that are shown", tabIndex: -1 });
+  const head = h("div", { className: "cvm-row cvm-head", role: "row", "aria-rowindex": 1 });
+  const space = h("div", { className: "cvm-space", role: "rowgroup" });
+  const none = h("div", { className: "cvm-none cvm-dim" });
+  const grid = h("div", {
+    className: "cvm-grid", role: "grid", tabIndex: 0, "aria-multiselectable": "true",
+    "aria-label": "CVMs. Arrows move, space selects, control and A selects all, enter shows one",
+  }, h("div", { role: "rowgroup", className: "cvm-headgroup" }, head), space);
+  const el = h("div", { className: "cvm-grid-frame" }, grid, none);
+  const pool = [];
+
+  function columns() {
+    const template = `${TICK_PX}px ` + store.columns.map((c) => `minmax(${c.width}px, ${c.name === "name" || c.kind === "link" ? 2 : 1}fr)`).join(" ");
+    grid.style.setProperty("--cvm-columns", template);
+    grid.style.setProperty("--cvm-width", `${TICK_PX + store.columns.reduce((sum, c) => sum + c.width, 0)}px`);
+    grid.setAttribute("aria-colcount", store.columns.length + 1);
+    head.replaceChildren(h("div", { className: "cvm-cell cvm-pick", role: "columnheader", "aria-label": "Selected" }, all), ...store.columns.map((c) => {
+      const button = h("button", { type: "button", className: "cvm-sort", tabIndex: -1, title: `Sort by ${c.label}`, onclick: () => sortBy(c.name) }, c.label);
+      return h("div", { className: `cvm-cell cvm-${c.kind}`, role: "columnheader", "data-name": c.name }, button);
+    }));
+    pool.splice(0).forEach((row) => row.remove());
+  }
+  function sortBy(name) {
+    const was = store.sort;
+    store.sort = was?.name !== name ? { name, down: false } : was.down ? null : { name, down: true };
+    say(store.sort ? `Sorted by ${name}, ${store.sort.down ? "descending" : "ascending"}` : "In the fleet's own order");
+    store.tell({ shape: true });
+  }
+  function makeRow() {
+    const tick = h("input", { type: "checkbox", tabIndex: -1 });
+    const cells = store.columns.map((c, i) => h("div", { className: `cvm-cell cvm-${c.kind}`, role: "gridcell", "aria-colindex": i + 2 }));
+    const row = h("div", { className: "cvm-row", role: "row" }, h("div", { className: "cvm-cell cvm-pick", role: "gridcell", "aria-colindex": 1 }, tick), ...cells);
+    const made = { el: row, tick, cells, k: null, drawn: [] };
+    row.addEventListener("mousedown", (event) => { if (event.shiftKey) event.preventDefault(); });
+    row.addEventListener("click", (event) => clicked(made, event));
+    row.addEventListener("dblclick", () => onOpen(made.k));
+    space.append(row);
+    return made;
+  }
+
+  // --- what is in sight ---
+  function recompute() {
+    const active = state.shown[state.active];
+    state.shown = chosenRows(store);
+    const at = active === undefined ? -1 : state.shown.indexOf(active);
+    state.active = at >= 0 ? at : Math.max(0, Math.min(state.active, state.shown.length - 1));
+    space.style.blockSize = `${state.shown.length * ROW_PX}px`;
+    grid.setAttribute("aria-rowcount", state.shown.length + 1);
+    for (const cell of head.querySelectorAll("[data-name]")) {
+      const sort = store.sort?.name === cell.dataset.name ? (store.sort.down ? "descending" : "ascending") : "none";
+      cell.setAttribute("aria-sort", sort);
+    }
+    none.hidden = state.shown.length > 0;
+    none.textContent = store.reading ? "Reading the fleet…" : store.rows.size ? "No CVM fits the filter." : "There is no CVM yet.";
+  }
+  function paint() {
+    const first = Math.max(0, Math.floor((grid.scrollTop - ROW_PX) / ROW_PX) - SPARE);
+    const count = Math.max(0, Math.min(state.shown.length - first, Math.ceil(grid.clientHeight / ROW_PX) + 2 * SPARE));
+    while (pool.length < count) pool.push(makeRow());
+    pool.forEach((row, i) => {
+      if (i >= count) { row.el.hidden = true; row.k = null; return; }
+      drawRow(row, first + i);
+    });
+    state.flash.clear();
+    const picked = store.selected.size;
+    all.checked = picked > 0 && state.shown.length > 0 && state.shown.every((k) => store.selected.has(k));
+    all.indeterminate = picked > 0 && !all.checked;
+    const active = pool.find((row) => row.k !== null && row.k === state.shown[state.active]);
+    if (active) grid.setAttribute("aria-activedescendant", active.el.id); else grid.removeAttribute("aria-activedescendant");
+  }
+  function drawRow(row, at) {
+    const k = state.shown[at], data = store.rows.get(k), other = row.k !== k;
+    row.k = k; row.el.hidden = false; row.el.id = `${uid}-${k}`;
+    row.el.style.transform = `translateY(${at * ROW_PX}px)`;
+    row.el.setAttribute("aria-rowindex", at + 2);
+    const picked = store.selected.has(k);
+    row.el.setAttribute("aria-selected", picked); row.tick.checked = picked;
+    if (other) row.tick.setAttribute("aria-label", `Select ${data.name || data.id}`);
+    row.el.classList.toggle("cvm-active", at === state.active);
+    row.el.classList.toggle("cvm-followed", store.followed.has(k));
+    store.columns.forEach((column, i) => drawCell(row, i, column, data));
+    if (other || state.flash.has(k)) {
+      row.el.classList.remove("cvm-flash");
+      if (state.flash.has(k)) { void row.el.offsetWidth; row.el.classList.add("cvm-flash"); }
+    }
+  }
+  function drawCell(row, i, column, data) {
+    const cell = row.cells[i];
+    const value = column.kind === "age" ? ageWords(rowAge(store, data.k)) : data[column.name];
+    const key = column.kind === "status" ? `${value}|${data.raw}|${data.note}|${data.op}` : value;
+    if (row.drawn[i] === key) return;
+    row.drawn[i] = key;
+    if (column.kind === "status") return drawStatus(cell, data);
+    if (column.kind === "link") return value ? cell.replaceChildren(safeLink(value, value.replace(/^https:\/\//, ""))) : cell.replaceChildren();
+    const text = column.kind === "when" && value !== null ? new Date(value).toLocaleString() : String(value ?? "");
+    cell.textContent = column.name === "name" && !text ? data.id : text;
+    cell.title = text.length > 12 ? text : "";
+  }
+  function drawStatus(cell, data) {
+    const status = data.status ?? "unknown", note = data.op ?? data.note;
+    cell.dataset.status = status;
+    cell.classList.toggle("cvm-moving", MOVING.has(status));
+    cell.replaceChildren(
+      h("span", { className: "cvm-shape", "aria-hidden": "true" }, SHAPES[status] ?? "?"),
+      h("span", {}, data.raw ?? status.replace("_", " ")),
+      note ? h("span", { className: data.op ? "cvm-op" : "cvm-note" }, ` ${note}`) : "",
+    );
+    cell.title = note ? `${data.raw ?? status}: ${note}` : "";
+  }
+
+  // --- keyboard and mouse ---
+  const range = (a, b) => state.shown.slice(Math.min(a, b), Math.max(a, b) + 1);
+  function toggle(k) { const picked = new Set(store.selected); if (!picked.delete(k)) picked.add(k); store.select(picked); }
+  function clicked(row, event) {
+    const at = state.shown.indexOf(row.k);
+    if (at < 0) return;
+    const ticked = event.target === row.tick;
+    if (event.shiftKey) store.select(event.ctrlKey || event.metaKey ? [...store.selected, ...range(state.anchor, at)] : range(state.anchor, at));
+    else if (ticked || event.ctrlKey || event.metaKey) { state.anchor = at; toggle(row.k); }
+    else { state.anchor = at; store.select([row.k]); }
+    state.active = at;
+    queue();
+  }
+  function reveal() {
+    const top = state.active * ROW_PX, high = grid.clientHeight - ROW_PX;
+    if (top < grid.scrollTop) grid.scrollTop = top;
+    else if (top + ROW_PX > grid.scrollTop + high) grid.scrollTop = top + ROW_PX - high;
+  }
+  function moved(step, event) {
+    const before = state.active;
+    state.active = Math.max(0, Math.min(state.shown.length - 1, before + step));
+    if (event.shiftKey) store.select(range(state.anchor, state.active)); else state.anchor = state.active;
+    reveal();
+    queue();
+  }
+  grid.addEventListener("keydown", (event) => {
+    event.stopPropagation();
+    if (event.target !== grid) return;
+    const page = Math.max(1, Math.floor(grid.clientHeight / ROW_PX) - 2);
+    const step = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity }[event.key];
+    const k = state.shown[state.active];
+    if (step !== undefined) moved(step === Infinity ? state.shown.length : step === -Infinity ? -state.shown.length : step, event);
+    else if (event.key === " " && k !== undefined) { state.anchor = state.active; toggle(k); }
+    else if (event.key === "a" && (event.ctrlKey || event.metaKey)) store.select(state.shown);
+    else if (event.key === "Escape") store.select([]);
+    else if (event.key === "Enter" && k !== undefined) onOpen(k);
+    else return;
+    event.preventDefault();
+  });
+  all.addEventListener("change", () => store.select(all.checked ? state.shown : []));
+  grid.addEventListener("scroll", () => queue(), { passive: true });
+  const watch = new ResizeObserver(() => queue());
+  watch.observe(grid);
+
+  function queue(stale = false) {
+    state.stale ||= stale;
+    state.frame ||= requestAnimationFrame(() => {
+      state.frame = 0;
+      if (state.stale) recompute();
+      state.stale = false;
+      paint();
+    });
+  }
+  return {
+    el, grid, state, columns, queue, toggle,
+    flash(ks) { for (const k of ks) state.flash.add(k); },
+    end() { watch.disconnect(); cancelAnimationFrame(state.frame); },
+  };
+}

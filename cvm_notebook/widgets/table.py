@@ -1,0 +1,301 @@
+"""FleetTable: the live table of a fleet, one widget model however many CVMs there are."""
+
+import json
+import secrets
+import time
+import weakref
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import anywidget
+import traitlets
+
+from cvm_notebook.api.envelopes import clean_text
+from cvm_notebook.api.errors import CvmError
+from cvm_notebook.live.operation import OperationRecord
+from cvm_notebook.live.query import search
+from cvm_notebook.live.rows import Health
+from cvm_notebook.live.store import Batch
+from cvm_notebook.widgets.acts import Acts
+from cvm_notebook.widgets.assets import module, style
+from cvm_notebook.widgets.bridge import bridge, publish
+from cvm_notebook.widgets.columns import COLUMNS, USUAL, columns_of, specs
+from cvm_notebook.widgets.feed import Feed
+from cvm_notebook.widgets.presence import Presence
+
+if TYPE_CHECKING:
+    from cvm_notebook.fleet import Fleet
+
+_KEPT_ROWS: Final = 500  # so many are kept for a notebook that is opened without a kernel
+_UNHEARD: Final = 5  # messages without an answer; then one a second
+_SLOW_S: Final = 1.0
+_FOLLOWED: Final = 16  # CVMs: a few get a stream, the others are asked for more often
+_SEARCH_EVERY_S: Final = 1.0
+_LONGEST_SEARCH: Final = 2_000
+
+
+class FleetTable(anywidget.AnyWidget):
+    """The live table; `Fleet` shows itself by it.
+
+    It holds its fleet weakly: keep the fleet.
+
+    Parameters
+    ----------
+    fleet
+        What is shown.
+    """
+
+    _esm = module("confirm", "table_store", "table_grid", "table")
+    _css = style("confirm", "table")
+    height = traitlets.Int(420).tag(sync=True)
+    # The first snapshot: it rides in the opening of the comm, for a busy kernel can answer nothing.
+    # Of a large fleet it is emptied once it is drawn.
+    _boot = traitlets.Bytes(b"").tag(sync=True)
+
+    def __init__(self, fleet: "Fleet") -> None:
+        self._fleet = weakref.ref(fleet)
+        self._token = secrets.token_hex(8)  # a click from a copy of the notebook has another
+        self._feed = Feed(columns_of(USUAL))
+        self._acts = Acts(fleet, self._say)
+        self._presence = Presence(fleet.interest)
+        self._selected: tuple[str, ...] = ()
+        self._followed: frozenset[str] = frozenset()
+        self._query, self._found, self._searched = "", None, 0.0
+        self._heard_n, self._sent_at = 0, 0.0
+        me = weakref.ref(self)
+        store = fleet.store
+        self._subscription = store.subscribe(partial(_changed, me), health=partial(_health, me))
+        self._unsubscribe = fleet.operator.subscribe(partial(_operated, me))
+        boot = json.dumps(self._whole()).encode()
+        super().__init__(_boot=boot)
+        self.on_msg(self._received)
+        weakref.finalize(fleet, _end, me)
+        bridge.join(self)
+        bridge.post(self._presence.heard, self)
+
+    # --- for Python -------------------------------------------------------------------------------
+
+    @property
+    def selected(self) -> tuple[str, ...]:
+        """The ids of the CVMs that are selected, by hand or from Python."""
+        return self._selected
+
+    @selected.setter
+    def selected(self, ids: Sequence[str]) -> None:
+        self._selected = tuple(dict.fromkeys(ids))
+        bridge.post(self._show_selection, self)
+
+    def set(
+        self,
+        *,
+        columns: Sequence[str] | None = None,
+        height: int | None = None,
+        undo: float | None = None,
+    ) -> None:
+        """Change what is given; see `Fleet.table`."""
+        if columns is not None:
+            self._feed.show(columns_of(columns))
+            bridge.mark(self)
+        if height is not None:
+            self.height = height
+        if undo is not None:
+            self._acts.undo = undo
+
+    def close(self) -> None:
+        """End it; its views show what they last knew."""
+        bridge.leave(self)
+        self._subscription.close()
+        self._unsubscribe()
+        self._presence.gone()
+        super().close()
+
+    # --- for the bridge ---------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Send what has changed; see `View`."""
+        if not self._presence.seen:
+            self._feed.lose()  # whoever comes back asks anew
+            return
+        behind = self._feed.n - self._heard_n
+        if behind > _UNHEARD and time.monotonic() - self._sent_at < _SLOW_S:
+            bridge.mark(self)
+            return
+        message = self._next()
+        if message is not None:
+            self._sent_at = time.monotonic()
+            publish(self, message)
+
+    def pulse(self) -> None:
+        """Say that the kernel is there, and how old the rows are; see `View`."""
+        fleet = self._fleet()
+        if fleet is None or not self._presence.check():
+            return
+        snapshot = fleet.store.snapshot()
+        pulse = {"kind": "pulse", "n": self._feed.n, "ages": self._feed.ages(snapshot)}
+        publish(self, {**pulse, **_told(snapshot.health)})
+        if self._query:
+            bridge.mark(self)  # what is searched for may depend on the time
+
+    def failed(self, error: BaseException) -> None:
+        """Show that something of ours went wrong; see `View`."""
+        text = f"{type(error).__name__} in the table. The fleet itself goes on."
+        publish(self, {"kind": "notice", "text": text, "fault": True})
+
+    def _next(self) -> dict[str, Any] | None:
+        fleet = self._fleet()
+        if fleet is None:
+            return None
+        message = self._feed.message(fleet.store.snapshot)
+        found = self._search_again(fleet)
+        if message is None:
+            return None if found is None else {"kind": "found", **found}
+        if message["kind"] == "snapshot":
+            message |= self._about(fleet)
+        if found is not None:
+            message["found"] = found
+        return message
+
+    def _whole(self) -> dict[str, Any]:
+        """Return the first snapshot."""
+        message = self._next()
+        return message if message is not None else {}
+
+    def _about(self, fleet: "Fleet") -> dict[str, Any]:
+        """Return what a view needs beside the rows, to begin."""
+        snapshot = fleet.store.snapshot()
+        return {
+            "token": self._token,
+            "at": int(snapshot.taken_at.timestamp() * 1000),
+            "columns": specs(self._feed.columns),
+            "more": [[column.name, column.label] for column in COLUMNS.values()],
+            "selected": self._numbers(self._selected),
+            "followed": self._numbers(sorted(self._followed)),
+            "ages": self._feed.ages(snapshot),
+            "reading": not snapshot.complete,
+            "read_only": fleet.operator.read_only,
+            **_told(snapshot.health),
+        }
+
+    def _numbers(self, ids: Sequence[str]) -> list[int]:
+        return [k for one in ids if (k := self._feed.number(one)) is not None]
+
+    def _say(self, message: dict[str, Any]) -> None:
+        publish(self, message)
+
+    def _show_selection(self) -> None:
+        publish(self, {"kind": "selected", "ks": self._numbers(self._selected)})
+
+    # --- what the view says -----------------------------------------------------------------------
+
+    def _received(self, _widget: object, content: Any, _buffers: object) -> None:
+        if isinstance(content, dict):
+            bridge.post(partial(self._take, content), self)
+
+    def _take(self, content: Mapping[str, Any]) -> None:
+        kind = content.get("kind")
+        if kind == "bye":
+            self._presence.gone()
+            return
+        if self._presence.heard() or kind == "hello":
+            self._feed.lose()
+            bridge.mark(self)
+        n = content.get("n")
+        self._heard_n = n if isinstance(n, int) else self._feed.n
+        if kind == "ack" and self._boot and self._large():
+            self._boot = b""
+        if content.get("token") == self._token:  # a view of another time may look, and not act
+            self._obey(str(kind), content)
+
+    def _obey(self, kind: str, content: Mapping[str, Any]) -> None:
+        ids = self._feed.ids(_list(content.get("ks")))
+        if kind in {"act", "confirmed", "cancelled", "undo"}:
+            self._acts.receive({**content, "ids": ids})
+        elif kind == "select":
+            self._selected = tuple(ids)
+        elif kind == "search":
+            self._search(str(content.get("text", "")))
+        elif kind == "columns":
+            self.set(columns=[name for name in _list(content.get("names")) if name in COLUMNS])
+        elif kind == "follow":
+            self._follow(ids, on=content.get("on") is True)
+
+    def _large(self) -> bool:
+        fleet = self._fleet()
+        return fleet is not None and len(fleet.store.snapshot()) > _KEPT_ROWS
+
+    def _follow(self, ids: list[str], *, on: bool) -> None:
+        fleet = self._fleet()
+        if fleet is None:
+            return
+        ids = [one for one in ids if (one in self._followed) is not on]
+        ids = ids[: _FOLLOWED - len(self._followed)] if on else ids
+        self._followed = self._followed | set(ids) if on else self._followed - set(ids)
+        fleet.keep_fresh(ids, on=on)
+        publish(self, {"kind": "followed", "ks": self._numbers(sorted(self._followed))})
+
+    def _search(self, text: str) -> None:
+        self._query, self._found, self._searched = text.strip()[:_LONGEST_SEARCH], None, 0.0
+        fleet = self._fleet()
+        found = self._search_again(fleet) if fleet is not None else None
+        if found is not None:
+            publish(self, {"kind": "found", **found})
+
+    def _search_again(self, fleet: "Fleet") -> dict[str, Any] | None:
+        """Return what the search finds now, when that is news."""
+        if not self._query or time.monotonic() - self._searched < _SEARCH_EVERY_S:
+            return None
+        self._searched = time.monotonic()
+        try:
+            query = search(self._query)
+            rows = query.rows(fleet.store.snapshot())
+        except CvmError as error:
+            found: Any = clean_text(error, 600)
+            said = {"text": self._query, "error": found}
+        else:
+            found = self._numbers([row.id for row in rows])
+            said = {"text": self._query, "ks": found, "ordered": query.ordered}
+        if found == self._found:
+            return None
+        self._found = found
+        return said
+
+    # --- shown ------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        fleet = self._fleet()
+        return f"<FleetTable of {fleet!r}>" if fleet is not None else "<FleetTable: closed>"
+
+
+def _told(health: Health) -> dict[str, Any]:
+    return {"health": {"state": health.state, "text": clean_text(str(health), 300)}}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _changed(me: "weakref.ref[FleetTable]", batch: Batch) -> None:
+    table = me()
+    if table is not None:
+        table._feed.changed(batch)  # noqa: SLF001 - its own half; weak, or the store would keep it
+        bridge.mark(table)
+
+
+def _health(me: "weakref.ref[FleetTable]", _health: Health) -> None:
+    table = me()
+    if table is not None:
+        bridge.post(table.pulse, table)
+
+
+def _operated(me: "weakref.ref[FleetTable]", record: OperationRecord) -> None:
+    table = me()
+    if table is not None:
+        table._feed.operated(record)  # noqa: SLF001 - its own half; weak, or the ledger would keep it
+        bridge.mark(table)
+
+
+def _end(me: "weakref.ref[FleetTable]") -> None:
+    table = me()
+    if table is not None:
+        table.close()
