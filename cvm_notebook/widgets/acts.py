@@ -72,6 +72,9 @@ class Acts:
             self._notice(click, str(error))
             return
         why = [row.reason for row in plan.rows() if not row.sends and row.reason] + missing
+        if not ids:
+            self._notice(click, "Nothing was sent: what was clicked is no longer in the fleet.")
+            return
         if not plan.sends:
             self._notice(click, "; ".join(clean_text(one, 200) for one in why[:_REASONS]))
             return

@@ -96,7 +96,7 @@ class Feed:
     def ids(self, numbers: Sequence[object]) -> list[str]:
         """Return the CVMs that a view means; numbers it never got are left out."""
         known = self._ids
-        return [known[k] for k in numbers if isinstance(k, int) and k in known]
+        return [known[k] for k in numbers if type(k) is int and k in known]
 
     def totals(self) -> dict[str, Cell]:
         """Return how many run, and what all of them cost an hour at the moment."""

@@ -2,11 +2,14 @@
 
 import contextlib
 import time
-from collections.abc import Callable
-from typing import Final
+import weakref
+from typing import TYPE_CHECKING, Final
 
 from cvm_notebook.api.errors import CvmError
 from cvm_notebook.live.interest import InterestHandle
+
+if TYPE_CHECKING:
+    from cvm_notebook.fleet import Fleet
 
 # A busy kernel hears nothing until its cell ends; a closed browser tab says no farewell.
 LEASE_S: Final = 600.0
@@ -17,12 +20,12 @@ class Presence:
 
     Parameters
     ----------
-    interest
-        Opens a handle that keeps the fleet live.
+    fleet
+        What is kept live; held weakly.
     """
 
-    def __init__(self, interest: Callable[[], InterestHandle]) -> None:
-        self._interest = interest
+    def __init__(self, fleet: "Fleet") -> None:
+        self._fleet = weakref.ref(fleet)
         self._handle: InterestHandle | None = None
         self._until = 0.0
 
@@ -35,9 +38,10 @@ class Presence:
         """Note a sign of life; return whether it is the first after a silence."""
         first = not self.seen
         self._until = time.monotonic() + LEASE_S
-        if self._handle is None:
+        fleet = self._fleet()
+        if self._handle is None and fleet is not None:
             with contextlib.suppress(CvmError):  # the fleet is closed: what it knew can be seen
-                self._handle = self._interest()
+                self._handle = fleet.interest()
         return first
 
     def gone(self) -> None:

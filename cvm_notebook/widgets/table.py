@@ -58,7 +58,7 @@ class FleetTable(anywidget.AnyWidget):
         self._token = secrets.token_hex(8)  # a click from a copy of the notebook has another
         self._feed = Feed(columns_of(USUAL))
         self._acts = Acts(fleet, self._say)
-        self._presence = Presence(fleet.interest)
+        self._presence = Presence(fleet)
         self._selected: tuple[str, ...] = ()
         self._followed: frozenset[str] = frozenset()
         self._query, self._found, self._searched = "", None, 0.0
@@ -108,6 +108,7 @@ class FleetTable(anywidget.AnyWidget):
         self._subscription.close()
         self._unsubscribe()
         self._presence.gone()
+        self.layout.close()
         super().close()
 
     # --- for the bridge ---------------------------------------------------------------------------

@@ -94,5 +94,6 @@ def wire(monkeypatch):
     before = set(ipywidgets.widgets.widget._instances)
     yield wire
     for model_id in set(ipywidgets.widgets.widget._instances) - before:
-        ipywidgets.widgets.widget._instances[model_id].close()
+        if widget := ipywidgets.widgets.widget._instances.get(model_id):
+            widget.close()  # which may close others
     assert not manager.comms

@@ -1,0 +1,447 @@
+"""The table's Python half: what goes to the front end, and what is taken from it."""
+
+import gc
+import json
+import threading
+import weakref
+from dataclasses import replace
+
+import ipywidgets
+import msgspec
+import pytest
+
+import cvm_notebook as cvm
+from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.live.plan import Plan
+from cvm_notebook.widgets.bridge import bridge
+from cvm_notebook.widgets.confirm import Confirmation
+
+COMPOSE = "services:\n  web:\n    image: nginx:1.27\n"
+
+
+@pytest.fixture
+def client(cloud):
+    """A client of a workspace of the test's own, with three CVMs."""
+    workspace = cloud.new_workspace()
+    client = cvm.Client(api_key=workspace["api_key"], base_url=cloud.url)
+    for name in ("web-1", "web-2", "data-1"):
+        client.commit_cvm_provision(client.provision_cvm(name=name, compose_file=COMPOSE))
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def fleet(client, wire):
+    with cvm.Fleet(client) as fleet:
+        fleet.wait(status="running", progress=False)
+        yield fleet
+
+
+@pytest.fixture
+def table(fleet):
+    return fleet.table(undo=0)
+
+
+def booted(wire, table):
+    """Return the first snapshot, as a front end reads it."""
+    (buffers,) = [b for i, kind, _, b in wire.log if i == table.model_id and kind == "comm_open"]
+    return json.loads(bytes(buffers[0]))
+
+
+class Front:
+    """A front end of the table: knows what it was told, and says what a view says."""
+
+    def __init__(self, wire, table):
+        self.wire, self.table = wire, table
+        self.boot = booted(wire, table)
+        self.token, self.revision = self.boot["token"], self.boot["revision"]
+        self.k = dict(zip(self.boot["ids"], self.boot["ks"], strict=True))
+
+    def named(self, fleet, *names):
+        return [self.k[fleet[name].id] for name in names]
+
+    def say(self, kind, **content):
+        self.wire.say(self.table, {"kind": kind, "token": self.token, "n": 1, **content})
+
+    def act(self, verb, ks, click="c-1", **content):
+        shown = {"click": click, "revision": self.revision}
+        self.say("act", **{"verb": verb, "ks": ks, **shown, **content})
+
+
+@pytest.fixture
+def front(wire, table):
+    return Front(wire, table)
+
+
+def settled():
+    """Wait until the bridge has done what was asked of it before."""
+    done = threading.Event()
+    assert bridge.post(done.set)
+    assert done.wait(5)
+
+
+def asked(fleet, verb):
+    return [record for record in fleet.operator.records() if record.verb == verb]
+
+
+# --- what is shown --------------------------------------------------------------------------------
+
+
+def test_the_first_snapshot_rides_in_the_opening_of_the_comm(front, fleet):
+    boot = front.boot
+    assert set(boot["ids"]) == {row.id for row in fleet.snapshot()}
+    assert boot["cols"]["name"] == [row.name for row in fleet.snapshot()]
+    assert boot["cols"]["status"] == ["running"] * 3
+    assert boot["totals"]["running"] == 3
+    assert [column["name"] for column in boot["columns"]][:2] == ["name", "status"]
+
+
+def test_a_view_is_one_model_whatever_the_rows(wire, table, fleet):
+    opened = len(wire.opened)
+    fleet["web-1"].stop().wait(20)
+    assert fleet.table() is table
+    assert len(wire.opened) == opened <= 5
+
+
+def test_a_change_made_elsewhere_is_sent_as_the_cells_that_changed(
+    front, wire, table, client, fleet
+):
+    client.stop_cvm("web-1")
+    fleet.refresh()
+    fleet.wait("web-1", status="stopped", progress=False)
+    k = front.named(fleet, "web-1")[0]
+    seen = []
+    for after in range(20):
+        patch = wire.wait(table, "patch", after=after)
+        assert len(json.dumps(patch)) < 300 + 100  # the totals and the counters are not a row's
+        ks, cells = patch["set"].get("status", ([], []))
+        assert set(ks) <= {k}
+        seen += cells
+        if "stopped" in seen:
+            break
+    assert seen[-1] == "stopped"
+    assert patch["totals"]["running"] == 2
+
+
+def test_messages_are_counted_without_a_gap(front, wire, table, fleet):
+    fleet["web-1"].stop().wait(20)
+    fleet["web-2"].stop().wait(20)
+    wire.wait(table, "patch", after=1)
+    numbers = [message["n"] for message in wire.sent(table, "patch")]
+    assert numbers == list(range(2, 2 + len(numbers)))
+
+
+def test_a_view_that_lost_something_gets_everything_again(front, wire, table):
+    front.say("hello")
+    snapshot = wire.wait(table, "snapshot")
+    assert snapshot["ids"] == front.boot["ids"]
+    assert snapshot["n"] == 2
+
+
+def test_rows_keep_their_number_over_snapshots(front, wire, table):
+    front.say("hello")
+    assert wire.wait(table, "snapshot")["ks"] == front.boot["ks"]
+
+
+def test_a_new_cvm_is_added_on_top_and_a_deleted_one_goes(front, wire, table, client, fleet):
+    made = client.commit_cvm_provision(client.provision_cvm(name="later", compose_file=COMPOSE))
+    fleet.refresh()
+    added = next(
+        patch["add"]
+        for after in range(20)
+        if "add" in (patch := wire.wait(table, "patch", after=after))
+    )
+    assert added["ids"] == [made.id]
+    assert added["cols"]["name"] == ["later"]
+    client.delete_cvm("later")
+    fleet.refresh()
+    gone = next(
+        patch["del"]
+        for after in range(40)
+        if (patch := wire.wait(table, "patch", after=after))["del"]
+    )
+    assert gone == added["ks"]
+
+
+def test_nothing_is_sent_while_nobody_looks(front, wire, table, fleet):
+    front.say("bye")
+    settled()
+    before = len(wire.sent(table))
+    fleet["web-1"].stop().wait(20)
+    table.flush()
+    table.pulse()
+    assert len(wire.sent(table)) == before
+    front.say("alive")
+    snapshot = wire.wait(table, "snapshot")
+    at = snapshot["ids"].index(fleet["web-1"].id)
+    assert snapshot["cols"]["status"][at] == "stopped"
+
+
+def test_other_columns_are_shown_when_they_are_chosen(front, wire, table):
+    front.say("columns", names=["name", "status", "vcpu", "no-such-column", 7])
+    snapshot = wire.wait(table, "snapshot")
+    assert [column["name"] for column in snapshot["columns"]] == ["name", "status", "vcpu"]
+    assert len(snapshot["cols"]["vcpu"]) == 3
+
+
+def test_a_column_that_does_not_exist_is_refused_at_once(fleet):
+    with pytest.raises(InvalidInput, match="instance_type"):
+        fleet.table(columns=["instance_typ"])
+
+
+def test_a_large_fleets_rows_do_not_stay_in_the_saved_state(front, wire, table, monkeypatch):
+    front.say("ack")
+    settled()
+    assert table._boot  # a small one shows them when the notebook is opened without a kernel
+    monkeypatch.setattr("cvm_notebook.widgets.table._KEPT_ROWS", 2)
+    front.say("ack")
+    settled()
+    assert table._boot == b""
+
+
+def test_ages_never_make_a_row_look_fresher_than_it_is(table, fleet):
+    snapshot = fleet.snapshot()
+    ages = table._feed.ages(snapshot)
+    for row in snapshot:
+        shown = ages["own"].get(str(table._feed.number(row.id)), ages["common"])
+        assert shown >= row.age(snapshot.monotonic) - 1
+
+
+# --- searching and selecting ----------------------------------------------------------------------
+
+
+def test_the_search_language_is_understood_in_the_kernel(front, wire, table, fleet):
+    front.say("search", text="name like 'web-%' order by name desc")
+    found = wire.wait(table, "found")
+    assert found["ks"] == front.named(fleet, "web-2", "web-1")
+    assert found["ordered"] is True
+
+
+def test_a_search_that_cannot_be_understood_says_where(front, wire, table):
+    front.say("search", text="status = = 1")
+    found = wire.wait(table, "found")
+    assert "^" in found["error"]
+    assert "ks" not in found
+
+
+def test_a_selection_by_hand_is_explored_with_pandas(front, fleet):
+    front.say("select", ks=[*front.named(fleet, "web-1", "data-1"), 999, "x", None])
+    settled()
+    assert sorted(fleet.selection.names) == ["data-1", "web-1"]
+    assert len(fleet.selection.frame()) == 2
+    assert fleet.selection.plan("stop").phrase == "stop 2"
+
+
+def test_a_selection_from_python_is_shown(front, wire, table, fleet):
+    fleet.selection = fleet.where(name="web-*")
+    told = wire.wait(table, "selected")
+    assert sorted(told["ks"]) == sorted(front.named(fleet, "web-1", "web-2"))
+
+
+# --- acting ---------------------------------------------------------------------------------------
+
+
+def test_a_click_becomes_one_operation(front, wire, table, fleet):
+    front.act("stop", front.named(fleet, "web-1"))
+    told = wire.wait(table, "asked")
+    assert [record.id for record in asked(fleet, "stop")] == told["ops"]
+    fleet.wait("web-1", status="stopped", progress=False)
+
+
+def test_a_click_that_comes_twice_counts_once(front, wire, table, fleet):
+    for _ in range(3):
+        front.act("restart", front.named(fleet, "web-1"), click="same")
+    wire.wait(table, "asked")
+    settled()
+    assert len(asked(fleet, "restart")) == 1
+
+
+def test_a_click_from_a_copied_notebook_does_nothing(front, wire, table, fleet):
+    front.act("stop", front.named(fleet, "web-1"), token="of another kernel")
+    front.act("stop", front.named(fleet, "web-1"), token=None, click="c-2")
+    settled()
+    assert not asked(fleet, "stop")
+    assert not wire.sent(table, "asked")
+
+
+def test_traits_from_a_forged_state_do_nothing(front, wire, table, fleet):
+    wire.set(table, _boot="Zm9yZ2Vk", selected=["x"], height=77)
+    settled()
+    assert not fleet.operator.records()
+    assert table.selected == ()
+
+
+def test_a_handler_only_writes_an_intent(front, table, fleet, monkeypatch):
+    threads = []
+    monkeypatch.setattr(
+        table._acts, "receive", lambda _: threads.append(threading.current_thread().name)
+    )
+    front.act("stop", front.named(fleet, "web-1"))
+    settled()
+    assert threads == ["cvm-widgets"]
+
+
+def test_a_click_on_what_has_changed_since_it_was_shown_is_asked_again(
+    front, wire, table, fleet, client
+):
+    client.stop_cvm("web-1")
+    fleet.refresh()
+    fleet.wait("web-1", status="stopped", progress=False)
+    client.start_cvm("web-1")
+    fleet.refresh()
+    fleet.wait("web-1", status="running", progress=False)
+    front.act("restart", front.named(fleet, "web-1"))  # with the revision of the first snapshot
+    wire.wait(table, "asked")
+    (record,) = asked(fleet, "restart")
+    assert (record.state, record.attempts) == ("failed", 0)
+    assert "when it was shown" in record.error
+
+
+def test_a_click_on_a_row_that_vanished_is_explained(front, wire, table, fleet, client):
+    ks = front.named(fleet, "web-1")
+    client.delete_cvm("web-1")
+    fleet.refresh()
+    fleet.wait("web-2", status="running", progress=False)
+    while fleet.known(front.boot["ids"][front.boot["ks"].index(ks[0])]) is not None:
+        settled()
+    front.act("stop", ks)
+    notice = wire.wait(table, "notice")
+    assert "no longer in the fleet" in notice["text"] or "gone" in notice["text"]
+    assert not asked(fleet, "stop")
+
+
+def test_what_needs_nothing_says_why(front, wire, table, fleet):
+    front.act("start", front.named(fleet, "web-1"))
+    assert "runs already" in wire.wait(table, "notice")["text"]
+
+
+def test_an_unknown_verb_is_refused(front, wire, table, fleet):
+    front.act("format", front.named(fleet, "web-1"))
+    assert "format" in wire.wait(table, "notice")["text"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"verb": "stop", "ks": "all", "click": "x"},
+        {"verb": ["stop"], "ks": [1], "click": "x"},
+        {"verb": "stop", "ks": [1]},
+        {"verb": "stop", "ks": [1], "click": ""},
+        {"verb": "stop", "ks": [True, 1.5, {}], "click": "x", "revision": "new"},
+    ],
+)
+def test_malformed_messages_do_nothing(front, fleet, content):
+    front.say("act", **content)
+    settled()
+    assert not asked(fleet, "stop")
+
+
+# --- confirming -----------------------------------------------------------------------------------
+
+
+def test_a_deletion_wants_the_name_and_every_loss_ticked(front, wire, table, fleet):
+    front.act("delete", front.named(fleet, "web-1"))
+    question = wire.wait(table, "confirm")
+    assert question["phrase"] == "web-1"
+    assert any("disk" in sentence for sentence in question["sentences"])
+    assert any("will be left: web-1" in sentence for sentence in question["sentences"])
+    front.say("confirmed", click="c-1", typed="web-2", ticked=2)
+    assert "web-1" in wire.wait(table, "refused")["text"]
+    front.say("confirmed", click="c-1", typed="web-1", ticked=1)
+    wire.wait(table, "refused", after=1)
+    assert not asked(fleet, "delete")
+    front.say("confirmed", click="c-1", typed="web-1", ticked=2)
+    wire.wait(table, "asked")
+    (record,) = asked(fleet, "delete")
+    assert fleet.operator.get(record.id).wait(20).state == "reached"
+
+
+def test_several_want_the_phrase(front, wire, table, fleet):
+    front.act("stop", front.named(fleet, "web-1", "web-2"))
+    question = wire.wait(table, "confirm")
+    assert question["phrase"] == "stop 2"
+    assert len(question["items"]) == 2
+    front.say("confirmed", click="c-1", typed="stop 2", ticked=0)
+    assert len(wire.wait(table, "asked")["ops"]) == 2
+
+
+def test_no_is_no(front, wire, table, fleet):
+    front.act("delete", front.named(fleet, "web-1"))
+    wire.wait(table, "confirm")
+    front.say("cancelled", click="c-1")
+    front.say("confirmed", click="c-1", typed="web-1", ticked=2)
+    assert "too old" in wire.wait(table, "notice")["text"]
+    assert not asked(fleet, "delete")
+
+
+def test_names_that_look_alike_go_by_their_id(fleet):
+    row, snapshot = fleet["web-1"].row, fleet.snapshot()
+
+    def phrase(name):
+        alike = replace(row, cvm=msgspec.structs.replace(row.cvm, name=name))
+        rows = tuple(alike if other.id == row.id else other for other in snapshot)
+        shown = replace(snapshot, rows=rows, index=None)
+        return Confirmation.of(Plan([alike], "delete"), shown).phrase
+
+    assert phrase("web-1") == "web-1"
+    assert phrase("prod") == "prod"
+    for name in ("\u0440rod", "pro\u200bd", " prod", "", "web-2"):  # the last is another's
+        assert phrase(name) == row.id
+
+
+def test_what_waits_to_be_sent_can_be_taken_back(front, wire, table, fleet):
+    fleet.table(undo=30)
+    front.act("stop", front.named(fleet, "web-1"))
+    told = wire.wait(table, "asked")
+    assert told["undo"] == 30
+    front.say("undo", ops=told["ops"])
+    assert "Taken back: 1" in wire.wait(table, "undone")["text"]
+    (record,) = asked(fleet, "stop")
+    assert (record.state, record.attempts) == ("cancelled", 0)
+
+
+def test_an_operation_is_shown_in_its_row_until_it_has_ended_well(front, wire, table, fleet):
+    fleet["web-1"].stop().wait(20)
+    told = [
+        cell for patch in wire.sent(table, "patch") for cell in patch["set"].get("op", ([], []))[1]
+    ]
+    assert any(cell and cell.startswith("stop: ") for cell in told)
+    settled()
+    table.flush()
+    assert table._feed._operations[fleet["web-1"].id] is None
+
+
+# --- its end --------------------------------------------------------------------------------------
+
+
+def test_a_fleet_that_nobody_holds_takes_its_table_with_it(client, wire):
+    before = len(ipywidgets.widgets.widget._instances)
+    for _ in range(20):
+        fleet = cvm.Fleet(client)
+        model, kept = fleet.table().model_id, weakref.ref(fleet)
+        fleet.close()
+        del fleet
+        gc.collect()
+        settled()
+        gc.collect()
+        assert kept() is None
+        assert model not in ipywidgets.widgets.widget._instances
+    assert len(ipywidgets.widgets.widget._instances) == before
+
+
+def test_displaying_the_same_fleet_makes_nothing_new(fleet, wire):
+    shown = {fleet.table().model_id for _ in range(100)}
+    assert len(shown) == 1
+    assert len(wire.opened) <= 5
+
+
+def test_what_fails_in_a_view_is_one_line(front, wire, table, monkeypatch, caplog):
+    def broken(*_):
+        raise RuntimeError("sentinel-detail")
+
+    monkeypatch.setattr(table, "flush", broken)
+    bridge.mark(table)
+    notice = wire.wait(table, "notice")
+    assert notice["fault"] is True
+    assert "Traceback" not in notice["text"]
+    assert "sentinel-detail" not in notice["text"]
