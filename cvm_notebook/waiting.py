@@ -3,6 +3,7 @@
 import threading
 from typing import TYPE_CHECKING, Final, Self
 
+from cvm_notebook.api.words import phase_of
 from cvm_notebook.live.rows import Snapshot
 from cvm_notebook.live.store import Batch
 
@@ -10,7 +11,6 @@ if TYPE_CHECKING:
     from cvm_notebook.fleet import Fleet
 
 _FOLLOWED: Final = 16
-_FAILED: Final = frozenset({"error", "failed", "create_failed"})
 
 
 class Waiting:
@@ -53,12 +53,12 @@ class Waiting:
     def is_lost(self, cvm_id: str) -> bool:
         """Whether a CVM can no longer come to have the status by itself."""
         row = self._fleet.known(cvm_id)
-        return row is None or (row.status in _FAILED and not row.in_progress)
+        return row is None or (phase_of(row.status) == "failed" and not row.in_progress)
 
     def _has_it(self, cvm_id: str) -> bool:
         row = self._fleet.known(cvm_id)
         if row is None:
-            return self._status in {"deleted", "gone"}
+            return phase_of(self._status) == "gone"
         return (row.status or "").lower() == self._status
 
     def _changed(self, _batch: Batch) -> None:

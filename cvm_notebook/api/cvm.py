@@ -1,10 +1,11 @@
 """Cvm: one row of the fleet, and what it is made of."""
 
 import datetime as dt
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
-from cvm_notebook.api.values import Int, Model, Rows, Tidy, instant, money
+from cvm_notebook.api.values import Int, Model, Rows, Tidy, instant, money, shown
 
 
 class Resource(Model, frozen=True, kw_only=True, gc=False):
@@ -101,6 +102,15 @@ class Endpoint(Model, frozen=True, kw_only=True, gc=False):
 
     app: str | None = None
     instance: str | None = None
+
+
+def first_https(endpoints: Iterable[Endpoint] | None) -> str | None:
+    """Return the first https address, the app's before the instance's, fit to be shown."""
+    for endpoint in endpoints or ():
+        for url in (endpoint.app, endpoint.instance):
+            if url is not None and url.startswith("https://"):
+                return shown(url)
+    return None
 
 
 class HourlyRate(Model, frozen=True, kw_only=True, gc=False):

@@ -18,6 +18,7 @@ from cvm_notebook.api.models import Cvm, CvmAction, OperationPage
 from cvm_notebook.api.retry import Kind
 from cvm_notebook.api.transport import Request, Transport
 from cvm_notebook.api.values import instant
+from cvm_notebook.api.words import phase_of
 
 T = TypeVar("T")
 
@@ -27,8 +28,8 @@ _CLOCK_SLACK = 2.0
 _HISTORY = 10
 _BEGUN = {
     "start": {"starting", "running"},
-    "stop": {"stopping", "stopped", "exited"},
-    "shutdown": {"shutting_down", "stopped", "exited"},
+    "stop": {"stopping", "stopped"},
+    "shutdown": {"shutting_down", "stopped"},
     "restart": {"restarting"},
 }
 _OPERATIONS = {
@@ -51,7 +52,7 @@ class Settler:
 
         def look(_error: CvmError) -> CvmAction | None:
             found, _now = self._get(f"/cvms/{path_segment(cvm)}", Cvm)
-            if (found.status or "").lower() in _BEGUN[verb] or self._in_history(cvm, verb):
+            if phase_of(found.status) in _BEGUN[verb] or self._in_history(cvm, verb):
                 return _as_action(found)
             return None
 
@@ -65,7 +66,7 @@ class Settler:
                 found, _now = self._get(f"/cvms/{path_segment(cvm)}", Cvm)
             except NotFoundError:
                 return True
-            return True if (found.status or "").lower() in {"deleting", "removing"} else None
+            return True if phase_of(found.status) == "deleting" else None
 
         return self._looking(look)
 

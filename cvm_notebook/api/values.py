@@ -2,6 +2,7 @@
 
 import datetime as dt
 import math
+import re
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, TypeVar
 
@@ -88,3 +89,39 @@ def instant(value: object) -> dt.datetime | None:
 
 def _utc(at: dt.datetime) -> dt.datetime:
     return at.replace(tzinfo=dt.UTC) if at.tzinfo is None else at.astimezone(dt.UTC)
+
+
+_AMOUNT: Final = re.compile(r"(\d{1,9})\s*([a-z]+)\s*")
+# the units of Rust's humantime, in which the service tells uptimes
+_SECONDS: Final = {
+    **dict.fromkeys(("y", "year", "years"), 31_557_600),
+    **dict.fromkeys(("month", "months"), 2_630_016),
+    **dict.fromkeys(("w", "week", "weeks"), 604_800),
+    **dict.fromkeys(("d", "day", "days"), 86_400),
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), 3_600),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60),
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1),
+    **dict.fromkeys(("ms", "us", "ns"), 0),
+}
+_LONGEST: Final = 100  # characters of a time that are read
+
+
+def seconds_of(said: str | None) -> int | None:
+    """Read ``1day 2h 3m 4s``; None for what is no time, such as ``never``."""
+    text = (said or "").strip().lower()[:_LONGEST]
+    total, at = 0, 0
+    while found := _AMOUNT.match(text, at):
+        seconds = _SECONDS.get(found[2])
+        if seconds is None:
+            return None
+        total, at = total + int(found[1]) * seconds, found.end()
+    return total if text and at == len(text) else None
+
+
+def shown(url: str | None) -> str | None:
+    """Cut from an address what may carry a token: its query, its fragment, a user's name."""
+    if url is None or not any(mark in url for mark in "?#@"):
+        return url
+    scheme, slashes, rest = url.partition("?")[0].partition("#")[0].partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{slashes}{host.rpartition('@')[2]}{slash}{path}"

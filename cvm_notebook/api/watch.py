@@ -25,9 +25,8 @@ from cvm_notebook.api.models import CvmState, decode_state
 from cvm_notebook.api.retry import Kind
 from cvm_notebook.api.sse import EventReader, SseEvent
 from cvm_notebook.api.transport import Request, Transport, query
+from cvm_notebook.api.words import phase_of
 
-_GONE = frozenset({"deleted", "terminated", "gone"})
-_FAILED = frozenset({"error", "failed", "create_failed"})
 _LONGEST_WITHOUT_LIMIT = 3600.0
 _LONGEST_RETRY = 60.0
 
@@ -140,7 +139,7 @@ def _attempt(transport: Transport, wish: Watch, seen: _Attempt, last_id: str) ->
         seen.pause = error.retry_after if isinstance(error, ServerError) else None
         return None
     except NotFoundError:
-        if wish.target.lower() in _GONE:
+        if phase_of(wish.target) == "gone":
             return CvmState(status=wish.target)
         raise
 
@@ -202,7 +201,7 @@ def _on_error(event: SseEvent, wish: Watch, seen: _Attempt) -> CvmState | None:
     payload = _mapping(event)
     said = str(payload.get("message") or payload.get("error") or "no reason given")
     if any(word in said.lower() for word in ("deleted", "not found", "no longer exists")):
-        if wish.target.lower() in _GONE:
+        if phase_of(wish.target) == "gone":
             return _state_of({**payload, "status": wish.target})
         raise _unreachable(wish, seen.last, "it was deleted")
     seen.error = CvmError(f"the service said: {said[:200]}")
@@ -279,14 +278,14 @@ def _spelled(state: CvmState, target: str) -> CvmState:
 
 
 def _check_can_come(state: CvmState, wish: Watch) -> None:
-    status = (state.status or "").lower()
     if _is(state, wish.target):
         return
-    if status in _GONE:
+    phase = phase_of(state.status)
+    if phase == "gone":
         raise _unreachable(wish, state, "it was deleted")
-    if status in _FAILED and not state.raw.get("in_progress"):
+    if phase == "failed" and not state.raw.get("in_progress"):
         why = f": {state.boot_error}" if state.boot_error else ""
-        raise _unreachable(wish, state, f"its status is {status}{why}")
+        raise _unreachable(wish, state, f"its status is {(state.status or '').lower()}{why}")
 
 
 def _unreachable(wish: Watch, state: CvmState | None, why: str) -> TargetUnreachable:

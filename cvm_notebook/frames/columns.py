@@ -4,9 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cvm_notebook.frames import arrays
-from cvm_notebook.frames.rows import Rows, Same, shown
-from cvm_notebook.frames.words import (
+from cvm_notebook.api.values import shown
+from cvm_notebook.api.words import (
     BILLING_PERIODS,
     HEALTHS,
     KMS_TYPES,
@@ -14,6 +13,8 @@ from cvm_notebook.frames.words import (
     SOURCES,
     STATUSES,
 )
+from cvm_notebook.frames import arrays
+from cvm_notebook.frames.rows import Rows, Same
 
 
 @dataclass(frozen=True, slots=True)

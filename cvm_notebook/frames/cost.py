@@ -9,11 +9,11 @@ from typing import Final, NamedTuple
 import pandas as pd
 
 from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.api.values import seconds_of
+from cvm_notebook.api.words import STATUSES, status_of
 from cvm_notebook.frames.columns import INSTANT, MONEY, REAL, TEXT, fixed
-from cvm_notebook.frames.seen import uptime_seconds
 from cvm_notebook.frames.table import Field, Table
 from cvm_notebook.frames.timeline import COMPUTES, EXACT, FREE, Price, Spell, cost_of, hours, spells
-from cvm_notebook.frames.words import STATUSES, status_of
 from cvm_notebook.live.chronicle import Log
 from cvm_notebook.live.rows import Row, Snapshot
 
@@ -160,7 +160,7 @@ def _window(window: str | timedelta) -> tuple[timedelta, str]:
     if isinstance(window, timedelta):
         seconds, label = window.total_seconds(), f"{window / timedelta(hours=1):g}h"
     else:
-        seconds, label = uptime_seconds(window) or 0, " ".join(window.split())
+        seconds, label = seconds_of(window) or 0, " ".join(window.split())
     if not 0 < seconds <= timedelta(days=36525).total_seconds():
         raise InvalidInput("window", f"{window!r} is no length of time", remedy)
     return timedelta(seconds=seconds), label

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 import pandas as pd
 
+from cvm_notebook.api.words import SOURCES, STATUSES, status_of
 from cvm_notebook.frames.cells import word
 from cvm_notebook.frames.columns import (
     FLEET_BY_NAME,
@@ -20,7 +21,6 @@ from cvm_notebook.frames.diff import COMPARED, WHOLE
 from cvm_notebook.frames.rows import Same
 from cvm_notebook.frames.seen import SeenRows
 from cvm_notebook.frames.table import Field, Table
-from cvm_notebook.frames.words import SOURCES, STATUSES, status_of
 from cvm_notebook.live.rows import Change, Row
 
 KINDS: Final = (

@@ -12,6 +12,7 @@ import pandas as pd
 
 from cvm_notebook.api.cvm import Cvm
 from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.api.words import SOURCES
 from cvm_notebook.frames import arrays
 from cvm_notebook.frames.columns import (
     FLEET,
@@ -26,7 +27,6 @@ from cvm_notebook.frames.columns import (
 )
 from cvm_notebook.frames.rows import Rows, Same
 from cvm_notebook.frames.seen import SeenRows
-from cvm_notebook.frames.words import SOURCES
 from cvm_notebook.live.rows import Snapshot
 
 T = TypeVar("T")

@@ -9,11 +9,11 @@ import pandas as pd
 
 from cvm_notebook.api.cvm import Cvm, HourlyRate
 from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.api.words import status_of
 from cvm_notebook.frames.cells import as_text, conform
 from cvm_notebook.frames.columns import DURATION, FLAG, INTEGER, MONEY, TEXT, fixed
 from cvm_notebook.frames.operations import STATES, state_word
 from cvm_notebook.frames.table import Field, Table, require
-from cvm_notebook.frames.words import status_of
 from cvm_notebook.live.chronicle import Log
 from cvm_notebook.live.operations import Operations
 from cvm_notebook.live.outcome import OutcomeRow

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from cvm_notebook.api.errors import InvalidInput, clean_text
-from cvm_notebook.frames.words import STATUSES
+from cvm_notebook.api.words import STATUSES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,6 +1,6 @@
 """What columns are read from: the CVMs, and what several columns share, worked out once."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -8,7 +8,6 @@ from typing import Final
 
 from cvm_notebook.api.cvm import (
     Cvm,
-    Endpoint,
     Gateway,
     HourlyRate,
     KmsInfo,
@@ -18,8 +17,9 @@ from cvm_notebook.api.cvm import (
     Resource,
     UserRef,
     WorkspaceRef,
+    first_https,
 )
-from cvm_notebook.frames.words import health_of, operation_of, status_of
+from cvm_notebook.api.words import health_of, operation_of, status_of
 
 # what stands in for a nested object that is missing or null: each of its fields is None
 _RESOURCE: Final = Resource()
@@ -173,28 +173,9 @@ class Rows:
     @property
     def urls(self) -> list[str | None]:
         """The first https address of each."""
-        return [first_https(c.endpoints) if c.endpoints else None for c in self.cvms]
+        return [first_https(c.endpoints) for c in self.cvms]
 
     @property
     def endpoint_counts(self) -> list[int | None]:
         """How many addresses each has."""
         return [None if c.endpoints is None else len(c.endpoints) for c in self.cvms]
-
-
-def first_https(endpoints: Iterable[Endpoint]) -> str | None:
-    """Return the first https address, the app's before the instance's, fit to be shown."""
-    for endpoint in endpoints:
-        for url in (endpoint.app, endpoint.instance):
-            if url is not None and url.startswith("https://"):
-                return shown(url)
-    return None
-
-
-def shown(url: str | None) -> str | None:
-    """Cut from an address what may carry a token: its query, its fragment, a user's name."""
-    if url is None or not ("?" in url or "#" in url or "@" in url):
-        return url
-    plain = url.partition("?")[0].partition("#")[0]
-    scheme, slashes, rest = plain.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}{slashes}{host.rpartition('@')[2]}{slash}{path}"

@@ -1,29 +1,15 @@
 """What columns are read from in a live fleet: each row with its own newest status and time."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import Final, Self
+from typing import Self
 
+from cvm_notebook.api.values import seconds_of
 from cvm_notebook.frames.rows import Rows, Same
-from cvm_notebook.frames.words import health_of, operation_of, operation_of_type
 from cvm_notebook.live.rows import Row
-
-STALE_AFTER_S: Final = 180.0  # three resyncs at their usual pace
-_AMOUNT: Final = re.compile(r"(\d{1,9})\s*([a-z]+)\s*")
-# the units of Rust's humantime, in which the service tells uptimes
-_SECONDS: Final = {
-    **dict.fromkeys(("y", "year", "years"), 31_557_600),
-    **dict.fromkeys(("month", "months"), 2_630_016),
-    **dict.fromkeys(("w", "week", "weeks"), 604_800),
-    **dict.fromkeys(("d", "day", "days"), 86_400),
-    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), 3_600),
-    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60),
-    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1),
-    **dict.fromkeys(("ms", "us", "ns"), 0),
-}
+from cvm_notebook.live.seen import health_of_row, operation_of_row
 
 
 @dataclass(frozen=True)
@@ -64,11 +50,7 @@ class SeenRows(Rows):
     @property
     def operations(self) -> list[str | None]:
         """What is being done to each: as the service says, or else as its status tells."""
-        return [
-            (r.operation and operation_of_type(r.operation.type))
-            or operation_of(r.status, in_progress=r.in_progress)
-            for r in self.rows
-        ]
+        return [operation_of_row(r) for r in self.rows]
 
     @property
     def operations_since(self) -> list[str | None]:
@@ -88,14 +70,7 @@ class SeenRows(Rows):
     @property
     def healths(self) -> list[str]:
         """The health of each: an error stays one, however old; what is old is stale."""
-        return [
-            health
-            if (health := "error" if r.boot_error else health_of(status)) != "ok"
-            else "stale"
-            if r.error or r.age(self.taken) > STALE_AFTER_S
-            else "ok"
-            for r, status in zip(self.rows, self.statuses, strict=True)
-        ]
+        return [health_of_row(r, self.taken) for r in self.rows]
 
     @property
     def times(self) -> Sequence[datetime] | Same:
@@ -115,21 +90,9 @@ class SeenRows(Rows):
     @property
     def uptimes(self) -> Sequence[int | None] | Same:
         """Seconds since each has booted, when it was read."""
-        return [uptime_seconds(r.uptime) for r in self.rows]
+        return [seconds_of(r.uptime) for r in self.rows]
 
     @property
     def revisions(self) -> Sequence[int] | Same:
         """The store's revision at which each changed."""
         return [r.revision for r in self.rows]
-
-
-def uptime_seconds(said: str | None) -> int | None:
-    """Read an uptime as ``"1day 2h 3m 4s"``; None for what is none, such as ``"never"``."""
-    text = (said or "").strip().lower()[:100]
-    total, at = 0, 0
-    while found := _AMOUNT.match(text, at):
-        seconds = _SECONDS.get(found[2])
-        if seconds is None:
-            return None
-        total, at = total + int(found[1]) * seconds, found.end()
-    return total if text and at == len(text) else None

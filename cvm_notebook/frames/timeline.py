@@ -12,9 +12,9 @@ import pandas as pd
 
 from cvm_notebook.api.cvm import Cvm
 from cvm_notebook.api.values import money
+from cvm_notebook.api.words import STATUSES, status_of
 from cvm_notebook.frames.columns import DURATION, FLAG, INSTANT, MONEY, TEXT, fixed
 from cvm_notebook.frames.table import Field, Table
-from cvm_notebook.frames.words import STATUSES, status_of
 from cvm_notebook.live.chronicle import Log
 from cvm_notebook.live.rows import Row
 

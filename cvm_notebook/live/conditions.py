@@ -9,11 +9,10 @@ from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
 from cvm_notebook.api.envelopes import clean_text
-from cvm_notebook.api.values import instant
+from cvm_notebook.api.values import instant, seconds_of
 from cvm_notebook.live.fields import Context, Field, Kind, closest, haystack, utc
 from cvm_notebook.live.patterns import Match, glob, is_glob, like
 from cvm_notebook.live.rows import Row
-from cvm_notebook.live.words import seconds_of
 
 # True, False, or None where the row does not say: as in SQL, `not` leaves that as it is.
 Test: TypeAlias = Callable[[Row, Context], bool | None]

@@ -11,29 +11,25 @@ from functools import cached_property, lru_cache
 from math import isfinite
 from typing import Any, Final
 
-from cvm_notebook.api.cvm import HourlyRate, NodeRef, OsInfo, Resource
+from cvm_notebook.api.cvm import HourlyRate, NodeRef, OsInfo, Resource, first_https
 from cvm_notebook.api.envelopes import clean_text
-from cvm_notebook.api.values import instant, money
-from cvm_notebook.live.rows import Row, Snapshot
-from cvm_notebook.live.words import (
+from cvm_notebook.api.values import instant, money, seconds_of, shown
+from cvm_notebook.api.words import (
+    BILLING_PERIODS,
     HEALTHS,
+    KMS_TYPES,
     OPERATIONS,
+    SOURCES,
     STATUSES,
-    first_https,
-    health_of,
-    operation_of,
-    seconds_of,
-    shown,
     status_of,
 )
+from cvm_notebook.live.rows import Row, Snapshot
+from cvm_notebook.live.seen import health_of_row, operation_of_row
 
 _RESOURCE: Final = Resource()
 _NODE: Final = NodeRef()
 _OS: Final = OsInfo()
 _RATE: Final = HourlyRate()
-_BILLING_PERIODS: Final = ("skip", "hourly", "monthly", "unknown")
-_KMS_TYPES: Final = ("phala", "ethereum", "base", "legacy", "unknown")
-_SOURCES: Final = ("list", "get", "batch", "stream", "action", "replay")
 
 
 class Kind(Enum):
@@ -106,8 +102,8 @@ def _fixed(words: tuple[str, ...]) -> Callable[[object], str | None]:
     return sort
 
 
-_billing_period = _fixed(_BILLING_PERIODS)
-_kms_type = _fixed(_KMS_TYPES)
+_billing_period = _fixed(BILLING_PERIODS)
+_kms_type = _fixed(KMS_TYPES)
 
 
 def _decimal(value: float | None) -> Decimal | None:
@@ -120,8 +116,6 @@ def _usd(value: str | float | None) -> Decimal | None:
     return money(value)
 
 
-_status = lru_cache(maxsize=200)(status_of)
-
 FIELDS: Final = {
     field.name: field
     for field in (
@@ -130,20 +124,20 @@ FIELDS: Final = {
         _text("app_id", lambda r, _: r.cvm.app_id),
         _text("vm_uuid", lambda r, _: r.cvm.vm_uuid),
         _text("instance_id", lambda r, _: r.cvm.instance_id),
-        Field("status", Kind.TEXT, lambda r, _: _status(r.status), STATUSES, _status),
+        Field("status", Kind.TEXT, lambda r, _: status_of(r.status), STATUSES, status_of),
         _text("status_raw", lambda r, _: r.status),
         _flag("in_progress", lambda r, _: r.in_progress),
-        Field("operation", Kind.TEXT, lambda r, _: operation_of(r), OPERATIONS),
+        Field("operation", Kind.TEXT, lambda r, _: operation_of_row(r), OPERATIONS),
         _moment("operation_since", lambda r: r.operation and r.operation.started_at),
         _text("correlation_id", lambda r, _: r.operation and r.operation.correlation_id),
-        Field("health", Kind.TEXT, lambda r, x: health_of(r, x.now), HEALTHS),
+        Field("health", Kind.TEXT, lambda r, x: health_of_row(r, x.now), HEALTHS),
         _text("error", lambda r, _: r.boot_error or r.error),
         _text("instance_type", lambda r, _: (r.cvm.resource or _RESOURCE).instance_type),
         _text("node", lambda r, _: (r.cvm.node_info or _NODE).name),
         _text("region", lambda r, _: (r.cvm.node_info or _NODE).region),
         _text("workspace", lambda r, _: r.cvm.workspace and r.cvm.workspace.name),
         _text("os", lambda r, _: (r.cvm.os or _OS).name),
-        Field("kms_type", Kind.TEXT, lambda r, _: _kms_type(r.cvm.kms_type), _KMS_TYPES),
+        Field("kms_type", Kind.TEXT, lambda r, _: _kms_type(r.cvm.kms_type), KMS_TYPES),
         _text("creator", lambda r, _: r.cvm.creator and r.cvm.creator.username),
         _number("vcpu", lambda r, _: (r.cvm.resource or _RESOURCE).vcpu),
         _number("memory_gb", lambda r, _: _decimal((r.cvm.resource or _RESOURCE).memory_in_gb)),
@@ -165,14 +159,14 @@ FIELDS: Final = {
             "billing_period",
             Kind.TEXT,
             lambda r, _: _billing_period((r.cvm.resource or _RESOURCE).billing_period),
-            _BILLING_PERIODS,
+            BILLING_PERIODS,
         ),
         _moment("created_at", lambda r: r.cvm.created_at),
         _moment("updated_at", lambda r: r.cvm.updated_at),
         _moment("deleted_at", lambda r: r.cvm.deleted_at),
         Field("observed_at", Kind.MOMENT, lambda r, _: r.seen_at),
         _number("age_s", lambda r, x: _decimal(r.age(x.now))),
-        Field("source", Kind.TEXT, lambda r, _: r.source, _SOURCES),
+        Field("source", Kind.TEXT, lambda r, _: r.source, SOURCES),
         _number("uptime_s", lambda r, _: seconds_of(r.uptime)),
         _text("url", lambda r, _: first_https(r.cvm.endpoints)),
         _number("endpoints", lambda r, _: _length(r.cvm.endpoints)),

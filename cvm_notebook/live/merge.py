@@ -7,9 +7,9 @@ from typing import Any, Final
 from msgspec import UNSET, structs
 
 from cvm_notebook.api.cvm import Cvm
+from cvm_notebook.api.words import Phase, phase_of
 from cvm_notebook.live.precedence import Claims, Standing
 from cvm_notebook.live.rows import Fact, Row, Sighting
-from cvm_notebook.live.seen import Phase, phase_of
 
 _AT_REST: Final[frozenset[Phase]] = frozenset({"running", "stopped", "failed", "gone"})
 _PROGRESS: Final = ("boot_progress", "boot_error", "shutdown_progress")

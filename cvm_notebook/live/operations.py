@@ -10,6 +10,7 @@ from cvm_notebook.api.client import Client
 from cvm_notebook.api.errors import InvalidInput
 from cvm_notebook.api.lifecycle import BATCH_STOP_SIZE
 from cvm_notebook.api.models import Provision
+from cvm_notebook.api.words import Phase
 from cvm_notebook.live.calls import params_of
 from cvm_notebook.live.clock import Clock, SystemClock
 from cvm_notebook.live.desk import Desk, Hooks, OperationSettings
@@ -19,7 +20,7 @@ from cvm_notebook.live.ledger import Ledger, wish_of
 from cvm_notebook.live.operation import UNSENT, Operation, OperationRecord
 from cvm_notebook.live.preconditions import Refused, Verb, check_verb
 from cvm_notebook.live.rows import Row
-from cvm_notebook.live.seen import Phase, Seen
+from cvm_notebook.live.seen import Seen
 from cvm_notebook.live.sending import Sender, Via
 from cvm_notebook.live.store import Batch, Fault, FleetStore
 from cvm_notebook.live.turns import Turns

@@ -6,8 +6,9 @@ from enum import Enum, auto
 from typing import Final, Literal, TypeAlias, get_args
 
 from cvm_notebook.api.errors import CvmError, InvalidInput
+from cvm_notebook.api.words import PHASES, Phase
 from cvm_notebook.live.rows import Row
-from cvm_notebook.live.seen import Phase, Seen
+from cvm_notebook.live.seen import Seen
 
 Verb: TypeAlias = Literal["start", "stop", "shutdown", "restart", "delete", "replicate", "commit"]
 VERBS: Final[tuple[Verb, ...]] = get_args(Verb)
@@ -58,7 +59,6 @@ class Verdict:
 
 
 _S, _N, _J, _R = Answer.SEND, Answer.NOTHING, Answer.JOIN, Answer.REFUSE
-_EVERY: Final[tuple[Phase, ...]] = get_args(Phase)
 _IDLE: Final[dict[Phase, Answer]] = {"running": _S, "failed": _S, "unknown": _S}
 
 # A phase that a verb does not name is refused.
@@ -72,12 +72,12 @@ _TABLE: Final[Mapping[Verb, Mapping[Phase, Answer]]] = {
         "provisioning": _J,
     },
     # Stopping is the way out of everything: the service never refuses it.
-    "stop": {**dict.fromkeys(_EVERY, _S), "stopped": _N, "gone": _N, "stopping": _J},
+    "stop": {**dict.fromkeys(PHASES, _S), "stopped": _N, "gone": _N, "stopping": _J},
     "shutdown": {**_IDLE, "stopped": _N, "shutting_down": _J, "stopping": _J},
     "restart": {**_IDLE, "restarting": _J},
-    "delete": {**dict.fromkeys(_EVERY, _S), "gone": _N, "deleting": _J},
-    "replicate": {**dict.fromkeys(_EVERY, _S), "gone": _R, "deleting": _R},
-    "commit": dict.fromkeys(_EVERY, _S),
+    "delete": {**dict.fromkeys(PHASES, _S), "gone": _N, "deleting": _J},
+    "replicate": {**dict.fromkeys(PHASES, _S), "gone": _R, "deleting": _R},
+    "commit": dict.fromkeys(PHASES, _S),
 }
 _WHATEVER_IT_DOES: Final = frozenset({"stop", "delete", "replicate", "commit"})
 _EFFECTS: Final[Mapping[Verb, str]] = {

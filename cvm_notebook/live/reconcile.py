@@ -10,8 +10,9 @@ from typing import Any, Final, Literal
 from cvm_notebook.api.client import Client
 from cvm_notebook.api.errors import NotFoundError
 from cvm_notebook.api.models import Cvm, CvmAction
+from cvm_notebook.api.words import Phase
 from cvm_notebook.live.preconditions import Verb
-from cvm_notebook.live.seen import Phase, Seen
+from cvm_notebook.live.seen import Seen
 
 _HISTORY: Final = 10  # operations of a CVM that are looked at
 _RESTARTS: Final = frozenset({"restart", "force_restart", "reboot"})

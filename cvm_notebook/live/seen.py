@@ -1,52 +1,16 @@
-"""What was last seen of one CVM, wherever it was read, and what kind of status its word is."""
+"""What was last seen of one CVM, wherever it was read, and what is said of it in words."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal, Self, TypeAlias
+from typing import Final, Self
 
 from cvm_notebook.api.envelopes import clean_text
 from cvm_notebook.api.models import Cvm, CvmState, CvmStatus, instant
+from cvm_notebook.api.words import MOVING, Phase, health_of, operation_of, phase_of, status_of
 from cvm_notebook.live.rows import Row, operation_in
 
-Phase: TypeAlias = Literal[
-    "provisioning",
-    "starting",
-    "running",
-    "restarting",
-    "updating",
-    "stopping",
-    "shutting_down",
-    "stopped",
-    "failed",
-    "deleting",
-    "gone",
-    "unknown",
-]
-
-# The words the service uses beside ours.
-_PHASES: Final[Mapping[str, Phase]] = {
-    "provisioning": "provisioning",
-    "creating": "provisioning",
-    "pending": "provisioning",
-    "starting": "starting",
-    "running": "running",
-    "restarting": "restarting",
-    "updating": "updating",
-    "in_progress": "updating",
-    "stopping": "stopping",
-    "shutting_down": "shutting_down",
-    "stopped": "stopped",
-    "exited": "stopped",
-    "error": "failed",
-    "failed": "failed",
-    "create_failed": "failed",
-    "deleting": "deleting",
-    "removing": "deleting",
-    "deleted": "gone",
-    "removed": "gone",
-    "terminated": "gone",
-}
+STALE_AFTER_S: Final = 180.0  # three resyncs at their usual pace
 _DOING: Final[Mapping[Phase, str]] = {
     "provisioning": "being made",
     "starting": "starting",
@@ -59,9 +23,18 @@ _DOING: Final[Mapping[Phase, str]] = {
 _NAME_CHARS: Final = 80
 
 
-def phase_of(word: str | None) -> Phase:
-    """Sort the service's word for a status; a new one, or none, is ``unknown``."""
-    return "unknown" if word is None else _PHASES.get(word.strip().lower(), "unknown")
+def operation_of_row(row: Row) -> str | None:
+    """Name what is being done to a CVM: as the service says, or else as its status tells."""
+    said = row.operation.type if row.operation else None
+    return operation_of(row.status, in_progress=row.in_progress, said=said)
+
+
+def health_of_row(row: Row, now: float) -> str:
+    """Judge a row: an error stays one, however old; what is old is stale."""
+    health = "error" if row.boot_error else health_of(status_of(row.status))
+    if health != "ok":
+        return health
+    return "stale" if row.error or row.age(now) > STALE_AFTER_S else "ok"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +115,7 @@ class Seen:
     @property
     def busy(self) -> bool:
         """Whether it is in the middle of something."""
-        return self.in_progress or self.phase in _DOING
+        return self.in_progress or self.phase in MOVING
 
     @property
     def doing(self) -> str:

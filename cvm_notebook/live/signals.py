@@ -14,23 +14,11 @@ from cvm_notebook.api.errors import (
     UnsafeRedirect,
 )
 from cvm_notebook.api.exchange import NotTrustedError
+from cvm_notebook.api.words import MOVING, phase_of
 from cvm_notebook.live.rows import HealthState, Row
 
 _UNAUTHORIZED: Final = 401
 _LONGEST_TOLD: Final = 60.0
-_TRANSIENT: Final = frozenset({
-    "pending",
-    "creating",
-    "provisioning",
-    "starting",
-    "stopping",
-    "shutting_down",
-    "restarting",
-    "updating",
-    "deleting",
-    "removing",
-    "in_progress",
-})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +139,7 @@ class Watched:
     def of(cls, row: Row) -> "Watched":
         """Read a row."""
         node = row.cvm.node_info
-        moving = (row.status or "").lower() in _TRANSIENT
+        moving = phase_of(row.status) in MOVING
         return cls(
             row.id,
             row.vm_uuid,

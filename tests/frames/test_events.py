@@ -8,8 +8,8 @@ import pytest
 
 from cvm_notebook.api.cvm import Endpoint, LogUrls, Resource
 from cvm_notebook.api.models import OperationStatus
+from cvm_notebook.api.words import SOURCES, STATUSES
 from cvm_notebook.frames.events import EVENTS, events_frame
-from cvm_notebook.frames.words import SOURCES, STATUSES
 from cvm_notebook.live.clock import SystemClock
 from cvm_notebook.live.rows import Fact
 from cvm_notebook.live.store import FleetStore

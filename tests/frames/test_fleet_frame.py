@@ -27,9 +27,9 @@ from cvm_notebook.api.cvm import (
     WorkspaceRef,
 )
 from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.api.words import STATUSES
 from cvm_notebook.frames import fleet_columns, fleet_frame
 from cvm_notebook.frames.columns import FLEET, NARROW, WIDE
-from cvm_notebook.frames.words import STATUSES
 
 SEEN = dt.datetime(2026, 6, 1, 12, tzinfo=dt.UTC)
 TEXT = pd.StringDtype()

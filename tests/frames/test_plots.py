@@ -12,9 +12,9 @@ from matplotlib import pyplot as plt
 
 from cvm_notebook.api.cvm import Cvm, NodeRef
 from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.api.words import STATUSES
 from cvm_notebook.frames import fleet_frame
 from cvm_notebook.frames.plots import _PAINT, plot_fleet
-from cvm_notebook.frames.words import STATUSES
 
 
 @pytest.fixture(autouse=True)

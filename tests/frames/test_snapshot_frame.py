@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 
 from cvm_notebook.api.models import OperationStatus
+from cvm_notebook.api.values import seconds_of
 from cvm_notebook.frames import fleet_frame
-from cvm_notebook.frames.seen import STALE_AFTER_S, uptime_seconds
+from cvm_notebook.live.seen import STALE_AFTER_S
 
 HOUR = dt.timedelta(hours=1)
 
@@ -138,6 +139,6 @@ def test_health_says_what_is_wrong_and_what_is_old(cell, row, health, error):
     ],
 )
 def test_uptimes_are_read_or_missing(cell, said, seconds):
-    assert uptime_seconds(said) == seconds
+    assert seconds_of(said) == seconds
     found = cell("uptime_s", uptime=said)
     assert (None if pd.isna(found) else found) == seconds
