@@ -73,6 +73,7 @@ _OPERATION_OF_TYPE: Final = {operation: operation for operation in OPERATIONS} |
     "graceful_shutdown": "shutdown",
     **dict.fromkeys(("compose_update", "env_update", "resize", "image_update"), "other"),
 }
+_HEALTH_OF: Final = {"failed": "error", "unknown": "unknown"}
 
 
 def phase_of(word: str | None) -> Phase:
@@ -97,4 +98,4 @@ def operation_of(word: str | None, *, in_progress: bool, said: str | None = None
 
 def health_of(status: str) -> str:
     """Judge a status: ``error`` when it failed, ``unknown`` when the word is, else ``ok``."""
-    return {"failed": "error", "unknown": "unknown"}.get(status, "ok")
+    return _HEALTH_OF.get(status, "ok")
