@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from cvm_notebook.api.decode import decode
-from cvm_notebook.api.retry import Kind
+from cvm_notebook.api.retry import Kind, RetryPolicy
 from cvm_notebook.api.transport import Request, Transport, to_json
 
 T = TypeVar("T")
@@ -14,6 +14,14 @@ class Calls:
     """Calls over one transport; each group of endpoints is a subclass."""
 
     _transport: Transport
+
+    def apart(self, policy: RetryPolicy) -> Transport:
+        """Return a way to the same service with the same key, over connections of its own.
+
+        It retries as `policy` says. What is done to it, `Transport.abort` above all, leaves this
+        client alone: so whatever runs in the background can be cut off at once.
+        """
+        return self._transport.apart(policy)
 
     def _read(self, path: str, kind: type[T], *, version: str | None = None) -> T:
         """GET one thing, in the shape of another API version where one is named."""

@@ -55,8 +55,7 @@ class Wire:
         wait = settings.give_up_after
         self._limit = Timeout(min(5.0, wait), wait, wait)
         self.ended = False
-        policy = _Once(attempts=2)
-        self._transport = client._transport.apart(policy)  # noqa: SLF001 - its room's own half
+        self._transport = client.apart(_Once(attempts=2))
 
     def page(self, number: int) -> bytes:
         """Fetch a page of the list."""
