@@ -3,9 +3,20 @@
 import math
 import threading
 from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
+
+from cvm_notebook.api.models import Page
 
 T = TypeVar("T")
+
+PAGE_SIZE: Final = 100  # the most the service allows
+MOST_PAGES: Final = 10_000
+
+
+def pages_of(page: Page[Any]) -> int:
+    """Return the number of the last page, as the service says or its total means."""
+    by_total = -(-(page.total or 0) // PAGE_SIZE)
+    return min(max(page.pages or 0, by_total), MOST_PAGES)
 
 
 def window_for(wait: float, busy: float, most: int) -> int:

@@ -44,14 +44,12 @@ from cvm_notebook.api.models import (
     decode_state,
     decode_statuses,
 )
-from cvm_notebook.api.pages import PageFetcher, window_for
+from cvm_notebook.api.pages import MOST_PAGES, PAGE_SIZE, PageFetcher, pages_of, window_for
 from cvm_notebook.api.retry import Kind
 from cvm_notebook.api.transport import Reply, Request, query, to_json
 
-PAGE_SIZE = 100
 BATCH_SIZE = 100
 _PAGES_AT_ONCE = 16
-_MOST_PAGES = 10_000
 _KMS_VERSION = "2026-05-22"  # later versions speak of KMS contracts instead of servers
 
 
@@ -215,14 +213,14 @@ class Reads(Calls):
         page = _page(body)
         window = window_for(arrived - began, time.monotonic() - arrived, _PAGES_AT_ONCE)
         yield page
-        number, last = 2, _pages_of(page)
+        number, last = 2, pages_of(page)
         while page.items and number <= last:
             for body in PageFetcher(fetch, number, last, window):
                 page = _page(body)
                 if not page.items:
                     break  # the fleet ends earlier than was said
                 yield page
-            number, last = last + 1, _pages_of(page)
+            number, last = last + 1, pages_of(page)
 
     def get_cvm_status_batch(self, vm_uuids: Iterable[str | Cvm]) -> dict[str, CvmStatus]:
         """Return the status of many CVMs, by uuid; in requests of a hundred, a few at once.
@@ -276,7 +274,7 @@ class Reads(Calls):
         """Return the workspaces of the key's owner."""
         found: list[Workspace] = []
         cursor: str | None = None
-        for _ in range(_MOST_PAGES):
+        for _ in range(MOST_PAGES):
             page = self._read("/workspaces" + query(cursor=cursor), WorkspacePage)
             found += page.data
             cursor = page.pagination.next_cursor if page.pagination else None
@@ -321,7 +319,7 @@ class Reads(Calls):
     def list_os_images(self, *, is_dev: bool | None = None) -> list[OsImage]:
         """Return the OS images there are."""
         found: list[OsImage] = []
-        for number in range(1, _MOST_PAGES):
+        for number in range(1, MOST_PAGES):
             asked = query(page=number, page_size=PAGE_SIZE, is_dev=is_dev)
             page = self._read("/os-images" + asked, Page[OsImage])
             found += page.items
@@ -350,7 +348,7 @@ class Reads(Calls):
             Only those whose name or id holds this.
         """
         found: list[App] = []
-        for number in range(1, _MOST_PAGES):
+        for number in range(1, MOST_PAGES):
             asked = query(page=number, page_size=PAGE_SIZE, search=search)
             page = self._read("/apps" + asked, AppPage)
             found += page.dstack_apps
@@ -365,7 +363,7 @@ class Reads(Calls):
     def get_app_revisions(self, app_id: str) -> list[AppRevision]:
         """Return the versions of an app, the newest first."""
         found: list[AppRevision] = []
-        for number in range(1, _MOST_PAGES):
+        for number in range(1, MOST_PAGES):
             asked = query(page=number, page_size=PAGE_SIZE)
             path = f"/apps/{path_segment(app_id)}/revisions"
             page = self._read(path + asked, AppRevisions)
@@ -393,12 +391,6 @@ def _page(body: bytes) -> Page[Cvm]:
     page, faults = decode_page(body)
     _warn(faults)
     return page
-
-
-def _pages_of(page: Page[Cvm]) -> int:
-    """Return the number of the last page, as the service says or its total means."""
-    by_total = -(-(page.total or 0) // PAGE_SIZE)
-    return min(max(page.pages or 0, by_total), _MOST_PAGES)
 
 
 def _warn(faults: Iterable[DecodeError]) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 
 from cvm_notebook.api.base import Calls
 from cvm_notebook.api.errors import CvmError, DeadlineExceeded
-from cvm_notebook.live.clock import Clock, SystemClock
+from cvm_notebook.live.clock import Clock, SleepDetector, SystemClock
 from cvm_notebook.live.gather import Gatherer
 from cvm_notebook.live.inbox import Inbox
 from cvm_notebook.live.interest import InterestHandle, Interests
@@ -43,7 +43,6 @@ from cvm_notebook.live.signals import (
     Trouble,
     Woke,
 )
-from cvm_notebook.live.sleep import SleepDetector
 from cvm_notebook.live.store import Batch, FleetStore, Subscription
 from cvm_notebook.live.streams import FLUSH, Lines
 from cvm_notebook.live.wire import Wire
@@ -104,15 +103,6 @@ class Reflector:
         self._pid = os.getpid()
 
     # --- what others ask -------------------------------------------------------------------
-
-    @property
-    def closed(self) -> bool:
-        """Whether `close` was called."""
-        return self._closed
-
-    def start(self) -> None:
-        """Keep the store true for a while from now on; the same as `touch`."""
-        self.touch()
 
     def touch(self) -> None:
         """Show interest, for `idle_after` seconds. It costs next to nothing: do it at each look."""

@@ -77,10 +77,6 @@ class Relist:
         self.due, self._asked_again = max(now, self._told_until), False
         self._wait_until = _NEVER
 
-    def age(self, now: float) -> float:
-        """Return the seconds since the last began."""
-        return now - self._began
-
     def _next(self, due: float, now: float) -> None:
         self.due = due
         if self._asked_again:

@@ -10,15 +10,13 @@ from cvm_notebook.api.errors import DecodeError
 from cvm_notebook.api.exchange import ByteStream, Timeout
 from cvm_notebook.api.identity import path_segment
 from cvm_notebook.api.models import Cvm, CvmStatus, Page, decode_page, decode_statuses
-from cvm_notebook.api.pages import PageFetcher
+from cvm_notebook.api.pages import PAGE_SIZE, PageFetcher, pages_of
 from cvm_notebook.api.retry import Decision, GiveUp, Kind, Outcome, RetryPolicy
 from cvm_notebook.api.transport import Request, query, to_json
 from cvm_notebook.live.rows import key_of
 from cvm_notebook.live.signals import ReflectorSettings
 
-PAGE_SIZE: Final = 100
 _PAGES_AT_ONCE: Final = 8
-_MOST_PAGES: Final = 10_000
 _KEPT: Final = 60.0
 _INTERVAL: Final = 5
 _STALL: Final = 3.0 * _INTERVAL
@@ -127,8 +125,8 @@ class Listing:
             self._fresh.clear()
             self._began = now
         pages = [self._page(wire, 1)]
-        while pages[-1].items and len(pages) < _pages_of(pages[-1]):
-            first, last = len(pages) + 1, _pages_of(pages[-1])
+        while pages[-1].items and len(pages) < pages_of(pages[-1]):
+            first, last = len(pages) + 1, pages_of(pages[-1])
             fetch = self._fetch(wire)
             for page in PageFetcher(fetch, first, last, _PAGES_AT_ONCE):
                 pages.append(page)
@@ -167,8 +165,3 @@ class Listing:
         totals = {page.total for page in pages}
         said = totals == {None} or totals == {len(found) + len(faults)}
         return Whole(list(found.values()), self._began, said and rows == len(found), faults)
-
-
-def _pages_of(page: Page[Cvm]) -> int:
-    by_total = -(-(page.total or 0) // PAGE_SIZE)
-    return min(max(page.pages or 0, by_total), _MOST_PAGES)

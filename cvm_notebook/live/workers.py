@@ -47,11 +47,6 @@ class Workers:
         self._idle = 0
         self._closed = False
 
-    @property
-    def waiting(self) -> int:
-        """How many tasks wait for a thread or for their time."""
-        return len(self._ready) + len(self._later)
-
     def widen(self, limit: int) -> None:
         """Allow that many threads, if that is more than now."""
         with self._lock:

@@ -87,21 +87,23 @@ def test_an_error_is_raised_where_its_page_would_have_come():
         next(pages)
 
 
+def page_threads():
+    return [one for one in threading.enumerate() if one.name.startswith("cvm-page")]
+
+
 def test_leaving_early_ends_the_threads():
-    before = threading.active_count()
     pages = iter(PageFetcher(lambda page: (page, False), 1, 1000, window=4))
     assert next(pages) == 1
+    assert page_threads()
     pages.close()
-    for thread in threading.enumerate():
-        if thread.name.startswith("cvm-page"):
-            thread.join(10)
-    assert threading.active_count() == before
+    for thread in page_threads():
+        thread.join(10)
+    assert not page_threads()
 
 
 def test_no_pages_start_no_thread():
-    before = threading.active_count()
     assert list(PageFetcher(lambda page: (page, False), 2, 1, window=4)) == []
-    assert threading.active_count() == before
+    assert not page_threads()
 
 
 @pytest.mark.parametrize(

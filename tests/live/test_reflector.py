@@ -17,6 +17,7 @@ from cvm_notebook.api.errors import (
     UnsafeRedirect,
 )
 from cvm_notebook.api.exchange import NotTrustedError
+from cvm_notebook.live.clock import SleepDetector
 from cvm_notebook.live.machine import Machine, Mode
 from cvm_notebook.live.rows import Row, Sighting
 from cvm_notebook.live.signals import (
@@ -49,7 +50,6 @@ from cvm_notebook.live.signals import (
     Watched,
     Woke,
 )
-from cvm_notebook.live.sleep import SleepDetector
 
 REQUESTS = (List, Ask, Open)
 
