@@ -46,7 +46,7 @@ class Wire:
         return said if kind is None else [one for one in said if one.get("kind") == kind]
 
     def wait(self, widget, kind, *, after=0, within=_PATIENCE):
-        """Return the first custom message of a kind beyond the first `after`; wait until it comes."""
+        """Return the custom message of a kind after the first so many; wait until it comes."""
         end = time.monotonic() + within
         with self._news:
             while len(found := self.sent(widget, kind)) <= after:
@@ -85,7 +85,7 @@ def wire(monkeypatch):
     wire = Wire()
 
     class Recorded(BaseComm):
-        def publish_msg(self, msg_type, data=None, metadata=None, buffers=None, **_):
+        def publish_msg(self, msg_type, data=None, _metadata=None, buffers=None, **_):
             wire.note(self.comm_id, msg_type, data, buffers or [])
 
     manager = comm.CommManager()
