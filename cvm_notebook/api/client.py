@@ -11,7 +11,7 @@ from cvm_notebook.api.envelopes import clean_text
 from cvm_notebook.api.errors import InvalidInput
 from cvm_notebook.api.exchange import Timeout
 from cvm_notebook.api.lifecycle import Lifecycle
-from cvm_notebook.api.reads import Reads
+from cvm_notebook.api.logs import Logs
 from cvm_notebook.api.retry import Kind
 from cvm_notebook.api.secret import Secret
 from cvm_notebook.api.transport import Reply, Request, Transport, query, to_json
@@ -21,7 +21,7 @@ VERSIONS = ("2026-01-21", "2026-05-22", "2026-06-23")
 _DEFAULT_TIMEOUT = Timeout()
 
 
-class Client(Lifecycle, Reads, Updates):
+class Client(Lifecycle, Logs, Updates):
     """The CVM API over HTTP. Safe to use from any thread.
 
     Parameters

@@ -8,6 +8,7 @@ frame of a library, with the key among its locals, hangs on to the error that a 
 
 import contextlib
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -102,9 +103,9 @@ class _Adapter(HTTPAdapter):
 
 
 class Exchange:
-    """Sends single requests to one base URL with one key. Safe to use from any thread."""
+    """Sends single requests to one base URL with one key, or none. Safe to use from any thread."""
 
-    def __init__(self, base_url: str, key: Secret, headers: Mapping[str, str]) -> None:
+    def __init__(self, base_url: str, key: Secret | None, headers: Mapping[str, str]) -> None:
         self.base_url = base_url
         # Proxies and certificates of the environment are read once: per call that would cost
         # more than the call.
@@ -116,7 +117,7 @@ class Exchange:
         self._sockets = Sockets()
         self._adapter = _Adapter(self._sockets)
         # Every call copies this one: preparing a request costs as much as sending it.
-        secret = {"X-API-Key": _Shown(key.reveal())}
+        secret = {} if key is None else {"X-API-Key": _Shown(key.reveal())}
         self._template = requests.Request("GET", base_url, headers={**headers, **secret}).prepare()
         self._pid = os.getpid()
 
@@ -144,16 +145,31 @@ class Exchange:
         return Answer(started.status_code, started.headers, content)
 
     def open(
-        self, path: str, headers: Mapping[str, str], limit: Timeout, stall: float
+        self,
+        path: str,
+        headers: Mapping[str, str],
+        limit: Timeout,
+        stall: float,
+        *,
+        media: str | None = "text/event-stream",
+        where: str | None = None,
     ) -> "ByteStream | Answer | CvmError":
-        """Open an event stream; an answer that is none is returned, read to its end."""
-        where = f"GET {_bare(path)}"
+        """Open a stream; an answer that is none is returned, read to its end.
+
+        Parameters
+        ----------
+        media
+            The media type of a stream; None takes any.
+        where
+            What is opened, for errors, when the path itself is not to be told.
+        """
+        where = where or f"GET {_bare(path)}"
         prepared = self._prepared("GET", path, headers, None)
         started = self._start(prepared, where, (limit.connect, stall))
         if isinstance(started, CvmError):
             return started
         kind = started.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if started.status_code == requests.codes.ok and kind == "text/event-stream":
+        if started.status_code == requests.codes.ok and media in (None, kind):
             return ByteStream(started.raw, where, stall)
         if started.ok:  # its body is not wanted, and may be a stream that never ends
             started.raw.close()
@@ -321,8 +337,8 @@ def _explain(
         )
     if isinstance(error, requests.exceptions.ProxyError | errors.ProxyError):
         return NotTrustedError(
-            f"{where}: the proxy did not let the request through ({_words(cause)})",
-            hint="Check HTTPS_PROXY and NO_PROXY.",
+            f"{where}: the proxy did not let the request through ({_tunnel(cause)})",
+            hint="Check HTTPS_PROXY, with its user and password, and NO_PROXY.",
             sent=False,
         )
     if isinstance(cause, errors.ConnectTimeoutError):  # also: refused, no such host
@@ -356,6 +372,12 @@ def _root(error: BaseException) -> BaseException:
             break
         error = inner
     return error
+
+
+def _tunnel(cause: BaseException) -> str:
+    """Say how a proxy refused: by its number only, for its words may be anybody's."""
+    said = re.match(r"Tunnel connection failed: (\d{3})\b", str(cause))
+    return f"it answered {said[1]}" if said else _words(cause)
 
 
 def _words(cause: BaseException) -> str:

@@ -10,6 +10,7 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
+from cvm_notebook.api.address import is_loopback
 from cvm_notebook.api.envelopes import clean_text
 from cvm_notebook.api.errors import (
     ApiError,
@@ -108,6 +109,7 @@ class Transport:
         self.read_only = read_only
         self.budget = RetryBudget()
         self._policy = policy
+        self._user_agent = user_agent
         self._aborted = threading.Event()
         self._made = partial(
             Transport,
@@ -217,6 +219,31 @@ class Transport:
             raise opened
         return opened
 
+    def open_without_key(self, url: str, *, where: str, stall: float) -> ByteStream:
+        """Open an address that carries its own right to be read; the key is not sent there.
+
+        Parameters
+        ----------
+        url
+            Https; or http on this machine, when the service itself is there. It is never told.
+        where
+            What is opened, in words, for errors.
+
+        Raises
+        ------
+        DecodeError, TransportError, ApiError
+            When it must not, or cannot, be opened.
+        """
+        origin, path = _split_url(url, self.base_url, where)
+        exchange = Exchange(origin, None, {"User-Agent": self._user_agent, "Accept": "*/*"})
+        once = {"Accept-Encoding": "identity", "Connection": "close"}
+        opened = exchange.open(path, once, self.timeout, stall, media=None, where=where)
+        if isinstance(opened, Answer):
+            raise self._refusal(opened, Request(Kind.READ, where, "")).error
+        if isinstance(opened, CvmError):
+            raise opened
+        return opened
+
     def close(self) -> None:
         """End the connections that are idle; a later request opens new ones."""
         self._exchange.close()
@@ -302,6 +329,20 @@ def _after(error: CvmError, attempts: int, request: Request) -> CvmError:
         error.attempts = attempts
         error.method, error.path = request.method, request.path.partition("?")[0]
     return error
+
+
+def _split_url(url: str, base_url: str, where: str) -> tuple[str, str]:
+    """Return the origin of an address and what is asked for there."""
+    parts, base = urlsplit(url), urlsplit(base_url)
+    near = parts.scheme == "http" and is_loopback(parts.hostname or "")
+    safe = parts.scheme == "https" or (near and is_loopback(base.hostname or ""))
+    if not safe or not parts.hostname or "@" in parts.netloc or not url.isprintable():
+        raise DecodeError(
+            f"{where}: the service names no https address for it",
+            where=where,
+            hint="Report it to the service.",
+        )
+    return f"{parts.scheme}://{parts.netloc}", (parts.path or "/") + "?" + parts.query
 
 
 def _redirect(answer: Answer, request: Request) -> UnsafeRedirect:

@@ -1,0 +1,257 @@
+"""Logs of a CVM: read where the service says, without the key; the address carries the right."""
+
+import base64
+import binascii
+import re
+import time
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+from typing import Final, Literal, NamedTuple, Self, TypeAlias, get_args
+from urllib.parse import quote
+
+import msgspec
+
+from cvm_notebook.api.checks import integer
+from cvm_notebook.api.envelopes import clean_text
+from cvm_notebook.api.errors import CvmError, DeadlineExceeded, InvalidInput
+from cvm_notebook.api.exchange import ByteStream
+from cvm_notebook.api.identity import Ref, split
+from cvm_notebook.api.reads import Reads
+
+Channel: TypeAlias = Literal["serial", "stdout", "stderr"]
+Since: TypeAlias = str | datetime | timedelta | None
+CHANNELS: Final[tuple[Channel, ...]] = get_args(Channel)
+
+_MOST_LINES: Final = 10_000
+_LONGEST_LINE: Final = 1 << 20
+_STALL: Final = 30.0
+_QUIET: Final = 600.0  # a log that is followed may say nothing for long
+_AGO: Final = re.compile(r"(?=\d)(?:\d+d)?(?:\d+h)?(?:\d+m)?(?:\d+s)?")
+
+
+class LogLine(NamedTuple):
+    """One line of a log: bytes of a stranger's program, only decoded. Show it as text."""
+
+    text: str
+    channel: str
+
+
+class LogStream:
+    """The lines of a log as they come. Any thread may close it.
+
+    Examples
+    --------
+    >>> with client.follow_cvm_logs("my-app", tail=1) as lines:
+    ...     len([line for line, _ in zip(lines, range(1))])
+    1
+    """
+
+    def __init__(self, stream: ByteStream, channel: str | None, ends: float = float("inf")) -> None:
+        self._stream = stream
+        self._channel = channel  # None: every line is JSON that says its own
+        self._ends = ends
+
+    def __iter__(self) -> Iterator[LogLine]:
+        """Yield lines until the log ends, or it is closed.
+
+        Raises
+        ------
+        TransportError
+            The connection breaks, or is silent for ten minutes.
+        """
+        for line in _lines(self._pieces()):
+            yield from self._read(line)
+
+    def close(self) -> None:
+        """End it at once; a reader that waits sees its end."""
+        self._stream.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _pieces(self) -> Iterator[bytes]:
+        for piece in self._stream:
+            if time.monotonic() > self._ends:
+                self.close()
+                raise DeadlineExceeded(
+                    "the log was still coming when the time for the call was used up",
+                    hint="Ask for fewer lines, or follow it.",
+                )
+            yield piece
+
+    def _read(self, line: bytes) -> Iterator[LogLine]:
+        if self._channel is not None:
+            yield LogLine(line.decode("utf-8", "replace").rstrip("\r"), self._channel)
+            return
+        if not line.strip():
+            return
+        text, channel = _of_json(line)
+        for one in text.rstrip("\r\n").split("\n"):
+            yield LogLine(one.rstrip("\r"), channel)
+
+
+class Logs(Reads):
+    """Calls that read logs."""
+
+    def get_cvm_logs(
+        self,
+        cvm: Ref = None,
+        /,
+        *,
+        container: str | None = None,
+        channel: Channel = "serial",
+        tail: int = 200,
+        since: Since = None,
+        timestamps: bool = False,
+        **identifier: object,
+    ) -> list[LogLine]:
+        """Return the last lines of a log of a CVM.
+
+        Parameters
+        ----------
+        container
+            Whose log, by its name or its service's; that of the machine when not given.
+        channel
+            Of the machine: its console ``serial``, or its supervisor's ``stdout`` or ``stderr``.
+        tail
+            The most lines, 1 to 10,000.
+        since
+            Only later lines: a moment, or how long ago, such as ``"15m"`` or a timedelta.
+        timestamps
+            Begin each line with its time.
+
+        Raises
+        ------
+        InvalidInput
+            There is no such container or channel, or `since` is no time.
+        CvmError
+            The container's log is not public.
+
+        Examples
+        --------
+        >>> client.get_cvm_logs("my-app", tail=1)[0].channel
+        'serial'
+        """
+        wanted = _asked(tail, since, timestamps=timestamps)
+        url, where = self._log_url(cvm, identifier, "get_cvm_logs", container, channel)
+        stream = self._transport.open_without_key(_with(url, wanted), where=where, stall=_STALL)
+        told = channel if container is None else None
+        ends = time.monotonic() + self._transport.timeout.total
+        with LogStream(stream, told, ends) as lines:
+            return list(lines)[-tail:]
+
+    def follow_cvm_logs(
+        self,
+        cvm: Ref = None,
+        /,
+        *,
+        container: str | None = None,
+        channel: Channel = "serial",
+        tail: int = 200,
+        since: Since = None,
+        timestamps: bool = False,
+        **identifier: object,
+    ) -> LogStream:
+        """Return the lines of a log as they come, after the last ones; see `get_cvm_logs`."""
+        wanted = [*_asked(tail, since, timestamps=timestamps), "follow"]
+        url, where = self._log_url(cvm, identifier, "follow_cvm_logs", container, channel)
+        stream = self._transport.open_without_key(_with(url, wanted), where=where, stall=_QUIET)
+        return LogStream(stream, channel if container is None else None)
+
+    def _log_url(
+        self,
+        cvm: Ref,
+        identifier: dict[str, object],
+        call: str,
+        container: str | None,
+        channel: Channel,
+    ) -> tuple[str, str]:
+        """Return where a log is read, and what it is in words."""
+        target, _ = split(cvm, identifier, call)
+        if channel not in CHANNELS:
+            problem = f"{clean_text(channel, 40)!r} is not known"
+            raise InvalidInput("channel", problem, f"One of {', '.join(CHANNELS)}.")
+        if container is None:
+            logs = self.get_cvm_info(target).logs
+            url: str | None = getattr(logs, channel, None)
+            whose: str = channel
+        else:
+            url, whose = self._container_url(target, container), f"container {container}"
+        where = clean_text(f"the log of {target} ({whose})", 120)
+        if not url:
+            raise CvmError(
+                f"{where} cannot be read: the service names no address for it",
+                hint="A container's log can be read when it runs and public_logs is on.",
+            )
+        return _with(url, [f"ch={channel}"] if container is None else []), where
+
+    def _container_url(self, target: str, name: str) -> str | None:
+        containers = self.get_cvm_containers(target).containers
+        names = {one.lstrip("/"): each for each in containers for one in each.names}
+        found = names.get(name.lstrip("/"))
+        if found is None:  # compose calls the container of a service my-project-web-1
+            made = re.compile(rf".+[-_]{re.escape(name)}[-_]\d+")
+            found = next((each for one, each in names.items() if made.fullmatch(one)), None)
+        if found is None:
+            known = ", ".join(clean_text(one, 60) for one in names) or "none that runs"
+            problem = f"there is no container {clean_text(name, 60)!r}"
+            raise InvalidInput("container", problem, f"There is: {known}.")
+        return found.log_endpoint
+
+
+def _asked(tail: int, since: Since, *, timestamps: bool) -> list[str]:
+    lines = integer("tail", tail, least=1, most=_MOST_LINES)
+    asked = [f"tail={lines}", f"lines={lines}", "ansi"]
+    if since is not None:
+        asked.append(f"since={quote(_since(since), safe='')}")
+    return [*asked, "timestamps"] if timestamps else asked
+
+
+def _since(since: str | datetime | timedelta) -> str:
+    if isinstance(since, timedelta):
+        return f"{max(0, int(since.total_seconds()))}s"
+    if isinstance(since, datetime):
+        return since.astimezone().isoformat()
+    text = since.strip()
+    if _AGO.fullmatch(text):
+        return text
+    try:
+        return datetime.fromisoformat(text).astimezone().isoformat()
+    except ValueError:
+        problem = f"{clean_text(since, 40)!r} is no time"
+        raise InvalidInput("since", problem, "Such as '15m', '2h', '2026-01-31T12:00Z'.") from None
+
+
+def _with(url: str, wanted: list[str]) -> str:
+    """Return an address with what is asked; what it says of itself otherwise stays as it is."""
+    bare, _, said = url.partition("#")[0].partition("?")
+    # a container's plain text would not say which lines are errors
+    ours = {one.partition("=")[0] for one in wanted} | {"text", "bare"}
+    kept = [one for one in said.split("&") if one and one.partition("=")[0] not in ours]
+    return f"{bare}?{'&'.join([*kept, *wanted])}"
+
+
+def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Cut bytes into lines; one that never ends is cut, too."""
+    rest = b""
+    for piece in pieces:
+        *whole, rest = (rest + piece).split(b"\n")
+        yield from whole
+        if len(rest) > _LONGEST_LINE:
+            yield rest
+            rest = b""
+    if rest:
+        yield rest
+
+
+def _of_json(line: bytes) -> tuple[str, str]:
+    """Read a line of a container's log; one of another form is taken as it is."""
+    try:
+        said = msgspec.json.decode(line, type=dict[str, str])
+        text = base64.b64decode(said["message"], validate=True).decode("utf-8", "replace")
+    except (msgspec.MsgspecError, KeyError, binascii.Error, ValueError, RecursionError):
+        return line.decode("utf-8", "replace"), "stdout"
+    return text, said.get("channel", "stdout")
