@@ -3,7 +3,6 @@
 import contextlib
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -11,56 +10,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 STARTS_WITHIN = 90
 RUNS_WITHIN = 60_000  # milliseconds, as playwright counts
-FLAGS = (
-    "--no-sandbox",  # containers run as root, where Chromium refuses its sandbox
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--no-first-run",
-)
-
-pytestmark = pytest.mark.lab
-
-
-def chromium_path():
-    """Where Chromium is; without one the test fails, as nothing else shows what users see."""
-    asked = os.environ.get("CVM_NOTEBOOK_CHROMIUM")
-    found = asked or shutil.which("chromium") or shutil.which("chromium-browser")
-    if not found or not Path(found).exists():
-        pytest.fail(
-            f"No Chromium{f' at {asked}' if asked else ''}: apt-get install -y chromium, "
-            "or set CVM_NOTEBOOK_CHROMIUM to its path.",
-            pytrace=False,
-        )
-    return found
-
-
-@pytest.fixture
-def page():
-    """A page of a real browser that cannot reach beyond this machine."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium_path(), args=list(FLAGS))
-        context = browser.new_context(viewport={"width": 1400, "height": 1000})
-        outside = []
-
-        def keep_inside(route):
-            url = route.request.url
-            if url.startswith(("http://127.0.0.1", "data:", "blob:")):
-                route.continue_()
-            else:
-                outside.append(url)
-                route.abort()
-
-        context.route("**/*", keep_inside)
-        yield context.new_page()
-        browser.close()
-    assert not outside, f"the page asked for {outside[:3]}"
 
 
 @pytest.fixture
@@ -103,10 +55,7 @@ def demo(tmp_path):
         process.stdout.close()
 
 
-@pytest.mark.timeout(240)
 def test_run_all_in_jupyterlab_shows_the_life_of_a_cvm(demo, page):
-    errors = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(demo)
     notebook = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
     notebook.get_by_role("heading", name="Your first CVM").wait_for(timeout=60_000)
@@ -134,4 +83,3 @@ def test_run_all_in_jupyterlab_shows_the_life_of_a_cvm(demo, page):
     assert picture.evaluate("image => image.complete && image.naturalWidth > 400")
     assert notebook.locator('[data-mime-type="application/vnd.jupyter.stderr"]').count() == 0
     assert "Traceback" not in shown
-    assert errors == []
