@@ -4,7 +4,8 @@
     python notebooks/execute.py --commit           and commit what changed
 
 What is written depends on the sources and on what the cells showed, on nothing else: no widget
-state, no execution times, a fixed kernel name, cell ids by position.
+state or view (their text and html stand beside them), no execution times, a fixed kernel name, cell
+ids by position.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from cvm_notebook import LocalCloud  # noqa: E402
 
 CELL_WITHIN = 60
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 LANGUAGE = {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"}
 
 
@@ -35,6 +37,8 @@ def tidy(notebook: nbformat.NotebookNode) -> None:
         cell.id = f"cell-{position:02d}"
         tags = cell.metadata.get("tags")
         cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
+        for output in cell.get("outputs", ()):
+            output.get("data", {}).pop(WIDGET_VIEW, None)
 
 
 def execute(path: Path, env: Mapping[str, str]) -> None:

@@ -32,7 +32,7 @@ _LABELS: Final = {
     "disk_gb": "disk GB",
     "cvm_id": "id",
 }
-_WIDTHS: Final = {"name": 160, "status": 180, "url": 150, "node": 80, "age_s": 70, "gpus": 60}
+_WIDTHS: Final = {"name": 140, "status": 170, "url": 110, "node": 65, "age_s": 62, "gpus": 60}
 USUAL: Final = (
     *("name", "status", "instance_type", "region", "node", "rate_usd_h", "url", "age_s"),
 )
@@ -84,7 +84,7 @@ def _column(field: Field) -> Column:
         return _cell(read(row, context))
 
     kind = _kind(field)
-    wide = {"code": 130, "when": 150, "number": 80, "usd": 80}.get(kind, 100)
+    wide = {"code": 130, "when": 150, "number": 80, "usd": 75}.get(kind, 95)
     return Column(
         field.name,
         _LABELS.get(field.name, field.name.replace("_", " ")),

@@ -236,7 +236,9 @@ def _put(by_cell: ByCell, name: str, k: int, cell: Cell) -> None:
 
 def _note(row: Row) -> str | None:
     """Return what a person should know beside the status: trouble, or how far it is."""
-    said = row.boot_error or row.error or row.boot_progress or row.shutdown_progress
+    moving = Seen.of_row(row).busy
+    progress = (row.boot_progress or row.shutdown_progress) if moving else None
+    said = row.boot_error or row.error or progress
     return clean_text(said, _NOTE_CHARS) if said else None
 
 

@@ -4,7 +4,7 @@ import json
 import secrets
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -60,6 +60,7 @@ class FleetTable(anywidget.AnyWidget):
         self._acts = Acts(fleet, self._say)
         self._presence = Presence(fleet)
         self._selected: tuple[str, ...] = ()
+        self._on_select: tuple[Callable[[], object], ...] = ()
         self._followed: frozenset[str] = frozenset()
         self._query, self._found, self._searched = "", None, 0.0
         self._heard_n, self._sent_at = 0, 0.0
@@ -85,6 +86,16 @@ class FleetTable(anywidget.AnyWidget):
     def selected(self, ids: Sequence[str]) -> None:
         self._selected = tuple(dict.fromkeys(ids))
         bridge.post(self._show_selection, self)
+        self._tell_selection()
+
+    def on_select(self, callback: Callable[[], object]) -> None:
+        """Call back after each change of the selection, on the bridge's thread or the caller's."""
+        self._on_select = (*self._on_select, callback)
+
+    @property
+    def seen(self) -> bool:
+        """Whether somebody looks at it, as far as is known."""
+        return self._presence.seen
 
     def set(
         self,
@@ -184,6 +195,10 @@ class FleetTable(anywidget.AnyWidget):
     def _say(self, message: dict[str, Any]) -> None:
         publish(self, message)
 
+    def _tell_selection(self) -> None:
+        for callback in self._on_select:
+            callback()
+
     def _show_selection(self) -> None:
         publish(self, {"kind": "selected", "ks": self._numbers(self._selected)})
 
@@ -214,6 +229,7 @@ class FleetTable(anywidget.AnyWidget):
             self._acts.receive({**content, "ids": ids})
         elif kind == "select":
             self._selected = tuple(ids)
+            self._tell_selection()
         elif kind == "search":
             self._search(str(content.get("text", "")))
         elif kind == "columns":

@@ -27,9 +27,7 @@ function confirmPanel(send) {
       open = spec;
       const title = h("h4", { id: `cvm-q-${spec.click}` }, spec.title);
       panel.setAttribute("aria-labelledby", title.id);
-      const head = h("tr", {}, ...spec.head.map((name) => h("th", { scope: "col" }, name)));
-      const rows = spec.items.map((cells) => h("tr", {}, ...cells.map((cell) => h("td", {}, cell))));
-      const table = h("div", { className: "cvm-confirm-items" }, h("table", {}, h("thead", {}, head), h("tbody", {}, ...rows)));
+      const items = spec.items.length === 1 ? factsOf(spec.head, spec.items[0]) : tableOf(spec.head, spec.items);
       const ticks = spec.sentences.map(() => h("input", { type: "checkbox" }));
       const typed = h("input", { type: "text", autocomplete: "off", spellcheck: false, "aria-describedby": `cvm-q-${spec.click}` });
       const yes = h("button", { type: "button", className: "cvm-danger", disabled: true }, spec.title.replace(/\?$/, ""));
@@ -42,7 +40,7 @@ function confirmPanel(send) {
       typed.addEventListener("keydown", (event) => { if (event.key === "Enter") { event.preventDefault(); answer(); } });
       ticks.forEach((tick) => tick.addEventListener("change", look));
       panel.replaceChildren(
-        title, table, h("p", {}, spec.summary),
+        title, items, h("p", {}, spec.summary),
         ...spec.sentences.map((text, i) => h("label", { className: "cvm-tick" }, ticks[i], " ", text)),
         h("label", { className: "cvm-typed" }, "Type ", h("code", { className: "cvm-code" }, spec.phrase), " to confirm ", typed),
         h("div", { className: "cvm-answers" }, yes, no),
@@ -52,6 +50,19 @@ function confirmPanel(send) {
       (ticks[0] ?? typed).focus();
     },
   };
+}
+
+/** One CVM: a list of what is known of it. */
+function factsOf(names, facts) {
+  const known = names.map((name, i) => [name, facts[i]]).filter(([, fact]) => fact);
+  return h("dl", { className: "cvm-confirm-facts" }, ...known.flatMap(([name, fact]) => [h("dt", {}, name), h("dd", {}, fact)]));
+}
+
+/** Several: a table. */
+function tableOf(names, items) {
+  const head = h("tr", {}, ...names.map((name) => h("th", { scope: "col" }, name)));
+  const rows = items.map((cells) => h("tr", {}, ...cells.map((cell) => h("td", {}, cell))));
+  return h("div", { className: "cvm-confirm-items", tabIndex: 0 }, h("table", {}, h("thead", {}, head), h("tbody", {}, ...rows)));
 }
 
 /** A strip that says what will be sent in a moment, with a button to take it back. */
