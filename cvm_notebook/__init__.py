@@ -33,8 +33,10 @@ if TYPE_CHECKING:
     from cvm_notebook.api.models import Cvm as Cvm
     from cvm_notebook.api.models import CvmState as CvmState
     from cvm_notebook.api.secret import Secret as Secret
+    from cvm_notebook.app import dashboard as dashboard
     from cvm_notebook.connection import connect as connect
     from cvm_notebook.fleet import Fleet as Fleet
+    from cvm_notebook.frames import attestation_frame as attestation_frame
     from cvm_notebook.frames import fleet_frame as fleet_frame
     from cvm_notebook.frames import instance_types_frame as instance_types_frame
     from cvm_notebook.frames import nodes_frame as nodes_frame
@@ -52,8 +54,10 @@ _PUBLIC = {
     "LocalCloud": "local",
     "Secret": "api.secret",
     "connect": "connection",
+    "dashboard": "app",
     "compose_hash": "api.compose",
     "encrypt_env": "api.compose",
+    "attestation_frame": "frames",
     "fleet_frame": "frames",
     "instance_types_frame": "frames",
     "nodes_frame": "frames",
@@ -103,8 +107,10 @@ __all__ = [
     "UnsafeRedirect",
     "WatchTimeout",
     "__version__",
+    "attestation_frame",
     "compose_hash",
     "connect",
+    "dashboard",
     "encrypt_env",
     "error_codes",
     "errors",

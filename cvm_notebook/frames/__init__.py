@@ -14,6 +14,7 @@ from cvm_notebook.frames.fleet import fleet_columns, fleet_frame
 
 if TYPE_CHECKING:
     from cvm_notebook.frames.accessor import CvmAccessor as CvmAccessor
+    from cvm_notebook.frames.attestation import attestation_frame as attestation_frame
     from cvm_notebook.frames.catalogue import images_frame as images_frame
     from cvm_notebook.frames.catalogue import instance_types_frame as instance_types_frame
     from cvm_notebook.frames.catalogue import nodes_frame as nodes_frame
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 # name -> the module that holds it
 _LATER = {
     "CvmAccessor": "accessor",
+    "attestation_frame": "attestation",
     "cost_frame": "cost",
     "drift_frame": "drift",
     "events_frame": "events",
@@ -50,6 +52,7 @@ _LATER = {
 
 __all__ = [
     "CvmAccessor",
+    "attestation_frame",
     "cost_frame",
     "diff",
     "drift_frame",
