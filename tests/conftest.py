@@ -1,10 +1,22 @@
-"""Fixtures that every room's tests may use: a LocalCloud, real, in a process of its own."""
+"""Fixtures that every room's tests may use: a LocalCloud, real, and a line to it that goes bad."""
 
-from collections.abc import Iterator
+import asyncio
+import contextlib
+import gc
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+import trustme
 
 from cvm_notebook.local import LocalCloud
+
+_PATIENCE = 5.0  # real seconds
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, and not a second
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +34,169 @@ def fresh_cloud() -> Iterator[LocalCloud]:
     """A LocalCloud of the test's own, empty; use it to count, to inject faults, to move time."""
     with LocalCloud(seed="empty", speed=200) as running:
         yield running
+
+
+class Line:
+    """A TCP proxy before a port of this machine: what it carries can be made to go wrong.
+
+    Attributes
+    ----------
+    url
+        The API's prefix by way of this line.
+    accepted
+        How many connections were made to it.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._loop = asyncio.new_event_loop()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._flows = asyncio.Event()
+        self._flows.set()
+        self._delay = 0.0
+        self._left: int | None = None
+        self.accepted = 0
+        listening = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(listening,), name="line")
+        self._thread.start()
+        assert listening.wait(_PATIENCE)
+
+    def stall(self) -> None:
+        """Carry nothing more, and tell nobody: connections stand, also new ones."""
+        self._do(self._flows.clear)
+
+    def flow(self) -> None:
+        """Carry on with all that was held up."""
+        self._do(self._flows.set)
+
+    def delay(self, seconds: float) -> None:
+        """Hold each piece of an answer up for so long."""
+        self._delay = seconds
+
+    def cut_after(self, count: int | None) -> None:
+        """Reset a connection when it has carried so many bytes of answers; None is never."""
+        self._left = count
+
+    def reset(self) -> None:
+        """Reset every connection that stands."""
+        self._do(lambda: [self._break(writer) for writer in list(self._writers)])
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._task.cancel)
+        self._thread.join(_PATIENCE)
+        assert not self._thread.is_alive()
+
+    def _do(self, act: Callable[[], object]) -> None:
+        done = threading.Event()
+        self._loop.call_soon_threadsafe(lambda: (act(), done.set()))
+        assert done.wait(_PATIENCE)
+
+    def _run(self, listening: threading.Event) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            self._task = self._loop.create_task(self._serve(listening))
+            with contextlib.suppress(asyncio.CancelledError):
+                runner.get_loop().run_until_complete(self._task)
+            for writer in list(self._writers):
+                self._break(writer)
+
+    async def _serve(self, listening: threading.Event) -> None:
+        async with await asyncio.start_server(self._carry, "127.0.0.1", 0) as server:
+            self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/api/v1"
+            listening.set()
+            await asyncio.Event().wait()
+
+    async def _carry(self, near: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        self.accepted += 1
+        far, there = await asyncio.open_connection("127.0.0.1", self._port)
+        self._writers |= {back, there}
+        try:
+            await asyncio.gather(self._ask(near, there), self._answer(far, back))
+        except OSError:
+            self._break(back)
+            self._break(there)
+        finally:
+            self._writers -= {back, there}
+            back.close()
+            there.close()
+
+    async def _ask(self, near: asyncio.StreamReader, there: asyncio.StreamWriter) -> None:
+        while piece := await near.read(65536):
+            await self._flows.wait()
+            there.write(piece)
+        there.close()
+
+    async def _answer(self, far: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        carried = 0
+        while piece := await far.read(65536):
+            await asyncio.sleep(self._delay)
+            await self._flows.wait()
+            if self._left is not None and carried + len(piece) > self._left:
+                back.write(piece[: self._left - carried])
+                await back.drain()
+                raise ConnectionResetError
+            carried += len(piece)
+            back.write(piece)
+        back.close()
+
+    @staticmethod
+    def _break(writer: asyncio.StreamWriter) -> None:
+        plain = writer.get_extra_info("socket")
+        with contextlib.suppress(OSError):
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        writer.transport.abort()
+
+
+@pytest.fixture
+def lay_line() -> Iterator[Callable[[int], Line]]:
+    """Lay lines to ports of this machine: ``lay_line(cloud.port)``."""
+    made: list[Line] = []
+
+    def lay(port: int) -> Line:
+        made.append(Line(port))
+        return made[-1]
+
+    yield lay
+    for line in made:
+        line.close()
+
+
+@pytest.fixture
+def deaf_port() -> Iterator[int]:
+    """A port to which a connection neither comes about nor fails: its queue is full for ever."""
+    with socket.socket() as deaf, contextlib.ExitStack() as queue:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        for _ in range(4):
+            waiting = queue.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(deaf.getsockname())
+        yield deaf.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    """Somebody who certifies servers, and whom nobody trusts yet."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def nothing_leaks() -> Iterator[None]:
+    """Threads and file descriptors, sockets among them, are no more after a test than before."""
+    gc.collect()
+    threads, files = set(threading.enumerate()), _open_files()
+    yield
+    end = time.monotonic() + _PATIENCE
+    pause = threading.Event()  # a thread that ends does not say so
+    while (_left(threads) or _open_files() > files) and time.monotonic() < end:
+        gc.collect()
+        pause.wait(0.01)
+    assert not _left(threads)
+    assert _open_files() <= files
+
+
+def _left(before: set[threading.Thread]) -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread not in before]
+
+
+def _open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())

@@ -11,7 +11,12 @@ COMPOSE = "services:\n  app:\n    image: nginx:1.27\n    ports: ['80:80']\n"
 _numbers = count(1)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(autouse=True)
+def _nothing_is_left(nothing_leaks: None) -> None:
+    """Hold every test to it."""
+
+
+@pytest.fixture
 def client(cloud: cvm.LocalCloud) -> Iterator[cvm.Client]:
     """A client of the LocalCloud that all tests share."""
     with cvm.Client(api_key=cloud.api_key, base_url=cloud.url) as made:

@@ -66,8 +66,9 @@ def test_any_field_may_hold_any_identifier(client, field, running):
 
 
 @pytest.fixture(scope="module")
-def running(client, make):
-    return make(client)
+def running(cloud, make):
+    with cvm.Client(api_key=cloud.api_key, base_url=cloud.url) as client:
+        return make(client)
 
 
 def test_what_a_call_returned_is_an_identifier(client, running):

@@ -105,6 +105,11 @@ class FakeClock:
                     self._parked.wait(0.01)  # a thread that ends does not say so
 
 
+@pytest.fixture(autouse=True)
+def _nothing_is_left(nothing_leaks):
+    """Hold every test to it."""
+
+
 @pytest.fixture
 def clock():
     return FakeClock()

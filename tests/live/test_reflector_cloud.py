@@ -33,27 +33,6 @@ QUICK = ReflectorSettings(
 CALM = ReflectorSettings(resync=300.0, sweep=300.0, fast=300.0, debounce=0.05)
 
 
-@pytest.fixture(autouse=True)
-def _nothing_is_left():
-    """Threads and file descriptors, sockets among them, return to what they were."""
-    gc.collect()
-    threads, files = set(threading.enumerate()), _open_files()
-    yield
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        gc.collect()
-        left = set(threading.enumerate()) - threads
-        if not left and _open_files() <= files:
-            break
-        time.sleep(0.02)
-    assert not left
-    assert _open_files() <= files
-
-
-def _open_files():
-    return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0  # noqa: PTH112, PTH208
-
-
 @pytest.fixture(scope="module")
 def server():
     """A demo fleet of some forty CVMs on several nodes."""

@@ -1,10 +1,7 @@
 """A bench for operations: a LocalCloud that may be broken, a client, a store, and a ledger."""
 
-import gc
-import threading
 import time
 from itertools import count
-from pathlib import Path
 
 import pytest
 
@@ -15,29 +12,6 @@ from cvm_notebook.local import LocalCloud
 
 COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
 _numbers = count(1)
-
-
-def open_files():
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
-@pytest.fixture(autouse=True)
-def nothing_leaks(request):
-    """Threads and file descriptors are as many after a test as before."""
-    if "bench" in request.fixturenames:
-        request.getfixturevalue("shared_cloud")
-    gc.collect()
-    threads, files = set(threading.enumerate()), open_files()
-    yield
-    gc.collect()
-    end = time.monotonic() + 5
-    left = "?"
-    while left and time.monotonic() < end:
-        left = [t.name for t in set(threading.enumerate()) - threads if t.is_alive()]
-        if left:
-            threading.Event().wait(0.02)
-    assert not left
-    assert open_files() <= files
 
 
 @pytest.fixture(scope="module")
