@@ -71,7 +71,7 @@ class FleetTable(anywidget.AnyWidget):
         boot = json.dumps(self._whole()).encode()
         super().__init__(_boot=boot)
         self.on_msg(self._received)
-        weakref.finalize(fleet, _end, me)
+        weakref.finalize(fleet, _end, me).atexit = False
         bridge.join(self)
         bridge.post(self._presence.heard, self)
 
@@ -213,13 +213,16 @@ class FleetTable(anywidget.AnyWidget):
         if kind == "bye":
             self._presence.gone()
             return
-        if self._presence.heard() or kind == "hello":
+        n = content.get("n")
+        self._heard_n = n if isinstance(n, int) else -1
+        first = self._presence.heard()
+        if first or (kind == "hello" and n != self._feed.n):
             self._feed.lose()
             bridge.mark(self)
-        n = content.get("n")
-        self._heard_n = n if isinstance(n, int) else self._feed.n
-        if kind == "ack" and self._boot and self._large():
-            self._boot = b""
+        elif kind == "hello":
+            self._show_selection()
+        if self._boot and self._large():
+            self._boot = b""  # it was drawn, or it will be asked for
         if content.get("token") == self._token:  # a view of another time may look, and not act
             self._obey(str(kind), content)
 
@@ -314,5 +317,6 @@ def _operated(me: "weakref.ref[FleetTable]", record: OperationRecord) -> None:
 
 def _end(me: "weakref.ref[FleetTable]") -> None:
     table = me()
-    if table is not None:
+    # when the kernel ends, its views keep what they knew
+    if table is not None and not bridge.closed:
         table.close()

@@ -132,14 +132,14 @@ def test_messages_are_counted_without_a_gap(front, wire, table, fleet):
 
 
 def test_a_view_that_lost_something_gets_everything_again(front, wire, table):
-    front.say("hello")
+    front.say("hello", n=0)
     snapshot = wire.wait(table, "snapshot")
     assert snapshot["ids"] == front.boot["ids"]
     assert snapshot["n"] == 2
 
 
 def test_rows_keep_their_number_over_snapshots(front, wire, table):
-    front.say("hello")
+    front.say("hello", n=0)
     assert wire.wait(table, "snapshot")["ks"] == front.boot["ks"]
 
 
@@ -197,6 +197,13 @@ def test_a_large_fleets_rows_do_not_stay_in_the_saved_state(front, wire, table, 
     front.say("ack")
     settled()
     assert table._boot == b""
+
+
+def test_a_view_that_knows_it_all_is_told_no_more_than_the_selection(front, wire, table, fleet):
+    fleet.selection = fleet.where(name="web-1")
+    front.say("hello", n=table._feed.n)
+    wire.wait(table, "selected", after=1)
+    assert not wire.sent(table, "snapshot")
 
 
 def test_ages_never_make_a_row_look_fresher_than_it_is(table, fleet):

@@ -45,6 +45,11 @@ const clockTime = (ms) => new Date(ms).toLocaleTimeString(undefined, { hour: "2-
 /** A number that nobody else makes: clicks are told apart by it, and the same click twice is one. */
 const clickId = () => crypto.getRandomValues(new Uint32Array(2)).join("-");
 
+/** Send a message; a kernel that is gone hears nothing, which the view shows already. */
+function tellKernel(model, message) {
+  try { model.send(message); } catch { /* "Cannot send": there is no kernel */ }
+}
+
 /** Keep Jupyter's keys (d d, x, arrows) out of what has keys of its own. */
 function keepKeys(el) { el.addEventListener("keydown", (event) => event.stopPropagation()); }
 

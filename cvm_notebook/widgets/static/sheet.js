@@ -21,7 +21,7 @@ export default {
       );
     };
     model.on("msg:custom", heard);
-    model.send({ kind: "hello" });
+    tellKernel(model, { kind: "hello" });
     return () => { model.off("msg:custom", heard); free(); };
   },
 };

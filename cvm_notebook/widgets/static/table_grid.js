@@ -24,7 +24,7 @@ function tableGrid(store, { onOpen, say }) {
       const button = h("button", { type: "button", className: "cvm-sort", tabIndex: -1, title: `Sort by ${c.label}`, onclick: () => sortBy(c.name) }, c.label);
       return h("div", { className: `cvm-cell cvm-${c.kind}`, role: "columnheader", "data-name": c.name }, button);
     }));
-    pool.splice(0).forEach((row) => row.remove());
+    pool.splice(0).forEach((row) => row.el.remove());
   }
   function sortBy(name) {
     const was = store.sort;
@@ -64,7 +64,7 @@ function tableGrid(store, { onOpen, say }) {
     const count = Math.max(0, Math.min(state.shown.length - first, Math.ceil(grid.clientHeight / ROW_PX) + 2 * SPARE));
     while (pool.length < count) pool.push(makeRow());
     pool.forEach((row, i) => {
-      if (i >= count) { row.el.hidden = true; row.k = null; return; }
+      if (i >= count) { row.el.hidden = true; row.el.removeAttribute("id"); row.k = null; return; }
       drawRow(row, first + i);
     });
     state.flash.clear();

@@ -19,7 +19,7 @@ function tableStore(model) {
   store.live = () => alive.live;
 
   function tell(what) { for (const view of views) view(what); }
-  function send(message) { model.send({ ...message, token: store.token, n: store.n }); }
+  function send(message) { tellKernel(model, { ...message, token: store.token, n: store.n }); }
 
   function take(names, ks, ids, cols) {
     ks.forEach((k, i) => {
@@ -118,7 +118,7 @@ function tableStore(model) {
     shown(view) {
       views.add(view);
       alive.start();
-      send({ kind: store.n < 0 ? "hello" : "ack" });
+      send({ kind: "hello" });
       if (views.size === 1) beat = setInterval(() => send({ kind: "alive" }), 10000);
     },
     hidden(view) {

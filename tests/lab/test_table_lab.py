@@ -1,0 +1,399 @@
+"""The live table in real front ends: what is seen, what a click does, and what happens without."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+import cvm_notebook as cvm
+from cvm_notebook.local import LocalCloud
+
+BEGIN = "import cvm_notebook as cvm\nclient = cvm.connect()\nfleet = cvm.Fleet(client)\nfleet"
+COMPOSE = "services:\n  web:\n    image: nginx:1.27\n"
+PATIENCE = 25_000
+
+
+@pytest.fixture
+def cloud(lab):
+    """A cloud of the test's own, with a few CVMs that run."""
+    with LocalCloud(seed="empty", speed=100) as cloud:
+        client = cvm.Client(api_key=cloud.api_key, base_url=cloud.url)
+        for name in ("alpha", "bravo", "charlie", "delta"):
+            made = client.commit_cvm_provision(
+                client.provision_cvm(name=name, compose_file=COMPOSE)
+            )
+            client.watch_cvm_state(made, target="running")
+        cloud.client = client
+        yield cloud
+
+
+@pytest.fixture
+def table(lab, cloud):
+    """The table of that cloud, displayed; the page it is in."""
+    lab.open("table.ipynb", [BEGIN], cloud=cloud).run_all()
+    row(lab.page, "alpha").wait_for(timeout=PATIENCE)
+    live(lab.page)
+    return lab.page
+
+
+def grid(page):
+    return page.get_by_role("grid").first
+
+
+def row(page, name):
+    return page.locator(".cvm-space .cvm-row:not([hidden])").filter(has_text=name)
+
+
+def live(page):
+    page.locator('.cvm-health[data-state="live"]').first.wait_for(timeout=PATIENCE)
+
+
+def shows(page, name, status):
+    row(page, name).locator(f'[data-status="{status}"]').wait_for(timeout=PATIENCE)
+
+
+def press(page, name):
+    page.get_by_role("button", name=name, exact=True).first.click()
+
+
+def state(cloud, name):
+    return cloud.client.get_cvm_state(name).status
+
+
+def posts(cloud, path):
+    return [
+        one for one in cloud.requests() if one["method"] == "POST" and one["path"].endswith(path)
+    ]
+
+
+# --- what is seen ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("app", ["lab", "notebook"])
+def test_run_all_fills_the_table_at_once_under_a_busy_kernel(lab, cloud, app):
+    lab.open(f"busy-{app}.ipynb", [BEGIN, "import time\ntime.sleep(30)"], app, cloud=cloud)
+    lab.run_all(wait=False)
+    row(lab.page, "alpha").wait_for(timeout=PATIENCE)
+    live(lab.page)  # the kernel is busy, and its news still come
+    cloud.client.stop_cvm("bravo")
+    shows(lab.page, "bravo", "stopped")
+    assert lab.cells()[1]["execution_count"] is None  # it runs still
+
+
+def test_voila_shows_the_table_live(lab, cloud):
+    key = f"import os\nos.environ.update({ {'PHALA_CLOUD_API_PREFIX': cloud.url, 'PHALA_CLOUD_API_KEY': cloud.api_key}!r})"
+    page = lab.voila("table-voila.ipynb", [f"{key}\n{BEGIN}"]).page
+    row(page, "alpha").wait_for(timeout=30_000)
+    live(page)
+    cloud.client.stop_cvm("alpha")
+    shows(page, "alpha", "stopped")
+
+
+def test_a_change_made_elsewhere_is_seen(lab, table, cloud):
+    cloud.client.stop_cvm("bravo")
+    lab.kernel("fleet.refresh()")
+    shows(table, "bravo", "stopped")
+    assert "3 running" in table.locator(".cvm-count").inner_text()
+
+
+def test_both_themes_are_readable_by_everybody(lab, table, cloud):
+    row(table, "bravo").click()
+    for theme in ("light", "dark"):
+        lab.theme(theme)
+        lab.screenshot(f"table-{theme}", table.locator(".cvm-table").first)
+        assert lab.axe(".cvm-table") == []
+        press(table, "Delete")
+        table.get_by_role("alertdialog").wait_for()
+        lab.screenshot(f"table-confirm-{theme}", table.locator(".cvm-table").first)
+        assert lab.axe(".cvm-table") == []
+        table.keyboard.press("Escape")
+
+
+def test_scroll_selection_and_focus_survive_a_thousand_patches(lab, cloud):
+    feed = """
+from dataclasses import replace
+from cvm_notebook.live.rows import Fact
+import msgspec, time
+one = fleet.snapshot().rows[0]
+many = [msgspec.structs.replace(one.cvm, id=f"cvm_{i:04}", vm_uuid=f"u{i}", name=f"many-{i:04}") for i in range(500)]
+fleet._reflector.close()
+fleet.store.replace(many, received=time.monotonic())
+"""
+    lab.open("patches.ipynb", [BEGIN, feed], cloud=cloud).run_all()
+    page = lab.page
+    row(page, "many-0003").wait_for(timeout=PATIENCE)
+    grid(page).evaluate("grid => { grid.scrollTop = 3000; }")
+    row(page, "many-0103").wait_for()
+    row(page, "many-0103").click()
+    grid(page).focus()
+    lab.kernel(
+        """
+words = ("running", "stopped")
+for turn in range(1000):
+    facts = [Fact(id=f"cvm_{(turn * 7 + j) % 500:04}", status=words[turn % 2], received=time.monotonic(), source="batch") for j in range(5)]
+    fleet.store.patch(facts)
+    time.sleep(0.003)
+fleet.store.patch([Fact(id="cvm_0103", status="stopping", received=time.monotonic(), source="batch")])
+"""
+    )
+    shows(page, "many-0103", "stopping")
+    assert grid(page).evaluate("grid => grid.scrollTop") == 3000
+    assert row(page, "many-0103").get_attribute("aria-selected") == "true"
+    assert grid(page).evaluate("grid => grid === document.activeElement")
+    assert page.locator(".cvm-space .cvm-row").count() < 60
+    shown = page.evaluate(
+        """() => [...document.querySelectorAll('.cvm-space .cvm-row:not([hidden])')].map(row =>
+            [row.querySelector('.cvm-name, [aria-colindex="2"]').textContent, row.querySelector('[data-status]').dataset.status])"""
+    )
+    known = json.loads(
+        lab.kernel(
+            "import json\nprint(json.dumps({row.name: row.status for row in fleet.store.snapshot()}))"
+        )
+    )
+    assert {name: known[name] for name, _ in shown} == dict(shown)
+
+
+def test_messages_that_are_lost_are_noticed_and_asked_for_again(lab, table, cloud):
+    lab.kernel(
+        """
+import cvm_notebook.widgets.table as table_module
+was, lost = table_module.publish, []
+def lossy(widget, content, buffers=None):
+    if content["kind"] == "patch" and len(lost) < 1:
+        lost.append(content)
+    else:
+        was(widget, content, buffers)
+table_module.publish = lossy
+"""
+    )
+    for name in ("alpha", "bravo"):
+        cloud.client.stop_cvm(name)
+        lab.kernel("fleet.refresh()")
+        shows(table, name, "stopped")
+    assert lab.kernel("len(lost)") == "1"
+
+
+# --- searching and choosing -----------------------------------------------------------------------
+
+
+def test_words_and_conditions_filter_and_a_wrong_one_says_where(table):
+    find = table.get_by_role("searchbox")
+    find.fill("brav")
+    row(table, "alpha").wait_for(state="hidden")
+    assert row(table, "bravo").is_visible()
+    table.get_by_text("showing 1 of 4").wait_for()
+    find.fill("name in ('alpha', 'delta') order by name desc")
+    row(table, "bravo").wait_for(state="hidden")
+    row(table, "delta").wait_for()
+    names = table.locator(".cvm-space .cvm-row:visible").all_inner_texts()
+    assert [name.split()[0] for name in names] == ["delta", "alpha"]
+    find.fill("stats = 'running'")
+    wrong = table.locator(".cvm-wrong")
+    wrong.wait_for()
+    assert "Did you mean status" in wrong.inner_text()
+    find.fill("")
+    row(table, "bravo").wait_for()
+
+
+def test_columns_sort_and_can_be_chosen(table):
+    table.get_by_role("columnheader", name="name").get_by_role("button").click()
+    first = table.locator(".cvm-space .cvm-row:visible").first
+    table.wait_for_function(
+        "() => document.querySelector('.cvm-head [data-name=name]').getAttribute('aria-sort') === 'ascending'"
+    )
+    press(table, "Columns")
+    table.get_by_role("checkbox", name="vcpu").check()
+    table.get_by_role("columnheader", name="vcpu").wait_for()
+    first.get_by_role("gridcell").nth(9).wait_for()
+
+
+def test_a_selection_made_by_hand_is_explored_in_the_next_cell(lab, table):
+    row(table, "alpha").click()
+    row(table, "charlie").click(modifiers=["ControlOrMeta"])
+    table.get_by_text("2 selected", exact=True).wait_for()
+    table.wait_for_timeout(300)  # the selection is told when the hand rests
+    assert lab.kernel("sorted(fleet.selection.frame()['name'])") == "['alpha', 'charlie']"
+    lab.kernel("fleet.selection = fleet.where(name='d*')")
+    table.get_by_text("1 selected", exact=True).wait_for()
+    assert row(table, "delta").get_attribute("aria-selected") == "true"
+
+
+# --- acting ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("verb", "before", "after"),
+    [
+        ("Stop", "running", "stopped"),
+        ("Shut down", "running", "stopped"),
+        ("Restart", "running", "running"),
+        ("Start", "stopped", "running"),
+    ],
+)
+def test_each_action_goes_from_the_click_to_the_service(lab, table, cloud, verb, before, after):
+    lab.kernel("fleet.table(undo=0)")
+    if before == "stopped":
+        cloud.client.stop_cvm("alpha")
+        shows(table, "alpha", "stopped")
+    path = "/" + verb.lower().replace(" ", "")
+    already = len(posts(cloud, path))
+    row(table, "alpha").click()
+    press(table, verb)
+    table.wait_for_function("() => document.querySelector('.cvm-said').textContent !== ''")
+    cloud.client.watch_cvm_state("alpha", target=after)
+    lab.kernel("[op.wait(20) for op in fleet.operator.alive()]")
+    shows(table, "alpha", after)
+    assert len(posts(cloud, path)) == already + 1
+
+
+def test_replicate_makes_another(table, cloud):
+    row(table, "alpha").click()
+    press(table, "Replicate")
+    table.get_by_text("5 CVMs").wait_for(timeout=PATIENCE)
+    assert len(cloud.client.list_cvms()) == 5
+
+
+def test_a_double_click_on_a_button_is_one_wish(lab, table, cloud):
+    lab.kernel("fleet.table(undo=0)")
+    row(table, "alpha").click()
+    table.get_by_role("button", name="Restart", exact=True).dblclick()
+    table.wait_for_function("() => document.querySelector('.cvm-said').textContent !== ''")
+    lab.kernel("[op.wait(20) for op in fleet.operator.alive()]")
+    assert len(posts(cloud, "/restart")) == 1
+
+
+def test_a_stop_can_be_taken_back(lab, table, cloud):
+    row(table, "alpha").click()
+    press(table, "Stop")
+    press(table, "Undo")
+    table.get_by_text("Taken back: 1").wait_for()
+    assert state(cloud, "alpha") == "running"
+    assert posts(cloud, "/stop") == []
+    assert lab.kernel("fleet.operations()['state'].tolist()") == "['cancelled']"
+
+
+def test_find_stop_and_delete_by_keyboard_alone(lab, table, cloud):
+    lab.kernel("fleet.table(undo=0)")
+    keys = table.keyboard
+    table.get_by_role("searchbox").focus()
+    keys.type("charlie")
+    row(table, "alpha").wait_for(state="hidden")
+    keys.press("ArrowDown")
+    keys.press("Space")
+    table.get_by_text("1 selected", exact=True).wait_for()
+    for _ in range(12):
+        keys.press("Shift+Tab")
+        if table.evaluate("() => document.activeElement.textContent") == "Stop":
+            break
+    keys.press("Enter")
+    shows(table, "charlie", "stopped")
+    for _ in range(8):
+        keys.press("Tab")
+        if table.evaluate("() => document.activeElement.textContent") == "Delete":
+            break
+    keys.press("Enter")
+    table.get_by_role("alertdialog", name="Delete 'charlie'?").wait_for()
+    for _ in range(2):
+        keys.press("Space")
+        keys.press("Tab")
+    keys.type("charlie")
+    keys.press("Enter")
+    table.get_by_text("3 CVMs").or_(table.get_by_text("showing 0 of 3")).wait_for(timeout=PATIENCE)
+    assert {one.name for one in cloud.client.list_cvms()} == {"alpha", "bravo", "delta"}
+
+
+def test_escape_keeps_what_was_to_be_deleted(table, cloud):
+    row(table, "alpha").click()
+    press(table, "Delete")
+    dialog = table.get_by_role("alertdialog")
+    dialog.get_by_role("textbox").fill("alpha")
+    assert dialog.get_by_role(
+        "button", name=re.compile("Delete")
+    ).is_disabled()  # nothing is ticked
+    table.keyboard.press("Escape")
+    dialog.wait_for(state="hidden")
+    assert len(cloud.client.list_cvms()) == 4
+
+
+# --- when something is not there ------------------------------------------------------------------
+
+
+def test_the_badge_says_offline_and_recovers(lab, table, cloud):
+    cloud.inject({"kind": "reset", "route": "*", "times": 10_000})
+    lab.kernel("fleet.refresh()")
+    table.locator('.cvm-health[data-state="offline"]').wait_for(timeout=30_000)
+    assert re.search(r"offline since \d\d:\d\d", table.locator(".cvm-health").inner_text())
+    cloud.clear_faults()
+    lab.kernel("fleet.refresh()")
+    table.locator('.cvm-health[data-state="live"]').wait_for(timeout=30_000)
+
+
+def test_without_its_kernel_the_table_is_a_snapshot_and_its_buttons_are_inert(lab, table, cloud):
+    row(table, "alpha").click()
+    lab.shutdown()
+    gone = table.locator('.cvm-health[data-state="gone"]')
+    gone.wait_for(timeout=25_000)
+    assert re.search(r"snapshot of \d\d:\d\d:\d\d – re-run to go live", gone.inner_text())
+    assert table.get_by_role("button", name="Stop", exact=True).is_disabled()
+    assert row(table, "alpha").is_visible()
+
+
+def test_a_page_that_is_loaded_again_finds_rows_and_selection(lab, table, cloud):
+    row(table, "bravo").click()
+    table.wait_for_timeout(300)
+    lab.save()
+    table.reload()
+    row(table, "bravo").wait_for(timeout=60_000)
+    table.locator(".cvm-row[aria-selected=true]").filter(has_text="bravo").wait_for()
+    live(table)
+    cloud.client.stop_cvm("bravo")
+    lab.kernel("fleet.refresh()")
+    shows(table, "bravo", "stopped")
+
+
+def test_two_views_of_a_fleet_agree_and_a_cell_that_runs_again_leaks_nothing(lab, cloud):
+    lab.open("views.ipynb", [BEGIN, "fleet"], cloud=cloud).run_all()
+    page = lab.page
+    page.wait_for_function("() => document.querySelectorAll('.cvm-table').length === 2")
+    row(page, "alpha").nth(0).click()
+    page.wait_for_function(
+        "() => document.querySelectorAll('.cvm-row[aria-selected=true]').length === 2"
+    )
+    count = "len(__import__('ipywidgets').widgets.widget._instances)"
+    before = lab.kernel(count)
+    for _ in range(10):
+        lab.run_cell(1)
+    assert lab.kernel(count) == before
+    assert page.locator(".cvm-table").count() == 2
+
+
+def test_a_page_without_a_kernel_shows_the_last_snapshot(lab, table, tmp_path):
+    lab.save()
+    source = lab.server.folder / "table.ipynb"
+    subprocess.run(
+        [sys.executable, "-m", "nbconvert", "--to", "html", "--output-dir", tmp_path, source],
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    page = (tmp_path / "table.html").read_text()
+    assert "alpha" in page
+    assert re.search(r"snapshot of \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", page)
+    outputs = lab.notebook_json()["cells"][0]["outputs"]
+    assert "<script" not in json.dumps(outputs)
+    assert "widgets" not in lab.notebook_json()["metadata"]
+
+
+def test_a_click_is_taken_while_a_cell_runs_or_said_to_be_queued(lab, cloud):
+    lab.open("click.ipynb", [BEGIN, "import time\ntime.sleep(8)"], cloud=cloud).run_all(wait=False)
+    page = lab.page
+    row(page, "alpha").wait_for(timeout=PATIENCE)
+    live(page)
+    row(page, "alpha").click()
+    press(page, "Restart")
+    said = page.get_by_text("queued").or_(page.locator(".cvm-op"))
+    said.first.wait_for(timeout=PATIENCE)
+    lab.kernel("[op.wait(20) for op in fleet.operator.alive()]", within=40)
+    assert len(posts(cloud, "/restart")) == 1
