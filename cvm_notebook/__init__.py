@@ -46,12 +46,14 @@ if TYPE_CHECKING:
     from cvm_notebook.frames.plots import plot_fleet as plot_fleet
     from cvm_notebook.frames.plots import plot_timeline as plot_timeline
     from cvm_notebook.local import LocalCloud as LocalCloud
+    from cvm_notebook.widgets.form import ProvisionForm as ProvisionForm
 
 # public name -> the module that holds it ("" when the name is that module itself)
 _PUBLIC = {
     "Client": "api.client",
     "Fleet": "fleet",
     "LocalCloud": "local",
+    "ProvisionForm": "widgets.form",
     "Secret": "api.secret",
     "connect": "connection",
     "dashboard": "app",
@@ -98,6 +100,7 @@ __all__ = [
     "InvalidInput",
     "LocalCloud",
     "NotFoundError",
+    "ProvisionForm",
     "RateLimited",
     "ReadOnly",
     "ResourceError",

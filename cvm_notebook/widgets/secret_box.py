@@ -1,0 +1,103 @@
+"""SecretBox: a field whose text goes to the kernel once, and is never a part of any saved state."""
+
+import weakref
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Final
+
+import anywidget
+import traitlets
+
+from cvm_notebook.api.envelopes import clean_text
+from cvm_notebook.api.secret import Secret
+from cvm_notebook.widgets.assets import module, style
+from cvm_notebook.widgets.bridge import bridge, publish
+
+_LONGEST: Final = 1 << 20
+_SECRETS: Final = frozenset({"value", "text"})
+
+
+def seal(content: object) -> dict[str, Any]:
+    """Return a message of a front end with what may be secret in it as Secrets.
+
+    It is done first, in the handler: what goes further may be shown in a traceback.
+    """
+    if not isinstance(content, Mapping):
+        return {}
+    return {str(key): _sealed(str(key), value) for key, value in content.items()}
+
+
+def _sealed(key: str, value: object) -> object:
+    if key not in _SECRETS or not isinstance(value, str):
+        return value
+    return Secret(value) if len(value) <= _LONGEST else None
+
+
+class SecretBox(anywidget.AnyWidget):
+    """A masked field; what is typed is handed over in one message and the field is emptied.
+
+    Parameters
+    ----------
+    label
+        What is asked for.
+
+    Examples
+    --------
+    >>> box = SecretBox("Password of the database")
+    >>> box.secret is None
+    True
+    """
+
+    _esm = module("secret", "secret_box")
+    _css = style("secret")
+    label = traitlets.Unicode("API key").tag(sync=True)
+    button = traitlets.Unicode("Use").tag(sync=True)
+
+    def __init__(self, label: str = "API key", *, button: str = "Use") -> None:
+        self._secret: Secret | None = None
+        super().__init__(label=label, button=button)
+        self.on_msg(partial(_received, weakref.ref(self)))
+
+    @property
+    def secret(self) -> Secret | None:
+        """What was given last; None while nothing was."""
+        return self._secret
+
+    def clear(self) -> None:
+        """Forget it."""
+        self._secret = None
+        self.pulse()
+
+    # --- for the bridge ---------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Say whether there is one; see `View`."""
+        self.pulse()
+
+    def pulse(self) -> None:
+        """Say whether there is one; see `View`."""
+        publish(self, {"kind": "state", "text": self._said()})
+
+    def failed(self, error: BaseException) -> None:
+        """Show that something of ours went wrong; see `View`."""
+        publish(self, {"kind": "state", "text": f"{type(error).__name__}: nothing was taken."})
+
+    def _take(self, content: Mapping[str, Any]) -> None:
+        value = content.get("value")
+        if content.get("kind") == "secret" and isinstance(value, Secret) and value:
+            self._secret = value
+        self.pulse()
+
+    def _said(self) -> str:
+        return "in this kernel's memory only" if self._secret else "not set"
+
+    def __repr__(self) -> str:
+        return f"<SecretBox {clean_text(self.label, 60)!r}: {self._said()}>"
+
+
+def _received(
+    me: "weakref.ref[SecretBox]", _widget: object, content: object, _buffers: object
+) -> None:
+    box, sealed = me(), seal(content)
+    if box is not None:
+        bridge.post(partial(box._take, sealed), box)  # noqa: SLF001 - its own handler

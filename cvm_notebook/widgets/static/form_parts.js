@@ -1,0 +1,130 @@
+// Parts of the form: a field with its error, the compose file, the answer to step one, the way to a running CVM.
+
+let fieldNumber = 0;
+
+/** A control with a label, a line of help, and a place for what is wrong with it. */
+function field(label, control, { help = "", wide = false, focus = control } = {}) {
+  const id = `cvm-field-${++fieldNumber}`;
+  const wrong = h("div", { className: "cvm-fault cvm-wrong", id: `${id}-wrong`, hidden: true });
+  const hint = help ? h("div", { className: "cvm-help", id: `${id}-help` }, help) : null;
+  const group = !("labels" in control);
+  const title = group ? h("div", { className: "cvm-label", id: `${id}-label` }, label) : h("label", { className: "cvm-label", htmlFor: id }, label);
+  if (group) { if (!control.hasAttribute("role")) control.setAttribute("role", "group"); control.setAttribute("aria-labelledby", `${id}-label`); }
+  else control.id = id;
+  const named = [hint?.id, wrong.id].filter(Boolean).join(" ");
+  control.setAttribute("aria-describedby", named);
+  let shown = "";
+  return {
+    el: h("div", { className: "cvm-field" + (wide ? " cvm-wide" : "") }, title, control, hint, wrong),
+    focus() { (typeof focus.focus === "function" ? focus : control).focus(); },
+    error(error) {
+      const now = JSON.stringify(error ?? null);
+      if (now === shown) return false;
+      shown = now;
+      control.setAttribute("aria-invalid", Boolean(error));
+      wrong.hidden = !error;
+      wrong.replaceChildren(...(error ? errorLines(error) : []));
+      return Boolean(error);
+    },
+  };
+}
+
+/** What the service said: the sentence, what to do, and what support asks for. */
+function errorLines(error) {
+  const marks = [error.code, error.request_id ? `request ${error.request_id}` : null].filter(Boolean).join(" · ");
+  return [
+    h("div", {}, error.text),
+    ...(error.suggestions ?? []).filter(Boolean).map((text) => h("div", { className: "cvm-hint" }, text)),
+    ...(error.links ?? []).map(([url, text]) => h("div", {}, safeLink(url, text || url))),
+    marks ? h("div", { className: "cvm-marks cvm-code" }, marks) : null,
+  ].filter(Boolean);
+}
+
+/** The compose file: typed, uploaded, or read by the kernel from a path. */
+function composeEditor(store) {
+  const text = h("textarea", { className: "cvm-code cvm-compose-text", rows: 11, spellcheck: false, autocomplete: "off", wrap: "off", placeholder: "services:\n  app:\n    image: nginx:1.27\n    ports:\n      - \"80:80\"" });
+  const file = h("input", { type: "file", accept: ".yml,.yaml,text/yaml", hidden: true, tabIndex: -1, "aria-hidden": "true" });
+  const upload = h("button", { type: "button", onclick: () => file.click() }, "Upload…");
+  const path = h("input", { type: "text", className: "cvm-code", placeholder: "or a path: docker-compose.yml", spellcheck: false, "aria-label": "Path of a compose file on the kernel's machine" });
+  const read = h("button", { type: "button", onclick: () => { if (path.value.trim()) store.act("path", { path: path.value.trim() }); } }, "Read");
+  const services = h("div", { className: "cvm-services" });
+  const wanted = h("div", { className: "cvm-wanted" });
+  path.addEventListener("keydown", (event) => { if (event.key === "Enter") { event.preventDefault(); read.click(); } });
+  text.addEventListener("input", () => store.set({ compose_file: text.value }));
+  file.addEventListener("change", async () => {
+    const [chosen] = file.files;
+    if (!chosen) return;
+    // the service takes 200 KiB; Python says so, of whatever is longer
+    text.value = await chosen.slice(0, 400 * 1024).text();
+    file.value = "";
+    store.set({ compose_file: text.value }, true);
+  });
+  const el = h("div", { className: "cvm-compose" }, text, h("div", { className: "cvm-compose-side" }, h("div", { className: "cvm-compose-from" }, upload, path, read), services, wanted));
+  return {
+    el, text,
+    draw(offer) {
+      const now = store.value("compose_file") ?? "";
+      if (text.value !== now) text.value = now;
+      const seen = store.said.seen ?? { services: [], wanted: [] };
+      services.replaceChildren(...(seen.services.length ? [
+        h("div", { className: "cvm-label" }, seen.services.length === 1 ? "1 service" : `${seen.services.length} services`),
+        h("ul", {}, ...seen.services.map(([name, image]) => h("li", {}, h("strong", {}, name), " ", h("span", { className: "cvm-code cvm-dim" }, image || "built")))),
+      ] : []));
+      wanted.replaceChildren(...(seen.wanted.length ? [
+        h("span", {}, "It takes from its environment, and nothing gives it: "),
+        ...seen.wanted.map((name) => h("button", { type: "button", className: "cvm-code cvm-offer", onclick: () => offer(name) }, name)),
+      ] : []));
+    },
+    disable(off) { text.readOnly = off; for (const one of [upload, path, read]) one.disabled = off; },
+  };
+}
+
+/** The answer to step one, and how what is filled in differs from it by now. */
+function answerPart() {
+  const el = h("div", { className: "cvm-answer" });
+  let shown = "";
+  return {
+    el,
+    draw(provision) {
+      const now = JSON.stringify(provision ?? null);
+      if (now === shown) return;
+      shown = now;
+      if (!provision) { el.replaceChildren(); return; }
+      const until = new Date(provision.until).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+      const facts = h("dl", {}, ...provision.rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", { className: "cvm-code" }, value)]), h("dt", {}, "held until"), h("dd", {}, `${until} (14 days, as documented)`));
+      const changed = provision.changed.length ? h("div", { className: "cvm-notice", role: "status" }, `Changed since: ${provision.changed.join(", ")}. What would be committed is what was provisioned.`) : null;
+      const lines = provision.diff.map((line) => h("div", { className: line.startsWith("+") ? "cvm-plus" : line.startsWith("-") ? "cvm-minus" : "" }, line || " "));
+      const diff = lines.length ? h("div", { className: "cvm-diff cvm-code", role: "region", "aria-label": "How the compose file differs from what was provisioned", tabIndex: 0 }, ...lines) : null;
+      el.replaceChildren(...[facts, changed, diff].filter(Boolean));
+    },
+  };
+}
+
+const STEP_SIGNS = { done: "✓", now: "▸", next: "·" };
+
+/** From the commit to a CVM that runs. */
+function bootPart() {
+  const text = h("div", { className: "cvm-boot-text cvm-status" });
+  const steps = h("ol", { className: "cvm-boot-steps", "aria-label": "Boot progress" });
+  const links = h("div", { className: "cvm-endpoints" });
+  const more = h("ul", { className: "cvm-replicas" });
+  const el = h("div", { className: "cvm-boot" }, text, steps, links, more);
+  return {
+    el,
+    draw(step, values) {
+      const boot = step.boot;
+      el.hidden = !boot;
+      if (!boot) return;
+      const phase = { committing: "provisioning", booting: "starting", running: "running", failed: "failed" }[step.phase];
+      text.dataset.status = phase;
+      const seconds = Math.max(0, Math.round(((boot.until ?? Date.now()) - boot.since) / 1000));
+      text.replaceChildren(h("span", { className: "cvm-shape", "aria-hidden": "true" }, SHAPES[phase]), h("strong", {}, step.phase === "running" ? "Running" : step.phase === "failed" ? "Failed" : boot.status || "sent"), ` ${boot.text} `, h("span", { className: "cvm-dim" }, `${seconds} s`));
+      steps.hidden = step.phase === "committing";
+      steps.replaceChildren(...boot.steps.map(([name, mark]) => h("li", { className: `cvm-step-${mark}`, ...(mark === "now" ? { "aria-current": "step" } : {}) }, h("span", { "aria-hidden": "true" }, STEP_SIGNS[mark]), ` ${name}`)));
+      const urls = (step.endpoints ?? []).map((pair) => pair[0]).filter(Boolean);
+      links.replaceChildren(...(step.phase !== "running" ? [] : urls.length ? [h("div", { className: "cvm-label" }, "Endpoints"), ...urls.map((url) => h("div", {}, safeLink(url)))] : step.endpoints ? [h("div", { className: "cvm-dim" }, "It publishes no endpoint.")] : []));
+      more.replaceChildren(...(step.replicas ?? []).map((line) => h("li", {}, line)));
+      if (values.replicas > 1 && !step.replicas?.length && ["committing", "booting"].includes(step.phase)) more.replaceChildren(h("li", { className: "cvm-dim" }, `${values.replicas - 1} more follow when this one runs.`));
+    },
+  };
+}

@@ -1,0 +1,90 @@
+// Fields for what must not be seen. What is typed goes to the kernel in one message, and the field is empty
+// before that message has left: it is in no trait, no other view, and no saved notebook.
+
+let secretNumber = 0;
+
+/** A masked field with a button; `onSend(text)` is given what was typed, once. */
+function secretField({ label, button, onSend, multi = false, placeholder = "" }) {
+  const id = `cvm-secret-${++secretNumber}`;
+  // a name that is never the same, and one-time-code: no password manager offers to keep it
+  const box = h(multi ? "textarea" : "input", {
+    id, className: "cvm-secret-box", placeholder, autocomplete: multi ? "off" : "new-password", spellcheck: false, name: id + clickId(),
+    "data-1p-ignore": "", "data-lpignore": "true",
+  });
+  if (multi) box.rows = 3; else box.type = "password";
+  const send = () => {
+    const text = box.value;
+    box.value = "";
+    look();
+    if (text) onSend(text);
+  };
+  const yes = h("button", { type: "button", onclick: send }, button);
+  let live = false;
+  const look = () => { yes.disabled = !live || !box.value; };
+  box.addEventListener("input", look);
+  box.addEventListener("keydown", (event) => {
+    event.stopPropagation();
+    if (event.key === "Enter" && (!multi || event.ctrlKey || event.metaKey)) { event.preventDefault(); if (!yes.disabled) send(); }
+  });
+  look();
+  return { el: h("div", { className: "cvm-secret" }, h("label", { htmlFor: id }, label), box, yes), box, live(now) { live = now; look(); } };
+}
+
+/** The environment: names that are shown, values that are given and never come back. */
+function envTable(send) {
+  const rows = h("tbody");
+  const table = h("table", { className: "cvm-env-rows" }, h("thead", {}, h("tr", {}, ...["Name", "Value", ""].map((text) => h("th", { scope: "col" }, text || h("span", { className: "cvm-said" }, "Remove"))))), rows);
+  const number = ++secretNumber;
+  const name = h("input", { type: "text", className: "cvm-code cvm-env-name", placeholder: "NAME", autocomplete: "off", spellcheck: false, "aria-label": "Name of a variable" });
+  const value = h("input", { type: "password", placeholder: "value", autocomplete: "new-password", spellcheck: false, "aria-label": "Value of the variable", name: `cvm-env-${number}${clickId()}`, "data-1p-ignore": "", "data-lpignore": "true" });
+  const add = h("button", { type: "button", onclick: () => put() }, "Add");
+  const file = h("input", { type: "file", hidden: true, tabIndex: -1, "aria-hidden": "true" });
+  const upload = h("button", { type: "button", onclick: () => file.click() }, "Upload .env…");
+  const paste = secretField({ label: "Lines of a .env file", button: "Add them", multi: true, placeholder: "NAME=value", onSend: (text) => send({ kind: "env_file", text }) });
+  const pasted = h("details", { className: "cvm-env-paste" }, h("summary", {}, "Paste a .env file"), paste.el);
+  const wrong = h("div", { className: "cvm-fault", role: "alert", hidden: true });
+  let live = false, shown = "[]";
+  const look = () => { add.disabled = !live || !name.value.trim(); upload.disabled = !live; };
+
+  function put() {
+    if (add.disabled) return;
+    const text = value.value, called = name.value;
+    value.value = ""; name.value = "";
+    send({ kind: "env", name: called, value: text });
+    look();
+    name.focus();
+  }
+  async function read() {
+    const [chosen] = file.files;
+    if (!chosen) return;
+    if (chosen.size > 1 << 20) { fault(`${chosen.name} is too large to be a .env file.`); return; }
+    const text = await chosen.text();
+    file.value = "";
+    send({ kind: "env_file", text });
+  }
+  file.addEventListener("change", read);
+  name.addEventListener("input", look);
+  for (const box of [name, value]) box.addEventListener("keydown", (event) => { event.stopPropagation(); if (event.key === "Enter") { event.preventDefault(); put(); } });
+  function fault(text) { wrong.textContent = text ?? ""; wrong.hidden = !text; }
+  look();
+
+  const el = h("div", { className: "cvm-env" }, table, h("div", { className: "cvm-env-new" }, name, value, add, upload, file), pasted, wrong);
+  return {
+    el, name,
+    /** Offer a name that the compose file asks for. */
+    offer(called) { name.value = called; look(); value.focus(); },
+    draw(section) {
+      const now = JSON.stringify(section.rows);
+      if (now !== shown) {
+        shown = now;
+        rows.replaceChildren(...section.rows.map(([called, there]) => h("tr", {},
+          h("td", { className: "cvm-code" }, called),
+          h("td", {}, there ? h("span", { title: "In the kernel's memory only" }, "••••") : h("span", { className: "cvm-dim" }, "used, and not kept")),
+          h("td", {}, h("button", { type: "button", "aria-label": `Remove ${called}`, onclick: () => send({ kind: "env_remove", name: called }) }, "Remove")))));
+      }
+      table.hidden = section.rows.length === 0;
+      fault(section.problem);
+    },
+    live(now) { live = now; paste.live(now); look(); for (const one of rows.querySelectorAll("button")) one.disabled = !now; },
+  };
+}
