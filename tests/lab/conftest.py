@@ -43,7 +43,12 @@ FLAGS = (
 # thrown by Notebook 7 itself, without us
 NOISE = ("reading 'schema'", "Command 'filebrowser:open-path' not registered")
 # asked for by Voila's own page, without us
-VOILA_ASKS = ("/ajax/libs/font-awesome/", "/ajax/libs/mathjax/", "/@fortawesome/")
+VOILA_ASKS = (
+    "/ajax/libs/font-awesome/",
+    "/@fortawesome/fontawesome-free@",
+    "/ajax/libs/mathjax/",
+    "/@fortawesome/",
+)
 
 # `panel`: the notebook of a test, whatever has the focus
 PANEL = """const panel = [...window.jupyterapp.shell.widgets('main')]
@@ -508,6 +513,12 @@ class Lab:
             for one in found
             if one["impact"] in {"serious", "critical"}
         ]
+
+    def renew(self):
+        """Forget the page of JupyterLab, so that it reads its settings when it is opened next."""
+        if self._lab_page is not None:
+            self._lab_page.close()
+        self._lab_page = None
 
     # --- between tests ---------------------------------------------------------------------------
 

@@ -1,0 +1,276 @@
+"""Nothing secret is kept: every widget was used, and no secret lies where one could."""
+
+import base64
+import html
+import json
+import secrets
+import sqlite3
+from functools import partial
+from pathlib import Path
+from urllib.parse import quote
+
+import nbformat
+import pytest
+
+# --- the search ----------------------------------------------------------------------------------
+
+
+def disguises(secret):
+    """Return the byte strings of which one is in any text or file that holds a secret."""
+    raw = secret.encode()
+    texts = {
+        secret,
+        html.escape(secret),
+        json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1],
+        quote(secret),
+        quote(secret, safe=""),
+        raw.hex(),
+    }
+    # base64 of whatever contains it: what is always there, for each of the three ways it can lie
+    encoded = {
+        base64.b64encode(bytes(n) + raw)[-(-n * 8 // 6) : (n + len(raw)) * 8 // 6] for n in range(3)
+    }
+    return {text.encode() for text in texts} | encoded | {secret.encode("utf-16-le")}
+
+
+def texts_of(path):
+    """Return the contents of a file, and what a reader of its format would see."""
+    raw = path.read_bytes()
+    found = [raw]
+    if raw.startswith(b"SQLite format 3"):
+        with sqlite3.connect(path) as database:
+            found.append("\n".join(database.iterdump()).encode())
+        database.close()
+    if raw.startswith(b"PAR1"):
+        import pyarrow.parquet
+
+        table = pyarrow.parquet.read_table(path)
+        found += [str(table.to_pylist()).encode(), str(table.schema.metadata).encode()]
+    return found
+
+
+def _keep(frames, data):
+    frames.append(data.encode() if isinstance(data, str) else data)
+
+
+class Search:
+    """Where a secret could have been left by a notebook in JupyterLab.
+
+    It listens from the beginning to what goes over the websockets of the page.
+    """
+
+    def __init__(self, lab, cloud):
+        self.lab, self.cloud = lab, cloud
+        self.to_page, self.to_kernel = [], []
+        lab.context("lab").on("page", self._listen)  # before the page, and with it its sockets
+        for page in lab.context("lab").pages:
+            self._listen(page)
+
+    def _listen(self, page):
+        page.on("websocket", self._socket)
+
+    def _socket(self, socket):
+        socket.on("framereceived", partial(_keep, self.to_page))
+        socket.on("framesent", partial(_keep, self.to_kernel))
+
+    def places(self):
+        """Yield what was left: a name, and the bytes."""
+        home = self.lab.server.home
+        for path in sorted(home.rglob("*")):
+            if path.is_file():
+                for text in texts_of(path):
+                    yield str(path.relative_to(home)), text
+        yield "html export", exported(home / "notebooks" / self.lab.name)
+        yield "page", self.lab.page.content().encode()
+        yield "fields of the page", self._fields().encode()
+        yield "storage of the browser", self._storage().encode()
+        yield "widgets of the kernel", self._widgets().encode()
+        yield "log of the service", self.cloud.log_path.read_bytes()
+        for frame in self.to_page:
+            yield "messages to the page", frame
+        for process in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                yield "arguments of processes", process.read_bytes()
+            except OSError:
+                continue  # it has ended
+
+    def found(self, secrets_by_name):
+        """Return `{name: places}` of the secrets that lie somewhere."""
+        sought = {name: disguises(secret) for name, secret in secrets_by_name.items()}
+        found = {}
+        for place, text in self.places():
+            for name, forms in sought.items():
+                if any(form in text for form in forms):
+                    found.setdefault(name, set()).add(place)
+        return found
+
+    def sent(self, secret):
+        """Return how many messages to the kernel had a secret in them."""
+        forms = disguises(secret)
+        return sum(any(form in frame for form in forms) for frame in self.to_kernel)
+
+    def _fields(self):
+        return self.lab.page.evaluate(
+            """() => [...document.querySelectorAll('input, textarea')]
+                .map(one => one.value).join('\\n')"""
+        )
+
+    def _storage(self):
+        kept = self.lab.context("lab").storage_state(indexed_db=True)
+        return json.dumps(kept) + self.lab.page.evaluate(
+            "() => JSON.stringify({...sessionStorage})"
+        )
+
+    def _widgets(self):
+        return self.lab.kernel(
+            "import ipywidgets, json\n"
+            "print(json.dumps(ipywidgets.Widget.get_manager_state()), "
+            "[repr(one) for one in ipywidgets.widgets.widget._instances.values()])"
+        )
+
+
+def exported(path):
+    """Return a notebook as nbconvert's page."""
+    from nbconvert import HTMLExporter
+
+    return HTMLExporter().from_notebook_node(nbformat.read(path, as_version=4))[0].encode()
+
+
+@pytest.fixture
+def autosave(jupyter):
+    """Let JupyterLab save the state of widgets with the notebook."""
+    where = ("@jupyter-widgets/jupyterlab-manager", "plugin")
+    jupyter.settings(*where, {"saveState": True})
+    yield
+    jupyter.settings(*where, {})
+
+
+@pytest.fixture
+def search(lab, autosave, lab_cloud):
+    lab.renew()  # Lab reads its settings when it begins
+    yield Search(lab, lab_cloud)
+    lab.renew()
+
+
+@pytest.mark.parametrize("secret", ["plain-Sentinel-3f9a", 'with "quotes" / and ünïcode'])
+def test_a_secret_is_found_in_each_disguise(secret):
+    raw = secret.encode()
+    written = {
+        "as it is": b"<" + raw + b">",
+        "json": json.dumps({"key": secret}).encode(),
+        "address": ("https://example.com/?q=" + quote(secret)).encode(),
+        "utf-16": secret.encode("utf-16"),
+        "hex": raw.hex().encode(),
+        **{f"base64 from {n}": base64.b64encode(b"x" * n + raw + b"y" * 5) for n in range(7)},
+        "basic": base64.b64encode(b"user:" + raw),
+    }
+    missed = {k for k, v in written.items() if not any(form in v for form in disguises(secret))}
+    assert not missed
+    assert not any(form in b"something else entirely" * 9 for form in disguises(secret))
+
+
+def test_a_planted_leak_of_each_kind_is_found(lab, search, lab_cloud):
+    """The search that finds nothing below finds everything here."""
+    kinds = (
+        *(
+            "stream",
+            "result",
+            "trait",
+            "bytes",
+            "message",
+            "repr",
+            "traceback",
+            "history",
+            "stderr",
+        ),
+        *("log", "csv", "parquet", "ledger", "argument", "dom", "field", "local", "session"),
+        *("source", "checkpoint", "service"),
+    )
+    planted = {kind: f"planted-{kind}-{secrets.token_hex(8)}" for kind in kinds}
+    cells = [
+        "import ipywidgets, anywidget, traitlets, sys, logging, subprocess, pandas as pd",
+        "print(planted['stream'])",
+        "planted['result']",
+        # nobody shows it: only the widgets' own state holds it
+        "text = ipywidgets.Text(value=planted['trait'])\nipywidgets.VBox([text])",
+        """
+class Box(anywidget.AnyWidget):
+    _esm = "export default () => ({ render({ el }) { el.textContent = 'box' } })"
+    data = traitlets.Bytes().tag(sync=True)
+    def __repr__(self):
+        return "a box" if self.data else planted["repr"]
+box = Box(data=b"{" + planted["bytes"].encode() + b"}")
+box.send({"text": planted["message"]})
+other = Box()
+box
+""",
+        """
+%xmode Verbose
+def broken(key):
+    raise ValueError("it broke")
+broken(planted["traceback"])
+""",
+        """
+%xmode Context
+get_ipython().history_manager.store_inputs(99, planted["history"])
+get_ipython().history_manager.writeout_cache()
+print(planted["stderr"], file=sys.__stderr__, flush=True)
+logging.getLogger().addHandler(logging.FileHandler("leak.log"))
+logging.warning(planted["log"])
+pd.DataFrame({"a": [planted["csv"]]}).to_csv("leak.csv")
+pd.DataFrame({"a": [planted["parquet"]] * 9}).to_parquet("leak.parquet")
+pd.DataFrame({"why": [planted["ledger"]]}).to_json("ledger.jsonl")
+sleeper = [sys.executable, "-c", "input()", planted["argument"]]
+sleeper = subprocess.Popen(sleeper, stdin=subprocess.PIPE)
+""",
+        f"'{planted['source']}'[:0]",
+    ]
+    lab.open("planted.ipynb", cells)
+    lab.kernel(f"planted = {planted!r}")
+    lab.run_all(errors=True)
+    for index in (6, 7):  # Run All ends at what raises
+        lab.run_cell(index, errors=True)
+    lab.page.locator(".jp-OutputArea-output").get_by_text("box", exact=True).wait_for()
+    lab.page.evaluate(
+        """({ dom, field, local, session }) => {
+            document.body.append(Object.assign(document.createElement('i'), { textContent: dom }));
+            document.body.append(Object.assign(document.createElement('input'), { value: field }));
+            localStorage.setItem('planted', local);
+            sessionStorage.setItem('planted', session) }""",
+        planted,
+    )
+    with lab_cloud.log_path.open("a") as log:
+        log.write(planted["service"])
+    lab.save()
+    kept = lab.server.folder / ".ipynb_checkpoints"
+    kept.mkdir(exist_ok=True)
+    (kept / "planted-checkpoint.ipynb").write_text(json.dumps({"text": planted["checkpoint"]}))
+    try:
+        found = search.found(planted)
+    finally:
+        lab.kernel("sleeper.kill(); sleeper.wait()")
+        lab.page.evaluate("() => { localStorage.removeItem('planted'); sessionStorage.clear() }")
+    notebook = "notebooks/planted.ipynb"
+    for kind, place in {
+        **dict.fromkeys(("stream", "result", "trait", "bytes", "traceback", "source"), notebook),
+        "message": "messages to the page",
+        "repr": "widgets of the kernel",
+        "history": "ipython/profile_default/history.sqlite",
+        "stderr": "server.log",
+        "log": "notebooks/leak.log",
+        "csv": "notebooks/leak.csv",
+        "parquet": "notebooks/leak.parquet",
+        "ledger": "notebooks/ledger.jsonl",
+        "argument": "arguments of processes",
+        "dom": "page",
+        "field": "fields of the page",
+        "local": "storage of the browser",
+        "session": "storage of the browser",
+        "checkpoint": "notebooks/.ipynb_checkpoints/planted-checkpoint.ipynb",
+        "service": "log of the service",
+    }.items():
+        assert place in found.get(kind, ()), (kind, found.get(kind))
+    for kind in ("stream", "result", "traceback", "source"):
+        assert "html export" in found[kind]
+    assert search.sent(planted["stream"]) == 1
