@@ -75,9 +75,19 @@ def is_plain(fact: Fact, row: Row) -> bool:
 
 def take_plain(fact: Fact, row: Row, seen: Sighting, revision: int) -> Row:
     """Return the row that a plain fact makes: the old one, if it says the same."""
-    said = {name: getattr(fact, name) for name in _PROGRESS}
+    said = {name: getattr(fact, name) or None for name in _PROGRESS}
+    if _rests_untold(row) and not fact.in_progress and not fact.boot_error:
+        # How it came to rest, told for the first time: nothing has happened. In a large fleet the
+        # first batch status would else push everything out of the history.
+        for name, value in said.items():
+            object.__setattr__(row, name, value)
     said |= {"status": row.cvm.status, "in_progress": fact.in_progress}
     return _with(row, said, fact.uptime or None, seen, revision)
+
+
+def _rests_untold(row: Row) -> bool:
+    told = row.boot_progress or row.boot_error or row.shutdown_progress
+    return not told and phase_of(row.status) in _AT_REST
 
 
 class Known:

@@ -33,7 +33,7 @@ class Row:
 
     What a row says never changes: a change makes a new row. Only ``seen`` and ``uptime`` advance,
     when a newer fact says the same; so rows compare without them, and an unchanged row stays the
-    same object.
+    same object. How a CVM at rest came to it, which a list does not say, is filled in.
 
     Attributes
     ----------

@@ -194,3 +194,31 @@ def test_states_of_health_are_kept(store, clock):
     clock.advance(5)
     store.set_health(Health("offline", clock.now(), "connection refused"))
     assert [h.state for h in history.healths()] == ["idle", "offline"]
+
+
+def test_the_first_batch_status_of_a_large_fleet_leaves_the_history_alone(clock, make_cvm):
+    store = FleetStore(clock)
+    history = History(store, limit=20)
+    relist(store, clock, make_cvm, *((number, "running") for number in range(20)))
+    clock.advance(1)
+    stream(store, clock, 0, "stopping")
+    clock.advance(1)
+    store.patch(
+        Fact(
+            id=row.id,
+            status="running",
+            in_progress=False,
+            operation=None,
+            boot_progress="done",
+            boot_error="",
+            shutdown_progress="",
+            uptime="3d",
+            received=clock.monotonic(),
+            source="batch",
+        )
+        for row in store.snapshot().rows[1:]
+    )
+
+    assert [row.boot_progress for row in store.snapshot().rows[1:]] == ["done"] * 19
+    assert history.changes()[-1].after.status == "stopping"
+    assert sum(change.kind == "added" for change in history.changes()) == 19

@@ -214,6 +214,43 @@ def test_a_late_batch_does_not_undo_a_newer_one_in_a_quiet_fleet(store, clock):
     assert store.get(ID).boot_progress == "done"
 
 
+def at_rest(clock, status="running", progress="done", error=None, **changes):
+    """What a batch status says of a CVM that nothing is done to."""
+    clock.advance(1)
+    told = {"boot_progress": progress, "boot_error": error, "shutdown_progress": None}
+    whole = {"in_progress": False, "operation": None, **told, **changes}
+    return said(clock, status, source="batch", **whole)
+
+
+def test_how_a_cvm_came_to_rest_is_filled_in_and_is_no_change(store, clock):
+    before, revision = store.get(ID), store.revision
+
+    assert store.patch([at_rest(clock, uptime="3d 4h")]) == ()
+
+    row = store.get(ID)
+    assert row is before
+    assert (row.boot_progress, row.uptime, row.source) == ("done", "3d 4h", "batch")
+    assert store.revision == revision
+
+
+def test_whatever_has_happened_to_a_cvm_at_rest_is_a_change(store, clock):
+    store.patch([at_rest(clock)])
+    (again,) = store.patch([at_rest(clock, progress="init-script")])
+    assert (again.before.boot_progress, again.after.boot_progress) == ("done", "init-script")
+    (failed,) = store.patch([at_rest(clock, progress="init-script", error="no disk")])
+    assert failed.after.boot_error == "no disk"
+    (stopped,) = store.patch([at_rest(clock, "stopped", progress=None)])
+    assert stopped.after.status == "stopped"
+
+
+def test_a_first_word_that_tells_of_a_failure_or_of_a_boot_is_a_change(store, clock, make_cvm):
+    assert len(store.patch([at_rest(clock, error="no disk")])) == 1
+    store.replace([make_cvm(2, status="starting")], received=clock.monotonic())
+    key = store.snapshot().rows[0].id
+    boots = at_rest(clock, "starting", progress="init-script", id=key)
+    assert len(store.patch([boots])) == 1
+
+
 def test_a_later_operation_wins_over_a_later_receipt(store, clock):
     new = said(clock, "starting", 0.5, in_progress=True, operation=doing("start", 2))
     old = said(clock, "stopping", 0.0, in_progress=True, operation=doing("stop", 1))
