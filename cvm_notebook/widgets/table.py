@@ -11,17 +11,21 @@ from typing import TYPE_CHECKING, Any, Final
 import anywidget
 import traitlets
 
+from cvm_notebook.api.client import Client
 from cvm_notebook.api.envelopes import clean_text
 from cvm_notebook.api.errors import CvmError
+from cvm_notebook.live.clock import SystemClock
 from cvm_notebook.live.operation import OperationRecord
 from cvm_notebook.live.query import search
 from cvm_notebook.live.rows import Health
 from cvm_notebook.live.store import Batch
+from cvm_notebook.live.workers import Workers
 from cvm_notebook.widgets.acts import Acts
 from cvm_notebook.widgets.assets import module, style
 from cvm_notebook.widgets.bridge import bridge, publish
 from cvm_notebook.widgets.columns import COLUMNS, USUAL, columns_of, specs
 from cvm_notebook.widgets.feed import Feed
+from cvm_notebook.widgets.logs import LogTail
 from cvm_notebook.widgets.presence import Presence
 
 if TYPE_CHECKING:
@@ -30,6 +34,8 @@ if TYPE_CHECKING:
 _KEPT_ROWS: Final = 500  # so many are kept for a notebook that is opened without a kernel
 _UNHEARD: Final = 5  # messages without an answer; then one a second
 _SLOW_S: Final = 1.0
+_READERS: Final = 2  # of a log, and of which logs there are
+_CLOSES_S: Final = 0.5
 _FOLLOWED: Final = 16  # CVMs: a few get a stream, the others are asked for more often
 _SEARCH_EVERY_S: Final = 1.0
 _LONGEST_SEARCH: Final = 2_000
@@ -46,8 +52,8 @@ class FleetTable(anywidget.AnyWidget):
         What is shown.
     """
 
-    _esm = module("confirm", "table_store", "table_grid", "table")
-    _css = style("confirm", "table")
+    _esm = module("confirm", "logs", "table_store", "table_grid", "table")
+    _css = style("confirm", "logs", "table")
     height = traitlets.Int(420).tag(sync=True)
     # The first snapshot: it rides in the opening of the comm, for a busy kernel can answer nothing.
     # Of a large fleet it is emptied once it is drawn.
@@ -65,6 +71,9 @@ class FleetTable(anywidget.AnyWidget):
         self._query, self._found, self._searched = "", None, 0.0
         self._heard_n, self._sent_at = 0, 0.0
         me = weakref.ref(self)
+        self._workers = Workers(SystemClock(), _READERS, "cvm-table", partial(_crashed, me))
+        self._logs = LogTail(partial(_client, me), self._workers, self._say, partial(_mark, me))
+        self._logs_of: str | None = None
         store = fleet.store
         self._subscription = store.subscribe(partial(_changed, me), health=partial(_health, me))
         self._unsubscribe = fleet.operator.subscribe(partial(_operated, me))
@@ -118,6 +127,8 @@ class FleetTable(anywidget.AnyWidget):
         bridge.leave(self)
         self._subscription.close()
         self._unsubscribe()
+        self._logs.stop()
+        self._workers.close(_CLOSES_S)
         self._presence.gone()
         self.layout.close()
         super().close()
@@ -126,6 +137,7 @@ class FleetTable(anywidget.AnyWidget):
 
     def flush(self) -> None:
         """Send what has changed; see `View`."""
+        self._logs.flush()
         if not self._presence.seen:
             self._feed.lose()  # whoever comes back asks anew
             return
@@ -212,9 +224,11 @@ class FleetTable(anywidget.AnyWidget):
         kind = content.get("kind")
         if kind == "bye":
             self._presence.gone()
+            self._logs.stop()
             return
         n = content.get("n")
-        self._heard_n = n if isinstance(n, int) else -1
+        if kind != "log":  # which counts its own messages
+            self._heard_n = n if isinstance(n, int) else -1
         first = self._presence.heard()
         if first or (kind == "hello" and n != self._feed.n):
             self._feed.lose()
@@ -239,6 +253,10 @@ class FleetTable(anywidget.AnyWidget):
             self.set(columns=[name for name in _list(content.get("names")) if name in COLUMNS])
         elif kind == "follow":
             self._follow(ids, on=content.get("on") is True)
+        elif kind == "logs" and ids:
+            self._show_logs(ids[0])
+        elif kind == "log" and self._logs_of is not None:
+            self._logs.receive(content, self._logs_of)
 
     def _large(self) -> bool:
         fleet = self._fleet()
@@ -253,6 +271,15 @@ class FleetTable(anywidget.AnyWidget):
         self._followed = self._followed | set(ids) if on else self._followed - set(ids)
         fleet.keep_fresh(ids, on=on)
         publish(self, {"kind": "followed", "ks": self._numbers(sorted(self._followed))})
+
+    def _show_logs(self, cvm_id: str) -> None:
+        """Let the view show the logs of another CVM."""
+        fleet = self._fleet()
+        row = fleet.known(cvm_id) if fleet is not None else None
+        if row is not None:
+            self._logs.stop()
+            self._logs_of = cvm_id
+            publish(self, {"kind": "logs", "of": clean_text(row.name or row.id, 80)})
 
     def _search(self, text: str) -> None:
         self._query, self._found, self._searched = text.strip()[:_LONGEST_SEARCH], None, 0.0
@@ -306,6 +333,24 @@ def _health(me: "weakref.ref[FleetTable]", _health: Health) -> None:
     table = me()
     if table is not None:
         bridge.post(table.pulse, table)
+
+
+def _client(me: "weakref.ref[FleetTable]") -> Client | None:
+    table = me()
+    fleet = table._fleet() if table is not None else None  # noqa: SLF001 - its own half
+    return fleet.client if fleet is not None else None
+
+
+def _mark(me: "weakref.ref[FleetTable]") -> None:
+    table = me()
+    if table is not None:
+        bridge.mark(table)
+
+
+def _crashed(me: "weakref.ref[FleetTable]", error: BaseException) -> None:
+    table = me()
+    if table is not None:
+        table.failed(error)
 
 
 def _operated(me: "weakref.ref[FleetTable]", record: OperationRecord) -> None:

@@ -223,6 +223,16 @@ def test_a_selection_made_by_hand_is_explored_in_the_next_cell(lab, table):
 # --- acting ---------------------------------------------------------------------------------------
 
 
+def test_the_logs_of_a_cvm_are_shown_under_the_table(lab, table):
+    row(table, "alpha").click()
+    press(table, "Logs")
+    table.get_by_role("heading", name="Logs of alpha").wait_for()
+    table.get_by_role("log").locator(".cvm-line").first.wait_for(timeout=PATIENCE)
+    lab.screenshot("table-logs", table.locator(".cvm-table").first)
+    press(table, "Close the logs")
+    table.get_by_role("log").wait_for(state="hidden")
+
+
 @pytest.mark.parametrize(
     ("verb", "before", "after"),
     [

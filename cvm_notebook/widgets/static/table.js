@@ -11,6 +11,19 @@ function renderTable({ model, el, store, shown, hidden }) {
   const send = (message) => store.live() && store.send(message);
   const confirm = confirmPanel(send), undo = undoStrip(send);
   const notice = h("div", { className: "cvm-notice", role: "alert", hidden: true });
+  let logs = logPanel(send), logsOf = h("h4", {});
+  const logsClose = h("button", { type: "button", onclick: () => closeLogs() }, "Close the logs");
+  const logsFrame = h("div", { className: "cvm-table-logs", hidden: true }, h("div", { className: "cvm-top" }, logsOf, logsClose), logs.el);
+  function closeLogs() { send({ kind: "log", do: "stop" }); logsFrame.hidden = true; grid.grid.focus(); }
+  function openLogs(name) {
+    logs = logPanel(send);
+    logsFrame.replaceChildren(logsFrame.firstChild, logs.el);
+    logsOf.textContent = `Logs of ${name}`;
+    logsFrame.hidden = false;
+    logs.live(store.live());
+    logs.open();
+    logsClose.focus();
+  }
   const grid = tableGrid(store, { say, onOpen: (k) => send({ kind: "open", ks: [k] }) });
 
   // --- the bar ---
@@ -34,7 +47,7 @@ function renderTable({ model, el, store, shown, hidden }) {
     const ks = [...store.selected];
     notice.hidden = true;
     if (verb === "follow") send({ kind: "follow", ks, on: !ks.every((k) => store.followed.has(k)) });
-    else if (verb === "logs") send({ kind: "logs", ks: ks.slice(0, 1), click: clickId() });
+    else if (verb === "logs") send({ kind: "logs", ks: ks.slice(0, 1) });
     else if (store.live()) {
       store.act(verb, ks);
       pending = setTimeout(() => { show("queued: the kernel is busy and takes it when its cell has ended"); }, 1500);
@@ -44,7 +57,7 @@ function renderTable({ model, el, store, shown, hidden }) {
   function show(text, fault = false) { notice.textContent = text; notice.className = fault ? "cvm-fault" : "cvm-notice"; notice.hidden = false; }
 
   const root = h("section", { className: "cvm cvm-table", "aria-label": "Fleet" },
-    h("div", { className: "cvm-top" }, find, picker.el, count, health), wrong, bar, undo.el, notice, confirm.el, grid.el, said);
+    h("div", { className: "cvm-top" }, find, picker.el, count, health), wrong, bar, undo.el, notice, confirm.el, grid.el, logsFrame, said);
   keepKeys(root);
   el.replaceChildren(root);
   const tall = () => { grid.grid.style.maxBlockSize = `${model.get("height")}px`; };
@@ -84,7 +97,9 @@ function renderTable({ model, el, store, shown, hidden }) {
   }
   function acts(message) {
     if (["confirm", "asked", "notice", "refused", "undone"].includes(message.kind)) clearTimeout(pending);
-    if (message.kind === "confirm") confirm.open(message);
+    if (message.kind === "logs") openLogs(message.of);
+    else if (message.kind === "log") logs.heard(message);
+    else if (message.kind === "confirm") confirm.open(message);
     else if (message.kind === "refused" && message.click === confirm.click) confirm.refused(message.text);
     else if (message.kind === "asked") {
       if (message.click === confirm.click) confirm.close("yes");
@@ -96,6 +111,7 @@ function renderTable({ model, el, store, shown, hidden }) {
   function heard(what) {
     if (what.columns) { grid.columns(); picker.draw(); }
     if (what.message) acts(what.message);
+    if ("live" in what) logs.live(what.live);
     if (what.changed) {
       const turned = [...what.changed].filter(([, names]) => names.has("status") || names.has("raw")).map(([k]) => k);
       grid.flash(turned);

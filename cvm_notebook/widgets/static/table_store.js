@@ -19,7 +19,7 @@ function tableStore(model) {
   store.live = () => alive.live;
 
   function tell(what) { for (const view of views) view(what); }
-  function send(message) { tellKernel(model, { ...message, token: store.token, n: store.n }); }
+  function send(message) { tellKernel(model, { ...message, token: store.token, n: message.n ?? store.n }); }
 
   function take(names, ks, ids, cols) {
     ks.forEach((k, i) => {
