@@ -305,7 +305,7 @@ class Fleet:
         """
         from cvm_notebook.frames.drift import drift_frame  # noqa: PLC0415 - pandas on demand
 
-        return drift_frame(self.snapshot(), expected)
+        return drift_frame(self.snapshot(), expected, client=self.client)
 
     def _moment(self, moment: str | datetime) -> datetime:
         if isinstance(moment, datetime):

@@ -1,14 +1,16 @@
 """Where a fleet is not what it should be: declared beside live, field by field."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from cvm_notebook.api.cvm import Cvm
-from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.api.errors import InvalidInput, NotFoundError
+from cvm_notebook.api.pages import PageFetcher
 from cvm_notebook.frames.cells import as_text, conform
 from cvm_notebook.frames.columns import INSTANT, TEXT, fixed
 from cvm_notebook.frames.declared import Compose, Declaration, Declared, read_declaration
@@ -17,8 +19,12 @@ from cvm_notebook.frames.fleet import fleet_frame
 from cvm_notebook.frames.table import Field, Table
 from cvm_notebook.live.rows import Row, Snapshot
 
+if TYPE_CHECKING:
+    from cvm_notebook.api.client import Client
+
 KINDS: Final = ("missing", "extra", "different")
 SEVERITIES: Final = ("low", "medium", "high")
+_AT_ONCE: Final = 8
 
 # what can be declared by a fleet frame: what somebody decides, not what happens to a CVM
 DECLARABLE: Final[Mapping[str, str]] = {
@@ -78,12 +84,15 @@ DRIFT: Final[Table[Drift]] = Table(
 
 @DRIFT.documents
 def drift_frame(
-    snapshot: Snapshot, expected: Compose | Mapping[str, Declaration] | pd.DataFrame
+    snapshot: Snapshot,
+    expected: Compose | Mapping[str, Declaration] | pd.DataFrame,
+    *,
+    client: "Client | None" = None,
 ) -> pd.DataFrame:
     """Compare the fleet with what it should be; what is as declared has no row.
 
     Of environment variables only the names are compared, and only where the CVM's app compose is
-    known, which `Client.get_cvm_info` reads and a list does not.
+    known: a list leaves it out.
 
     Parameters
     ----------
@@ -95,27 +104,35 @@ def drift_frame(
         ``compose_hash``, ``os``, ``instance_type``, ``region``, ``replicas``, ``envs``; the
         replicas of an app are compared with what is declared of one. Or a fleet frame, of an
         earlier day or of another workspace.
+    client
+        Reads the app composes that are needed and not known, one for each compose hash, eight at a
+        time.
 
     Raises
     ------
     InvalidInput
         `expected` is none of these, or a compose file is not valid.
+    CvmError
+        An app compose could not be read.
     """
     if isinstance(expected, pd.DataFrame):
         return DRIFT.frame(_from_frame(snapshot, expected))
     live = fleet_frame(snapshot, columns=list(DECLARABLE))
     if isinstance(expected, Mapping):
-        return DRIFT.frame(_from_mapping(snapshot, live, expected))
+        return DRIFT.frame(_from_mapping(snapshot, live, expected, client))
     whole = read_declaration(expected, "expected")
     pairs = [(at, whole) for at in range(len(snapshot))]
-    return DRIFT.frame(_compared(snapshot, live, pairs))
+    return DRIFT.frame(_compared(snapshot, live, pairs, client))
 
 
 # --- a mapping ----------------------------------------------------------------------------------
 
 
 def _from_mapping(
-    snapshot: Snapshot, live: pd.DataFrame, expected: Mapping[str, Declaration]
+    snapshot: Snapshot,
+    live: pd.DataFrame,
+    expected: Mapping[str, Declaration],
+    client: "Client | None",
 ) -> Iterator[Drift]:
     rows = snapshot.rows
     declared = {key: read_declaration(said, str(key)) for key, said in expected.items()}
@@ -131,7 +148,8 @@ def _from_mapping(
     meant.update({at: declared[key] for key, places in named.items() for at in places})
     for key in declared.keys() - named.keys():
         yield Drift(key, WHOLE, key, None, "high", snapshot.taken_at, key)
-    yield from _compared(snapshot, live, sorted(meant.items(), key=lambda pair: pair[0]))
+    pairs = sorted(meant.items(), key=lambda pair: pair[0])
+    yield from _compared(snapshot, live, pairs, client)
     for at, row in enumerate(rows):
         if at not in meant:
             yield _extra(row, snapshot)
@@ -142,18 +160,23 @@ def _extra(row: Row, snapshot: Snapshot) -> Drift:
 
 
 def _compared(
-    snapshot: Snapshot, live: pd.DataFrame, pairs: Sequence[tuple[int, Declared]]
+    snapshot: Snapshot,
+    live: pd.DataFrame,
+    pairs: Sequence[tuple[int, Declared]],
+    client: "Client | None",
 ) -> Iterator[Drift]:
+    rows = snapshot.rows
+    composes = _composes(client, [rows[at].cvm for at, said in pairs if said.envs is not None])
     texts = {name: as_text(live[name]) for name in DECLARABLE}
     for at, declared in pairs:
-        row = snapshot.rows[at]
+        row = rows[at]
         fields: list[tuple[str, str | None, str | None, str]] = [
             (name, said, texts[name][at], DECLARABLE[name])
             for name, said in declared.fields.items()
             if (texts[name][at] or "").casefold() != said.casefold()
         ]
         fields += _images(declared, row.cvm)
-        fields += _envs(declared, row.cvm)
+        fields += _envs(declared, row.cvm, composes)
         for name, said, is_, severity in fields:
             yield Drift(row.id, name, said, is_, severity, snapshot.taken_at, row.name)
 
@@ -173,16 +196,40 @@ def _is_named(service: Any) -> bool:
     return isinstance(service, Mapping) and isinstance(service.get("name"), str)
 
 
-def _envs(declared: Declared, cvm: Cvm) -> Iterator[tuple[str, str | None, str | None, str]]:
+def _envs(
+    declared: Declared, cvm: Cvm, composes: Mapping[str | None, object]
+) -> Iterator[tuple[str, str | None, str | None, str]]:
     """Compare the names of environment variables, where both sides tell."""
-    if declared.envs is None or not isinstance(cvm.compose_file, Mapping):
+    known = isinstance(cvm.compose_file, Mapping)
+    compose = cvm.compose_file if known else composes.get(_hash_of(cvm))
+    if declared.envs is None or not isinstance(compose, Mapping):
         return
-    live = {str(name) for name in cvm.compose_file.get("allowed_envs") or ()}
+    live = {str(name) for name in compose.get("allowed_envs") or ()}
     for name in sorted(declared.envs ^ live):
         if name in live:
             yield f"env.{name}", None, "allowed", "low"
         else:
             yield f"env.{name}", "needed", None, "high"
+
+
+def _composes(client: "Client | None", cvms: Iterable[Cvm]) -> dict[str | None, object]:
+    """Read the app composes that are not known; CVMs with one compose hash have the same one."""
+    if client is None:
+        return {}
+    unknown = {_hash_of(cvm): cvm for cvm in cvms if not isinstance(cvm.compose_file, Mapping)}
+    fetch = partial(_read_compose, client, list(unknown.values()))
+    return dict(zip(unknown, PageFetcher(fetch, 0, len(unknown) - 1, _AT_ONCE), strict=True))
+
+
+def _hash_of(cvm: Cvm) -> str | None:
+    return cvm.compose_hash or cvm.id
+
+
+def _read_compose(client: "Client", cvms: Sequence[Cvm], at: int) -> tuple[object, bool]:
+    try:
+        return client.get_cvm_compose_file(cvms[at]), False
+    except NotFoundError:
+        return None, False  # it has gone since the snapshot
 
 
 # --- a frame ------------------------------------------------------------------------------------

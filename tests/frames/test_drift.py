@@ -12,6 +12,7 @@ from cvm_notebook.api.cvm import NodeRef, OsInfo, Resource
 from cvm_notebook.api.errors import InvalidInput
 from cvm_notebook.frames import fleet_frame
 from cvm_notebook.frames.drift import DRIFT, drift_frame
+from cvm_notebook.live.rows import Row, Sighting
 
 TEXT = pd.StringDtype()
 SCHEMA = pa.DataFrameSchema(
@@ -270,8 +271,6 @@ def test_every_column_stands_in_the_docstring():
 
 
 def test_it_holds_for_what_a_service_really_answers(make, cloud):
-    from cvm_notebook.live.rows import Row, Sighting
-
     seen = Sighting(1.0, make.noon, "get")
     with Client(cloud.api_key, cloud.url) as client:
         made = client.provision_cvm(
@@ -289,3 +288,36 @@ def test_it_holds_for_what_a_service_really_answers(make, cloud):
         assert drifted(taken, {"drift-test": app_compose}) == {}
         changed = drifted(taken, COMPOSE.replace("1.29", "1.30"))
         assert {field for _, field in changed} == {"docker_compose_hash", "image.web"}
+
+
+def test_names_of_variables_are_read_where_a_list_leaves_them_out_once_for_each_hash(
+    make, fresh_cloud
+):
+    with Client(fresh_cloud.api_key, fresh_cloud.url) as client:
+        for name in ("env-1", "env-2", "env-3"):
+            envs = ["TOKEN", "OLD"] if name == "env-3" else ["TOKEN"]
+            whole = {"docker_compose_file": COMPOSE, "allowed_envs": envs, "name": "same"}
+            client.commit_cvm_provision(client.provision_cvm(name=name, compose_file=whole))
+        listed = client.list_cvms()
+        taken = make.snapshot(
+            *(Row.of_cvm(one, Sighting(1.0, make.noon, "list")) for one in listed)
+        )
+        names = {one.id: one.name for one in listed}
+        fresh_cloud.clear_requests()
+
+        frame = drift_frame(
+            taken, {name: {"envs": ["TOKEN"]} for name in names.values()}, client=client
+        )
+        paths = [one["path"] for one in fresh_cloud.requests()]
+        drift_frame(taken, dict.fromkeys(names.values(), {"os": "dstack-0.5.8"}), client=client)
+        unasked = len(fresh_cloud.requests()) == len(paths)
+
+        client.delete_cvm("env-3")
+        gone = drift_frame(taken, {"env-3": {"envs": ["OTHER"]}}, client=client)
+
+    assert {(names[i], field, frame.loc[(i, field), "kind"]) for i, field in frame.index} == {
+        ("env-3", "env.OLD", "extra")
+    }
+    assert len({one.compose_hash for one in listed}) == len(paths) == 2
+    assert unasked
+    assert "env.OTHER" not in gone.index.get_level_values("field")
