@@ -309,10 +309,11 @@ def test_names_of_variables_are_read_where_a_list_leaves_them_out_once_for_each_
             taken, {name: {"envs": ["TOKEN"]} for name in names.values()}, client=client
         )
         paths = [one["path"] for one in fresh_cloud.requests()]
-        drift_frame(taken, dict.fromkeys(names.values(), {"os": "dstack-0.5.8"}), client=client)
+        drift_frame(taken, {"env-1": {"os": "dstack-0.5.8"}}, client=client)
         unasked = len(fresh_cloud.requests()) == len(paths)
 
         client.delete_cvm("env-3")
+        client.watch_cvm_state("env-3", target="deleted")
         gone = drift_frame(taken, {"env-3": {"envs": ["OTHER"]}}, client=client)
 
     assert {(names[i], field, frame.loc[(i, field), "kind"]) for i, field in frame.index} == {
