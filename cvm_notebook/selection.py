@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from cvm_notebook.fleet import Fleet
+    from cvm_notebook.widgets.card import CvmCard
 
 Columns = Literal["narrow", "wide"] | list[str]
 
@@ -241,16 +242,27 @@ class CvmHandle:
         row = self._fleet.known(self.id)
         return f"<CVM {row.name!r}: {row.status}>" if row is not None else f"<CVM {self.id}: gone>"
 
-    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+    def card(self) -> "CvmCard":
+        """Return its live card, the same one each time; displaying the handle shows it."""
+        from cvm_notebook.widgets.card import card_of  # noqa: PLC0415 - widgets on demand
+
+        return card_of(self._fleet, self.id)
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
+        snapshot = self._fleet.store.snapshot()
         row = self._fleet.known(self.id)
         if row is None:
             return {"text/plain": repr(self)}
-        facts = _facts(row, self._fleet.now())
-        title = f"{row.name or row.id}: {row.status}"
-        return {
+        facts = _facts(row, snapshot.monotonic)
+        when = f"{snapshot.taken_at:%Y-%m-%d %H:%M:%S} UTC"
+        title = f"{row.name or row.id}: {row.status}; snapshot of {when}"
+        static = {
             "text/plain": text_table(title, ("", ""), facts),
             "text/html": html_table(title, ("", ""), facts),
         }
+        from cvm_notebook.widgets.show import with_widget  # noqa: PLC0415 - widgets on demand
+
+        return with_widget(static, self.card)
 
 
 def _facts(row: Row, now: float) -> list[tuple[str, ...]]:

@@ -1,0 +1,326 @@
+// The card of one CVM: what it is, what it does, what can be done to it, its logs and proofs.
+//
+//   Python -> view   snapshot {n, token, set, at, age, uptime, source, health}   patch {n, set, ...}   pulse {n, ...}
+//                    details {what, ...}   log {...}   and what Acts says
+//   view -> Python   hello (also after a gap), alive, bye; fetch {what}, log {...}, confirmed, cancelled, undo
+//
+// The action buttons are ipywidgets of their own, shown here. One store a model: its views show the same.
+
+const CARD_HEALTH = { live: "●", "catching up": "◑", offline: "✖", "needs a key": "⚠", idle: "◌", closed: "■" };
+const CARD_TABS = [["overview", "Overview"], ["logs", "Logs"], ["events", "Events"], ["compose", "Compose"], ["attestation", "Attestation"]];
+const OP_MARKS = { reached: "✓", failed: "✖", unknown: "?", cancelled: "–" };
+const OP_SHOWN_MS = 20000;
+const LATELY_MS = 1500;
+
+function cardStore(model) {
+  const views = new Set();
+  const store = { n: -1, token: null, state: null, clock: {}, clockAt: 0, at: 0, send, live: () => alive.live };
+  const tell = (what) => { for (const view of views) view(what); };
+  const alive = liveness((live) => tell({ live }));
+  function send(message) { model.send({ ...message, token: store.token, n: message.n ?? store.n }); }
+  function time(message) {
+    store.clock = { age: message.age, uptime: message.uptime, source: message.source, health: message.health };
+    store.clockAt = performance.now();
+    store.at = message.at;
+  }
+  function snapshot(message) {
+    store.token = message.token; store.n = message.n; store.state = message.set;
+    time(message);
+  }
+  function receive(message) {
+    if (!message || typeof message.kind !== "string") return;
+    alive.heard();
+    const before = store.state;
+    if (message.kind === "snapshot") snapshot(message);
+    else if (message.kind === "patch") {
+      if (message.n !== store.n + 1) { if (message.n !== store.n) send({ kind: "hello" }); return; }
+      store.n = message.n; store.state = { ...store.state, ...message.set };
+      time(message);
+    } else if (message.kind === "pulse") {
+      if (message.n !== store.n) send({ kind: "hello" });
+      time(message);
+    }
+    tell({ message, before });
+  }
+  let beat = 0;
+  return {
+    store,
+    begin() {
+      model.on("msg:custom", receive);
+      const boot = model.get("_boot");
+      // Drawn at once; it is live when the kernel is heard: this may be a saved notebook.
+      if (boot?.byteLength) { try { snapshot(JSON.parse(new TextDecoder().decode(boot))); } catch { /* none of ours */ } }
+    },
+    end() { model.off("msg:custom", receive); alive.stop(); clearInterval(beat); },
+    shown(view) {
+      views.add(view);
+      alive.start();
+      send({ kind: "hello" });
+      beat ||= setInterval(() => { if (views.size) send({ kind: "alive" }); }, 10000);
+    },
+    hidden(view) {
+      views.delete(view);
+      if (!views.size) { clearInterval(beat); beat = 0; alive.stop(); try { send({ kind: "bye" }); } catch { /* the kernel went first */ } }
+    },
+  };
+}
+
+/** A code that is selected as a whole. */
+const codeOf = (text) => h("code", { className: "cvm-code cvm-whole", title: text }, text);
+const factsList = (facts, className) => h("dl", { className }, ...facts.flatMap(([label, value, kind]) => [
+  h("dt", {}, label),
+  h("dd", {}, kind === "code" ? codeOf(value) : kind === "when" ? new Date(value).toLocaleString() : value),
+]));
+
+/** Tabs by the keyboard, too: arrows, Home, End. */
+function tabStrip(tabs, onOpen) {
+  const own = clickId();
+  const strip = h("div", { className: "cvm-tabs", role: "tablist", "aria-label": "About this CVM" });
+  const panels = new Map();
+  const buttons = tabs.map(([name, label]) => h("button", {
+    type: "button", role: "tab", id: `cvm-t-${own}-${name}`, "aria-controls": `cvm-p-${own}-${name}`, "data-tab": name, onclick: () => choose(name),
+  }, label));
+  for (const [name] of tabs) panels.set(name, h("div", { className: `cvm-panel cvm-panel-${name}`, role: "tabpanel", id: `cvm-p-${own}-${name}`, "aria-labelledby": `cvm-t-${own}-${name}`, hidden: true }));
+  strip.append(...buttons);
+  strip.addEventListener("keydown", (event) => {
+    const at = buttons.findIndex((button) => button.getAttribute("aria-selected") === "true"), last = buttons.length - 1;
+    const to = { ArrowRight: at === last ? 0 : at + 1, ArrowLeft: at === 0 ? last : at - 1, Home: 0, End: last }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    choose(tabs[to][0]);
+    buttons[to].focus();
+  });
+  let open = null;
+  function choose(name) {
+    open = name;
+    for (const button of buttons) {
+      const on = button.dataset.tab === name;
+      button.setAttribute("aria-selected", on);
+      button.tabIndex = on ? 0 : -1;
+      panels.get(button.dataset.tab).hidden = !on;
+    }
+    onOpen(name);
+  }
+  return { strip, panels, choose, get open() { return open; } };
+}
+
+/** The action buttons are widgets of their own: the same in every view, and clicked through the kernel. */
+async function drawButtons(model, box, gone) {
+  const views = await Promise.all((model.get("buttons") ?? []).map(async (ref) => {
+    try {
+      const button = await model.widget_manager.get_model(String(ref).replace("IPY_MODEL_", ""));
+      return await model.widget_manager.create_view(button);
+    } catch { return null; } // a saved notebook without its widgets
+  }));
+  if (gone.aborted) { for (const view of views) view?.remove(); return; }
+  for (const view of views) if (view) box.append(view.el);
+  gone.addEventListener("abort", () => { for (const view of views) view?.remove(); });
+}
+
+function renderCard({ model, el, store, shown, hidden }) {
+  const ended = new AbortController();
+  const send = (message) => { if (store.live()) store.send(message); };
+  const confirm = confirmPanel(send), undo = undoStrip(send), log = logPanel(send);
+  const said = h("div", { className: "cvm-said", role: "status", "aria-live": "polite" });
+  const say = (text) => { said.textContent = text; };
+
+  const name = h("h3", { className: "cvm-name" }), status = h("span", { className: "cvm-status cvm-big" }), doing = h("span", { className: "cvm-doing" });
+  const health = h("span", { className: "cvm-health", tabIndex: 0, role: "note" });
+  const under = h("div", { className: "cvm-under cvm-dim" });
+  const steps = h("ol", { className: "cvm-steps", "aria-label": "Boot", hidden: true });
+  const trouble = h("div", { className: "cvm-trouble", hidden: true });
+  const actions = h("div", { className: "cvm-actions", role: "toolbar", "aria-label": "What to do with this CVM" });
+  const ops = h("div", { className: "cvm-ops" });
+  const notice = h("div", { className: "cvm-notice", role: "alert", hidden: true });
+  const tabs = tabStrip(CARD_TABS, opened);
+  const root = h("section", { className: "cvm cvm-card" },
+    h("header", { className: "cvm-card-head" }, h("div", { className: "cvm-title" }, name, status, doing, health), under),
+    steps, trouble, actions, ops, undo.el, notice, confirm.el, tabs.strip, ...tabs.panels.values(), said);
+  keepKeys(root);
+  el.replaceChildren(root);
+  drawButtons(model, actions, ended.signal);
+
+  const facts = h("div", {}), meters = h("div", { className: "cvm-meters" }), links = h("div", { className: "cvm-links" }), recent = h("div", { className: "cvm-recent" });
+  tabs.panels.get("overview").append(h("div", { className: "cvm-columns-2" }, facts, h("div", {}, meters, links)), recent);
+  tabs.panels.get("logs").append(log.el);
+  const happened = h("div", {}), recorded = detail("operations", "Recorded by the service", drawRecorded);
+  tabs.panels.get("events").append(h("h4", {}, "Seen from here"), happened, recorded.el);
+  const compose = detail("compose", null, drawCompose), proof = detail("attestation", null, drawProof);
+  tabs.panels.get("compose").append(compose.el);
+  tabs.panels.get("attestation").append(proof.el);
+
+  // --- what is fetched when it is looked at ---
+  function detail(what, title, draw) {
+    const again = h("button", { type: "button", className: "cvm-again", onclick: () => get() }, "Fetch again");
+    const when = h("span", { className: "cvm-dim", role: "status" }), body = h("div", {});
+    const box = h("div", { className: "cvm-detail" }, h("div", { className: "cvm-detail-bar" }, title ? h("h4", {}, title) : null, when, again), body);
+    let got = false;
+    function get() { if (!store.live()) return; got = true; when.textContent = "fetching…"; again.disabled = true; send({ kind: "fetch", what }); }
+    return {
+      el: box,
+      need() { if (!got) get(); },
+      live(yes) { again.disabled = !yes; if (!got) when.textContent = yes ? "" : "Not fetched: the kernel does not answer."; },
+      heard(message) {
+        again.disabled = false;
+        when.textContent = `fetched at ${clockTime(Date.now())}`;
+        if (message.error) body.replaceChildren(h("div", { className: "cvm-fault", role: "alert" }, message.error));
+        else body.replaceChildren(...draw(message));
+      },
+    };
+  }
+  function verdict({ ok, text }) {
+    const state = ok === true ? "yes" : ok === false ? "no" : "open";
+    return h("div", { className: "cvm-verdict", "data-state": state }, h("span", { className: "cvm-verdict-mark", "aria-hidden": "true" }, { yes: "✓", no: "✖", open: "?" }[state]), h("span", {}, text));
+  }
+  const hashes = (list) => factsList(list.map(([label, value]) => [label, value, /^[0-9a-f]{32,}$/.test(value) ? "code" : "text"]), "cvm-facts cvm-facts-wide");
+  function drawCompose(message) {
+    return [verdict(message.check), hashes(message.facts), ...message.texts.flatMap(([title, text]) => [h("h4", {}, title), h("pre", { className: "cvm-source", tabIndex: 0, "aria-label": title }, text)])];
+  }
+  function drawProof(message) { return [verdict(message.check), hashes(message.facts)]; }
+  function drawRecorded(message) {
+    if (!message.rows.length) return [h("p", { className: "cvm-dim" }, "Nothing is recorded.")];
+    const head = ["began", "what", "state", "took", "by", "error"].map((one) => h("th", { scope: "col" }, one));
+    const rows = message.rows.map(([at, what, state, took, by, error]) => h("tr", {},
+      h("td", {}, at === null ? "" : new Date(at).toLocaleString()), h("td", {}, what), h("td", {}, state),
+      h("td", { className: "cvm-num" }, took === null ? "" : `${took.toFixed(1)} s`), h("td", {}, by), h("td", {}, error)));
+    return [h("div", { className: "cvm-scroll", tabIndex: 0, "aria-label": "Recorded by the service" }, h("table", {}, h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...rows)))];
+  }
+  function opened(which) {
+    if (which === "logs") log.open();
+    else if (which === "events") recorded.need();
+    else if (which === "compose") compose.need();
+    else if (which === "attestation") proof.need();
+  }
+
+  // --- what changes ---
+  const shape = (state) => h("span", { className: "cvm-shape", "aria-hidden": "true" }, SHAPES[state] ?? "?");
+  function eventList(list) {
+    if (!list?.length) return h("p", { className: "cvm-dim" }, "Nothing has changed since it is watched.");
+    return h("ul", { className: "cvm-events" }, ...list.map(([at, text, state, ours]) => h("li", { "data-status": state },
+      h("time", { dateTime: new Date(at).toISOString(), title: new Date(at).toLocaleString() }, clockTime(at)), shape(state), h("span", {}, text), ours ? h("span", { className: "cvm-tag" }, "asked here") : null)));
+  }
+  function drawSteps({ steps: boot }) {
+    steps.hidden = !boot;
+    if (!boot) return;
+    steps.replaceChildren(...boot.words.map((word, i) => {
+      const at = boot.at ?? -1, state = i < at ? "done" : i > at ? "todo" : boot.failed ? "failed" : "now";
+      const mark = { done: "✓", now: "◑", failed: "✖", todo: "○" }[state];
+      return h("li", { "data-step": state, "aria-current": state === "now" ? "step" : null }, h("span", { "aria-hidden": "true" }, mark), h("span", {}, word), h("span", { className: "cvm-said" }, { done: "done", failed: "failed", now: "now", todo: "to come" }[state]));
+    }));
+  }
+  function drawMeters({ stats, running }) {
+    const list = stats?.meters ?? [];
+    meters.replaceChildren(...list.map(({ label, part, text }) => h("div", { className: "cvm-meter" },
+      h("span", { className: "cvm-dim" }, label),
+      h("span", { className: "cvm-track", role: "meter", "aria-label": label, "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": Math.round(part * 100), "aria-valuetext": text, "data-high": part >= 0.9 ? "yes" : null },
+        h("span", { style: `inline-size:${(part * 100).toFixed(1)}%` })),
+      h("span", { className: "cvm-num" }, text))));
+    if (!list.length) meters.append(h("p", { className: "cvm-dim" }, stats?.error ?? (running ? "The guest's figures come in a moment." : "No figures: it does not run.")));
+  }
+  function drawLinks({ endpoints = [] }) {
+    links.replaceChildren(h("h4", {}, "Endpoints"), endpoints.length
+      ? h("ul", {}, ...endpoints.map((url) => h("li", {}, safeLink(url, url.replace(/^https:\/\//, "")))))
+      : h("p", { className: "cvm-dim" }, "None is shown."));
+  }
+  function drawOps({ ops: all = {} }) {
+    const now = Date.now();
+    const lines = Object.entries(all).filter(([, op]) => !(op.done && ["reached", "cancelled"].includes(op.state) && now - op.at > OP_SHOWN_MS));
+    ops.replaceChildren(...lines.sort(([, a], [, b]) => b.at - a.at).slice(0, 3).map(([verb, op]) => {
+      const dots = op.steps.map((done) => (done ? "●" : "○")).join("");
+      const button = actions.querySelector(`.cvm-verb-${CSS.escape(verb)}`);
+      const line = h("div", { className: "cvm-op-line", "data-state": op.state, "data-verb": verb, title: `asked ${new Date(op.at).toLocaleString()}, ${op.id}` },
+        h("span", { className: "cvm-op-dots", "aria-hidden": "true" }, OP_MARKS[op.state] ?? dots), h("span", {}, op.text));
+      if (button) line.style.setProperty("--cvm-at", `${Math.max(8, button.offsetLeft - ops.offsetLeft + button.offsetWidth / 2 - 5)}px`);
+      return line;
+    }));
+  }
+  function drawTime() {
+    const kernel = store.live(), { clock, state } = store;
+    const passed = kernel ? (performance.now() - store.clockAt) / 1000 : 0;
+    const parts = [];
+    if (clock.uptime !== null && clock.uptime !== undefined && state?.running) parts.push(`up ${ageWords(clock.uptime + passed)}`);
+    if (clock.age !== null && clock.age !== undefined) parts.push(`seen ${ageWords(clock.age + passed)} ago, by ${clock.source}`);
+    const text = parts.join(" · ");
+    if (under.textContent !== text) under.textContent = text;
+    const mode = kernel ? clock.health?.state ?? "idle" : "gone";
+    health.dataset.state = mode;
+    const words = kernel ? clock.health?.text ?? "" : `snapshot of ${clockTime(store.at)} – re-run to go live`;
+    const badge = `${CARD_HEALTH[mode] ?? "○"} ${kernel ? (mode === "offline" ? words.split(":").slice(0, 3).join(":") : mode) : words}`;
+    if (health.textContent !== badge) health.textContent = badge;
+    health.title = kernel ? words : "The kernel does not answer: nothing here is live, and the buttons do nothing.";
+    root.dataset.live = kernel;
+    actions.inert = !kernel;
+  }
+  function draw() {
+    const state = store.state;
+    if (!state) return;
+    root.setAttribute("aria-label", `CVM ${state.name}`);
+    name.textContent = state.name; name.title = state.id ?? "";
+    status.dataset.status = state.status;
+    status.replaceChildren(shape(state.status), state.raw ?? state.status);
+    doing.textContent = state.doing ?? "";
+    doing.classList.toggle("cvm-moving", MOVING.has(state.status) || Boolean(state.doing));
+    trouble.hidden = !state.trouble?.length;
+    trouble.replaceChildren(...(state.trouble ?? []).map((text) => h("div", { className: "cvm-fault" }, text)));
+    facts.replaceChildren(factsList(state.facts ?? [], "cvm-facts"));
+    recent.replaceChildren(h("h4", {}, "Last events"), eventList((state.events ?? []).slice(0, 5)));
+    happened.replaceChildren(eventList(state.events));
+    drawSteps(state); drawMeters(state); drawLinks(state); drawOps(state); drawTime();
+  }
+
+  // --- what is answered ---
+  let pending = 0;
+  actions.addEventListener("click", (event) => {
+    if (!event.target.closest("button")) return;
+    clearTimeout(pending);
+    pending = setTimeout(() => show("queued: the kernel is busy and takes it when its cell has ended"), LATELY_MS);
+  });
+  function show(text, fault = false) { notice.textContent = text; notice.className = fault ? "cvm-fault" : "cvm-notice"; notice.hidden = false; }
+  function acts(message) {
+    if (message.kind === "confirm") { notice.hidden = true; confirm.open(message); }
+    else if (message.kind === "refused" && message.click === confirm.click) confirm.refused(message.text);
+    else if (message.kind === "asked") {
+      if (message.click === confirm.click) confirm.close("yes");
+      notice.hidden = true;
+      undo.show(message); say(message.text);
+    } else if (message.kind === "undone") { undo.hide(); show(message.text); }
+    else if (message.kind === "notice") { if (message.click && message.click === confirm.click) confirm.close("yes"); show(message.text, message.fault); }
+  }
+  function announce(before) {
+    const now = store.state;
+    if (!before || !now) return;
+    if (before.status !== now.status || before.raw !== now.raw) say(`${now.name} is ${now.raw ?? now.status}`);
+    for (const [verb, op] of Object.entries(now.ops ?? {})) if (op.done && !before.ops?.[verb]?.done) say(op.text);
+  }
+  function heard({ message, before, live }) {
+    if (live !== undefined) {
+      log.live(live);
+      for (const one of [recorded, compose, proof]) one.live(live);
+      if (live) opened(tabs.open);
+      else { confirm.close("yes"); undo.hide(); }
+      drawTime();
+      return;
+    }
+    if (["confirm", "asked", "notice", "refused", "undone"].includes(message.kind)) { clearTimeout(pending); acts(message); }
+    else if (message.kind === "log") log.heard(message);
+    else if (message.kind === "details") ({ compose, attestation: proof, operations: recorded })[message.what]?.heard(message);
+    else if (message.kind === "pulse") drawTime();
+    else { draw(); announce(before); }
+  }
+
+  const clock = setInterval(() => { if (el.isConnected && !document.hidden) { drawTime(); if (store.state) drawOps(store.state); } }, 1000);
+  draw();
+  tabs.choose("overview");
+  log.live(store.live());
+  for (const one of [recorded, compose, proof]) one.live(store.live());
+  shown(heard);
+  return () => { clearInterval(clock); clearTimeout(pending); ended.abort(); hidden(heard); };
+}
+
+export default () => {
+  let card = null;
+  return {
+    initialize({ model }) { card = cardStore(model); card.begin(); return () => card.end(); },
+    render({ model, el }) { return renderCard({ model, el, store: card.store, shown: card.shown, hidden: card.hidden }); },
+  };
+};

@@ -1,0 +1,398 @@
+"""The card's Python half: what goes to the front end, what is taken from it, what is left."""
+
+import gc
+import json
+import threading
+import weakref
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+
+import cvm_notebook as cvm
+from cvm_notebook.api.models import Cvm, CvmStats, Disk, SystemInfo
+from cvm_notebook.live.rows import Row, Sighting
+from cvm_notebook.widgets import card as card_module
+from cvm_notebook.widgets import presence, show
+from cvm_notebook.widgets.bridge import bridge
+from cvm_notebook.widgets.card import CvmCard, card_of
+from cvm_notebook.widgets.card_facts import BOOT_STEPS, face_of, meters_of
+from cvm_notebook.widgets.details import fetch
+
+COMPOSE = "services:\n  web:\n    image: nginx:1.27\n    ports: ['80:80']\n"
+
+
+@pytest.fixture
+def client(cloud):
+    """A client of a workspace of the test's own, with one CVM that runs."""
+    workspace = cloud.new_workspace()
+    client = cvm.Client(api_key=workspace["api_key"], base_url=cloud.url)
+    client.commit_cvm_provision(client.provision_cvm(name="carded", compose_file=COMPOSE))
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def fleet(client, wire):
+    with cvm.Fleet(client) as fleet:
+        fleet.wait(status="running", progress=False)
+        yield fleet
+
+
+@pytest.fixture
+def card(fleet):
+    card = fleet["carded"].card()
+    card._acts.undo = 0.0
+    yield card
+    card.close()
+
+
+def settled():
+    """Wait until the bridge has done what was asked of it so far."""
+    done = threading.Event()
+    assert bridge.post(done.set)
+    assert done.wait(5)
+
+
+class Front:
+    """A front end of the card: keeps what it was told, and says what a view says."""
+
+    def __init__(self, wire, card):
+        self.wire, self.card = wire, card
+        self.boot = json.loads(card._boot)
+        self.token = self.boot["token"]
+
+    def say(self, kind, **content):
+        self.wire.say(self.card, {"kind": kind, "token": self.token, **content})
+
+    def press(self, verb):
+        self.wire.say(self.card._verbs[verb], {"event": "click"})
+
+    def state(self):
+        """Return what it would draw now."""
+        state, n = dict(self.boot["set"]), self.boot["n"]
+        for message in self.wire.sent(self.card):
+            if message["kind"] == "snapshot":
+                state, n = dict(message["set"]), message["n"]
+            elif message["kind"] == "patch":
+                assert message["n"] == n + 1, "a message is missing"
+                state, n = {**state, **message["set"]}, message["n"]
+        return state
+
+    def until(self, right, within=10.0):
+        """Wait until what it would draw is right; return it."""
+        end, pause = within, threading.Event()
+        while not right(state := self.state()):
+            assert end > 0, state
+            pause.wait(0.02)
+            end -= 0.02
+        return state
+
+
+@pytest.fixture
+def front(wire, card):
+    front = Front(wire, card)
+    front.say("hello")
+    wire.wait(card, "snapshot")
+    return front
+
+
+# --- what is shown --------------------------------------------------------------------------------
+
+
+def test_the_first_state_rides_in_the_opening_so_that_a_busy_kernel_shows_it(wire, fleet, card):
+    boot = Front(wire, card).boot
+    assert boot["kind"] == "snapshot"
+    assert boot["set"]["name"] == "carded"
+    assert boot["set"]["status"] == "running"
+    assert boot["age"] < 60
+    facts = {label: value for label, value, _ in boot["set"]["facts"]}
+    assert facts["compose hash"] == fleet["carded"].cvm.compose_hash
+    assert facts["price"].endswith("USD/h")
+    assert all(url.startswith("https://") for url in boot["set"]["endpoints"])
+
+
+def test_a_change_is_told_as_a_patch_of_what_changed(wire, client, fleet, card, front):
+    client.stop_cvm("carded")
+    state = front.until(lambda state: state["status"] == "stopped")
+    patches = wire.sent(card, "patch")
+    assert patches
+    assert all("endpoints" not in patch["set"] for patch in patches)
+    assert any("→ stopped" in text for _, text, *_ in state["events"])
+    assert not state["running"]
+
+
+def test_a_card_that_is_gone_says_so_and_its_buttons_say_why(fleet, client, card, front):
+    client.delete_cvm("carded")
+    fleet.refresh()
+    state = front.until(lambda state: state["gone"])
+    assert (state["name"], state["status"]) == ("carded", "gone")
+    settled()
+    assert all(button.disabled for button in card._verbs.values())
+    assert "no longer in the fleet" in card._verbs["start"].tooltip
+
+
+def test_a_boot_is_shown_as_the_services_own_steps():
+    seen = Sighting(0.0, datetime.now(UTC), "get")
+    row = Row(
+        cvm=Cvm(id="cvm_1", name="x"), status="starting", in_progress=True,
+        boot_progress="requesting app keys", seen=seen,
+    )  # fmt: skip
+    steps = face_of(row)["steps"]
+    assert steps["words"] == list(BOOT_STEPS)
+    assert steps["words"][steps["at"]] == "requesting app keys"
+    odd = Row(cvm=Cvm(id="cvm_1"), status="starting", boot_progress="warming up", seen=seen)
+    assert face_of(odd)["steps"] == {"words": ["warming up"], "at": 0, "failed": False}
+
+
+def test_figures_of_the_guest_become_meters_and_odd_ones_none():
+    disk = Disk(mount_point="/tapp", total_size=40 * 2**30, free_size=10 * 2**30)
+    info = SystemInfo(
+        num_cpus=2, loadavg_one=0.5, total_memory=4 * 2**30, used_memory=2**30, disks=(disk,)
+    )
+    told = meters_of(CvmStats(sysinfo=info))["meters"]
+    assert [(one["label"], one["part"]) for one in told] == [
+        ("CPU load", 0.25),
+        ("memory", 0.25),
+        ("disk /tapp", 0.75),
+    ]
+    odd = SystemInfo(num_cpus=0, loadavg_one=float("nan"), total_memory=0, used_memory=5)
+    assert meters_of(CvmStats(sysinfo=odd)) == {"meters": [], "error": None}
+    assert meters_of(CvmStats(error="is off"))["error"] == "is off"
+
+
+def test_figures_are_fetched_while_it_is_looked_at_and_not_otherwise(wire, cloud, card, front):
+    front.until(lambda state: state["stats"]["meters"])
+    front.say("bye")
+    settled()
+    asked = len(stats_calls(cloud))
+    card._measured = float("-inf")
+    bridge.post(card.pulse)
+    settled()
+    assert len(stats_calls(cloud)) == asked
+
+
+def stats_calls(cloud):
+    return [one for one in cloud.requests() if one["path"].endswith("/stats")]
+
+
+# --- what is clicked ------------------------------------------------------------------------------
+
+
+def test_a_button_stops_the_cvm_and_says_how_it_goes_under_it(client, card, front):
+    assert not card._verbs["stop"].disabled
+    front.press("stop")
+    state = front.until(lambda state: state["ops"].get("stop", {}).get("state") == "reached")
+    assert state["ops"]["stop"]["steps"] == [True] * 4
+    assert client.get_cvm_state("carded").status == "stopped"
+    front.until(lambda state: any(ours for *_, ours in state["events"]))
+    settled()
+    assert card._verbs["stop"].disabled
+    assert "stopped already" in card._verbs["stop"].tooltip
+    assert not card._verbs["start"].disabled
+
+
+def test_a_stop_can_be_taken_back_for_a_few_seconds(wire, client, card, front):
+    card._acts.undo = 60.0
+    front.press("stop")
+    asked = wire.wait(card, "asked")
+    assert asked["undo"] == 60.0
+    front.say("undo", ops=asked["ops"])
+    assert wire.wait(card, "undone")["text"] == "Taken back: 1."
+    assert client.get_cvm_state("carded").status == "running"
+
+
+def test_a_double_click_makes_one_replica(cloud, card, front, client):
+    for _ in range(3):
+        front.press("replicate")
+    front.until(lambda state: state["ops"].get("replicate", {}).get("done"))
+    assert len(client.list_cvms()) == 2
+
+
+def test_a_deletion_wants_its_answer_to_the_letter(wire, fleet, card, front):
+    front.press("delete")
+    question = wire.wait(card, "confirm")
+    assert question["phrase"] == "carded"
+    ticked = len(question["sentences"])
+    front.say("confirmed", click=question["click"], typed="Carded", ticked=ticked)
+    assert "to the letter" in wire.wait(card, "refused")["text"]
+    front.say("confirmed", click=question["click"], typed="carded", ticked=ticked)
+    front.until(lambda state: state["gone"])
+    assert "carded" not in fleet
+
+
+def test_a_view_of_another_time_may_look_and_not_act(wire, client, card, front):
+    for kind, content in (
+        ("act", {"verb": "stop", "click": "1", "revision": 0}),
+        ("fetch", {"what": "compose"}),
+        ("log", {"do": "read", "tail": 10}),
+    ):
+        wire.say(card, {"kind": kind, "token": "forged", **content})
+        wire.say(card, {"kind": kind, **content})
+    settled()
+    assert client.get_cvm_state("carded").status == "running"
+    assert not wire.sent(card, "details")
+    assert not wire.sent(card, "log")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        [], "x", None, 7, {}, {"kind": None}, {"kind": []}, {"kind": "fetch", "what": []},
+        {"kind": "fetch", "what": "__class__"}, {"kind": "log", "do": {}},
+        {"kind": "log", "do": "read", "tail": "10", "container": 5},
+        {"kind": "log", "do": "ack", "n": "x"}, {"kind": "confirmed", "click": []},
+        {"kind": "undo", "ops": "x"}, {"kind": "act", "verb": "explode", "click": "c"},
+    ],
+)  # fmt: skip
+def test_nonsense_from_a_front_end_does_no_harm(wire, card, front, message):
+    if isinstance(message, dict):
+        message = {"token": front.token, **message}
+    wire.say(card, message)
+    settled()
+    assert not [one for one in wire.sent(card, "notice") if one.get("fault")]
+
+
+# --- what is fetched ------------------------------------------------------------------------------
+
+
+def test_the_compose_file_is_hashed_here(wire, fleet, card, front):
+    front.say("fetch", what="compose")
+    told = wire.wait(card, "details")
+    assert told["check"]["ok"] is True
+    facts = dict(told["facts"])
+    assert facts["hash of this file, counted here"] == fleet["carded"].cvm.compose_hash
+    assert ["docker-compose.yml", COMPOSE] in told["texts"]
+
+
+def test_another_compose_file_than_the_service_names_is_told(client, fleet, card, front, wire):
+    row = fleet["carded"].row
+    other = replace(row, cvm=msgspec.structs.replace(row.cvm, compose_hash="0" * 64))
+    assert fetch("compose", client, other)["check"]["ok"] is False
+    assert "does NOT fit" in fetch("attestation", client, other)["check"]["text"]
+
+
+def test_an_attestation_is_never_called_verified(wire, card, front):
+    front.say("fetch", what="attestation")
+    told = wire.wait(card, "details")
+    assert told["check"]["ok"] is True
+    assert "fetched, not verified" in told["check"]["text"]
+    assert dict(told["facts"])["quote"] == "fetched, not verified"
+
+
+def test_what_the_service_recorded_is_listed(wire, card, front):
+    front.say("fetch", what="operations")
+    rows = wire.wait(card, "details")["rows"]
+    assert rows[-1][1] == "create"
+
+
+def test_what_cannot_be_fetched_is_a_line(wire, client, card, front):
+    client.delete_cvm("carded")
+    front.say("fetch", what="attestation")
+    assert "Traceback" not in (error := wire.wait(card, "details")["error"])
+    assert error
+
+
+# --- its life -------------------------------------------------------------------------------------
+
+
+def test_displaying_a_cvm_a_hundred_times_leaks_nothing(wire, fleet, card):
+    models = len(wire.opened)
+    for _ in range(100):
+        assert card_of(fleet, fleet["carded"].id) is card
+        card._repr_mimebundle_()
+    assert len(wire.opened) == models
+    assert models < 20
+
+
+def test_no_interest_and_no_traffic_when_nobody_looks(cloud, fleet, card, front):
+    follows = fleet._reflector._interests._follows
+    assert follows[card.cvm_id] == 1
+    front.say("bye")
+    settled()
+    assert not follows[card.cvm_id]
+    front.say("alive")
+    settled()
+    assert follows[card.cvm_id] == 1
+
+
+def test_a_lease_ends_when_nothing_is_heard_and_the_next_word_renews_it(
+    wire, fleet, card, front, monkeypatch
+):
+    follows = fleet._reflector._interests._follows
+    with monkeypatch.context() as short:
+        short.setattr(presence, "LEASE_S", 0.0)
+        front.say("alive")
+        bridge.post(card.pulse)
+        settled()
+    assert not follows[card.cvm_id]
+    before = len(wire.sent(card, "snapshot"))
+    front.say("alive")
+    wire.wait(card, "snapshot", after=before)
+    assert follows[card.cvm_id] == 1
+
+
+def test_a_card_ends_with_its_fleet_and_keeps_nothing_alive(client, wire):
+    fleet = cvm.Fleet(client)
+    card = fleet["carded"].card()
+    front = Front(wire, card)
+    front.say("hello")
+    wire.wait(card, "snapshot")
+    fleet.close()
+    gone = weakref.ref(fleet)
+    del fleet
+    settled()
+    gc.collect()
+    assert gone() is None
+    assert card.comm is None
+    assert "closed" in repr(card)
+
+
+def test_a_closed_card_is_made_anew(wire, fleet, card):
+    card.close()
+    again = card_of(fleet, card.cvm_id)
+    assert again is not card
+    assert again.comm is not None
+
+
+def test_no_state_that_is_saved_holds_the_key_or_a_token_of_the_logs(wire, client, fleet, card):
+    logs = client.get_cvm_info("carded").logs
+    token = logs.serial.partition("token=")[2].partition("&")[0]
+    key = client._credentials.secret.reveal()
+    everything = str(wire.log)
+    assert token
+    assert token not in everything
+    assert key not in everything
+
+
+def test_a_handle_shows_text_and_html_with_the_time_where_there_is_no_kernel(fleet):
+    bundle = fleet["carded"]._repr_mimebundle_()
+    assert set(bundle) == {"text/plain", "text/html"}
+    assert "snapshot of 2" in bundle["text/plain"]
+    assert "<script" not in bundle["text/html"]
+
+
+def test_a_handle_shows_its_card_where_there_is_a_kernel(fleet, monkeypatch, wire):
+    monkeypatch.setattr(show, "has_kernel", lambda: True)
+    bundle = fleet["carded"]._repr_mimebundle_()
+    view = bundle["application/vnd.jupyter.widget-view+json"]
+    assert view["model_id"] == fleet["carded"].card().model_id
+    assert {"text/plain", "text/html"} < set(bundle)
+
+
+def test_a_fault_of_ours_is_a_line(wire, card, front, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("a mistake")
+
+    monkeypatch.setattr(card_module, "face_of", broken)
+    bridge.post(card.flush, card)
+    front.say("hello")
+    told = wire.wait(card, "notice")
+    assert told["fault"]
+    assert "RuntimeError" in told["text"]
+
+
+def test_the_class_is_shown_by_name(card):
+    assert repr(card) == "<CvmCard of 'carded': running>"
+    assert isinstance(card, CvmCard)

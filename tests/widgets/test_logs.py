@@ -1,0 +1,184 @@
+"""The viewer of logs, its Python half: bounded, stoppable, and with nothing in a line that acts."""
+
+import threading
+
+import pytest
+
+import cvm_notebook as cvm
+from cvm_notebook.api.logs import LogLine
+from cvm_notebook.live.clock import SystemClock
+from cvm_notebook.live.workers import Workers
+from cvm_notebook.widgets.logs import MOST_LINES, LogTail, clean_line
+
+COMPOSE = "services:\n  web:\n    image: nginx:1.27\n"
+
+
+@pytest.fixture(scope="module")
+def workspace(cloud):
+    """A workspace with one CVM that runs."""
+    workspace = cloud.new_workspace()
+    with cvm.Client(api_key=workspace["api_key"], base_url=cloud.url) as client:
+        client.commit_cvm_provision(client.provision_cvm(name="talker", compose_file=COMPOSE))
+        client.watch_cvm_state("talker", target="running", interval=5)
+    return workspace
+
+
+class View:
+    """A view of a log: flushes when it is asked to, and answers as its script does."""
+
+    def __init__(self, client):
+        self.told, self.news = [], threading.Condition()
+        self.workers = Workers(SystemClock(), 2, "test-logs", pytest.fail)
+        self.answers = True
+        self.tail = LogTail(lambda: client, self.workers, self.say, self.mark)
+
+    def say(self, message):
+        with self.news:
+            self.told.append(message)
+            self.news.notify_all()
+
+    def mark(self):
+        with self.news:
+            self.news.notify_all()
+
+    def ask(self, do, **content):
+        asked = {"kind": "log", "do": do, "channel": "serial", "tail": 100, **content}
+        return self.tail.receive(asked, "talker")
+
+    def until(self, right, within=10.0):
+        """Flush, as the bridge would, until what was told is right; return that message."""
+        for _ in range(int(within / 0.02)):
+            self.tail.flush()
+            if self.answers and self.told and (n := self.told[-1].get("n")) is not None:
+                self.ask("ack", n=n)
+            found = [message for message in self.told if right(message)]
+            if found:
+                return found[0]
+            with self.news:
+                self.news.wait(0.02)
+        raise AssertionError(self.told[-3:])
+
+    def lines(self):
+        return [text for message in self.told for text, _ in message.get("lines", ())]
+
+
+@pytest.fixture
+def view(cloud, workspace):
+    with cvm.Client(api_key=workspace["api_key"], base_url=cloud.url) as client:
+        view = View(client)
+        yield view
+        view.tail.stop()
+        view.workers.close(2.0)
+
+
+def state(word):
+    return lambda message: message.get("state") == word
+
+
+def test_a_log_is_read_from_the_machine_and_from_a_container(view):
+    view.ask("read", tail=5)
+    view.until(state("read"))
+    assert len(view.lines()) == 5
+    view.ask("sources")
+    ((name, shown),) = view.until(lambda message: message.get("sources"))["sources"]
+    assert (name, shown) == ("dstack-web-1", "dstack-web-1")
+    view.told.clear()
+    view.ask("read", container=name, tail=2, timestamps=True)
+    view.until(state("read"))
+    assert len(view.lines()) == 2
+
+
+def test_what_is_followed_goes_on_until_it_is_stopped_and_its_thread_ends(view):
+    view.ask("follow", tail=3)
+    view.until(state("following"))
+    view.until(lambda message: message.get("lines"))
+    view.ask("stop")
+    view.until(state("stopped"))
+    view.workers.close(2.0)
+    assert not [one for one in threading.enumerate() if one.name.startswith("test-logs")]
+
+
+def test_what_is_asked_for_later_takes_the_place_of_what_came_before(view):
+    view.ask("follow", tail=50)
+    view.until(state("following"))
+    view.ask("read", tail=4)
+    view.until(state("read"))
+    runs = [message["run"] for message in view.told if "run" in message]
+    assert runs == sorted(runs)
+    last = [message for message in view.told if message.get("run") == runs[-1]]
+    assert sum(len(message.get("lines", ())) for message in last) == 4
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"tail": 0}, "tail"),
+        ({"tail": "many"}, "tail"),
+        ({"tail": 10**9}, "tail"),
+        ({"since": "yesterday"}, "since: 'yesterday' is no time"),
+        ({"container": "nobody"}, "no container"),
+        ({"container": 7}, "container"),
+    ],
+)
+def test_what_cannot_be_read_is_said_in_a_line(view, asked, told):
+    view.ask("read", **asked)
+    message = view.until(state("failed"))
+    assert told in message["text"]
+    assert "\n" not in message["text"]
+
+
+def test_a_flood_is_bounded_and_what_is_dropped_is_counted(view):
+    view.answers = False
+    with view.tail._lock:
+        run = view.tail._run
+    for number in range(MOST_LINES + 700):
+        assert view.tail._take(run, LogLine(f"line {number}", "stdout"))
+    for _ in range(10):
+        view.tail.flush()
+    first = [message for message in view.told if message.get("lines")]
+    assert first[0]["dropped"] == 700
+    assert first[0]["lines"][0] == ["line 700", "stdout"]
+    assert len(first) == 3  # a view that does not answer is not sent more
+    assert all(len(message["lines"]) <= 500 for message in first)
+    view.ask("ack", n=first[-1]["n"])
+    view.tail.flush()
+    assert len([message for message in view.told if message.get("lines")]) == 4
+
+
+def test_a_reader_that_was_overtaken_is_told_so(view):
+    with view.tail._lock:
+        run = view.tail._run
+    view.tail.stop()
+    assert not view.tail._take(run, LogLine("late", "stdout"))
+    view.tail.flush()
+    assert "late" not in view.lines()
+
+
+HOSTILE = [
+    ("\x1b]8;;https://evil.example\x1b\\click\x1b]8;;\x1b\\", "click"),
+    ("\x1b]0;title\x07plain", "plain"),
+    ("\x1b]52;c;aGFjaw==\x07clip", "clip"),
+    ("\x1b[2J\x1b[1;1Hcleared", "cleared"),
+    ("\x1b[?1049hother screen", "other screen"),
+    ("loading 10%\rloading 99%\rdone\r", "done"),
+    ("bidi \u202egnp.exe\u2066", "bidi gnp.exe"),
+    ("zero\u200bwidth\u0000nul\u0007", "zerowidthnul"),
+    ("\x1b", ""),
+    ("\x9b31mcsi of eight bits", "csi of eight bits"),
+    ("\x1b[31mred\x1b[0m", "\x1b[31mred\x1b[0m"),
+    ("\x1b[31mred\x1b]0;x\x07\x1b[0m", "\x1b[31mred\x1b[0m"),
+    ("<img src=x onerror=alert(1)>", "<img src=x onerror=alert(1)>"),
+    ("a\tb", "a\tb"),
+    ("", ""),
+]
+
+
+@pytest.mark.parametrize(("line", "clean"), HOSTILE)
+def test_of_escapes_only_colours_stay_and_hidden_characters_go(line, clean):
+    assert clean_line(line) == clean
+
+
+def test_a_line_without_end_is_cut_and_its_length_told():
+    clean = clean_line("x" * 100_000)
+    assert len(clean) < 5_000
+    assert clean.endswith("(100000 characters)")
