@@ -1,4 +1,4 @@
-"""Sheet: a caption, a picture, a table of text: what else a dashboard shows, as one small widget."""
+"""Sheet: a caption, a picture, a table of text: what else a dashboard shows, as one widget."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -61,14 +61,14 @@ class Sheet(anywidget.AnyWidget):
             "alt": alt,
         }
         self._picture = picture
-        self._send()
+        self._tell()
 
-    def _send(self) -> None:
+    def _tell(self) -> None:
         publish(self, self._said, [self._picture] if self._picture else None)
 
     def _received(self, _widget: object, content: Any, _buffers: object) -> None:
         if isinstance(content, dict) and content.get("kind") == "hello":
-            bridge.post(self._send)
+            bridge.post(self._tell)
 
     def __repr__(self) -> str:
         return f"<Sheet {self.title!r}: {self._said['note'] or self._said['alt']}>"

@@ -114,7 +114,7 @@ def test_both_themes_are_readable_by_everybody(lab, table, cloud):
 def test_scroll_selection_and_focus_survive_a_thousand_patches(lab, cloud):
     feed = """
 from dataclasses import replace
-from cvm_notebook.live.rows import Fact
+from cvm_notebook.live.facts import Fact
 import msgspec, time
 one = fleet.snapshot().rows[0]
 many = [msgspec.structs.replace(one.cvm, id=f"cvm_{i:04}", vm_uuid=f"u{i}", name=f"many-{i:04}") for i in range(500)]
@@ -190,7 +190,7 @@ def test_words_and_conditions_filter_and_a_wrong_one_says_where(table):
     names = table.locator(".cvm-space .cvm-row:visible").all_inner_texts()
     assert [name.split()[0] for name in names] == ["delta", "alpha"]
     find.fill("stats = 'running'")
-    wrong = table.locator(".cvm-wrong")
+    wrong = table.locator(".cvm-table-wrong")
     wrong.wait_for()
     assert "Did you mean status" in wrong.inner_text()
     find.fill("")

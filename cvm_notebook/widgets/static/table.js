@@ -28,7 +28,7 @@ function renderTable({ model, el, store, shown, hidden }) {
 
   // --- the bar ---
   const find = h("input", { type: "search", className: "cvm-find", placeholder: "Filter: words, or status = 'running' and rate_usd_h > 1", "aria-label": "Filter CVMs by words or by a condition", value: store.query });
-  const wrong = h("div", { className: "cvm-fault cvm-wrong", role: "alert", hidden: true });
+  const wrong = h("div", { className: "cvm-fault cvm-table-wrong", role: "alert", hidden: true });
   const count = h("span", { className: "cvm-count" });
   const health = h("span", { className: "cvm-health", tabIndex: 0, role: "note" });
   const picker = columnPicker(store, send);

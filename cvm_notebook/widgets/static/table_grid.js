@@ -9,10 +9,10 @@ function tableGrid(store, { onOpen, say }) {
   const space = h("div", { className: "cvm-space", role: "rowgroup" });
   const none = h("div", { className: "cvm-none cvm-dim" });
   const grid = h("div", {
-    className: "cvm-grid", role: "grid", tabIndex: 0, "aria-multiselectable": "true",
+    className: "cvm-cvms", role: "grid", tabIndex: 0, "aria-multiselectable": "true",
     "aria-label": "CVMs. Arrows move, space selects, control and A selects all, enter shows one",
   }, h("div", { role: "rowgroup", className: "cvm-headgroup" }, head), space);
-  const el = h("div", { className: "cvm-grid-frame" }, grid, none);
+  const el = h("div", { className: "cvm-cvms-frame" }, grid, none);
   const pool = [];
 
   function columns() {
@@ -105,7 +105,7 @@ function tableGrid(store, { onOpen, say }) {
   function drawStatus(cell, data) {
     const status = data.status ?? "unknown", note = data.op ?? data.note;
     cell.dataset.status = status;
-    cell.classList.toggle("cvm-moving", MOVING.has(status));
+    cell.classList.toggle("cvm-cell-moving", MOVING.has(status));
     cell.replaceChildren(
       h("span", { className: "cvm-shape", "aria-hidden": "true" }, SHAPES[status] ?? "?"),
       h("span", {}, data.raw ?? status.replace("_", " ")),

@@ -1,0 +1,29 @@
+"""dashboard(): a whole fleet in one view, in a notebook or as an app of its own."""
+
+from typing import TYPE_CHECKING
+
+from cvm_notebook.api.client import Client
+from cvm_notebook.fleet import Fleet
+
+if TYPE_CHECKING:
+    from cvm_notebook.widgets.dashboard import Dashboard
+
+
+def dashboard(of: Client | Fleet) -> "Dashboard":
+    """Show a fleet: its table, the CVM that is selected, the form for a new one, costs, ledger.
+
+    Parameters
+    ----------
+    of
+        A client, whose fleet is then made here; or a fleet there is already.
+
+    Examples
+    --------
+    >>> board = cvm.dashboard(client)
+    >>> board.fleet["my-app"].status
+    'running'
+    >>> board.close()
+    """
+    from cvm_notebook.widgets.dashboard import dashboard_of  # noqa: PLC0415 - widgets on demand
+
+    return dashboard_of(of if isinstance(of, Fleet) else Fleet(of))

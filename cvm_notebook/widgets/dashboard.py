@@ -1,0 +1,169 @@
+"""Dashboard: the table, the CVM that is selected, the form, the costs and the ledger, in one."""
+
+import io
+import time
+import weakref
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import ipywidgets
+
+from cvm_notebook.api.envelopes import clean_text
+from cvm_notebook.live.clock import SystemClock
+from cvm_notebook.live.operation import OperationRecord
+from cvm_notebook.live.operation_view import as_text
+from cvm_notebook.live.workers import Workers
+from cvm_notebook.widgets.bridge import bridge
+from cvm_notebook.widgets.card import card_of
+from cvm_notebook.widgets.form import ProvisionForm
+from cvm_notebook.widgets.sheet import Sheet
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from cvm_notebook.fleet import Fleet
+
+_DRAW_EVERY_S: Final = 15.0
+_LEDGER: Final = 100
+_TABS: Final = ("CVM", "New CVM", "Costs and status", "Ledger")
+_NOTHING_CHOSEN: Final = "Select a CVM in the table to see it here."
+
+
+class Dashboard(ipywidgets.VBox):  # type: ignore[misc]  # it has no types
+    """A fleet at a glance, in a notebook or as an app. It keeps its fleet.
+
+    Parameters
+    ----------
+    fleet
+        What is shown.
+    """
+
+    def __init__(self, fleet: "Fleet") -> None:
+        self.fleet = fleet
+        self.table = fleet.table()
+        self.form = ProvisionForm(fleet.client, fleet=fleet)
+        self._nobody = Sheet("CVM")
+        self._chosen = ipywidgets.VBox([self._nobody])
+        self._statuses, self._costs = Sheet("CVMs by region and status"), Sheet("Cost over time")
+        self._ledger = Sheet("What was asked for")
+        plots = ipywidgets.HBox(
+            [self._statuses, self._costs], layout={"flex_flow": "row wrap", "gap": "8px"}
+        )
+        self._workers = Workers(SystemClock(), 1, "cvm-dashboard", self.failed)
+        self._drawn, self._drawn_at = -1, 0.0
+        self._told: str | None = None
+        tabs = ipywidgets.Tab([self._chosen, self.form, plots, self._ledger], titles=_TABS)
+        super().__init__([self.table, tabs], layout={"gap": "8px"})
+        self._nobody.show(note=_NOTHING_CHOSEN)
+        self._unsubscribe = fleet.operator.subscribe(partial(_operated, weakref.ref(self)))
+        self.table.on_select(partial(_selected, weakref.ref(self)))
+        bridge.join(self)
+        bridge.mark(self)
+
+    def close(self) -> None:
+        """End it, and its fleet."""
+        bridge.leave(self)
+        self._unsubscribe()
+        self._workers.close(0.5)
+        self.fleet.close()
+        for part in (self._nobody, self._statuses, self._costs, self._ledger, self.form):
+            part.close()
+        super().close()
+
+    @property
+    def seen(self) -> bool:
+        """Whether somebody looks at it, as far as is known."""
+        return self.table.seen
+
+    # --- for the bridge --------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Show the ledger, and the CVM that is selected; see `View`."""
+        records = self.fleet.operator.records()[-_LEDGER:][::-1]
+        self._ledger.show(
+            note="" if records else "Nothing was asked for yet.",
+            head=("asked", "what", "state", "took", "attempts") if records else (),
+            rows=[self._line(record) for record in records],
+        )
+        chosen = self.table.selected[-1] if self.table.selected else None
+        if chosen != self._told:
+            self._told = chosen
+            shown = self._nobody if chosen is None else card_of(self.fleet, chosen)
+            self._chosen.children = (shown,)
+        self.pulse()
+
+    def pulse(self) -> None:
+        """Draw the pictures again when there is something new; see `View`."""
+        due = time.monotonic() - self._drawn_at >= _DRAW_EVERY_S
+        if self.seen and due and self._drawn != self.fleet.store.revision:
+            self._drawn_at, self._drawn = time.monotonic(), self.fleet.store.revision
+            self._workers.do(self._draw)
+
+    def failed(self, error: BaseException) -> None:
+        """Show that something of ours went wrong; see `View`."""
+        self._ledger.show(note=f"{type(error).__name__} in the dashboard. The fleet goes on.")
+
+    def _line(self, record: OperationRecord) -> tuple[str, ...]:
+        return (
+            f"{record.asked_at.astimezone():%H:%M:%S}",
+            f"{record.verb} {record.name}",
+            as_text(record, named=False).partition(": ")[2],
+            f"{record.elapsed(self.fleet.now()):.1f} s",
+            str(record.attempts),
+        )
+
+    # --- on its worker ---------------------------------------------------------------------------
+
+    def _draw(self) -> None:
+        from cvm_notebook.frames import fleet_frame, timeline_frame  # noqa: PLC0415 - slow to load
+        from cvm_notebook.frames.plots import plot_cost, plot_fleet  # noqa: PLC0415 - as they are
+
+        snapshot = self.fleet.store.snapshot()
+        frame, timeline = fleet_frame(snapshot), timeline_frame(self.fleet.store.log())
+        said = f"as of {snapshot.taken_at.astimezone():%H:%M:%S}"
+        _picture(self._statuses, said, f"{len(snapshot)} CVMs", lambda ax: plot_fleet(frame, ax=ax))
+        _picture(self._costs, said, "cost an hour by app", lambda ax: plot_cost(timeline, ax=ax))
+
+    def __repr__(self) -> str:
+        return f"<Dashboard of {self.fleet!r}>"
+
+
+def _picture(sheet: Sheet, said: str, alt: str, draw: Callable[["Axes"], object]) -> None:
+    """Draw on a figure that no window and no other thread knows."""
+    try:
+        from matplotlib.figure import Figure  # noqa: PLC0415 - an extra, and slow to load
+    except ImportError:
+        sheet.show(note="Pictures are drawn with matplotlib: pip install matplotlib")
+        return
+    figure = Figure(figsize=(6.4, 3.4), layout="constrained")
+    draw(figure.subplots())
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=110)
+    sheet.show(note=said, picture=png.getvalue(), alt=clean_text(f"{sheet.title}: {alt}, {said}"))
+
+
+def _operated(me: "weakref.ref[Dashboard]", _record: OperationRecord) -> None:
+    if (dashboard := me()) is not None:
+        bridge.mark(dashboard)
+
+
+def _selected(me: "weakref.ref[Dashboard]") -> None:
+    if (dashboard := me()) is not None:
+        bridge.mark(dashboard)
+
+
+_open: Final[list["weakref.ref[Dashboard]"]] = []
+
+
+def dashboard_of(fleet: "Fleet") -> Dashboard:
+    """Make a dashboard; those before it that nobody looks at any more are closed."""
+    for ref in list(_open):
+        before = ref()
+        if before is None or not before.seen:
+            _open.remove(ref)
+            if before is not None:
+                before.close()
+    made = Dashboard(fleet)
+    _open.append(weakref.ref(made))
+    return made
