@@ -11,8 +11,8 @@ import pytest
 import cvm_notebook as cvm
 from cvm_notebook.fleet import Fleet
 from cvm_notebook.live.clock import SystemClock
+from cvm_notebook.live.facts import Fact
 from cvm_notebook.live.history import History
-from cvm_notebook.live.rows import Fact
 from cvm_notebook.live.store import FleetStore
 
 COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"

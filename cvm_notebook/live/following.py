@@ -13,6 +13,7 @@ from cvm_notebook.api.errors import AuthError, CvmError, NotFoundError, ServerEr
 from cvm_notebook.api.models import CvmAction
 from cvm_notebook.api.reads import BATCH_SIZE
 from cvm_notebook.live.desk import Desk
+from cvm_notebook.live.facts import Fact
 from cvm_notebook.live.operation import Operation, State
 from cvm_notebook.live.reconcile import (
     Evidence,
@@ -22,7 +23,7 @@ from cvm_notebook.live.reconcile import (
     read_back,
     turn_of,
 )
-from cvm_notebook.live.rows import Change, Fact, Gap
+from cvm_notebook.live.rows import Change, Gap
 from cvm_notebook.live.seen import Seen
 from cvm_notebook.live.store import Batch
 

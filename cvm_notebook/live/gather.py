@@ -3,7 +3,8 @@
 import logging
 
 from cvm_notebook.live.clock import Clock
-from cvm_notebook.live.rows import Fact, key_of
+from cvm_notebook.live.facts import Fact
+from cvm_notebook.live.rows import key_of
 from cvm_notebook.live.signals import Answered, Ask, Event, Listed, Tick
 from cvm_notebook.live.store import FleetStore
 from cvm_notebook.live.wire import Faults, Listing, Whole, Wire

@@ -8,8 +8,9 @@ from msgspec import UNSET, structs
 
 from cvm_notebook.api.cvm import Cvm
 from cvm_notebook.api.words import Phase, phase_of
+from cvm_notebook.live.facts import Fact
 from cvm_notebook.live.precedence import Claims, Standing
-from cvm_notebook.live.rows import Fact, Row, Sighting
+from cvm_notebook.live.rows import Row, Sighting
 
 _AT_REST: Final[frozenset[Phase]] = frozenset({"running", "stopped", "failed", "gone"})
 _PROGRESS: Final = ("boot_progress", "boot_error", "shutdown_progress")

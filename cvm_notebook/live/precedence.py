@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final, NamedTuple, Self
 
 from cvm_notebook.api.values import instant
-from cvm_notebook.live.rows import Fact
+from cvm_notebook.live.facts import Fact
 
 # A fact so much younger by receipt is newer, whatever times it tells: the service's clock may have
 # been set back, and must not freeze what we know.

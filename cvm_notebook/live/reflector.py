@@ -12,11 +12,12 @@ from typing import Any, Final, Self
 from cvm_notebook.api.base import Calls
 from cvm_notebook.api.errors import CvmError, DeadlineExceeded
 from cvm_notebook.live.clock import Clock, SleepDetector, SystemClock
+from cvm_notebook.live.facts import Fact
 from cvm_notebook.live.gather import Gatherer
 from cvm_notebook.live.inbox import Inbox
 from cvm_notebook.live.interest import InterestHandle, Interests
 from cvm_notebook.live.machine import Machine, Mode
-from cvm_notebook.live.rows import Fact, Gap, Health
+from cvm_notebook.live.rows import Gap, Health
 from cvm_notebook.live.signals import (
     Action,
     Ask,

@@ -9,6 +9,7 @@ from cvm_notebook.api.errors import CvmError, NotFoundError, ReadOnly
 from cvm_notebook.api.models import BatchStopped, CvmAction
 from cvm_notebook.live.calls import Job, LostError, call, end_of, run_job
 from cvm_notebook.live.desk import Desk
+from cvm_notebook.live.facts import Fact
 from cvm_notebook.live.following import Follower
 from cvm_notebook.live.operation import UNSENT, Operation
 from cvm_notebook.live.preconditions import (
@@ -21,7 +22,7 @@ from cvm_notebook.live.preconditions import (
     what_changed,
 )
 from cvm_notebook.live.reconcile import has_begun, known_before
-from cvm_notebook.live.rows import Fact, Row
+from cvm_notebook.live.rows import Row
 from cvm_notebook.live.seen import Seen
 
 # Before these an old row is read again: they cannot be undone, or cost.

@@ -8,20 +8,12 @@ from typing import Any, Final, cast
 from cvm_notebook.api.cvm import Cvm
 from cvm_notebook.live.chronicle import Chronicle, Log, Move
 from cvm_notebook.live.clock import Clock, SystemClock
+from cvm_notebook.live.facts import Fact
 from cvm_notebook.live.lookup import Index
 from cvm_notebook.live.merge import Known, agrees, is_plain, shows, take_plain
 from cvm_notebook.live.outbox import Batch, Fault, Outbox, Subscription
 from cvm_notebook.live.precedence import HORIZON
-from cvm_notebook.live.rows import (
-    Change,
-    Fact,
-    Health,
-    Row,
-    Sighting,
-    Snapshot,
-    Source,
-    key_of,
-)
+from cvm_notebook.live.rows import Change, Health, Row, Sighting, Snapshot, Source, key_of
 
 __all__ = ["Batch", "Fault", "FleetStore", "Log", "Subscription"]
 

@@ -12,7 +12,7 @@ from cvm_notebook.api.exchange import ByteStream
 from cvm_notebook.api.models import CvmState, decode_state
 from cvm_notebook.api.sse import EventReader, SseEvent
 from cvm_notebook.live.clock import Clock
-from cvm_notebook.live.rows import Fact
+from cvm_notebook.live.facts import Fact
 from cvm_notebook.live.signals import End, Ended, Event, Opened, Tick, Trouble
 from cvm_notebook.live.wire import Wire
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 from cvm_notebook.api.compose import encrypt_env
 from cvm_notebook.api.errors import CvmError, InvalidInput
 from cvm_notebook.api.models import Cvm, Provision
+from cvm_notebook.live.facts import Fact
 from cvm_notebook.live.operation import Operation, OperationRecord
 from cvm_notebook.live.operations import Operations
-from cvm_notebook.live.rows import Fact, Row, Sighting
+from cvm_notebook.live.rows import Row, Sighting
 from cvm_notebook.live.workers import Workers
 from cvm_notebook.widgets.env_table import EnvTable
 from cvm_notebook.widgets.form_errors import GENERAL, fields_of, sends_back, told

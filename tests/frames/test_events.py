@@ -11,7 +11,7 @@ from cvm_notebook.api.models import OperationStatus
 from cvm_notebook.api.words import SOURCES, STATUSES
 from cvm_notebook.frames.events import EVENTS, events_frame
 from cvm_notebook.live.clock import SystemClock
-from cvm_notebook.live.rows import Fact
+from cvm_notebook.live.facts import Fact
 from cvm_notebook.live.store import FleetStore
 
 TEXT = pd.StringDtype()

@@ -7,8 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.live.facts import Fact
 from cvm_notebook.live.history import History
-from cvm_notebook.live.rows import Fact, Health
+from cvm_notebook.live.rows import Health
 from cvm_notebook.live.store import FleetStore
 
 STATUSES = st.sampled_from(["running", "stopping", "stopped", "starting"])

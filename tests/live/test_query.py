@@ -25,10 +25,10 @@ from cvm_notebook.api.errors import InvalidInput
 from cvm_notebook.api.models import OperationStatus
 from cvm_notebook.frames.columns import WIDE
 from cvm_notebook.frames.fleet import fleet_frame
+from cvm_notebook.live.facts import Fact
 from cvm_notebook.live.fields import FIELDS, Context
 from cvm_notebook.live.patterns import glob, like
 from cvm_notebook.live.query import QueryError, search, where
-from cvm_notebook.live.rows import Fact
 from cvm_notebook.live.store import FleetStore
 
 

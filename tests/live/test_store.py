@@ -12,8 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from cvm_notebook.api.cvm import Cvm
 from cvm_notebook.api.models import CvmStatus, OperationStatus
+from cvm_notebook.live.facts import Fact
 from cvm_notebook.live.precedence import HORIZON
-from cvm_notebook.live.rows import Fact, Gap, Health
+from cvm_notebook.live.rows import Gap, Health
 from cvm_notebook.live.store import FleetStore
 
 ID = "cvm_00000001"

@@ -1,0 +1,161 @@
+"""Fact: what one answer said of one CVM, whichever call it came by."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Self
+
+from msgspec import UNSET, UnsetType
+
+from cvm_notebook.api.models import Cvm, CvmAction, CvmState, CvmStatus, OperationStatus
+from cvm_notebook.live.rows import Source, key_of, operation_in
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """What one answer said of one CVM. What it did not speak of is UNSET.
+
+    Attributes
+    ----------
+    id, vm_uuid
+        Which CVM; one of them is enough.
+    received
+        The monotonic time of receipt.
+    asked
+        The monotonic time at which the answer was asked for, where that is long before: the
+        answer is as old as the question, and is ordered by it. None for what is pushed.
+    server_time
+        The service's own time of what it said, if it said one.
+    operation_id
+        The entry in our ledger that brought this about, if that is known.
+    error
+        Why the CVM could not be read; such a fact changes nothing else.
+    """
+
+    id: str | None = None
+    vm_uuid: str | None = None
+    cvm: Cvm | UnsetType = UNSET
+    status: str | UnsetType | None = UNSET
+    in_progress: bool | UnsetType = UNSET
+    operation: OperationStatus | UnsetType | None = UNSET
+    boot_progress: str | UnsetType | None = UNSET
+    boot_error: str | UnsetType | None = UNSET
+    shutdown_progress: str | UnsetType | None = UNSET
+    uptime: str | UnsetType | None = UNSET
+    error: str | UnsetType | None = UNSET
+    server_time: datetime | None = None
+    received: float
+    asked: float | None = None
+    source: Source
+    correlation_id: str | None = None
+    operation_id: str | None = None
+
+    @property
+    def moment(self) -> float:
+        """The monotonic time that the fact is as old as."""
+        return self.received if self.asked is None else min(self.asked, self.received)
+
+    @classmethod
+    def of_cvm(
+        cls, cvm: Cvm, *, received: float, source: Source = "get", asked: float | None = None
+    ) -> Self:
+        """Read a full record."""
+        operation = operation_in(cvm)
+        return cls(
+            id=key_of(cvm),
+            vm_uuid=cvm.vm_uuid,
+            cvm=cvm,
+            status=cvm.status,
+            in_progress=bool(cvm.in_progress),
+            operation=operation,
+            server_time=cvm.updated,
+            received=received,
+            asked=asked,
+            source=source,
+            correlation_id=operation.correlation_id if operation else None,
+        )
+
+    @classmethod
+    def of_state(
+        cls,
+        state: CvmState,
+        *,
+        received: float,
+        source: Source = "stream",
+        id: str | None = None,  # noqa: A002 - the contract's name for it
+        asked: float | None = None,
+    ) -> Self:
+        """Read a state, of a stream or of ``get_cvm_state``; ``id`` where it names no CVM."""
+        own = state.id if isinstance(state.id, str) else None
+        return cls(
+            id=id or own,
+            vm_uuid=state.vm_uuid,
+            status=UNSET if state.status is None else state.status,
+            boot_progress=state.boot_progress,
+            boot_error=state.boot_error,
+            shutdown_progress=state.shutdown_progress,
+            uptime=state.uptime,
+            received=received,
+            asked=asked,
+            source=source,
+        )
+
+    @classmethod
+    def of_status(
+        cls,
+        status: CvmStatus,
+        *,
+        received: float,
+        source: Source = "batch",
+        vm_uuid: str | None = None,
+        asked: float | None = None,
+    ) -> Self:
+        """Read an entry of a batch status; ``vm_uuid`` is the key it stood under."""
+        doing = status.doing
+        return cls(
+            vm_uuid=vm_uuid or status.vm_uuid,
+            status=UNSET if status.status is None else status.status,
+            in_progress=UNSET if status.in_progress is None else status.in_progress,
+            # An API version that does not speak of progress does not speak of operations either.
+            operation=UNSET if status.in_progress is None and doing is None else doing,
+            boot_progress=status.boot_progress,
+            boot_error=status.boot_error,
+            shutdown_progress=status.shutdown_progress,
+            uptime=status.uptime,
+            received=received,
+            asked=asked,
+            source=source,
+            correlation_id=doing.correlation_id if doing else None,
+        )
+
+    @classmethod
+    def of_action(
+        cls,
+        action: CvmAction,
+        *,
+        received: float,
+        id: str | None = None,  # noqa: A002 - the contract's name for it
+        operation_id: str | None = None,
+    ) -> Self:
+        """Read the answer to an action; ``id`` is the CVM it was asked of."""
+        own = action.id if isinstance(action.id, str) else None
+        return cls(
+            id=id or own,
+            vm_uuid=action.vm_uuid,
+            status=UNSET if action.status is None else action.status,
+            received=received,
+            source="action",
+            operation_id=operation_id,
+        )
+
+    @classmethod
+    def of_error(
+        cls,
+        error: str,
+        *,
+        received: float,
+        source: Source,
+        id: str | None = None,  # noqa: A002 - the contract's name for it
+        vm_uuid: str | None = None,
+    ) -> Self:
+        """Tell why a CVM could not be read."""
+        return cls(id=id, vm_uuid=vm_uuid, error=error, received=received, source=source)
