@@ -274,3 +274,93 @@ sleeper = subprocess.Popen(sleeper, stdin=subprocess.PIPE)
     for kind in ("stream", "result", "traceback", "source"):
         assert "html export" in found[kind]
     assert search.sent(planted["stream"]) == 1
+
+
+COMPOSE = """services:
+  web:
+    image: nginx:1.27
+    environment:
+      - TYPED
+      - FROM_FILE
+      - PASTED
+"""
+CELLS = [
+    """
+%xmode Verbose
+import logging
+logging.basicConfig(level=logging.DEBUG, filename="debug.log", force=True)
+logging.getLogger("Comm").setLevel(logging.INFO)  # at DEBUG it writes each message down as it came
+import cvm_notebook as cvm
+from cvm_notebook.widgets.secret_box import SecretBox
+client = cvm.connect("local")
+fleet = cvm.Fleet(client)
+fleet
+""",
+    "form = cvm.ProvisionForm(client, fleet=fleet)\nform",
+    "box = SecretBox()\nbox",
+    "fleet['kept-secret']",
+    # what is refused, and shown with all its variables
+    "cvm.Client(api_key=box.secret, base_url='http://127.0.0.1:9/api/v1').list_cvms()",
+    "client.get_cvm_info('no-such-cvm')",
+    "cvm.encrypt_env({'GIVEN': box.secret}, 'no public key')",
+    "cvm.ProvisionForm(client, env={'GIVEN': box.secret, 'with=sign': box.secret})",
+    """
+frame = fleet.frame("wide")
+frame.to_csv("fleet.csv")
+frame.to_parquet("fleet.parquet")
+fleet.operations().to_json("ledger.jsonl", orient="records", lines=True, date_format="iso")
+fleet.events().to_parquet("events.parquet")
+print(form.request, form, box, box.secret, client, fleet, fleet.operator, fleet["kept-secret"])
+frame, fleet.operations(), vars(form), client.__dict__
+""",
+]
+
+
+def test_no_secret_is_kept_of_what_was_typed_uploaded_and_sent(lab, search, lab_cloud):
+    kept = {
+        "key": lab_cloud.api_key,
+        **{name: f"{name}-{secrets.token_hex(12)}" for name in ("typed", "file", "pasted")},
+        "box": "phak_" + secrets.token_urlsafe(32),
+    }
+    page = lab.open("secrets.ipynb", CELLS).page
+    for cell in (0, 1, 2):
+        lab.run_cell(cell)
+    form = page.locator(".cvm-form")
+    form.get_by_label("Name", exact=True).fill("kept-secret")
+    form.get_by_role("textbox", name="Compose file", exact=True).fill(COMPOSE)
+    form.get_by_label("Name of a variable").fill("TYPED")
+    form.get_by_label("Value of the variable").fill(kept["typed"])
+    form.get_by_role("button", name="Add", exact=True).click()
+    form.get_by_text("TYPED", exact=True).first.wait_for()
+    env = {"name": ".env", "mimeType": "text/plain"}
+    env["buffer"] = f"FROM_FILE={kept['file']}\n".encode()
+    form.locator(".cvm-env input[type=file]").set_input_files(env)
+    form.get_by_text("FROM_FILE", exact=True).first.wait_for()
+    form.get_by_text("Paste a .env file").click()
+    form.get_by_label("Lines of a .env file").fill(f"PASTED='{kept['pasted']}'")
+    form.get_by_role("button", name="Add them").click()
+    form.get_by_role("button", name="Remove PASTED").wait_for()
+    form.get_by_role("button", name="Provision", exact=True).click()
+    form.get_by_role("button", name="Commit: make the CVM").click()
+    form.locator('.cvm-boot-text[data-status="running"]').wait_for(timeout=60_000)
+    key = page.get_by_role("textbox", name="API key")
+    key.fill(kept["box"])
+    key.press("Enter")
+    page.get_by_text("in this kernel's memory only").wait_for()
+    for cell in range(3, len(CELLS)):
+        lab.run_cell(cell, errors=True)
+    page.locator(".cvm-card").get_by_role("tab", name="Attestation").click()
+    lab.save()
+
+    raised = [o["ename"] for c in lab.cells() for o in c["outputs"] if o["output_type"] == "error"]
+    assert raised == ["TransportError", "ResourceNotFound", "ValueError", "InvalidInput"]
+    state = lab.notebook_json()["metadata"]["widgets"]["application/vnd.jupyter.widget-state+json"]
+    assert len(state["state"]) > 5  # it was saved, and the search has seen it
+    assert search.found(kept) == {}
+    assert {name: search.sent(secret) for name, secret in kept.items()} == {
+        "key": 0,
+        "typed": 1,
+        "file": 1,
+        "pasted": 1,
+        "box": 1,
+    }
