@@ -17,6 +17,11 @@ def dashboard(of: Client | Fleet) -> "Dashboard":
     of
         A client, whose fleet is then made here; or a fleet there is already.
 
+    Raises
+    ------
+    CvmError
+        What prevented the first list.
+
     Examples
     --------
     >>> board = cvm.dashboard(client)
@@ -26,4 +31,6 @@ def dashboard(of: Client | Fleet) -> "Dashboard":
     """
     from cvm_notebook.widgets.dashboard import dashboard_of  # noqa: PLC0415 - widgets on demand
 
-    return dashboard_of(of if isinstance(of, Fleet) else Fleet(of))
+    fleet = of if isinstance(of, Fleet) else Fleet(of)
+    fleet.snapshot()  # what prevents the first list is told here
+    return dashboard_of(fleet)

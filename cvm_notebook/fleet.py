@@ -14,12 +14,14 @@ from cvm_notebook.live.query import search, where
 from cvm_notebook.live.reflector import InterestHandle, Reflector, ReflectorSettings
 from cvm_notebook.live.rows import Health, Row, Snapshot
 from cvm_notebook.live.store import Fault, FleetStore
-from cvm_notebook.selection import Columns, CvmHandle, LiveSelection, Selection, show
+from cvm_notebook.selection import Columns, CvmHandle, LiveSelection, Selection
+from cvm_notebook.text import show
 from cvm_notebook.waiting import Waiting, as_it_is
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from cvm_notebook.widgets.form import ProvisionForm
     from cvm_notebook.widgets.table import FleetTable
 
 _log = logging.getLogger(__name__)
@@ -355,6 +357,12 @@ class Fleet:
         self._table.set(columns=columns, height=height, undo=undo)
         return self._table
 
+    def deploy(self, **fields: Any) -> "ProvisionForm":
+        """Return a form for a new CVM of this fleet; see `ProvisionForm` for its fields."""
+        from cvm_notebook.widgets.form import ProvisionForm  # noqa: PLC0415 - widgets on demand
+
+        return ProvisionForm(self.client, fleet=self, **fields)
+
     @property
     def selection(self) -> LiveSelection:
         """What is selected in the live table, whenever it is asked; may be set.
@@ -377,8 +385,7 @@ class Fleet:
     def _repr_mimebundle_(self, **_: object) -> Any:
         from cvm_notebook.widgets.show import with_widget  # noqa: PLC0415 - widgets on demand
 
-        snapshot = self.snapshot()
-        return with_widget(show(snapshot, f"{len(snapshot)} CVMs"), self.table)
+        return with_widget(show(self.snapshot()), self.table)
 
     def __reduce__(self) -> tuple[Any, ...]:
         raise TypeError(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from cvm_notebook.api.envelopes import clean_text
+from cvm_notebook.live.rows import Row, Snapshot
 
 _WIDEST = 60
 
@@ -46,3 +47,31 @@ def age_words(seconds: float) -> str:
 def usd(amount: Decimal | None) -> str | None:
     """Return a price without needless zeros; None stays None."""
     return None if amount is None else f"{amount.normalize():f}"
+
+
+def show(snapshot: Snapshot, title: str | None = None, most: int = 50) -> dict[str, str]:
+    """Return a snapshot as text and as html, with its time, and what is not shown said."""
+    head = ("name", "status", "type", "node", "region", "USD/h", "seen")
+    cells = [_cells(row, snapshot.monotonic) for row in snapshot.rows[:most]]
+    left_out = len(snapshot) - len(cells)
+    when = f"{snapshot.taken_at:%Y-%m-%d %H:%M:%S} UTC"
+    title = f"{title or f'{len(snapshot)} CVMs'}; {snapshot.health}; snapshot of {when}"
+    if left_out > 0:
+        title = f"{title}; {left_out} not shown"
+    return {
+        "text/plain": text_table(title, head, cells),
+        "text/html": html_table(title, head, cells),
+    }
+
+
+def _cells(row: Row, now: float) -> tuple[str, ...]:
+    cvm = row.cvm
+    return (
+        row.name or row.id,
+        row.status or "",
+        (cvm.resource.instance_type if cvm.resource else None) or "",
+        (cvm.node_info.name if cvm.node_info else None) or "",
+        (cvm.node_info.region if cvm.node_info else None) or "",
+        usd(cvm.hourly_rate.total_usd if cvm.hourly_rate else None) or "",
+        f"{age_words(row.age(now))} ago",
+    )

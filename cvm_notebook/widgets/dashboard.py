@@ -5,7 +5,7 @@ import time
 import weakref
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import ipywidgets
 
@@ -14,10 +14,12 @@ from cvm_notebook.live.clock import SystemClock
 from cvm_notebook.live.operation import OperationRecord
 from cvm_notebook.live.operation_view import as_text
 from cvm_notebook.live.workers import Workers
+from cvm_notebook.text import show
 from cvm_notebook.widgets.bridge import bridge
 from cvm_notebook.widgets.card import card_of
 from cvm_notebook.widgets.form import ProvisionForm
 from cvm_notebook.widgets.sheet import Sheet
+from cvm_notebook.widgets.show import with_widget
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -127,6 +129,9 @@ class Dashboard(ipywidgets.VBox):  # type: ignore[misc]  # it has no types
 
     def __repr__(self) -> str:
         return f"<Dashboard of {self.fleet!r}>"
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
+        return with_widget(show(self.fleet.store.snapshot()), lambda: self)
 
 
 def _picture(sheet: Sheet, said: str, alt: str, draw: Callable[["Axes"], object]) -> None:

@@ -20,6 +20,7 @@ from cvm_notebook.live.query import search
 from cvm_notebook.live.rows import Health
 from cvm_notebook.live.store import Batch
 from cvm_notebook.live.workers import Workers
+from cvm_notebook.text import show
 from cvm_notebook.widgets.acts import Acts
 from cvm_notebook.widgets.assets import module, style
 from cvm_notebook.widgets.bridge import bridge, publish
@@ -27,6 +28,7 @@ from cvm_notebook.widgets.columns import COLUMNS, USUAL, columns_of, specs
 from cvm_notebook.widgets.feed import Feed
 from cvm_notebook.widgets.logs import LogTail
 from cvm_notebook.widgets.presence import Presence
+from cvm_notebook.widgets.show import with_widget
 
 if TYPE_CHECKING:
     from cvm_notebook.fleet import Fleet
@@ -312,6 +314,11 @@ class FleetTable(anywidget.AnyWidget):
     def __repr__(self) -> str:
         fleet = self._fleet()
         return f"<FleetTable of {fleet!r}>" if fleet is not None else "<FleetTable: closed>"
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:  # type: ignore[override]
+        fleet = self._fleet()
+        static = {"text/plain": repr(self)} if fleet is None else show(fleet.store.snapshot())
+        return with_widget(static, lambda: self)
 
 
 def _told(health: Health) -> dict[str, Any]:
