@@ -50,13 +50,13 @@ class Dashboard(ipywidgets.VBox):  # type: ignore[misc]  # it has no types
         self._statuses, self._costs = Sheet("CVMs by region and status"), Sheet("Cost over time")
         self._ledger = Sheet("What was asked for")
         plots = ipywidgets.HBox(
-            [self._statuses, self._costs], layout={"flex_flow": "row wrap", "gap": "8px"}
+            [self._statuses, self._costs], layout={"flex_flow": "row wrap", "grid_gap": "8px"}
         )
         self._workers = Workers(SystemClock(), 1, "cvm-dashboard", self.failed)
         self._drawn, self._drawn_at = -1, 0.0
         self._told: str | None = None
         tabs = ipywidgets.Tab([self._chosen, self.form, plots, self._ledger], titles=_TABS)
-        super().__init__([self.table, tabs], layout={"gap": "8px"})
+        super().__init__([self.table, tabs], layout={"grid_gap": "8px"})
         self._nobody.show(note=_NOTHING_CHOSEN)
         self._unsubscribe = fleet.operator.subscribe(partial(_operated, weakref.ref(self)))
         self.table.on_select(partial(_selected, weakref.ref(self)))
