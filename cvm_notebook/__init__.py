@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from cvm_notebook.frames.plots import plot_timeline as plot_timeline
     from cvm_notebook.local import LocalCloud as LocalCloud
     from cvm_notebook.widgets.form import ProvisionForm as ProvisionForm
+    from cvm_notebook.widgets.login import login as login
 
 # public name -> the module that holds it ("" when the name is that module itself)
 _PUBLIC = {
@@ -56,6 +57,7 @@ _PUBLIC = {
     "ProvisionForm": "widgets.form",
     "Secret": "api.secret",
     "connect": "connection",
+    "login": "widgets.login",
     "dashboard": "app",
     "compose_hash": "api.compose",
     "encrypt_env": "api.compose",
@@ -119,6 +121,7 @@ __all__ = [
     "errors",
     "fleet_frame",
     "instance_types_frame",
+    "login",
     "models",
     "nodes_frame",
     "plot_cost",

@@ -3,6 +3,8 @@
 ====================  ============================================================================
 The key is from       It goes to
 ====================  ============================================================================
+a login in this       the address that was logged in to: another one that is asked for has its own
+process
 the argument,         the base_url argument, else PHALA_CLOUD_API_PREFIX, else the default
 the environment,
 Colab, a prompt
@@ -70,12 +72,12 @@ def find_api_key(
     home: Path | None = None,
     prompt: Callable[[str], str | None] | None = ask,
 ) -> Credentials:
-    """Find the key: argument, environment, profile, keyring, Colab, prompt; the first wins.
+    """Find the key: argument, login, environment, profile, keyring, Colab, prompt; the first wins.
 
     Parameters
     ----------
     api_key, profile, base_url
-        What was asked for. A profile that is named here goes before the environment.
+        What was asked for. A profile that is named here goes before all but the argument.
     env, home
         The environment and the home folder; this process's when None.
     prompt
@@ -98,7 +100,7 @@ def find_api_key(
     if profile is not None:
         return _of_profile(read_profile(path, profile), path, address)
     looked = ["the api_key argument"]
-    for find in (_from_environment, _from_current_profile, _from_keyring, _from_colab):
+    for find in (_from_login, _from_environment, _from_current_profile, _from_keyring, _from_colab):
         found = find(env, path, address)
         if isinstance(found, Credentials):
             return found
@@ -112,6 +114,15 @@ def find_api_key(
         f"No API key was found for {address.url}. Looked at: {'; '.join(looked)}.",
         hint=f"Set {KEY_VARIABLE}, or run `phala login`. connect('local') needs no key.",
     )
+
+
+_login: Credentials | None = None
+
+
+def remember(found: Credentials | None) -> None:
+    """Use this key in this process from now on, where none is named; None forgets it."""
+    global _login  # noqa: PLW0603 - one login a process: whoever connects later means it
+    _login = found
 
 
 # --- where it goes -----------------------------------------------------------------------------
@@ -147,6 +158,15 @@ def _of_profile(profile: Profile, path: Path, address: _Address) -> Credentials:
 
 
 # --- where it comes from: each returns the credentials, or what it looked at --------------------
+
+
+def _from_login(_env: Mapping[str, str], _path: Path, address: _Address) -> Credentials | str:
+    """Look at what was remembered; it goes to its own address only."""
+    if _login is None:
+        return "a login in this process (there was none)"
+    if address.asked_by is not None and address.url != _login.base_url:
+        return f"the login in this process (it is for {_login.base_url})"
+    return _login
 
 
 def _from_environment(env: Mapping[str, str], _path: Path, address: _Address) -> Credentials | str:

@@ -69,6 +69,20 @@ def read_profile(path: Path, name: str | None) -> Profile | None:
     return Profile(wanted, Secret(token), _text(chosen, "api_prefix"), _workspace(chosen))
 
 
+def profile_names(path: Path) -> tuple[str, ...]:
+    """Return the names of the profiles there are; none where there is no file.
+
+    Raises
+    ------
+    CredentialsError
+        As `read_profile`.
+    """
+    if not os.path.lexists(path):
+        return ()
+    profiles = _read(path).get("profiles")
+    return tuple(profiles) if isinstance(profiles, dict) else ()
+
+
 def _current(said: dict[str, Any], profiles: dict[str, Any]) -> str | None:
     """Return the current profile's name; the only one there is, when none is said to be."""
     current = said.get("current_profile")

@@ -2,7 +2,7 @@
 
 let choiceNumber = 0;
 
-/** Cards in groups; `draw([[group, [{id, lines, note, full, label}]]], chosen)`. */
+/** Cards in groups; `draw([[group, [{id, title, lines, price, note, full, label}]]], chosen)`. */
 function radioCards({ label, onChoose }) {
   const name = `cvm-cards-${++choiceNumber}${clickId()}`;
   const el = h("div", { className: "cvm-cards", role: "radiogroup", "aria-label": label });
@@ -19,7 +19,7 @@ function radioCards({ label, onChoose }) {
     return h("label", { className: "cvm-card-choice" + (one.full ? " cvm-full" : "") },
       h("span", { className: "cvm-card-head" }, radio, h("strong", {}, one.title)),
       ...one.lines.map((line) => h("span", { className: "cvm-card-line" }, line)),
-      h("span", { className: "cvm-card-price" }, one.price),
+      ...one.price.map((line, i) => h("span", { className: i ? "cvm-card-line" : "cvm-card-price" }, line)),
       one.note ? h("span", { className: "cvm-card-note" }, one.note) : null);
   };
   return {

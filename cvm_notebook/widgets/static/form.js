@@ -68,10 +68,10 @@ function renderForm({ el, store }) {
   const copy = h("button", { type: "button", onclick: copyRequest }, "Copy for a cell");
   const changed = () => Boolean(store.said.step?.provision?.changed?.length);
 
-  const one = h("div", { className: "cvm-part", role: "group", "aria-label": "Step 1: what it shall be" },
-    h("div", { className: "cvm-grid" }, fields.name.el, fields.compose_file.el, fields.instance_type.el, fields.node.el, fields.disk_size.el, fields.image.el, fields.kms.el, fields.replicas.el, fields.env.el, fields.visible.el),
-    h("div", { className: "cvm-pay" }, price, provision));
-  const two = h("div", { className: "cvm-part cvm-two", role: "group", "aria-label": "Step 2: commit", hidden: true }, h("h4", {}, "2 · What will be committed"), answer.el, fields.transaction_hash.el, h("div", { className: "cvm-answers" }, commit, again), boot.el);
+  const filled = h("details", { className: "cvm-filled", open: true }, h("summary", {}, "1 · What it shall be"), h("div", { className: "cvm-grid" }, fields.name.el, fields.compose_file.el, fields.instance_type.el, fields.node.el, fields.disk_size.el, fields.image.el, fields.kms.el, fields.replicas.el, fields.env.el, fields.visible.el));
+  const one = h("div", { className: "cvm-part", role: "group", "aria-label": "Step 1: what it shall be" }, filled, h("div", { className: "cvm-pay" }, price, provision));
+  const title = h("h4");
+  const two = h("div", { className: "cvm-part cvm-two", role: "group", "aria-label": "Step 2: commit", hidden: true }, title, answer.el, fields.transaction_hash.el, h("div", { className: "cvm-answers" }, commit, again), boot.el);
   const root = h("section", { className: "cvm cvm-form", "aria-label": "New CVM" },
     h("div", { className: "cvm-form-top" }, h("h3", {}, "New CVM"), h("ol", { className: "cvm-marks-row", "aria-label": "Steps" }, ...marks), who, badge),
     notice, one, general, two,
@@ -122,7 +122,7 @@ function renderForm({ el, store }) {
     const { types: kinds, state } = catalogue;
     const family = (kind) => (kind.gpu ? "GPU" : "CPU");
     const groups = ["CPU", "GPU"].map((title) => [title, kinds.filter((kind) => family(kind) === title).map((kind) => ({
-      id: kind.id, title: kind.name, full: kind.full, lines: [kind.size, kind.memory, ...(kind.gpu ? [kind.gpu] : [])], price: `${kind.hour} USD/h · ${kind.month} a month`,
+      id: kind.id, title: kind.name, full: kind.full, lines: [kind.size, kind.memory, ...(kind.gpu ? [kind.gpu] : [])], price: [`${kind.hour} USD/h`, `${kind.month} a month`],
       note: kind.full ? "no node has room" : "", label: `${kind.name}: ${kind.size}, ${kind.memory}${kind.gpu ? `, ${kind.gpu}` : ""}, ${kind.hour} USD an hour${kind.full ? ", no node has room" : ""}`,
     }))]).filter(([, list]) => list.length);
     cards.draw(groups, store.value("instance_type"));
@@ -156,12 +156,15 @@ function renderForm({ el, store }) {
     if (general.dataset.shown !== now) { general.dataset.shown = now; general.replaceChildren(...(other ? errorLines(other) : [])); }
     return first;
   }
-  let phase = null;
+  let phase = null, away = false;
   function drawStep() {
     const step = store.said.step ?? { phase: "fill" }, live = store.live();
     const order = { fill: 0, provisioning: 0, provisioned: 1, committing: 1, booting: 2, running: 3, failed: 2 }[step.phase];
     marks.forEach((mark, i) => { mark.className = i < order ? "cvm-past" : i === order ? "cvm-here" : ""; if (i === order) mark.setAttribute("aria-current", "step"); else mark.removeAttribute("aria-current"); });
     const making = ["committing", "booting"].includes(step.phase), over = ["running", "failed"].includes(step.phase);
+    title.textContent = making || over ? "2 · What was committed" : "2 · What will be committed";
+    const closed = making || over;
+    if (closed !== away) { filled.open = !closed; away = closed; } // out of the way, until somebody opens it
     two.hidden = !step.provision && !step.boot;
     answer.draw(step.provision);
     fields.transaction_hash.el.hidden = !step.provision?.on_chain || making || over;

@@ -21,7 +21,8 @@ function field(label, control, { help = "", wide = false, focus = control } = {}
       const now = JSON.stringify(error ?? null);
       if (now === shown) return false;
       shown = now;
-      control.setAttribute("aria-invalid", Boolean(error));
+      (group ? focus : control).setAttribute?.("aria-invalid", Boolean(error));
+      control.classList.toggle("cvm-invalid", Boolean(error));
       wrong.hidden = !error;
       wrong.replaceChildren(...(error ? errorLines(error) : []));
       return Boolean(error);
@@ -118,7 +119,7 @@ function bootPart() {
       const phase = { committing: "provisioning", booting: "starting", running: "running", failed: "failed" }[step.phase];
       text.dataset.status = phase;
       const seconds = Math.max(0, Math.round(((boot.until ?? Date.now()) - boot.since) / 1000));
-      text.replaceChildren(h("span", { className: "cvm-shape", "aria-hidden": "true" }, SHAPES[phase]), h("strong", {}, step.phase === "running" ? "Running" : step.phase === "failed" ? "Failed" : boot.status || "sent"), ` ${boot.text} `, h("span", { className: "cvm-dim" }, `${seconds} s`));
+      text.replaceChildren(h("span", { className: "cvm-shape", "aria-hidden": "true" }, SHAPES[phase]), h("strong", {}, boot.status || "sent"), ["failed", "committing"].includes(step.phase) ? ` ${boot.text} ` : " ", h("span", { className: "cvm-dim" }, `${seconds} s`));
       steps.hidden = step.phase === "committing";
       steps.replaceChildren(...boot.steps.map(([name, mark]) => h("li", { className: `cvm-step-${mark}`, ...(mark === "now" ? { "aria-current": "step" } : {}) }, h("span", { "aria-hidden": "true" }, STEP_SIGNS[mark]), ` ${name}`)));
       const urls = (step.endpoints ?? []).map((pair) => pair[0]).filter(Boolean);
