@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import os
 import socket
 import struct
 import threading
@@ -17,6 +18,16 @@ from cvm_notebook.local import LocalCloud
 
 _PATIENCE = 5.0  # real seconds
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, and not a second
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two workers a core, for tests mostly wait for a server; none for a file alone."""
+    files = {arg.partition("::")[0] for arg in config.args}
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    most = 2 * (cores or 1)
+    if all(Path(file).is_file() for file in files):
+        return min(len(files), most) if len(files) > 1 else 0
+    return most
 
 
 @pytest.fixture(scope="session")
@@ -182,7 +193,6 @@ def authority() -> trustme.CA:
 @pytest.fixture
 def nothing_leaks() -> Iterator[None]:
     """Threads and file descriptors, sockets among them, are no more after a test than before."""
-    gc.collect()
     threads, files = set(threading.enumerate()), _open_files()
     yield
     end = time.monotonic() + _PATIENCE

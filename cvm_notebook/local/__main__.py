@@ -4,6 +4,7 @@ Standard input is held open by the parent: when it ends, the parent has ended, a
 process. Standard output gets one line of JSON when connections are accepted.
 """
 
+import gc
 import json
 import os
 import select
@@ -34,6 +35,8 @@ def _until_orphaned() -> None:
 
 
 def _tell_ready(port: int) -> None:
+    gc.freeze()  # what was imported stays: no need to look through it again and again
+    gc.enable()
     sys.stdout.write(json.dumps({"port": port, "pid": os.getpid()}) + "\n")
     sys.stdout.flush()
 
@@ -49,11 +52,18 @@ def main() -> None:
     # uvicorn ends by the signal it was sent, which must not skip what is left to do here.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     end_when(over)
+    code: object = 0
     try:
         run(Settings.from_environment(), _tell_ready)
+    except SystemExit as told:
+        code = told.code or 0
     finally:
         if orphaned.is_set() and SCRATCH in os.environ:
             shutil.rmtree(os.environ[SCRATCH], ignore_errors=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Nothing is left to be done, and to take thousands of modules apart takes a while.
+    os._exit(code if isinstance(code, int) else 1)
 
 
 if __name__ == "__main__":

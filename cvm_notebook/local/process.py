@@ -30,8 +30,10 @@ _TAIL_LINES = 20
 _ROOT = str(Path(__file__).parents[2])
 # As "python -m cvm_notebook.local", but found also where this package is on the path of this
 # process alone; and never mistaking a file of the user's folder for a module (-P).
+# What is imported is no garbage: to look for some meanwhile would take a fifth of the start.
 _CHILD = (
-    f"import sys; sys.path.append({_ROOT!r}); from cvm_notebook.local.__main__ import main; main()"
+    f"import gc, sys; gc.disable(); sys.path.append({_ROOT!r}); "
+    "from cvm_notebook.local.__main__ import main; main()"
 )
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
