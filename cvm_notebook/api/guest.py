@@ -31,6 +31,7 @@ class SystemInfo(Tidy, frozen=True, kw_only=True, gc=False):
     used_swap: Int | None = None
     free_swap: Int | None = None
     uptime: Int | None = None
+    # the guest agent counts loads in hundredths
     loadavg_one: float | None = None
     loadavg_five: float | None = None
     loadavg_fifteen: float | None = None

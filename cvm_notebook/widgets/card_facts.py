@@ -44,7 +44,8 @@ def face_of(row: Row) -> dict[str, Any]:
         "id": _text(row.id),
         "status": status,
         "raw": None if raw == status else raw,
-        "doing": seen.doing if seen.busy else None,
+        "busy": seen.busy,
+        "doing": seen.doing if seen.busy and seen.doing not in (raw, status) else None,
         "running": seen.phase == "running",
         "steps": _steps(row, seen),
         "trouble": _trouble(row),
@@ -56,7 +57,7 @@ def face_of(row: Row) -> dict[str, Any]:
 def face_of_gone(name: str, cvm_id: str) -> dict[str, Any]:
     """Return what is shown of a CVM that is no longer in the fleet."""
     gone = {"gone": True, "name": name, "id": _text(cvm_id), "status": "gone", "raw": None}
-    return {**gone, "doing": None, "running": False, "steps": None, "trouble": []}
+    return {**gone, "busy": False, "doing": None, "running": False, "steps": None, "trouble": []}
 
 
 def clock_of(row: Row | None, now: float) -> dict[str, Any]:
@@ -119,9 +120,10 @@ def meters_of(stats: CvmStats) -> dict[str, Any]:
 
 
 def _load(info: SystemInfo) -> dict[str, Any] | None:
-    load, cpus = info.loadavg_one, info.num_cpus
-    if load is None or not cpus or not 0 <= load < float("inf"):
+    hundredths, cpus = info.loadavg_one, info.num_cpus
+    if hundredths is None or not cpus or not 0 <= hundredths < float("inf"):
         return None
+    load = hundredths / 100
     words = f"{load:.2f} of {cpus} vCPU" + ("s" if cpus != 1 else "")
     return {"label": "CPU load", "part": min(1.0, load / cpus), "text": words}
 
