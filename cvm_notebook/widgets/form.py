@@ -192,6 +192,11 @@ class ProvisionForm(anywidget.AnyWidget):
         return None if operation is None else operation.made_id
 
     @property
+    def env_names(self) -> tuple[str, ...]:
+        """The names of the environment variables; their values are shown nowhere."""
+        return self.draft.env.names
+
+    @property
     def errors(self) -> dict[str, str]:
         """What is wrong, by field; ``general`` for what names none."""
         return {field: str(error["text"]) for field, error in self.draft.errors.items()}

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from cvm_notebook.api.compose import Env
-from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.api.errors import CvmError, InvalidInput
 from cvm_notebook.live.clock import SystemClock
 from cvm_notebook.live.desk import OperationSettings
 from cvm_notebook.live.operations import Operations
@@ -68,6 +68,7 @@ class Draft:
         self._lock = threading.RLock()
         self._own: Operations | None = None
         self._hold: InterestHandle | None = None
+        self._closed = False
         self._look, self._looking = Look(), False
         self._workers = Workers(SystemClock(), _WORKERS, "cvm-form", crashed)
         self.loader = Loader(client, changed)
@@ -108,10 +109,11 @@ class Draft:
         """End it within two seconds; what was sent goes on."""
         self.steps.close()
         self.rest(closing=True)
-        own, self._own = self._own, None
+        with self._lock:
+            self._closed, own = True, self._own
+        self._workers.close(_CLOSE_S / 2)
         if own is not None:
-            own.close(_CLOSE_S)
-        self._workers.close(_CLOSE_S)
+            own.close(_CLOSE_S / 2)
 
     def rest(self, *, closing: bool = False) -> None:
         """Keep the fleet live no longer, when nothing is under way."""
@@ -175,6 +177,8 @@ class Draft:
                 self._hold = self._hold or fleet.interest()
             return fleet.operator
         with self._lock:
+            if self._closed:
+                raise CvmError("Nothing was sent: the form is closed", hint="Make a new one.")
             if self._own is None:
                 self._own = Operations(self.client, settings=_LOOKS)
             return self._own

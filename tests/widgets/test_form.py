@@ -1,0 +1,481 @@
+"""The form, as a front end and as Python use it, on a real LocalCloud."""
+
+import gc
+import json
+import os
+import subprocess
+import sys
+import threading
+import weakref
+
+import pytest
+
+from cvm_notebook.api.client import Client
+from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.fleet import Fleet
+from cvm_notebook.local import LocalCloud
+from cvm_notebook.widgets.form import ProvisionForm
+
+COMPOSE = "services:\n  web:\n    image: nginx:1.27\n    ports: ['80:80']\n"
+SENTINEL = "sentinel-4f1c9a-value"
+PATIENCE = 20.0
+FORTNIGHT = 15 * 86_400
+
+
+@pytest.fixture(scope="module")
+def shared():
+    with LocalCloud(seed="empty", speed=400) as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def bench(wire, shared):
+    """A form's front end: what a person does with the form, and what comes of it."""
+    shared.clear_faults()
+    shared.clear_requests()
+    made = Bench(wire, shared)
+    yield made
+    shared.clear_faults()
+    made.close()
+
+
+class Bench:
+    numbers = iter(range(10_000))
+
+    def __init__(self, wire, cloud):
+        self.wire, self.cloud = wire, cloud
+        self._open = []
+        self.clicks = 0
+        self.form = None
+
+    def client(self, key=None):
+        client = Client(api_key=key or self.cloud.api_key, base_url=self.cloud.url)
+        self._open.append(client)
+        return client
+
+    def make(self, client=None, **given):
+        self.form = ProvisionForm(client or self.client(), **given)
+        self._open.append(self.form)
+        self.boot = self.opened()
+        self.token = self.boot["token"]
+        return self.form
+
+    def opened(self):
+        """Return what is drawn first; it rides beside the state in a buffer."""
+        ((buffer,),) = [
+            buffers
+            for model, kind, _, buffers in self.wire.log
+            if (model, kind) == (self.form.model_id, "comm_open")
+        ]
+        return json.loads(bytes(buffer))
+
+    def filled(self, client=None, **given):
+        name = f"form-app-{next(self.numbers)}"
+        return self.make(client, **{"name": name, "compose_file": COMPOSE, **given})
+
+    def say(self, kind, **more):
+        self.wire.say(self.form, {"kind": kind, "token": self.token, **more})
+
+    def click(self, kind, **more):
+        self.clicks += 1
+        self.say(kind, click=f"click-{self.clicks}", **more)
+
+    def until(self, true):
+        """Wait for something that a message to the view goes with."""
+        with self.wire._news:
+            assert self.wire._news.wait_for(true, PATIENCE), (self.form, self.form.errors)
+
+    def reach(self, *phases):
+        self.until(lambda: self.form.phase in phases)
+        return self.form
+
+    def provisioned(self):
+        assert self.form.send_provision()
+        return self.reach("provisioned", "fill")
+
+    def committed(self, **how):
+        assert self.form.send_commit(**how), self.form.errors
+        return self.reach("running", "failed", "provisioned", "fill")
+
+    def told(self, section):
+        """Return what the view was last told of a section."""
+        told = [self.boot, *self.wire.sent(self.form)]
+        return next(message[section] for message in reversed(told) if section in message)
+
+    def sent(self, method, ending):
+        return sum(
+            r["method"] == method and r["path"].partition("?")[0].endswith(ending)
+            for r in self.cloud.requests()
+        )
+
+    def close(self):
+        for one in reversed(self._open):
+            one.close()
+
+
+# --- the way --------------------------------------------------------------------------------------
+
+
+def test_an_empty_form_leads_to_a_cvm_that_runs(bench):
+    form = bench.make()
+    bench.say("hello")
+    bench.say("set", values={"name": "form-whole", "instance_type": "tdx.medium"}, edits={})
+    bench.say("set", values={"compose_file": COMPOSE}, edits={"compose_file": 3})
+    bench.say("env", name="TOKEN", value=SENTINEL)
+    bench.click("provision")
+    bench.reach("provisioned")
+    assert form.provision.app_id
+    assert bench.told("edits") == {"compose_file": 3}
+    bench.click("commit")
+    bench.reach("running")
+    bench.until(lambda: bench.told("step").get("endpoints"))
+    made = bench.client().get_cvm_info(form.cvm_id)
+    assert (made.name, made.status) == ("form-whole", "running")
+    assert made.resource.instance_type == "tdx.medium"
+    assert form.operation.state == "reached"
+    ((url, _instance),) = bench.told("step")["endpoints"]
+    assert url.startswith("https://")
+    assert [mark for _name, mark in bench.told("step")["boot"]["steps"]] == ["done"] * 9
+
+
+def test_replicas_follow_when_the_first_one_runs(bench):
+    form = bench.filled(replicas=3)
+    bench.provisioned()
+    bench.committed()
+    bench.until(lambda: len(form.replications) == 2)
+    for operation in form.replications:
+        operation.wait(PATIENCE)
+    cvms = bench.client().get_app_cvms(form.provision.app_id)
+    assert [cvm.status for cvm in cvms] == ["running"] * 3
+    assert bench.sent("POST", "/cvms") == 1
+    assert bench.sent("POST", "/replicas") == 2
+
+
+def test_a_fleet_sees_the_commit_through_and_is_not_kept(bench):
+    client = bench.client()
+    fleet = Fleet(client)
+    form = bench.filled(client, fleet=fleet)
+    seen = threading.Event()
+    subscription = fleet.store.subscribe(lambda _: fleet.known(form.cvm_id or "") and seen.set())
+    bench.provisioned()
+    bench.committed()
+    assert seen.wait(PATIENCE)
+    subscription.close()
+    assert fleet.operator.get(form.operation.id) is form.operation
+    fleet.close()
+    kept = weakref.ref(fleet)
+    del fleet, subscription
+    gc.collect()
+    assert kept() is None
+
+
+def test_the_price_is_known_before_anything_is_sent(bench):
+    form = bench.filled(replicas=2, disk_size=40)
+    bench.until(lambda: bench.told("price")["hour"] is not None)
+    assert bench.told("price")["hour"] == "0.12712"  # 2 * (0.058 + 40 * 0.000139)
+    assert {card["id"] for card in bench.told("catalogue")["types"]} >= {"tdx.small", "h200.small"}
+    assert any(node["left"].endswith("slots") for node in bench.told("catalogue")["nodes"])
+    assert form.phase == "fill"
+    assert bench.sent("POST", "") == 0
+
+
+def test_a_boot_that_fails_is_told_and_the_form_can_begin_again(bench):
+    form = bench.filled(compose_file=COMPOSE.replace("nginx:1.27", "example/does-not-exist:1"))
+    bench.provisioned()
+    bench.committed()
+    assert form.phase == "failed"
+    bench.until(lambda: "did not come up" in bench.told("step")["boot"]["text"])
+    assert form.start_over()
+    assert form.phase == "fill"
+    assert form.compose_file.count("does-not-exist") == 1
+
+
+def test_the_python_it_shows_does_the_same(bench):
+    form = bench.filled(env={"A": "1"}, disk_size=30)
+    bench.provisioned()
+    code = form.request.replace(f'"{form.name}"', f'"{form.name}-too"')
+    keys = {"PHALA_CLOUD_API_PREFIX": bench.cloud.url, "PHALA_CLOUD_API_KEY": bench.cloud.api_key}
+    more = "\nprint(provision.compose_hash, client.get_cvm_info(made.id).resource.disk_in_gb)"
+    done = subprocess.run(
+        [sys.executable, "-c", code + more],
+        env={**os.environ, **keys, "A": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.stdout.split() == [form.provision.compose_hash, "30"], done.stderr[-2000:]
+
+
+# --- errors ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("field", "given", "said"),
+    [
+        ("name", {"name": "x"}, "too short"),
+        ("name", {"name": ""}, "a CVM needs one"),
+        ("compose_file", {"compose_file": ""}, "a CVM needs one"),
+        ("compose_file", {"compose_file": "services:\n  a: [\n"}, "line 3"),
+        ("compose_file", {"compose_file": "a: 1\n"}, "no services"),
+        ("disk_size", {"disk_size": 3}, "out of range"),
+        ("replicas", {"replicas": 0}, "out of range"),
+        ("instance_type", {"instance_type": "tdx.none"}, "no instance type"),
+        ("node", {"node_id": 999}, "no node"),
+        ("node", {"node_id": 7, "instance_type": "tdx.8xlarge", "disk_size": 20}, None),
+        ("instance_type", {"region": "EU-NOWHERE"}, "has room"),
+        ("image", {"image": "dstack-0"}, "no image"),
+        ("kms", {"kms": "base"}, "KMS"),
+        ("kms", {"kms": "none"}, "not known"),
+    ],
+)
+def test_an_error_stands_beside_the_field_that_it_names(bench, field, given, said):
+    form = bench.filled(env={"A": SENTINEL}, **given)
+    if said is None:  # the node is small: somebody else has taken it
+        bench.client().commit_cvm_provision(
+            bench.client().provision_cvm(
+                name=f"{form.name}-first",
+                compose_file=COMPOSE,
+                node_id=7,
+                instance_type="tdx.small",
+            )
+        )
+        said = "left"
+    before = form.draft.values
+    bench.provisioned()
+    assert form.phase == "fill"
+    assert said in form.errors[field]
+    assert "general" not in form.errors
+    assert form.draft.values == before
+    assert form.env_names == ("A",)
+
+
+def test_a_name_that_is_taken_is_told_with_code_advice_and_request(bench):
+    bench.filled(name="form-taken")
+    bench.provisioned()
+    bench.committed()
+    form = bench.filled(name="form-taken")
+    bench.provisioned()
+    bench.until(lambda: "name" in bench.told("errors"))
+    told = bench.told("errors")["name"]
+    assert told["code"] == "ERR-01-004"
+    assert told["request_id"]
+    assert told["suggestions"] == ["Choose another name, or delete the CVM that has it."]
+    form.name = "form-not-taken"
+    assert not form.errors
+
+
+def test_a_provision_that_has_expired_goes_back_to_step_one_with_all_that_was_typed(wire):
+    with LocalCloud(seed="empty", speed=400) as cloud:
+        bench = Bench(wire, cloud)
+        form = bench.filled(env={"A": SENTINEL})
+        bench.provisioned()
+        before = form.draft.values
+        cloud.advance(FORTNIGHT)
+        bench.committed()
+        assert form.phase == "fill"
+        assert form.provision is None
+        assert "expired" in form.errors["general"]
+        assert form.draft.values == before
+        bench.provisioned()
+        bench.committed()
+        assert form.phase == "running", form.errors
+        bench.close()
+
+
+def test_a_quota_that_is_used_up_goes_back_to_step_one(bench):
+    account = bench.cloud.new_workspace("Small", tier="LEVEL_1")
+    key = account if isinstance(account, str) else account["api_key"]
+    client = bench.client(key)
+    form = bench.filled(client, instance_type="tdx.xlarge")
+    bench.provisioned()
+    for name in ("first", "second"):
+        other = client.provision_cvm(
+            name=f"quota-{name}", compose_file=COMPOSE, instance_type="tdx.xlarge"
+        )
+        client.commit_cvm_provision(other)
+    bench.committed()
+    assert form.phase == "fill"
+    assert "allows" in form.errors["general"]
+    assert form.compose_file == COMPOSE
+
+
+def test_a_failure_of_the_service_leaves_step_two_as_it_is(bench):
+    form = bench.filled(env={"A": SENTINEL})
+    bench.provisioned()
+    bench.cloud.inject({"kind": "status", "route": "commit", "arg": 429, "times": 40})
+    bench.committed()
+    assert form.phase == "provisioned"
+    assert form.errors["general"]
+    bench.cloud.clear_faults()
+    bench.committed()
+    assert form.phase == "running"
+
+
+def test_what_was_changed_after_step_one_is_shown_and_not_committed_unasked(bench):
+    form = bench.filled()
+    bench.provisioned()
+    form.compose_file = COMPOSE.replace("1.27", "1.28")
+    bench.until(lambda: bench.told("step")["provision"]["diff"])
+    assert bench.told("step")["provision"]["changed"] == ["compose file"]
+    assert "+    image: nginx:1.28" in bench.told("step")["provision"]["diff"]
+    assert not form.send_commit()
+    assert "changed since" in form.errors["general"]
+    assert bench.sent("POST", "/cvms") == 0
+    bench.committed(as_provisioned=True)
+    made = bench.client().get_cvm_docker_compose(form.cvm_id)
+    assert "1.27" in made
+
+
+def test_a_hash_is_asked_for_where_the_key_management_stands_on_a_chain(bench):
+    change = {"/kms_info/chain_id": 8453}
+    bench.cloud.inject({"kind": "rewrite", "route": "provision", "arg": change})
+    form = bench.filled()
+    bench.provisioned()
+    assert not form.send_commit()
+    assert "chain" in form.errors["transaction_hash"]
+    form.transaction_hash = "not hex"
+    assert not form.send_commit()
+    assert "not a hash" in form.errors["transaction_hash"]
+    form.transaction_hash = "0xabc123"
+    bench.committed()
+    assert form.phase == "running"
+
+
+def test_a_catalogue_that_cannot_be_read_can_be_asked_for_again(bench):
+    fault = {"kind": "status", "route": "GET /instance-types", "arg": 403, "times": None}
+    bench.cloud.inject(fault)
+    bench.filled()
+    bench.until(lambda: bench.told("catalogue")["state"] == "failed")
+    assert bench.told("catalogue")["error"]["code"] == "HTTP 403"
+    bench.cloud.clear_faults()
+    bench.say("reload")
+    bench.until(lambda: bench.told("catalogue")["state"] == "ready")
+
+
+def test_a_field_that_there_is_not_is_refused_with_the_nearest(bench):
+    with pytest.raises(InvalidInput, match="Did you mean disk_size"):
+        ProvisionForm(bench.client(), disk_sise=3)
+    with pytest.raises(InvalidInput, match="not a whole number"):
+        bench.filled().fill(disk_size="20")
+
+
+# --- once -----------------------------------------------------------------------------------------
+
+
+def test_double_clicks_send_once(bench):
+    bench.filled()
+    for _ in range(3):
+        bench.click("provision")
+    bench.say("provision", click="click-1")
+    bench.reach("provisioned")
+    for _ in range(3):
+        bench.click("commit")
+    bench.say("commit", click="click-4")
+    bench.reach("running")
+    bench.click("commit")
+    bench.click("provision")
+    bench.until(lambda: bench.told("step")["phase"] == "running")
+    assert bench.sent("POST", "/cvms/provision") == 1
+    assert bench.sent("POST", "/cvms") == 1
+
+
+@pytest.mark.parametrize("kind", ["reset_after", "truncate", "late"])
+def test_an_answer_that_is_lost_makes_no_second_cvm(bench, kind):
+    more = {"arg": 0.3} if kind == "late" else {}
+    for route in ("provision", "commit"):
+        bench.cloud.inject({"kind": kind, "route": route, **more})
+    form = bench.filled(env={"A": "1"})
+    bench.click("provision")
+    bench.click("provision")
+    bench.reach("provisioned")
+    bench.click("commit")
+    bench.click("commit")
+    bench.reach("running")
+    assert bench.sent("POST", "/cvms") == 1
+    same = [cvm for cvm in bench.client().list_cvms() if cvm.name == form.name]
+    assert [cvm.id for cvm in same] == [form.cvm_id]
+
+
+def test_a_view_of_another_time_can_do_nothing(bench):
+    form = bench.filled()
+    for kind in ("provision", "commit", "again", "reload"):
+        bench.wire.say(form, {"kind": kind, "token": "another", "click": "x"})
+    bench.wire.say(form, {"kind": "set", "token": "another", "values": {"name": "taken-over"}})
+    bench.say("set", values={"name": 5, "replicas": "9", "__class__": 1}, edits={"name": "x"})
+    bench.say("set", values=[1], edits=None)
+    bench.say("provision", click=None)
+    bench.wire.say(form, "nonsense")
+    bench.say("env", name="A", value=5)
+    bench.until(lambda: bench.told("env")["problem"])
+    assert form.name.startswith("form-app-")
+    assert form.replicas == 1
+    assert bench.sent("POST", "") == 0
+
+
+# --- secrets --------------------------------------------------------------------------------------
+
+
+def test_no_value_of_a_variable_is_anywhere(bench):
+    form = bench.filled()
+    bench.say("env", name="ONE", value=f"{SENTINEL}-1")
+    bench.say("env_file", text=f'TWO="{SENTINEL}-2"\nexport THREE={SENTINEL}-3\n')
+    bench.until(lambda: bench.told("env")["rows"][-1:] == [["THREE", True]])
+    bench.provisioned()
+    bench.committed()
+    bench.until(lambda: bench.told("env")["rows"][0] == ["ONE", False])
+    shown = [form.get_state(), form._repr_mimebundle_(), form.request, repr(form), vars(form.draft)]
+    shown += [bench.wire.log, form.operation.params, form.operation.record, form.draft.env]
+    assert SENTINEL not in repr(shown)
+    assert form.env_names == ("ONE", "TWO", "THREE")
+    assert "ONE, TWO, THREE" in form._repr_mimebundle_()["text/plain"]
+    assert form.start_over()
+    form.name += "-too"
+    bench.provisioned()
+    assert "not kept" in form.errors["env"]
+
+
+def test_a_bad_line_of_an_env_file_is_named_and_its_value_is_not(bench):
+    bench.filled(env={"KEPT": "1"})
+    bench.say("env_file", text=f"A=1\n# words\n{SENTINEL}\n")
+    bench.until(lambda: bench.told("env")["problem"])
+    assert bench.told("env")["problem"].startswith("line 3: it is not NAME=value")
+    assert SENTINEL not in repr(bench.wire.log)
+    assert bench.told("env")["rows"] == [["KEPT", True]]
+    bench.say("env_remove", name="KEPT")
+    bench.until(lambda: bench.told("env")["rows"] == [])
+
+
+def test_a_compose_file_is_read_from_a_path_and_a_wrong_path_is_told(bench, tmp_path):
+    file = tmp_path / "compose.yml"
+    file.write_text(COMPOSE.replace("web", "api") + "    environment: [TOKEN, 'B=${OTHER}']\n")
+    form = bench.make(compose_file=str(file))
+    bench.until(lambda: bench.told("seen")["services"])
+    assert bench.told("seen")["services"] == (("api", "nginx:1.27"),)
+    assert bench.told("seen")["wanted"] == ["OTHER", "TOKEN"]
+    bench.say("path", path=str(tmp_path / "none.yml"))
+    bench.until(lambda: "cannot be read" in form.errors.get("compose_file", ""))
+    assert "api" in form.compose_file
+    with pytest.raises(InvalidInput, match="cannot be read"):
+        ProvisionForm(bench.client(), compose_file="none.yml")
+
+
+# --- its life -------------------------------------------------------------------------------------
+
+
+def test_what_was_filled_in_is_no_part_of_a_saved_notebook_once_it_is_drawn(bench):
+    form = bench.filled()
+    assert form.name.encode() in bytes(form._boot)
+    bench.say("ack")
+    bench.until(lambda: not form._boot)
+    bench.say("hello")
+    bench.until(lambda: form.name in json.dumps(bench.wire.sent(form)))
+
+
+def test_nothing_is_left_when_it_is_closed(bench):
+    bench.filled(replicas=2)
+    bench.provisioned()
+    bench.committed()
+    bench.form.close()
+    left = {t.name for t in threading.enumerate() if t.name.startswith(("cvm-form", "cvm-operat"))}
+    assert not left
