@@ -355,6 +355,32 @@ def test_a_page_that_fails_is_asked_for_again_and_the_others_are_not(large, make
     assert sorted(pages.values()) == [1, 1, 2]
 
 
+def test_cvms_that_come_and_go_while_pages_are_read_cost_no_other_row(large, make):
+    large.clear_faults()
+    reflector = make(large)
+    with reflector.interest():
+        reflector.ready(PATIENCE)
+        gone = []
+        reflector.store.subscribe(
+            lambda changes: gone.extend(c.before.id for c in changes if c.after is None)
+        )
+        victim = reflector.store.snapshot().rows[0]
+        for page in (2, 3):
+            large.inject({"kind": "latency", "arg": 0.3, "route": f"list?page={page}"})
+        large.clear_requests()
+        reflector.refresh()
+        until(lambda: any("page=1" in r["query"] for r in seen(large, "/cvms/paginated")))
+        reflector.client.delete_cvm(victim.id)  # all that follows moves up by one, and back
+        boot(reflector.client, f"came-{victim.id.removeprefix('cvm_').lower()}")
+        large.advance(100)  # until it has booted: nothing moves again
+        listed = {one.id for one in reflector.client.list_cvms()}
+        until(lambda: {row.id for row in reflector.store.snapshot().rows} == listed)
+        until(lambda: gone)  # observers hear of it a moment later
+        ids = [row.id for row in reflector.store.snapshot().rows]
+    assert len(ids) == len(set(ids)) == ROWS
+    assert gone == [victim.id]
+
+
 @pytest.mark.parametrize("kind", ["truncate", "garbage", "html", "reset"])
 def test_a_page_that_cannot_be_had_takes_no_row_away(large, make, kind):
     large.clear_faults()

@@ -13,6 +13,7 @@ from datetime import UTC
 
 import pytest
 
+from cvm_notebook.api.client import Client
 from cvm_notebook.api.errors import AuthError, CvmError, InvalidInput, ReadOnly, WatchTimeout
 from cvm_notebook.live.desk import OperationSettings
 from cvm_notebook.live.preconditions import Refused, RowChanged
@@ -562,6 +563,43 @@ def test_50_a_provision_that_expired_fails_and_keeps_what_was_given(bench):
 
     assert (op.state, op.error_code) == ("failed", "ERR-01-006")
     assert op.params == params
+
+
+def test_50_a_quota_used_up_between_form_and_commit_fails_and_keeps_what_was_given(bench):
+    key = bench.cloud.new_workspace(tier="LEVEL_1")["api_key"]
+    with Client(api_key=key, base_url=bench.cloud.url) as client:
+        plans = [
+            client.provision_cvm(
+                name=f"half-{n}",
+                instance_type="tdx.xlarge",
+                compose_file="services: {a: {image: b}}",
+            )
+            for n in range(3)
+        ]
+        for plan in plans[:2]:
+            client.commit_cvm_provision(plan)
+        params = {"app_id": plans[2].app_id, "compose_hash": plans[2].compose_hash}
+
+        op = bench.new_operations(client).submit("commit", None, params=params).wait(20)
+
+    assert (op.state, op.http_status, op.error_code) == ("failed", 400, "ERR-02-015")
+    assert op.params == params
+    assert op.hint
+
+
+@pytest.mark.parametrize("error", [MemoryError("no room"), SystemExit(1)], ids=repr)
+def test_a_worker_whose_task_dies_is_told_of_once_and_what_follows_is_done(bench, error):
+    (row,) = bench.make()
+
+    def dies():
+        raise error
+
+    bench.operations._desk.workers.do(dies)
+    op = bench.operations.submit("stop", row).wait(20)
+
+    assert op.state == "reached"
+    (fault,) = bench.faults
+    assert type(error).__name__ in str(fault)
 
 
 def test_44_after_a_restart_what_still_runs_is_found_again(new_bench):
