@@ -49,6 +49,8 @@ VOILA_ASKS = (
     "/ajax/libs/mathjax/",
     "/@fortawesome/",
 )
+# asked for by the pages of nbconvert, without us
+EXPORTS_ASK = ("/ajax/libs/mathjax/", "/ajax/libs/require.js/", "/@jupyter-widgets/html-manager")
 
 # `panel`: the notebook of a test, whatever has the focus
 PANEL = """const panel = [...window.jupyterapp.shell.widgets('main')]
@@ -265,7 +267,14 @@ class Guard:
     """What pages did that they must not do."""
 
     def __init__(self, origin="http://127.0.0.1"):
-        self.inside = (origin, origin.replace("http", "ws", 1), "data:", "blob:", "about:")
+        self.inside = (
+            origin,
+            origin.replace("http", "ws", 1),
+            "data:",
+            "blob:",
+            "about:",
+            "file:///tmp/",
+        )
         self.outside, self.errors = [], []
 
     def watch(self, context):
@@ -465,6 +474,18 @@ class Lab:
         """End the notebook's kernel, as closing time does; its page stays."""
         self._in_page("await panel.sessionContext.shutdown(); return null")
         return self
+
+    def html(self):
+        """Return a page with what nbconvert makes of the notebook as it was saved."""
+        from nbconvert import HTMLExporter
+
+        saved = nbformat.read(self.server.folder / self.name, as_version=4)
+        target = self.server.home / f"{Path(self.name).stem}.html"
+        target.write_text(HTMLExporter().from_notebook_node(saved)[0], encoding="utf-8")
+        self._known += EXPORTS_ASK
+        page = self.context("html").new_page()
+        page.goto(target.as_uri())
+        return page
 
     def _in_page(self, body, **given):
         names = "".join(f", {name}" for name in given)
