@@ -155,8 +155,8 @@ def test_a_fleet_sees_the_commit_through_and_is_not_kept(bench):
     client = bench.client()
     fleet = Fleet(client)
     form = bench.filled(client, fleet=fleet)
-    seen = threading.Event()
-    subscription = fleet.store.subscribe(lambda _: fleet.known(form.cvm_id or "") and seen.set())
+    store, seen = fleet.store, threading.Event()
+    subscription = store.subscribe(lambda _: store.get(form.cvm_id or "") and seen.set())
     bench.provisioned()
     bench.committed()
     assert seen.wait(PATIENCE)
@@ -164,7 +164,7 @@ def test_a_fleet_sees_the_commit_through_and_is_not_kept(bench):
     assert fleet.operator.get(form.operation.id) is form.operation
     fleet.close()
     kept = weakref.ref(fleet)
-    del fleet, subscription
+    del fleet
     gc.collect()
     assert kept() is None
 

@@ -1,0 +1,141 @@
+"""The login: whose key is used, and a key that is given stays in memory."""
+
+import json
+import stat
+
+import pytest
+
+import cvm_notebook as cvm
+from cvm_notebook.api import credentials
+from cvm_notebook.api.secret import Secret
+from cvm_notebook.widgets.login import Account, Login, login
+
+PATIENCE = 10.0
+
+
+@pytest.fixture
+def home(monkeypatch, tmp_path, cloud):
+    """A machine without a key, whose address is the LocalCloud's."""
+    monkeypatch.setenv("PHALA_CLOUD_API_PREFIX", cloud.url)
+    monkeypatch.setenv("PHALA_CLOUD_DIR", str(tmp_path))
+    monkeypatch.delenv("PHALA_CLOUD_API_KEY", raising=False)
+    yield tmp_path
+    credentials.remember(None)
+
+
+@pytest.fixture
+def view(home, wire):
+    account = Account()
+    account.look()
+    view = Login(account)
+    yield view
+    view.close()
+
+
+def write_profiles(home, **tokens):
+    path = home / "credentials.json"
+    profiles = {name: {"token": token, "api_prefix": url} for name, (token, url) in tokens.items()}
+    path.write_text(json.dumps({"schema_version": 1, "profiles": profiles}))
+    path.chmod(stat.S_IRUSR | stat.S_IWUSR)
+
+
+def say(wire, view, **message):
+    wire.say(view, {"token": view._boot["token"], **message})
+
+
+def until(wire, view, true):
+    with wire._news:
+        there = lambda: any(true(m) for m in wire.sent(view, "account"))  # noqa: E731
+        assert wire._news.wait_for(there, PATIENCE), wire.sent(view)
+
+
+def test_where_there_is_no_key_it_says_where_it_looked(view):
+    assert view.client is None
+    assert view._boot["missing"]
+    assert "PHALA_CLOUD_API_KEY (not set)" in view._boot["wrong"]
+    assert "not signed in" in repr(view)
+
+
+def test_a_key_that_is_given_is_used_by_connect_and_is_nowhere_else(view, wire, cloud):
+    made = cloud.new_workspace("Given")
+    key = made["api_key"]
+    say(wire, view, kind="secret", value=key)
+    until(wire, view, lambda m: m["in"] and not m["busy"])
+    told = dict(wire.sent(view, "account")[-1]["rows"])
+    assert told["workspace"] == "Given, ENTERPRISE, owner"
+    assert told["credit"] == "10000 USD"
+    assert told["key"] == "from the login in this process (in memory only)"
+    with cvm.connect() as client:
+        assert client.get_current_user().user.username == made["username"]
+        assert "in memory only" in client.key_source
+    shown = [view.get_state(), wire.log, repr(view), view._repr_mimebundle_(), vars(view.account)]
+    assert key not in repr(shown)
+
+
+def test_a_wrong_key_is_refused_and_the_one_in_use_stays(view, wire, cloud):
+    say(wire, view, kind="secret", value=cloud.api_key)
+    until(wire, view, lambda m: m["in"] and not m["busy"])
+    say(wire, view, kind="secret", value="phak_wrong")
+    until(wire, view, lambda m: m["wrong"] and not m["busy"])
+    assert view.client is not None
+    assert credentials.find_api_key(prompt=None).secret == Secret(cloud.api_key)
+    assert "phak_wrong" not in repr(wire.log)
+
+
+def test_a_key_that_cannot_be_one_is_not_sent(view, wire):
+    say(wire, view, kind="secret", value="Bearer sentinel-key")
+    until(wire, view, lambda m: m["wrong"] and "Bearer" in m["wrong"] and not m["busy"])
+    assert "sentinel-key" not in repr(wire.log)
+    assert view.client is None
+
+
+def test_profiles_are_switched_and_left_again(home, wire, cloud):
+    other = cloud.new_workspace("Other")
+    write_profiles(home, work=(cloud.api_key, cloud.url), play=(other["api_key"], cloud.url))
+    account = Account()
+    account.look()
+    view = Login(account)
+    assert view._boot["profiles"] == ["work", "play"]
+    say(wire, view, kind="profile", profile="play")
+    until(wire, view, lambda m: m["profile"] == "play" and not m["busy"])
+    with cvm.connect() as client:
+        assert client.get_current_user().workspace.name == "Other"
+    say(wire, view, kind="profile", profile="none of them")
+    say(wire, view, kind="profile", profile="")
+    until(wire, view, lambda m: m["wrong"] and not m["busy"])
+    with pytest.raises(cvm.CvmError, match="No API key"):
+        cvm.Client(api_key=None)
+    view.close()
+
+
+def test_a_view_of_another_time_cannot_give_a_key(view, wire, cloud):
+    wire.say(view, {"kind": "secret", "token": "another", "value": cloud.api_key})
+    say(wire, view, kind="secret", value=5)
+    say(wire, view, kind="profile", profile=["work"])
+    until(wire, view, bool)
+    assert view.client is None
+
+
+def test_without_a_notebook_it_asks_at_the_terminal_and_answers_in_text(home, monkeypatch, cloud):
+    monkeypatch.setattr(credentials, "ask", lambda _question: cloud.api_key)
+    account = login()
+    assert isinstance(account, Account)
+    assert account.client is not None
+    assert "signed in" in repr(account)
+    assert cloud.api_key not in repr(account)
+
+
+def test_a_profile_that_is_named_is_used_from_then_on(home, cloud):
+    write_profiles(home, work=(cloud.api_key, cloud.url), play=("phak_wrong", cloud.url))
+    assert login("work").client is not None
+    assert "profile 'work'" in repr(login())
+    refused = login("play")
+    assert "not valid" in repr(refused)
+    assert "has no profile" in repr(login("none"))
+
+
+def test_a_login_for_one_address_is_not_used_for_another(home, cloud):
+    account = Account()
+    account.give(Secret(cloud.api_key))
+    with pytest.raises(cvm.CvmError, match="the login in this process"):
+        credentials.find_api_key(base_url="https://example.com/api/v1", prompt=None)
