@@ -131,8 +131,8 @@ class Follower:
             It was asked after the service had accepted; else it may be older than that.
         """
         record = operation.record
-        if record.state not in _FOLLOWED:
-            return
+        if record.done or record.state not in _FOLLOWED:
+            return  # an unknown one may be done, and cannot be accepted any more
         now = (seen.status, seen.boot_progress, seen.correlation_id or record.correlation_id)
         if now != (record.status, record.progress, record.correlation_id):
             operation.move(status=now[0], progress=now[1], correlation_id=now[2])

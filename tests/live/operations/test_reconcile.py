@@ -269,6 +269,23 @@ def test_a_target_that_is_not_reached_in_time_is_given_up_on_with_what_is_known(
     assert op.status == "restarting"
 
 
+def test_what_was_given_up_on_is_not_judged_again_by_a_change_that_comes_late(bench):
+    (row,) = bench.make()
+    bench.break_it("latency", route="action", arg=4.0)
+    operations = bench.new_operations()
+    op = operations.submit("stop", row)
+    while op.state == "asked":
+        threading.Event().wait(0.01)
+    operations.close()
+    given_up = op.record
+    assert (given_up.state, given_up.done) == ("unknown", True)
+
+    # a thread that tells of a change has taken the operation up before it was given up
+    operations._follower.see(op, seen("stopped"), proof=False)
+
+    assert op.record == given_up
+
+
 def test_a_restart_is_told_by_what_is_new_in_the_history_and_by_nobodys_clock(bench):
     (row,) = bench.make()
     known = known_before(bench.client, "restart", row.id, None)
