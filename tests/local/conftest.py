@@ -107,6 +107,12 @@ def api(cloud: LocalCloud, connect: Callable[..., Api]) -> Api:
 
 
 @pytest.fixture
+def own(cloud: LocalCloud, connect: Callable[..., Api]) -> Api:
+    """A client of the shared cloud, as a user with a workspace of the test's own."""
+    return connect(cloud, key=cloud.new_workspace()["api_key"])
+
+
+@pytest.fixture
 def fresh(fresh_cloud: LocalCloud, connect: Callable[..., Api]) -> Api:
     """A client of a cloud of the test's own."""
     return connect(fresh_cloud)

@@ -34,11 +34,13 @@ def test_without_a_valid_key_nobody_is_told_anything(cloud, key):
     assert isinstance(answer.json()["detail"], str)
 
 
-def test_balance_burns_by_the_minute(fresh_cloud, fresh):
-    fresh.watch(fresh.create()["id"], "running")
-    before = float(fresh.get("/auth/me").json()["credits"]["balance"])
-    fresh_cloud.advance(3_600)
-    spent = before - float(fresh.get("/auth/me").json()["credits"]["balance"])
+def test_balance_burns_by_the_minute(clocked_cloud, connect):
+    api = connect(clocked_cloud, key=clocked_cloud.new_workspace()["api_key"])
+    api.create()
+    clocked_cloud.advance(100)  # it runs
+    before = float(api.get("/auth/me").json()["credits"]["balance"])
+    clocked_cloud.advance(3_600)
+    spent = before - float(api.get("/auth/me").json()["credits"]["balance"])
     # An hour of tdx.small and of its 20 GB, give or take the minute that is not full yet.
     assert spent == pytest.approx(0.058 + 20 * 0.000139, abs=0.0011)
 
@@ -80,16 +82,16 @@ def test_quotas_say_what_is_left(cloud, connect):
     assert quotas["memory_mb"] == {"limit": 32 * 1024, "remaining": 28 * 1024}
 
 
-def test_ssh_keys_are_added_listed_and_deleted(fresh):
+def test_ssh_keys_are_added_listed_and_deleted(own):
     text = f"{public_key()} ana@laptop"
-    added = fresh.post("/user/ssh-keys", {"name": "laptop", "public_key": text})
+    added = own.post("/user/ssh-keys", {"name": "laptop", "public_key": text})
     assert added.status_code == 201
     assert added.json()["key_type"] == "ssh-ed25519"
     assert added.json()["fingerprint"].startswith("SHA256:")
-    assert fresh.get("/user/ssh-keys").json() == [added.json()]
+    assert own.get("/user/ssh-keys").json() == [added.json()]
     path = f"/user/ssh-keys/{added.json()['id']}"
-    assert [fresh("DELETE", path).status_code for _ in range(2)] == [204, 404]
-    assert fresh.get("/user/ssh-keys").json() == []
+    assert [own("DELETE", path).status_code for _ in range(2)] == [204, 404]
+    assert own.get("/user/ssh-keys").json() == []
 
 
 def test_the_same_ssh_key_is_not_added_twice(api):

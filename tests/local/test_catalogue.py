@@ -58,13 +58,13 @@ def test_images_can_be_filtered_by_is_dev(api, is_dev):
     assert {item["is_dev"] for item in items} == {is_dev}
 
 
-def test_a_node_has_less_left_when_a_cvm_is_on_it(fresh):
+def test_a_node_has_less_left_when_a_cvm_is_on_it(own):
     def left():
-        nodes = fresh.get("/teepods/available").json()["nodes"]
+        nodes = own.get("/teepods/available").json()["nodes"]
         return {node["name"]: node for node in nodes}["use2"]
 
     before = left()
-    fresh.create(teepod_id=before["teepod_id"], instance_type="tdx.large")
+    own.create(teepod_id=before["teepod_id"], instance_type="tdx.large")
     after = left()
     assert before["remaining_vcpu"] - after["remaining_vcpu"] == 4
     assert before["remaining_memory"] - after["remaining_memory"] == 8192
@@ -114,16 +114,16 @@ def test_no_kms_is_on_a_chain(api):
     assert api.get("/kms/kms_nothing1").status_code == 404
 
 
-def test_predicted_app_ids_are_those_that_are_given_out(fresh):
-    predicted = fresh.get("/kms/phala/next_app_id?counts=3").json()["app_ids"]
-    assert fresh.get("/kms/phala/next_app_id").json()["app_ids"] == predicted[:1]
-    made = [fresh.create()["app_id"] for _ in range(3)]
+def test_predicted_app_ids_are_those_that_are_given_out(own):
+    predicted = own.get("/kms/phala/next_app_id?counts=3").json()["app_ids"]
+    assert own.get("/kms/phala/next_app_id").json()["app_ids"] == predicted[:1]
+    made = [own.create()["app_id"] for _ in range(3)]
     assert made == [one["app_id"] for one in predicted]
 
 
-def test_a_predicted_app_id_can_be_asked_for(fresh):
-    second = fresh.get("/kms/phala/next_app_id?counts=2").json()["app_ids"][1]
-    assert fresh.create(**second)["app_id"] == second["app_id"]
+def test_a_predicted_app_id_can_be_asked_for(own):
+    second = own.get("/kms/phala/next_app_id?counts=2").json()["app_ids"][1]
+    assert own.create(**second)["app_id"] == second["app_id"]
 
 
 @pytest.mark.parametrize("counts", [0, 21, "many"])

@@ -5,8 +5,6 @@ from email.utils import parsedate_to_datetime
 import pytest
 import requests
 
-from cvm_notebook.local import LocalCloud
-
 OWN = ["/faults", "/requests", "/streams"]
 
 
@@ -59,14 +57,14 @@ def test_advancing_moves_the_clock_of_the_server(clocked_cloud, clocked):
     assert clocked.status(made["id"]) == "running"
 
 
-def test_answers_are_dated_by_the_clock_of_the_server(fresh_cloud):
+def test_answers_are_dated_by_the_clock_of_the_server(clocked_cloud):
     def date():
-        key = {"X-API-Key": fresh_cloud.api_key}
-        answer = requests.get(f"{fresh_cloud.url}/auth/me", headers=key, timeout=10)
+        key = {"X-API-Key": clocked_cloud.api_key}
+        answer = requests.get(f"{clocked_cloud.url}/auth/me", headers=key, timeout=10)
         return parsedate_to_datetime(answer.headers["date"])
 
     before = date()
-    fresh_cloud.advance(3_600)
+    clocked_cloud.advance(3_600)
     assert 3_600 <= (date() - before).total_seconds() < 3_660
 
 
@@ -131,8 +129,7 @@ def test_an_unknown_fault_is_refused_with_the_reason(cloud):
     assert "kind" in answer.json()["detail"]
 
 
-def test_repr_and_description_hide_key_and_token():
-    with LocalCloud(seed="empty") as cloud:
-        shown = repr(cloud) + repr(cloud._settings)
-        assert cloud.api_key not in shown
-        assert cloud._settings.control_token not in shown
+def test_repr_and_description_hide_key_and_token(cloud):
+    shown = repr(cloud) + repr(cloud._settings)
+    assert cloud.api_key not in shown
+    assert cloud._settings.control_token not in shown

@@ -28,9 +28,9 @@ def test_provision_answers_what_commit_and_encryption_need(api):
     assert answer["node_id"] == answer["teepod_id"] == 3
 
 
-def test_provision_makes_nothing_that_is_listed(fresh):
-    fresh.provision(new_name())
-    assert fresh.get("/cvms/paginated").json()["total"] == 0
+def test_provision_makes_nothing_that_is_listed(own):
+    own.provision(new_name())
+    assert own.get("/cvms/paginated").json()["total"] == 0
 
 
 def test_the_compose_hash_is_that_of_the_app_compose_that_is_served_back(api):
@@ -62,20 +62,20 @@ def test_commit_takes_hashes_and_ids_with_their_prefixes(api):
     assert api.post("/cvms", spelled).json()["id"] == first["id"]
 
 
-def test_many_commits_at_once_make_one_cvm(fresh):
-    provisioned = fresh.provision(new_name()).json()
+def test_many_commits_at_once_make_one_cvm(own):
+    provisioned = own.provision(new_name()).json()
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: fresh.commit(provisioned), range(16)))
+        answers = list(pool.map(lambda _: own.commit(provisioned), range(16)))
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.json()["id"] for answer in answers}) == 1
-    assert fresh.get("/cvms/paginated").json()["total"] == 1
+    assert own.get("/cvms/paginated").json()["total"] == 1
 
 
-def test_many_provisions_of_one_name_committed_at_once_make_one_cvm(fresh):
+def test_many_provisions_of_one_name_committed_at_once_make_one_cvm(own):
     name = new_name()
-    plans = [fresh.provision(name).json() for _ in range(6)]
+    plans = [own.provision(name).json() for _ in range(6)]
     with ThreadPoolExecutor(6) as pool:
-        answers = list(pool.map(fresh.commit, plans))
+        answers = list(pool.map(own.commit, plans))
     statuses = sorted(answer.status_code for answer in answers)
     assert statuses == [200, 409, 409, 409, 409, 409]
     refused = [answer for answer in answers if answer.status_code == 409]

@@ -128,10 +128,10 @@ def test_every_answer_has_a_request_id_of_its_own(api, method, path, status):
     assert len({answer.headers["X-Request-ID"] for answer in answers}) == 2
 
 
-def test_pages_are_cut_from_one_order_and_end_empty(fresh):
-    made = [fresh.create()["id"] for _ in range(5)]
+def test_pages_are_cut_from_one_order_and_end_empty(own):
+    made = [own.create()["id"] for _ in range(5)]
     pages = [
-        fresh.get("/cvms/paginated", params={"page": page, "page_size": 2}).json()
+        own.get("/cvms/paginated", params={"page": page, "page_size": 2}).json()
         for page in (1, 2, 3, 4)
     ]
     assert [item["id"] for page in pages for item in page["items"]] == made[::-1]
@@ -144,13 +144,13 @@ def test_a_page_holds_one_to_a_hundred(api, query):
     assert api.get("/cvms/paginated", params=query).status_code == 422
 
 
-def test_lists_can_be_narrowed(fresh):
-    plain = fresh.create(teepod_id=5)["id"]
-    large = fresh.create(teepod_id=6, instance_type="tdx.large")["id"]
-    gpu = fresh.create(instance_type="h200.small")["id"]
+def test_lists_can_be_narrowed(own):
+    plain = own.create(teepod_id=5)["id"]
+    large = own.create(teepod_id=6, instance_type="tdx.large")["id"]
+    gpu = own.create(instance_type="h200.small")["id"]
 
     def ids(**query):
-        items = fresh.get("/cvms/paginated", params=query).json()["items"]
+        items = own.get("/cvms/paginated", params=query).json()["items"]
         return {item["id"] for item in items}
 
     assert ids(family="gpu") == {gpu}

@@ -181,11 +181,11 @@ def test_a_deletion_ends_the_stream(cloud, api, target):
     assert (b"event: complete" in seen) is (target == "deleted")
 
 
-def test_a_stream_sees_another_operation_begin(fresh_cloud, fresh):
-    made = fresh.create()
-    fresh.watch(made["id"], "running")
-    connection, seen = open_stream(fresh_cloud, made["id"], "stopped")
-    fresh.post(f"/cvms/{made['id']}/stop")
+def test_a_stream_sees_another_operation_begin(cloud, api):
+    made = api.create()
+    api.watch(made["id"], "running")
+    connection, seen = open_stream(cloud, made["id"], "stopped")
+    api.post(f"/cvms/{made['id']}/stop")
     with connection:
         while b"event: complete" not in seen:
             seen += connection.recv(65536)
