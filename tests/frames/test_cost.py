@@ -354,7 +354,7 @@ LIVE = st.lists(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(steps=STEPS, live=LIVE, window=st.sampled_from(["1h", "24h", "36h"]))
 def test_hours_coverage_and_amounts_add_up(make, steps, live, window):
     present, changes = {0: make.row(0), 1: make.row(1)}, []

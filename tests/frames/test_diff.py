@@ -136,7 +136,7 @@ FLEETS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(FLEETS, FLEETS)
 def test_it_says_exactly_what_a_comparison_cell_by_cell_says(old, new):
     before, after = wide(*old), wide(*new)

@@ -80,7 +80,7 @@ def there_and_back(frame, path):
 
 @every_format
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(cvms=CVMS)
 def test_a_frame_comes_back_as_it_was(tmp_path, ending, cvms):
