@@ -6,9 +6,10 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 from cvm_notebook.api.client import Client
-from cvm_notebook.api.errors import InvalidInput, TargetUnreachable, WatchTimeout
+from cvm_notebook.api.errors import TargetUnreachable, WatchTimeout
 from cvm_notebook.live.clock import Clock, SystemClock
-from cvm_notebook.live.history import History
+from cvm_notebook.live.history import History, moment_of
+from cvm_notebook.live.operation import Operation
 from cvm_notebook.live.operations import Operations
 from cvm_notebook.live.query import search, where
 from cvm_notebook.live.reflector import InterestHandle, Reflector, ReflectorSettings
@@ -268,7 +269,7 @@ class Fleet:
         """
         from cvm_notebook.frames import fleet_frame  # noqa: PLC0415 - pandas on demand
 
-        return fleet_frame(self._history.at(self._moment(moment)), columns=columns)
+        return fleet_frame(self._history.at(moment_of(moment, self._clock.now())), columns=columns)
 
     def events(self) -> "pd.DataFrame":
         """Return what happened to the fleet since it is watched; see `events_frame`."""
@@ -283,6 +284,16 @@ class Fleet:
         )
 
         return operations_frame(self.operator.records())
+
+    def recover(self) -> tuple[Operation, ...]:
+        """Find what the service is still doing, as after a restart of the kernel.
+
+        Returns
+        -------
+        tuple of Operation
+            Those that were not known here; they are in the ledger, and followed to their end.
+        """
+        return self.operator.recover(self.snapshot().rows)
 
     def cost(self, window: str | timedelta = "24h") -> "pd.DataFrame":
         """Return what each CVM has cost, to the last digit, and how much of it was observed.
@@ -308,21 +319,6 @@ class Fleet:
         from cvm_notebook.frames.drift import drift_frame  # noqa: PLC0415 - pandas on demand
 
         return drift_frame(self.snapshot(), expected, client=self.client)
-
-    def _moment(self, moment: str | datetime) -> datetime:
-        if isinstance(moment, datetime):
-            return moment if moment.tzinfo else moment.astimezone()
-        try:
-            clock = datetime.strptime(moment, "%H:%M:%S" if moment.count(":") > 1 else "%H:%M")  # noqa: DTZ007 - only its time of day counts
-        except ValueError:
-            try:
-                return datetime.fromisoformat(moment).astimezone()
-            except ValueError:
-                raise InvalidInput(
-                    "moment", f"{moment!r} is no time", "Such as '14:05' or '2026-11-23T14:05Z'."
-                ) from None
-        today = self._clock.now().astimezone()
-        return today.replace(hour=clock.hour, minute=clock.minute, second=clock.second)
 
     # --- shown -----------------------------------------------------------------------------------
 

@@ -185,3 +185,26 @@ def _note(intervals: list[Interval], change: Change, log: Log) -> None:
         # What the first list brought had its status before.
         new = log.listed_at is not None and _made(change) > log.listed_at
         intervals.append(Interval(after.status, change.at, None, whole=new))
+
+
+def moment_of(said: str | datetime, now: datetime) -> datetime:
+    """Read a moment: a datetime, ISO text, or ``14:05`` of today in this machine's time.
+
+    Raises
+    ------
+    InvalidInput
+        It is no time.
+    """
+    if isinstance(said, datetime):
+        return said if said.tzinfo else said.astimezone()
+    try:
+        clock = datetime.strptime(said, "%H:%M:%S" if said.count(":") > 1 else "%H:%M")  # noqa: DTZ007 - only its time of day counts
+    except ValueError:
+        try:
+            return datetime.fromisoformat(said).astimezone()
+        except ValueError:
+            raise InvalidInput(
+                "moment", f"{said!r} is no time", "Such as '14:05' or '2026-11-23T14:05Z'."
+            ) from None
+    today = now.astimezone()
+    return today.replace(hour=clock.hour, minute=clock.minute, second=clock.second)
