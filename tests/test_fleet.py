@@ -207,13 +207,13 @@ def test_what_another_kernel_has_asked_for_is_found_again():
     with (
         cvm.LocalCloud(seed="empty", speed=1) as cloud,  # an operation lasts long enough
         cvm.Client(api_key=cloud.api_key, base_url=cloud.url) as client,
-        Fleet(client) as after,
     ):
         client.commit_cvm_provision(client.provision_cvm(name="again", compose_file=COMPOSE))
-        (found,) = after.recover()
-        assert (found.verb, found.name, found.state) == ("commit", "again", "accepted")
-        assert after.recover() == ()
-        cloud.advance(120)
-        after.refresh()
-        assert found.wait(20).state == "reached"
-        assert after.operations()["verb"].tolist() == ["commit"]
+        with Fleet(client) as after:
+            (found,) = after.recover()
+            assert (found.verb, found.name, found.state) == ("commit", "again", "accepted")
+            assert after.recover() == ()
+            cloud.advance(120)
+            after.refresh()
+            assert found.wait(20).state == "reached"
+            assert after.operations()["verb"].tolist() == ["commit"]
