@@ -232,7 +232,7 @@ def test_demo_hands_the_key_to_kernels_alone(start):
     assert demo.interrupt(signal.SIGTERM) < 2.0
 
 
-def test_demo_takes_the_next_port_when_one_is_taken_and_says_so(start):
+def test_demo_takes_the_next_port_and_says_so_and_writes_no_setting_of_the_user(start, home):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -242,12 +242,6 @@ def test_demo_takes_the_next_port_when_one_is_taken_and_says_so(start):
         used = demo.wait_for(r"http://127\.0\.0\.1:(\d+)/lab/")[1]
         assert int(used) > port
         demo.interrupt()
-
-
-def test_demo_writes_no_setting_of_the_users_jupyter(start, home):
-    demo = start("demo", "--no-browser")
-    demo.wait_for(r"/lab/tree/")
-    demo.interrupt()
     left = [str(path.relative_to(home)) for path in home.rglob("*") if path.is_file()]
     assert not [path for path in left if "settings" in path or "config" in path]
 
