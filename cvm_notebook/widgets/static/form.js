@@ -37,7 +37,7 @@ function renderForm({ el, store }) {
   const boxes = new Map();
 
   const fields = {
-    name: field("Name", name, { help: "5 to 63 letters, digits and single dashes; begins with a letter." }),
+    name: field("Name", name, { help: "5 to 63 letters, digits and single dashes; begins with a letter.", wide: true }),
     compose_file: field("Compose file", compose.el, { wide: true, focus: compose.text }),
     instance_type: field("Instance type", types, { wide: true, focus: { focus: () => (cards.el.querySelector("input:checked") ?? cards.el.querySelector("input"))?.focus() } }),
     node: field("Region or node", node),
@@ -66,12 +66,13 @@ function renderForm({ el, store }) {
   const python = h("pre", { className: "cvm-code", tabIndex: 0, "aria-label": "The same in Python" });
   const copied = h("span", { className: "cvm-dim", role: "status" });
   const copy = h("button", { type: "button", onclick: copyRequest }, "Copy for a cell");
+  const unpaid = () => ["fill", "provisioning", "provisioned"].includes(store.said.step?.phase ?? "fill");
   const changed = () => Boolean(store.said.step?.provision?.changed?.length);
 
   const filled = h("details", { className: "cvm-filled", open: true }, h("summary", {}, "1 · What it shall be"), h("div", { className: "cvm-grid" }, fields.name.el, fields.compose_file.el, fields.instance_type.el, fields.node.el, fields.disk_size.el, fields.image.el, fields.kms.el, fields.replicas.el, fields.env.el, fields.visible.el));
   const one = h("div", { className: "cvm-part", role: "group", "aria-label": "Step 1: what it shall be" }, filled, h("div", { className: "cvm-pay" }, price, provision));
   const title = h("h4");
-  const two = h("div", { className: "cvm-part cvm-two", role: "group", "aria-label": "Step 2: commit", hidden: true }, title, answer.el, fields.transaction_hash.el, h("div", { className: "cvm-answers" }, commit, again), boot.el);
+  const two = h("div", { className: "cvm-part cvm-two", role: "group", "aria-label": "Step 2: commit", hidden: true }, title, answer.el, fields.transaction_hash.el, boot.el, h("div", { className: "cvm-answers" }, commit, again));
   const root = h("section", { className: "cvm cvm-form", "aria-label": "New CVM" },
     h("div", { className: "cvm-form-top" }, h("h3", {}, "New CVM"), h("ol", { className: "cvm-marks-row", "aria-label": "Steps" }, ...marks), who, badge),
     notice, one, general, two,
@@ -142,7 +143,7 @@ function renderForm({ el, store }) {
   function drawPrice() {
     const now = store.said.price;
     if (!now) return;
-    price.replaceChildren(...(now.hour === null ? [h("span", { className: "cvm-dim" }, now.text)] : [h("strong", {}, `${now.hour} USD an hour`), ` · ${now.month} USD a month `, h("div", { className: "cvm-dim" }, `${now.text}; nothing is paid before the commit`)]));
+    price.replaceChildren(...(now.hour === null ? [h("span", { className: "cvm-dim" }, now.text)] : [h("strong", {}, `${now.hour} USD an hour`), ` · ${now.month} USD a month `, h("div", { className: "cvm-dim" }, unpaid() ? `${now.text}; nothing is paid before the commit` : now.text)]));
   }
   function drawErrors() {
     let first = null;
@@ -166,7 +167,7 @@ function renderForm({ el, store }) {
     const closed = making || over;
     if (closed !== away) { filled.open = !closed; away = closed; } // out of the way, until somebody opens it
     two.hidden = !step.provision && !step.boot;
-    answer.draw(step.provision);
+    answer.draw(step.provision, unpaid());
     fields.transaction_hash.el.hidden = !step.provision?.on_chain || making || over;
     boot.draw(step, store.said.fields.values);
     const locked = making || over || !live;

@@ -86,13 +86,13 @@ function answerPart() {
   let shown = "";
   return {
     el,
-    draw(provision) {
-      const now = JSON.stringify(provision ?? null);
+    draw(provision, waits) {
+      const now = JSON.stringify([provision ?? null, waits]);
       if (now === shown) return;
       shown = now;
       if (!provision) { el.replaceChildren(); return; }
       const until = new Date(provision.until).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
-      const facts = h("dl", {}, ...provision.rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", { className: "cvm-code" }, value)]), h("dt", {}, "held until"), h("dd", {}, `${until} (14 days, as documented)`));
+      const facts = h("dl", {}, ...provision.rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", { className: "cvm-code" }, value)]), ...(waits ? [h("dt", {}, "held until"), h("dd", {}, `${until} (14 days, as documented)`)] : []));
       const changed = provision.changed.length ? h("div", { className: "cvm-notice", role: "status" }, `Changed since: ${provision.changed.join(", ")}. What would be committed is what was provisioned.`) : null;
       const lines = provision.diff.map((line) => h("div", { className: line.startsWith("+") ? "cvm-plus" : line.startsWith("-") ? "cvm-minus" : "" }, line || " "));
       const diff = lines.length ? h("div", { className: "cvm-diff cvm-code", role: "region", "aria-label": "How the compose file differs from what was provisioned", tabIndex: 0 }, ...lines) : null;

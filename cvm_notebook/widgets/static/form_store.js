@@ -14,7 +14,7 @@ function formStore(model) {
   let waiting = {}, timer = 0, beat = 0;
   const alive = liveness((live) => { if (live) pushTyped(); tell({ live }); });
   const tell = (what) => { for (const view of views) view(what); };
-  const send = (message) => model.send({ ...message, token: said.token, n: said.n });
+  const send = (message) => tellKernel(model, { ...message, token: said.token, n: said.n });
 
   function pushTyped() {
     clearTimeout(timer);

@@ -1,7 +1,7 @@
 // The account: whose key is used, a box for another, and the profiles.
 function renderLogin({ model, el }) {
   let said = model.get("_boot"), live = false;
-  const send = (message) => { if (live) model.send({ ...message, token: said.token }); };
+  const send = (message) => { if (live) tellKernel(model, { ...message, token: said.token }); };
   const state = h("strong", {}), rows = h("dl");
   const wrong = h("div", { className: "cvm-fault", role: "alert", hidden: true });
   const busy = h("span", { className: "cvm-dim", role: "status" });
@@ -34,7 +34,7 @@ function renderLogin({ model, el }) {
   model.on("msg:custom", hear);
   draw();
   el.replaceChildren(root);
-  model.send({ kind: "hello" });
+  tellKernel(model, { kind: "hello" });
   return () => model.off("msg:custom", hear);
 }
 

@@ -2,12 +2,12 @@
 export default () => ({
   render({ model, el }) {
     const state = h("span", { className: "cvm-dim", role: "status" }, "waiting for the kernel");
-    const field = secretField({ label: model.get("label"), button: model.get("button"), onSend: (value) => model.send({ kind: "secret", value }) });
+    const field = secretField({ label: model.get("label"), button: model.get("button"), onSend: (value) => tellKernel(model, { kind: "secret", value }) });
     const hear = (message) => { if (message.kind !== "state") return; state.textContent = message.text; field.live(true); };
     model.on("msg:custom", hear);
     field.el.append(state);
     el.replaceChildren(h("section", { className: "cvm cvm-alone", "aria-label": model.get("label") }, field.el));
-    model.send({ kind: "hello" });
+    tellKernel(model, { kind: "hello" });
     return () => model.off("msg:custom", hear);
   },
 });
