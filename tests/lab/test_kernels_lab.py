@@ -1,0 +1,114 @@
+"""The widgets on each kind of kernel: they differ in where, and when, a click is run."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import cvm_notebook as cvm
+from cvm_notebook.local import LocalCloud
+
+COMPOSE = "services:\n  web:\n    image: nginx:1.27\n"
+PATIENCE = 15_000
+BUSY_S = 6
+# On the first one clicks wait for the cell that runs; on the second they run on a thread of their
+# own; on the newest they wait, but for cells that await. None is the environment's own kernel.
+OTHERS = {"ipykernel-6.29": "6.29", "ipykernel-7.3": "7.3"}
+KERNELS = [*OTHERS, "python3"]
+
+
+@pytest.fixture(scope="module")
+def kernels(jupyter, tmp_path_factory):
+    """Kernels of other versions, each with that package alone before the environment's own."""
+    folders = {name: tmp_path_factory.mktemp(name) for name in OTHERS}
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+    pips = [
+        subprocess.Popen(
+            [*pip, "--target", str(folders[name]), f"ipykernel=={version}.*", "nest-asyncio"],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name, version in OTHERS.items()
+    ]
+    for name, one in zip(OTHERS, pips, strict=True):
+        _, told = one.communicate(timeout=120)
+        assert one.returncode == 0, told
+        spec = {
+            "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+            "display_name": name,
+            "language": "python",
+            "env": {"PYTHONPATH": f"{folders[name]}:{jupyter.env['PYTHONPATH']}"},
+        }
+        folder = jupyter.home / "data" / "kernels" / name
+        folder.mkdir(parents=True)
+        (folder / "kernel.json").write_text(json.dumps(spec))
+    return {name: f"{version}." for name, version in OTHERS.items()}
+
+
+@pytest.fixture(scope="module")
+def cloud():
+    with LocalCloud(seed="empty", speed=100) as cloud:
+        client = cvm.Client(api_key=cloud.api_key, base_url=cloud.url)
+        for name in ("alpha", "bravo", "charlie"):
+            made = client.commit_cvm_provision(
+                client.provision_cvm(name=name, compose_file=COMPOSE)
+            )
+            client.watch_cvm_state(made, target="running")
+        cloud.client = client
+        yield cloud
+
+
+def restarts(cloud):
+    return [
+        one
+        for one in cloud.requests()
+        if one["method"] == "POST" and one["path"].endswith("/restart")
+    ]
+
+
+BEGIN = "import cvm_notebook as cvm\nclient = cvm.connect()\nfleet = cvm.Fleet(client)\nfleet"
+SETTLED = """
+import threading
+enough = threading.Event()
+asked = fleet.operator.records
+end = fleet.operator.subscribe(lambda _: enough.set() if len(asked()) >= {count} else None)
+len(asked()) >= {count} or enough.wait(20)  # a click is on its way from one thread to another
+end()
+[operation.wait(30) for operation in fleet.operator.alive()]
+print(len(asked()))
+"""
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_paint_and_clicks_under_a_busy_and_an_idle_kernel(lab, kernels, cloud, kernel):
+    cloud.clear_requests()
+    cells = [BEGIN, "fleet['bravo']", f"import time\ntime.sleep({BUSY_S})"]
+    page = lab.open(f"on-{kernel}.ipynb", cells, kernel=kernel, cloud=cloud).page
+    version = lab.kernel("import ipykernel\nprint(ipykernel.__version__)")
+    assert version.startswith(kernels.get(kernel, ""))
+    assert kernel in kernels or not version.startswith(tuple(kernels.values()))
+
+    lab.run_all(wait=False)
+    row = page.locator(".cvm-space .cvm-row").filter(has_text="alpha")
+    row.wait_for(timeout=PATIENCE)
+    page.locator('.cvm-table .cvm-health[data-state="live"]').wait_for(timeout=PATIENCE)
+    card = page.locator(".cvm-card")
+    card.get_by_text("running").first.wait_for(timeout=PATIENCE)
+    assert lab.cells()[2]["execution_count"] is None  # it runs still
+
+    row.click()
+    table = page.locator(".cvm-table")
+    table.get_by_role("button", name="Restart", exact=True).click()
+    table.get_by_text("queued").or_(table.locator(".cvm-op")).first.wait_for(timeout=PATIENCE)
+    card.get_by_role("button", name="Restart").click()
+    assert lab.kernel(SETTLED.format(count=2), within=60).strip() == "2"
+    assert len(restarts(cloud)) == 2
+
+    # now the kernel is idle
+    other = page.locator(".cvm-space .cvm-row").filter(has_text="charlie")
+    other.click()
+    table.get_by_role("button", name="Restart", exact=True).click()
+    other.locator(".cvm-op").wait_for(timeout=PATIENCE)
+    assert lab.kernel(SETTLED.format(count=3), within=60).strip() == "3"
+    assert len(restarts(cloud)) == 3
