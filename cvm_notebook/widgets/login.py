@@ -245,12 +245,6 @@ def login(profile: str | None = None) -> "Login | Account":
     -------
     Login or Account
         It shows itself; its ``client`` uses the key.
-
-    Examples
-    --------
-    >>> account = cvm.login()
-    >>> account.client is not None
-    True
     """
     account = Account()
     account.look(profile)
