@@ -48,6 +48,7 @@ VERBS: Final[Mapping[Verb, str]] = {
     "replicate": "Replicate",
     "delete": "Delete",
 }
+_NO_FIGURES: Final[dict[str, Any]] = {"meters": [], "error": None}
 STATS_EVERY_S: Final = 10.0
 _WORKERS: Final = 4  # a log that is followed takes one
 _TWICE_S: Final = 1.0  # the same button within so long is one click
@@ -98,7 +99,7 @@ class CvmCard(anywidget.AnyWidget):
         self._n = self._revision = 0
         self._told: dict[str, Any] = {}
         self._clicked: dict[str, float] = {}
-        self._stats: dict[str, Any] = {"meters": [], "error": None}
+        self._stats = _NO_FIGURES
         self._measured = float("-inf")
         self._operations = latest(fleet.operator.records(), cvm_id)
         me = weakref.ref(self)
@@ -113,7 +114,7 @@ class CvmCard(anywidget.AnyWidget):
         self._judge(fleet.known(cvm_id), fleet)
         super().__init__(_boot=boot, buttons=tuple(self._verbs.values()))
         self.on_msg(self._received)
-        weakref.finalize(fleet, _end, me)
+        weakref.finalize(fleet, _end, me).atexit = False
         bridge.join(self)
         bridge.post(self._heard, self)
 
@@ -165,9 +166,6 @@ class CvmCard(anywidget.AnyWidget):
         if runs and time.monotonic() - self._measured >= STATS_EVERY_S:
             self._measured = time.monotonic()
             self._workers.do(partial(self._fetch, "stats"))
-        elif not runs and self._stats["meters"]:
-            self._stats = {"meters": [], "error": None}
-            bridge.mark(self)
 
     def failed(self, error: BaseException) -> None:
         """Show that something of ours went wrong; see `View`."""
@@ -199,7 +197,7 @@ class CvmCard(anywidget.AnyWidget):
             **face,
             "events": events_of(mine),
             "ops": {verb: operation_of(one) for verb, one in self._operations.items()},
-            "stats": self._stats,
+            "stats": self._stats if face["running"] else _NO_FIGURES,
             "read_only": fleet.operator.read_only,
         }
 
@@ -364,4 +362,5 @@ def _operated(me: "weakref.ref[CvmCard]", record: OperationRecord) -> None:
 def _end(me: "weakref.ref[CvmCard]") -> None:
     card = me()
     if card is not None:
-        card.close()
+        # when the kernel ends, the bridge has ended before: the views stay as they are
+        bridge.post(card.close)

@@ -92,20 +92,25 @@ _QUOTE_WORDS: Final = {
     False: "none is shown",
     None: "nothing is said of it",
 }
-_NOT_PROVED: Final = (
-    "The signatures of the quote are not verified here, so this proves nothing of the hardware."
-)
 
 
 def _evidence_words(evidence: Evidence) -> str:
-    if evidence.checked == "failed":
-        return f"It does NOT fit: {clean_text(evidence.why, _CHARS)}. {_NOT_PROVED}"
-    if evidence.checked == "fetched":
-        return f"Fetched, and not checked: {clean_text(evidence.why, _CHARS)}. {_NOT_PROVED}"
-    return (
-        "Checked here: the compose hash that was measured is that of the compose file, and the "
-        f"log adds up to RTMR3. The quote is fetched, not verified. {_NOT_PROVED}"
+    """Say what was checked here, and that it proves nothing of the hardware."""
+    why = clean_text(evidence.why, _CHARS)
+    said = {
+        "failed": f"It does NOT fit: {why}.",
+        "fetched": f"Fetched, and not checked: {why}.",
+    }.get(
+        evidence.checked,
+        "Checked here: the compose hash that was measured is that of the compose file, and the log "
+        "adds up to RTMR3.",
     )
+    quote = (
+        "The quote is fetched, not verified: its signatures were not looked at"
+        if evidence.quote_present
+        else "No quote is shown"
+    )
+    return f"{said} {quote}, so nothing of this proves which hardware it runs on."
 
 
 def _operations(client: Client, row: Row) -> Told:

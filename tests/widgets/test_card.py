@@ -11,14 +11,23 @@ import msgspec
 import pytest
 
 import cvm_notebook as cvm
-from cvm_notebook.api.models import Cvm, CvmStats, Disk, SystemInfo
+from cvm_notebook.api.attestation import judge_attestation
+from cvm_notebook.api.models import (
+    Certificate,
+    Cvm,
+    CvmAttestation,
+    CvmStats,
+    Disk,
+    SystemInfo,
+    TcbInfo,
+)
 from cvm_notebook.live.rows import Row, Sighting
 from cvm_notebook.widgets import card as card_module
 from cvm_notebook.widgets import presence, show
 from cvm_notebook.widgets.bridge import bridge
 from cvm_notebook.widgets.card import CvmCard, card_of
 from cvm_notebook.widgets.card_facts import BOOT_STEPS, face_of, meters_of
-from cvm_notebook.widgets.details import fetch
+from cvm_notebook.widgets.details import _evidence_words, fetch
 
 COMPOSE = "services:\n  web:\n    image: nginx:1.27\n    ports: ['80:80']\n"
 
@@ -149,7 +158,7 @@ def test_a_boot_is_shown_as_the_services_own_steps():
 def test_figures_of_the_guest_become_meters_and_odd_ones_none():
     disk = Disk(mount_point="/tapp", total_size=40 * 2**30, free_size=10 * 2**30)
     info = SystemInfo(
-        num_cpus=2, loadavg_one=0.5, total_memory=4 * 2**30, used_memory=2**30, disks=(disk,)
+        num_cpus=2, loadavg_one=50, total_memory=4 * 2**30, used_memory=2**30, disks=(disk,)
     )
     told = meters_of(CvmStats(sysinfo=info))["meters"]
     assert [(one["label"], one["part"]) for one in told] == [
@@ -277,8 +286,12 @@ def test_an_attestation_is_never_called_verified(wire, card, front):
     front.say("fetch", what="attestation")
     told = wire.wait(card, "details")
     assert told["check"]["ok"] is True
-    assert "fetched, not verified" in told["check"]["text"]
-    assert dict(told["facts"])["quote"] == "fetched, not verified"
+    assert "No quote is shown" in told["check"]["text"]  # LocalCloud has no hardware to quote
+    assert "proves which hardware" in told["check"]["text"]
+    quoted = judge_attestation(
+        CvmAttestation(app_certificates=(Certificate(quote="00ff"),), tcb_info=TcbInfo())
+    )
+    assert "fetched, not verified" in _evidence_words(quoted)
 
 
 def test_what_the_service_recorded_is_listed(wire, card, front):
@@ -345,6 +358,7 @@ def test_a_card_ends_with_its_fleet_and_keeps_nothing_alive(client, wire):
     settled()
     gc.collect()
     assert gone() is None
+    settled()
     assert card.comm is None
     assert "closed" in repr(card)
 

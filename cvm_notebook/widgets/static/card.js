@@ -17,7 +17,9 @@ function cardStore(model) {
   const store = { n: -1, token: null, state: null, clock: {}, clockAt: 0, at: 0, send, live: () => alive.live };
   const tell = (what) => { for (const view of views) view(what); };
   const alive = liveness((live) => tell({ live }));
-  function send(message) { model.send({ ...message, token: store.token, n: message.n ?? store.n }); }
+  function send(message) {
+    try { model.send({ ...message, token: store.token, n: message.n ?? store.n }); } catch { /* the kernel is gone: it is not heard either */ }
+  }
   function time(message) {
     store.clock = { age: message.age, uptime: message.uptime, source: message.source, health: message.health };
     store.clockAt = performance.now();
@@ -60,7 +62,10 @@ function cardStore(model) {
     },
     hidden(view) {
       views.delete(view);
-      if (!views.size) { clearInterval(beat); beat = 0; alive.stop(); try { send({ kind: "bye" }); } catch { /* the kernel went first */ } }
+      if (views.size) return;
+      clearInterval(beat); beat = 0;
+      alive.stop();
+      send({ kind: "bye" });
     },
   };
 }
@@ -113,7 +118,11 @@ async function drawButtons(model, box, gone) {
     } catch { return null; } // a saved notebook without its widgets
   }));
   if (gone.aborted) { for (const view of views) view?.remove(); return; }
-  for (const view of views) if (view) box.append(view.el);
+  for (const view of views) {
+    if (!view) continue;
+    box.append(view.el);
+    view.trigger("displayed"); // as a panel of widgets would say; its classes wait for it
+  }
   gone.addEventListener("abort", () => { for (const view of views) view?.remove(); });
 }
 
@@ -179,7 +188,7 @@ function renderCard({ model, el, store, shown, hidden }) {
   function drawProof(message) { return [verdict(message.check), hashes(message.facts)]; }
   function drawRecorded(message) {
     if (!message.rows.length) return [h("p", { className: "cvm-dim" }, "Nothing is recorded.")];
-    const head = ["began", "what", "state", "took", "by", "error"].map((one) => h("th", { scope: "col" }, one));
+    const head = ["began", "what", "state", "took", "by", "error"].map((one) => h("th", { scope: "col", className: one === "took" ? "cvm-num" : "" }, one));
     const rows = message.rows.map(([at, what, state, took, by, error]) => h("tr", {},
       h("td", {}, at === null ? "" : new Date(at).toLocaleString()), h("td", {}, what), h("td", {}, state),
       h("td", { className: "cvm-num" }, took === null ? "" : `${took.toFixed(1)} s`), h("td", {}, by), h("td", {}, error)));
@@ -259,7 +268,7 @@ function renderCard({ model, el, store, shown, hidden }) {
     status.dataset.status = state.status;
     status.replaceChildren(shape(state.status), state.raw ?? state.status);
     doing.textContent = state.doing ?? "";
-    doing.classList.toggle("cvm-moving", MOVING.has(state.status) || Boolean(state.doing));
+    status.toggleAttribute("data-busy", state.busy);
     trouble.hidden = !state.trouble?.length;
     trouble.replaceChildren(...(state.trouble ?? []).map((text) => h("div", { className: "cvm-fault" }, text)));
     facts.replaceChildren(factsList(state.facts ?? [], "cvm-facts"));

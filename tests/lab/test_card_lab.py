@@ -1,0 +1,284 @@
+"""The card of one CVM in real front ends: what is seen, what a click does, what happens without."""
+
+import pytest
+
+import cvm_notebook as cvm
+from cvm_notebook.local import LocalCloud
+
+BEGIN = (
+    "import cvm_notebook as cvm\nclient = cvm.connect()\nfleet = cvm.Fleet(client)\nfleet['my-app']"
+)
+COMPOSE = (
+    "services:\n  web:\n    image: nginx:1.27\n    ports:\n      - 80:80\n"
+    "  db:\n    image: postgres:17\n"
+)
+PATIENCE = 15_000
+
+
+@pytest.fixture
+def cloud(lab):
+    """A cloud of the test's own, with one CVM that runs."""
+    with LocalCloud(seed="empty", speed=20) as cloud:
+        client = cvm.Client(api_key=cloud.api_key, base_url=cloud.url)
+        made = client.commit_cvm_provision(
+            client.provision_cvm(name="my-app", compose_file=COMPOSE)
+        )
+        client.watch_cvm_state(made, target="running")
+        cloud.client = client
+        yield cloud
+
+
+@pytest.fixture
+def card(lab, cloud):
+    """The card of that CVM, displayed and live."""
+    lab.open("card.ipynb", [BEGIN], cloud=cloud).run_all()
+    return live(lab.page)
+
+
+def live(page):
+    card = page.locator('.cvm-card[data-live="true"]').first
+    card.wait_for(timeout=PATIENCE)
+    return card
+
+
+def shows(card, status):
+    card.locator(f'.cvm-big[data-status="{status}"]').wait_for(timeout=PATIENCE)
+
+
+def press(card, name):
+    card.get_by_role("button", name=name, exact=True).click()
+
+
+def tab(card, name):
+    card.get_by_role("tab", name=name).click()
+    return card.get_by_role("tabpanel", name=name)
+
+
+# --- what is seen ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("app", ["lab", "notebook"])
+def test_run_all_fills_the_card_at_once_under_a_busy_kernel(lab, cloud, app):
+    lab.open(f"busy-card-{app}.ipynb", [BEGIN, "import time\ntime.sleep(30)"], app, cloud=cloud)
+    lab.run_all(wait=False)
+    card = live(lab.page)  # the kernel is busy, and its news still come
+    cloud.client.stop_cvm("my-app")
+    shows(card, "stopped")
+    assert lab.cells()[1]["execution_count"] is None  # it runs still
+
+
+def test_every_tab_is_readable_by_everybody_in_both_themes(lab, card):
+    card.locator(".cvm-meter").first.wait_for(timeout=PATIENCE)
+    seen = {
+        "Overview": card.get_by_role("meter", name="memory"),
+        "Logs": card.get_by_text("Linux version").first,
+        "Events": card.get_by_role("cell", name="create"),
+        "Compose": card.get_by_text("this file has the compose hash"),
+        "Attestation": card.get_by_text("No quote is shown"),
+    }
+    for theme in ("light", "dark"):
+        lab.theme(theme)
+        for name, sign in seen.items():
+            tab(card, name)
+            sign.wait_for(timeout=PATIENCE)
+            lab.screenshot(f"card-{name.lower()}-{theme}", card)
+            assert lab.axe(".cvm-card") == []
+
+
+def test_tabs_go_by_the_keyboard(lab, card):
+    card.get_by_role("tab", name="Overview").focus()
+    for key, name in (("ArrowLeft", "Attestation"), ("Home", "Overview"), ("ArrowRight", "Logs")):
+        lab.page.keyboard.press(key)
+        chosen = card.get_by_role("tab", name=name, selected=True)
+        assert chosen.evaluate("tab => tab === document.activeElement")
+    assert card.get_by_role("tabpanel").count() == 1
+    assert lab.cells()[0]["cell_type"] == "code"  # the keys did not reach the notebook
+
+
+def test_a_boot_is_shown_step_by_step_and_ends_in_its_endpoints(lab, cloud):
+    cloud.client.stop_cvm("my-app")
+    cloud.client.watch_cvm_state("my-app", target="stopped")
+    lab.open("boot.ipynb", [BEGIN], cloud=cloud).run_all()
+    card = live(lab.page)
+    press(card, "Start")
+    card.locator('.cvm-steps [data-step="now"]').wait_for(timeout=PATIENCE)
+    lab.screenshot("card-booting", card)
+    shows(card, "running")
+    card.locator(".cvm-steps").wait_for(state="hidden")
+    assert card.get_by_role("link").first.get_attribute("href").startswith("https://")
+    assert card.locator('.cvm-op-line[data-verb="start"]').inner_text() == "✓\nstart: done"
+
+
+# --- what is done ---------------------------------------------------------------------------------
+
+
+def test_a_stop_goes_from_the_click_to_the_server_with_its_progress_under_the_button(
+    lab, card, cloud
+):
+    lab.kernel("fleet['my-app'].card()._acts.undo = 0.5")
+    press(card, "Stop")
+    card.get_by_text("will be sent in").wait_for()
+    line = card.locator('.cvm-op-line[data-verb="stop"]')
+    line.and_(card.locator('[data-state="reached"]')).wait_for(timeout=PATIENCE)
+    shows(card, "stopped")
+    assert cloud.client.get_cvm_state("my-app").status == "stopped"
+    stop = card.get_by_role("button", name="Stop", exact=True)
+    assert stop.is_disabled()
+    assert "stopped already" in stop.get_attribute("title")
+    notch = line.evaluate("one => parseFloat(one.style.getPropertyValue('--cvm-at'))")
+    box, at = stop.bounding_box(), card.locator(".cvm-ops").bounding_box()["x"]
+    assert box["x"] <= at + notch <= box["x"] + box["width"]
+
+
+def test_a_stop_is_taken_back_within_its_seconds(lab, card, cloud):
+    press(card, "Stop")
+    press(card, "Undo")
+    card.get_by_text("Taken back: 1.").wait_for(timeout=PATIENCE)
+    assert cloud.client.get_cvm_state("my-app").status == "running"
+    assert not [one for one in cloud.requests() if one["path"].endswith("/stop")]
+
+
+def test_a_deletion_by_the_keyboard_alone_leaves_a_card_that_says_gone(lab, card, cloud):
+    lab.kernel("fleet['my-app'].card()._acts.undo = 0")
+    page = lab.page
+    card.get_by_role("button", name="Delete").focus()
+    page.keyboard.press("Enter")
+    question = card.get_by_role("alertdialog")
+    question.wait_for(timeout=PATIENCE)
+    lab.screenshot("card-delete", card)
+    assert lab.axe(".cvm-card") == []
+    for _ in range(question.get_by_role("checkbox").count()):
+        page.keyboard.press("Space")
+        page.keyboard.press("Tab")
+    page.keyboard.type("my-app")
+    page.keyboard.press("Enter")
+    shows(card, "gone")
+    assert cloud.client.list_cvms() == []
+    assert card.get_by_role("button", name="Stop", exact=True).is_disabled()
+
+
+# --- logs -----------------------------------------------------------------------------------------
+
+
+def test_logs_are_read_by_container_and_followed_until_stopped(lab, card):
+    panel = tab(card, "Logs")
+    panel.get_by_text("Linux version").wait_for(timeout=PATIENCE)
+    panel.get_by_label("Which log").select_option(label="dstack-web-1")
+    panel.get_by_text("nginx/1.27", exact=False).first.wait_for(timeout=PATIENCE)
+    press(panel, "Follow")
+    panel.locator('[data-state="following"]').wait_for(timeout=PATIENCE)
+    lines = panel.locator(".cvm-line")
+    before = lines.count()
+    panel.page.wait_for_function(
+        "before => document.querySelectorAll('.cvm-line').length > before",
+        arg=before,
+        timeout=PATIENCE,
+    )
+    press(panel, "Stop following")
+    panel.locator('[data-state="stopped"]').wait_for(timeout=PATIENCE)
+    panel.get_by_label("Only lines since").fill("yesterday")
+    panel.get_by_label("Only lines since").press("Enter")
+    panel.get_by_text("'yesterday' is no time").wait_for(timeout=PATIENCE)
+
+
+HOSTILE = r"""
+from dataclasses import replace
+import msgspec
+from cvm_notebook.api.models import Endpoint, OsInfo
+from cvm_notebook.live.facts import Fact
+import time
+evil = '<img src=x onerror="window.pwned=1">'
+was = fleet["my-app"].row
+card = fleet[was.id].card()
+fleet._reflector.close()
+cvm_ = msgspec.structs.replace(
+    was.cvm, name=evil, app_id=evil, compose_hash="</script><script>window.pwned=1</script>",
+    os=OsInfo(name="[x](javascript:window.pwned=1)"), status=evil,
+    endpoints=(
+        Endpoint(app="javascript:window.pwned=1"), Endpoint(app="http://evil.example/"),
+        Endpoint(app="https://user:pw@plain.example/"), Endpoint(app="data:text/html,x"),
+        Endpoint(app="https://fine.example/" + evil),
+    ),
+)
+fleet.store.replace([cvm_], received=time.monotonic())
+fleet.store.patch([Fact(id=was.id, status=evil, boot_error=evil, boot_progress=evil,
+    received=time.monotonic() + 1, source="stream")])
+card._logs.stop()
+from cvm_notebook.api.logs import LogLine
+for text in (evil, "\x1b[31m" + evil, "\x1b]8;;https://evil.example\x1b\\link", "a" * 100000,
+             "\u202egnp", "{{7*7}} ${x} $\\href{x}$"):
+    card._logs._take(card._logs._run, LogLine(text, evil))
+card._logs.flush()
+card._say({"kind": "details", "what": "compose", "check": {"ok": None, "text": evil},
+    "facts": [[evil, evil]], "texts": [[evil, evil]]})
+card._say({"kind": "details", "what": "operations",
+    "rows": [[0, evil, evil, 1.0, evil, evil]]})
+card._say({"kind": "notice", "text": evil})
+"""
+
+
+def test_hostile_texts_stay_texts_on_every_surface(lab, card):
+    tab(card, "Logs")
+    card.get_by_text("Linux version").first.wait_for(timeout=PATIENCE)
+    lab.kernel(HOSTILE)
+    panel = card.get_by_role("tabpanel", name="Logs")
+    panel.get_by_text("(100000 characters)").wait_for(timeout=PATIENCE)
+    for name in ("Overview", "Events", "Compose", "Attestation", "Logs"):
+        tab(card, name)
+    assert card.locator(".cvm-name").inner_text() == '<img src=x onerror="window.pwned=1">'
+    assert card.locator("img, script, iframe").count() == 0
+    assert lab.page.evaluate("window.pwned") is None
+    links = card.get_by_role("link", include_hidden=True)
+    hosts = [link.get_attribute("href").split("/")[2] for link in links.all()]
+    assert hosts == ["plain.example", "fine.example"]  # without the user and the password
+    tab(card, "Overview")
+    lab.screenshot("card-hostile", card)
+
+
+# --- what happens without -------------------------------------------------------------------------
+
+
+def test_without_its_kernel_the_card_is_a_snapshot_and_its_buttons_are_inert(lab, card, cloud):
+    card.evaluate("card => { card.dataset.mine = 'yes'; }")
+    lab.shutdown()
+    gone = lab.page.locator('.cvm-card[data-mine="yes"][data-live="false"]')
+    gone.wait_for(timeout=25_000)
+    lab.screenshot("card-snapshot", gone)
+    assert "re-run to go live" in gone.locator(".cvm-health").inner_text()
+    assert gone.locator(".cvm-actions").evaluate("box => box.inert")
+    compose = tab(gone, "Compose")
+    compose.get_by_text("Not fetched: the kernel does not answer.").wait_for()
+    assert cloud.client.get_cvm_state("my-app").status == "running"
+
+
+def test_a_lost_message_is_noticed_and_the_whole_is_asked_for(lab, card, cloud):
+    lab.kernel("fleet['my-app'].card()._n += 1")  # as if one had been lost
+    cloud.client.stop_cvm("my-app")
+    shows(card, "stopped")
+
+
+def test_a_view_that_is_closed_causes_no_traffic(lab, card):
+    follows = "fleet['my-app'].card()._following"
+    assert lab.kernel(f"print({follows})").strip() == "True"
+    lab._in_page("panel.content.model.sharedModel.getCell(0).clearOutputs?.(); return null")
+    lab._in_page(
+        "await window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs'); return null"
+    )
+    card.wait_for(state="detached", timeout=PATIENCE)
+    wait = (
+        "import time\nend = time.monotonic() + 5\n"
+        f"while {follows} and time.monotonic() < end: time.sleep(0.05)\nprint({follows})"
+    )
+    assert lab.kernel(wait).strip() == "False"
+
+
+def test_displaying_it_again_and_again_makes_no_more_models(lab, cloud):
+    before = "import ipywidgets\nprint(len(ipywidgets.widgets.widget._instances))"
+    lab.open("again.ipynb", [BEGIN, "fleet['my-app']"], cloud=cloud).run_all()
+    live(lab.page)
+    models = lab.kernel(before)
+    for _ in range(5):
+        lab.run_cell(1)
+    lab.page.locator('.cvm-card[data-live="true"]').nth(1).wait_for(timeout=PATIENCE)
+    assert lab.kernel(before) == models
+    assert lab.page.locator(".cvm-card").count() == 2
