@@ -242,6 +242,7 @@ class CvmCard(anywidget.AnyWidget):
         if self._heard() or kind == "hello":
             self._told = {}
             bridge.mark(self)
+            bridge.post(self.pulse, self)  # the first figures, too
         if content.get("token") != self._token:
             return  # a view of another time may look, and not act
         what = content.get("what")

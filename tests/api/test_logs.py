@@ -40,9 +40,9 @@ def test_the_console_of_a_machine_is_read_in_full_and_by_its_last_lines(client):
 
 def test_a_container_is_found_by_its_own_name_and_by_that_of_its_service(client):
     (own,) = client.get_cvm_containers("logged").containers[0].names
-    by_own = client.get_cvm_logs("logged", container=own, tail=2, timestamps=True)
-    by_service = client.get_cvm_logs("logged", container="web", tail=2, timestamps=True)
-    assert by_own == by_service
+    by_own = client.get_cvm_logs("logged", container=own, tail=1000, timestamps=True)
+    by_service = client.get_cvm_logs("logged", container="web", tail=1000, timestamps=True)
+    assert by_own[0] == by_service[0]  # the later of the two may have more
     assert all(datetime.fromisoformat(line.text.split()[0]).tzinfo for line in by_own)
     assert {line.channel for line in by_own} <= {"stdout", "stderr"}
 

