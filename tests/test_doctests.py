@@ -58,6 +58,9 @@ def ready(names: dict[str, object], request: pytest.FixtureRequest) -> dict[str,
     """The same, with my-app running, or stopped where the example starts it."""
     client = names["client"]
     assert isinstance(client, cvm.Client)
+    for one in client.list_cvms():  # replicas of another example
+        if (one.name or "").startswith("my-app-"):
+            client.delete_cvm(one)
     state = client.get_cvm_state("my-app").status
     if "start_cvm" in request.node.name and "restart" not in request.node.name:
         client.stop_cvm("my-app")

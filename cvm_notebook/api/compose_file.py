@@ -51,6 +51,8 @@ def _parse(text: str, field: str) -> "yaml.Node | None":
         _check_events(yaml.parse(text, Loader=loader), field)
         root: yaml.Node | None = yaml.compose(text, Loader=loader)
     except yaml.MarkedYAMLError as error:
+        if "nesting depth" in (error.problem or ""):  # newer parsers count for themselves
+            raise _too_large("", field) from None
         mark = error.problem_mark or error.context_mark
         line = f"line {mark.line + 1}: " if mark else ""
         said = ", ".join(part for part in (error.context, error.problem) if part)
@@ -84,8 +86,12 @@ def _check_events(events: Any, field: str) -> None:
         name, total = open_nodes[-1]
         open_nodes[-1] = (name, total + size + 1)
         if total + size >= _MOST_NODES or len(open_nodes) > _DEEPEST:
-            problem = f"{_line(event)}its aliases or nesting make it too large"
-            raise InvalidInput(field, problem, "Write it out with fewer aliases.")
+            raise _too_large(_line(event), field)
+
+
+def _too_large(where: str, field: str) -> InvalidInput:
+    problem = f"{where}its aliases or nesting make it too large"
+    return InvalidInput(field, problem, "Write it out with fewer aliases.")
 
 
 def _check_tag(event: Any, field: str) -> None:

@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import pickle
 import re
+from multiprocessing import resource_tracker
 
 import pytest
 from hypothesis import example, given, settings
@@ -281,6 +282,13 @@ def test_each_error_survives_a_pickle(error):
     assert (str(again), again.args, again.__dict__) == (str(error), error.args, error.__dict__)
 
 
+@pytest.fixture(scope="module")
+def _tracker():
+    """What multiprocessing keeps open for good, once it has spawned a process."""
+    resource_tracker.ensure_running()
+
+
+@pytest.mark.usefixtures("_tracker")
 def test_an_error_crosses_a_process_pool():
     body = b'{"error_code": "ERR-03-007", "message": "no"}'
     context = multiprocessing.get_context("spawn")
