@@ -151,7 +151,9 @@ class Server:
             "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
             "JUPYTER_PREFER_ENV_PATH": "1",
             "IPYTHONDIR": str(home / "ipython"),
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(
+                ":"
+            ),
             **env,
         }
         for folder in (self.folder, home / "config", home / "data", home / "runtime"):
@@ -586,6 +588,23 @@ def _lab(_browser, jupyter):
     loop.show()
     lab.close()
     loop.hide()
+
+
+@contextlib.contextmanager
+def session(home):
+    """Run all of it without pytest: a cloud, the server, Chromium; for measurements."""
+    from playwright.sync_api import sync_playwright
+
+    with LocalCloud(seed="demo", speed=100) as cloud, sync_playwright() as playwright:
+        path = _found() or _brought(playwright.chromium.executable_path)
+        browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        facts = {"PHALA_CLOUD_API_PREFIX": cloud.url, "PHALA_CLOUD_API_KEY": cloud.api_key}
+        server = Server(home, facts)
+        try:
+            yield Lab(browser, server)
+        finally:
+            browser.close()
+            server.close()
 
 
 _failed = pytest.StashKey[bool]()
