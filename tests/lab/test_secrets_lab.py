@@ -298,7 +298,9 @@ fleet
 """,
     "form = cvm.ProvisionForm(client, fleet=fleet)\nform",
     "box = SecretBox()\nbox",
+    "cvm.login()",
     "fleet['kept-secret']",
+    "cvm.dashboard(fleet)",
     # what is refused, and shown with all its variables
     "cvm.Client(api_key=box.secret, base_url='http://127.0.0.1:9/api/v1').list_cvms()",
     "client.get_cvm_info('no-such-cvm')",
@@ -321,6 +323,7 @@ def test_no_secret_is_kept_of_what_was_typed_uploaded_and_sent(lab, search, lab_
         "key": lab_cloud.api_key,
         **{name: f"{name}-{secrets.token_hex(12)}" for name in ("typed", "file", "pasted")},
         "box": "phak_" + secrets.token_urlsafe(32),
+        "login": lab_cloud.new_workspace()["api_key"],
     }
     page = lab.open("secrets.ipynb", CELLS).page
     for cell in (0, 1, 2):
@@ -343,13 +346,19 @@ def test_no_secret_is_kept_of_what_was_typed_uploaded_and_sent(lab, search, lab_
     form.get_by_role("button", name="Provision", exact=True).click()
     form.get_by_role("button", name="Commit: make the CVM").click()
     form.locator('.cvm-boot-text[data-status="running"]').wait_for(timeout=60_000)
-    key = page.get_by_role("textbox", name="API key")
+    lab.run_cell(3)
+    page.get_by_text("Use another key").click()
+    key = page.locator(".cvm-login input[type=password]")
+    key.fill(kept["login"])
+    key.press("Enter")
+    page.locator(".cvm-login").get_by_text("Another workspace").first.wait_for()
+    key = page.locator(".cvm-alone input")
     key.fill(kept["box"])
     key.press("Enter")
     page.get_by_text("in this kernel's memory only").wait_for()
-    for cell in range(3, len(CELLS)):
+    for cell in range(4, len(CELLS)):
         lab.run_cell(cell, errors=True)
-    page.locator(".cvm-card").get_by_role("tab", name="Attestation").click()
+    page.locator(".cvm-card").first.get_by_role("tab", name="Attestation").click()
     lab.save()
 
     raised = [o["ename"] for c in lab.cells() for o in c["outputs"] if o["output_type"] == "error"]
@@ -363,4 +372,5 @@ def test_no_secret_is_kept_of_what_was_typed_uploaded_and_sent(lab, search, lab_
         "file": 1,
         "pasted": 1,
         "box": 1,
+        "login": 1,
     }
