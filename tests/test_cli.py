@@ -221,7 +221,8 @@ def test_demo_hands_the_key_to_kernels_alone(start):
     )
     with urllib.request.urlopen(request, timeout=20):
         pass
-    (kernel,) = [process for process in demo.family() if process.pid not in before]
+    born = [process for process in demo.family() if process.pid not in before]
+    (kernel,) = [process for process in born if "ipykernel" in " ".join(process.cmdline())]
     key = kernel.environ()["PHALA_CLOUD_API_KEY"]
     assert kernel.environ()["PHALA_CLOUD_API_PREFIX"] in demo.text
     assert get(kernel.environ()["PHALA_CLOUD_API_PREFIX"] + "/auth/me", X_API_Key=key)

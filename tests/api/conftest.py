@@ -25,7 +25,7 @@ def client(cloud: cvm.LocalCloud) -> Iterator[cvm.Client]:
 
 @pytest.fixture(scope="session")
 def _breakable() -> Iterator[cvm.LocalCloud]:
-    with cvm.LocalCloud(seed="empty", speed=100) as running:
+    with cvm.LocalCloud(seed="empty", speed=300) as running:
         yield running
 
 
