@@ -388,8 +388,10 @@ class Lab:
             )
         self.page = self._lab_page
         self.page.evaluate(
-            """path => window.jupyterapp.commands
-                .execute('docmanager:open', { path, factory: 'Notebook' }).then(() => null)""",
+            """async path => { const app = window.jupyterapp;
+                await app.serviceManager.kernelspecs.refreshSpecs(); // there may be new ones
+                await app.commands.execute('docmanager:open', { path, factory: 'Notebook' });
+                return null }""",
             self.name,
         )
 
