@@ -1,5 +1,6 @@
 """SecretBox: a field whose text goes to the kernel once, and is never a part of any saved state."""
 
+import logging
 import weakref
 from collections.abc import Mapping
 from functools import partial
@@ -15,6 +16,16 @@ from cvm_notebook.widgets.bridge import bridge, publish
 
 _LONGEST: Final = 1 << 20
 _SECRETS: Final = frozenset({"value", "text"})
+
+
+def _hide(record: logging.LogRecord) -> bool:
+    """Take the message out of the comm library's note of it, which it makes at DEBUG."""
+    if isinstance(record.args, tuple) and str(record.msg).startswith("handle_msg"):
+        record.args = (*record.args[:-1], "its content is not logged: it may be secret")
+    return True
+
+
+logging.getLogger("Comm").addFilter(_hide)
 
 
 def seal(content: object) -> dict[str, Any]:

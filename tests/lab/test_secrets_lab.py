@@ -289,7 +289,6 @@ CELLS = [
 %xmode Verbose
 import logging
 logging.basicConfig(level=logging.DEBUG, filename="debug.log", force=True)
-logging.getLogger("Comm").setLevel(logging.INFO)  # at DEBUG it writes each message down as it came
 import cvm_notebook as cvm
 from cvm_notebook.widgets.secret_box import SecretBox
 client = cvm.connect("local")
