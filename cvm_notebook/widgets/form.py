@@ -21,6 +21,7 @@ from cvm_notebook.widgets.bridge import bridge, publish
 from cvm_notebook.widgets.form_draft import Draft
 from cvm_notebook.widgets.form_fields import KINDS
 from cvm_notebook.widgets.form_steps import Phase
+from cvm_notebook.widgets.presence import LEASE_S
 from cvm_notebook.widgets.secret_box import seal
 from cvm_notebook.widgets.show import with_widget
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from cvm_notebook.fleet import Fleet
     from cvm_notebook.live.operation import Operation
 
-_LEASE_S: Final = 600.0  # a busy kernel hears nothing until its cell ends
 _CLICKS: Final = 100
 T = TypeVar("T")
 
@@ -209,7 +209,8 @@ class ProvisionForm(anywidget.AnyWidget):
     def close(self) -> None:
         """End it; what was sent goes on."""
         bridge.leave(self)
-        self.draft.close()
+        if "draft" in vars(self):  # a form that was refused its fields has none, and ends, too
+            self.draft.close()
         super().close()
 
     # --- for the bridge ---------------------------------------------------------------------------
@@ -242,7 +243,7 @@ class ProvisionForm(anywidget.AnyWidget):
     def _heard(self) -> bool:
         """Note a sign of life; return whether it is the first after a silence."""
         first = not self._is_seen()
-        self._until = time.monotonic() + _LEASE_S
+        self._until = time.monotonic() + LEASE_S
         bridge.join(self)
         return first
 

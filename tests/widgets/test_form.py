@@ -360,6 +360,15 @@ def test_a_field_that_there_is_not_is_refused_with_the_nearest(bench):
         bench.filled().fill(disk_size="20")
 
 
+def test_a_form_that_was_refused_ends_without_a_second_error(bench, monkeypatch):
+    unseen = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda told: unseen.append(told.exc_value))
+    with pytest.raises(InvalidInput):
+        ProvisionForm(bench.client(), disk_sise=3)
+    gc.collect()
+    assert unseen == []
+
+
 # --- once -----------------------------------------------------------------------------------------
 
 
