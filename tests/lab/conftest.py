@@ -555,6 +555,7 @@ class Lab:
                 self.theme("light")
             self._lab_page.evaluate(
                 """async () => { const app = window.jupyterapp;
+                    await app.restored;  // or a page that was loaded again opens them once more
                     for (const panel of [...app.shell.widgets('main')]) {
                         if (!panel.sessionContext) continue;
                         await panel.sessionContext.shutdown();
