@@ -22,6 +22,17 @@ MOVING: Final[frozenset[Phase]] = frozenset(
     {"provisioning", "starting", "restarting", "updating", "stopping", "shutting_down", "deleting"}
 )
 STATUSES: Final[tuple[str, ...]] = tuple(phase for phase in PHASES if phase != "updating")
+# In the order in which a CVM reports them while it boots; then it says "done".
+BOOT_STEPS: Final = (
+    "setting up dstack-gateway",
+    "setting up docker",
+    "initializing data disk",
+    "mounting data disk",
+    "requesting app keys",
+    "init-script",
+    "pre-launch",
+    "starting containers",
+)
 OPERATIONS: Final = (
     "start",
     "stop",

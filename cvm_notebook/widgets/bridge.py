@@ -47,11 +47,6 @@ class Bridge:
         self._closed = False
         self._next_pulse = 0.0
 
-    @property
-    def closed(self) -> bool:
-        """Whether the process is about to end."""
-        return self._closed
-
     def post(self, task: Task, view: View | None = None) -> bool:
         """Do something soon; False when so much waits already that it is left undone.
 

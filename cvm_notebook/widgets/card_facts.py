@@ -8,23 +8,13 @@ from cvm_notebook.api.cvm import Cvm
 from cvm_notebook.api.envelopes import clean_text
 from cvm_notebook.api.guest import CvmStats, SystemInfo
 from cvm_notebook.api.values import seconds_of, shown
-from cvm_notebook.api.words import phase_of, status_of
+from cvm_notebook.api.words import BOOT_STEPS, phase_of, status_of
 from cvm_notebook.live.operation import OperationRecord
 from cvm_notebook.live.operation_view import as_text
 from cvm_notebook.live.rows import Change, Row
 from cvm_notebook.live.seen import Seen
 from cvm_notebook.text import usd
 
-BOOT_STEPS: Final = (
-    "setting up dstack-gateway",
-    "setting up docker",
-    "initializing data disk",
-    "mounting data disk",
-    "requesting app keys",
-    "init-script",
-    "pre-launch",
-    "starting containers",
-)
 _BOOTS: Final = frozenset({"provisioning", "starting", "restarting", "updating"})
 _COMPUTES: Final = frozenset({"running", *_BOOTS})
 _CHARS: Final = 300

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from cvm_notebook.api.envelopes import clean_text
 from cvm_notebook.api.errors import CvmError
+from cvm_notebook.api.words import BOOT_STEPS
 from cvm_notebook.frames.declared import read_declaration
 from cvm_notebook.live.operation import Operation
 from cvm_notebook.live.operation_view import as_text
@@ -15,18 +16,7 @@ from cvm_notebook.widgets.form_errors import told
 from cvm_notebook.widgets.form_fields import MOST_REPLICAS, VISIBILITY, Values, check_compose
 from cvm_notebook.widgets.form_steps import Provisioned, Steps
 
-# In the order in which a CVM reports them.
-BOOT: Final = (
-    "setting up dstack-gateway",
-    "setting up docker",
-    "initializing data disk",
-    "mounting data disk",
-    "requesting app keys",
-    "init-script",
-    "pre-launch",
-    "starting containers",
-    "done",
-)
+_BOOT: Final = (*BOOT_STEPS, "done")
 _LONGEST_DIFF: Final = 400  # lines
 _EMPTY: Final = frozenset({"name", "compose_file"})  # nobody is told at once that these are missing
 
@@ -149,11 +139,11 @@ def facts_of(provisioned: Provisioned) -> list[list[str]]:
 
 def _boot(operation: Operation) -> dict[str, Any]:
     record = operation.record
-    at = BOOT.index(record.progress) if record.progress in BOOT else -1
+    at = _BOOT.index(record.progress) if record.progress in _BOOT else -1
     if record.state == "reached":
-        at = len(BOOT)
+        at = len(_BOOT)
     marks = [
-        [name, "done" if i < at else "now" if i == at else "next"] for i, name in enumerate(BOOT)
+        [name, "done" if i < at else "now" if i == at else "next"] for i, name in enumerate(_BOOT)
     ]
     return {
         "text": as_text(record, named=False),

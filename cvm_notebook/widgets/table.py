@@ -369,6 +369,6 @@ def _operated(me: "weakref.ref[FleetTable]", record: OperationRecord) -> None:
 
 def _end(me: "weakref.ref[FleetTable]") -> None:
     table = me()
-    # when the kernel ends, its views keep what they knew
-    if table is not None and not bridge.closed:
-        table.close()
+    if table is not None:
+        # when the kernel ends, the bridge has ended before: the views keep what they knew
+        bridge.post(table.close)

@@ -21,12 +21,13 @@ from cvm_notebook.api.models import (
     SystemInfo,
     TcbInfo,
 )
+from cvm_notebook.api.words import BOOT_STEPS
 from cvm_notebook.live.rows import Row, Sighting
 from cvm_notebook.widgets import card as card_module
 from cvm_notebook.widgets import presence, show
 from cvm_notebook.widgets.bridge import bridge
 from cvm_notebook.widgets.card import CvmCard, card_of
-from cvm_notebook.widgets.card_facts import BOOT_STEPS, face_of, meters_of
+from cvm_notebook.widgets.card_facts import face_of, meters_of
 from cvm_notebook.widgets.details import _evidence_words, fetch
 
 COMPOSE = "services:\n  web:\n    image: nginx:1.27\n    ports: ['80:80']\n"

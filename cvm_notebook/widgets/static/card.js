@@ -6,7 +6,6 @@
 //
 // The action buttons are ipywidgets of their own, shown here. One store a model: its views show the same.
 
-const CARD_HEALTH = { live: "●", "catching up": "◑", offline: "✖", "needs a key": "⚠", idle: "◌", closed: "■" };
 const CARD_TABS = [["overview", "Overview"], ["logs", "Logs"], ["events", "Events"], ["compose", "Compose"], ["attestation", "Attestation"]];
 const OP_MARKS = { reached: "✓", failed: "✖", unknown: "?", cancelled: "–" };
 const OP_SHOWN_MS = 20000;
@@ -17,9 +16,7 @@ function cardStore(model) {
   const store = { n: -1, token: null, state: null, clock: {}, clockAt: 0, at: 0, send, live: () => alive.live };
   const tell = (what) => { for (const view of views) view(what); };
   const alive = liveness((live) => tell({ live }));
-  function send(message) {
-    try { model.send({ ...message, token: store.token, n: message.n ?? store.n }); } catch { /* the kernel is gone: it is not heard either */ }
-  }
+  function send(message) { tellKernel(model, { ...message, token: store.token, n: message.n ?? store.n }); }
   function time(message) {
     store.clock = { age: message.age, uptime: message.uptime, source: message.source, health: message.health };
     store.clockAt = performance.now();
@@ -44,29 +41,16 @@ function cardStore(model) {
     }
     tell({ message, before });
   }
-  let beat = 0;
+  const { shown, hidden, stop } = audience(views, alive, send);
   return {
-    store,
+    store, shown, hidden,
     begin() {
       model.on("msg:custom", receive);
       const boot = model.get("_boot");
       // Drawn at once; it is live when the kernel is heard: this may be a saved notebook.
       if (boot?.byteLength) { try { snapshot(JSON.parse(new TextDecoder().decode(boot))); } catch { /* none of ours */ } }
     },
-    end() { model.off("msg:custom", receive); alive.stop(); clearInterval(beat); },
-    shown(view) {
-      views.add(view);
-      alive.start();
-      send({ kind: "hello" });
-      beat ||= setInterval(() => { if (views.size) send({ kind: "alive" }); }, 10000);
-    },
-    hidden(view) {
-      views.delete(view);
-      if (views.size) return;
-      clearInterval(beat); beat = 0;
-      alive.stop();
-      send({ kind: "bye" });
-    },
+    end() { model.off("msg:custom", receive); stop(); },
   };
 }
 
@@ -254,7 +238,7 @@ function renderCard({ model, el, store, shown, hidden }) {
     const mode = kernel ? clock.health?.state ?? "idle" : "gone";
     health.dataset.state = mode;
     const words = kernel ? clock.health?.text ?? "" : `snapshot of ${clockTime(store.at)} – re-run to go live`;
-    const badge = `${CARD_HEALTH[mode] ?? "○"} ${kernel ? (mode === "offline" ? words.split(":").slice(0, 3).join(":") : mode) : words}`;
+    const badge = `${HEALTH_MARKS[mode] ?? "○"} ${kernel ? (mode === "offline" ? words.split(":").slice(0, 3).join(":") : mode) : words}`;
     if (health.textContent !== badge) health.textContent = badge;
     health.title = kernel ? words : "The kernel does not answer: nothing here is live, and the buttons do nothing.";
     root.dataset.live = kernel;
@@ -284,17 +268,7 @@ function renderCard({ model, el, store, shown, hidden }) {
     clearTimeout(pending);
     pending = setTimeout(() => show("queued: the kernel is busy and takes it when its cell has ended"), LATELY_MS);
   });
-  function show(text, fault = false) { notice.textContent = text; notice.className = fault ? "cvm-fault" : "cvm-notice"; notice.hidden = false; }
-  function acts(message) {
-    if (message.kind === "confirm") { notice.hidden = true; confirm.open(message); }
-    else if (message.kind === "refused" && message.click === confirm.click) confirm.refused(message.text);
-    else if (message.kind === "asked") {
-      if (message.click === confirm.click) confirm.close("yes");
-      notice.hidden = true;
-      undo.show(message); say(message.text);
-    } else if (message.kind === "undone") { undo.hide(); show(message.text); }
-    else if (message.kind === "notice") { if (message.click && message.click === confirm.click) confirm.close("yes"); show(message.text, message.fault); }
-  }
+  const { show, answer } = answers({ confirm, undo, notice, say });
   function announce(before) {
     const now = store.state;
     if (!before || !now) return;
@@ -310,7 +284,7 @@ function renderCard({ model, el, store, shown, hidden }) {
       drawTime();
       return;
     }
-    if (["confirm", "asked", "notice", "refused", "undone"].includes(message.kind)) { clearTimeout(pending); acts(message); }
+    if (answer(message)) clearTimeout(pending);
     else if (message.kind === "log") log.heard(message);
     else if (message.kind === "details") ({ compose, attestation: proof, operations: recorded })[message.what]?.heard(message);
     else if (message.kind === "pulse") drawTime();

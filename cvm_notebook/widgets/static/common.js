@@ -32,6 +32,9 @@ const SHAPES = {
 };
 const MOVING = new Set(["provisioning", "starting", "restarting", "stopping", "shutting_down", "deleting"]);
 
+// How true a fleet is, by the words of its health.
+const HEALTH_MARKS = { live: "●", "catching up": "◑", offline: "✖", "needs a key": "⚠", idle: "◌", closed: "■" };
+
 /** An age in one unit: 12 s, 3 min, 2 h, 4 d. */
 function ageWords(seconds) {
   if (!(seconds >= 0)) return "";
@@ -48,6 +51,31 @@ const clickId = () => crypto.getRandomValues(new Uint32Array(2)).join("-");
 /** Send a message; a kernel that is gone hears nothing, which the view shows already. */
 function tellKernel(model, message) {
   try { model.send(message); } catch { /* "Cannot send": there is no kernel */ }
+}
+
+/**
+ * Who looks at one model. The first view says hello; while there is one, Python hears that somebody is there; the last
+ * says bye, after `leaving`.
+ */
+function audience(views, alive, send, leaving = () => {}) {
+  let beat = 0;
+  const stop = () => { clearInterval(beat); beat = 0; alive.stop(); };
+  return {
+    stop,
+    shown(view) {
+      views.add(view);
+      alive.start();
+      send({ kind: "hello" });
+      beat ||= setInterval(() => send({ kind: "alive" }), 10000);
+    },
+    hidden(view) {
+      views.delete(view);
+      if (views.size) return;
+      leaving();
+      stop();
+      send({ kind: "bye" });
+    },
+  };
 }
 
 /** Keep Jupyter's keys (d d, x, arrows) out of what has keys of its own. */

@@ -90,3 +90,24 @@ function undoStrip(send) {
     hide,
   };
 }
+
+/** What Python says to clicks, shown where it belongs. `answer` returns false for a message about something else. */
+function answers({ confirm, undo, notice, say }) {
+  function show(text, fault = false) { notice.textContent = text; notice.className = fault ? "cvm-fault" : "cvm-notice"; notice.hidden = false; }
+  const done = (message) => { if (message.click && message.click === confirm.click) confirm.close("yes"); };
+  const by = {
+    confirm(message) { notice.hidden = true; confirm.open(message); },
+    refused(message) { if (message.click === confirm.click) confirm.refused(message.text); },
+    asked(message) { done(message); notice.hidden = true; undo.show(message); say(message.text); },
+    undone(message) { undo.hide(); show(message.text); },
+    notice(message) { done(message); show(message.text, message.fault); },
+  };
+  return {
+    show,
+    answer(message) {
+      const take = Object.hasOwn(by, message.kind) ? by[message.kind] : null;
+      take?.(message);
+      return take !== null;
+    },
+  };
+}

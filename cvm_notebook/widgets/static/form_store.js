@@ -11,7 +11,7 @@ function formStore(model) {
   const views = new Set();
   const said = { n: -1, token: null, edits: {}, fields: { values: {}, switches: [] }, compose: "", errors: {} };
   const typed = {}, edits = {};
-  let waiting = {}, timer = 0, beat = 0;
+  let waiting = {}, timer = 0;
   const alive = liveness((live) => { if (live) pushTyped(); tell({ live }); });
   const tell = (what) => { for (const view of views) view(what); };
   const send = (message) => tellKernel(model, { ...message, token: said.token, n: said.n });
@@ -33,8 +33,9 @@ function formStore(model) {
     send({ kind: "ack" });
     tell({ sections: Object.keys(message) });
   }
+  const { shown, hidden, stop } = audience(views, alive, send, pushTyped);
   return {
-    said, views, send,
+    said, views, send, shown, hidden,
     live: () => alive.live,
     /** The value of a field as it is to be shown. */
     value(field) {
@@ -59,19 +60,6 @@ function formStore(model) {
       // drawn at once; it is live when the kernel is heard: this may be a saved notebook
       if (boot?.byteLength) Object.assign(said, JSON.parse(new TextDecoder().decode(boot)));
     },
-    end() { model.off("msg:custom", receive); alive.stop(); clearInterval(beat); },
-    shown(view) {
-      views.add(view);
-      alive.start();
-      send({ kind: "hello" });
-      if (views.size === 1) beat = setInterval(() => send({ kind: "alive" }), 10000);
-    },
-    hidden(view) {
-      views.delete(view);
-      if (views.size) return;
-      pushTyped();
-      clearInterval(beat); alive.stop();
-      send({ kind: "bye" });
-    },
+    end() { model.off("msg:custom", receive); stop(); },
   };
 }

@@ -3,7 +3,6 @@ const ACTIONS = [
   ["start", "Start"], ["stop", "Stop"], ["shutdown", "Shut down"], ["restart", "Restart"], ["replicate", "Replicate"],
   ["follow", "Follow"], ["logs", "Logs"], ["delete", "Delete"],
 ];
-const HEALTH = { live: "●", "catching up": "◑", offline: "✖", "needs a key": "⚠", idle: "◌", closed: "■" };
 
 function renderTable({ model, el, store, shown, hidden }) {
   const said = h("div", { className: "cvm-said", role: "status", "aria-live": "polite" });
@@ -54,7 +53,7 @@ function renderTable({ model, el, store, shown, hidden }) {
     }
   }
   let pending = 0;
-  function show(text, fault = false) { notice.textContent = text; notice.className = fault ? "cvm-fault" : "cvm-notice"; notice.hidden = false; }
+  const { show, answer } = answers({ confirm, undo, notice, say });
 
   const root = h("section", { className: "cvm cvm-table", "aria-label": "Fleet" },
     h("div", { className: "cvm-top" }, find, picker.el, count, health), wrong, bar, undo.el, notice, confirm.el, grid.el, logsFrame, said);
@@ -78,7 +77,7 @@ function renderTable({ model, el, store, shown, hidden }) {
     const mode = kernel ? store.health.state : "gone";
     health.dataset.state = mode;
     const text = kernel ? store.health.state : `snapshot of ${clockTime(store.at)} – re-run to go live`;
-    health.textContent = `${HEALTH[mode] ?? "○"} ${mode === "offline" ? store.health.text.split(":").slice(0, 3).join(":") : text}`;
+    health.textContent = `${HEALTH_MARKS[mode] ?? "○"} ${mode === "offline" ? store.health.text.split(":").slice(0, 3).join(":") : text}`;
     health.title = kernel ? store.health.text : "The kernel does not answer: nothing here is live, and the buttons do nothing.";
     picked.textContent = selected.size ? `${selected.size} selected` : "select CVMs to act on them";
     for (const button of buttons) {
@@ -96,17 +95,9 @@ function renderTable({ model, el, store, shown, hidden }) {
     }
   }
   function acts(message) {
-    if (["confirm", "asked", "notice", "refused", "undone"].includes(message.kind)) clearTimeout(pending);
-    if (message.kind === "logs") openLogs(message.of);
+    if (answer(message)) clearTimeout(pending);
+    else if (message.kind === "logs") openLogs(message.of);
     else if (message.kind === "log") logs.heard(message);
-    else if (message.kind === "confirm") confirm.open(message);
-    else if (message.kind === "refused" && message.click === confirm.click) confirm.refused(message.text);
-    else if (message.kind === "asked") {
-      if (message.click === confirm.click) confirm.close("yes");
-      notice.hidden = true;
-      undo.show(message); say(message.text);
-    } else if (message.kind === "undone") { undo.hide(); show(message.text); }
-    else if (message.kind === "notice") { if (message.click && message.click === confirm.click) confirm.close("yes"); show(message.text, message.fault); }
   }
   function heard(what) {
     if (what.columns) { grid.columns(); picker.draw(); }

@@ -101,9 +101,9 @@ function tableStore(model) {
   }
   function showColumns(names) { send({ kind: "columns", names }); }
 
-  let beat = 0;
+  const { shown, hidden, stop } = audience(views, alive, send);
   return {
-    store,
+    store, shown, hidden,
     begin() {
       model.on("msg:custom", receive);
       const boot = model.get("_boot");
@@ -114,19 +114,7 @@ function tableStore(model) {
         snapshot(message);
       }
     },
-    end() { model.off("msg:custom", receive); alive.stop(); clearInterval(beat); },
-    shown(view) {
-      views.add(view);
-      alive.start();
-      send({ kind: "hello" });
-      if (views.size === 1) beat = setInterval(() => send({ kind: "alive" }), 10000);
-    },
-    hidden(view) {
-      views.delete(view);
-      if (views.size) return;
-      clearInterval(beat); alive.stop();
-      send({ kind: "bye" });
-    },
+    end() { model.off("msg:custom", receive); stop(); },
   };
 }
 
