@@ -222,7 +222,12 @@ class Lines:
             if not wire.ended:
                 self._tell(event)
 
-        reader = StreamReader(wire, cvm_id, Sink(self._facts, tell), self._clock)
+        def facts(read: tuple[Fact, ...]) -> None:
+            # Read late from a buffer, it would look newer than the list that is asked for next.
+            if not wire.ended:
+                self._facts(read)
+
+        reader = StreamReader(wire, cvm_id, Sink(facts, tell), self._clock)
         with self._lock:
             self._readers[cvm_id] = reader
             self._threads.add(reader.thread)

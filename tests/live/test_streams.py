@@ -227,6 +227,23 @@ def test_what_a_call_brings_after_a_cut_is_dropped(wire):
     assert heard.empty()
 
 
+def test_what_a_stream_still_had_in_its_buffer_at_a_cut_is_dropped(wire, cloud):
+    """It would be dated after the cut, and outrank the list that is asked for next."""
+    brought, opened = Queue(), threading.Event()
+
+    def tell(event):
+        if isinstance(event, Opened):  # on the reader's thread: its first state is read already
+            lines.cut()
+            opened.set()
+
+    lines = Lines(lambda: wire, brought.put, tell, SystemClock())
+    lines.open("streamed")
+    assert opened.wait(PATIENCE)
+    for thread in lines.threads():
+        thread.join(PATIENCE)
+    assert brought.empty()
+
+
 @pytest.fixture
 def deaf(authority, tmp_path, monkeypatch):
     """A TLS server that reads requests and never answers; its URL."""
