@@ -41,6 +41,7 @@ _CLOSES_S: Final = 0.5
 _FOLLOWED: Final = 16  # CVMs: a few get a stream, the others are asked for more often
 _SEARCH_EVERY_S: Final = 1.0
 _LONGEST_SEARCH: Final = 2_000
+_LONGEST_PICK: Final = 40
 
 
 class FleetTable(anywidget.AnyWidget):
@@ -213,8 +214,10 @@ class FleetTable(anywidget.AnyWidget):
         for callback in self._on_select:
             callback()
 
-    def _show_selection(self) -> None:
-        publish(self, {"kind": "selected", "ks": self._numbers(self._selected)})
+    def _show_selection(self, pick: str = "") -> None:
+        """Tell all views; `pick` tells one of them that it was heard, and what it said before."""
+        said = {"kind": "selected", "ks": self._numbers(self._selected), "pick": pick}
+        publish(self, said)
 
     # --- what the view says -----------------------------------------------------------------------
 
@@ -248,6 +251,7 @@ class FleetTable(anywidget.AnyWidget):
             self._acts.receive({**content, "ids": ids})
         elif kind == "select":
             self._selected = tuple(ids)
+            self._show_selection(str(content.get("pick"))[:_LONGEST_PICK])
             self._tell_selection()
         elif kind == "search":
             self._search(str(content.get("text", "")))

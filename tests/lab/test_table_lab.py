@@ -288,6 +288,23 @@ def test_a_stop_can_be_taken_back(lab, table, cloud):
     assert lab.kernel("fleet.operations()['state'].tolist()") == "['cancelled']"
 
 
+def test_a_selection_by_hand_outlives_older_news_of_it(lab, cloud):
+    older = (
+        "import threading, time\ntable = fleet.table()\n"
+        "threading.Timer(1.5, table._show_selection).start()\ntime.sleep(3)"
+    )
+    lab.open("pick.ipynb", [BEGIN, older], cloud=cloud).run_cell(0)
+    page = lab.page
+    row(page, "alpha").wait_for(timeout=PATIENCE)
+    live(page)
+    lab.run_cell(1, wait=False)  # the kernel is busy: it hears the click after it spoke of the past
+    row(page, "alpha").click()
+    page.get_by_text("1 selected", exact=True).wait_for()
+    page.wait_for_timeout(2_000)
+    assert page.get_by_text("1 selected", exact=True).is_visible()
+    assert lab.kernel("list(fleet.selection.names)") == "['alpha']"
+
+
 def test_find_stop_and_delete_by_keyboard_alone(lab, table, cloud):
     lab.kernel("fleet.table(undo=0)")
     keys = table.keyboard

@@ -239,6 +239,13 @@ def test_a_selection_by_hand_is_explored_with_pandas(front, fleet):
     assert fleet.selection.plan("stop").phrase == "stop 2"
 
 
+def test_every_view_is_told_what_one_of_them_selects(front, wire, table, fleet):
+    front.say("select", ks=front.named(fleet, "web-1"), pick="17-4")
+    told = wire.wait(table, "selected")
+    assert told["ks"] == front.named(fleet, "web-1")
+    assert told["pick"] == "17-4"  # whoever picked it hears that older news end here
+
+
 def test_a_selection_from_python_is_shown(front, wire, table, fleet):
     fleet.selection = fleet.where(name="web-*")
     told = wire.wait(table, "selected")

@@ -12,7 +12,7 @@ function tableStore(model) {
   const store = {
     rows: new Map(), order: [], byId: new Map(), columns: [], more: [], n: -1, revision: 0, token: null, at: 0,
     totals: { running: 0, rate: "0" }, health: { state: "idle", text: "" }, ages: { common: 0, own: {} }, agesAt: 0,
-    selected: new Set(), followed: new Set(), query: "", found: null, sort: null, reading: false, readOnly: false,
+    selected: new Set(), pick: null, followed: new Set(), query: "", found: null, sort: null, reading: false, readOnly: false,
     live: null, views, tell, send, act, search, select, showColumns,
   };
   const alive = liveness((live) => tell({ live }));
@@ -30,13 +30,13 @@ function tableStore(model) {
     });
   }
   function snapshot(message) {
-    const kept = new Set([...store.selected].map((k) => store.rows.get(k)?.id));
+    const mine = [...store.selected].map((k) => store.rows.get(k)?.id);
     store.rows = new Map(); store.byId = new Map();
     take(Object.keys(message.cols), message.ks, message.ids, message.cols);
     store.order = message.ks;
     for (const name of ["n", "revision", "token", "columns", "more", "at", "reading"]) store[name] = message[name];
     store.readOnly = message.read_only;
-    store.selected = new Set(message.selected.length ? message.selected : [...kept].map((id) => store.byId.get(id)).filter(Boolean));
+    store.selected = new Set(store.pick ? mine.map((id) => store.byId.get(id)).filter(Boolean) : message.selected);
     store.followed = new Set(message.followed);
     store.agesAt = performance.now();
     store.found = null;
@@ -76,12 +76,13 @@ function tableStore(model) {
     if (message.kind === "snapshot") { snapshot(message); what.shape = true; what.columns = true; }
     else if (message.kind === "patch") { const done = patch(message); if (!done) return; Object.assign(what, done); }
     else if (message.kind === "pulse" && message.n !== store.n) send({ kind: "hello" });
-    else if (message.kind === "selected") store.selected = new Set(message.ks);
+    else if (message.kind === "selected") selected(message);
     else if (message.kind === "followed") store.followed = new Set(message.ks);
     const found = message.kind === "found" ? message : message.found;
     if (found && found.text === store.query) { store.found = found; what.shape = true; }
     if (message.kind === "snapshot" || message.kind === "patch") send({ kind: "ack" });
     if (message.kind === "snapshot" && store.query) send({ kind: "search", text: store.query });
+    if (message.kind === "snapshot" && store.pick) tellSelection();
     tell(what);
   }
   function act(verb, ks) { send({ kind: "act", verb, ks, click: clickId(), revision: store.revision }); }
@@ -93,11 +94,19 @@ function tableStore(model) {
     tell({ shape: true });
   }
   let told = 0;
+  const tellSelection = () => send({ kind: "select", ks: [...store.selected], pick: store.pick });
   function select(ks) {
     store.selected = new Set(ks);
+    store.pick = clickId();
     clearTimeout(told);
-    told = setTimeout(() => send({ kind: "select", ks: [...store.selected] }), 60);
+    told = setTimeout(tellSelection, 60);
     tell({ selection: true });
+  }
+  /** What Python says is selected, unless it was said before Python heard what is picked here. */
+  function selected(message) {
+    if (store.pick && message.pick !== store.pick) return;
+    store.pick = null;
+    store.selected = new Set(message.ks);
   }
   function showColumns(names) { send({ kind: "columns", names }); }
 
@@ -138,7 +147,9 @@ function chosenRows(store) {
   return store.sort ? sorted(store, ks) : ks;
 }
 
-const collator = new Intl.Collator(undefined, { numeric: true });
+// Digits are padded because Chromium's numeric collator has no fast path for plain text.
+const collator = new Intl.Collator();
+const naturally = (text) => text.replace(/\d+/g, (digits) => digits.padStart(16, "0"));
 
 /** Sorted by one column; what a row does not say comes last, either way. */
 function sorted(store, ks) {
@@ -146,7 +157,7 @@ function sorted(store, ks) {
   const kind = store.columns.find((column) => column.name === name)?.kind;
   const numeric = kind === "number" || kind === "usd" || kind === "when";
   const sign = down ? -1 : 1;
-  const value = name === "age_s" ? (row) => rowAge(store, row.k) : numeric ? (row) => (row[name] === null ? null : Number(row[name])) : (row) => row[name];
+  const value = name === "age_s" ? (row) => rowAge(store, row.k) : numeric ? (row) => (row[name] === null ? null : Number(row[name])) : (row) => row[name] && naturally(String(row[name]));
   const compare = numeric || name === "age_s" ? (a, b) => a - b : (a, b) => collator.compare(a, b);
   const keyed = ks.map((k) => [value(store.rows.get(k)), k]);
   const missing = (v) => v === null || v === undefined || v === "";
