@@ -127,7 +127,4 @@ class Seen:
 
 
 def _name(name: str | None, cvm_id: str) -> str:
-    text = name or cvm_id
-    if text.isascii() and text.isprintable() and len(text) <= _NAME_CHARS:
-        return text  # as nearly all names are; cleaning costs more than all the rest
-    return clean_text(text, _NAME_CHARS)
+    return clean_text(name or cvm_id, _NAME_CHARS)

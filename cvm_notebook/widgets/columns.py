@@ -71,10 +71,7 @@ def _cell(value: object) -> Cell:
         return f"{value.normalize():f}"
     if isinstance(value, datetime):
         return int(value.timestamp() * 1000)
-    text = str(value)
-    if len(text) <= _CELL_CHARS and text.isascii() and text.isprintable():
-        return text  # as nearly all are; cleaning costs more than all the rest
-    return clean_text(text, _CELL_CHARS)
+    return clean_text(value, _CELL_CHARS)
 
 
 def _column(field: Field) -> Column:

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
 from cvm_notebook.api.envelopes import clean_text
+from cvm_notebook.api.words import phase_of
 from cvm_notebook.live.fields import FIELDS, Context
 from cvm_notebook.live.operation import OperationRecord
 from cvm_notebook.live.operation_view import as_text
@@ -236,19 +237,20 @@ def _put(by_cell: ByCell, name: str, k: int, cell: Cell) -> None:
 
 def _note(row: Row) -> str | None:
     """Return what a person should know beside the status: trouble, or how far it is."""
-    moving = Seen.of_row(row).busy
-    progress = (row.boot_progress or row.shutdown_progress) if moving else None
+    progress = row.boot_progress or row.shutdown_progress
+    if progress and not Seen.of_row(row).busy:
+        progress = None
     said = row.boot_error or row.error or progress
     return clean_text(said, _NOTE_CHARS) if said else None
 
 
 def _runs(row: Row) -> bool:
-    return Seen.of_row(row).phase == "running"
+    return phase_of(row.status) == "running"
 
 
 def _burns(row: Row, context: Context) -> Decimal:
     """Return what a CVM costs an hour now: all of it while it computes, else its disk."""
-    computes = Seen.of_row(row).phase in {"running", "starting", "restarting", "updating"}
+    computes = phase_of(row.status) in {"running", "starting", "restarting", "updating"}
     field = FIELDS["rate_usd_h" if computes else "rate_disk_usd_h"]
     rate: Decimal | None = field.read(row, context)
     return rate if rate is not None and rate.is_finite() else _NOTHING
