@@ -27,7 +27,7 @@ _ANSI: Final = re.compile(
 
 def clean_text(value: object, limit: int = _MESSAGE_CHARS) -> str:
     """Return the text on one line, without escapes, control or bidi characters, clipped."""
-    text = value if isinstance(value, str) else str(value)
+    text = str(value)  # of a parser's token, too, only the text
     if len(text) <= limit and _is_plain(text):
         return text  # as nearly all are; cleaning costs more than all the rest of a row
     text = _ANSI.sub("", text[: 8 * limit])
