@@ -19,8 +19,10 @@ from cvm_notebook.live.plan import Plan
 @pytest.fixture(autouse=True)
 def nothing_leaks():
     """No thread of ours is left; dask and multiprocessing keep some of their own for the next."""
+    before = set(threading.enumerate())  # what a wider fixture of other tests has running
     yield
-    assert [t.name for t in threading.enumerate() if t.name.startswith("cvm-")] == []
+    new = set(threading.enumerate()) - before
+    assert [t.name for t in new if t.name.startswith("cvm-")] == []
 
 
 @pytest.fixture(autouse=True)
