@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from cvm_notebook.app import dashboard as dashboard
     from cvm_notebook.connection import connect as connect
     from cvm_notebook.fleet import Fleet as Fleet
+    from cvm_notebook.frames import GatesFailed as GatesFailed
+    from cvm_notebook.frames import assert_fleet as assert_fleet
     from cvm_notebook.frames import attestation_frame as attestation_frame
     from cvm_notebook.frames import fleet_frame as fleet_frame
     from cvm_notebook.frames import instance_types_frame as instance_types_frame
@@ -61,6 +63,8 @@ _PUBLIC = {
     "dashboard": "app",
     "compose_hash": "api.compose",
     "encrypt_env": "api.compose",
+    "GatesFailed": "frames",
+    "assert_fleet": "frames",
     "attestation_frame": "frames",
     "fleet_frame": "frames",
     "instance_types_frame": "frames",
@@ -99,6 +103,7 @@ __all__ = [
     "CvmState",
     "DecodeError",
     "Fleet",
+    "GatesFailed",
     "InvalidInput",
     "LocalCloud",
     "NotFoundError",
@@ -112,6 +117,7 @@ __all__ = [
     "UnsafeRedirect",
     "WatchTimeout",
     "__version__",
+    "assert_fleet",
     "attestation_frame",
     "compose_hash",
     "connect",

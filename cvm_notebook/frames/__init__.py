@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from cvm_notebook.frames.cost import projection_frame as projection_frame
     from cvm_notebook.frames.drift import drift_frame as drift_frame
     from cvm_notebook.frames.events import events_frame as events_frame
+    from cvm_notebook.frames.gates import GatesFailed as GatesFailed
+    from cvm_notebook.frames.gates import assert_fleet as assert_fleet
+    from cvm_notebook.frames.gates import gates_frame as gates_frame
     from cvm_notebook.frames.io import read_fleet as read_fleet
     from cvm_notebook.frames.io import write_fleet as write_fleet
     from cvm_notebook.frames.operations import operations_frame as operations_frame
@@ -33,10 +36,13 @@ if TYPE_CHECKING:
 # name -> the module that holds it
 _LATER = {
     "CvmAccessor": "accessor",
+    "GatesFailed": "gates",
+    "assert_fleet": "gates",
     "attestation_frame": "attestation",
     "cost_frame": "cost",
     "drift_frame": "drift",
     "events_frame": "events",
+    "gates_frame": "gates",
     "images_frame": "catalogue",
     "instance_types_frame": "catalogue",
     "nodes_frame": "catalogue",
@@ -52,6 +58,8 @@ _LATER = {
 
 __all__ = [
     "CvmAccessor",
+    "GatesFailed",
+    "assert_fleet",
     "attestation_frame",
     "cost_frame",
     "diff",
@@ -59,6 +67,7 @@ __all__ = [
     "events_frame",
     "fleet_columns",
     "fleet_frame",
+    "gates_frame",
     "images_frame",
     "instance_types_frame",
     "nodes_frame",
