@@ -4,6 +4,7 @@ A wrong row costs that row only: the others of the page survive.
 """
 
 import re
+import threading
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -23,13 +24,17 @@ _BROKEN: Final = (ValueError, RecursionError)
 
 # Building a decoder is dear, using it is not. (A cached function would not take a type[T].)
 _DECODERS: Final[dict[Any, msgspec.json.Decoder[Any]]] = {}
+# While msgspec looks at the fields of a Struct for the first time, another thread that meets that
+# Struct sees it half done, and the process crashes. So one looks at a time.
+_building: Final = threading.Lock()
 
 
 def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
     """Return the one decoder of a type."""
     found = _DECODERS.get(kind)
     if found is None:
-        found = _DECODERS[kind] = msgspec.json.Decoder(kind)
+        with _building:
+            found = _DECODERS[kind] = msgspec.json.Decoder(kind)
     return found
 
 
@@ -59,6 +64,7 @@ def decode(body: bytes | str, kind: type[T], where: str) -> T:
 
 def convert(value: object, kind: type[T], where: str) -> T:
     """Give a value that is decoded already its type; raises as `decode` does."""
+    _decoder(kind)  # so that nothing is built here
     try:
         return msgspec.convert(value, kind)
     except _BROKEN as error:
