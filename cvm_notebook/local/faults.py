@@ -136,8 +136,9 @@ class Fault(BaseModel):
     kind
         What happens.
     route
-        Which requests: a name of ``ROUTES``, or ``"METHOD /path"`` below the API's prefix, where
-        ``*`` is one segment (or any method), ``**`` is any rest, and ``?name=value`` must be asked.
+        Which requests: a name of ``ROUTES``, or ``"METHOD /path"`` below the API's prefix (or of
+        a log, ``GET /logs/**``), where ``*`` is one segment (or any method), ``**`` is any rest,
+        and ``?name=value`` must be asked.
     times
         How many requests it meets; None is all of them until it is cleared.
     skip

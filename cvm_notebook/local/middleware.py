@@ -21,6 +21,7 @@ NodesOf = Callable[[Iterable[str]], Awaitable[set[int | str]]]
 """The ids and names of the nodes that hold these CVMs."""
 
 _REMEMBERED: Final = 10_000
+_SERVED: Final = (API_PREFIX, "/logs/")  # what belongs to the service, and not to this server
 _SECRET_PARAMETERS: Final = frozenset({"token"})
 
 
@@ -74,7 +75,7 @@ class SeenMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or not scope["path"].startswith(API_PREFIX):
+        if scope["type"] != "http" or not scope["path"].startswith(_SERVED):
             await self._app(scope, receive, send)
             return
         entry = self._seen.begin(scope)
@@ -106,7 +107,7 @@ class FaultMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or not scope["path"].startswith(API_PREFIX):
+        if scope["type"] != "http" or not scope["path"].startswith(_SERVED):
             await self._app(scope, receive, send)
             return
         faults = self._book.take(_asked(scope))

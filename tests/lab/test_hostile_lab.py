@@ -94,7 +94,8 @@ def rewritten(count):
         if number % 4 == 0:
             said[f"{item}/in_progress"] = True
             said[f"{item}/progress"] = {"target": "running", "message": text}
-    return said
+    # the longest of them stands where there is most of it to draw
+    return said | {f"/items/{count - 1}/name": "x" * 1_000_000}
 
 
 def refusal(text):
@@ -138,6 +139,10 @@ def hostile():
             },
         }.items():
             cloud.inject({"kind": "rewrite", "route": route, "arg": said, "times": None})
+        log = "".join(f"{text}\n" for text in TEXTS).encode(errors="surrogatepass")
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {len(log)}\r\n\r\n"
+        answer = head + log.decode("latin-1")  # a character a byte
+        cloud.inject({"kind": "raw", "route": "GET /logs/**", "arg": answer, "times": None})
         for route in ("action", "provision", "GET /cvms/*/attestation"):
             for text in TEXTS[:3]:
                 fault = {"kind": "raw", "route": route, "arg": refusal(text), "times": 1}
@@ -201,7 +206,11 @@ def test_the_card_shows_hostile_texts_as_texts(lab, hostile):
         for tab in ("Logs", "Events", "Compose", "Attestation", "Overview"):
             card.get_by_role("tab", name=tab).click()
             if tab == "Compose":
-                card.get_by_text(TEXTS[0], exact=False).first.wait_for()
+                card.locator(".cvm-panel-compose").get_by_text(TEXTS[0]).first.wait_for()
+            if tab == "Logs":
+                lines = card.get_by_role("log")
+                lines.get_by_text(TEXTS[0], exact=True).wait_for()
+                lines.get_by_text("red link", exact=False).wait_for()  # its escapes are gone
             if tab == "Attestation" and number == 0:
                 card.locator(".cvm-panel-attestation").get_by_text("<").first.wait_for()
             harmless(page)
