@@ -316,7 +316,7 @@ class Lab:
         self._contexts, self._lab_page, self._dark = {}, None, False
         self.guard = Guard()
         self.app, self.name, self.page = "lab", "", None
-        self._known = []
+        self._known, self._reloaded = [], False
 
     def context(self, app="lab"):
         """Return the browser context of an application: its cache outlives a test."""
@@ -539,6 +539,12 @@ class Lab:
             if one["impact"] in {"serious", "critical"}
         ]
 
+    def reload(self):
+        """Load the page of JupyterLab again, as F5 does; the next test gets another one."""
+        self._reloaded = True  # what such a page restores, it may restore late
+        self.page.reload()
+        return self
+
     def renew(self):
         """Forget the page of JupyterLab, so that it reads its settings when it is opened next."""
         if self._lab_page is not None:
@@ -549,13 +555,13 @@ class Lab:
 
     def tidy(self, *, failed):
         """Close what a test has opened; after a failed one begin with a new page."""
-        if not failed and self._lab_page is not None:
+        anew = failed or self._reloaded
+        if not anew and self._lab_page is not None:
             if self._dark:
                 self.page = self._lab_page
                 self.theme("light")
             self._lab_page.evaluate(
                 """async () => { const app = window.jupyterapp;
-                    await app.restored;  // or a page that was loaded again opens them once more
                     for (const panel of [...app.shell.widgets('main')]) {
                         if (!panel.sessionContext) continue;
                         await panel.sessionContext.shutdown();
@@ -565,12 +571,13 @@ class Lab:
             )
         for context in self._contexts.values():
             for page in context.pages:
-                if failed or page is not self._lab_page:
+                if anew or page is not self._lab_page:
                     page.close()
-        if failed:
+        if anew:
             self._lab_page = None
+        if failed:
             self.server.settings("@jupyterlab/apputils-extension", "themes", {})
-        self._dark = False
+        self._dark = self._reloaded = False
         self.server.end_kernels()
 
     def verdict(self):

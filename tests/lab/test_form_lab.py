@@ -60,7 +60,9 @@ def test_errors_stand_beside_their_fields_and_axe_finds_nothing(lab, theme):
     lab.screenshot(f"form-empty-{theme}")
     taken = lab.kernel("print(client.list_cvms()[0].name)").strip()
     fill(form, taken, COMPOSE.replace("image", "imgae"))
-    form.get_by_text("line 3: the service 'web' has neither image nor build").wait_for()
+    form.get_by_text("the service 'web' has neither image nor build").wait_for()
+    form.get_by_role("button", name="line 3", exact=True).click()
+    assert lab.page.evaluate("getSelection().toString()").strip() == "imgae: nginx:1.27"
     form.get_by_role("textbox", name="Compose file", exact=True).fill(COMPOSE)
     form.get_by_text("1 service").wait_for()
     form.get_by_role("button", name="Provision", exact=True).click()
@@ -72,11 +74,11 @@ def test_errors_stand_beside_their_fields_and_axe_finds_nothing(lab, theme):
 
 
 def test_a_page_that_is_loaded_again_finds_what_was_typed(lab):
-    page = lab.open("form-again.ipynb", [CELL]).run_all().page
+    lab.open("form-again.ipynb", [CELL]).run_all()
     fill(form_in(lab), "form-again")
     form_in(lab).get_by_text("1 service").wait_for()
     lab.save()
-    page.reload()
+    lab.reload()
     form_in(lab).get_by_text("live").wait_for()
     assert form_in(lab).get_by_label("Name", exact=True).input_value() == "form-again"
 

@@ -38,7 +38,7 @@ function renderForm({ el, store }) {
 
   const fields = {
     name: field("Name", name, { help: "5 to 63 letters, digits and single dashes; begins with a letter.", wide: true }),
-    compose_file: field("Compose file", compose.el, { wide: true, focus: compose.text }),
+    compose_file: field("Compose file", compose.el, { wide: true, focus: compose.text, onLine: compose.line }),
     instance_type: field("Instance type", types, { wide: true, focus: { focus: () => (cards.el.querySelector("input:checked") ?? cards.el.querySelector("input"))?.focus() } }),
     node: field("Region or node", node),
     disk_size: field("Disk, GB", disk),

@@ -3,7 +3,7 @@
 let fieldNumber = 0;
 
 /** A control with a label, a line of help, and a place for what is wrong with it. */
-function field(label, control, { help = "", wide = false, focus = control } = {}) {
+function field(label, control, { help = "", wide = false, focus = control, onLine = null } = {}) {
   const id = `cvm-field-${++fieldNumber}`;
   const wrong = h("div", { className: "cvm-fault cvm-wrong", id: `${id}-wrong`, hidden: true });
   const hint = help ? h("div", { className: "cvm-help", id: `${id}-help` }, help) : null;
@@ -24,17 +24,18 @@ function field(label, control, { help = "", wide = false, focus = control } = {}
       (group ? focus : control).setAttribute?.("aria-invalid", Boolean(error));
       control.classList.toggle("cvm-invalid", Boolean(error));
       wrong.hidden = !error;
-      wrong.replaceChildren(...(error ? errorLines(error) : []));
+      wrong.replaceChildren(...(error ? errorLines(error, onLine) : []));
       return Boolean(error);
     },
   };
 }
 
-/** What the service said: the sentence, what to do, and what support asks for. */
-function errorLines(error) {
+/** What the service said: the sentence, what to do, and what support asks for; a line that it names leads there. */
+function errorLines(error, onLine = null) {
+  const line = onLine && /^line (\d+)/.exec(error.text);
   const marks = [error.code, error.request_id ? `request ${error.request_id}` : null].filter(Boolean).join(" · ");
   return [
-    h("div", {}, error.text),
+    h("div", {}, ...(line ? [h("button", { type: "button", className: "cvm-jump", onclick: () => onLine(Number(line[1])) }, line[0]), error.text.slice(line[0].length)] : [error.text])),
     ...(error.suggestions ?? []).filter(Boolean).map((text) => h("div", { className: "cvm-hint" }, text)),
     ...(error.links ?? []).map(([url, text]) => h("div", {}, safeLink(url, text || url))),
     marks ? h("div", { className: "cvm-marks cvm-code" }, marks) : null,
@@ -75,6 +76,12 @@ function composeEditor(store) {
         h("span", {}, "It takes from its environment, and nothing gives it: "),
         ...seen.wanted.map((name) => h("button", { type: "button", className: "cvm-code cvm-offer", onclick: () => offer(name) }, name)),
       ] : []));
+    },
+    line(number) {
+      const rows = text.value.split("\n"), begin = rows.slice(0, number - 1).reduce((sum, row) => sum + row.length + 1, 0);
+      text.focus();
+      text.setSelectionRange(begin, begin + (rows[number - 1]?.length ?? 0));
+      text.scrollTop = (text.scrollHeight / rows.length) * (number - 3); // two lines before it stay in sight
     },
     disable(off) { text.readOnly = off; for (const one of [upload, path, read]) one.disabled = off; },
   };

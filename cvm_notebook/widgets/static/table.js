@@ -56,7 +56,7 @@ function renderTable({ model, el, store, shown, hidden }) {
   const { show, answer } = answers({ confirm, undo, notice, say });
 
   const root = h("section", { className: "cvm cvm-table", "aria-label": "Fleet" },
-    h("div", { className: "cvm-top" }, find, picker.el, count, health), wrong, bar, undo.el, notice, confirm.el, grid.el, logsFrame, said);
+    h("div", { className: "cvm-top" }, find, picker.el, h("div", { className: "cvm-totals" }, count, health)), wrong, bar, undo.el, notice, confirm.el, grid.el, logsFrame, said);
   keepKeys(root);
   el.replaceChildren(root);
   const tall = () => { grid.grid.style.maxBlockSize = `${model.get("height")}px`; };

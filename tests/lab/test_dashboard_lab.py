@@ -1,0 +1,96 @@
+"""The dashboard as it is shipped: in JupyterLab and as a Voila app, whole and in every look."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cvm_notebook import Client
+from cvm_notebook.local import LocalCloud
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 25_000
+TABS = ("CVM", "New CVM", "Costs and status", "Ledger")
+LOOKS = ("JupyterLab Light", "JupyterLab Dark", "JupyterLab Dark High Contrast")
+
+
+@pytest.fixture
+def shipped(lab):
+    """The notebook of the repository, where the server finds it."""
+    shutil.copy(ROOT / "notebooks" / "dashboard.ipynb", lab.server.folder)
+    return "dashboard.ipynb"
+
+
+def tab(page, name):
+    page.get_by_role("tab", name=name, exact=True).first.click()
+
+
+def live(page):
+    page.locator('.cvm-health[data-state="live"]').first.wait_for(timeout=60_000)
+    page.locator(".cvm-space .cvm-row").first.wait_for(timeout=PATIENCE)
+
+
+def test_from_a_row_to_its_card_its_stop_and_the_ledger(lab, shipped):
+    with LocalCloud(seed="demo", speed=100) as cloud:
+        page = lab.open(shipped, cloud=cloud).run_all().page
+        live(page)
+        page.locator(".cvm-find").fill("agent-echo")
+        page.locator(".cvm-space .cvm-row:not([hidden])").filter(has_text="agent-echo").click()
+        card = page.locator(".cvm-card")
+        card.get_by_role("heading", name="agent-echo").wait_for(timeout=PATIENCE)
+        card.get_by_role("button", name="Stop", exact=True).click()
+        card.locator('.cvm-status[data-status="stopped"]').wait_for(timeout=PATIENCE)
+        with Client(cloud.api_key, cloud.url) as client:
+            assert client.get_cvm_state("agent-echo").status == "stopped"
+        tab(page, "Ledger")
+        page.get_by_role("cell", name="stop agent-echo").wait_for(timeout=PATIENCE)
+        tab(page, "Costs and status")
+        for what in ("CVMs by region and status", "Cost over time"):
+            picture = page.get_by_role("img", name=what)
+            picture.wait_for(timeout=PATIENCE)
+            assert picture.evaluate("one => one.naturalWidth") > 300
+        tab(page, "New CVM")
+        page.locator(".cvm-form").get_by_text("nothing is paid before the commit").wait_for()
+
+
+def test_every_theme_and_forced_colours_are_readable_by_everybody(lab, shipped):
+    page = lab.open(shipped).run_all().page
+    live(page)
+    page.set_viewport_size({"width": 1400, "height": 1900})
+    for look in (*LOOKS, "forced colours"):
+        if look in LOOKS:
+            page.evaluate(
+                """theme => window.jupyterapp.commands
+                    .execute('apputils:change-theme', { theme }).then(() => null)""",
+                look,
+            )
+            page.wait_for_function("name => document.body.dataset.jpThemeName === name", arg=look)
+            page.locator("#jupyterlab-splash").wait_for(state="detached")
+        else:
+            page.emulate_media(forced_colors="active")
+        for name in TABS:
+            tab(page, name)
+            lab.screenshot(f"dashboard-{look}-{name}".replace(" ", "-").lower())
+            assert lab.axe(".jp-OutputArea-output:has(.cvm-table)") == [], (look, name)
+    page.emulate_media(forced_colors="none")
+    page.set_viewport_size({"width": 1400, "height": 1000})
+    lab.theme("light")
+
+
+def test_voila_serves_it_as_an_app_for_wide_and_narrow_screens(lab, shipped, lab_cloud):
+    page = lab.voila(shipped).page
+    live(page)
+    assert (
+        page.locator(".jp-CodeCell .jp-InputArea:visible").count() == 0
+    )  # an app, without its code
+    page.locator(".cvm-card").first.wait_for(timeout=PATIENCE)
+    for width in (1400, 700):
+        page.set_viewport_size({"width": width, "height": 1000})
+        lab.screenshot(f"dashboard-voila-{width}")
+        box, badge = (
+            page.locator(where).first.bounding_box()
+            for where in (".cvm-card", ".cvm-card .cvm-health")
+        )
+        assert box["x"] + box["width"] - (badge["x"] + badge["width"]) < 40
+        wide = page.evaluate("() => document.documentElement.scrollWidth - innerWidth")
+        assert wide <= 0, f"the page is {wide} px wider than a screen of {width}"
