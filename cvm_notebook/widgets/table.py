@@ -251,7 +251,7 @@ class FleetTable(anywidget.AnyWidget):
             self._acts.receive({**content, "ids": ids})
         elif kind == "select":
             self._selected = tuple(ids)
-            self._show_selection(str(content.get("pick"))[:_LONGEST_PICK])
+            self._show_selection(str(content.get("pick", ""))[:_LONGEST_PICK])
             self._tell_selection()
         elif kind == "search":
             self._search(str(content.get("text", "")))
