@@ -2,21 +2,26 @@
 
 import asyncio
 import contextlib
+import fcntl
 import gc
 import os
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import platformdirs
 import pytest
 import trustme
 
 from cvm_notebook.local import LocalCloud
 
 _PATIENCE = 5.0  # real seconds
+_SDK = "0.2.0"
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, and not a second
 
 
@@ -182,6 +187,26 @@ def deaf_port() -> Iterator[int]:
             waiting.setblocking(False)
             waiting.connect_ex(deaf.getsockname())
         yield deaf.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def sdk() -> Path:
+    """The official Python SDK, installed once: the folder to put on a program's path.
+
+    Without its dependencies: they are here, but for one that does not build on Python 3.11.
+    """
+    folder = platformdirs.user_cache_path("cvm-notebook") / f"phala-cloud-{_SDK}"
+    folder.mkdir(parents=True, exist_ok=True)
+    done = folder / "installed"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one of the workers installs it, the others wait
+        if not done.exists():
+            command = [sys.executable, "-m", "pip", "install", "--quiet", "--upgrade", "--no-deps"]
+            subprocess.run(
+                [*command, "--target", str(folder), f"phala-cloud=={_SDK}"], check=True, timeout=110
+            )
+            done.touch()
+    return folder
 
 
 @pytest.fixture(scope="session")

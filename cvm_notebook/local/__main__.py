@@ -14,10 +14,7 @@ import sys
 import threading
 
 from cvm_notebook.local.server import end_when, run
-from cvm_notebook.local.settings import Settings
-
-SCRATCH = "CVM_NOTEBOOK_LOCAL_SCRATCH"
-"""The environment variable that names the folder to be removed at the end."""
+from cvm_notebook.local.settings import SCRATCH_NAME, Settings
 
 
 def _until_orphaned() -> None:
@@ -58,8 +55,8 @@ def main() -> None:
     except SystemExit as told:
         code = told.code or 0
     finally:
-        if orphaned.is_set() and SCRATCH in os.environ:
-            shutil.rmtree(os.environ[SCRATCH], ignore_errors=True)
+        if orphaned.is_set() and SCRATCH_NAME in os.environ:
+            shutil.rmtree(os.environ[SCRATCH_NAME], ignore_errors=True)
     sys.stdout.flush()
     sys.stderr.flush()
     # Nothing is left to be done, and to take thousands of modules apart takes a while.

@@ -14,25 +14,25 @@ import weakref
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Protocol, Self
 from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
 
 from cvm_notebook.local.folders import kept_key, read_running
-from cvm_notebook.local.settings import Settings
+from cvm_notebook.local.settings import SCRATCH_NAME, Settings
 
 _START_SECONDS = 60.0
 _ANSWER_SECONDS = 30.0
 _PROBE_SECONDS = 2.0
 _END_SECONDS = 6.0
 _TAIL_LINES = 20
-_ROOT = str(Path(__file__).parents[2])
+ROOT = str(Path(__file__).parents[2])
 # As "python -m cvm_notebook.local", but found also where this package is on the path of this
 # process alone; and never mistaking a file of the user's folder for a module (-P).
 # What is imported is no garbage: to look for some meanwhile would take a fifth of the start.
 _CHILD = (
-    f"import gc, sys; gc.disable(); sys.path.append({_ROOT!r}); "
+    f"import gc, sys; gc.disable(); sys.path.append({ROOT!r}); "
     "from cvm_notebook.local.__main__ import main; main()"
 )
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -40,6 +40,20 @@ _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 class LocalCloudError(RuntimeError):
     """The server could not be started, or has ended."""
+
+
+class Process(Protocol):
+    """What LocalCloud looks at in the process of a server."""
+
+    @property
+    def pid(self) -> int: ...  # noqa: D102 - as subprocess.Popen's
+    @property
+    def stdin(self) -> IO[bytes] | None: ...  # noqa: D102
+    @property
+    def stdout(self) -> IO[bytes] | None: ...  # noqa: D102
+    def poll(self) -> int | None: ...  # noqa: D102
+    def wait(self, timeout: float | None = None) -> int: ...  # noqa: D102
+    def kill(self) -> None: ...  # noqa: D102
 
 
 class LocalCloud:
@@ -116,7 +130,7 @@ class LocalCloud:
             control_token=secrets.token_urlsafe(24),
         )
         self.log_path = self._scratch / "log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         self._port: int | None = None
         self._end: weakref.finalize[..., LocalCloud] = weakref.finalize(
             self, shutil.rmtree, self._scratch, ignore_errors=True
@@ -195,10 +209,10 @@ class LocalCloud:
             raise self._failed(f"it does not answer ({error.reason})") from None
         return self
 
-    def _launch(self) -> "subprocess.Popen[bytes]":
+    def _launch(self) -> Process:
         environment = dict(os.environ)
         self._settings.export(environment)
-        environment["CVM_NOTEBOOK_LOCAL_SCRATCH"] = str(self._scratch)
+        environment[SCRATCH_NAME] = str(self._scratch)
         with self.log_path.open("ab") as log:
             return subprocess.Popen(  # noqa: S603 - our own module, by our own interpreter
                 [sys.executable, "-P", "-c", _CHILD],
@@ -209,7 +223,7 @@ class LocalCloud:
                 start_new_session=True,
             )
 
-    def _await_port(self, process: "subprocess.Popen[bytes]") -> int:
+    def _await_port(self, process: Process) -> int:
         assert process.stdout is not None  # noqa: S101 - it is a pipe
         deadline = threading.Timer(_START_SECONDS, process.kill)
         deadline.daemon = True
@@ -331,7 +345,7 @@ def _is_local_cloud(url: str) -> bool:
     return isinstance(facts, dict) and facts.get("service") == "LocalCloud"
 
 
-def _end(process: "subprocess.Popen[bytes]", scratch: Path, owner: int) -> None:
+def _end(process: Process, scratch: Path, owner: int) -> None:
     """End a server: let it go by its pipe, then by force. Forked copies of the owner don't."""
     if os.getpid() != owner:
         return
@@ -340,12 +354,13 @@ def _end(process: "subprocess.Popen[bytes]", scratch: Path, owner: int) -> None:
     try:
         process.wait(_END_SECONDS)
     except subprocess.TimeoutExpired:
-        _kill(process)
+        kill(process)
         process.wait()
     shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _kill(process: "subprocess.Popen[bytes]") -> None:
+def kill(process: Process) -> None:
+    """End a server by force, with its workers."""
     if os.name == "posix":
         # Its workers are in its own session's group.
         with contextlib.suppress(ProcessLookupError):

@@ -14,6 +14,9 @@ from typing import Any
 ENVIRONMENT_NAME = "CVM_NOTEBOOK_LOCAL_SETTINGS"
 """The environment variable that carries the settings as JSON."""
 
+SCRATCH_NAME = "CVM_NOTEBOOK_LOCAL_SCRATCH"
+"""The environment variable that names the folder which ends with its owner."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:

@@ -5,12 +5,8 @@ import os
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
-import platformdirs
 import pytest
-
-VERSION = "0.2.0"
 
 LIFECYCLE = """
 import json, os, sys
@@ -75,20 +71,6 @@ except Exception as error:
     seen["unknown"] = [type(error).__name__, error.error_code]
 print(json.dumps(seen))
 """
-
-
-@pytest.fixture(scope="session")
-def sdk() -> Path:
-    """The SDK without its dependencies (one doesn't build on Python 3.11), installed once."""
-    folder = platformdirs.user_cache_path("cvm-notebook") / f"phala-cloud-{VERSION}"
-    done = folder / "installed"
-    if not done.exists():
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--upgrade", "--no-deps"]
-        subprocess.run(
-            [*command, "--target", str(folder), f"phala-cloud=={VERSION}"], check=True, timeout=110
-        )
-        done.touch()
-    return folder
 
 
 @pytest.fixture
