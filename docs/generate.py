@@ -236,7 +236,7 @@ _TEMPLATE = """\
 ```
 {% endblock data_text %}
 {% block data_html scoped %}
-<div class="frame" markdown="0">{{ output.data['text/html'] | one_block }}</div>
+<div class="frame" tabindex="0" markdown="0">{{ output.data['text/html'] | one_block }}</div>
 {% endblock data_html %}
 """
 
