@@ -283,10 +283,7 @@ def _one_block(html: str) -> str:
 
 def tutorial() -> str:
     """List the notebooks: the first page of the tutorial."""
-    listed = "\n".join(
-        f"- [{notebook(path).title}]({path.stem}.md): {_first_sentence(path)}"
-        for path in notebooks()
-    )
+    listed = "\n".join(_entry(path) for path in notebooks())
     return f"""\
 # Tutorial
 
@@ -305,9 +302,8 @@ Phala Cloud, with your own key and for money.
 """
 
 
-def _first_sentence(path: Path) -> str:
-    for cell in nbformat.read(path, as_version=4).cells:
-        words = " ".join(cell.source.partition("\n")[2].split())
-        if cell.cell_type == "markdown" and words:
-            return re.split(r"(?<=[.:])\s", words)[0].rstrip(":.") + "."
-    return ""
+def _entry(path: Path) -> str:
+    """Return a notebook's title, with its first sentence."""
+    title, _, words = nbformat.read(path, as_version=4).cells[0].source.partition("\n")
+    sentence = re.split(r"(?<=[.:])\s", " ".join(words.split()))[0].rstrip(":.")
+    return f"- [{title.removeprefix('# ')}]({path.stem}.md): {sentence}."
