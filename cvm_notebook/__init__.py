@@ -90,6 +90,9 @@ _PUBLIC = {
     "TransportError": "api.errors",
     "UnsafeRedirect": "api.errors",
     "WatchTimeout": "api.errors",
+    # `%load_ext cvm_notebook`: IPython asks for these two
+    "load_ipython_extension": "magics",
+    "unload_ipython_extension": "magics",
 }
 _MODULES = {"error_codes": "api.error_codes", "errors": "api.errors", "models": "api.models"}
 

@@ -1,7 +1,7 @@
 """Fleet: the CVMs of a workspace, live."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
@@ -202,6 +202,7 @@ class Fleet:
         status: str = "running",
         timeout: float = 300.0,
         progress: bool = True,
+        on_change: Callable[[Row], object] | None = None,
     ) -> Selection:
         """Wait until some CVMs, or all, have a status. Ctrl-C ends the waiting at once.
 
@@ -215,6 +216,8 @@ class Fleet:
             Seconds.
         progress
             Show a bar when there are several.
+        on_change
+            Called here with the row of a CVM that is otherwise: its status, or how it boots.
 
         Raises
         ------
@@ -225,7 +228,7 @@ class Fleet:
         """
         snapshot = self.snapshot()
         ids = [snapshot.find(one).id for one in identifiers] or [row.id for row in snapshot]
-        with Waiting(self, ids, status, progress=progress) as waiting:
+        with Waiting(self, ids, status, progress=progress, on_change=on_change) as waiting:
             missing = waiting.until(timeout)
         after = self.store.snapshot()
         if missing:

@@ -7,7 +7,7 @@ from decimal import Decimal
 from cvm_notebook.api.envelopes import clean_text
 from cvm_notebook.live.rows import Row, Snapshot
 
-_WIDEST = 60
+_WIDEST = 64  # a hash, whole
 
 
 def text_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

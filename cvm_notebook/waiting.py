@@ -1,10 +1,11 @@
 """Waiting until CVMs of a fleet have a status, by the store's own news."""
 
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Self
 
 from cvm_notebook.api.words import phase_of
-from cvm_notebook.live.rows import Snapshot
+from cvm_notebook.live.rows import Row, Snapshot
 from cvm_notebook.live.store import Batch
 
 if TYPE_CHECKING:
@@ -16,12 +17,22 @@ _FOLLOWED: Final = 16
 class Waiting:
     """Waits, by the store's own news, until CVMs have a status."""
 
-    def __init__(self, fleet: "Fleet", ids: list[str], status: str, *, progress: bool) -> None:
+    def __init__(
+        self,
+        fleet: "Fleet",
+        ids: list[str],
+        status: str,
+        *,
+        progress: bool,
+        on_change: Callable[[Row], object] | None = None,
+    ) -> None:
         self._fleet = fleet
         self._ids = ids
         self._status = status.lower()
         self._news = threading.Event()
         self._progress = progress and len(ids) > 1
+        self._on_change = on_change
+        self._told: dict[str, tuple[str | None, str | None]] = {}
 
     def __enter__(self) -> Self:
         self._subscription = self._fleet.store.subscribe(self._changed)
@@ -45,6 +56,7 @@ class Waiting:
                 self._news.clear()
                 missing = [cvm_id for cvm_id in self._ids if not self._has_it(cvm_id)]
                 bar.update(len(self._ids) - len(missing) - bar.n)
+                self._tell()
                 left = ends - self._fleet.now()
                 if left <= 0 or all(self.is_lost(cvm_id) for cvm_id in missing):
                     return missing
@@ -60,6 +72,16 @@ class Waiting:
         if row is None:
             return phase_of(self._status) == "gone"
         return (row.status or "").lower() == self._status
+
+    def _tell(self) -> None:
+        """Tell of what is otherwise than it was told, in the thread that waits."""
+        if self._on_change is None:
+            return
+        for row in filter(None, map(self._fleet.known, self._ids)):
+            now = (row.status, row.boot_progress)
+            if self._told.get(row.id) != now:
+                self._told[row.id] = now
+                self._on_change(row)
 
     def _changed(self, _batch: Batch) -> None:
         self._news.set()

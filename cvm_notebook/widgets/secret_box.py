@@ -2,11 +2,12 @@
 
 import logging
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Final
 
 import anywidget
+import ipywidgets
 import traitlets
 
 from cvm_notebook.api.envelopes import clean_text
@@ -51,6 +52,8 @@ class SecretBox(anywidget.AnyWidget):
     ----------
     label
         What is asked for.
+    then
+        Called with what is given, on the bridge's thread; returns what is said of it, or None.
 
     Examples
     --------
@@ -64,8 +67,16 @@ class SecretBox(anywidget.AnyWidget):
     label = traitlets.Unicode("API key").tag(sync=True)
     button = traitlets.Unicode("Use").tag(sync=True)
 
-    def __init__(self, label: str = "API key", *, button: str = "Use") -> None:
+    def __init__(
+        self,
+        label: str = "API key",
+        *,
+        button: str = "Use",
+        then: Callable[[Secret], str | None] | None = None,
+    ) -> None:
         self._secret: Secret | None = None
+        self._then = then
+        self._text: str | None = None
         super().__init__(label=label, button=button)
         self.on_msg(partial(_received, weakref.ref(self)))
 
@@ -77,6 +88,11 @@ class SecretBox(anywidget.AnyWidget):
     def clear(self) -> None:
         """Forget it."""
         self._secret = None
+        self.say(None)
+
+    def say(self, text: str | None) -> None:
+        """Say something beside the field; None says whether there is one."""
+        self._text = text
         self.pulse()
 
     # --- for the bridge ---------------------------------------------------------------------------
@@ -97,9 +113,12 @@ class SecretBox(anywidget.AnyWidget):
         value = content.get("value")
         if content.get("kind") == "secret" and isinstance(value, Secret) and value:
             self._secret = value
+            self._text = None if self._then is None else self._then(value)
         self.pulse()
 
     def _said(self) -> str:
+        if self._text is not None:
+            return clean_text(self._text)
         return "in this kernel's memory only" if self._secret else "not set"
 
     def __repr__(self) -> str:
@@ -112,3 +131,34 @@ def _received(
     box, sealed = me(), seal(content)
     if box is not None:
         bridge.post(partial(box._take, sealed), box)  # noqa: SLF001 - its own handler
+
+
+class SecretBoxes(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no types
+    """A box for each of several values.
+
+    Parameters
+    ----------
+    names
+        What is asked for.
+    then
+        Returns what is called with each name and value as it is given, or None when nobody waits
+        for them any more.
+    """
+
+    def __init__(
+        self, names: Iterable[str], then: Callable[[], Callable[[str, Secret], str | None] | None]
+    ) -> None:
+        boxes = [SecretBox(f"Value of {name}", then=partial(_told, then, name)) for name in names]
+        super().__init__(boxes)
+
+    def say(self, text: str) -> None:
+        """Say something beside each field."""
+        for box in self.children:
+            box.say(text)
+
+
+def _told(
+    then: Callable[[], Callable[[str, Secret], str | None] | None], name: str, value: Secret
+) -> str | None:
+    waiting = then()
+    return "not taken: run the cell again" if waiting is None else waiting(name, value)
