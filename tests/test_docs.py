@@ -247,7 +247,7 @@ def test_the_clean_machine_runs_the_commands_of_the_readme():
     assert 'pip install ".[demo]" && cvm-notebook demo\n' in asked
     assert 'pip install -e ".[test]" && pytest\n' in asked
     assert """'pip install -e ".[test]" && pytest'""" in script
-    assert 'pip install ".[demo]"\n  cvm-notebook demo --run' in script
+    assert "\n  binder/postBuild\n  cvm-notebook demo --run" in script  # tests/test_binder.py
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

@@ -1,0 +1,173 @@
+"""Binder's files make an environment in which the first notebook runs, with no key."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import nbformat
+import pytest
+from packaging.specifiers import SpecifierSet
+
+ROOT = Path(__file__).parents[1]
+BINDER = ROOT / "binder"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SHARE = ROOT / "docs" / "share.md"
+BUILT = "CVM_NOTEBOOK_BINDER"
+"""Names an environment that binder/postBuild has made already; .ci/run has one."""
+
+# In the place of the notebook server: tells what it was given, then opens the first notebook.
+STAND_IN = """
+import json, os, sys, time
+from cvm_notebook.local import LocalCloud
+import nbformat
+from nbclient import NotebookClient
+
+end = time.monotonic() + 30
+while LocalCloud.running() is None and time.monotonic() < end:
+    time.sleep(0.05)  # a server takes seconds to come up; this does not
+notebook = nbformat.read("notebooks/01_first_cvm.ipynb", as_version=4)
+client = NotebookClient(notebook, timeout=60, store_widget_state=False)
+client.execute(cwd="notebooks")
+nbformat.write(notebook, "executed.ipynb")
+told = {
+    "pid": os.getpid(),
+    "arguments": sys.argv[1:],
+    "token": os.environ["JUPYTER_TOKEN"],
+    "url": (LocalCloud.running() or [None])[0],
+    "python": sys.prefix,
+}
+with open("told.json", "w") as file:
+    json.dump(told, file)
+sys.exit(7)
+"""
+
+
+def _of(home: Path, environment: Path) -> dict[str, str]:
+    """What a program finds in a container of Binder's: the environment, and nobody's key."""
+    kept = ("PYTHON", "PHALA", "CVM_NOTEBOOK", "VIRTUAL_ENV", "XDG", "JUPYTER", "IPYTHON")
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith(kept)},
+        "HOME": str(home),
+        "PATH": f"{environment / 'bin'}{os.pathsep}{os.environ['PATH']}",
+    }
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory) -> Path:
+    """What binder/postBuild makes of an empty environment and this checkout."""
+    if built := os.environ.get(BUILT):
+        return Path(built)
+    folder = tmp_path_factory.mktemp("binder")
+    made = folder / "environment"
+    cache = subprocess.check_output([sys.executable, "-m", "pip", "cache", "dir"], text=True)
+    subprocess.run([sys.executable, "-m", "venv", made], check=True, timeout=60)
+    done = subprocess.run(
+        [BINDER / "postBuild"],
+        cwd=ROOT,
+        env=_of(folder, made) | {"PIP_NO_CACHE_DIR": "0", "PIP_CACHE_DIR": cache.strip()},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return made
+
+
+def test_binder_reads_each_of_the_files():
+    assert {path.name for path in BINDER.iterdir()} == {"runtime.txt", "postBuild", "start"}
+    version = re.fullmatch(r"python-(3\.\d+)\n", (BINDER / "runtime.txt").read_text())
+    assert version is not None  # Binder takes a line, and no comment
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert version[1] in SpecifierSet(project["requires-python"])
+    assert f"Programming Language :: Python :: {version[1]}" in project["classifiers"]
+    for name in ("postBuild", "start"):
+        assert os.access(BINDER / name, os.X_OK)
+        assert (BINDER / name).read_text().startswith("#!/bin/bash\n")
+    assert (BINDER / "start").read_text().endswith('\nexec "$@"\n')
+
+
+def test_it_installs_what_the_readme_says():
+    (asked,) = re.findall(r"^(pip install .*) && cvm-notebook demo$", README, re.MULTILINE)
+    assert f"\n{asked}\n" in (BINDER / "postBuild").read_text()
+
+
+@pytest.mark.timeout(300)  # where pip has to fetch it all
+def test_the_first_notebook_runs_where_binder_starts_with_no_key(environment, tmp_path):
+    (package,) = environment.glob("lib/python3*/site-packages/cvm_notebook-*.dist-info")
+    source = json.loads((package / "direct_url.json").read_text())
+    assert source == {"url": ROOT.as_uri(), "dir_info": {}}  # this checkout, as it was built
+    listed = subprocess.check_output(
+        [environment / "bin" / "jupyter", "labextension", "list"],
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    disabled = listed.partition("Disabled extensions:")[2]
+    assert "@jupyterlab/apputils-extension:announcements" in disabled
+
+    shutil.copytree(BINDER, tmp_path / "binder")
+    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
+    (tmp_path / "server.py").write_text(STAND_IN)
+    arguments = ["lab", "--ip=0.0.0.0", "--port", "8888", "two words", '"$HOME"', ""]
+    process = subprocess.Popen(
+        ["binder/start", environment / "bin" / "python", "-P", "server.py", *arguments],
+        cwd=tmp_path,
+        env=_of(tmp_path, environment) | {"JUPYTER_TOKEN": "of-binder"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        said = process.communicate(timeout=120)[0]
+        assert process.returncode == 7, said
+        told = json.loads((tmp_path / "told.json").read_text())
+    finally:
+        process.kill()
+        _end_cloud(tmp_path)
+    assert told["pid"] == process.pid  # signals reach the server itself
+    assert told["arguments"] == arguments
+    assert told["token"] == "of-binder"
+    assert told["python"] == str(environment)
+    cells = nbformat.read(tmp_path / "executed.ipynb", as_version=4).cells
+    outputs = [output for cell in cells for output in cell.get("outputs", ())]
+    assert not [output for output in outputs if output.output_type == "error"]
+    assert outputs[-1]["text"].endswith("left of this notebook: nothing\n")
+    # the cloud that start has started, and not one of the notebook's own
+    assert told["url"] in "".join(str(output.get("data")) for output in outputs)
+
+
+def _end_cloud(home: Path) -> None:
+    facts = home / ".local" / "share" / "cvm-notebook" / "local" / "running.json"
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        os.kill(json.loads(facts.read_text())["pid"], signal.SIGTERM)
+
+
+def test_the_badge_opens_a_notebook_that_exists():
+    (address,) = re.findall(
+        r"\[!\[[^]]*\]\([^)]*badge[^)]*\)\]\((https://mybinder\.org/\S+)\)", README
+    )
+    parts = urlsplit(address)
+    assert parts.path.startswith("/v2/gh/")
+    assert parts.path.endswith("/HEAD")
+    (opened,) = parse_qs(parts.query)["urlpath"]
+    assert (ROOT / opened.removeprefix("lab/tree/")).is_file()
+    assert address in SHARE.read_text(encoding="utf-8")
+
+
+def test_the_tests_that_the_page_on_sharing_names_exist():
+    text = SHARE.read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/\S+\.py)::(test_\w+)`", text)
+    assert len(named) == text.count("::test_") >= 8
+    for path, name in named:
+        assert f"\ndef {name}(" in (ROOT / path).read_text(), (path, name)
+    rows = [line.split("|") for line in text.splitlines() if re.match(r"\| (?!---|where )", line)]
+    for row in rows:
+        assert "::test_" in row[3] or "not tried" in row[3], row[1]
