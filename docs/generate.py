@@ -24,6 +24,7 @@ from cvm_notebook.api.error_codes import CODES
 from cvm_notebook.frames.columns import FLEET, INDEX
 from cvm_notebook.frames.table import Table
 from cvm_notebook.local.faults import ROUTES, RULES
+from cvm_notebook.magics_words import help_text, verbs
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -208,11 +209,27 @@ any rest, and `?name=value` must be asked.
 """
 
 
+def magics() -> str:
+    """Say what the magics take, as their parsers do."""
+    page = """\
+# Magics
+
+`%load_ext cvm_notebook` adds them. They act on the variable `fleet` of the notebook, and return
+what the methods of a [fleet](fleet.md) do: `op = %cvm stop web-1` is an [operation](operations.md).
+[Use the magics](../how-to/magics.md) shows them at work.
+"""
+    for verb in verbs():
+        sign = "%%" if verb == "deploy" else "%"
+        page += f"\n## {sign}cvm {verb}\n\n```text\n{help_text(verb).rstrip()}\n```\n"
+    return page
+
+
 REFERENCE: dict[str, Callable[[], str]] = {
     "reference/error-codes.md": error_codes,
     "reference/schemas.md": schemas,
     "reference/command-line.md": command_line,
     "reference/faults.md": faults,
+    "reference/magics.md": magics,
 }
 
 # --- the notebooks -------------------------------------------------------------------------------

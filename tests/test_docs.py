@@ -35,7 +35,7 @@ from IPython.utils.capture import capture_output
 from traitlets.config import Config
 
 import cvm_notebook as cvm
-from cvm_notebook import cli
+from cvm_notebook import cli, magics_words
 from cvm_notebook.api.error_codes import CODES
 from cvm_notebook.frames.columns import FLEET
 
@@ -306,6 +306,13 @@ def test_the_command_line_has_every_command(generate):
     for name in names:
         assert f"## cvm-notebook {name}\n" in page
     assert "--faults FILE" in page
+
+
+def test_the_magics_have_every_verb(generate):
+    page = generate.magics()
+    for verb in (*magics_words.ACTIONS, "use", "ls", "logs", "deploy"):
+        assert f"cvm {verb}\n" in page
+    assert "--env-file" in page
 
 
 def test_every_variable_of_the_environment_is_told():
