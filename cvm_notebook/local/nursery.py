@@ -1,4 +1,4 @@
-"""Start many LocalClouds, each in a process of its own, in a tenth of the time: fork them.
+"""Start many LocalClouds, each in a process of its own, in a fifth of the time: fork them.
 
 Nearly all of a start is importing. A nursery is one process that has imported everything and holds
 no thread, no database and no port; it forks a server for each LocalCloud that asks. What such a
