@@ -250,6 +250,26 @@ def test_the_clean_machine_runs_the_commands_of_the_readme():
     assert "\n  binder/postBuild\n  cvm-notebook demo --run" in script  # tests/test_binder.py
 
 
+def test_the_clean_machine_builds_the_site_and_counts_warnings():
+    (line,) = re.findall(r"^mkdocs .*", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+    assert "build --strict" in line
+    assert not re.search(r" (-q|--quiet)\b", line)  # what is not said is not counted
+
+
+def test_no_page_loads_anything_from_the_web():
+    site = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
+    assert site["theme"]["font"] is False
+    assert not [
+        name for name in (*site["extra_css"], *site.get("extra_javascript", ())) if ":" in name
+    ]
+    loads = re.compile(
+        r"!\[[^]]*\]\(\s*(?:https?:)?//|\bsrc=\W*(?:https?:)?//|@import|url\(|<script"
+    )
+    paths = [p for p in (ROOT / "docs").rglob("*") if p.suffix in {".css", ".md", ".py"}]
+    for path in [*paths, *(ROOT / "notebooks").glob("*.ipynb")]:
+        assert not loads.search(path.read_text(encoding="utf-8")), path
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_what_a_document_points_to_in_the_project_exists(document):
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text(encoding="utf-8"))
