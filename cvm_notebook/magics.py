@@ -31,7 +31,8 @@ class CvmMagics(Magics):
     @line_cell_magic
     def cvm(self, line: str, cell: str | None = None) -> object:
         """Act on the CVMs of this notebook's fleet; %cvm alone shows how."""
-        verb, _, text = line.strip().partition(" ")
+        said = line.rstrip()
+        verb, _, text = said.removesuffix(";").strip().partition(" ")
         if verb in {"", "help", "-h", "--help"}:
             print(help_text(text.strip() or None))
             return None
@@ -43,11 +44,13 @@ class CvmMagics(Magics):
         asked.verb = verb
         act = VERBS.get(verb) or partial(deploy, compose=cell or "")
         try:
-            return act(self.notebook, asked)
+            result = act(self.notebook, asked)
         except (CvmError, KeyboardInterrupt) as error:
-            said = _in_a_line(error)
+            failed = _in_a_line(error)
+        else:
+            return None if said.endswith(";") else result  # as with any last line of a cell
         # outside of the handler: what is raised has no frames of ours, and none that hold a value
-        raise said
+        raise failed
 
 
 def _check_place(verb: str, cell: str | None) -> None:

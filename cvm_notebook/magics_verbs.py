@@ -32,6 +32,7 @@ Act = Callable[[Notebook, Namespace], object]
 # one column and its value, as a keyword of `Fleet.where`; not == nor >=
 _CONDITION: Final = re.compile(r"([A-Za-z_]\w*)=((?!=).*)", re.DOTALL)
 _ANSWER_S: Final = 120.0  # longer than any call of the client's
+_SEEN_S: Final = 10.0
 _LAST_WORDS_S: Final = 2.0
 _OVER: Final = frozenset({"stopped", "failed", "gone"})
 
@@ -166,7 +167,22 @@ def see(fleet: Fleet, operation: Operation, *, wait: bool, name: str | None = No
         _print_changes(fleet, operation, name)
     if operation.done:
         operation.result()
+    if operation.made_id is not None:
+        _until_seen(fleet, operation.made_id)
     return operation
+
+
+def _until_seen(fleet: Fleet, cvm_id: str) -> None:
+    """Wait until the fleet shows what was made, for the next cell may name it."""
+    ends, news = fleet.now() + _SEEN_S, threading.Event()
+    subscription = fleet.store.subscribe(lambda _batch: news.set())
+    try:
+        while (row := fleet.known(cvm_id)) is None or row.name is None:
+            if not news.wait(max(0.0, ends - fleet.now())):
+                return
+            news.clear()
+    finally:
+        subscription.close()
 
 
 def _print_changes(fleet: Fleet, operation: Operation, name: str | None) -> None:

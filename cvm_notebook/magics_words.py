@@ -138,7 +138,8 @@ def verbs() -> tuple[str, ...]:
 
 def options_of(verb: str) -> tuple[str, ...]:
     """Return the options of a verb, as they are typed."""
-    named = [max(action.option_strings, key=len, default="") for action in parser_of(verb).takes]
+    said = [action for action in parser_of(verb).takes if action.help != argparse.SUPPRESS]
+    named = [max(action.option_strings, key=len, default="") for action in said]
     return tuple(sorted(name for name in named if name))
 
 
