@@ -24,7 +24,7 @@ import subprocess
 import sys
 import textwrap
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,23 +87,27 @@ def demo() -> Iterator[cvm.LocalCloud]:
 
 
 @pytest.fixture
-def reader(demo, tmp_path, monkeypatch) -> Path:
-    """A folder of somebody who has nothing but the address of the demo cloud, and its key."""
-    for name, value in {
-        "HOME": str(tmp_path),
-        "XDG_DATA_HOME": str(tmp_path / "data"),
-        "PHALA_CLOUD_API_PREFIX": demo.url,
-        "PHALA_CLOUD_API_KEY": demo.api_key,
-        "MPLBACKEND": "agg",
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    }.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+def reader(tmp_path, monkeypatch) -> Callable[[cvm.LocalCloud], None]:
+    """Be somebody in a folder of their own who has the address of a cloud, and its key."""
+
+    def of(cloud: cvm.LocalCloud) -> None:
+        for name, value in {
+            "HOME": str(tmp_path),
+            "XDG_DATA_HOME": str(tmp_path / "data"),
+            "PHALA_CLOUD_API_PREFIX": cloud.url,
+            "PHALA_CLOUD_API_KEY": cloud.api_key,
+            "MPLBACKEND": "agg",
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        }.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.chdir(tmp_path)
+
+    return of
 
 
 @pytest.fixture
-def shell(reader) -> Iterator[InteractiveShell]:
+def shell(reader, demo) -> Iterator[InteractiveShell]:
+    reader(demo)
     config = Config()
     config.HistoryManager.enabled = False
     shell = InteractiveShell.instance(config=config)
@@ -150,7 +154,8 @@ def test_the_code_of_a_page_runs_from_top_to_bottom_and_shows_what_is_told(page,
             assert same, f"{block.code}\n--- told\n{block.shows}--- shown\n{shown}"
 
 
-def test_the_python_of_the_readme_runs_from_top_to_bottom(reader):
+def test_the_python_of_the_readme_runs_from_top_to_bottom(reader, cloud):
+    reader(cloud)  # it stops what the pages take to be running
     code = "\n".join(of("python", README))
     assert "connect" in code
     done = subprocess.run(
