@@ -106,11 +106,10 @@ def reader(tmp_path, monkeypatch) -> Callable[[cvm.LocalCloud], None]:
 
 
 @pytest.fixture
-def shell(reader, demo) -> Iterator[InteractiveShell]:
-    reader(demo)
+def shell(tmp_path) -> Iterator[InteractiveShell]:
     config = Config()
     config.HistoryManager.enabled = False
-    shell = InteractiveShell.instance(config=config)
+    shell = InteractiveShell.instance(config=config, ipython_dir=str(tmp_path))
     try:
         yield shell
     finally:
@@ -137,37 +136,37 @@ def _shell(code: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize(
-    "page", [name for name, text in PAGES.items() if any(b.language in RUN for b in blocks(text))]
-)
-def test_the_code_of_a_page_runs_from_top_to_bottom_and_shows_what_is_told(page, shell):
-    checker = doctest.OutputChecker()
-    for block in blocks(PAGES[page]):
+def _run(text: str, shell: InteractiveShell) -> str:
+    """Run the blocks of a page, compare what they show with what is told, and return all of it."""
+    checker, shown = doctest.OutputChecker(), []
+    for block in blocks(text):
         if block.language in RUN:
-            shown = _cell(shell, block.code)
+            shown.append(_cell(shell, block.code))
         elif block.language == "bash" and block.shows is not None:
-            shown = _shell(block.code)
+            shown.append(_shell(block.code))
         else:
             continue
         if block.shows is not None:
-            same = checker.check_output(block.shows, shown, doctest.ELLIPSIS)
-            assert same, f"{block.code}\n--- told\n{block.shows}--- shown\n{shown}"
+            same = checker.check_output(block.shows, shown[-1], doctest.ELLIPSIS)
+            assert same, f"{block.code}\n--- told\n{block.shows}--- shown\n{shown[-1]}"
+    return "".join(shown)
 
 
-def test_the_python_of_the_readme_runs_from_top_to_bottom(reader, cloud):
+@pytest.mark.parametrize(
+    "page", [name for name, text in PAGES.items() if any(b.language in RUN for b in blocks(text))]
+)
+def test_the_code_of_a_page_runs_from_top_to_bottom_and_shows_what_is_told(
+    page, shell, reader, demo
+):
+    reader(demo)
+    _run(PAGES[page], shell)
+
+
+def test_the_code_of_the_readme_runs_from_top_to_bottom(shell, reader, cloud):
     reader(cloud)  # it stops what the pages take to be running
-    code = "\n".join(of("python", README))
-    assert "connect" in code
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=100,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "running" in done.stdout
-    assert "no-such-cvm" in done.stdout  # the error that the README shows
+    shown = _run(README, shell)
+    assert "running" in shown
+    assert "no-such-cvm" in shown  # the error that the README shows
 
 
 # --- what is read --------------------------------------------------------------------------------
