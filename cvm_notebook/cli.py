@@ -14,7 +14,16 @@ examples:
   cvm-notebook demo                    JupyterLab on the first notebook, with a cloud of its own
   cvm-notebook demo --run              the same notebook without a browser, its results as text
   cvm-notebook cloud --port 8787       the same API as Phala Cloud, served on this machine
+  cvm-notebook report --output r.html  what the fleet is, costs and breaks: one page, for cron
   cvm-notebook doctor                  versions, key, address, reachability: fit to paste
+"""
+REPORT = """\
+exit codes: 0 all gates passed, 1 gates failed (the report says which), 2 it could not run
+
+  cvm-notebook report --output report.html -p max_rate_usd_h=12.5 -p max_failed=0
+  cvm-notebook report --output report.html --target work -p title="Team fleet" -p kept=fleet.parquet
+
+The parameters are those of the notebook 90_fleet_report.ipynb; a value is Python, or else a text.
 """
 
 
@@ -45,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_demo(commands)
     _add_cloud(commands)
+    _add_report(commands)
     _add_doctor(commands)
     return parser
 
@@ -88,6 +98,34 @@ def _add_cloud(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     cloud.add_argument("--workers", type=_workers, default=1, help="processes (%(default)s)")
     _add_speed(cloud)
     cloud.set_defaults(answer=_cloud)
+
+
+def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    text = "write the report of a fleet as one html page, and judge it by gates"
+    report = commands.add_parser(
+        "report",
+        help=text,
+        description=text.capitalize() + ".",
+        epilog=REPORT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    report.add_argument(
+        "--output", type=Path, required=True, metavar="FILE", help="the page; replaced whole"
+    )
+    report.add_argument(
+        "--target",
+        metavar="local|PROFILE",
+        help="LocalCloud, or a profile of the phala command line; else the usual key",
+    )
+    report.add_argument(
+        "-p",
+        dest="parameters",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a parameter of the report",
+    )
+    report.set_defaults(answer=_report)
 
 
 def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -143,6 +181,17 @@ def _cloud(options: argparse.Namespace) -> int:
     from cvm_notebook import cli_cloud  # noqa: PLC0415 - needs the extra
 
     return cli_cloud.cloud(options)
+
+
+def _report(options: argparse.Namespace) -> int:
+    try:
+        _require("report", "ipykernel", "matplotlib", "nbclient", "nbconvert", "papermill")
+    except SystemExit as error:  # 1 would say that gates failed
+        print(error, file=sys.stderr)
+        return 2
+    from cvm_notebook import cli_report  # noqa: PLC0415 - needs the extra
+
+    return cli_report.report(options)
 
 
 def _doctor(options: argparse.Namespace) -> int:

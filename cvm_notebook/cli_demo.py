@@ -5,8 +5,8 @@ import shutil
 import signal
 from pathlib import Path
 
-import cvm_notebook
 from cvm_notebook.cli_lab import Lab
+from cvm_notebook.cli_notebooks import shipped
 from cvm_notebook.local import LocalCloud, LocalCloudError
 
 FIRST = "01_first_cvm.ipynb"
@@ -61,7 +61,7 @@ def copy_notebooks(folder: Path) -> list[str]:
     kept = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for notebook in sorted(_notebooks().glob("*.ipynb")):
+        for notebook in sorted(shipped().glob("*.ipynb")):
             target = folder / notebook.name
             if not target.exists():
                 shutil.copyfile(notebook, target)
@@ -73,10 +73,3 @@ def copy_notebooks(folder: Path) -> list[str]:
             "Choose a folder you can write to: --dir FOLDER"
         ) from error
     return kept
-
-
-def _notebooks() -> Path:
-    """Return the folder of the notebooks: inside the wheel, or beside the package in a checkout."""
-    package = Path(cvm_notebook.__file__).parent
-    packed = package / "_notebooks"
-    return packed if packed.is_dir() else package.parent / "notebooks"

@@ -63,7 +63,6 @@ def run_notebook(notebook: Path, env: Mapping[str, str]) -> int:
 
     The file itself stays as it is.
     """
-    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # the kernel of this Python, not a namesake
     content = nbformat.read(notebook, as_version=4)
     printer = _Printer()
     client = NotebookClient(
@@ -77,9 +76,7 @@ def run_notebook(notebook: Path, env: Mapping[str, str]) -> int:
     )
     began = time.monotonic()
     try:
-        asyncio.run(_execute(client, {**os.environ, **env}))
-    except asyncio.CancelledError:
-        raise KeyboardInterrupt from None
+        execute(client, env)
     except CellExecutionError as error:
         return _failed(notebook, printer.cells, f"{error.ename}: {ANSI.sub('', error.evalue)}")
     except (CellTimeoutError, DeadKernelError) as error:
@@ -89,8 +86,16 @@ def run_notebook(notebook: Path, env: Mapping[str, str]) -> int:
     return 0
 
 
+def execute(client: NotebookClient, env: Mapping[str, str]) -> None:
+    """Run a notebook with more in its environment; Ctrl-C ends the run and its kernel at once."""
+    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # the kernel of this Python, not a namesake
+    try:
+        asyncio.run(_execute(client, {**os.environ, **env}))
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+
+
 async def _execute(client: NotebookClient, env: Mapping[str, str]) -> None:
-    """Run the notebook; Ctrl-C ends the run and its kernel at once."""
     stopped = asyncio.Event()
 
     def stop() -> None:

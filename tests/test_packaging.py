@@ -170,12 +170,12 @@ def _imported(paths: Iterable[Path]) -> set[str]:
         ("cvm_notebook/api/**/*.py", ["keyring"]),
         ("cvm_notebook/connection.py", []),
         # the frame needs the core alone; plots need matplotlib
-        ("cvm_notebook/frames/**/*.py", ["demo"]),
+        ("cvm_notebook/frames/**/*.py", ["report"]),
         ("cvm_notebook/local/**/*.py", ["local"]),
         ("cvm_notebook/cli.py", []),
         ("cvm_notebook/cli_doctor.py", []),
-        ("cvm_notebook/cli_*.py", ["local", "demo"]),
-        ("tests/**/*.py", ["local", "demo", "postgres", "test"]),
+        ("cvm_notebook/cli_*.py", ["local", "report", "demo"]),
+        ("tests/**/*.py", ["local", "report", "demo", "postgres", "test"]),
     ],
 )
 def test_what_a_room_imports_is_declared(room, extras):

@@ -265,7 +265,7 @@ def _of_attestation(frame: pd.DataFrame, attestation: pd.DataFrame | None) -> It
         raise InvalidInput("attestation", "is no frame of attestations", remedy)
     failed = attestation.index[(attestation["checked"] == "failed").to_numpy(dtype=bool)]
     named = dict(zip(frame.index, _names(frame), strict=True))
-    yield _counted("attestation", tuple(named.get(one, str(one)) for one in failed), 0)
+    yield _counted("failed attestations", tuple(named.get(one, str(one)) for one in failed), 0)
 
 
 def _counted(gate: str, who: tuple[str, ...], limit: int) -> Gate:
