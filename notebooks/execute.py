@@ -22,9 +22,11 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path.insert(0, str(ROOT))  # the package of this checkout, installed or not
 
-from cvm_notebook import LocalCloud  # noqa: E402
+from cvm_notebook import Client, LocalCloud  # noqa: E402
 
 CELL_WITHIN = 60
+PORT = 18787  # always the same: notebooks show the address
+MOVING = {"provisioning", "starting", "restarting", "stopping", "shutting_down", "in_progress"}
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 LANGUAGE = {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"}
@@ -39,6 +41,14 @@ def tidy(notebook: nbformat.NotebookNode) -> None:
         cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
         for output in cell.get("outputs", ()):
             output.get("data", {}).pop(WIDGET_VIEW, None)
+
+
+def settle(cloud: LocalCloud) -> None:
+    """Wait until nothing moves: some CVMs of the demo fleet are in the middle of something."""
+    with Client(cloud.api_key, cloud.url) as client:
+        for cvm in client.list_cvms():
+            if cvm.status in MOVING:
+                client.watch_cvm_state(cvm, target="running")
 
 
 def execute(path: Path, env: Mapping[str, str]) -> None:
@@ -67,7 +77,8 @@ def main() -> None:
     options = parser.parse_args()
     paths = options.notebooks or sorted(HERE.glob("*.ipynb"))
     for path in paths:
-        with LocalCloud(seed="demo") as cloud:
+        with LocalCloud(seed="demo", port=PORT) as cloud:
+            settle(cloud)
             env = {"PHALA_CLOUD_API_PREFIX": cloud.url, "PHALA_CLOUD_API_KEY": cloud.api_key}
             execute(path, {**env, "PYTHONPATH": str(ROOT)})
         print(f"executed {path.name}")

@@ -1,44 +1,73 @@
 """The notebooks run from top to bottom against LocalCloud, and are committed as executed."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import nbformat
+import papermill
 import pytest
 from nbclient import NotebookClient
 
+from cvm_notebook import Client
+
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-FIRST = ROOT / "notebooks" / "01_first_cvm.ipynb"
 WITHIN = 60
+BUSY = {"provisioning", "starting", "restarting", "stopping", "shutting_down"}
+# what changes nothing, though it is posted
+READS = re.compile(r"GET .*|POST .*/status/batch")
+READ_ONLY = {"05_cost_and_idle", "06_drift_and_attestation", "90_fleet_report", "dashboard"}
+SECRET = "sentinel-4f1c9e"
+# what a notebook is about, as requests; nothing where it has a cloud of its own
+ASKS = {
+    "01_first_cvm": (
+        *("POST .*/cvms/provision", "POST .*/cvms", "GET .*/state", "POST .*/stop"),
+        *("POST .*/start", "POST .*/restart", "POST .*/replicas", "DELETE .*/cvms/[^/]+"),
+    ),
+    "02_live_fleet": ("POST .*/batch-stop", "POST .*/start"),
+    "03_explore_with_pandas": ("POST .*/stop", "POST .*/start"),
+    "04_deploy": ("POST .*/cvms/provision", "POST .*/cvms", "DELETE .*/cvms/[^/]+"),
+    "05_cost_and_idle": ("GET .*/stats",),
+    "06_drift_and_attestation": ("GET .*/attestation", "GET .*/compose_file"),
+    "90_fleet_report": ("GET .*/attestation", "GET .*/operations"),
+}
+SAYS = {
+    "01_first_cvm": ("same software: True", "left of this notebook: nothing"),
+    "02_live_fleet": ("<Outcome: 3 accepted>",),
+    "04_deploy": ("starting containers", "['API_TOKEN']", "left of this notebook: nothing"),
+    "05_cost_and_idle": ("stops it at once", " saved"),
+    "06_drift_and_attestation": ("env.FEATURE_FLAG", "its own: hash_matched", "another's: failed"),
+    "07_bulk_operations": (
+        *("confirm='restart 5'", "'failed': 2", "'refused': 1", "<Outcome: 2 reached>"),
+        *("5 requests for 5 CVMs, though 3 answers were lost", "plan.resume() sends the rest"),
+        "left of this notebook: nothing",
+    ),
+    "90_fleet_report": ("✓", "failed to start containers"),
+}
 
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
 @pytest.fixture
-def env(fresh_cloud, tmp_path):
+def env(cvm_cloud, tmp_path, monkeypatch):
     """The environment of a kernel that finds the cloud of this test and nothing of this user."""
-    return {
-        **os.environ,
-        "PHALA_CLOUD_API_PREFIX": fresh_cloud.url,
-        "PHALA_CLOUD_API_KEY": fresh_cloud.api_key,
+    for name, value in {
+        "PHALA_CLOUD_API_PREFIX": cvm_cloud.url,
+        "PHALA_CLOUD_API_KEY": cvm_cloud.api_key,
         "PYTHONPATH": str(ROOT),
         "IPYTHONDIR": str(tmp_path),
-    }
+    }.items():
+        monkeypatch.setenv(name, value)
+    return cvm_cloud
 
 
-def run(path, env):
-    """Execute a notebook in a kernel and return it with the seconds it took."""
-    notebook = nbformat.read(path, as_version=4)
+def run(notebook, folder):
+    """Execute a notebook in a kernel."""
     client = NotebookClient(notebook, timeout=WITHIN, store_widget_state=False)
-    began = time.monotonic()
-    client.execute(env=env, cwd=str(path.parent))
-    return notebook, time.monotonic() - began
+    client.execute(cwd=str(folder))
+    return notebook
 
 
 def said(notebook):
@@ -50,79 +79,104 @@ def said(notebook):
     )
 
 
-def our_requests(cloud, method, pattern):
-    return [
-        entry
-        for entry in cloud.requests()
-        if entry["method"] == method and re.search(pattern, entry["path"])
+def prepared(path):
+    """Return a notebook that deletes twice what it made, with a secret that can be looked for."""
+    notebook = nbformat.read(path, as_version=4)
+    again = [cell for cell in notebook.cells if "left of this notebook" in cell.source]
+    for cell in again:
+        place = notebook.cells.index(cell)
+        notebook.cells.insert(place + 1, nbformat.v4.new_code_cell(cell.source))
+    for cell in notebook.cells:
+        cell.source = cell.source.replace("secrets.token_urlsafe(24)", f'"{SECRET}"')
+    return notebook
+
+
+def statuses(cloud):
+    with Client(cloud.api_key, cloud.url) as client:
+        return {cvm.name: cvm.status for cvm in client.list_cvms()}
+
+
+def asked(cloud):
+    return [f"{one['method']} {one['path'].partition('?')[0]}" for one in cloud.requests()]
+
+
+@every_notebook
+@pytest.mark.cvm_cloud(seed="demo", speed=200)
+def test_it_does_what_it_says_and_leaves_the_fleet_as_it_was(path, env, tmp_path):
+    before = statuses(env)
+    began = time.monotonic()
+    notebook = run(prepared(path), tmp_path)
+    assert time.monotonic() - began < WITHIN
+    requests = asked(env)
+    after = statuses(env)
+
+    settled = {name for name in before if not {before[name], after.get(name)} & BUSY}
+    assert len(settled) > 30
+    assert {name: after.get(name) for name in settled} == {name: before[name] for name in settled}
+    assert {name for name in after if after[name] != "deleting"} == before.keys()
+    for pattern in ASKS.get(path.stem, ()):
+        assert [one for one in requests if re.fullmatch(pattern, one)], pattern
+    if path.stem in READ_ONLY or path.stem not in ASKS:
+        assert [one for one in requests if not READS.fullmatch(one)] == []
+
+    text = said(notebook)
+    for words in SAYS.get(path.stem, ()):
+        assert words in text, words
+    assert not [
+        o for c in notebook.cells for o in c.get("outputs", ()) if o.get("name") == "stderr"
     ]
+    assert env.api_key not in json.dumps(notebook)
+    assert SECRET not in text
+    assert list(tmp_path.glob("*.parquet")) == []
 
 
-def test_the_first_notebook_takes_a_cvm_through_its_whole_life(fresh_cloud, env):
-    notebook, took = run(FIRST, env)
-    assert took < WITHIN
-    for method, path in (
-        ("POST", r"/cvms/provision$"),
-        ("POST", r"/cvms$"),
-        ("GET", r"/state"),
-        ("POST", r"/stop$"),
-        ("POST", r"/start$"),
-        ("POST", r"/restart$"),
-        ("POST", r"/replicas$"),
-        ("DELETE", r"/cvms/"),
-    ):
-        assert our_requests(fresh_cloud, method, path), (method, path)
-    assert fresh_cloud.api_key not in json.dumps(notebook)
-    assert "nothing" in notebook.cells[-1].outputs[-1]["text"]
+# the same where there is no CVM at all
+PARAMETERS = {
+    "04_deploy": {"target": None, "prefix": "of-a-test"},
+    "05_cost_and_idle": {"target": None, "idle_below": 0.5},
+    "07_bulk_operations": {"count": 3, "prefix": "few"},
+    "90_fleet_report": {"target": None, "title": "Of nobody", "regions": ["nowhere"]},
+}
 
 
-def test_it_runs_twice_in_one_workspace_and_leaves_nothing(env):
-    from cvm_notebook import Client
-
-    with Client(env["PHALA_CLOUD_API_KEY"], env["PHALA_CLOUD_API_PREFIX"]) as client:
-        before = {c.id for c in client.list_cvms()}
-        run(FIRST, env)
-        run(FIRST, env)
-        left = {c.id for c in client.list_cvms() if c.status != "deleting"}
-    assert left <= before
-
-
-def test_its_last_cell_may_be_run_again(env):
-    notebook = nbformat.read(FIRST, as_version=4)
-    last = notebook.cells[-1]
-    notebook.cells = [c for c in notebook.cells if "replicate_cvm" not in c.source]
-    again = nbformat.v4.new_code_cell(last.source)
-    notebook.cells.append(again)
-    NotebookClient(notebook, timeout=WITHIN, store_widget_state=False).execute(env=env)
-    assert "deleted" not in said(nbformat.v4.new_notebook(cells=[again]))
-
-
-def test_connect_local_starts_a_cloud_where_none_runs(env, tmp_path):
-    for name in ("PHALA_CLOUD_API_PREFIX", "PHALA_CLOUD_API_KEY"):
-        del env[name]
-    for name in ("HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_DATA_HOME"):
-        env[name] = str(tmp_path)
-    notebook, took = run(FIRST, env)
-    assert took < WITHIN
-    assert "127.0.0.1" in said(notebook)
-
-
-def test_papermill_runs_it_with_a_parameter(env, tmp_path):
+@every_notebook
+@pytest.mark.cvm_cloud(speed=200)
+def test_papermill_runs_it_with_its_parameters(path, env, tmp_path):
+    if path.stem in {"02_live_fleet", "03_explore_with_pandas", "dashboard"}:
+        with Client(env.api_key, env.url) as client:  # they want somebody to act on
+            for name in ("jupyter-ana", "jupyter-deniz", "observability"):
+                compose = "services:\n  lab:\n    image: nginx:1.29\n"
+                made = client.commit_cvm_provision(
+                    client.provision_cvm(name=name, compose_file=compose, instance_type="tdx.small")
+                )
+                client.watch_cvm_state(made, target="running")
+    given = PARAMETERS.get(path.stem, {"target": None})
     out = tmp_path / "out.ipynb"
-    done = subprocess.run(
-        [sys.executable, "-m", "papermill", str(FIRST), str(out), "-p", "target", "local"],
-        env=env,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=90,
+    executed = papermill.execute_notebook(
+        str(path), str(out), given, kernel_name="python3", cwd=str(tmp_path), progress_bar=False
     )
-    assert done.returncode == 0, done.stderr[-2000:]
-    executed = nbformat.read(out, as_version=4)
-    injected = [c for c in executed.cells if "injected-parameters" in c.metadata.get("tags", [])]
-    assert [c.source for c in injected] == ['# Parameters\ntarget = "local"\n']
-    assert env["PHALA_CLOUD_API_KEY"] not in out.read_text()
+    (injected,) = [
+        cell.source
+        for cell in executed.cells
+        if "injected-parameters" in cell.metadata.get("tags", [])
+    ]
+    assert all(f"{name} = {value!r}".replace("'", '"') in injected for name, value in given.items())
+    assert env.api_key not in out.read_text()
+    if path.stem == "90_fleet_report":
+        assert "# Of nobody" in said(executed)
+
+
+def test_connect_local_starts_a_cloud_where_none_runs(tmp_path, monkeypatch):
+    for name in ("PHALA_CLOUD_API_PREFIX", "PHALA_CLOUD_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_DATA_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    notebook = nbformat.read(ROOT / "notebooks" / "06_drift_and_attestation.ipynb", as_version=4)
+    shown = nbformat.v4.new_code_cell("print(client.base_url, len(frame))")
+    notebook.cells.insert(-1, shown)
+    run(notebook, tmp_path)
+    assert re.search(r"http://127\.0\.0\.1:\d+/api/v1 40\n", said(notebook))
 
 
 @every_notebook
@@ -158,3 +212,13 @@ def test_its_parameters_can_be_set_from_outside(path):
     ]
     assert len(tagged) == 1
     assert tagged[0].startswith('target = "local"')
+
+
+@every_notebook
+def test_what_it_shows_can_be_seen_without_a_kernel(path):
+    outputs = [o for c in nbformat.read(path, as_version=4).cells for o in c.get("outputs", ())]
+    kinds = {kind for output in outputs for kind in output.get("data", {})}
+    assert "text/html" in kinds
+    assert not {kind for kind in kinds if "widget" in kind or "javascript" in kind}
+    if path.stem != "dashboard":
+        assert "image/png" in kinds
