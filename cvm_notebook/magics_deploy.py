@@ -5,8 +5,9 @@ import os
 import threading
 import weakref
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,12 +19,13 @@ from cvm_notebook.api.errors import CvmError, InvalidInput
 from cvm_notebook.api.models import Provision
 from cvm_notebook.api.secret import Secret
 from cvm_notebook.fleet import Fleet
-from cvm_notebook.live.operation import Operation
+from cvm_notebook.live.operation import Operation, OperationRecord
 from cvm_notebook.live.operation_view import as_text
 from cvm_notebook.magics_notebook import Notebook
 from cvm_notebook.magics_verbs import see
 from cvm_notebook.selection import CvmHandle
 from cvm_notebook.text import html_table, text_table, usd
+from cvm_notebook.widgets.bridge import bridge
 from cvm_notebook.widgets.form_catalogue import Catalogue, Price, month_of
 from cvm_notebook.widgets.form_fields import Values
 from cvm_notebook.widgets.show import with_widget
@@ -197,6 +199,7 @@ class Deployment:
         self._env = dict(env)
         self._lock = threading.Lock()
         self._boxes: SecretBoxes | None = None
+        self._unsubscribe: Callable[[], None] | None = None
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -242,14 +245,30 @@ class Deployment:
             operation = self._submitted()
         except CvmError as error:
             return str(error)
-        operation.add_done_callback(self._ended)
+        if self._unsubscribe is None:
+            self._unsubscribe = self._fleet.operator.subscribe(self._told)
+        self._told(operation.record)
         return f"sent; {self.name} is being made"
 
-    def _ended(self, operation: Operation) -> None:
-        if operation.made_id is not None:
-            self._env = dict.fromkeys(self._env)  # they are of no more use here
-        if self._boxes is not None:
-            self._boxes.say(f"{self.name}: {as_text(operation.record, named=False)}")
+    def _told(self, record: OperationRecord) -> None:
+        """Hear what becomes of the commit; on whatever thread made the change."""
+        mine = self.operation is not None and self.operation.id == record.id
+        if not mine or (record.made_id is None and not record.done):
+            return
+        with self._lock:
+            unsubscribe, self._unsubscribe = self._unsubscribe, None
+        if unsubscribe is not None:  # else it was heard of already
+            unsubscribe()
+            bridge.post(partial(self._ended, record))
+
+    def _ended(self, record: OperationRecord) -> None:
+        """Show the CVM that was made in the place of the boxes, or why there is none."""
+        if record.made_id is not None:
+            self._env = dict.fromkeys(self._env)  # the values are of no more use here
+        if self._boxes is not None and record.made_id is not None:
+            self._boxes.make_room(CvmHandle(self._fleet, record.made_id).card())
+        elif self._boxes is not None:
+            self._boxes.say(as_text(record, named=False))
 
     def __repr__(self) -> str:
         if self.operation is not None:
@@ -258,7 +277,9 @@ class Deployment:
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         if self.operation is not None:
-            return self.operation._repr_mimebundle_()
+            made = self.operation.made_id
+            shown = CvmHandle(self._fleet, made) if made is not None else self.operation
+            return shown._repr_mimebundle_()
         text = (
             f"{self.name} is made as soon as {', '.join(self.missing)} is given, in a box that "
             "only a notebook with widgets shows. With --wait it is asked for at a prompt."

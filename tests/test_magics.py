@@ -97,7 +97,7 @@ class Prompt:
 @pytest.fixture
 def ip(at_home):
     config = Config()
-    config.HistoryManager.hist_file = ":memory:"
+    config.HistoryManager.enabled = False  # of other sessions; its own is kept
     shell = InteractiveShell.instance(config=config)
     try:
         prompt = Prompt(shell)
@@ -108,10 +108,7 @@ def ip(at_home):
             if isinstance(value, cvm.Fleet):
                 value.close()
         shell.restore_sys_module_state()
-        history = shell.history_manager
         atexit.unregister(shell.atexit_operations)
-        shell._atexit_once()
-        history.db.close()
         InteractiveShell.clear_instance()
 
 
@@ -440,6 +437,7 @@ def test_what_is_deployed_runs_the_cell_and_can_be_deleted(ip, cloud, monkeypatc
     assert set(told["allowed_envs"]) == {"TOKEN", "DB_PASSWORD"}
     ip.well("%cvm logs deployed-web --container app;")
     seen = [*ip.names["In"], *map(repr, ip.names["Out"].values()), shown, ip.well("%history -n")]
+    assert options in "".join(seen)
     assert SENTINEL not in "".join(seen)
     assert SENTINEL not in json.dumps(cloud.requests())
     ip.well("%cvm delete deployed-web --yes --wait")
@@ -608,8 +606,10 @@ def test_a_value_is_asked_for_in_a_box_or_at_a_prompt_and_is_saved_nowhere(kerne
     wait = "import time\nwhile 'boxed-web' not in fleet: fleet.refresh(); time.sleep(0.05)\n"
     kernel.run(f"deployment = _\n{wait}fleet['boxed-web'].wait('running', 60);")
     kernel.run("print(deployment, len(fleet.operations()), deployment.missing, len(In), In[-3])")
-    assert "commit: " in kernel.said
-    assert " 1 ('A', 'B')" in kernel.said
+    assert "Deployment of 'boxed-web': commit" in kernel.said
+    assert " 1 ('A', 'B')" in kernel.said  # one operation, and no value is kept
+    kernel.run("deployment")
+    assert "boxed-web: running" in kernel.said
     assert SENTINEL not in kernel.said
 
     reply = kernel.run(f"%%cvm deploy asked-web --env A --wait\n{COMPOSE}", answer=SENTINEL)

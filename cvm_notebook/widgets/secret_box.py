@@ -156,6 +156,13 @@ class SecretBoxes(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no ty
         for box in self.children:
             box.say(text)
 
+    def make_room(self, widget: ipywidgets.Widget) -> None:
+        """End the boxes, and show something else in their place."""
+        boxes = self.children
+        self.set_trait("children", (widget,))
+        for box in boxes:
+            box.close()
+
 
 def _told(
     then: Callable[[], Callable[[str, Secret], str | None] | None], name: str, value: Secret
