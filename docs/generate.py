@@ -320,7 +320,7 @@ Phala Cloud, with your own key and for money.
 
 
 def _entry(path: Path) -> str:
-    """Return a notebook's title, with its first sentence."""
+    """Return a notebook's title, with what it says first."""
     title, _, words = nbformat.read(path, as_version=4).cells[0].source.partition("\n")
-    sentence = re.split(r"(?<=[.:])\s", " ".join(words.split()))[0].rstrip(":.")
-    return f"- [{title.removeprefix('# ')}]({path.stem}.md): {sentence}."
+    paragraph = " ".join(words.strip().partition("\n\n")[0].split())
+    return f"- [{title.removeprefix('# ')}]({path.stem}.md): {paragraph}"
