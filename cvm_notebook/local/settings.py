@@ -9,7 +9,10 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from decimal import Decimal, InvalidOperation
 from typing import Any
+
+from cvm_notebook.local.catalogue import TIERS
 
 ENVIRONMENT_NAME = "CVM_NOTEBOOK_LOCAL_SETTINGS"
 """The environment variable that carries the settings as JSON."""
@@ -73,6 +76,10 @@ class Settings:
             raise ValueError(f'seed is {self.seed!r}; give "empty" or "demo"')
         if self.workers < 1:
             raise ValueError(f"workers is {self.workers}; give 1 or more")
+        if self.tier not in TIERS:
+            raise ValueError(f"tier is {self.tier!r}; give one of {', '.join(TIERS)}")
+        if not _is_amount(self.balance):
+            raise ValueError(f"balance is {self.balance!r}; give dollars, as in '10000'")
 
     def export(self, environment: dict[str, str] | None = None) -> None:
         """Put these settings into an environment, by default that of this process."""
@@ -85,3 +92,10 @@ class Settings:
         values = json.loads((environment or os.environ)[ENVIRONMENT_NAME])
         values["faults"] = tuple(values["faults"])
         return cls(**values)
+
+
+def _is_amount(text: str) -> bool:
+    try:
+        return Decimal(text).is_finite()
+    except InvalidOperation:
+        return False

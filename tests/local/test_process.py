@@ -34,6 +34,20 @@ def gone(pid, within=10.0):
     return not psutil.pid_exists(pid)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"seed": "demmo"}, "seed is 'demmo'; give \"empty\" or \"demo\""),
+        ({"tier": "GOLD"}, "tier is 'GOLD'; give one of "),
+        ({"balance": "much"}, "balance is 'much'; give dollars"),
+        ({"balance": "NaN"}, "balance is 'NaN'; give dollars"),
+    ],
+)
+def test_what_cannot_be_served_is_refused_before_it_starts(wrong, said):
+    with pytest.raises(ValueError, match=said):
+        LocalCloud(**wrong)
+
+
 def test_it_answers_as_soon_as_it_has_started_and_not_after_it_is_closed():
     cloud = LocalCloud(seed="empty")
     assert not cloud.alive
