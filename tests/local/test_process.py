@@ -37,7 +37,7 @@ def gone(pid, within=10.0):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"seed": "demmo"}, "seed is 'demmo'; give \"empty\" or \"demo\""),
+        ({"seed": "demmo"}, 'seed is \'demmo\'; give "empty" or "demo"'),
         ({"tier": "GOLD"}, "tier is 'GOLD'; give one of "),
         ({"balance": "much"}, "balance is 'much'; give dollars"),
         ({"balance": "NaN"}, "balance is 'NaN'; give dollars"),
