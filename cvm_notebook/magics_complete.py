@@ -21,7 +21,7 @@ from cvm_notebook.magics_notebook import Notebook
 from cvm_notebook.magics_words import ACTIONS, options_of, verbs
 
 # also `df = %cvm ls`; up to the cursor
-_LINE: Final = re.compile(r"\s*(?:[\w.,\s]+=\s*)?(%%?)cvm\s+(.*)", re.DOTALL)
+_LINE: Final = re.compile(r"(?:[\w., \t]+=)?\s*(%%?)cvm\s+(.*)", re.DOTALL)
 _MOST: Final = 500
 _NAMING: Final = frozenset({*ACTIONS, "show", "watch", "logs"})
 _WORDS: Final = {

@@ -56,9 +56,9 @@ def deploy(
     missing = [name for name, value in env.items() if value is None]
     way = notebook.asks_by(wait=asked.wait) if missing and not asked.dry_run else None
     if missing and not asked.dry_run and way is None:
-        problem = "it is not set in the environment, and nobody can be asked for it here"
+        problem = "not set in the environment, and nobody can be asked for it here"
         remedy = "Set it where the kernel is started, or name a file by --env-file."
-        raise InvalidInput(missing[0], problem, remedy)
+        raise InvalidInput(", ".join(missing), problem, remedy)
     fleet = notebook.fleet()
     provision = fleet.client.provision_cvm(values.body(tuple(env)))
     if asked.dry_run:

@@ -6,7 +6,7 @@ import threading
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from cvm_notebook.api.envelopes import clean_text
 from cvm_notebook.api.errors import CvmError, WatchTimeout
@@ -22,7 +22,6 @@ from cvm_notebook.live.rows import Row, Snapshot
 from cvm_notebook.magics_notebook import Notebook
 from cvm_notebook.magics_words import ACTIONS, split
 from cvm_notebook.selection import CvmHandle, FleetPlan, Selection
-from cvm_notebook.widgets.login import login as sign_in
 from cvm_notebook.widgets.logs import clean_line
 
 if TYPE_CHECKING:
@@ -60,6 +59,8 @@ def use(notebook: Notebook, asked: Namespace) -> None:
 
 def login(_notebook: Notebook, asked: Namespace) -> object:
     """Return whose key is used; a profile that was named must be one that can be used."""
+    from cvm_notebook.widgets.login import login as sign_in  # noqa: PLC0415 - widgets on demand
+
     shown = sign_in(asked.profile)
     account = getattr(shown, "account", shown)
     if asked.profile is not None and account.error is not None:
@@ -138,11 +139,12 @@ def action(notebook: Notebook, asked: Namespace) -> "Operation | Outcome | Fleet
     if len(rows) == 1:
         operation = fleet.operator.submit(verb, *rows.values(), params=params)
         return see(fleet, operation, wait=asked.wait)
-    outcome = plan.execute(
-        confirm=plan.phrase,
-        until="reached" if asked.wait else "accepted",
-        progress=asked.wait,
-    )
+    until: Literal["accepted", "reached"] = "reached" if asked.wait else "accepted"
+    try:
+        outcome = plan.execute(confirm=plan.phrase, until=until, progress=asked.wait)
+    except KeyboardInterrupt as stop:
+        said = "nothing more is sent; what was sent goes on, and is in fleet.operations()"
+        raise left(stop, said) from None
     if not outcome.ok:
         raise NotAllDone(outcome)
     return outcome
@@ -161,10 +163,14 @@ def see(fleet: Fleet, operation: Operation, *, wait: bool, name: str | None = No
     CvmError
         It was refused or failed, or nobody can tell what became of it.
     """
-    if not wait:
-        operation.wait(_ANSWER_S, until="accepted")
-    else:
-        _print_changes(fleet, operation, name)
+    try:
+        if wait:
+            _print_changes(fleet, operation, name)
+        else:
+            operation.wait(_ANSWER_S, until="accepted")
+    except KeyboardInterrupt as stop:
+        said = f"no longer waiting; it goes on: {as_text(operation.record)}"
+        raise left(stop, said) from None
     if operation.done:
         operation.result()
     if operation.made_id is not None:
@@ -206,8 +212,6 @@ def _print_changes(fleet: Fleet, operation: Operation, name: str | None) -> None
             if record.done:
                 return
             news.wait(_ANSWER_S)
-    except KeyboardInterrupt as stop:
-        raise left(stop, f"no longer waiting; it goes on: {spelled(operation.record)}") from None
     finally:
         end()
 
@@ -251,7 +255,12 @@ def logs(notebook: Notebook, asked: Namespace) -> LogLines | None:
     wanted = {name: getattr(asked, name) for name in ("channel", "tail", "since", "timestamps")}
     wanted["container"] = asked.container
     if asked.follow:
-        _follow(fleet, row, wanted)
+        shown = clean_text(row.name or row.id, 80)
+        try:
+            _follow(fleet, row, wanted)
+            print(f"The log of {shown} has ended.")
+        except KeyboardInterrupt:
+            print(f"No longer following the log of {shown}.")
         return None
     return LogLines(fleet.client.get_cvm_logs(row.id, **wanted))
 
@@ -275,9 +284,6 @@ def _follow(fleet: Fleet, row: Row, wanted: dict[str, Any]) -> None:
         changed()
         for line in lines:
             print(_spelled(line), flush=True)
-        print(f"The log of {clean_text(row.name or row.id, 80)} has ended.")
-    except KeyboardInterrupt:
-        print(f"No longer following the log of {clean_text(row.name or row.id, 80)}.")
     finally:
         fleet.keep_fresh([row.id], on=False)
         subscription.close()

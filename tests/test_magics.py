@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import threading
+import time
 from pathlib import Path
 
 import nbformat
@@ -26,7 +27,6 @@ from cvm_notebook.live.lookup import UnknownCvm
 from cvm_notebook.live.query import QueryError
 from cvm_notebook.magics_words import verbs
 
-ROOT = Path(__file__).resolve().parents[1]
 COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
 NAMES = ["agent-1", "agent-2", "agent-3"]
 SENTINEL = "sentinel-vq7Zt"
@@ -125,13 +125,19 @@ def sent(cloud):
 
 
 @contextlib.contextmanager
-def interrupted(after=0.4):
-    """Press Ctrl-C soon."""
-    main = threading.main_thread().ident
-    timer = threading.Timer(after, signal.pthread_kill, [main, signal.SIGINT])
-    timer.start()
+def interrupted(when):
+    """Press Ctrl-C as soon as something is so; nobody tells when."""
+
+    def press():
+        pause, end = threading.Event(), time.monotonic() + WITHIN
+        while not when() and time.monotonic() < end:
+            pause.wait(0.02)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    pressing = threading.Thread(target=press)
+    pressing.start()
     yield
-    timer.join()
+    pressing.join()
 
 
 # --- loading --------------------------------------------------------------------------------------
@@ -366,7 +372,7 @@ def test_a_watch_has_a_deadline_and_ctrl_c_ends_it_without_harm(ip, sent):
     assert isinstance(shown.error, cvm.WatchTimeout)
     assert "agent-1 (running)" in shown
     assert "agent-1  running" in shown  # the progress
-    with interrupted():
+    with interrupted(lambda: ip.names["fleet"]._reflector._interests._follows):
         shown = ip("%cvm watch agent-1 --until stopped")
     assert isinstance(shown.error, KeyboardInterrupt)
     assert "no longer watching <CVM 'agent-1': running>; nothing was done to it" in shown
@@ -393,9 +399,9 @@ def test_a_log_is_text_in_which_nothing_acts(ip, cloud):
         assert "]52" not in shown
 
 
-def test_a_log_is_followed_until_the_cvm_ends_or_ctrl_c(ip, sent):
-    ip.well("%cvm use")
-    with interrupted():
+def test_a_log_is_followed_until_the_cvm_ends_or_ctrl_c(ip, cloud, sent):
+    ip.well("%cvm ls;")
+    with interrupted(lambda: any("/logs/" in one["path"] for one in cloud.requests())):
         shown = ip.well("%cvm logs agent-2 -f --tail 1")
     assert "No longer following the log of agent-2." in shown
     assert sent() == []
@@ -449,7 +455,7 @@ def test_what_is_deployed_runs_the_cell_and_can_be_deleted(ip, cloud, monkeypatc
         ("deploy web-5", "services:\n  app: [\n", "the cell: line 4: "),
         ("deploy web-5", "services:\n  app:\n    x: 1\n", "line 4: the service 'app' has neither"),
         ("deploy web_5", COMPOSE, "name: 'web_5' holds '_'"),
-        ("deploy web-5 --env NOT_SET_HERE", COMPOSE, "NOT_SET_HERE: it is not set"),
+        ("deploy web-5 --env NOT_SET_HERE", COMPOSE, "NOT_SET_HERE: not set"),
         ("deploy web-5 --env 5x", COMPOSE, "'5x' is no name of an environment variable"),
         ("deploy web-5 --env HOME --env HOME", COMPOSE, "HOME: it is given twice"),
         ("deploy web-5 --env-file none.env", COMPOSE, "none.env cannot be read (No such file"),
@@ -480,6 +486,28 @@ def test_a_commit_that_is_refused_is_told_and_not_sent_twice(ip, cloud, sent):
     assert isinstance(shown.error, cvm.AuthError)
     assert "HTTP 403" in shown
     assert sent() == ["POST /provision", "POST "]
+
+
+def test_a_commit_whose_answer_is_lost_is_read_back_and_not_sent_twice(ip, cloud, sent):
+    ip.well("%cvm use")
+    cloud.inject({"kind": "reset_after", "route": "commit"})
+    shown = ip.well(f"%%cvm deploy lost-web --wait\n{COMPOSE}")
+    assert "lost-web: running" in shown
+    ip.well("%cvm delete lost-web --yes --wait")
+    assert [one for one in sent() if one.startswith("POST")] == ["POST /provision", "POST "]
+
+
+def test_ctrl_c_while_something_is_done_says_that_it_goes_on(ip, cloud, sent):
+    ip.well("%cvm ls;")
+    cloud.inject({"kind": "late", "arg": 1.0, "route": "action", "times": 3})
+    for line in ("%cvm restart agent-1", "%cvm restart agent-1 agent-2 --yes"):
+        before = len(sent())
+        with interrupted(lambda: len(sent()) > before):  # noqa: B023 - called in this turn only
+            shown = ip(line)
+        assert isinstance(shown.error, KeyboardInterrupt)
+        assert "goes on" in shown
+    assert "agent-2" in list(ip.names["fleet"].operations()["name"])
+    ip.well("fleet.wait('agent-1', 'agent-2', progress=False);")
 
 
 # --- completion -----------------------------------------------------------------------------------
@@ -586,7 +614,7 @@ def test_a_value_is_asked_for_in_a_box_or_at_a_prompt_and_is_saved_nowhere(kerne
     reply = kernel.run(f"%%cvm deploy boxed-web --env A --env B\n{COMPOSE}")
     assert reply["status"] == "error"  # nobody can be asked
     assert (reply["ename"], len(reply["traceback"])) == ("InvalidInput", 1)
-    assert "A: it is not set in the environment" in kernel.said
+    assert "A, B: not set in the environment" in kernel.said
     assert len(sent()) == sent_before
 
     reply = kernel.run(f"%%cvm deploy boxed-web --env A --env B\n{COMPOSE}", answer="")
@@ -623,16 +651,3 @@ def test_a_value_is_asked_for_in_a_box_or_at_a_prompt_and_is_saved_nowhere(kerne
     assert [one for one in sent() if one == "POST "] == ["POST ", "POST "]
     kernel.run("%cvm delete boxed-web asked-web --yes --wait")
     assert SENTINEL not in json.dumps(cloud.requests())
-
-
-# --- what is told of them -------------------------------------------------------------------------
-
-
-def test_the_magics_of_the_readme_run(ip, cloud, monkeypatch):
-    there = staticmethod(lambda: (cloud.url, cloud.api_key))
-    monkeypatch.setattr(cvm.LocalCloud, "running", there)
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    cells = re.findall(r"^```ipython\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    assert cells
-    for cell in cells:
-        ip.well(cell)
