@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from itertools import takewhile
 from typing import Any, Final
 
 from cvm_notebook.live.operation import Operation, OperationRecord
@@ -63,7 +64,7 @@ class Ledger:
         """
         with self._lock:
             there = self._wishes.get(wish) if wish is not None else None
-            if there is not None and _is_same_wish(there.record, now):
+            if there is not None and _is_same_wish(there.record, now) and self._is_newest(there):
                 return there, False
             operation = make()
             self._all[operation.id] = operation
@@ -74,6 +75,15 @@ class Ledger:
                 self._wishes[wish] = operation
             self._forget()
             return operation, True
+
+    def _is_newest(self, there: Operation) -> bool:
+        """Return whether nothing else was sent to its CVM since: else to ask again is a new wish.
+
+        Looked for from the newest on: a wish that is still the same one was asked for lately.
+        """
+        since = takewhile(lambda one: one is not there, reversed(self._all.values()))
+        others = (one.record for one in since if one.cvm_id == there.cvm_id is not None)
+        return not any(one.attempts > 0 or not one.done for one in others)
 
     def watch(self, operation: Operation, cvm_id: str) -> None:
         """Let an operation hear of another CVM: the one it made."""

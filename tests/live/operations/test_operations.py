@@ -179,6 +179,17 @@ def test_42_a_click_on_a_row_that_just_vanished_is_explained(bench):
     assert bench.sent("POST") == 0
 
 
+def test_a_wish_after_another_one_is_a_new_one(bench, monkeypatch):
+    monkeypatch.setattr("cvm_notebook.live.ledger._MOMENT", 60.0)  # however slow this machine is
+    (row,) = bench.make()
+
+    for verb, state in (("stop", "stopped"), ("start", "running"), ("stop", "stopped")):
+        assert bench.operations.submit(verb, bench.row(row.name)).wait(20).state == "reached"
+        assert bench.row(row.name).status == state
+
+    assert (bench.sent("POST", "/stop"), bench.sent("POST", "/start")) == (2, 1)
+
+
 def test_a_wish_on_purpose_is_another_one(bench):
     (row,) = bench.make()
 
