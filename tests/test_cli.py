@@ -155,7 +155,7 @@ def write_notebook(path: Path, *cells: str) -> None:
 def test_help_names_every_command(env):
     told = run("--help", env=env)
     assert told.returncode == 0
-    for name in ("demo", "cloud", "doctor"):
+    for name in ("demo", "cloud", "report", "doctor"):
         assert re.search(rf"^ +{name} ", told.stdout, re.MULTILINE)
         assert run(name, "--help", env=env).stdout.startswith(f"usage: cvm-notebook {name}")
 
