@@ -149,7 +149,8 @@ class Fleet:
         Parameters
         ----------
         **conditions
-            ``status="running"``, ``region="us-*"``, ``node=["prod5", "prod6"]``, ``gpus=8``.
+            ``status="running"``, ``region="us-*"`` (whatever the case), ``gpus=8``,
+            ``node=["prod5", "prod6"]`` (any of them), ``region=None`` (the service did not say).
 
         Raises
         ------

@@ -80,14 +80,14 @@ def among(field: Field, raws: Iterable[str]) -> Test:
     return test
 
 
-def resembles(field: Field, pattern: str, *, fold: bool = False) -> Test:
-    """Ask whether a text is like a pattern, with or without regard to case."""
-    return _matched(field, like(pattern.casefold() if fold else pattern), fold=fold)
+def resembles(field: Field, pattern: str) -> Test:
+    """Ask whether a text is like a pattern, whatever the case."""
+    return _matched(field, like(pattern.casefold()))
 
 
 def globbed(field: Field, pattern: str) -> Test:
-    """Ask whether a text fits a glob."""
-    return _matched(field, glob(pattern))
+    """Ask whether a text fits a glob, whatever the case."""
+    return _matched(field, glob(pattern.casefold()))
 
 
 def missing(field: Field) -> Test:
@@ -231,16 +231,14 @@ def _compared(field: Field, sign: Callable[[Any, Any], bool], wanted: Wanted) ->
     return test_moment
 
 
-def _matched(field: Field, matches: Match, *, fold: bool = False) -> Test:
+def _matched(field: Field, matches: Match) -> Test:
     if field.kind is not Kind.TEXT:
         raise Misfit(f"{field.name} is no text", "Compare it with =, <, > or in (...).")
     read = field.read
 
     def test(row: Row, context: Context) -> bool | None:
         value = read(row, context)
-        if value is None:
-            return None
-        return matches(value.casefold() if fold else value)
+        return None if value is None else matches(value.casefold())
 
     return test
 

@@ -120,7 +120,7 @@ def search(text: str) -> Query:
         Words that must all occur in a CVM's name, status, region, type, node or identifiers
         (``web us-east running``); or conditions on the columns of the fleet frame, joined by
         ``and``, ``or``, ``not`` and parentheses: ``=``, ``!=``, ``<``, ``<=``, ``>``, ``>=``,
-        ``like 'us-%'`` (``ilike`` without regard to case; ``%`` is any text, ``_`` any one
+        ``like 'us-%'`` (whatever the case, as ``ilike``; ``%`` is any text, ``_`` any one
         character), ``in ('a', 'b')``, ``is null``, ``is not null``. A value with spaces or signs
         stands in quotes. Seconds may be written ``90m`` or ``24h``, times ``'2026-06-23'`` or
         ``'24h ago'``. Then ``order by rate_usd_h desc, name`` and ``limit 20``. A column that is
@@ -232,9 +232,8 @@ class _Builder(Transformer[Token, Any]):
         return _fitting(value, lambda: compare(_field(name), sign, _plain(value)))
 
     def like(self, parts: list[Any]) -> Test:
-        name, no, how, value = parts
-        fold = how.type == "ILIKE"
-        test = _fitting(name, lambda: resembles(_field(name), _plain(value), fold=fold))
+        name, no, _, value = parts
+        test = _fitting(name, lambda: resembles(_field(name), _plain(value)))
         return negate(test) if no else test
 
     def inside(self, parts: list[Any]) -> Test:
