@@ -6,6 +6,7 @@ import threading
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from queue import Empty, Queue
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from cvm_notebook.api.envelopes import clean_text
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 Act = Callable[[Notebook, Namespace], object]
 # one column and its value, as a keyword of `Fleet.where`; not == nor >=
 _CONDITION: Final = re.compile(r"([A-Za-z_]\w*)=((?!=).*)", re.DOTALL)
+_LONGEST_S: Final = 3600.0  # an operation is given up on long before
 _ANSWER_S: Final = 120.0  # longer than any call of the client's
 _SEEN_S: Final = 10.0
 _LAST_WORDS_S: Final = 2.0
@@ -192,26 +194,25 @@ def _until_seen(fleet: Fleet, cvm_id: str) -> None:
 
 
 def _print_changes(fleet: Fleet, operation: Operation, name: str | None) -> None:
-    news = threading.Event()
-
-    def spelled(record: OperationRecord) -> str:
-        return as_text(record) if name is None else f"{name}  {as_text(record, named=False)}"
+    records: Queue[OperationRecord] = Queue()  # as many as the service names steps
 
     def changed(record: OperationRecord) -> None:
         if record.id == operation.id:
-            news.set()
+            records.put(record)
 
-    told, end = "", fleet.operator.subscribe(changed)
+    end = fleet.operator.subscribe(changed)
+    told, record = "", operation.record
     try:
         while True:
-            news.clear()
-            record = operation.record
-            if record.state not in {"asked", "sent"} and spelled(record) != told:
-                told = spelled(record)
-                say(told)
+            text = as_text(record, named=name is None)
+            if record.state not in {"asked", "sent"} and text != told:
+                told = text
+                say(text if name is None else f"{name}  {text}")
             if record.done:
                 return
-            news.wait(_ANSWER_S)
+            record = records.get(timeout=_LONGEST_S)
+    except Empty:
+        operation.wait(0)
     finally:
         end()
 
