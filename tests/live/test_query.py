@@ -67,7 +67,7 @@ def numbers(rows):
         ({"name": ["web-0", "web-[12]", "*-3"]}, [0, 3]),
         ({"name": "web-?"}, [0, 1, 2, 3, 4, 5]),
         ({"name": "WEB-0"}, []),
-        ({"region": "US-W*"}, [0]),
+        ({"region": "US-W*"}, [0, 3]),
         ({"region": None}, [5]),
         ({"region": ["eu-1", None]}, [2, 4, 5]),
         ({"region": []}, []),
