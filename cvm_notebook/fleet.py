@@ -17,7 +17,7 @@ from cvm_notebook.live.rows import Health, Row, Snapshot
 from cvm_notebook.live.store import Fault, FleetStore
 from cvm_notebook.selection import Columns, CvmHandle, LiveSelection, Selection
 from cvm_notebook.text import show
-from cvm_notebook.waiting import Waiting, as_it_is
+from cvm_notebook.waiting import Waiting, as_it_is, id_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -228,7 +228,8 @@ class Fleet:
             All that do not have it have failed, or are gone.
         """
         snapshot = self.snapshot()
-        ids = [snapshot.find(one).id for one in identifiers] or [row.id for row in snapshot]
+        named = [id_of(self, snapshot, one, status) for one in identifiers]
+        ids = named or [row.id for row in snapshot]
         with Waiting(self, ids, status, progress=progress, on_change=on_change) as waiting:
             missing = waiting.until(timeout)
         after = self.store.snapshot()

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Self
 
 from cvm_notebook.api.words import phase_of
+from cvm_notebook.live.lookup import Index
 from cvm_notebook.live.rows import Row, Snapshot
 from cvm_notebook.live.store import Batch
 
@@ -85,6 +86,21 @@ class Waiting:
 
     def _changed(self, _batch: Batch) -> None:
         self._news.set()
+
+
+def id_of(fleet: "Fleet", snapshot: Snapshot, identifier: str, status: str) -> str:
+    """Return the id of a CVM that is waited for; one that is gone already is known by the log.
+
+    Raises
+    ------
+    UnknownCvm, AmbiguousCvm
+        As of `Snapshot.find`.
+    """
+    if phase_of(status) == "gone" and identifier not in snapshot:
+        gone = [change.row for change in fleet.store.log().changes if change.after is None]
+        for row in Index(gone).matches(identifier)[-1:]:
+            return row.id
+    return snapshot.find(identifier).id
 
 
 def as_it_is(snapshot: Snapshot, cvm_id: str) -> str:

@@ -120,6 +120,15 @@ def test_waiting_for_one_that_failed_ends_at_once(fleet, client, cloud):
     assert fleet.known(cvm_id) is None
 
 
+def test_what_is_gone_already_is_not_waited_for(client):
+    client.commit_cvm_provision(client.provision_cvm(name="fleet-brief", compose_file=COMPOSE))
+    with Fleet(client) as fleet:
+        fleet["fleet-brief"].delete().wait(30)
+        assert len(fleet.wait("fleet-brief", status="deleted", timeout=5)) == 0
+        with pytest.raises(UnknownCvm, match="fleet-breif"):
+            fleet.wait("fleet-breif", status="deleted", timeout=5)
+
+
 def test_the_past_can_be_looked_at(fleet):
     assert "fleet-1" in fleet
     before = datetime.now(UTC)

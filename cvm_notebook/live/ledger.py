@@ -115,10 +115,10 @@ class Ledger:
 
 
 def _is_same_wish(record: OperationRecord, now: float) -> bool:
-    """Whether asking again means this one: it is alive, or was sent a moment ago."""
+    """Whether asking again means this one: it is alive, or was sent just now and did not fail."""
     if not record.done:
         return True
-    return record.attempts > 0 and now - record.asked < _MOMENT
+    return record.attempts > 0 and record.state != "failed" and now - record.asked < _MOMENT
 
 
 def wish_of(verb: Verb, cvm_id: str | None, params: Mapping[str, Any]) -> Hashable:

@@ -190,6 +190,15 @@ def test_a_wish_after_another_one_is_a_new_one(bench, monkeypatch):
     assert (bench.sent("POST", "/stop"), bench.sent("POST", "/start")) == (2, 1)
 
 
+def test_a_wish_after_a_refusal_is_a_new_one(bench, monkeypatch):
+    monkeypatch.setattr("cvm_notebook.live.ledger._MOMENT", 60.0)
+    (row,) = bench.make()
+    bench.break_it("status", route="action", arg=400)
+
+    assert bench.operations.submit("stop", row).wait(20).state == "failed"
+    assert bench.operations.submit("stop", row).wait(20).state == "reached"
+
+
 def test_a_wish_on_purpose_is_another_one(bench):
     (row,) = bench.make()
 
