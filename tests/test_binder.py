@@ -73,7 +73,7 @@ def environment(tmp_path_factory) -> Path:
     done = subprocess.run(
         [BINDER / "postBuild"],
         cwd=ROOT,
-        env=_of(folder, made) | {"PIP_NO_CACHE_DIR": "0", "PIP_CACHE_DIR": cache.strip()},
+        env=_of(folder, made) | {"PIP_CACHE_DIR": cache.strip()},
         capture_output=True,
         text=True,
         check=False,

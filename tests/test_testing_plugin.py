@@ -112,7 +112,7 @@ OWN = {
         with pytest.raises(OSError, match="refused"):
             urllib.request.urlopen(seen["url"])
 
-    @pytest.mark.cvm_cloud(seed="demo", tier="FREE")
+    @pytest.mark.cvm_cloud(seed="demo", tier="LEVEL_1")
     class TestMarked:
         def test_by_its_class(self, cvm_cloud, cvm_client):
             assert len(cvm_client.list_cvms()) >= 40
