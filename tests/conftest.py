@@ -19,9 +19,11 @@ import pytest
 import trustme
 
 from cvm_notebook.local import LocalCloud
+from cvm_notebook.local.nursery import Nursery
 
 _PATIENCE = 5.0  # real seconds
 _SDK = "0.2.0"
+_LONG = {"test_stateful.py", "test_binder.py"}  # minutes each
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, and not a second
 
 
@@ -35,6 +37,11 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return most
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, or the other workers wait for it at the end."""
+    items.sort(key=lambda item: item.path.name not in _LONG)
+
+
 @pytest.fixture(scope="session")
 def cloud() -> Iterator[LocalCloud]:
     """One LocalCloud for the whole session: it begins empty, and boots take a fraction of a second.
@@ -45,10 +52,16 @@ def cloud() -> Iterator[LocalCloud]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def new_cloud(_cvm_nursery: Nursery | None) -> Callable[..., LocalCloud]:
+    """Make a LocalCloud that is not started yet; quickly, where processes can be forked."""
+    return LocalCloud if _cvm_nursery is None else _cvm_nursery.cloud
+
+
 @pytest.fixture
-def fresh_cloud() -> Iterator[LocalCloud]:
+def fresh_cloud(new_cloud: Callable[..., LocalCloud]) -> Iterator[LocalCloud]:
     """A LocalCloud of the test's own, empty; use it to count, to inject faults, to move time."""
-    with LocalCloud(seed="empty", speed=200) as running:
+    with new_cloud(seed="empty", speed=200) as running:
         yield running
 
 

@@ -401,7 +401,12 @@ def test_a_log_is_text_in_which_nothing_acts(ip, cloud):
 
 def test_a_log_is_followed_until_the_cvm_ends_or_ctrl_c(ip, cloud, sent):
     ip.well("%cvm ls;")
-    with interrupted(lambda: any("/logs/" in one["path"] for one in cloud.requests())):
+
+    def read():
+        return sum("/logs/" in one["path"] for one in cloud.requests())
+
+    before = read()
+    with interrupted(lambda: read() > before):
         shown = ip.well("%cvm logs agent-2 -f --tail 1")
     assert "No longer following the log of agent-2." in shown
     assert sent() == []

@@ -2,8 +2,7 @@
 
 import pytest
 
-import cvm_notebook as cvm
-from cvm_notebook.local import LocalCloud
+pytestmark = pytest.mark.cvm_cloud(speed=20)  # a boot can be watched
 
 BEGIN = (
     "import cvm_notebook as cvm\nclient = cvm.connect()\nfleet = cvm.Fleet(client)\nfleet['my-app']"
@@ -16,16 +15,12 @@ PATIENCE = 15_000
 
 
 @pytest.fixture
-def cloud(lab):
+def cloud(cvm_cloud, cvm_client):
     """A cloud of the test's own, with one CVM that runs."""
-    with LocalCloud(seed="empty", speed=20) as cloud:
-        client = cvm.Client(api_key=cloud.api_key, base_url=cloud.url)
-        made = client.commit_cvm_provision(
-            client.provision_cvm(name="my-app", compose_file=COMPOSE)
-        )
-        client.watch_cvm_state(made, target="running")
-        cloud.client = client
-        yield cloud
+    cvm_client.commit_cvm_provision(cvm_client.provision_cvm(name="my-app", compose_file=COMPOSE))
+    cvm_cloud.advance(600)  # it has booted
+    cvm_cloud.client = cvm_client
+    return cvm_cloud
 
 
 @pytest.fixture

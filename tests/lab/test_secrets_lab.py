@@ -3,6 +3,7 @@
 import base64
 import html
 import json
+import os
 import secrets
 import sqlite3
 from functools import partial
@@ -11,6 +12,8 @@ from urllib.parse import quote
 
 import nbformat
 import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
 
 # --- the search ----------------------------------------------------------------------------------
 
@@ -373,3 +376,28 @@ def test_no_secret_is_kept_of_what_was_typed_uploaded_and_sent(lab, search, lab_
         "box": 1,
         "login": 1,
     }
+
+
+NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+TYPED = "04_deploy"  # the one in which somebody types a secret; the others take a while
+
+
+@pytest.mark.parametrize("stem", NOTEBOOKS if os.environ.get("CVM_NOTEBOOK_NIGHTLY") else [TYPED])
+def test_a_notebook_as_it_is_shipped_keeps_no_secret(lab, search, lab_cloud, stem):
+    kept = {"key": lab_cloud.api_key}
+    notebook = nbformat.read(ROOT / "notebooks" / f"{stem}.ipynb", as_version=4)
+    nbformat.write(notebook, lab.server.folder / f"{stem}.ipynb")
+    page = lab.open(f"{stem}.ipynb").page
+    for index, cell in enumerate(notebook.cells):
+        if cell.cell_type == "code":
+            lab.run_cell(index)
+        if stem == TYPED and cell.source.endswith("\nbox"):
+            kept["typed"] = f"typed-{secrets.token_hex(12)}"
+            field = page.locator('.jp-OutputArea-output input[type="password"]').first
+            field.fill(kept["typed"])
+            field.press("Enter")
+            page.get_by_text("in this kernel's memory only").wait_for()
+    lab.save()
+    assert search.found(kept) == {}
+    assert search.sent(kept["key"]) == 0
+    assert stem != TYPED or search.sent(kept["typed"]) == 1

@@ -7,26 +7,20 @@ import sys
 
 import pytest
 
-import cvm_notebook as cvm
-from cvm_notebook.local import LocalCloud
-
 BEGIN = "import cvm_notebook as cvm\nclient = cvm.connect()\nfleet = cvm.Fleet(client)\nfleet"
 COMPOSE = "services:\n  web:\n    image: nginx:1.27\n"
 PATIENCE = 25_000
 
 
 @pytest.fixture
-def cloud(lab):
+def cloud(cvm_cloud, cvm_client):
     """A cloud of the test's own, with a few CVMs that run."""
-    with LocalCloud(seed="empty", speed=100) as cloud:
-        client = cvm.Client(api_key=cloud.api_key, base_url=cloud.url)
-        for name in ("alpha", "bravo", "charlie", "delta"):
-            made = client.commit_cvm_provision(
-                client.provision_cvm(name=name, compose_file=COMPOSE)
-            )
-            client.watch_cvm_state(made, target="running")
-        cloud.client = client
-        yield cloud
+    for name in ("alpha", "bravo", "charlie", "delta"):
+        offer = cvm_client.provision_cvm(name=name, compose_file=COMPOSE)
+        cvm_client.commit_cvm_provision(offer)
+    cvm_cloud.advance(600)  # they have booted
+    cvm_cloud.client = cvm_client
+    return cvm_cloud
 
 
 @pytest.fixture
@@ -302,6 +296,10 @@ def test_a_selection_by_hand_outlives_older_news_of_it(lab, cloud):
     page.get_by_text("1 selected", exact=True).wait_for()
     page.wait_for_timeout(2_000)
     assert page.get_by_text("1 selected", exact=True).is_visible()
+    lab.kernel(  # what it heard, the widgets' own thread settles
+        "end = time.monotonic() + 10\n"
+        "while not fleet.selection.names and time.monotonic() < end: time.sleep(0.02)"
+    )
     assert lab.kernel("list(fleet.selection.names)") == "['alpha']"
 
 

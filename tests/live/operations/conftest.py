@@ -94,12 +94,12 @@ def bench(shared_cloud):
 
 
 @pytest.fixture
-def new_bench():
+def new_bench(new_cloud):
     """Make benches on clouds of their own, of any speed."""
     made = []
 
     def make(**settings):
-        made.append(Bench(LocalCloud(seed="empty", **settings).start()))
+        made.append(Bench(new_cloud(seed="empty", **settings).start()))
         return made[-1]
 
     yield make
