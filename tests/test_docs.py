@@ -109,6 +109,7 @@ def reader(tmp_path, monkeypatch) -> Callable[[cvm.LocalCloud], None]:
 def shell(tmp_path) -> Iterator[InteractiveShell]:
     config = Config()
     config.HistoryManager.enabled = False
+    config.InteractiveShell.warn_venv = False  # whichever one the shell of who runs this is in
     shell = InteractiveShell.instance(config=config, ipython_dir=str(tmp_path))
     try:
         yield shell

@@ -98,6 +98,7 @@ class Prompt:
 def ip(at_home):
     config = Config()
     config.HistoryManager.enabled = False  # of other sessions; its own is kept
+    config.InteractiveShell.warn_venv = False  # whichever one the shell of who runs this is in
     shell = InteractiveShell.instance(config=config)
     try:
         prompt = Prompt(shell)
