@@ -8,7 +8,6 @@ from argparse import Namespace
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from cvm_notebook.api.compose import check_env_name, encrypt_env, parse_env_file
@@ -27,7 +26,7 @@ from cvm_notebook.selection import CvmHandle
 from cvm_notebook.text import html_table, text_table, usd
 from cvm_notebook.widgets.bridge import bridge
 from cvm_notebook.widgets.form_catalogue import Catalogue, Price, month_of
-from cvm_notebook.widgets.form_fields import Values
+from cvm_notebook.widgets.form_fields import Values, read_file
 from cvm_notebook.widgets.show import with_widget
 
 if TYPE_CHECKING:
@@ -150,21 +149,11 @@ def _environment(named: list[str], file: str | None) -> dict[str, Secret | None]
 
 def _of_file(path: str) -> Mapping[str, Secret]:
     """Read a file of variables; an error names the file and the line, and no value."""
-    shown = clean_text(path, 120)
-    try:
-        with Path(path).expanduser().open("rb") as file:
-            content = file.read(_LONGEST_FILE + 1)
-        text = content.decode("utf-8")
-    except UnicodeDecodeError:
-        raise InvalidInput("--env-file", f"{shown} is no text", "Save it as UTF-8.") from None
-    except (OSError, RuntimeError) as error:  # RuntimeError: of a ~user that is not there
-        problem = f"{shown} cannot be read ({getattr(error, 'strerror', None) or error})"
-        raise InvalidInput("--env-file", problem, "Paths are the kernel's.") from None
-    if len(content) > _LONGEST_FILE:
-        raise InvalidInput("--env-file", f"{shown} has more than 1 MiB")
+    text = read_file("--env-file", path, _LONGEST_FILE)
     try:
         return parse_env_file(text)
     except InvalidInput as error:
+        shown = clean_text(path, 120)
         raise InvalidInput(f"{shown}, {error.field}", error.problem, error.remedy) from None
 
 

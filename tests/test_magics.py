@@ -465,6 +465,7 @@ def test_what_is_deployed_runs_the_cell_and_can_be_deleted(ip, cloud, monkeypatc
         ("deploy web-5 --env 5x", COMPOSE, "'5x' is no name of an environment variable"),
         ("deploy web-5 --env HOME --env HOME", COMPOSE, "HOME: it is given twice"),
         ("deploy web-5 --env-file none.env", COMPOSE, "none.env cannot be read (No such file"),
+        ("deploy web-5 --env-file a\0b", COMPOSE, "cannot be read (ValueError)"),
         ("deploy web-5 --env-file bad.env", COMPOSE, "bad.env, line 2: it is not NAME=value"),
         (f"deploy web-5 --env A={SENTINEL}", COMPOSE, "would be saved in the notebook"),
         (f"deploy web-5 --env 'A=b {SENTINEL}'", COMPOSE, "would be saved in the notebook"),
