@@ -202,6 +202,21 @@ def deaf_port() -> Iterator[int]:
         yield deaf.getsockname()[1]
 
 
+@pytest.fixture
+def kernel_cloud(
+    cvm_cloud: LocalCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> LocalCloud:
+    """A cloud of the test's own, which kernels find, and nothing of this user."""
+    for name, value in {
+        "PHALA_CLOUD_API_PREFIX": cvm_cloud.url,
+        "PHALA_CLOUD_API_KEY": cvm_cloud.api_key,
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+        "IPYTHONDIR": str(tmp_path / "ipython"),
+    }.items():
+        monkeypatch.setenv(name, value)
+    return cvm_cloud
+
+
 @pytest.fixture(scope="session")
 def sdk() -> Path:
     """The official Python SDK, installed once: the folder to put on a program's path.

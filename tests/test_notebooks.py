@@ -50,19 +50,6 @@ SAYS = {
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
-@pytest.fixture
-def env(cvm_cloud, tmp_path, monkeypatch):
-    """The environment of a kernel that finds the cloud of this test and nothing of this user."""
-    for name, value in {
-        "PHALA_CLOUD_API_PREFIX": cvm_cloud.url,
-        "PHALA_CLOUD_API_KEY": cvm_cloud.api_key,
-        "PYTHONPATH": str(ROOT),
-        "IPYTHONDIR": str(tmp_path),
-    }.items():
-        monkeypatch.setenv(name, value)
-    return cvm_cloud
-
-
 def run(notebook, folder):
     """Execute a notebook in a kernel."""
     client = NotebookClient(notebook, timeout=WITHIN, store_widget_state=False)
@@ -102,13 +89,13 @@ def asked(cloud):
 
 @every_notebook
 @pytest.mark.cvm_cloud(seed="demo", speed=200)
-def test_it_does_what_it_says_and_leaves_the_fleet_as_it_was(path, env, tmp_path):
-    before = statuses(env)
+def test_it_does_what_it_says_and_leaves_the_fleet_as_it_was(path, kernel_cloud, tmp_path):
+    before = statuses(kernel_cloud)
     began = time.monotonic()
     notebook = run(prepared(path), tmp_path)
     assert time.monotonic() - began < WITHIN
-    requests = asked(env)
-    after = statuses(env)
+    requests = asked(kernel_cloud)
+    after = statuses(kernel_cloud)
 
     settled = {name for name in before if not {before[name], after.get(name)} & BUSY}
     assert len(settled) > 30
@@ -125,7 +112,7 @@ def test_it_does_what_it_says_and_leaves_the_fleet_as_it_was(path, env, tmp_path
     assert not [
         o for c in notebook.cells for o in c.get("outputs", ()) if o.get("name") == "stderr"
     ]
-    assert env.api_key not in json.dumps(notebook)
+    assert kernel_cloud.api_key not in json.dumps(notebook)
     assert SECRET not in text
     assert list(tmp_path.glob("*.parquet")) == []
 
@@ -141,9 +128,10 @@ PARAMETERS = {
 
 @every_notebook
 @pytest.mark.cvm_cloud(speed=200)
-def test_papermill_runs_it_with_its_parameters(path, env, tmp_path):
+def test_papermill_runs_it_with_its_parameters(path, kernel_cloud, tmp_path):
     if path.stem in {"02_live_fleet", "03_explore_with_pandas", "dashboard"}:
-        with Client(env.api_key, env.url) as client:  # they want somebody to act on
+        # they want somebody to act on
+        with Client(kernel_cloud.api_key, kernel_cloud.url) as client:
             for name in ("jupyter-ana", "jupyter-deniz", "observability"):
                 compose = "services:\n  lab:\n    image: nginx:1.29\n"
                 made = client.commit_cvm_provision(
@@ -161,7 +149,7 @@ def test_papermill_runs_it_with_its_parameters(path, env, tmp_path):
         if "injected-parameters" in cell.metadata.get("tags", [])
     ]
     assert all(f"{name} = {value!r}".replace("'", '"') in injected for name, value in given.items())
-    assert env.api_key not in out.read_text()
+    assert kernel_cloud.api_key not in out.read_text()
     if path.stem == "90_fleet_report":
         assert "# Of nobody" in said(executed)
 

@@ -15,17 +15,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture
-def env(cvm_cloud, tmp_path, monkeypatch):
-    """A kernel finds the cloud of this test, and nothing of this user."""
-    for name, value in {
-        "PHALA_CLOUD_API_PREFIX": cvm_cloud.url,
-        "PHALA_CLOUD_API_KEY": cvm_cloud.api_key,
-        "PYTHONPATH": str(ROOT),
-        "IPYTHONDIR": str(tmp_path / "ipython"),
-    }.items():
-        monkeypatch.setenv(name, value)
+def env(kernel_cloud, tmp_path, monkeypatch):
+    """A kernel finds the cloud of this test, in a folder of this test."""
     monkeypatch.chdir(tmp_path)
-    return cvm_cloud
+    return kernel_cloud
 
 
 def report(output, *parameters, target=None):
