@@ -3,11 +3,13 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
+from os import PathLike
 from typing import TYPE_CHECKING, Any, Self
 
 from cvm_notebook.api.client import Client
 from cvm_notebook.api.errors import TargetUnreachable, WatchTimeout
 from cvm_notebook.live.clock import Clock, SystemClock
+from cvm_notebook.live.draining import told
 from cvm_notebook.live.history import History, moment_of
 from cvm_notebook.live.operation import Operation
 from cvm_notebook.live.operations import Operations
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _FIRST_LIST = 60.0
+_DRAIN = 60.0
 
 
 class Fleet:
@@ -40,6 +43,15 @@ class Fleet:
     ----------
     client
         Whose workspace it is.
+    ledger
+        A file that keeps operations and plans beyond this kernel. A new kernel on the same file
+        shows what was asked for before, follows what was under way to its end, and repeats nothing
+        when the same cell is run again. Several kernels may share it; no secret is in it.
+
+    Raises
+    ------
+    LedgerError
+        The file cannot be opened, or is none of ours.
 
     Examples
     --------
@@ -55,6 +67,7 @@ class Fleet:
         self,
         client: Client,
         *,
+        ledger: str | PathLike[str] | None = None,
         clock: Clock | None = None,
         settings: ReflectorSettings | None = None,
     ) -> None:
@@ -66,24 +79,80 @@ class Fleet:
             client, self.store, clock=self._clock, settings=settings or ReflectorSettings()
         )
         self.operator = Operations(
-            client, self.store, self._reflector, clock=self._clock, on_fault=_note
+            client,
+            self.store,
+            self._reflector,
+            clock=self._clock,
+            on_fault=_note,
+            ledger=ledger,
         )
         self._interest: InterestHandle | None = None
         self._table: FleetTable | None = None
 
     # --- its own life ------------------------------------------------------------------------
 
-    def close(self) -> None:
-        """End its threads, within two seconds; what was sent goes on at the service."""
-        self.operator.close()
-        self._reflector.close()
+    def close(self, *, wait: bool | float = False) -> None:
+        """End its threads, within two seconds; what was sent goes on at the service.
+
+        Parameters
+        ----------
+        wait
+            Send what waits to be sent first: for a minute at most, or so many seconds. Otherwise
+            it is cancelled, and a warning of the log says what was.
+        """
+        cancelled = self._close(wait)
+        if cancelled:
+            _log.warning("%s", told(cancelled))
+
+    def drain(self, timeout: float = 60.0, *, progress: bool = True) -> None:
+        """Send what waits to be sent, and wait for the service's answers.
+
+        What has a delay, in which it could be taken back, is sent at once.
+
+        Parameters
+        ----------
+        timeout
+            Seconds.
+        progress
+            Show a bar when it takes longer than a second.
+
+        Raises
+        ------
+        WatchTimeout
+            Some have no answer yet; they go on.
+        """
+        left = self.operator.drain(timeout, progress=progress)
+        if left:
+            named = ", ".join(f"{one.verb} {one.name}" for one in left[:5])
+            raise WatchTimeout(
+                f"{len(left)} operations have no answer after {timeout:g} s: {named}",
+                hint="They go on: drain again, or look at fleet.operations().",
+                target="accepted",
+            )
+
+    def _close(self, wait: bool | float) -> tuple[Operation, ...]:
+        try:
+            if wait is not False:
+                self.operator.drain(_DRAIN if wait is True else wait, progress=True)
+        finally:
+            cancelled = self.operator.close()
+            self._reflector.close()
+        return cancelled
 
     def __enter__(self) -> Self:
         self._interest = self.interest()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _: object
+    ) -> None:
+        """Send what waits to be sent; after an error, cancel it and say so in the error."""
+        if error is None:
+            self.close(wait=True)
+            return
+        cancelled = self._close(wait=False)
+        if cancelled:
+            error.add_note(told(cancelled))
 
     @property
     def health(self) -> Health:

@@ -1,6 +1,6 @@
 """What the groups of calls share: one way to read, one way to change."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from cvm_notebook.api.decode import decode
@@ -14,6 +14,11 @@ class Calls:
     """Calls over one transport; each group of endpoints is a subclass."""
 
     _transport: Transport
+
+    @property
+    def transport(self) -> Transport:
+        """The way to the service."""
+        return self._transport
 
     def apart(self, policy: RetryPolicy) -> Transport:
         """Return a way to the same service with the same key, over connections of its own.
@@ -43,12 +48,16 @@ class Calls:
         path: str,
         answer: type[T],
         body: Mapping[str, object] | None = None,
+        *,
+        on_sent: Callable[[], None] | None = None,
     ) -> T:
         """Send a change that is not read back."""
         where = f"{method} {path.partition('?')[0]}"
         content = None if body is None else to_json(body)
         return self._transport.call(
-            Request(kind, method, path, content), lambda reply: decode(reply.body, answer, where)
+            Request(kind, method, path, content),
+            lambda reply: decode(reply.body, answer, where),
+            on_sent=on_sent,
         )
 
 

@@ -1,20 +1,21 @@
 """The life of a CVM: provision, commit, start, stop, restart, delete, replicate, watch."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from cvm_notebook.api import checks
 from cvm_notebook.api.base import Calls, given
-from cvm_notebook.api.decode import decode
-from cvm_notebook.api.errors import InvalidInput
-from cvm_notebook.api.identity import Ref, path_segment, split
+from cvm_notebook.api.errors import DecodeError, InvalidInput
+from cvm_notebook.api.identity import Ref, split
+from cvm_notebook.api.intent import Intent, intent_of
 from cvm_notebook.api.models import BatchStopped, Cvm, CvmAction, CvmState, Provision
 from cvm_notebook.api.retry import Kind
-from cvm_notebook.api.settle import Settler
-from cvm_notebook.api.transport import Reply, Request, to_json
+from cvm_notebook.api.verbs import Verb
 from cvm_notebook.api.watch import OnEvent, Watch, watch
 
 BATCH_STOP_SIZE = 50
 _REPLICA = frozenset({"node_id", "teepod_id", "encrypted_env", "compose_hash", "os_image"})
+_FIELDS: Mapping[Verb, frozenset[str]] = {"restart": frozenset({"force"}), "replicate": _REPLICA}
 _WATCH = frozenset({"target", "interval", "timeout", "max_retries", "retry_delay"})
 
 
@@ -83,10 +84,8 @@ class Lifecycle(Calls):
         >>> client.commit_cvm_provision(provision).name
         'docs-two'
         """
-        body = checks.commit_request(request, fields)
-        settle = Settler(self._transport).commit(str(body["app_id"]), str(body["compose_hash"]))
-        return self._transport.call(
-            Request(Kind.COMMIT, "POST", "/cvms", to_json(body)), _action("POST /cvms"), settle
+        return _record(
+            intent_of(self._transport, "commit", None, checks.commit_request(request, fields))
         )
 
     def start_cvm(self, cvm: Ref = None, /, **identifier: object) -> CvmAction:
@@ -121,7 +120,9 @@ class Lifecycle(Calls):
         """
         return self._act("stop", cvm, identifier)
 
-    def batch_stop_cvms(self, cvms: Iterable[str | Cvm]) -> BatchStopped:
+    def batch_stop_cvms(
+        self, cvms: Iterable[str | Cvm], *, on_sent: Callable[[], None] | None = None
+    ) -> BatchStopped:
         """Stop up to fifty CVMs at once, with one request that is never sent twice.
 
         Unlike `stop_cvm` it skips a CVM that is in the middle of something.
@@ -130,6 +131,8 @@ class Lifecycle(Calls):
         ----------
         cvms
             Their ids, or the CVMs themselves.
+        on_sent
+            Called for each attempt that may have reached the service.
 
         Raises
         ------
@@ -148,7 +151,9 @@ class Lifecycle(Calls):
                 f"batch_stop_cvms was given {len(ids)}",
                 f"Give from 1 to {BATCH_STOP_SIZE}; make several calls for more.",
             )
-        return self._change(Kind.UPDATE, "POST", "/cvms/batch-stop", BatchStopped, {"cvm_ids": ids})
+        return self._change(
+            Kind.UPDATE, "POST", "/cvms/batch-stop", BatchStopped, {"cvm_ids": ids}, on_sent=on_sent
+        )
 
     def shutdown_cvm(self, cvm: Ref = None, /, **identifier: object) -> CvmAction:
         """Shut a CVM down, letting its containers stop cleanly. Prefer it to `stop_cvm`.
@@ -185,11 +190,7 @@ class Lifecycle(Calls):
         >>> client.restart_cvm({"id": "web-3", "force": True}).status
         'restarting'
         """
-        target, rest = split(
-            cvm, {**identifier, **given(force=force)}, "restart_cvm", frozenset({"force"})
-        )
-        body = {"force": checks.boolean("force", rest.get("force", False))}
-        return self._send_action("restart", target, body)
+        return _record(self.intent("restart", cvm, **identifier, **given(force=force)))
 
     def delete_cvm(self, cvm: Ref = None, /, **identifier: object) -> None:
         """Delete a CVM and all its data. It cannot be undone.
@@ -204,10 +205,7 @@ class Lifecycle(Calls):
         --------
         >>> client.delete_cvm({"id": "web-4"})
         """
-        target, _ = split(cvm, identifier, "delete_cvm")
-        settle = Settler(self._transport).delete(target)
-        path = f"/cvms/{path_segment(target)}"
-        self._transport.call(Request(Kind.DELETE, "DELETE", path), lambda _reply: True, settle)
+        self.intent("delete", cvm, **identifier).run()
 
     def replicate_cvm(
         self, cvm: Ref = None, /, *, node_id: int | None = None, **fields: object
@@ -237,11 +235,7 @@ class Lifecycle(Calls):
         >>> client.replicate_cvm({"id": "my-app"}).app_id == client.get_cvm_info("my-app").app_id
         True
         """
-        target, rest = split(cvm, {**fields, **given(node_id=node_id)}, "replicate_cvm", _REPLICA)
-        path = f"/cvms/{path_segment(target)}/replicas"
-        settle = Settler(self._transport).replicate(target)
-        request = Request(Kind.COMMIT, "POST", path, to_json(checks.replica_request(rest)))
-        return self._transport.call(request, _action(f"POST {path}"), settle)
+        return _record(self.intent("replicate", cvm, **fields, **given(node_id=node_id)))
 
     def watch_cvm_state(
         self,
@@ -302,27 +296,42 @@ class Lifecycle(Calls):
         name, rest = split(cvm, {**identifier, **asked}, "watch_cvm_state", _WATCH)
         return watch(self._transport, Watch(name, on_event=on_event, **checks.watch_request(rest)))
 
-    # --- shared ------------------------------------------------------------------------------
+    # --- for the live fleet ---------------------------------------------------------------------
 
-    def _act(self, verb: str, cvm: Ref, identifier: dict[str, object]) -> CvmAction:
-        target, _ = split(cvm, identifier, f"{verb}_cvm")
-        return self._send_action(verb, target, None)
+    def intent(self, verb: Verb, cvm: Ref = None, /, **fields: Any) -> Intent:
+        """Return a change that is checked and not sent yet: what the methods above send.
 
-    def _send_action(self, verb: str, target: str, body: Mapping[str, object] | None) -> CvmAction:
-        path = f"/cvms/{path_segment(target)}/{verb}"
-        settle = Settler(self._transport).action(target, verb)
-        content = None if body is None else to_json(body)
-        request = Request(Kind.ACTION, "POST", path, content)
-        return self._transport.call(request, _action(f"POST {path}"), settle)
+        Parameters
+        ----------
+        verb
+            What to do; a commit takes ``app_id`` and ``compose_hash``.
+        cvm, **fields
+            As of the method of that verb.
+
+        Raises
+        ------
+        InvalidInput
+            No CVM is named, or a field is unknown.
+        """
+        if verb == "commit":
+            return intent_of(self._transport, verb, None, checks.commit_request(None, fields))
+        allowed = _FIELDS.get(verb, frozenset())
+        target, rest = split(cvm, fields, f"{verb}_cvm", allowed)
+        return intent_of(self._transport, verb, target, _body(verb, rest))
+
+    def _act(self, verb: Verb, cvm: Ref, identifier: dict[str, object]) -> CvmAction:
+        return _record(self.intent(verb, cvm, **identifier))
 
 
-class _action:  # noqa: N801 - reads as the function it stands for
-    """Decode the record that every action answers with."""
+def _body(verb: Verb, fields: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    if verb == "restart":
+        return {"force": checks.boolean("force", fields.get("force", False))}
+    return checks.replica_request(dict(fields)) if verb == "replicate" else None
 
-    __slots__ = ("_where",)
 
-    def __init__(self, where: str) -> None:
-        self._where = where
-
-    def __call__(self, reply: Reply) -> CvmAction:
-        return decode(reply.body, CvmAction, self._where)
+def _record(intent: Intent) -> CvmAction:
+    """Return the record that every action but a deletion answers with."""
+    answer = intent.run()
+    if answer is None:
+        raise DecodeError(f"{intent.verb}: the answer holds no record", where=intent.verb)
+    return answer

@@ -11,11 +11,9 @@ class Kind(Enum):
     """What a request does to the service: the columns of the retry table."""
 
     READ = auto()
-    ACTION = auto()  # start, stop, shutdown, restart
-    DELETE = auto()
     PROVISION = auto()
-    COMMIT = auto()  # commit and replicate: each makes a CVM that costs money
-    UPDATE = auto()  # everything else that changes something
+    COMMIT = auto()  # idempotent by the service's promise: the same pair gives the same CVM
+    UPDATE = auto()  # everything else that changes something: never sent again once it may be there
 
 
 class Outcome(Enum):
@@ -66,8 +64,6 @@ _LOST = (Outcome.NO_ANSWER, Outcome.UNAVAILABLE, Outcome.SERVER_ERROR)
 _TABLE: dict[tuple[Kind, Outcome], str] = {
     **{(kind, outcome): what for kind in Kind for outcome, what in _ALWAYS.items()},
     **{(Kind.READ, outcome): _RETRY for outcome in _LOST},
-    **{(Kind.ACTION, outcome): _RECONCILE for outcome in _LOST},
-    **{(Kind.DELETE, outcome): _RECONCILE for outcome in _LOST},
     **{(Kind.COMMIT, outcome): _RECONCILE for outcome in _LOST},
     **{(Kind.UPDATE, outcome): _GIVE_UP for outcome in _LOST},
     # a provision costs nothing and expires by itself

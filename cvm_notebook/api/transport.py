@@ -11,6 +11,7 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 
 from cvm_notebook.api.address import is_loopback
+from cvm_notebook.api.deadline import Deadline
 from cvm_notebook.api.envelopes import clean_text
 from cvm_notebook.api.errors import (
     ApiError,
@@ -139,15 +140,26 @@ class Transport:
     def __repr__(self) -> str:
         return f"Transport({self.base_url!r})"
 
-    def send(self, request: Request) -> Reply:
+    def send(self, request: Request, *, deadline: Deadline | None = None) -> Reply:
         """Send a request and return its answer; raises as `call` does."""
-        return self.call(request, lambda reply: reply)
+        return self.call(request, lambda reply: reply, deadline=deadline)
+
+    def deadline(self, request: Request) -> Deadline:
+        """Return a new deadline of one call."""
+        return Deadline((request.timeout or self.timeout).total)
+
+    def pause(self, seconds: float) -> bool:
+        """Wait; False when the transport was aborted meanwhile."""
+        return not self._aborted.wait(seconds)
 
     def call(
         self,
         request: Request,
         decode: Callable[[Reply], T],
-        settle: Callable[[CvmError], T | None] | None = None,
+        settle: Callable[[CvmError, Deadline], T | None] | None = None,
+        *,
+        deadline: Deadline | None = None,
+        on_sent: Callable[[], None] | None = None,
     ) -> T:
         """Send a request and decode its answer, with retries as the policy says.
 
@@ -167,20 +179,25 @@ class Transport:
             Nothing was sent.
         """
         self._check_may_send(request)
-        ends = time.monotonic() + (request.timeout or self.timeout).total
+        deadline = deadline or self.deadline(request)
+        ends = deadline.ends
         attempt, slowed = 0, False
         while True:
             attempt += 1
             result = self._attempt(request, decode, ends, slowed=slowed)
             if not isinstance(result, _Failure):
                 self.budget.succeeded()
+                if on_sent is not None:
+                    on_sent()
                 return result
             slowed = slowed or result.outcome is Outcome.RATE_LIMITED
+            if on_sent is not None and result.outcome not in {Outcome.NOT_SENT, Outcome.UNTRUSTED}:
+                on_sent()
             error = _after(result.error, attempt, request)
             told = error.retry_after if isinstance(error, ApiError) else None
             decision = self._policy.decide(request.kind, attempt, result.outcome, told=told)
             if isinstance(decision, Reconcile):
-                settled = self._settled(settle, error)
+                settled = self._settled(settle, error, deadline)
                 if settled is not None:
                     return settled
                 decision = Retry(decision.after)
@@ -300,10 +317,14 @@ class Transport:
         return _Failure(_OUTCOMES.get(answer.status, default), error)
 
     @staticmethod
-    def _settled(settle: Callable[[CvmError], T | None] | None, error: CvmError) -> T | None:
+    def _settled(
+        settle: Callable[[CvmError, Deadline], T | None] | None,
+        error: CvmError,
+        deadline: Deadline,
+    ) -> T | None:
         if settle is None:
             raise error
-        return settle(error)
+        return settle(error, deadline)
 
     def _check_may_send(self, request: Request) -> None:
         if self.read_only and request.kind is not Kind.READ:

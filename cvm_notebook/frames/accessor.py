@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import Executor
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -168,7 +167,6 @@ class CvmAccessor:
         confirm: str | None = None,
         concurrency: int = 8,
         rate: float | None = None,
-        executor: Executor | None = None,
         progress: bool = True,
         until: Literal["accepted", "reached"] = "accepted",
     ) -> pd.DataFrame:
@@ -183,7 +181,7 @@ class CvmAccessor:
             The Fleet that sends.
         confirm
             The plan's `phrase`.
-        concurrency, rate, executor, progress, until
+        concurrency, rate, progress, until
             As of `Plan.execute`.
 
         Raises
@@ -199,7 +197,6 @@ class CvmAccessor:
             confirm=confirm,
             concurrency=concurrency,
             rate=rate,
-            executor=executor,
             progress=progress,
             until=until,
         )

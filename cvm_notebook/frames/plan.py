@@ -23,6 +23,7 @@ from cvm_notebook.live.rows import Row, Sighting, Snapshot
 
 _VERB: Final = fixed((*VERBS, "other"))
 _NEVER: Final = Sighting(0.0, datetime.min.replace(tzinfo=UTC), "list")
+_PLAN_ID: Final = "plan_id"
 _OUTCOMES: Final = (*STATES, "refused", "skipped")
 
 
@@ -140,8 +141,10 @@ def plan_of(fleet: pd.DataFrame, verb: str) -> pd.DataFrame:
         raise InvalidInput("frame", "has a CVM twice, or one without an id", "Keep one of each.")
     shown = [_row_of(cells) for cells in _records(frame)]
     status = {row.id: row.status for row in shown}
-    planned = Plan(shown, check_verb(verb)).rows()
-    return PLAN.frame(Planned(row, status[row.cvm_id]) for row in planned)
+    made = Plan(shown, check_verb(verb))
+    planned = PLAN.frame(Planned(row, status[row.cvm_id]) for row in made.rows())
+    planned.attrs[_PLAN_ID] = made.id  # parts of it are parts of the same plan
+    return planned
 
 
 def _records(frame: pd.DataFrame) -> Iterable[Mapping[str, str | None]]:
@@ -183,8 +186,14 @@ def execute(plan: pd.DataFrame, fleet: LiveFleet, **terms: Any) -> pd.DataFrame:
     """Send what a frame of a plan says; see `DataFrame.cvm.execute`."""
     _check_plan(plan)
     shown = _shown(plan, fleet.snapshot(), fleet.store.log())
-    outcome = Plan(shown, _verb_of(plan), operations=fleet.operator).execute(**terms)
-    return outcome_frame(outcome.rows)
+    known = plan.attrs.get(_PLAN_ID)
+    made = Plan(
+        shown,
+        _verb_of(plan),
+        operations=fleet.operator,
+        id=known if isinstance(known, str) else None,
+    )
+    return outcome_frame(made.execute(**terms).rows)
 
 
 def _check_plan(plan: pd.DataFrame) -> None:

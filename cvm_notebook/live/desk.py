@@ -1,11 +1,14 @@
-"""What those who work on operations share: client, store, clock, ledger, workers, settings."""
+"""What those who work on operations share: client, store, clock, ledger, database, workers."""
 
+import contextlib
 from dataclasses import dataclass
 from typing import Protocol
 
 from cvm_notebook.api.client import Client
+from cvm_notebook.api.errors import CvmError
 from cvm_notebook.live.clock import Clock
 from cvm_notebook.live.ledger import Ledger
+from cvm_notebook.live.ledger_database import LedgerDatabase
 from cvm_notebook.live.store import FleetStore
 from cvm_notebook.live.workers import Workers
 
@@ -53,7 +56,7 @@ class OperationSettings:
     look: float = 0.5
     slowest: float = 5.0
     reach: float = 900.0
-    settle: float = 60.0
+    settle: float = 45.0
 
 
 @dataclass(slots=True)
@@ -66,4 +69,11 @@ class Desk:
     clock: Clock
     settings: OperationSettings
     ledger: Ledger
+    database: LedgerDatabase
     workers: Workers
+
+    def refresh(self) -> None:
+        """Have the fleet listed soon, as far as somebody lists it."""
+        if self.hooks is not None:
+            with contextlib.suppress(CvmError):  # it has ended
+                self.hooks.refresh()

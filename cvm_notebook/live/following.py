@@ -10,19 +10,14 @@ from threading import Lock
 from typing import Final
 
 from cvm_notebook.api.errors import AuthError, CvmError, NotFoundError, ServerError
+from cvm_notebook.api.intent import Evidence, as_action
 from cvm_notebook.api.models import CvmAction
 from cvm_notebook.api.reads import BATCH_SIZE
+from cvm_notebook.api.verbs import SPECS
 from cvm_notebook.live.desk import Desk
 from cvm_notebook.live.facts import Fact
 from cvm_notebook.live.operation import Operation, State
-from cvm_notebook.live.reconcile import (
-    Evidence,
-    as_answer,
-    has_begun,
-    is_under_way,
-    read_back,
-    turn_of,
-)
+from cvm_notebook.live.reconcile import has_begun, is_under_way, turn_of
 from cvm_notebook.live.rows import Change, Gap
 from cvm_notebook.live.seen import Seen
 from cvm_notebook.live.store import Batch
@@ -31,7 +26,7 @@ _FOLLOWED: Final[frozenset[State]] = frozenset({"accepted", "unknown"})
 _AT_ONCE: Final = 0.05  # looks that are due within so many seconds are one round
 _LOOKS_A_SECOND: Final = 200  # CVMs looked at, of all operations together
 _SINGLY: Final = 3  # up to so many are read one by one
-_MAKERS: Final = frozenset({"replicate", "commit"})
+_GATEWAYS: Final = frozenset({502, 504})  # what they say is not the service's word
 _LOOK_AGAIN: Final = "Look at the CVM, then decide whether to ask again."
 
 
@@ -47,14 +42,20 @@ class Follower:
 
     def accepted(self, operation: Operation, answer: CvmAction | None, note: str = "") -> None:
         """Take the service's answer, and follow the CVM to the target."""
-        made = answer.id if answer and operation.verb in _MAKERS else None
+        made = answer.id if answer and SPECS[operation.verb].creates else None
         made_id = made if isinstance(made, str) else None
+        attempts = operation.intent.attempts if operation.intent is not None else 0
         if made_id is not None:
             self._desk.ledger.watch(operation, made_id)
         now = self._desk.clock.monotonic()
         status = answer.status if answer else operation.status
         if not operation.move(
-            state="accepted", answer=answer, status=status, made_id=made_id, note=note
+            state="accepted",
+            answer=answer,
+            status=status,
+            made_id=made_id,
+            note=note,
+            attempts=attempts or operation.attempts,
         ):
             return
         if answer is not None:
@@ -77,8 +78,9 @@ class Follower:
         operation.looks.since = self._desk.clock.monotonic()
         operation.looks.count = 0
         self._hold(operation, _subject(operation))
-        if self._desk.hooks is not None and operation.verb in _MAKERS | {"delete"}:
-            self._desk.hooks.refresh()
+        comes_or_goes = SPECS[operation.verb].creates or operation.verb == "delete"
+        if comes_or_goes:
+            self._desk.refresh()
         self._look_in(operation, 0.0 if operation.verb == "delete" else self._pause(operation))
 
     def doubt(self, operation: Operation) -> None:
@@ -106,7 +108,11 @@ class Follower:
             return
         with self._lock:
             operation.looks.followed.add(cvm_id)
-        hooks.follow(cvm_id)
+        try:
+            hooks.follow(cvm_id)
+        except CvmError:  # the reflector has ended, or has no key: the looks do without
+            with self._lock:
+                operation.looks.followed.discard(cvm_id)
         if operation.done:  # it has ended meanwhile, on another thread
             self.release(operation)
 
@@ -138,8 +144,9 @@ class Follower:
             operation.move(status=now[0], progress=now[1], correlation_id=now[2])
         operation.looks.begun |= is_under_way(operation.verb, seen)
         if record.state == "unknown":
-            # A status cannot show that a CVM was made: which one would it be?
-            if operation.verb not in _MAKERS and has_begun(operation.verb, seen):
+            # A status cannot show whose CVM, or whose restart, it is.
+            spec = SPECS[operation.verb]
+            if spec.judged_by == "status" and has_begun(operation.verb, seen):
                 self.accepted(operation, None, f"no answer came, but it is {seen.doing}")
                 self.see(operation, seen, proof=proof)
             return
@@ -206,15 +213,7 @@ class Follower:
 
     def _look_at(self, due: Sequence[Operation]) -> None:
         do = self._desk.workers.do
-        unread = []
-        for operation in due:
-            if operation.state == "unknown":
-                do(partial(self._reconcile, operation))
-            elif self._is_fresh(operation):
-                self._see_again(operation)
-                self._looked(operation)
-            else:
-                unread.append(operation)
+        unread = [one for one in due if not self._is_seen(one)]
         many = [one for one in unread if _may_be_read_with_others(one)]
         if len(many) <= _SINGLY:
             many = []
@@ -224,6 +223,19 @@ class Follower:
             if operation not in many:
                 do(partial(self._read, operation))
 
+    def _is_seen(self, operation: Operation) -> bool:
+        """Look at an operation without reading its state, where that is enough."""
+        if operation.looks.parked:
+            self._looked(operation)  # the time is up
+        elif operation.state == "unknown":
+            self._desk.workers.do(partial(self._reconcile, operation))
+        elif self._is_fresh(operation):
+            self._see_again(operation)
+            self._looked(operation)
+        else:
+            return False
+        return True
+
     def _is_fresh(self, operation: Operation) -> bool:
         """Whether the reflector keeps the CVM's row fresh enough to need no reading."""
         row = self._desk.store.get(_subject(operation) or "")
@@ -231,6 +243,8 @@ class Follower:
             return False
         if operation.verb == "delete":
             return False  # a row that is there says nothing of one that has just gone
+        if operation.verb == "restart" and not operation.looks.begun:
+            return False  # it may be over already, which only the history shows
         return row.age(self._desk.clock.monotonic()) <= self._desk.settings.trust
 
     def _read(self, operation: Operation) -> None:
@@ -242,7 +256,8 @@ class Follower:
         try:
             if operation.verb == "restart" and not operation.looks.begun:
                 # It may be over already: then only the history shows that it was.
-                operation.looks.begun = self._read_back(operation).begun
+                found = self._read_back(operation)
+                operation.looks.begun |= found is not None and found.begun
             state = self._desk.client.get_cvm_state(cvm_id)
         except NotFoundError:
             self._gone(operation, cvm_id)
@@ -282,18 +297,35 @@ class Follower:
     def _gone(self, operation: Operation, cvm_id: str) -> None:
         if operation.verb == "delete":
             self._desk.store.remove([cvm_id], received=self._desk.clock.monotonic())
-        elif self._desk.hooks is not None:
-            self._desk.hooks.refresh()
+        else:
+            self._desk.refresh()
         self.see(operation, Seen(name=operation.name, status="deleted"), proof=True)
         self._looked(operation)
 
     def _unreadable(self, operation: Operation, error: CvmError) -> None:
         operation.looks.reading = False
         if isinstance(error, AuthError):
-            self._give_up(operation, f"the key was refused: {error.message}", error.hint)
+            self._park(operation, error)
             return
         operation.move(note=f"its CVM cannot be read at the moment: {error.message}")
         self._looked(operation)
+
+    def _park(self, operation: Operation, error: CvmError) -> None:
+        """Read nothing more until there is another key, or the time is up."""
+        settings, looks = self._desk.settings, operation.looks
+        looks.parked, looks.reading = True, False
+        operation.move(note=f"the key was refused: {error.message}", hint=error.hint)
+        self._look_in(operation, looks.since + settings.reach - self._desk.clock.monotonic())
+
+    def resume(self) -> None:
+        """Go on with what waits for a key: there is another one."""
+        now = self._desk.clock.monotonic()
+        for operation in self._desk.ledger.alive():
+            if operation.looks.parked:
+                operation.looks.parked = False
+                operation.looks.since = now
+                operation.move(note="")
+                self._look_in(operation, 0.0)
 
     def _looked(self, operation: Operation) -> None:
         """Arrange for the next look, unless it is over or has taken too long."""
@@ -304,7 +336,7 @@ class Follower:
             return
         looks.count += 1
         waited = self._desk.clock.monotonic() - looks.since
-        if record.state == "unknown" and waited >= settings.settle:
+        if record.state == "unknown" and waited >= settings.settle and not looks.parked:
             self._unsettled(operation)
         elif waited >= settings.reach:
             why = f"it was accepted, but is not {record.target} after {waited:.0f} s"
@@ -323,18 +355,17 @@ class Follower:
             self._unreadable(operation, error)
             return
         operation.looks.answered = True
-        self._take(operation, found)
+        if found is not None:
+            self._take(operation, found)
         self._looked(operation)
 
-    def _read_back(self, operation: Operation) -> Evidence:
-        return read_back(
-            self._desk.client,
-            operation.verb,
-            operation.cvm_id,
-            operation.params,
-            operation.looks.known,
-            app_id=operation.row.app_id if operation.row is not None else None,
-        )
+    def _read_back(self, operation: Operation) -> Evidence | None:
+        """Read what became of it; None where nothing was sent for it here."""
+        intent = operation.intent
+        if intent is None:
+            return None
+        intent.transport = self._desk.client.transport  # there may be another key by now
+        return intent.read_back()
 
     def _take(self, operation: Operation, found: Evidence) -> None:
         if found.cvm is not None:
@@ -346,14 +377,16 @@ class Follower:
         elif found.begun:
             operation.looks.begun = True
             operation.move(correlation_id=found.correlation_id)
-            answer = None if found.cvm is None else as_answer(found.cvm)
+            answer = None if found.cvm is None else as_action(found.cvm)
             self.accepted(operation, answer, "no answer came, but it was carried out")
             if found.gone:
                 self._gone(operation, operation.cvm_id or "")
 
     def _unsettled(self, operation: Operation) -> None:
         """Nothing of it is to be seen: say what that means."""
-        if isinstance(operation.error, ServerError) and operation.looks.answered:
+        error = operation.error
+        refused = isinstance(error, ServerError) and error.status not in _GATEWAYS
+        if refused and operation.looks.answered:
             self._fail(operation, "the service failed, and nothing of it is to be seen")
             return
         why = "no answer came, and nothing of it is to be seen"
@@ -371,7 +404,8 @@ class Follower:
 
 def _subject(operation: Operation) -> str | None:
     """Return the CVM whose state tells how the operation goes."""
-    return operation.made_id or (None if operation.verb in _MAKERS else operation.cvm_id)
+    made = SPECS[operation.verb].creates
+    return operation.made_id or (None if made else operation.cvm_id)
 
 
 def _may_be_read_with_others(operation: Operation) -> bool:

@@ -1,14 +1,18 @@
-"""The ledger: every operation of a fleet, bounded; which are alive, and which are the same wish."""
+"""The ledger: every operation of a fleet, bounded; which are alive, and which are one intent."""
 
+import hashlib
+import json
 import threading
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from itertools import takewhile
 from typing import Any, Final
 
 from cvm_notebook.live.operation import Operation, OperationRecord
 from cvm_notebook.live.preconditions import Verb
 
-_MOMENT: Final = 1.0  # seconds within which the same click is the same wish
+_MOMENT: Final = 1.0  # seconds within which the same click is the same intent
+_SAME_CELL: Final = 900.0  # seconds in which a cell is run again after its kernel has ended
 
 
 class Ledger:
@@ -26,7 +30,8 @@ class Ledger:
         self._all: dict[str, Operation] = {}
         self._alive: dict[str, Operation] = {}
         self._of_cvm: dict[str, dict[str, Operation]] = {}
-        self._wishes: dict[Hashable, Operation] = {}
+        self._intents: dict[str, Operation] = {}
+        self._inherited: dict[str, deque[tuple[float, Operation]]] = {}
 
     def records(self) -> tuple[OperationRecord, ...]:
         """Return every entry as it is now, the oldest first."""
@@ -50,12 +55,16 @@ class Ledger:
             return tuple(found.values())
 
     def add(
-        self,
-        wish: Hashable | None,
-        now: float,
-        make: Callable[[], Operation],
+        self, intent: str, now: float, make: Callable[[], Operation], *, again: bool = False
     ) -> tuple[Operation, bool]:
-        """Return the operation of the same wish if there is one still, else make and keep one.
+        """Return the operation of the same intent if there is one still, else make and keep one.
+
+        Parameters
+        ----------
+        intent
+            What makes two the same; see `intent_key`.
+        again
+            Whether this is another one, even if the same was asked for a moment ago.
 
         Returns
         -------
@@ -63,24 +72,62 @@ class Ledger:
             The operation, and whether it is new.
         """
         with self._lock:
-            there = self._wishes.get(wish) if wish is not None else None
-            if there is not None and _is_same_wish(there.record, now) and self._is_newest(there):
+            there = self._left_behind(intent, now)
+            if there is None and not again:
+                there = self._intents.get(intent)
+                if there is not None and not self._is_same(there, now):
+                    there = None
+            if there is not None:
                 return there, False
             operation = make()
-            self._all[operation.id] = operation
-            self._alive[operation.id] = operation
-            if operation.cvm_id is not None:
-                self._of_cvm.setdefault(operation.cvm_id, {})[operation.id] = operation
-            if wish is not None:
-                self._wishes[wish] = operation
+            self._keep(operation)
+            if not again:
+                self._intents[intent] = operation
             self._forget()
             return operation, True
 
-    def _is_newest(self, there: Operation) -> bool:
-        """Return whether nothing else was sent to its CVM since: else to ask again is a new wish.
+    def inherit(self, operation: Operation, intent: str, now: float) -> None:
+        """Keep an operation that an earlier kernel has left.
 
-        Looked for from the newest on: a wish that is still the same one was asked for lately.
+        The first that asks for the same joins it, as a cell does that is run again: it cannot know
+        what had become of its request.
         """
+        with self._lock:
+            self._keep(operation)
+            self._inherited.setdefault(intent, deque()).append((now, operation))
+
+    def keep(self, operation: Operation) -> None:
+        """Keep an operation that nobody joins."""
+        with self._lock:
+            self._keep(operation)
+
+    def _left_behind(self, intent: str, now: float) -> Operation | None:
+        waiting = self._inherited.get(intent, deque())
+        while waiting:
+            since, operation = waiting.popleft()
+            if now - since < _SAME_CELL:
+                return operation
+        self._inherited.pop(intent, None)
+        return None
+
+    def _keep(self, operation: Operation) -> None:
+        self._all[operation.id] = operation
+        if operation.done:
+            return
+        self._alive[operation.id] = operation
+        for cvm_id in {operation.cvm_id, operation.made_id} - {None}:
+            self._of_cvm.setdefault(cvm_id or "", {})[operation.id] = operation
+
+    def _is_same(self, there: Operation, now: float) -> bool:
+        """Whether asking again means this one: it is alive, or was sent just now and did not fail.
+
+        Not if anything else was sent to its CVM since: looked for from the newest on, for one that
+        is still the same was asked for lately.
+        """
+        record = there.record
+        just_now = record.attempts > 0 and now - record.asked < _MOMENT
+        if record.done and (record.state == "failed" or not just_now):
+            return False
         since = takewhile(lambda one: one is not there, reversed(self._all.values()))
         others = (one.record for one in since if one.cvm_id == there.cvm_id is not None)
         return not any(one.attempts > 0 or not one.done for one in others)
@@ -111,24 +158,10 @@ class Ledger:
         for key in old:
             del self._all[key]
         gone = set(old)
-        self._wishes = {w: op for w, op in self._wishes.items() if op.id not in gone}
+        self._intents = {key: op for key, op in self._intents.items() if op.id not in gone}
 
 
-def _is_same_wish(record: OperationRecord, now: float) -> bool:
-    """Whether asking again means this one: it is alive, or was sent just now and did not fail."""
-    if not record.done:
-        return True
-    return record.attempts > 0 and record.state != "failed" and now - record.asked < _MOMENT
-
-
-def wish_of(verb: Verb, cvm_id: str | None, params: Mapping[str, Any]) -> Hashable:
-    """Return what makes two wishes the same."""
-    return (verb, cvm_id, _frozen(params))
-
-
-def _frozen(value: Any) -> Hashable:
-    if isinstance(value, Mapping):
-        return frozenset((str(k), _frozen(v)) for k, v in value.items())
-    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
-        return tuple(_frozen(one) for one in value)
-    return value if isinstance(value, Hashable) else repr(value)
+def intent_key(verb: Verb, cvm_id: str | None, params: Mapping[str, Any]) -> str:
+    """Return what makes two intents the same: a digest of verb, CVM and parameters."""
+    asked = json.dumps([verb, cvm_id, params], sort_keys=True, default=str)
+    return hashlib.sha256(asked.encode()).hexdigest()

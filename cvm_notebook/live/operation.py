@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 
-from cvm_notebook.api.errors import ApiError, CvmError, TransportError, WatchTimeout
+from cvm_notebook.api.errors import ApiError, CvmError, WatchTimeout
+from cvm_notebook.api.intent import Intent
 from cvm_notebook.api.models import CvmAction
 from cvm_notebook.live.clock import Clock
 from cvm_notebook.live.operation_view import as_html, as_text
@@ -110,8 +111,6 @@ class Looks:
 
     Attributes
     ----------
-    known
-        What there was before it of its own kind; see `reconcile.known_before`.
     begun
         The CVM was seen on its way to the target.
     since
@@ -122,11 +121,12 @@ class Looks:
         Only a reading of our own, begun after the service accepted, may end it.
     answered
         The last reading of what became of it succeeded.
+    parked
+        The key was refused: nothing is read until there is another one.
     followed
         The CVMs that a reflector follows for its sake.
     """
 
-    known: frozenset[str] | None = None
     begun: bool = False
     since: float = 0.0
     due: float = float("inf")
@@ -134,6 +134,7 @@ class Looks:
     reading: bool = False
     proof: bool = False
     answered: bool = False
+    parked: bool = False
     followed: set[str] = field(default_factory=set)
 
 
@@ -192,6 +193,7 @@ class Operation:
         self.row = row
         self.params = dict(params or {})
         self.looks = Looks()
+        self.intent: Intent | None = None
         self.error: CvmError | None = None
         self.answer: CvmAction | None = None
         self._clock = clock
@@ -199,6 +201,9 @@ class Operation:
         self._answered = threading.Event()
         self._ended = threading.Event()
         self._callbacks: list[Callable[[Operation], None]] = []
+        if record.done:  # in an earlier kernel
+            self._answered.set()
+            self._ended.set()
 
     # --- waiting -----------------------------------------------------------------------------
 
@@ -374,6 +379,4 @@ def _told_by(error: CvmError) -> dict[str, Any]:
             "error_code": error.error_code,
             "request_id": error.request_id,
         }
-    if isinstance(error, TransportError):
-        told["attempts"] = error.attempts if error.sent else 0
     return told

@@ -4,38 +4,30 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from threading import Lock
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from cvm_notebook.api.client import Client
 from cvm_notebook.api.errors import InvalidInput
 from cvm_notebook.api.lifecycle import BATCH_STOP_SIZE
 from cvm_notebook.api.models import Provision
-from cvm_notebook.api.words import Phase
 from cvm_notebook.live.calls import params_of
 from cvm_notebook.live.clock import Clock, SystemClock
 from cvm_notebook.live.desk import Desk, Hooks, OperationSettings
+from cvm_notebook.live.draining import UNANSWERED, at_exit, drain, no_longer
 from cvm_notebook.live.entries import Entries
 from cvm_notebook.live.following import Follower
-from cvm_notebook.live.ledger import Ledger, wish_of
+from cvm_notebook.live.inheritance import recover, take_over
+from cvm_notebook.live.ledger import Ledger, intent_key
+from cvm_notebook.live.ledger_database import LedgerDatabase, LedgerError
 from cvm_notebook.live.operation import UNSENT, Operation, OperationRecord
 from cvm_notebook.live.preconditions import Refused, Verb, check_verb
 from cvm_notebook.live.rows import Row
-from cvm_notebook.live.seen import Seen
-from cvm_notebook.live.sending import Sender, Via
+from cvm_notebook.live.sending import Sender
 from cvm_notebook.live.store import Batch, Fault, FleetStore
 from cvm_notebook.live.turns import Turns
 from cvm_notebook.live.workers import Workers
 
 Observer = Callable[[OperationRecord], None]
-# What a CVM found in the middle of something was asked to do.
-_RECOVERED: Final[Mapping[Phase, Verb]] = {
-    "starting": "start",
-    "stopping": "stop",
-    "shutting_down": "shutdown",
-    "restarting": "restart",
-    "deleting": "delete",
-    "provisioning": "commit",
-}
 
 
 class Operations:
@@ -53,6 +45,8 @@ class Operations:
         Requests at once.
     on_fault
         Told, once each, of an observer that raised.
+    ledger
+        A file that keeps operations and plans beyond this kernel; see `LedgerDatabase`.
 
     Examples
     --------
@@ -71,6 +65,7 @@ class Operations:
         workers: int | None = None,
         settings: OperationSettings | None = None,
         on_fault: Callable[[Fault], None] | None = None,
+        ledger: str | os.PathLike[str] | None = None,
     ) -> None:
         clock = clock or SystemClock()
         settings = settings or OperationSettings()
@@ -82,19 +77,26 @@ class Operations:
             clock,
             settings,
             Ledger(),
+            LedgerDatabase(ledger),
             Workers(clock, workers or settings.workers, "cvm-operations", self._crashed),
         )
         self._follower = Follower(self._desk)
         self._sender = Sender(self._desk, self._follower)
         self._lock = Lock()
-        self._pid = os.getpid()
-        self._entries = Entries(self._desk, self._operation_changed)
+        self.process = os.getpid()
+        self._entries = Entries(self._desk, self._saved)
         self._closed = False
+        self._unsaved = False
         self._waiting = 0
         self._observers: tuple[Observer, ...] = ()
         self._faulted: set[int] = set()
         self._turns = Turns(self._desk.store)
         self._subscription = self._desk.store.subscribe(self._store_changed)
+        self._earlier: tuple[OperationRecord, ...] = ()
+        if ledger is not None:
+            take_over(self._desk, self._entries, self._follower)
+            self._earlier = self._desk.database.records()
+        at_exit(self)
 
     # --- asking ----------------------------------------------------------------------------------
 
@@ -107,7 +109,7 @@ class Operations:
         delay: float = 0.0,
         expected_revision: int | None = None,
         again: bool = False,
-        via: Via | None = None,
+        plan: str | None = None,
     ) -> Operation:
         """Ask for something, and return at once; nothing is sent in the caller's thread.
 
@@ -128,10 +130,10 @@ class Operations:
             The store's revision that was shown: it is refused when the CVM's status has changed
             since.
         again
-            Whether the same wish, asked within a second or while it runs, is another one; else it
-            joins the first. Three replicas are three wishes.
-        via
-            An executor that makes the call.
+            Whether the same, asked for within a second or while it runs, is another one; else it
+            joins the first, as a second click does. Three replicas are three.
+        plan
+            The plan that it is part of, which has one operation for each CVM.
 
         Raises
         ------
@@ -141,19 +143,21 @@ class Operations:
             Too much waits already, or this is closed.
         """
         operation, is_new = self._admit(
-            verb, row, params, expected_revision, again=again, delay=delay
+            verb, row, params, expected_revision, again=again, delay=delay, plan=plan
         )
         if is_new and not operation.done:
-            send = partial(self._send, operation, via)
+            send = partial(self._send, operation)
             if delay > 0:
                 self._desk.workers.later(delay, send)
             else:
                 self._desk.workers.do(send)
         return operation
 
-    def stop_together(self, rows: Iterable[Row]) -> tuple[Operation, ...]:
+    def stop_together(
+        self, rows: Iterable[Row], *, plan: str | None = None
+    ) -> tuple[Operation, ...]:
         """Stop up to fifty CVMs with one request; each has an operation of its own."""
-        admitted = [self._admit("stop", row, None, None) for row in rows]
+        admitted = [self._admit("stop", row, None, None, plan=plan) for row in rows]
         mine = [one for one, is_new in admitted if is_new and not one.done]
         if len(mine) > BATCH_STOP_SIZE:
             raise InvalidInput("rows", f"there are {len(mine)}", f"Up to {BATCH_STOP_SIZE} fit.")
@@ -162,28 +166,18 @@ class Operations:
         return tuple(one for one, _ in admitted)
 
     def recover(self, rows: Iterable[Row]) -> tuple[Operation, ...]:
-        """Find the operations that are still running on the service, as after a kernel restart.
+        """Find what the service still does, or has failed to do, as after a kernel restart.
 
         Returns
         -------
         tuple of Operation
-            Those that were found and were not known here; they are followed to their end.
+            Those that were found and were not known here. What is under way is followed to its
+            end; a CVM that did not come up has an operation that has failed, and says why.
         """
-        found = []
-        for row in rows:
-            seen = Seen.of_row(row)
-            verb = _RECOVERED.get(seen.phase)
-            if verb is None or self._desk.ledger.alive(row.id):
-                continue
-            wish = wish_of(verb, row.id, {})
-            operation, is_new = self._desk.ledger.add(
-                wish, self._now(), partial(self._entries.recovered, verb, row)
-            )
-            if is_new:
-                operation.looks.begun = True
-                self._follower.follow(operation)
-                found.append(operation)
-        return tuple(found)
+        found = recover(rows, self._desk, self._entries, self._follower)
+        for operation in found:
+            self._written(operation, intent_key(operation.verb, operation.cvm_id, {}), None)
+        return found
 
     # --- looking ---------------------------------------------------------------------------------
 
@@ -191,6 +185,11 @@ class Operations:
     def store(self) -> FleetStore:
         """Where CVMs are seen."""
         return self._desk.store
+
+    @property
+    def database(self) -> LedgerDatabase:
+        """What keeps operations and plans."""
+        return self._desk.database
 
     @property
     def clock(self) -> Clock:
@@ -203,8 +202,11 @@ class Operations:
         return self._desk.client.read_only
 
     def records(self) -> tuple[OperationRecord, ...]:
-        """Return the ledger: every operation as it is now, the oldest first."""
-        return self._desk.ledger.records()
+        """Return the ledger: every operation as it is now, the oldest first.
+
+        With a file, those of earlier kernels come before those of this one.
+        """
+        return self._earlier + self._desk.ledger.records()
 
     def get(self, operation_id: str) -> Operation | None:
         """Return the operation of that id, if it is still kept."""
@@ -229,8 +231,12 @@ class Operations:
         return end
 
     def use(self, client: Client) -> None:
-        """Send with another client from now on, as after a key was refused."""
+        """Send with another client from now on, as after a key was refused.
+
+        What waits for a key goes on.
+        """
         self._desk.client = client
+        self._follower.resume()
 
     def widen(self, workers: int) -> None:
         """Allow that many requests at once, if that is more than now."""
@@ -238,16 +244,52 @@ class Operations:
 
     # --- its own life ----------------------------------------------------------------------------
 
-    def close(self, timeout: float = 2.0) -> None:
-        """End it within the timeout: what was not sent is cancelled, what was goes on unwatched."""
+    def unsent(self) -> tuple[Operation, ...]:
+        """Return what was asked for and is not answered yet, or waits to be sent."""
+        return tuple(one for one in self.alive() if one.state in UNANSWERED)
+
+    def drain(self, timeout: float = 60.0, *, progress: bool = False) -> tuple[Operation, ...]:
+        """Send what waits to be sent, delayed or not, and wait for the answers.
+
+        Parameters
+        ----------
+        timeout
+            Seconds.
+        progress
+            Show a bar when it takes longer than a second.
+
+        Returns
+        -------
+        tuple of Operation
+            What has no answer by then; none when all is well.
+        """
+        return drain(self, timeout, progress=progress)
+
+    def send_now(self, operation: Operation) -> None:
+        """Send an operation without waiting for the end of its delay."""
+        self._desk.workers.do(partial(self._sender.send, operation))
+
+    def help(self) -> bool:
+        """Do one task of the workers in this thread; False when there is none."""
+        return self._desk.workers.help()
+
+    def close(self, timeout: float = 2.0) -> tuple[Operation, ...]:
+        """End it within the timeout: what was not sent is cancelled, what was goes on unwatched.
+
+        Returns
+        -------
+        tuple of Operation
+            What was cancelled.
+        """
         with self._lock:
             self._closed = True
         self._subscription.close()
-        if os.getpid() == self._pid:
-            for operation in self.alive():
-                note = "closed before it was sent"
-                operation.move(only=UNSENT, state="cancelled", done=True, note=note)
+        no_longer(self)
+        cancelled: tuple[Operation, ...] = ()
+        if os.getpid() == self.process:
+            cancelled = self.cancel_unsent("closed before it was sent")
             self._desk.workers.close(timeout)
+            self._desk.database.close()
         for operation in self.alive():
             accepted = operation.state == "accepted"
             operation.move(
@@ -256,6 +298,15 @@ class Operations:
                 note="it is no longer watched: this was closed",
                 hint="A new fleet finds it again if it is still running.",
             )
+        return cancelled
+
+    def cancel_unsent(self, note: str) -> tuple[Operation, ...]:
+        """Cancel what waits to be sent, and return it."""
+        return tuple(
+            operation
+            for operation in self.alive()
+            if operation.move(only=UNSENT, state="cancelled", done=True, note=note)
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -281,18 +332,19 @@ class Operations:
         *,
         again: bool = False,
         delay: float = 0.0,
+        plan: str | None = None,
     ) -> tuple[Operation, bool]:
-        """Return the operation of a wish, and whether it is a new one."""
+        """Return the operation of an intent, and whether it is a new one."""
         self._check_open()
         verb = check_verb(verb)
         if row is None and verb != "commit":
             raise InvalidInput("row", f"{verb} was not told which CVM", "Give a row of the fleet.")
         given = params_of(params)
         cvm_id = row.id if row is not None else None
-        wish = None if again else wish_of(verb, cvm_id, given)
+        key = intent_key(verb, cvm_id, given)
         make = partial(self._entries.new, verb, row, given, delay)
-        operation, is_new = self._desk.ledger.add(wish, self._now(), make)
-        if is_new:
+        operation, is_new = self._desk.ledger.add(key, self._now(), make, again=again)
+        if is_new and self._written(operation, key, plan):
             error = self._turns.since(row, expected_revision)
             error = error or self._sender.refusal(verb, row)[1]
             if error is not None:
@@ -301,8 +353,32 @@ class Operations:
                 self._count(1)
         return operation, is_new
 
+    def _written(self, operation: Operation, key: str, plan: str | None) -> bool:
+        """Write a new operation down; when that is not possible it ends, and nothing is sent."""
+        try:
+            if self._desk.database.add(operation, key, plan):
+                return True
+        except LedgerError as error:
+            operation.move(state="failed", done=True, error=error)
+            return False
+        note = "another kernel sends this part of the plan"
+        operation.move(state="cancelled", done=True, note=note)
+        return False
+
+    def _saved(
+        self, operation: Operation, callbacks: Sequence[Callable[[Operation], None]]
+    ) -> None:
+        """Save a change, and tell of it."""
+        try:
+            self._desk.database.save(operation)
+        except LedgerError as error:
+            if not self._unsaved and self._on_fault is not None:
+                self._unsaved = True
+                self._on_fault(Fault("ledger", str(error), error))
+        self._operation_changed(operation, callbacks)
+
     def _check_open(self) -> None:
-        if os.getpid() != self._pid:
+        if os.getpid() != self.process:
             raise Refused(
                 "nothing was sent: these operations belong to the process before the fork",
                 hint="Make a new Client and a new Fleet in this one.",
@@ -315,9 +391,9 @@ class Operations:
                 hint="Wait for some of them, or use a plan.",
             )
 
-    def _send(self, operation: Operation, via: Via | None) -> None:
+    def _send(self, operation: Operation) -> None:
         self._count(-1)
-        self._sender.send(operation, via)
+        self._sender.send(operation)
 
     def _send_together(self, operations: Sequence[Operation]) -> None:
         self._count(-len(operations))

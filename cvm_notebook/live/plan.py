@@ -1,20 +1,22 @@
 """Plan: one verb for many CVMs; first a dry run, then sent with bounds, confirmed and resumable."""
 
+import secrets
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 
 from cvm_notebook.api.errors import InvalidInput
-from cvm_notebook.live.operation import Operation
+from cvm_notebook.api.verbs import SPECS
+from cvm_notebook.live.ledger import intent_key
+from cvm_notebook.live.operation import Operation, OperationRecord
 from cvm_notebook.live.operations import Operations
 from cvm_notebook.live.outcome import Outcome, OutcomeRow
+from cvm_notebook.live.plan_data import HasOperations, as_json, from_json, rows_as_shown
 from cvm_notebook.live.plan_run import Run, Terms
 from cvm_notebook.live.preconditions import Refused, Verb, Verdict, check_verb, judge
 from cvm_notebook.live.rows import Row
 from cvm_notebook.live.seen import Seen
-from cvm_notebook.live.sending import Via
 
 _DESTRUCTIVE: Final[frozenset[Verb]] = frozenset({"stop", "shutdown", "restart"})  # of several
 _COMPUTES: Final = frozenset({"running", "starting", "restarting", "updating"})
@@ -70,6 +72,9 @@ class Plan:
         Who sends; may be given to `execute` instead.
     params
         What the verb takes beside the CVM, such as ``force`` of a restart.
+    id
+        What makes it the same plan wherever it is executed: of each CVM of a plan, one operation
+        is sent. A new one when not given.
 
     Examples
     --------
@@ -87,8 +92,10 @@ class Plan:
         *,
         operations: Operations | None = None,
         params: Mapping[str, Any] | None = None,
+        id: str | None = None,  # noqa: A002 - what it is called everywhere
     ) -> None:
         self.verb: Verb = check_verb(verb)
+        self.id = id or f"plan_{secrets.token_hex(8)}"
         if self.verb == "commit":
             raise InvalidInput("verb", "a commit has no CVM to plan for", "Use operations.submit.")
         self._operations = operations
@@ -96,6 +103,7 @@ class Plan:
         self._shown = {row.id: row for row in rows}
         self._rows = _dry_run(self._shown.values(), self.verb)
         self._sent: dict[str, Operation] = {}
+        self._elsewhere: dict[str, str] = {}  # of each CVM, the operation that another kernel sent
         self._terms: Terms | None = None
         self._interrupted = False
 
@@ -134,8 +142,6 @@ class Plan:
         confirm: str | None = None,
         concurrency: int = 8,
         rate: float | None = None,
-        executor: Executor | None = None,
-        profile: str | None = None,
         progress: bool = True,
         until: Literal["accepted", "reached"] = "accepted",
         together: bool = True,
@@ -143,7 +149,9 @@ class Plan:
         """Send what was planned; what fails is in the outcome, and is not raised.
 
         Ctrl-C sends nothing new from that moment; `outcome` has what was done, and `resume` sends
-        the rest.
+        the rest. A restart or replication that is planned anew and executed after that goes on with
+        the interrupted plan, too: no CVM is restarted or replicated twice. With a ledger in a file
+        that holds beyond the end of the kernel.
 
         Parameters
         ----------
@@ -155,9 +163,6 @@ class Plan:
             The most requests, or with ``until="reached"`` CVMs, at once.
         rate
             The most CVMs a second.
-        executor
-            Makes the calls elsewhere: threads, processes, dask, ipyparallel. Its processes find
-            the key in their environment, or in `profile`; they are not given it.
         progress
             Show a bar.
         until
@@ -187,7 +192,6 @@ class Plan:
         terms = Terms(
             concurrency=concurrency,
             rate=rate,
-            via=None if executor is None else Via(executor, profile),
             progress=progress,
             until=until,
             together=together,
@@ -198,16 +202,13 @@ class Plan:
         self._terms = terms
         return self._run(operations, terms)
 
-    def resume(self, *, progress: bool | None = None, executor: Executor | None = None) -> Outcome:
+    def resume(self, *, progress: bool | None = None) -> Outcome:
         """Send what was not sent before an interruption; nothing that was sent is sent again."""
         if self._terms is None or self._operations is None:
             raise Refused("this plan was not executed yet", hint="Use execute().")
         terms = self._terms
         if progress is not None:
             terms = replace(terms, progress=progress)
-        if executor is not None:
-            profile = terms.via.profile if terms.via is not None else None
-            terms = replace(terms, via=Via(executor, profile))
         return self._run(self._operations, terms)
 
     @property
@@ -219,8 +220,12 @@ class Plan:
         )
 
     def _run(self, operations: Operations, terms: Terms) -> Outcome:
+        database = operations.database
+        key = intent_key(self.verb, None, {"cvms": sorted(self._shown), **self._params})
+        self.id = database.begin_plan(self.id, key, counted=SPECS[self.verb].is_counted)
+        self._find_sent(operations)
         left = [self._shown[row.cvm_id] for row in self._rows if self._is_left(row)]
-        run = Run(operations, self.verb, self._params, terms)
+        run = Run(operations, self.verb, self._params, terms, self.id)
         self._interrupted = True
         try:
             run.go(left, self._sent)
@@ -232,16 +237,28 @@ class Plan:
             )
             raise
         self._interrupted = False
+        self._find_sent(operations)
+        database.finish_plan(self.id)
         return self.outcome
+
+    def _find_sent(self, operations: Operations) -> None:
+        """Find the operations that this plan has already, of whatever kernel."""
+        for cvm_id, operation_id in operations.database.sent_of_plan(self.id).items():
+            operation = operations.get(operation_id)
+            if operation is None:
+                self._elsewhere[cvm_id] = operation_id
+            else:
+                self._sent[cvm_id] = operation
 
     def _is_left(self, row: PlanRow) -> bool:
         sent = self._sent.get(row.cvm_id)
-        return row.allowed and row.sends and (sent is None or sent.state == "cancelled")
+        is_open = sent is None or sent.state == "cancelled"
+        return row.allowed and row.sends and is_open and row.cvm_id not in self._elsewhere
 
     def _outcome_of(self, row: PlanRow, now: float) -> OutcomeRow:
-        operation = self._sent.get(row.cvm_id)
-        if operation is not None:
-            return OutcomeRow.of_record(row.cvm_id, operation.record, now)
+        record = self._record_of(row.cvm_id)
+        if record is not None:
+            return OutcomeRow.of_record(row.cvm_id, record, now)
         state: Literal["planned", "refused", "skipped"] = "planned" if row.sends else "skipped"
         return OutcomeRow(
             cvm_id=row.cvm_id,
@@ -250,6 +267,62 @@ class Plan:
             state=state if row.allowed else "refused",
             reason=row.reason,
         )
+
+    def _record_of(self, cvm_id: str) -> OperationRecord | None:
+        """Return how the operation of a CVM stands, of this kernel or of another one."""
+        if cvm_id in self._elsewhere and self._operations is not None:
+            return self._operations.database.record(self._elsewhere[cvm_id])
+        operation = self._sent.get(cvm_id)
+        return None if operation is None else operation.record
+
+    # --- as data ---------------------------------------------------------------------------------
+
+    def split(self, parts: int) -> tuple[Self, ...]:
+        """Return the plan in parts of about the same size, each a plan of its own.
+
+        Whatever runs them, here or on other machines, sends each of them once: see `to_json`.
+
+        Raises
+        ------
+        InvalidInput
+            `parts` is not a whole number from 1 up.
+        """
+        if isinstance(parts, bool) or not isinstance(parts, int) or parts < 1:
+            raise InvalidInput("parts", f"{parts!r} is no number of parts", "From 1 up.")
+        rows = list(self._shown.values())
+        return tuple(
+            type(self)(
+                rows[first::parts],
+                self.verb,
+                operations=self._operations,
+                params=self._params,
+                id=f"{self.id}.{first + 1}-of-{parts}",
+            )
+            for first in range(min(parts, len(rows)))
+        )
+
+    def to_json(self) -> str:
+        """Return the plan as data; `from_json` makes a plan of it again, in any process.
+
+        It holds the CVMs' ids, names and statuses, and no key.
+        """
+        return as_json(self.id, self.verb, self._params, self._shown.values())
+
+    @classmethod
+    def from_json(cls, text: str, fleet: HasOperations) -> Self:
+        """Return the plan of a JSON text, to be executed with the fleet of this process.
+
+        The same plan is the same one in each process whose fleets share a ledger in a file: what
+        one of them has sent for a CVM, no other sends again.
+
+        Raises
+        ------
+        InvalidInput
+            It is no plan.
+        """
+        data = from_json(text)
+        rows = rows_as_shown(data.rows, fleet.snapshot())
+        return cls(rows, data.verb, operations=fleet.operator, params=data.params, id=data.id)
 
     def __repr__(self) -> str:
         refused = sum(not row.allowed for row in self._rows)

@@ -15,7 +15,6 @@ from cvm_notebook.live.operations import Operations
 from cvm_notebook.live.preconditions import Verb
 from cvm_notebook.live.rows import Row
 from cvm_notebook.live.seen import Seen
-from cvm_notebook.live.sending import Via
 
 _FOREVER: Final = 3600.0
 _LOOKERS: Final = 2
@@ -28,7 +27,6 @@ class Terms:
 
     concurrency: int = 8
     rate: float | None = None
-    via: Via | None = None
     progress: bool = True
     until: Literal["accepted", "reached"] = "accepted"
     together: bool = True
@@ -72,10 +70,16 @@ class Run:
     """One going through the rows of a plan."""
 
     def __init__(
-        self, operations: Operations, verb: Verb, params: Mapping[str, Any], terms: Terms
+        self,
+        operations: Operations,
+        verb: Verb,
+        params: Mapping[str, Any],
+        terms: Terms,
+        plan: str,
     ) -> None:
         self._operations = operations
         self._verb = verb
+        self._plan = plan
         self._params = params
         self._terms = terms
         self._pace = Pace(terms.rate, operations.clock)
@@ -147,7 +151,7 @@ class Run:
         """Yield what goes into one request."""
         terms = self._terms
         calm = [row for row in rows if not Seen.of_row(row).busy]
-        if self._verb != "stop" or not terms.together or terms.via is not None or len(calm) < 2:  # noqa: PLR2004 - one is no batch
+        if self._verb != "stop" or not terms.together or len(calm) < 2:  # noqa: PLR2004 - one is no batch
             calm = []
         size = BATCH_STOP_SIZE if terms.rate is None else max(1, int(terms.rate))
         size = min(size, BATCH_STOP_SIZE)
@@ -162,11 +166,13 @@ class Run:
         while parts and self._free() and not self._pace.wait() and not self._stopped:
             part = parts.popleft()
             if len(part) > 1:
-                operations: Sequence[Operation] = self._operations.stop_together(part)
+                operations: Sequence[Operation] = self._operations.stop_together(
+                    part, plan=self._plan
+                )
             else:
                 operations = (
                     self._operations.submit(
-                        self._verb, part[0], params=self._params, via=self._terms.via
+                        self._verb, part[0], params=self._params, plan=self._plan
                     ),
                 )
             sent.update(zip((row.id for row in part), operations, strict=True))

@@ -3,15 +3,25 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Final
 
-from cvm_notebook.api.errors import CvmError, InvalidInput
+from cvm_notebook.api.errors import CvmError
+from cvm_notebook.api.verbs import VERBS, Verb, check_verb
 from cvm_notebook.api.words import PHASES, Phase
 from cvm_notebook.live.rows import Row
 from cvm_notebook.live.seen import Seen
 
-Verb: TypeAlias = Literal["start", "stop", "shutdown", "restart", "delete", "replicate", "commit"]
-VERBS: Final[tuple[Verb, ...]] = get_args(Verb)
+__all__ = [
+    "VERBS",
+    "Answer",
+    "Refused",
+    "RowChanged",
+    "Verb",
+    "Verdict",
+    "check_verb",
+    "judge",
+    "what_changed",
+]
 
 
 class Refused(CvmError):  # noqa: N818 - the tree names what happened
@@ -95,20 +105,6 @@ _ALREADY: Final[Mapping[Verb, str]] = {
     "shutdown": "is stopped already",
     "delete": "is gone already",
 }
-
-
-def check_verb(verb: str) -> Verb:
-    """Return the verb, or say which there are.
-
-    Raises
-    ------
-    InvalidInput
-        It is none.
-    """
-    for known in VERBS:
-        if known == verb:
-            return known
-    raise InvalidInput("verb", f"{verb!r} is not known", f"One of {', '.join(VERBS)}.")
 
 
 def judge(verb: Verb, seen: Seen) -> Verdict:

@@ -1,13 +1,12 @@
 """Send what was asked for, once: look at the CVM, make the call, and sort how it ended."""
 
+from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import CancelledError, Executor
-from dataclasses import dataclass
 from typing import Final
 
 from cvm_notebook.api.errors import CvmError, NotFoundError, ReadOnly
-from cvm_notebook.api.models import BatchStopped, CvmAction
-from cvm_notebook.live.calls import Job, LostError, call, end_of, run_job
+from cvm_notebook.api.models import BatchStopped
+from cvm_notebook.live.calls import end_of
 from cvm_notebook.live.desk import Desk
 from cvm_notebook.live.facts import Fact
 from cvm_notebook.live.following import Follower
@@ -21,22 +20,13 @@ from cvm_notebook.live.preconditions import (
     judge,
     what_changed,
 )
-from cvm_notebook.live.reconcile import has_begun, known_before
+from cvm_notebook.live.reconcile import has_begun
 from cvm_notebook.live.rows import Row
 from cvm_notebook.live.seen import Seen
 
 # Before these an old row is read again: they cannot be undone, or cost.
 _CAREFUL: Final[frozenset[Verb]] = frozenset({"delete", "restart", "replicate"})
-_LOOKS_THE_SAME: Final[frozenset[Verb]] = frozenset({"restart", "replicate"})
 _SHOW_AGAIN: Final = "Look at it as it is now, then ask again."
-
-
-@dataclass(frozen=True, slots=True)
-class Via:
-    """Somebody else who makes the calls, in threads, processes or machines of their own."""
-
-    executor: Executor
-    profile: str | None = None
 
 
 class Sender:
@@ -72,27 +62,22 @@ class Sender:
         seen = Seen(name=shown.name or shown.id, status="deleted")
         return _judged(verb, seen if now is None else Seen.of_row(now))
 
-    def send(self, operation: Operation, via: Via | None = None) -> None:
+    def send(self, operation: Operation) -> None:
         """Send one operation, unless it was taken back or is not possible any more."""
         if operation.state != "asked" or not self._may(operation):
             return
-        if operation.verb in _LOOKS_THE_SAME and not self._note_what_is(operation):
-            return
-        if operation.move(only=UNSENT, state="sent", attempts=1):
-            self._call(operation, via)
+        if self._prepare([operation]) and self._begin(operation):
+            self._call(operation)
 
     def send_together(self, operations: Sequence[Operation]) -> None:
         """Stop many with one request; those that are in the middle of something one by one."""
         ready = [one for one in operations if one.state == "asked" and self._may(one)]
         calm = [one for one in ready if one.row is not None and not Seen.of_row(one.row).busy]
-        together = [
-            one for one in calm if one.cvm_id and one.move(only=UNSENT, state="sent", attempts=1)
-        ]
-        if together:
-            self._stop_together(together)
+        if calm and self._prepare(calm):
+            self._stop_together([one for one in calm if self._begin(one)])
         for operation in ready:
-            if operation not in calm and operation.move(only=UNSENT, state="sent", attempts=1):
-                self._call(operation, None)
+            if operation not in calm:
+                self.send(operation)
 
     def _may(self, operation: Operation) -> bool:
         """Judge it once more, by a reading where what is known is too old; settle what may not."""
@@ -122,7 +107,7 @@ class Sender:
         try:
             cvm = self._desk.client.get_cvm_info(cvm_id)
         except NotFoundError:
-            self._refresh()
+            self._desk.refresh()
             return _judged(operation.verb, Seen(name=operation.name, status="deleted"))
         except CvmError as error:
             return None, Refused(
@@ -138,68 +123,70 @@ class Sender:
                 return None, RowChanged(changed, hint=_SHOW_AGAIN)
         return _judged(operation.verb, Seen.of_cvm(cvm))
 
-    def _note_what_is(self, operation: Operation) -> bool:
-        """Read what would look like the operation's own doing; False when it cannot be read."""
-        app_id = operation.row.app_id if operation.row is not None else None
+    def _prepare(self, operations: Sequence[Operation]) -> bool:
+        """Read and write down what is needed to tell later what became of them.
+
+        False when that was not possible: then nothing is sent, and they say why.
+        """
         try:
-            operation.looks.known = known_before(
-                self._desk.client, operation.verb, operation.cvm_id or "", app_id
-            )
+            for operation in operations:
+                intent = self._desk.client.intent(
+                    operation.verb, operation.cvm_id, **operation.params
+                )
+                if operation.row is not None:
+                    intent.app_id = intent.app_id or operation.row.app_id
+                    intent.vm_uuid = operation.row.vm_uuid
+                intent.prepare()
+                operation.intent = intent
+            self._desk.database.will_send(operations)
         except CvmError as error:
-            operation.move(only=UNSENT, state="failed", done=True, error=error)
+            gone = isinstance(error, NotFoundError)
+            if gone:
+                self._desk.refresh()
+            for operation in operations:
+                operation.move(only=UNSENT, state="failed", done=True, error=error)
             return False
         return True
 
+    @staticmethod
+    def _begin(operation: Operation) -> bool:
+        """Note that it is being sent; False when it was taken back meanwhile."""
+        if operation.move(only=UNSENT, state="sent", attempts=1):
+            return True
+        if operation.intent is not None:
+            operation.intent.withdraw()
+        return False
+
     # --- the call --------------------------------------------------------------------------------
 
-    def _call(self, operation: Operation, via: Via | None) -> None:
+    def _call(self, operation: Operation) -> None:
+        assert operation.intent is not None  # noqa: S101 - it was prepared
         if operation.cvm_id is not None:
             self._desk.store.attribute(operation.cvm_id, operation.id)
         try:
-            answer = self._answer(operation, via)
+            answer = operation.intent.send()
         except CvmError as error:
-            self._ended_badly(operation, error)
+            self._ended_badly(operation, error, operation.intent.attempts)
         else:
             self._follower.accepted(operation, answer)
 
-    def _answer(self, operation: Operation, via: Via | None) -> CvmAction | None:
-        verb, cvm_id, params = operation.verb, operation.cvm_id, operation.params
-        if via is None:
-            return call(self._desk.client, verb, cvm_id, params)
-        job = Job(
-            operation_id=operation.id,
-            base_url=self._desk.client.base_url,
-            profile=via.profile,
-            verb=verb,
-            cvm_id=cvm_id,
-            params=params,
-            known=operation.looks.known or frozenset(),
-        )
-        try:
-            return via.executor.submit(run_job, job).result()
-        except CvmError:
-            raise
-        except (Exception, CancelledError) as error:
-            raise LostError(
-                f"{verb} of '{operation.name}' was lost by the executor: {error!r}",
-                hint="It may have been sent; it is read back.",
-            ) from error
-
-    def _ended_badly(self, operation: Operation, error: CvmError) -> None:
+    def _ended_badly(self, operation: Operation, error: CvmError, attempts: int) -> None:
         end = end_of(error)
         if end == "unknown":
             note = "it may have been carried out: reading what became of it"
-            if operation.move(state="unknown", error=error, note=note):
+            if operation.move(state="unknown", error=error, note=note, attempts=attempts):
                 self._follower.doubt(operation)
         elif end == "gone" and operation.verb == "delete":
-            self._refresh()
-            operation.move(state="reached", done=True, note=f"'{operation.name}' was gone already")
+            self._desk.refresh()
+            note = f"'{operation.name}' was gone already"
+            operation.move(state="reached", done=True, note=note, attempts=attempts)
         elif end == "busy" and operation.cvm_id is not None:
+            operation.move(attempts=attempts)
             self._met_another(operation, error)
         else:
             if end == "gone":
-                self._refresh()
-            operation.move(state="failed", done=True, error=error)
+                self._desk.refresh()
+            operation.move(state="failed", done=True, error=error, attempts=attempts)
 
     def _met_another(self, operation: Operation, error: CvmError) -> None:
         """Another operation was in the way: join it if it is the same, else say whose it is."""
@@ -223,14 +210,21 @@ class Sender:
             operation.move(state="failed", done=True, error=error, note=words, hint=hint)
 
     def _stop_together(self, operations: Sequence[Operation]) -> None:
+        if not operations:
+            return
         for operation in operations:
             self._desk.store.attribute(operation.cvm_id or "", operation.id)
+        sent: Counter[str] = Counter()
         try:
-            done = self._desk.client.batch_stop_cvms([one.cvm_id or "" for one in operations])
+            done = self._desk.client.batch_stop_cvms(
+                [one.cvm_id or "" for one in operations], on_sent=lambda: sent.update(["requests"])
+            )
         except CvmError as error:
             for operation in operations:
-                self._ended_badly(operation, error)
+                self._ended_badly(operation, error, sent.total())
             return
+        for operation in operations:
+            operation.move(attempts=sent.total())
         self._sort_stopped(operations, done)
 
     def _sort_stopped(self, operations: Sequence[Operation], done: BatchStopped) -> None:
@@ -245,9 +239,16 @@ class Sender:
                 rest.append(operation)
         for operation in rest:
             if done.skipped and not self._is_stopping(operation):
-                self._call(operation, None)  # the service says that it has skipped it
+                self._stop_skipped(operation)
             else:
                 self._follower.accepted(operation, None)
+
+    def _stop_skipped(self, operation: Operation) -> None:
+        """Stop by itself what the service says that a batch has skipped."""
+        before = operation.attempts
+        self._call(operation)
+        if operation.intent is not None:
+            operation.move(attempts=before + operation.intent.attempts)
 
     def _is_stopping(self, operation: Operation) -> bool:
         try:
@@ -255,10 +256,6 @@ class Sender:
         except CvmError:
             return True  # cannot be told: its looks will
         return has_begun("stop", Seen.of_cvm(cvm))
-
-    def _refresh(self) -> None:
-        if self._desk.hooks is not None:
-            self._desk.hooks.refresh()
 
 
 def _judged(verb: Verb, seen: Seen) -> tuple[Verdict, CvmError | None]:

@@ -46,6 +46,7 @@ class Workers:
         self._timer: threading.Thread | None = None
         self._idle = 0
         self._closed = False
+        self._no_threads = False
 
     def widen(self, limit: int) -> None:
         """Allow that many threads, if that is more than now."""
@@ -62,8 +63,23 @@ class Workers:
                 self._work.notify()
             elif len(self._threads) < self._limit:
                 thread = self._thread(self._run, f"{self._name}-worker")
-                self._threads.add(thread)
-                thread.start()
+                if self._starts(thread):
+                    self._threads.add(thread)
+
+    def help(self) -> bool:
+        """Do one task in the calling thread, where no thread can be started any more.
+
+        Returns
+        -------
+        bool
+            Whether there was one.
+        """
+        with self._lock:
+            if not self._ready or self._threads or not self._no_threads:
+                return False
+            task = self._ready.popleft()
+        task()
+        return True
 
     def later(self, seconds: float, task: Task) -> None:
         """Run a task after so many seconds."""
@@ -73,8 +89,8 @@ class Workers:
             due = self._clock.monotonic() + seconds
             heapq.heappush(self._later, (due, next(self._numbers), task))
             if self._timer is None:
-                self._timer = self._thread(self._mind_the_time, f"{self._name}-timer")
-                self._timer.start()
+                timer = self._thread(self._mind_the_time, f"{self._name}-timer")
+                self._timer = timer if self._starts(timer) else None
             self._alarm.set()
 
     def close(self, timeout: float) -> None:
@@ -90,6 +106,15 @@ class Workers:
         for thread in threads:
             if thread is not threading.current_thread():
                 thread.join(max(0.0, ends - time.monotonic()))
+
+    def _starts(self, thread: threading.Thread) -> bool:
+        """Start a thread; False at the end of the interpreter, when none can be started."""
+        try:
+            thread.start()
+        except RuntimeError:
+            self._no_threads = True
+            return False
+        return True
 
     @staticmethod
     def _thread(run: Callable[[], None], name: str) -> threading.Thread:

@@ -13,18 +13,18 @@ from cvm_notebook.api.retry import (
 )
 
 K, O = Kind, Outcome  # noqa: E741 - the table below is read by columns
-KINDS = [K.READ, K.ACTION, K.DELETE, K.PROVISION, K.COMMIT, K.UPDATE]
-#                     READ       ACTION     DELETE     PROVISION  COMMIT     UPDATE
+KINDS = [K.READ, K.PROVISION, K.COMMIT, K.UPDATE]
+#                     READ       PROVISION  COMMIT     UPDATE
 TABLE = {
-    O.NOT_SENT:      [Retry,     Retry,     Retry,     Retry,     Retry,     Retry],
-    O.NO_ANSWER:     [Retry,     Reconcile, Reconcile, Retry,     Reconcile, GiveUp],
-    O.UNTRUSTED:     [GiveUp,    GiveUp,    GiveUp,    GiveUp,    GiveUp,    GiveUp],
-    O.RATE_LIMITED:  [Retry,     Retry,     Retry,     Retry,     Retry,     Retry],
-    O.UNAVAILABLE:   [Retry,     Reconcile, Reconcile, Retry,     Reconcile, GiveUp],
-    O.SERVER_ERROR:  [Retry,     Reconcile, Reconcile, GiveUp,    Reconcile, GiveUp],
-    O.REDIRECT:      [GiveUp,    GiveUp,    GiveUp,    GiveUp,    GiveUp,    GiveUp],
-    O.CONFLICT:      [GiveUp,    GiveUp,    GiveUp,    GiveUp,    Reconcile, GiveUp],
-    O.REFUSED:       [GiveUp,    GiveUp,    GiveUp,    GiveUp,    GiveUp,    GiveUp],
+    O.NOT_SENT:      [Retry,     Retry,     Retry,     Retry],
+    O.NO_ANSWER:     [Retry,     Retry,     Reconcile, GiveUp],
+    O.UNTRUSTED:     [GiveUp,    GiveUp,    GiveUp,    GiveUp],
+    O.RATE_LIMITED:  [Retry,     Retry,     Retry,     Retry],
+    O.UNAVAILABLE:   [Retry,     Retry,     Reconcile, GiveUp],
+    O.SERVER_ERROR:  [Retry,     GiveUp,    Reconcile, GiveUp],
+    O.REDIRECT:      [GiveUp,    GiveUp,    GiveUp,    GiveUp],
+    O.CONFLICT:      [GiveUp,    GiveUp,    Reconcile, GiveUp],
+    O.REFUSED:       [GiveUp,    GiveUp,    GiveUp,    GiveUp],
 }  # fmt: skip
 CELLS = [(k, o, row[i]) for o, row in TABLE.items() for i, k in enumerate(KINDS)]
 POLICY = RetryPolicy(attempts=4, base=0.2, cap=8, retry_after_cap=60)
