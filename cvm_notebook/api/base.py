@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
+from cvm_notebook.api.deadline import Deadline
 from cvm_notebook.api.decode import decode
 from cvm_notebook.api.retry import Kind, RetryPolicy
 from cvm_notebook.api.transport import Request, Transport, to_json
@@ -28,11 +29,24 @@ class Calls:
         """
         return self._transport.apart(policy)
 
-    def _read(self, path: str, kind: type[T], *, version: str | None = None) -> T:
+    def _deadline(self) -> Deadline:
+        """Return the deadline of a call that begins now and is made of several requests."""
+        return Deadline(self._transport.timeout.total)
+
+    def _read(
+        self,
+        path: str,
+        kind: type[T],
+        *,
+        version: str | None = None,
+        deadline: Deadline | None = None,
+    ) -> T:
         """GET one thing, in the shape of another API version where one is named."""
         headers = (("X-Phala-Version", version),) if version else ()
         request = Request(Kind.READ, "GET", path, headers=headers)
-        return self._transport.call(request, lambda reply: decode(reply.body, kind, request.where))
+        return self._transport.call(
+            request, lambda reply: decode(reply.body, kind, request.where), deadline=deadline
+        )
 
     def _text(self, path: str) -> str:
         """GET a text, which the service may send as a JSON string."""
@@ -50,6 +64,7 @@ class Calls:
         body: Mapping[str, object] | None = None,
         *,
         on_sent: Callable[[], None] | None = None,
+        deadline: Deadline | None = None,
     ) -> T:
         """Send a change that is not read back."""
         where = f"{method} {path.partition('?')[0]}"
@@ -58,6 +73,7 @@ class Calls:
             Request(kind, method, path, content),
             lambda reply: decode(reply.body, answer, where),
             on_sent=on_sent,
+            deadline=deadline,
         )
 
 

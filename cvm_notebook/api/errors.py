@@ -34,6 +34,7 @@ __all__ = [
     "InvalidInput",
     "Link",
     "NotFoundError",
+    "NotTrustedError",
     "RateLimited",
     "ReadOnly",
     "ResourceAuthError",
@@ -134,6 +135,10 @@ class TruncatedResponse(TransportError):
 
 class UnsafeRedirect(TransportError):
     """The service pointed elsewhere; the key was not sent there."""
+
+
+class NotTrustedError(TransportError):
+    """The other end, or the proxy before it, is not to be trusted with the key."""
 
 
 class DecodeError(CvmError):

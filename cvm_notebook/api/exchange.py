@@ -1,4 +1,4 @@
-"""One exchange over HTTP, and the only module that imports requests: no retries, no redirects.
+"""One exchange over HTTP: no retries, no redirects.
 
 It uses requests' transport adapter without a Session. A Session adds redirects, cookies and netrc,
 all of which an API key must never meet; and nobody promises that one may be shared by threads,
@@ -6,12 +6,9 @@ while the adapter is urllib3's pool, which is. Failures are returned and not rai
 frame of a library, with the key among its locals, hangs on to the error that a user sees.
 """
 
-import contextlib
 import os
-import re
 import threading
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -21,15 +18,11 @@ from requests.adapters import HTTPAdapter
 from urllib3.connectionpool import ConnectionPool
 
 from cvm_notebook.api.address import is_loopback
-from cvm_notebook.api.errors import (
-    CvmError,
-    DeadlineExceeded,
-    DecodeError,
-    TransportError,
-    TruncatedResponse,
-)
+from cvm_notebook.api.deadline import Deadline
+from cvm_notebook.api.errors import CvmError, DecodeError, TransportError
+from cvm_notebook.api.failures import FAILURES, explain, used_up
 from cvm_notebook.api.secret import MASK, Secret
-from cvm_notebook.api.sockets import Sockets
+from cvm_notebook.api.sockets import Attempt, Sockets, limited
 
 MAX_BODY_BYTES: Final = 64 * 2**20
 _CHUNK: Final = 2**16  # read1 makes a buffer of this size each time: larger ones cost a mmap
@@ -62,10 +55,6 @@ class Answer(NamedTuple):
     body: bytes
 
 
-class NotTrustedError(TransportError):
-    """The other end, or the proxy before it, is not to be trusted with the key."""
-
-
 class _Shown(str):
     """A header value with a mask for a repr: tracebacks that print locals show headers."""
 
@@ -93,7 +82,7 @@ class _Adapter(HTTPAdapter):
     ) -> ConnectionPool:
         if self._pool is None:
             pool: Any = super().get_connection_with_tls_context(request, verify, proxies, cert)
-            pool.ConnectionCls = self._sockets.noting(pool.ConnectionCls)
+            pool.ConnectionCls = limited(pool.ConnectionCls, self._sockets)
             self._pool = pool
         return self._pool
 
@@ -103,10 +92,23 @@ class _Adapter(HTTPAdapter):
 
 
 class Exchange:
-    """Sends single requests to one base URL with one key, or none. Safe to use from any thread."""
+    """Sends single requests to one base URL with one key, or none. Safe to use from any thread.
 
-    def __init__(self, base_url: str, key: Secret | None, headers: Mapping[str, str]) -> None:
+    Parameters
+    ----------
+    sockets
+        Those of another exchange that is to be ended together with this one.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        key: Secret | None,
+        headers: Mapping[str, str],
+        sockets: Sockets | None = None,
+    ) -> None:
         self.base_url = base_url
+        self.sockets = sockets or Sockets()
         # Proxies and certificates of the environment are read once: per call that would cost
         # more than the call.
         found = requests.Session().merge_environment_settings(base_url, {}, None, None, None)
@@ -114,8 +116,8 @@ class Exchange:
         # A proxy cannot reach this machine by its own name, and must not see its key in the clear.
         own = is_loopback(urlsplit(base_url).hostname or "")
         self._proxies = {} if own else dict(found["proxies"])
-        self._sockets = Sockets()
-        self._adapter = _Adapter(self._sockets)
+        self._host = urlsplit(base_url).hostname or ""
+        self._adapter = _Adapter(self.sockets)
         # Every call copies this one: preparing a request costs as much as sending it.
         secret = {} if key is None else {"X-API-Key": _Shown(key.reveal())}
         self._template = requests.Request("GET", base_url, headers={**headers, **secret}).prepare()
@@ -129,20 +131,27 @@ class Exchange:
         headers: Mapping[str, str],
         body: bytes | None,
         limit: Timeout,
-        ends: float,
+        deadline: Deadline,
+        on_sent: Callable[[], None] | None = None,
     ) -> Answer | CvmError:
-        """Send a request and read its answer to the end, before the moment `ends`."""
+        """Send a request and read its answer to the end, before the deadline.
+
+        Parameters
+        ----------
+        on_sent
+            Called when it has ended, in whatever way, if bytes of it may have left this machine.
+        """
         where = f"{method} {_bare(path)}"
         prepared = self._prepared(method, path, headers, body)
-        left = max(ends - time.monotonic(), 0.001)
-        timeout = (min(limit.connect, left), min(limit.read, left))
-        started = self._start(prepared, where, timeout)
-        if isinstance(started, CvmError):
-            return started
-        content = _read_all(started.raw, where, timeout[1], ends)
-        if isinstance(content, CvmError):
-            return content
-        return Answer(started.status_code, started.headers, content)
+        attempt = _attempt(limit, limit.read, deadline)
+        try:
+            started = self._start(prepared, where, attempt)
+            if isinstance(started, CvmError):
+                return started
+            return self._whole(started, where, attempt)
+        finally:
+            if on_sent is not None and attempt.sent:
+                on_sent()
 
     def open(
         self,
@@ -151,6 +160,8 @@ class Exchange:
         limit: Timeout,
         stall: float,
         *,
+        deadline: Deadline,
+        life: Deadline,
         media: str | None = "text/event-stream",
         where: str | None = None,
     ) -> "ByteStream | Answer | CvmError":
@@ -158,6 +169,10 @@ class Exchange:
 
         Parameters
         ----------
+        deadline
+            When it must be open: for the connection, the head, and the body of a refusal.
+        life
+            When the stream itself must have ended.
         media
             The media type of a stream; None takes any.
         where
@@ -165,20 +180,18 @@ class Exchange:
         """
         where = where or f"GET {_bare(path)}"
         prepared = self._prepared("GET", path, headers, None)
-        started = self._start(prepared, where, (limit.connect, stall))
+        attempt = _attempt(limit, stall, deadline)
+        started = self._start(prepared, where, attempt)
         if isinstance(started, CvmError):
             return started
         kind = started.headers.get("content-type", "").partition(";")[0].strip().lower()
         if started.status_code == requests.codes.ok and media in (None, kind):
-            return ByteStream(started.raw, where, stall)
+            attempt.deadline = life
+            return ByteStream(started.raw, where, attempt)
         if started.ok:  # its body is not wanted, and may be a stream that never ends
             started.raw.close()
             return Answer(started.status_code, started.headers, b"")
-        ends = time.monotonic() + limit.read
-        content = _read_all(started.raw, where, stall, ends)
-        if isinstance(content, CvmError):
-            return content
-        return Answer(started.status_code, started.headers, content)
+        return self._whole(started, where, attempt)
 
     def close(self) -> None:
         """End the connections that are idle."""
@@ -187,10 +200,10 @@ class Exchange:
     def abort(self) -> None:
         """End for good: what is under way breaks at once, and nothing more is sent.
 
-        A thread that still looks a name up or connects is not woken: it finds out when that is
-        done, at the latest after the connect timeout.
+        A thread in the midst of TCP's own handshake is not woken: it finds out when that is done,
+        at the latest after the connect timeout.
         """
-        self._sockets.end()
+        self.sockets.end()
         self._adapter.close()
 
     def _prepared(
@@ -208,40 +221,65 @@ class Exchange:
         return prepared
 
     def _start(
-        self, prepared: requests.PreparedRequest, where: str, timeout: tuple[float, float]
+        self, prepared: requests.PreparedRequest, where: str, attempt: Attempt
     ) -> requests.Response | CvmError:
         """Send, and wait for the head of the answer."""
+        if (refused := self._refused(where, attempt)) is not None:
+            return refused
+        self.sockets.current.attempt = attempt
+        try:
+            return self._adapter.send(
+                prepared,
+                stream=True,
+                timeout=(attempt.connect, attempt.read),
+                verify=self._verify,
+                proxies=self._proxies,
+            )
+        except FAILURES as error:
+            return explain(error, attempt, where, self._host)
+
+    def _refused(self, where: str, attempt: Attempt) -> CvmError | None:
+        """Return why nothing can be sent, as far as that is known before."""
         if os.getpid() != self._pid:
             return TransportError(
                 f"{where} was not sent: this client was made before the process forked",
                 hint="Its connections belong to the parent: make a new Client in the child.",
                 sent=False,
             )
-        if self._sockets.ended:
+        if self.sockets.ended:
             return TransportError(
                 f"{where} was not sent: its connections were closed",
                 hint="Make a new Client, or a new Fleet.",
                 sent=False,
             )
+        return used_up(where, attempt) if attempt.deadline.expired else None
+
+    def _whole(self, started: requests.Response, where: str, attempt: Attempt) -> Answer | CvmError:
+        """Read a body to its end, no larger than is sane once decoded."""
+        pieces: list[bytes] = []
+        size = 0
+        raw = started.raw
         try:
-            return self._adapter.send(
-                prepared,
-                stream=True,
-                timeout=timeout,
-                verify=self._verify,
-                proxies=self._proxies,
-            )
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            return _explain(error, where, urlsplit(self.base_url).hostname or "", timeout)
+            while piece := raw.read1(_CHUNK, decode_content=True):
+                pieces.append(piece)
+                size += len(piece)
+                if size > MAX_BODY_BYTES:
+                    raw.close()
+                    return _too_large(where)
+        except FAILURES as error:
+            raw.close()
+            return explain(error, attempt, where)
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return Answer(started.status_code, started.headers, body)
 
 
 class ByteStream:
     """An open stream of bytes that any thread may close."""
 
-    def __init__(self, raw: urllib3.BaseHTTPResponse, where: str, stall: float) -> None:
+    def __init__(self, raw: urllib3.BaseHTTPResponse, where: str, attempt: Attempt) -> None:
         self._raw = raw
         self._where = where
-        self._stall = stall
+        self._attempt = attempt
         self._lock = threading.Lock()
         self._closed = False
 
@@ -251,10 +289,11 @@ class ByteStream:
         Raises
         ------
         TransportError
-            When the connection breaks or is silent for too long.
+            When the connection breaks, is silent for too long, or goes on for too long.
         """
         try:
-            while got := self._read():
+            # Looked at each time: from a socket that was shut down a flood can still be read.
+            while not self._closed and (got := self._read()):
                 if isinstance(got, CvmError):
                     raise got
                 yield got
@@ -265,10 +304,8 @@ class ByteStream:
     def _read(self) -> bytes | CvmError:
         try:
             return self._raw.read1(_CHUNK, decode_content=False) or b""
-        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            if self._closed:
-                return b""
-            return _explain(error, self._where, "", (0.0, self._stall))
+        except (*FAILURES, ValueError) as error:
+            return b"" if self._closed else explain(error, self._attempt, self._where)
 
     def close(self) -> None:
         """End the stream at once; a reader that is blocked on it sees its end."""
@@ -277,34 +314,16 @@ class ByteStream:
                 return
             self._closed = True
         # Closing a socket does not wake a thread that reads from it; shutting it down does.
-        with contextlib.suppress(RuntimeError, ValueError, OSError):
-            self._raw.shutdown()
+        self._attempt.cut()
+
+
+def _attempt(limit: Timeout, read: float, deadline: Deadline) -> Attempt:
+    left = deadline.remaining()
+    return Attempt(deadline, min(limit.connect, left), min(read, left))
 
 
 def _bare(path: str) -> str:
     return path.partition("?")[0]
-
-
-def _read_all(
-    raw: urllib3.BaseHTTPResponse, where: str, read: float, ends: float
-) -> bytes | CvmError:
-    """Read a body to its end: within the deadline, and no larger than is sane once decoded."""
-    pieces: list[bytes] = []
-    size = 0
-    try:
-        while piece := raw.read1(_CHUNK, decode_content=True):
-            pieces.append(piece)
-            size += len(piece)
-            if size > MAX_BODY_BYTES or time.monotonic() > ends:
-                raw.close()
-                return _too_large(where) if size > MAX_BODY_BYTES else _too_late(where)
-    except (urllib3.exceptions.HTTPError, OSError) as error:
-        raw.close()
-        return _explain(error, where, "", (0.0, read))
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-
-# --- from failures to words ----------------------------------------------------------------
 
 
 def _too_large(where: str) -> CvmError:
@@ -313,78 +332,3 @@ def _too_large(where: str) -> CvmError:
         where=where,
         hint="Report it to the service.",
     )
-
-
-def _too_late(where: str) -> CvmError:
-    return DeadlineExceeded(
-        f"{where}: the answer was still coming when the time for the call was used up",
-        hint="Give the client a larger timeout, or try again.",
-    )
-
-
-def _explain(
-    error: Exception, where: str, host: str, timeout: tuple[float, float]
-) -> TransportError:
-    """Return the error of our tree for a failure of requests, urllib3 or the socket."""
-    cause = _root(error)
-    errors = urllib3.exceptions
-    if isinstance(error, requests.exceptions.SSLError | errors.SSLError):
-        return NotTrustedError(
-            f"{where}: the certificate of {host} was not accepted ({_words(cause)})",
-            hint="Check the address and this machine's clock; behind a company's proxy set "
-            "REQUESTS_CA_BUNDLE.",
-            sent=False,
-        )
-    if isinstance(error, requests.exceptions.ProxyError | errors.ProxyError):
-        return NotTrustedError(
-            f"{where}: the proxy did not let the request through ({_tunnel(cause)})",
-            hint="Check HTTPS_PROXY, with its user and password, and NO_PROXY.",
-            sent=False,
-        )
-    if isinstance(cause, errors.ConnectTimeoutError):  # also: refused, no such host
-        slow = f"no connection within {timeout[0]:.3g} s"
-        why = _words(cause) if isinstance(cause, errors.NewConnectionError) else slow
-        return TransportError(
-            f"{where}: {host} cannot be reached ({why})",
-            hint="Check the network and the base URL; `cvm-notebook doctor` looks for the cause.",
-            sent=False,
-        )
-    if isinstance(cause, errors.TimeoutError | TimeoutError):
-        return DeadlineExceeded(
-            f"{where}: no byte came for {timeout[1]:.3g} s",
-            hint="The service may be slow, or the line dead; look again in a moment.",
-        )
-    if isinstance(cause, errors.IncompleteRead):
-        return TruncatedResponse(f"{where}: the answer ended before its end", hint="Try again.")
-    return TransportError(
-        f"{where}: the connection broke before the answer was whole ({_words(cause)})",
-        hint="Look what became of the request before you repeat it.",
-    )
-
-
-def _root(error: BaseException) -> BaseException:
-    """Return what a library's wrapped exception is about."""
-    while not isinstance(error, urllib3.exceptions.ConnectTimeoutError):
-        inner = getattr(error, "reason", None) or next(
-            (arg for arg in error.args if isinstance(arg, BaseException)), None
-        )
-        if not isinstance(inner, BaseException):
-            break
-        error = inner
-    return error
-
-
-def _tunnel(cause: BaseException) -> str:
-    """Say how a proxy refused: by its number only, for its words may be anybody's."""
-    said = re.match(r"Tunnel connection failed: (\d{3})\b", str(cause))
-    return f"it answered {said[1]}" if said else _words(cause)
-
-
-def _words(cause: BaseException) -> str:
-    """Name a cause briefly: the text of a library's error may hold objects' addresses and URLs."""
-    text = getattr(cause, "strerror", None) or getattr(cause, "verify_message", None)
-    if text:
-        return str(text)
-    inner = cause.__cause__ or cause.__context__
-    text = getattr(inner, "strerror", None)
-    return str(text) if text else type(cause).__name__

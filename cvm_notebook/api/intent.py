@@ -209,7 +209,7 @@ class Intent:
             It was refused, or nobody can tell what became of it: then the error is that of the
             answer, and `may_have_begun` is true of it.
         """
-        limit = deadline or self.transport.deadline(self._request)
+        limit = deadline or Deadline(self.transport.timeout.total)
         self.prepare(limit)
         try:
             return self.send(limit)
@@ -270,9 +270,7 @@ class Intent:
     def _look(self, error: CvmError, deadline: Deadline) -> Evidence | None:
         """Look a few times; None when nothing of it is to be seen."""
         for pause in _LOOKS:
-            if not self.transport.pause(min(pause, max(0.0, deadline.remaining()))):
-                return None
-            if deadline.expired:
+            if self.transport.pause(min(pause, deadline.remaining())) or deadline.expired:
                 return None
             try:
                 found = self.read_back(deadline)

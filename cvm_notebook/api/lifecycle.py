@@ -259,10 +259,12 @@ class Lifecycle(Calls):
         interval
             Seconds between two states, 5 to 30; 5 when not given.
         timeout
-            Seconds after which the service ends one stream, 10 to 600; 300 when not given.
+            Seconds of one attempt, 10 to 600; 300 when not given. The service is asked to end the
+            stream by then; two seconds later it is ended here, whatever the service sends.
         max_retries
-            Further attempts after a stream that ended without the target; as many as an hour holds
-            when not given.
+            Further attempts after one that ended without the target; as many as an hour holds when
+            not given. So the watch ends after at most ``(max_retries + 1) * (timeout + 2)`` seconds
+            and the delays between them, or after an hour.
         retry_delay
             Seconds between two attempts; 5.0 when not given. A stream that breaks is opened again
             at once.

@@ -3,7 +3,6 @@
 import base64
 import binascii
 import re
-import time
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Final, Literal, NamedTuple, Self, TypeAlias, get_args
@@ -12,10 +11,12 @@ from urllib.parse import quote
 import msgspec
 
 from cvm_notebook.api.checks import integer
+from cvm_notebook.api.deadline import Deadline
 from cvm_notebook.api.envelopes import clean_text
-from cvm_notebook.api.errors import CvmError, DeadlineExceeded, InvalidInput
+from cvm_notebook.api.errors import CvmError, InvalidInput
 from cvm_notebook.api.exchange import ByteStream
-from cvm_notebook.api.identity import Ref, split
+from cvm_notebook.api.identity import Ref, path_segment, split
+from cvm_notebook.api.models import Cvm, CvmContainers
 from cvm_notebook.api.reads import Reads
 
 Channel: TypeAlias = Literal["serial", "stdout", "stderr"]
@@ -46,10 +47,9 @@ class LogStream:
     1
     """
 
-    def __init__(self, stream: ByteStream, channel: str | None, ends: float = float("inf")) -> None:
+    def __init__(self, stream: ByteStream, channel: str | None) -> None:
         self._stream = stream
         self._channel = channel  # None: every line is JSON that says its own
-        self._ends = ends
 
     def __iter__(self) -> Iterator[LogLine]:
         """Yield lines until the log ends, or it is closed.
@@ -59,7 +59,7 @@ class LogStream:
         TransportError
             The connection breaks, or is silent for ten minutes.
         """
-        for line in _lines(self._pieces()):
+        for line in _lines(self._stream):
             yield from self._read(line)
 
     def close(self) -> None:
@@ -71,16 +71,6 @@ class LogStream:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _pieces(self) -> Iterator[bytes]:
-        for piece in self._stream:
-            if time.monotonic() > self._ends:
-                self.close()
-                raise DeadlineExceeded(
-                    "the log was still coming when the time for the call was used up",
-                    hint="Ask for fewer lines, or follow it.",
-                )
-            yield piece
 
     def _read(self, line: bytes) -> Iterator[LogLine]:
         if self._channel is not None:
@@ -108,7 +98,7 @@ class Logs(Reads):
         timestamps: bool = False,
         **identifier: object,
     ) -> list[LogLine]:
-        """Return the last lines of a log of a CVM.
+        """Return the last lines of a log of a CVM, within the client's timeout in all.
 
         Parameters
         ----------
@@ -129,6 +119,8 @@ class Logs(Reads):
             There is no such container or channel, or `since` is no time.
         CvmError
             The container's log is not public.
+        DeadlineExceeded
+            The log was not read to its end within ``total`` seconds of the client's timeout.
 
         Examples
         --------
@@ -136,11 +128,13 @@ class Logs(Reads):
         'serial'
         """
         wanted = _asked(tail, since, timestamps=timestamps)
-        url, where = self._log_url(cvm, identifier, "get_cvm_logs", container, channel)
-        stream = self._transport.open_without_key(_with(url, wanted), where=where, stall=_STALL)
-        told = channel if container is None else None
-        ends = time.monotonic() + self._transport.timeout.total
-        with LogStream(stream, told, ends) as lines:
+        target, _ = split(cvm, identifier, "get_cvm_logs")
+        deadline = self._deadline()
+        url, where = self._log_url(target, container, channel, deadline)
+        stream = self._transport.open_without_key(
+            _with(url, wanted), where=where, stall=_STALL, deadline=deadline
+        )
+        with LogStream(stream, channel if container is None else None) as lines:
             return list(lines)[-tail:]
 
     def follow_cvm_logs(
@@ -155,31 +149,33 @@ class Logs(Reads):
         timestamps: bool = False,
         **identifier: object,
     ) -> LogStream:
-        """Return the lines of a log as they come, after the last ones; see `get_cvm_logs`."""
+        """Return the lines of a log as they come, after the last ones; see `get_cvm_logs`.
+
+        The client's timeout is for opening it. Then it has no limit, except that it breaks off when
+        nothing came for ten minutes.
+        """
         wanted = [*_asked(tail, since, timestamps=timestamps), "follow"]
-        url, where = self._log_url(cvm, identifier, "follow_cvm_logs", container, channel)
-        stream = self._transport.open_without_key(_with(url, wanted), where=where, stall=_QUIET)
+        target, _ = split(cvm, identifier, "follow_cvm_logs")
+        deadline = self._deadline()
+        url, where = self._log_url(target, container, channel, deadline)
+        stream = self._transport.open_without_key(
+            _with(url, wanted), where=where, stall=_QUIET, opening=deadline
+        )
         return LogStream(stream, channel if container is None else None)
 
     def _log_url(
-        self,
-        cvm: Ref,
-        identifier: dict[str, object],
-        call: str,
-        container: str | None,
-        channel: Channel,
+        self, target: str, container: str | None, channel: Channel, deadline: Deadline
     ) -> tuple[str, str]:
         """Return where a log is read, and what it is in words."""
-        target, _ = split(cvm, identifier, call)
         if channel not in CHANNELS:
             problem = f"{clean_text(channel, 40)!r} is not known"
             raise InvalidInput("channel", problem, f"One of {', '.join(CHANNELS)}.")
         if container is None:
-            logs = self.get_cvm_info(target).logs
+            logs = self._read(f"/cvms/{path_segment(target)}", Cvm, deadline=deadline).logs
             url: str | None = getattr(logs, channel, None)
             whose: str = channel
         else:
-            url, whose = self._container_url(target, container), f"container {container}"
+            url, whose = self._container_url(target, container, deadline), f"container {container}"
         where = clean_text(f"the log of {target} ({whose})", 120)
         if not url:
             raise CvmError(
@@ -188,8 +184,9 @@ class Logs(Reads):
             )
         return _with(url, [f"ch={channel}"] if container is None else []), where
 
-    def _container_url(self, target: str, name: str) -> str | None:
-        containers = self.get_cvm_containers(target).containers
+    def _container_url(self, target: str, name: str, deadline: Deadline) -> str | None:
+        path = f"/cvms/{path_segment(target)}/composition"
+        containers = self._read(path, CvmContainers, deadline=deadline).containers
         names = {one.lstrip("/"): each for each in containers for one in each.names}
         found = names.get(name.lstrip("/"))
         if found is None:  # compose calls the container of a service my-project-web-1

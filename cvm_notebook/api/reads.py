@@ -25,6 +25,7 @@ from cvm_notebook.api.catalogue import (
     decode_current_user,
 )
 from cvm_notebook.api.checks import integer
+from cvm_notebook.api.deadline import Deadline
 from cvm_notebook.api.decode import decode
 from cvm_notebook.api.errors import CvmError, DecodeError
 from cvm_notebook.api.exchange import Timeout
@@ -144,13 +145,13 @@ class Reads(Calls):
         """
         path = self._cvm(cvm, identifier, "list_operations", "/operations")
         found: list[Operation] = []
+        deadline = self._deadline()
         cursor: str | None = None
         while len(found) < integer("limit", limit):
             size = min(limit - len(found), 500)
             start = None if since is None else since.isoformat()
-            page = self._read(
-                path + query(limit=size, cursor=cursor, start_time=start), OperationPage
-            )
+            asked = query(limit=size, cursor=cursor, start_time=start)
+            page = self._read(path + asked, OperationPage, deadline=deadline)
             found += page.items
             cursor = page.next_cursor
             if cursor is None or not page.items:
@@ -180,15 +181,23 @@ class Reads(Calls):
         >>> "my-app" in [cvm.name for cvm in client.list_cvms()]
         True
         """
-        return list(self.iter_cvms(family=family, instance_types=instance_types))
+        return list(self._cvms(family, instance_types, self._deadline()))
 
     def iter_cvms(
         self, *, family: str | None = None, instance_types: Iterable[str] | None = None
     ) -> Iterator[Cvm]:
-        """Yield what `list_cvms` returns, each page as it comes."""
+        """Yield what `list_cvms` returns, each page as it comes; the timeout is for each page."""
+        return self._cvms(family, instance_types, None)
+
+    def _cvms(
+        self,
+        family: str | None,
+        instance_types: Iterable[str] | None,
+        deadline: Deadline | None,
+    ) -> Iterator[Cvm]:
         seen: set[str | None] = set()
         kinds = None if instance_types is None else list(instance_types)
-        for page in self._cvm_pages(family, kinds):
+        for page in self._cvm_pages(family, kinds, deadline):
             for cvm in page.items:
                 # a CVM made or deleted while paging moves others to the next page
                 if cvm.id not in seen:
@@ -196,7 +205,7 @@ class Reads(Calls):
                     yield cvm
 
     def _cvm_pages(
-        self, family: str | None, instance_types: list[str] | None
+        self, family: str | None, instance_types: list[str] | None, deadline: Deadline | None
     ) -> Iterator[Page[Cvm]]:
         def path(number: int) -> str:
             return "/cvms/paginated" + query(
@@ -204,7 +213,8 @@ class Reads(Calls):
             )
 
         def fetch(number: int) -> tuple[bytes, bool]:
-            reply = self._transport.call(Request(Kind.READ, "GET", path(number)), _whole_page)
+            request = Request(Kind.READ, "GET", path(number))
+            reply = self._transport.call(request, _whole_page, deadline=deadline)
             return reply.body, reply.slowed
 
         began = time.monotonic()
@@ -238,22 +248,26 @@ class Reads(Calls):
         uuids = [u for v in vm_uuids if (u := v.vm_uuid if isinstance(v, Cvm) else v)]
         chunks = [uuids[i : i + BATCH_SIZE] for i in range(0, len(uuids), BATCH_SIZE)]
         found: dict[str, CvmStatus] = {}
-        fetcher = PageFetcher(lambda i: self._status_of(chunks[i]), 0, len(chunks) - 1, 4)
+        deadline = self._deadline()
+        fetcher = PageFetcher(lambda i: self._status_of(chunks[i], deadline), 0, len(chunks) - 1, 4)
         for part, faults in fetcher:
             found.update(part)
             _warn(faults)
         return found
 
     def _status_of(
-        self, uuids: list[str]
+        self, uuids: list[str], deadline: Deadline
     ) -> tuple[tuple[dict[str, CvmStatus], tuple[DecodeError, ...]], bool]:
         path = "/status/batch"
-        # one slow node makes the service answer late
-        timeout = Timeout(self._transport.timeout.connect, 45.0, 90.0)
+        # One slow node makes the service answer late: as late as the whole call allows.
+        connect, _, total = self._transport.timeout
+        timeout = Timeout(connect, total, total)
         body = to_json({"vm_uuids": uuids})
         request = Request(Kind.READ, "POST", path, body, timeout=timeout)
         return self._transport.call(
-            request, lambda reply: (decode_statuses(reply.body, f"POST {path}"), reply.slowed)
+            request,
+            lambda reply: (decode_statuses(reply.body, f"POST {path}"), reply.slowed),
+            deadline=deadline,
         )
 
     # --- the account -------------------------------------------------------------------------
@@ -266,16 +280,24 @@ class Reads(Calls):
         >>> client.get_current_user().workspace.role
         'owner'
         """
+        return self._me(None)
+
+    def _me(self, deadline: Deadline | None) -> CurrentUser:
         request = Request(Kind.READ, "GET", "/auth/me")
-        self._user = self._transport.call(request, lambda reply: decode_current_user(reply.body))
+        self._user = self._transport.call(
+            request, lambda reply: decode_current_user(reply.body), deadline=deadline
+        )
         return self._user
 
     def list_workspaces(self) -> list[Workspace]:
         """Return the workspaces of the key's owner."""
         found: list[Workspace] = []
+        deadline = self._deadline()
         cursor: str | None = None
         for _ in range(MOST_PAGES):
-            page = self._read("/workspaces" + query(cursor=cursor), WorkspacePage)
+            page = self._read(
+                "/workspaces" + query(cursor=cursor), WorkspacePage, deadline=deadline
+            )
             found += page.data
             cursor = page.pagination.next_cursor if page.pagination else None
             if not cursor or not page.data:
@@ -284,15 +306,18 @@ class Reads(Calls):
 
     def get_workspace_quotas(self, workspace: str | None = None) -> Quotas:
         """Return the limits of a workspace, by its slug; of the key's own when not given."""
+        deadline = self._deadline()
         if workspace is None:
-            own = self.get_current_user().workspace
+            own = self._me(deadline).workspace
             workspace = own.slug if own is not None else None
             if workspace is None:
                 raise CvmError(
                     "The service does not say which workspace this key is for",
                     hint="Name it: client.get_workspace_quotas('my-team').",
                 )
-        return self._read(f"/workspaces/{path_segment(workspace)}/quotas", Quotas)
+        return self._read(
+            f"/workspaces/{path_segment(workspace)}/quotas", Quotas, deadline=deadline
+        )
 
     # --- the catalogue -----------------------------------------------------------------------
 
@@ -319,9 +344,10 @@ class Reads(Calls):
     def list_os_images(self, *, is_dev: bool | None = None) -> list[OsImage]:
         """Return the OS images there are."""
         found: list[OsImage] = []
+        deadline = self._deadline()
         for number in range(1, MOST_PAGES):
             asked = query(page=number, page_size=PAGE_SIZE, is_dev=is_dev)
-            page = self._read("/os-images" + asked, Page[OsImage])
+            page = self._read("/os-images" + asked, Page[OsImage], deadline=deadline)
             found += page.items
             if not page.items or number >= (page.pages or 1):
                 break
@@ -348,9 +374,10 @@ class Reads(Calls):
             Only those whose name or id holds this.
         """
         found: list[App] = []
+        deadline = self._deadline()
         for number in range(1, MOST_PAGES):
             asked = query(page=number, page_size=PAGE_SIZE, search=search)
-            page = self._read("/apps" + asked, AppPage)
+            page = self._read("/apps" + asked, AppPage, deadline=deadline)
             found += page.dstack_apps
             if not page.dstack_apps or number >= (page.total_pages or 1):
                 break
@@ -363,10 +390,11 @@ class Reads(Calls):
     def get_app_revisions(self, app_id: str) -> list[AppRevision]:
         """Return the versions of an app, the newest first."""
         found: list[AppRevision] = []
+        deadline = self._deadline()
         for number in range(1, MOST_PAGES):
             asked = query(page=number, page_size=PAGE_SIZE)
             path = f"/apps/{path_segment(app_id)}/revisions"
-            page = self._read(path + asked, AppRevisions)
+            page = self._read(path + asked, AppRevisions, deadline=deadline)
             found += page.revisions
             if not page.revisions or number >= (page.total_pages or 1):
                 break

@@ -1,11 +1,11 @@
 """Calls with retries: exchanges repeated, settled or given up as the policy says."""
 
+import math
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
@@ -17,15 +17,17 @@ from cvm_notebook.api.errors import (
     ApiError,
     CvmError,
     DecodeError,
+    NotTrustedError,
     ReadOnly,
     TransportError,
     UnsafeRedirect,
 )
-from cvm_notebook.api.exchange import Answer, ByteStream, Exchange, NotTrustedError, Timeout
+from cvm_notebook.api.exchange import Answer, ByteStream, Exchange, Timeout
 from cvm_notebook.api.retry import GiveUp, Kind, Outcome, Reconcile, Retry, RetryBudget, RetryPolicy
 from cvm_notebook.api.secret import Secret
 
 T = TypeVar("T")
+Settle: TypeAlias = Callable[[CvmError, Deadline], T | None]
 
 _OUTCOMES: Final = {
     409: Outcome.CONFLICT,
@@ -34,6 +36,8 @@ _OUTCOMES: Final = {
     503: Outcome.UNAVAILABLE,
     504: Outcome.UNAVAILABLE,
 }
+_LOST: Final = (Outcome.NO_ANSWER, Outcome.UNAVAILABLE, Outcome.SERVER_ERROR)
+_FOR_EVER: Final = Deadline(math.inf)
 _STREAM_HEADERS: Final = {
     "Accept": "text/event-stream",
     "Accept-Encoding": "identity",
@@ -78,6 +82,11 @@ class _Failure(NamedTuple):
 
     outcome: Outcome
     error: CvmError
+
+    @property
+    def lost(self) -> bool:
+        """Whether the service may have acted on it nevertheless."""
+        return self.outcome in _LOST
 
 
 def query(**params: object) -> str:
@@ -144,19 +153,11 @@ class Transport:
         """Send a request and return its answer; raises as `call` does."""
         return self.call(request, lambda reply: reply, deadline=deadline)
 
-    def deadline(self, request: Request) -> Deadline:
-        """Return a new deadline of one call."""
-        return Deadline((request.timeout or self.timeout).total)
-
-    def pause(self, seconds: float) -> bool:
-        """Wait; False when the transport was aborted meanwhile."""
-        return not self._aborted.wait(seconds)
-
     def call(
         self,
         request: Request,
         decode: Callable[[Reply], T],
-        settle: Callable[[CvmError, Deadline], T | None] | None = None,
+        settle: Settle[T] | None = None,
         *,
         deadline: Deadline | None = None,
         on_sent: Callable[[], None] | None = None,
@@ -168,51 +169,75 @@ class Transport:
         decode
             Turns the answer into what is returned; its DecodeError counts as no answer.
         settle
-            Called when a request that changes something may have been carried out: returns what it
-            led to, None when nothing began, or raises the error that it is given.
+            Called with the error and the deadline when a request that changes something may have
+            been carried out: returns what it led to, None when nothing began, or raises the error
+            that it is given. What it reads is bounded by that same deadline.
+        deadline
+            When the call has ended: its attempts, the waits between them and what `settle` reads.
+            When not given, a new one of ``total`` seconds of the request's timeout, or of the
+            transport's.
+        on_sent
+            Called once for each attempt of which bytes may have left this machine, as soon as that
+            attempt has ended and before anything is decided about it: so it counts what the
+            service can have seen. It is not called for attempts that could not connect, that met a
+            certificate or proxy not to be trusted.
 
         Raises
         ------
         TransportError, ApiError, DecodeError
-            As the attempt ended that the policy gave up on.
+            As the attempt ended that the policy gave up on. DeadlineExceeded, which is a
+            TransportError, when the time was used up. ``sent`` is true when any attempt may have
+            been carried out.
         ReadOnly
             Nothing was sent.
         """
         self._check_may_send(request)
-        deadline = deadline or self.deadline(request)
-        ends = deadline.ends
-        attempt, slowed = 0, False
+        deadline = deadline or Deadline((request.timeout or self.timeout).total)
+        attempt, slowed, lost = 0, False, False
         while True:
             attempt += 1
-            result = self._attempt(request, decode, ends, slowed=slowed)
+            result = self._attempt(request, decode, deadline, on_sent, slowed=slowed)
             if not isinstance(result, _Failure):
                 self.budget.succeeded()
-                if on_sent is not None:
-                    on_sent()
                 return result
             slowed = slowed or result.outcome is Outcome.RATE_LIMITED
-            if on_sent is not None and result.outcome not in {Outcome.NOT_SENT, Outcome.UNTRUSTED}:
-                on_sent()
-            error = _after(result.error, attempt, request)
+            lost = lost or result.lost
+            error = _after(result.error, attempt, request, lost=lost)
             told = error.retry_after if isinstance(error, ApiError) else None
             decision = self._policy.decide(request.kind, attempt, result.outcome, told=told)
             if isinstance(decision, Reconcile):
                 settled = self._settled(settle, error, deadline)
                 if settled is not None:
                     return settled
+                lost = False  # nothing began
                 decision = Retry(decision.after)
-            if isinstance(decision, GiveUp) or time.monotonic() + decision.after >= ends:
+            if isinstance(decision, GiveUp) or decision.after >= deadline.remaining():
                 raise error
-            if not self.budget.take() or self._aborted.wait(decision.after):
+            if not self.budget.take() or self.pause(decision.after):
                 raise error
 
-    def open(self, path: str, *, stall: float, headers: Mapping[str, str]) -> ByteStream:
+    def pause(self, seconds: float) -> bool:
+        """Wait; returns True at once when `abort` is called, or was."""
+        return self._aborted.wait(seconds)
+
+    def open(
+        self,
+        path: str,
+        *,
+        stall: float,
+        headers: Mapping[str, str],
+        deadline: Deadline | None = None,
+    ) -> ByteStream:
         """Open a stream of server-sent events; one attempt, no retry.
+
+        It must be open, or refused, within ``total`` seconds of the transport's timeout.
 
         Parameters
         ----------
         stall
             Seconds without a byte after which the stream counts as dead.
+        deadline
+            When the stream itself has ended, whatever is sent; no limit when not given.
 
         Raises
         ------
@@ -222,7 +247,15 @@ class Transport:
             When the answer is a success, but no stream.
         """
         request = Request(Kind.READ, "GET", path)
-        opened = self._exchange.open(path, {**_STREAM_HEADERS, **headers}, self.timeout, stall)
+        life = deadline or _FOR_EVER
+        opened = self._exchange.open(
+            path,
+            {**_STREAM_HEADERS, **headers},
+            self.timeout,
+            stall,
+            deadline=life.within(self.timeout.total),
+            life=life,
+        )
         if isinstance(opened, Answer):
             if 200 <= opened.status < 300:  # noqa: PLR2004 - RFC 9110: success
                 kind = clean_text(opened.headers.get("content-type", "nothing"), 60)
@@ -236,7 +269,15 @@ class Transport:
             raise opened
         return opened
 
-    def open_without_key(self, url: str, *, where: str, stall: float) -> ByteStream:
+    def open_without_key(
+        self,
+        url: str,
+        *,
+        where: str,
+        stall: float,
+        opening: Deadline | None = None,
+        deadline: Deadline | None = None,
+    ) -> ByteStream:
         """Open an address that carries its own right to be read; the key is not sent there.
 
         Parameters
@@ -245,6 +286,10 @@ class Transport:
             Https; or http on this machine, when the service itself is there. It is never told.
         where
             What is opened, in words, for errors.
+        opening
+            When it must be open; within ``total`` seconds of the timeout when not given.
+        deadline
+            When it has ended, whatever is sent; no limit when not given.
 
         Raises
         ------
@@ -252,9 +297,20 @@ class Transport:
             When it must not, or cannot, be opened.
         """
         origin, path = _split_url(url, self.base_url, where)
-        exchange = Exchange(origin, None, {"User-Agent": self._user_agent, "Accept": "*/*"})
+        headers = {"User-Agent": self._user_agent, "Accept": "*/*"}
+        exchange = Exchange(origin, None, headers, self._exchange.sockets)  # one end for both
         once = {"Accept-Encoding": "identity", "Connection": "close"}
-        opened = exchange.open(path, once, self.timeout, stall, media=None, where=where)
+        life = deadline or _FOR_EVER
+        opened = exchange.open(
+            path,
+            once,
+            self.timeout,
+            stall,
+            deadline=opening or life.within(self.timeout.total),
+            life=life,
+            media=None,
+            where=where,
+        )
         if isinstance(opened, Answer):
             raise self._refusal(opened, Request(Kind.READ, where, "")).error
         if isinstance(opened, CvmError):
@@ -275,7 +331,8 @@ class Transport:
     def abort(self) -> None:
         """End for good: every call and stream under way fails at once, waits between attempts too.
 
-        A call that still connects fails when that is done, at the latest after the connect timeout.
+        A call in the midst of TCP's own handshake fails when that is done, at the latest after the
+        connect timeout.
         """
         self._aborted.set()
         self._exchange.abort()
@@ -283,7 +340,13 @@ class Transport:
     # --- one attempt -------------------------------------------------------------------------
 
     def _attempt(
-        self, request: Request, decode: Callable[[Reply], T], ends: float, *, slowed: bool
+        self,
+        request: Request,
+        decode: Callable[[Reply], T],
+        deadline: Deadline,
+        on_sent: Callable[[], None] | None,
+        *,
+        slowed: bool,
     ) -> T | _Failure:
         answer = self._exchange.send(
             request.method,
@@ -291,7 +354,8 @@ class Transport:
             headers={"Content-Type": request.content_type, **dict(request.headers)},
             body=request.body,
             limit=request.timeout or self.timeout,
-            ends=ends,
+            deadline=deadline,
+            on_sent=on_sent,
         )
         if isinstance(answer, CvmError):
             return _Failure(_outcome_of(answer), answer)
@@ -317,11 +381,7 @@ class Transport:
         return _Failure(_OUTCOMES.get(answer.status, default), error)
 
     @staticmethod
-    def _settled(
-        settle: Callable[[CvmError, Deadline], T | None] | None,
-        error: CvmError,
-        deadline: Deadline,
-    ) -> T | None:
+    def _settled(settle: Settle[T] | None, error: CvmError, deadline: Deadline) -> T | None:
         if settle is None:
             raise error
         return settle(error, deadline)
@@ -344,10 +404,11 @@ def _outcome_of(error: CvmError) -> Outcome:
     return Outcome.NO_ANSWER
 
 
-def _after(error: CvmError, attempts: int, request: Request) -> CvmError:
-    """Say in an error what was asked, and how often."""
+def _after(error: CvmError, attempts: int, request: Request, *, lost: bool) -> CvmError:
+    """Say in an error what was asked, how often, and whether any of it may have been done."""
     if isinstance(error, TransportError):
         error.attempts = attempts
+        error.sent = error.sent or lost
         error.method, error.path = request.method, request.path.partition("?")[0]
     return error
 

@@ -7,6 +7,7 @@ from cvm_notebook.api import checks
 from cvm_notebook.api.base import Calls, given
 from cvm_notebook.api.compose import encrypt_env
 from cvm_notebook.api.compose_file import check_compose_file
+from cvm_notebook.api.deadline import Deadline
 from cvm_notebook.api.decode import decode
 from cvm_notebook.api.errors import ApiError, InvalidInput
 from cvm_notebook.api.identity import Ref, path_segment, split
@@ -58,11 +59,12 @@ class Updates(Calls):
         'in_progress'
         """
         target, _ = split(cvm, identifier, "update_envs")
+        deadline = self._deadline()
         if (env is None) == (encrypted_env is None):
             raise InvalidInput("env", "give either env or encrypted_env", "One of the two.")
         if env is not None:
             env_keys = checks.env_names("env", env)
-            encrypted_env = encrypt_env(self._env_pubkey(target), env)
+            encrypted_env = encrypt_env(self._env_pubkey(target, deadline), env)
         elif env_keys is not None:
             env_keys = checks.env_names("env_keys", env_keys)
         body = given(
@@ -71,7 +73,8 @@ class Updates(Calls):
             compose_hash=compose_hash,
             transaction_hash=transaction_hash,
         )
-        return self._update(f"/cvms/{path_segment(target)}/envs", to_json(body))
+        path = f"/cvms/{path_segment(target)}/envs"
+        return self._update(path, to_json(body), deadline=deadline)
 
     def update_docker_compose(
         self,
@@ -171,14 +174,16 @@ class Updates(Calls):
             raise InvalidInput(
                 "update_visibility", "nothing to change", "Give public_logs=True or the like."
             )
+        deadline = self._deadline()
         if public_logs is None or public_sysinfo is None:  # the service wants both
-            now = self._read(path, Cvm)
+            now = self._read(path, Cvm, deadline=deadline)
             wanted = {
                 "public_logs": bool(now.public_logs),
                 "public_sysinfo": bool(now.public_sysinfo),
                 **wanted,
             }
-        return self._change(Kind.UPDATE, "PATCH", f"{path}/visibility", CvmAction, wanted)
+        path += "/visibility"
+        return self._change(Kind.UPDATE, "PATCH", path, CvmAction, wanted, deadline=deadline)
 
     def update_os_image(
         self, cvm: Ref = None, os_image_name: str = "", /, **identifier: object
@@ -201,21 +206,25 @@ class Updates(Calls):
         content_type: str = "application/json",
         compose_hash: str | None = None,
         transaction_hash: str | None = None,
+        *,
+        deadline: Deadline | None = None,
     ) -> UpdateAccepted | HashRequired:
         proofs = {"X-Compose-Hash": compose_hash, "X-Transaction-Hash": transaction_hash}
         headers = tuple((name, checks.hexadecimal(name, v)) for name, v in proofs.items() if v)
         request = Request(Kind.UPDATE, "PATCH", path, body, content_type, headers)
         try:
             return self._transport.call(
-                request, lambda reply: decode(reply.body, UpdateAccepted, f"PATCH {path}")
+                request,
+                lambda reply: decode(reply.body, UpdateAccepted, f"PATCH {path}"),
+                deadline=deadline,
             )
         except ApiError as error:
             if error.status == HASH_REQUIRED:
                 return HashRequired.from_error(error)
             raise
 
-    def _env_pubkey(self, target: str) -> str:
-        found = self._read(f"/cvms/{path_segment(target)}", Cvm)
+    def _env_pubkey(self, target: str, deadline: Deadline) -> str:
+        found = self._read(f"/cvms/{path_segment(target)}", Cvm, deadline=deadline)
         key = found.kms_info.encrypted_env_pubkey if found.kms_info is not None else None
         if key is None:
             raise InvalidInput(

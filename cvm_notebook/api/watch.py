@@ -1,12 +1,12 @@
 """Watch one CVM until it has a status: over streams, or polling where none can be had."""
 
 import random
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import msgspec
 
+from cvm_notebook.api.deadline import Deadline
 from cvm_notebook.api.decode import convert
 from cvm_notebook.api.errors import (
     CvmError,
@@ -28,6 +28,7 @@ from cvm_notebook.api.transport import Request, Transport, query
 from cvm_notebook.api.words import phase_of
 
 _LONGEST_WITHOUT_LIMIT = 3600.0
+_GRACE = 2.0  # the service ends a stream itself; so long after that it is ended here
 _LONGEST_RETRY = 60.0
 
 OnEvent = Callable[[CvmState], object]
@@ -44,7 +45,7 @@ class Watch:
     target
         The status, as the caller spells it.
     interval, timeout
-        Seconds: between two states, and until the service ends one stream.
+        Seconds: between two states, and until one attempt ends.
     max_retries
         Further attempts after the first; None for as many as an hour holds.
     retry_delay
@@ -61,16 +62,22 @@ class Watch:
 
     @property
     def deadline(self) -> float:
-        """Seconds after which the watch ends in any case."""
+        """Seconds after which the watch ends, whatever the service sends."""
         if self.max_retries is None:
             return _LONGEST_WITHOUT_LIMIT
-        return (self.max_retries + 1) * (self.timeout + self.retry_delay + 2 * self.interval + 5)
+        return (self.max_retries + 1) * self.longest_attempt + self.max_retries * self.retry_delay
+
+    @property
+    def longest_attempt(self) -> float:
+        """Seconds after which one attempt ends, whatever the service sends."""
+        return self.timeout + _GRACE
 
 
 @dataclass(slots=True)
 class _Attempt:
-    """What one attempt saw."""
+    """What one attempt saw, and when it has ended."""
 
+    deadline: Deadline
     last: CvmState | None = None
     error: CvmError | None = None
     pause: float | None = None  # asked for by the service
@@ -95,19 +102,18 @@ def watch(transport: Transport, wish: Watch) -> CvmState:
     ApiError
         The service refuses the watch: no such CVM, a key without the right.
     """
-    ends = time.monotonic() + wish.deadline
+    deadline = Deadline(wish.deadline)
     attempts, last, last_id = 0, None, ""
     while True:
         attempts += 1
-        seen = _Attempt(last)
+        seen = _Attempt(deadline.within(wish.longest_attempt), last)
         reached = _attempt(transport, wish, seen, last_id)
         if reached is not None:
             return reached
         last, last_id = seen.last or last, seen.reader.last_id or last_id
         pause = _pause(wish, seen)
-        if _used_up(wish, attempts) or time.monotonic() + pause >= ends:
+        if _used_up(wish, attempts) or pause >= deadline.remaining() or transport.pause(pause):
             raise _timed_out(wish, attempts, last, seen.error)
-        time.sleep(pause)
 
 
 def _used_up(wish: Watch, attempts: int) -> bool:
@@ -127,15 +133,16 @@ def _pause(wish: Watch, seen: _Attempt) -> float:
 def _attempt(transport: Transport, wish: Watch, seen: _Attempt, last_id: str) -> CvmState | None:
     """Open one stream and read it to its end; None when the target was not seen."""
     try:
-        return _read(_open(transport, wish, last_id), wish, seen)
-    except (RateLimited, DecodeError):
-        # The user's streams are taken, by other tabs too, or something on the way lets none
-        # through: poll, and leave the others theirs.
-        return _poll(transport, wish, seen)
+        try:
+            return _read(_open(transport, wish, seen, last_id), wish, seen)
+        except (RateLimited, DecodeError):
+            # The user's streams are taken, by other tabs too, or something on the way lets none
+            # through: poll, and leave the others theirs.
+            return _poll(transport, wish, seen)
     except (TransportError, ServerError) as error:
         if isinstance(error, UnsafeRedirect):
             raise
-        seen.error = error
+        seen.error = _too_long(wish) if seen.deadline.expired else error
         seen.pause = error.retry_after if isinstance(error, ServerError) else None
         return None
     except NotFoundError:
@@ -144,12 +151,13 @@ def _attempt(transport: Transport, wish: Watch, seen: _Attempt, last_id: str) ->
         raise
 
 
-def _open(transport: Transport, wish: Watch, last_id: str) -> ByteStream:
+def _open(transport: Transport, wish: Watch, seen: _Attempt, last_id: str) -> ByteStream:
     asked = query(target=wish.target, interval=wish.interval, timeout=wish.timeout)
     return transport.open(
         f"/cvms/{path_segment(wish.cvm)}/state{asked}",
         stall=2 * wish.interval + 5,
         headers={"Last-Event-ID": last_id} if last_id else {},
+        deadline=seen.deadline,
     )
 
 
@@ -160,6 +168,9 @@ def _read(stream: ByteStream, wish: Watch, seen: _Attempt) -> CvmState | None:
             reached = _EVENTS.get(event.event, _ignored)(event, wish, seen)
             if reached is not None:
                 return reached
+            if seen.deadline.expired:  # many events may have come in one piece
+                seen.error = _too_long(wish)
+                break
     finally:
         stream.close()
     if seen.last is not None and _is(seen.last, wish.target):
@@ -225,10 +236,9 @@ _EVENTS: dict[str, Callable[[SseEvent, Watch, _Attempt], CvmState | None]] = {
 
 
 def _poll(transport: Transport, wish: Watch, seen: _Attempt) -> CvmState | None:
-    ends = time.monotonic() + wish.timeout
     path = f"/cvms/{path_segment(wish.cvm)}/state"
-    while time.monotonic() < ends:
-        reply = transport.send(Request(Kind.READ, "GET", path))
+    while not seen.deadline.expired:
+        reply = transport.send(Request(Kind.READ, "GET", path), deadline=seen.deadline)
         state = decode_state(reply.body, f"GET {path}")
         changed = seen.last is None or state != seen.last
         seen.last = state
@@ -237,7 +247,8 @@ def _poll(transport: Transport, wish: Watch, seen: _Attempt) -> CvmState | None:
         if _is(state, wish.target):
             return _spelled(state, wish.target)
         _check_can_come(state, wish)
-        time.sleep(wish.interval)
+        if transport.pause(min(wish.interval, seen.deadline.remaining())):
+            break
     seen.error = CvmError("no stream could be had, and polling did not see the target")
     return None
 
@@ -293,6 +304,13 @@ def _unreachable(wish: Watch, state: CvmState | None, why: str) -> TargetUnreach
         f"{wish.cvm!r} cannot become {wish.target!r}: {why}",
         hint="Look at its logs and its boot error; start it again, or delete it.",
         state=state,
+        target=wish.target,
+    )
+
+
+def _too_long(wish: Watch) -> WatchTimeout:
+    return WatchTimeout(
+        f"the attempt went on for {wish.longest_attempt:.3g} s and was ended here",
         target=wish.target,
     )
 

@@ -10,10 +10,10 @@ from cvm_notebook.api.errors import (
     DeadlineExceeded,
     DecodeError,
     NotFoundError,
+    NotTrustedError,
     RateLimited,
     UnsafeRedirect,
 )
-from cvm_notebook.api.exchange import NotTrustedError
 from cvm_notebook.api.words import MOVING, phase_of
 from cvm_notebook.live.rows import HealthState, Row
 

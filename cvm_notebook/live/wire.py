@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cvm_notebook.api.base import Calls
+from cvm_notebook.api.deadline import Deadline
 from cvm_notebook.api.errors import DecodeError
 from cvm_notebook.api.exchange import ByteStream, Timeout
 from cvm_notebook.api.identity import path_segment
@@ -21,6 +22,7 @@ _KEPT: Final = 60.0
 _INTERVAL: Final = 5
 _STALL: Final = 3.0 * _INTERVAL
 _SHORTEST, _LONGEST = 300, 600  # seconds of a stream: many opened together end apart
+_GRACE: Final = 10.0  # after which a stream that the service should have ended is ended here
 _FOR_EVER: Final = "deleted"  # the target that lets a stream go on for as long as there is a CVM
 
 
@@ -71,7 +73,8 @@ class Wire:
         seconds = random.randint(_SHORTEST, _LONGEST)  # noqa: S311 - jitter, not a secret
         asked = query(target=_FOR_EVER, interval=_INTERVAL, timeout=seconds)
         path = f"/cvms/{path_segment(cvm_id)}/state{asked}"
-        return self._transport.open(path, stall=_STALL, headers={})
+        deadline = Deadline(seconds + _GRACE)
+        return self._transport.open(path, stall=_STALL, headers={}, deadline=deadline)
 
     def cut(self) -> None:
         """Break off everything, for good."""

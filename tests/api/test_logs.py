@@ -9,7 +9,6 @@ import pytest
 
 import cvm_notebook as cvm
 from cvm_notebook.api.errors import CvmError, DecodeError, InvalidInput, NotFoundError
-from cvm_notebook.api.exchange import ByteStream
 from cvm_notebook.api.logs import LogStream, _lines, _of_json, _with
 
 COMPOSE = "services:\n  web:\n    image: nginx:1.27\n"
@@ -156,21 +155,3 @@ def test_a_line_of_json_that_is_none_is_taken_as_it_is():
         text, channel = _of_json(odd)
         assert channel == "stdout"
         assert text == odd.decode("utf-8", "replace")
-
-
-def test_a_reader_of_a_log_sees_a_deadline_and_not_a_drip_for_ever(client):
-    class Drips(ByteStream):
-        def __init__(self):
-            self.closed = False
-
-        def __iter__(self):
-            while True:
-                yield b"x"
-
-        def close(self):
-            self.closed = True
-
-    drips = Drips()
-    with pytest.raises(CvmError, match="time for the call"):
-        list(LogStream(drips, "serial", ends=0.0))
-    assert drips.closed

@@ -129,9 +129,9 @@ def test_a_stream_whose_line_dies_silently_is_opened_again(by_line, line, make, 
     name = make(by_line)
     opened, stalls, seen = by_line._transport.open, [], []
 
-    def impatient(path, *, stall, headers):
+    def impatient(path, *, stall, **more):
         stalls.append(stall)
-        return opened(path, stall=stall / 50, headers=headers)
+        return opened(path, stall=stall / 50, **more)
 
     def die_once(state):
         seen.append(state)

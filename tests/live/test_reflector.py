@@ -11,12 +11,12 @@ from cvm_notebook.api.errors import (
     DeadlineExceeded,
     DecodeError,
     NotFoundError,
+    NotTrustedError,
     RateLimited,
     ServerError,
     TransportError,
     UnsafeRedirect,
 )
-from cvm_notebook.api.exchange import NotTrustedError
 from cvm_notebook.live.clock import SleepDetector
 from cvm_notebook.live.machine import Machine, Mode
 from cvm_notebook.live.rows import Row, Sighting
