@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cvm_notebook.api.compose import encrypt_env as encrypt_env
     from cvm_notebook.api.errors import ApiError as ApiError
     from cvm_notebook.api.errors import AuthError as AuthError
+    from cvm_notebook.api.errors import ConfigurationError as ConfigurationError
     from cvm_notebook.api.errors import ConflictError as ConflictError
     from cvm_notebook.api.errors import CvmError as CvmError
     from cvm_notebook.api.errors import DecodeError as DecodeError
@@ -78,6 +79,7 @@ _PUBLIC = {
     "CvmState": "api.models",
     "ApiError": "api.errors",
     "AuthError": "api.errors",
+    "ConfigurationError": "api.errors",
     "ConflictError": "api.errors",
     "CvmError": "api.errors",
     "DecodeError": "api.errors",
@@ -100,6 +102,7 @@ __all__ = [
     "ApiError",
     "AuthError",
     "Client",
+    "ConfigurationError",
     "ConflictError",
     "Cvm",
     "CvmError",

@@ -44,6 +44,7 @@ ENVIRONMENT = (
     "NO_PROXY",
     "REQUESTS_CA_BUNDLE",
     "CURL_CA_BUNDLE",
+    "SSL_CERT_FILE",
 )
 
 

@@ -25,6 +25,7 @@ from cvm_notebook.api.envelopes import (
 __all__ = [
     "ApiError",
     "AuthError",
+    "ConfigurationError",
     "ConflictError",
     "CredentialsError",
     "CvmError",
@@ -139,6 +140,28 @@ class UnsafeRedirect(TransportError):
 
 class NotTrustedError(TransportError):
     """The other end, or the proxy before it, is not to be trusted with the key."""
+
+
+class ConfigurationError(CvmError):
+    """Settings of this machine do not allow a connection: its proxy, its certificates.
+
+    It is not tried again, and nothing was sent.
+
+    Attributes
+    ----------
+    variable
+        The environment variable at fault, or None.
+    sent
+        Always False.
+    """
+
+    sent: Final = False
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, variable: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.variable = variable
 
 
 class DecodeError(CvmError):

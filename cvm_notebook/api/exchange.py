@@ -17,8 +17,8 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connectionpool import ConnectionPool
 
-from cvm_notebook.api.address import is_loopback
 from cvm_notebook.api.deadline import Deadline
+from cvm_notebook.api.environment import Environment
 from cvm_notebook.api.errors import CvmError, DecodeError, TransportError
 from cvm_notebook.api.failures import FAILURES, explain, used_up
 from cvm_notebook.api.secret import MASK, Secret
@@ -109,13 +109,8 @@ class Exchange:
     ) -> None:
         self.base_url = base_url
         self.sockets = sockets or Sockets()
-        # Proxies and certificates of the environment are read once: per call that would cost
-        # more than the call.
-        found = requests.Session().merge_environment_settings(base_url, {}, None, None, None)
-        self._verify = found["verify"] or True  # there is no way to switch it off
-        # A proxy cannot reach this machine by its own name, and must not see its key in the clear.
-        own = is_loopback(urlsplit(base_url).hostname or "")
-        self._proxies = {} if own else dict(found["proxies"])
+        self._environment = Environment(base_url)
+        self._usable = False  # until the environment was looked at
         self._host = urlsplit(base_url).hostname or ""
         self._adapter = _Adapter(self.sockets)
         # Every call copies this one: preparing a request costs as much as sending it.
@@ -232,11 +227,13 @@ class Exchange:
                 prepared,
                 stream=True,
                 timeout=(attempt.connect, attempt.read),
-                verify=self._verify,
-                proxies=self._proxies,
+                verify=self._environment.verify,
+                proxies=self._environment.proxies,
             )
         except FAILURES as error:
-            return explain(error, attempt, where, self._host)
+            failure = explain(error, attempt, where, self._host)
+        # Files may have gone since the first look at the environment.
+        return failure if attempt.sent else self._environment.fault() or failure
 
     def _refused(self, where: str, attempt: Attempt) -> CvmError | None:
         """Return why nothing can be sent, as far as that is known before."""
@@ -252,6 +249,10 @@ class Exchange:
                 hint="Make a new Client, or a new Fleet.",
                 sent=False,
             )
+        if not self._usable:
+            if (fault := self._environment.fault()) is not None:
+                return fault
+            self._usable = True
         return used_up(where, attempt) if attempt.deadline.expired else None
 
     def _whole(self, started: requests.Response, where: str, attempt: Attempt) -> Answer | CvmError:

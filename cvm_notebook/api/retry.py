@@ -21,7 +21,7 @@ class Outcome(Enum):
 
     NOT_SENT = auto()  # refused, no such host: the service saw nothing
     NO_ANSWER = auto()  # sent, then a timeout, a reset, half an answer or no JSON
-    UNTRUSTED = auto()  # certificate or proxy: another try would end the same
+    UNTRUSTED = auto()  # certificate, proxy or settings: another try would end the same
     RATE_LIMITED = auto()  # 429
     UNAVAILABLE = auto()  # 502, 503, 504
     SERVER_ERROR = auto()  # 500 and other 5xx

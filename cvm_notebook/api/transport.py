@@ -15,6 +15,7 @@ from cvm_notebook.api.deadline import Deadline
 from cvm_notebook.api.envelopes import clean_text
 from cvm_notebook.api.errors import (
     ApiError,
+    ConfigurationError,
     CvmError,
     DecodeError,
     NotTrustedError,
@@ -180,7 +181,7 @@ class Transport:
             Called once for each attempt of which bytes may have left this machine, as soon as that
             attempt has ended and before anything is decided about it: so it counts what the
             service can have seen. It is not called for attempts that could not connect, that met a
-            certificate or proxy not to be trusted.
+            certificate or proxy not to be trusted, or that this machine's configuration prevented.
 
         Raises
         ------
@@ -188,6 +189,8 @@ class Transport:
             As the attempt ended that the policy gave up on. DeadlineExceeded, which is a
             TransportError, when the time was used up. ``sent`` is true when any attempt may have
             been carried out.
+        ConfigurationError
+            This machine's proxy or certificates cannot be used; nothing was sent.
         ReadOnly
             Nothing was sent.
         """
@@ -395,7 +398,7 @@ class Transport:
 
 
 def _outcome_of(error: CvmError) -> Outcome:
-    if isinstance(error, NotTrustedError):
+    if isinstance(error, NotTrustedError | ConfigurationError):
         return Outcome.UNTRUSTED
     if isinstance(error, DecodeError):
         return Outcome.REFUSED  # an answer too large to be read would be as large again

@@ -7,6 +7,7 @@ from typing import Final, TypeAlias
 from cvm_notebook.api.errors import (
     ApiError,
     AuthError,
+    ConfigurationError,
     DeadlineExceeded,
     DecodeError,
     NotFoundError,
@@ -67,7 +68,7 @@ class Ill(Enum):
     DENIED = auto()  # 403
     SLOW_DOWN = auto()  # 429
     MISSING = auto()  # 404
-    UNTRUSTED = auto()  # certificate, proxy, redirect: another try would end the same
+    UNTRUSTED = auto()  # certificate, proxy, redirect, settings: another try would end the same
     NO_SENSE = auto()  # an answer, but not what the API describes
     LATE = auto()  # no answer in time
     FAILED = auto()  # no connection, or 5xx
@@ -109,6 +110,7 @@ def _ill(error: BaseException) -> Ill:
         RateLimited: Ill.SLOW_DOWN,
         NotFoundError: Ill.MISSING,
         NotTrustedError: Ill.UNTRUSTED,
+        ConfigurationError: Ill.UNTRUSTED,
         UnsafeRedirect: Ill.UNTRUSTED,
         DecodeError: Ill.NO_SENSE,
         DeadlineExceeded: Ill.LATE,

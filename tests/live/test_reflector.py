@@ -8,6 +8,7 @@ import pytest
 from cvm_notebook.api.errors import (
     ApiError,
     AuthError,
+    ConfigurationError,
     DeadlineExceeded,
     DecodeError,
     NotFoundError,
@@ -778,6 +779,7 @@ def test_a_row_is_in_transition_by_its_status_or_its_progress(
         (TOO_MANY, Ill.SLOW_DOWN),
         (MISSING, Ill.MISSING),
         (NotTrustedError("certificate"), Ill.UNTRUSTED),
+        (ConfigurationError("no certificates"), Ill.UNTRUSTED),
         (UnsafeRedirect("elsewhere"), Ill.UNTRUSTED),
         (DecodeError("no JSON"), Ill.NO_SENSE),
         (DeadlineExceeded("late"), Ill.LATE),
