@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from cvm_notebook.api.deadline import Deadline
-from cvm_notebook.api.decode import decode
+from cvm_notebook.api.decode import decode, decode_accepted
 from cvm_notebook.api.retry import Kind, RetryPolicy
 from cvm_notebook.api.transport import Request, Transport, to_json
 
@@ -49,10 +49,10 @@ class Calls:
         )
 
     def _text(self, path: str) -> str:
-        """GET a text, which the service may send as a JSON string."""
+        """GET a text, which the service may send as a JSON string; null is the empty one."""
         reply = self._transport.send(Request(Kind.READ, "GET", path))
         if "json" in reply.headers.get("content-type", ""):
-            return decode(reply.body, str, f"GET {path}")
+            return decode_accepted(reply.body, str, f"GET {path}")
         return reply.body.decode("utf-8", "replace")
 
     def _change(
@@ -66,12 +66,16 @@ class Calls:
         on_sent: Callable[[], None] | None = None,
         deadline: Deadline | None = None,
     ) -> T:
-        """Send a change that is not read back."""
+        """Send a change that is not read back.
+
+        The answer to an update may be empty; that to a provision is what the commit needs.
+        """
         where = f"{method} {path.partition('?')[0]}"
         content = None if body is None else to_json(body)
+        read = decode_accepted if kind is Kind.UPDATE else decode
         return self._transport.call(
             Request(kind, method, path, content),
-            lambda reply: decode(reply.body, answer, where),
+            lambda reply: read(reply.body, answer, where),
             on_sent=on_sent,
             deadline=deadline,
         )

@@ -22,6 +22,8 @@ _HINT: Final = (
 _BROKEN: Final = (ValueError, RecursionError)
 
 
+_NOTHING: Final = (b"", b"null")
+
 # Building a decoder is dear, using it is not. (A cached function would not take a type[T].)
 _DECODERS: Final[dict[Any, msgspec.json.Decoder[Any]]] = {}
 # While msgspec looks at the fields of a Struct for the first time, another thread that meets that
@@ -60,6 +62,14 @@ def decode(body: bytes | str, kind: type[T], where: str) -> T:
     except _BROKEN as error:
         raise _fault(error, body, where) from None
     return value
+
+
+def decode_accepted(body: bytes, kind: type[T], where: str) -> T:
+    """Decode the answer to a change; of an empty one, or ``null``, all fields have their defaults.
+
+    With 202 the service may say nothing more than that: the change was accepted all the same.
+    """
+    return kind() if body.strip() in _NOTHING else decode(body, kind, where)
 
 
 def convert(value: object, kind: type[T], where: str) -> T:

@@ -15,7 +15,7 @@ import msgspec
 
 from cvm_notebook.api.claims import Claims, claims_of_this_machine
 from cvm_notebook.api.deadline import Deadline
-from cvm_notebook.api.decode import decode
+from cvm_notebook.api.decode import decode, decode_accepted
 from cvm_notebook.api.errors import (
     ApiError,
     ConflictError,
@@ -227,7 +227,9 @@ class Intent:
     def _decode(self, reply: Reply) -> CvmAction | None:
         if self.verb == "delete":
             return None
-        return decode(reply.body, CvmAction, self._request.where)
+        # which CVM was made must be told; that something was accepted need not
+        read = decode if self.spec.creates else decode_accepted
+        return read(reply.body, CvmAction, self._request.where)
 
     def _with_id(self, answer: CvmAction | None, deadline: Deadline | None) -> CvmAction | None:
         """Return the answer with the id of the CVM: API version 2026-01-21 answers with 0."""

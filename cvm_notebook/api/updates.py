@@ -8,7 +8,7 @@ from cvm_notebook.api.base import Calls, given
 from cvm_notebook.api.compose import encrypt_env
 from cvm_notebook.api.compose_file import check_compose_file
 from cvm_notebook.api.deadline import Deadline
-from cvm_notebook.api.decode import decode
+from cvm_notebook.api.decode import decode_accepted
 from cvm_notebook.api.errors import ApiError, InvalidInput
 from cvm_notebook.api.identity import Ref, path_segment, split
 from cvm_notebook.api.models import Cvm, CvmAction, HashRequired, UpdateAccepted
@@ -25,7 +25,8 @@ class Updates(Calls):
     """Updating calls.
 
     Most answer at once with UpdateAccepted, while the CVM goes through ``updating``;
-    `watch_cvm_state` waits for it. Where the app's key service is on a chain and does not know the
+    `watch_cvm_state` waits for it. Its fields are None where the service answers with nothing but
+    202. Where the app's key service is on a chain and does not know the
     new compose hash yet, they answer with HashRequired: register the hash, then call again with
     ``compose_hash`` and ``transaction_hash``. An update whose answer is lost is not sent again: the
     error says so by ``sent``.
@@ -215,7 +216,7 @@ class Updates(Calls):
         try:
             return self._transport.call(
                 request,
-                lambda reply: decode(reply.body, UpdateAccepted, f"PATCH {path}"),
+                lambda reply: decode_accepted(reply.body, UpdateAccepted, f"PATCH {path}"),
                 deadline=deadline,
             )
         except ApiError as error:
