@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import secrets
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -26,11 +25,10 @@ from cvm_notebook.local.folders import (
 )
 from cvm_notebook.local.prepare import prepare
 from cvm_notebook.local.settings import Settings
-from cvm_notebook.local.wire import FaultyProtocol, PausableServer
+from cvm_notebook.local.wire import BACKLOG, FaultyProtocol, PausableServer, listen
 
 _APP = "cvm_notebook.local.app:from_environment"
 _GRACE_SECONDS = 2
-_BACKLOG = 2048
 
 Ready = Callable[[str, str], None]
 """Called with the URL and the API key once connections are accepted."""
@@ -108,21 +106,6 @@ def api_url(host: str, port: int) -> str:
     return f"http://{bracketed}:{port}/api/v1"
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket: from now on connections wait for a worker instead of failing."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        if os.name == "posix":
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(_BACKLOG)
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
 def run(settings: Settings, ready: Callable[[int], None]) -> None:
     """Serve with these settings; ``ready`` is told the port when connections are accepted."""
     listener = listen(settings.host, settings.port)
@@ -139,7 +122,7 @@ def run(settings: Settings, ready: Callable[[int], None]) -> None:
         date_header=False,  # it would not know of a clock that was moved
         timeout_graceful_shutdown=_GRACE_SECONDS,
         timeout_keep_alive=75,
-        backlog=_BACKLOG,
+        backlog=BACKLOG,
     )
     port = listener.getsockname()[1]
     if settings.workers > 1:
