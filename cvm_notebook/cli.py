@@ -82,6 +82,13 @@ def _add_cloud(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     text = "serve LocalCloud, the same API as Phala Cloud, until Ctrl-C"
     cloud = commands.add_parser("cloud", help=text, description=text.capitalize() + ".")
     cloud.add_argument("--host", default="127.0.0.1", help="address to bind (%(default)s)")
+    cloud.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a further name it is reached under, as through a proxy; may be repeated",
+    )
     cloud.add_argument("--port", type=_port, default=8787, help="port (%(default)s; 0: any free)")
     cloud.add_argument(
         "--database",

@@ -34,6 +34,7 @@ def cloud(options: argparse.Namespace) -> int:
             seed=options.seed,
             faults=options.faults,
             workers=options.workers,
+            allowed_hosts=tuple(options.allow_host),
             ready=_announce,
         )
     except KeyboardInterrupt:

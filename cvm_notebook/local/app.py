@@ -1,5 +1,6 @@
 """Put the server together: routers, error answers, request ids, faults."""
 
+import asyncio
 import re
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -28,8 +29,10 @@ from cvm_notebook.local import (
 from cvm_notebook.local.db import Database
 from cvm_notebook.local.deps import Context, json_answer
 from cvm_notebook.local.errors import ApiError, PlainError, StructuredError, ValidationFailed
+from cvm_notebook.local.guard import Guard
 from cvm_notebook.local.server import end_with_parent
 from cvm_notebook.local.settings import Settings
+from cvm_notebook.local.wire import quiet_accept_errors
 
 API_PREFIX = "/api/v1"
 
@@ -129,11 +132,12 @@ def _on_unstorable(_request: Request, _error: Exception) -> Response:
 
 
 def _on_fault(request: Request, _error: Exception) -> Response:
+    # The error goes on to the server, which logs it and closes the connection: say so.
     request_id = _request_id(request)
     return json_answer(
-        {"detail": f"The server failed on this request ({request_id}). Its log says why."},
+        {"error": "Internal Server Error", "request_id": request_id},
         500,
-        {"X-Request-ID": request_id},
+        {"X-Request-ID": request_id, "Connection": "close"},
     )
 
 
@@ -158,8 +162,9 @@ def create_app(settings: Settings) -> FastAPI:
     database = Database(settings.database)
 
     @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        yield
+    async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        quiet_accept_errors(asyncio.get_running_loop())
+        yield {"request_seconds": settings.request_seconds}
         database.close()
 
     app = FastAPI(
@@ -182,6 +187,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_api_route("/_local/health", _health, include_in_schema=False)
     app.include_router(control.router, include_in_schema=False)
     control.install(app, settings)
+    app.add_middleware(Guard, host=settings.host, allowed_hosts=settings.allowed_hosts)
     app.add_middleware(RequestIds)
     return app
 

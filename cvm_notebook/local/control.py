@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, FastAPI, Header, Request, Response
+from fastapi import APIRouter, Body, FastAPI, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -30,12 +30,13 @@ from cvm_notebook.local.db import (
     User,
     Workspace,
 )
-from cvm_notebook.local.deps import Ctx, clock_now, json_answer
+from cvm_notebook.local.deps import Ctx, clock_now, context_of, json_answer
 from cvm_notebook.local.errors import ApiError
 from cvm_notebook.local.faults import FaultBook, FaultError, load_faults, parse_fault
 from cvm_notebook.local.identifiers import find_cvm, key_hash, new_key
 from cvm_notebook.local.lifecycle import view_of
 from cvm_notebook.local.middleware import FaultMiddleware, SeenMiddleware, SeenRequests
+from cvm_notebook.local.routing import ApiRoute, Handler
 from cvm_notebook.local.settings import Settings
 
 _MICROS = 1_000_000
@@ -60,13 +61,24 @@ def _nodes_of(database: Database, vm_uuids: list[str]) -> set[int | str]:
     return ids | {NODES[number].name for number in ids}
 
 
-def _owner_only(ctx: Ctx, x_local_token: Annotated[str, Header()] = "") -> None:
-    if not secrets.compare_digest(x_local_token.encode(), ctx.settings.control_token.encode()):
-        raise ApiError(401, "Send the control token in the X-Local-Token header.")
+class _OwnerRoute(ApiRoute):
+    """A route for the owner of this server alone, who is known before the body is read."""
+
+    def get_route_handler(self) -> Handler:
+        handle = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            sent = request.headers.get("x-local-token", "")
+            wanted = context_of(request).settings.control_token
+            if not secrets.compare_digest(sent.encode(), wanted.encode()):
+                raise ApiError(401, "Send the control token in the X-Local-Token header.")
+            return await handle(request)
+
+        return answer
 
 
 router = APIRouter(prefix="/_local")
-_owner = APIRouter(dependencies=[Depends(_owner_only)])
+_owner = APIRouter(route_class=_OwnerRoute)
 
 
 @router.get("/health")

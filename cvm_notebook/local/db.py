@@ -276,6 +276,15 @@ class StreamLease(Base):
     expires_at: Mapped[float]
 
 
+class DeviceCode(Base):
+    """A device code that was asked about: the second time it gives a key, and never again."""
+
+    __tablename__ = "device_codes"
+    code_hash: Mapped[str] = mapped_column(primary_key=True)
+    expires_at: Mapped[float] = mapped_column(index=True)
+    used: Mapped[bool] = mapped_column(default=False)
+
+
 class RateWindow(Base):
     """How many requests a user made in one minute, when there is a limit."""
 

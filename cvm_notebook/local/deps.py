@@ -102,14 +102,11 @@ def wanted_version(default: str | None, x_phala_version: str | None) -> str:
     return asked
 
 
-def authenticate(
-    request: Request,
-    ctx: Annotated[Context, Depends(context_of)],
-    x_api_key: Annotated[str | None, Header()] = None,
-    x_phala_version: Annotated[str | None, Header()] = None,
-) -> Caller:
+def authenticate(request: Request) -> Caller:
     """Find out who calls; 401 without a valid key, 429 above the rate limit."""
-    if not x_api_key:
+    ctx = context_of(request)
+    key = request.headers.get("x-api-key")
+    if not key:
         raise ApiError(401, "Send your API key in the X-API-Key header.")
     with ctx.database.read() as session:
         now = request.state.now = clock_now(session)
@@ -118,7 +115,7 @@ def authenticate(
             .select_from(ApiKey)
             .join(User, User.id == ApiKey.user_id)
             .join(Workspace, Workspace.id == ApiKey.workspace_id)
-            .where(ApiKey.key_hash == key_hash(x_api_key), ApiKey.revoked_at.is_(None))
+            .where(ApiKey.key_hash == key_hash(key), ApiKey.revoked_at.is_(None))
         ).one_or_none()
     if found is None:
         raise ApiError(401, "This API key is not valid here.")
@@ -131,10 +128,20 @@ def authenticate(
     return Caller(
         user=user,
         workspace=workspace,
-        version=wanted_version(default, x_phala_version),
+        version=wanted_version(default, request.headers.get("x-phala-version")),
         now=now,
         origin=f"{request.url.scheme}://{request.url.netloc}",
     )
+
+
+async def caller_of(
+    request: Request,
+    x_api_key: Annotated[str | None, Header()] = None,  # noqa: ARG001 - for the description
+    x_phala_version: Annotated[str | None, Header()] = None,  # noqa: ARG001
+) -> Caller:
+    """Return who calls, as ``authenticate`` has found out before the body was read."""
+    caller: Caller = request.state.caller
+    return caller
 
 
 def _count(ctx: Context, user_id: int, limit: int) -> None:
@@ -161,7 +168,7 @@ def _count(ctx: Context, user_id: int, limit: int) -> None:
 
 
 Ctx = Annotated[Context, Depends(context_of)]
-Auth = Annotated[Caller, Depends(authenticate)]
+Auth = Annotated[Caller, Depends(caller_of)]
 
 
 def json_answer(data: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -4,28 +4,29 @@ Nobody has to approve it: who asks from this machine is let in the second time.
 """
 
 import hmac
+import ipaddress
 import secrets
 from typing import Final
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from pydantic import BaseModel, Field
-from sqlalchemy import select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from cvm_notebook.local import answers_account as answers
 from cvm_notebook.local.clock import machine_now
-from cvm_notebook.local.db import ApiKey
+from cvm_notebook.local.db import ApiKey, DeviceCode, lock
 from cvm_notebook.local.deps import Context, Ctx, clock_now, json_answer
 from cvm_notebook.local.errors import PlainError
 from cvm_notebook.local.identifiers import key_hash, new_key
+from cvm_notebook.local.routing import api_router
 
-router = APIRouter(tags=["account"])
+router = api_router(tags=["account"])
 
 _SECONDS: Final = 900
 _INTERVAL: Final = 1
-_LOOPBACK: Final = frozenset({"127.0.0.1", "::1"})
-_polled: set[str] = set()
-"""Device codes that were asked about once, in this process."""
+_MOST_OPEN: Final = 1_000
+"""As many device codes can wait for their key at once."""
 
 
 class DeviceRequest(BaseModel):
@@ -75,24 +76,47 @@ def end_device_login(ctx: Ctx, request: Request, body: DeviceTokenRequest) -> Re
         return _refused("invalid_grant", "This device code was not given out here.")
     if _expired(body.device_code):
         return _refused("expired_token", "This device code has expired. Begin again.")
-    if request.client is None or request.client.host not in _LOOPBACK:
+    if not _is_near(request):
         return _refused("access_denied", "LocalCloud lets only its own machine log in like this.")
-    if body.device_code not in _polled:
-        _remember(body.device_code)
-        return _refused("authorization_pending", "Ask again.")
-    _polled.discard(body.device_code)
     with ctx.database.write() as session:
-        key = _issue_key(session, ctx)
+        key, refusal = _exchange(session, ctx, body.device_code)
+    if refusal is not None:
+        return refusal
     return json_answer({"access_token": key, "token_type": "bearer", "scope": "user:profile"})
 
 
-def _expired(device_code: str) -> bool:
-    return machine_now() > int(device_code.partition(".")[0])
+def _exchange(session: Session, ctx: Context, code: str) -> tuple[str, Response | None]:
+    """Return a key for a device code that was asked about before and has given none yet."""
+    lock(session, "device codes")
+    session.execute(delete(DeviceCode).where(DeviceCode.expires_at < machine_now()))
+    known = session.get(DeviceCode, key_hash(code))
+    if known is not None and known.used:
+        return "", _refused("invalid_grant", "This device code has given its key. Begin again.")
+    if known is not None:
+        known.used = True
+        return _issue_key(session, ctx), None
+    if (session.scalar(select(func.count()).select_from(DeviceCode)) or 0) >= _MOST_OPEN:
+        return "", _refused("slow_down", "Too many devices are logging in. Try again later.")
+    session.add(DeviceCode(code_hash=key_hash(code), expires_at=_expiry(code)))
+    return "", _refused("authorization_pending", "Ask again.")
 
 
-def _remember(device_code: str) -> None:
-    _polled.difference_update([code for code in _polled if _expired(code)])
-    _polled.add(device_code)
+def _is_near(request: Request) -> bool:
+    """Tell whether a request comes from this machine."""
+    if request.client is None:
+        return False
+    try:
+        return ipaddress.ip_address(request.client.host).is_loopback
+    except ValueError:
+        return False
+
+
+def _expired(code: str) -> bool:
+    return machine_now() > _expiry(code)
+
+
+def _expiry(code: str) -> int:
+    return int(code.partition(".")[0])
 
 
 def _signature(ctx: Context, unsigned: str) -> str:

@@ -4,7 +4,7 @@ import base64
 import hashlib
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import Path, Query, Response
 from pydantic import BaseModel, Field
 from sqlalchemy import delete, select
 
@@ -18,9 +18,10 @@ from cvm_notebook.local.db import SshKey, Workspace
 from cvm_notebook.local.deps import Auth, Caller, Ctx, json_answer, page_of
 from cvm_notebook.local.errors import ApiError, documented
 from cvm_notebook.local.identifiers import hashid, unhash
+from cvm_notebook.local.routing import api_router
 from cvm_notebook.local.shapes import Shapes, dollars
 
-router = APIRouter(tags=["account"])
+router = api_router(tags=["account"])
 
 _MICROS: Final = 1_000_000
 _NO_AVATAR: Final = ""

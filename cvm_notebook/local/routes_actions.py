@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Response
+from fastapi import Body, Response
 
 from cvm_notebook.local import answers, operations
 from cvm_notebook.local.billing import check_balance
@@ -14,9 +14,10 @@ from cvm_notebook.local.errors import ApiError, documented
 from cvm_notebook.local.identifiers import find_cvm
 from cvm_notebook.local.lifecycle import View, view_of
 from cvm_notebook.local.provisioning import replicate
+from cvm_notebook.local.routing import api_router
 from cvm_notebook.local.shapes import Shapes
 
-router = APIRouter(tags=["CVM actions"], responses=documented(404, 409))
+router = api_router(tags=["CVM actions"], responses=documented(404, 409))
 
 Choice = Callable[[Cvm, View], str | None]
 """Which operation to begin, or None when the CVM is already where it was to go."""

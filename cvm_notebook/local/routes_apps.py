@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import Path, Query, Response
 from pydantic import BaseModel, Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -26,10 +26,11 @@ from cvm_notebook.local.errors import coded, detail, documented
 from cvm_notebook.local.identifiers import find_cvm, hash64, hashid
 from cvm_notebook.local.placement import node_of
 from cvm_notebook.local.provisioning import replicate
+from cvm_notebook.local.routing import api_router
 from cvm_notebook.local.shapes import Shapes
 from cvm_notebook.local.shapes_legacy import legacy_item
 
-router = APIRouter(tags=["apps"])
+router = api_router(tags=["apps"])
 
 AppId = Annotated[str, Path(max_length=500)]
 _FOUND = documented(404)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import Path, Query, Response
 from sqlalchemy.orm import Session
 
 from cvm_notebook.local import answers_catalogue as answers
@@ -24,9 +24,10 @@ from cvm_notebook.local.deps import Auth, Caller, Ctx, json_answer, page_of
 from cvm_notebook.local.errors import ApiError, documented
 from cvm_notebook.local.identifiers import app_id_of, hashid, hex40
 from cvm_notebook.local.keys import ca_public_key, env_public_key, env_signature, signer_public_key
+from cvm_notebook.local.routing import api_router
 from cvm_notebook.local.shapes import Shapes, dollars
 
-router = APIRouter(tags=["catalogue"])
+router = api_router(tags=["catalogue"])
 
 _CHAINS = {"ethereum": 1, "base": 8453}
 _CONTRACTS_FROM = "2026-06-23"

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session
 
@@ -14,10 +14,11 @@ from cvm_notebook.local.deps import Auth, Caller, Ctx, json_answer, page_of
 from cvm_notebook.local.errors import documented
 from cvm_notebook.local.identifiers import find_cvm, unhash
 from cvm_notebook.local.provisioning import commit, provision
+from cvm_notebook.local.routing import api_router
 from cvm_notebook.local.shapes import Shapes, env_pubkey
 from cvm_notebook.local.shapes_legacy import legacy_detail, legacy_item
 
-router = APIRouter(tags=["CVMs"])
+router = api_router(tags=["CVMs"])
 
 Family = Literal["all", "cpu", "gpu"]
 _NOT_LISTED = {"compose_file", "encrypted_env", "user_config", "env_keys"}

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from cvm_notebook.local import answers
 from cvm_notebook.local.catalogue import NODES, Image
@@ -12,8 +12,9 @@ from cvm_notebook.local.db import Cvm
 from cvm_notebook.local.deps import Auth, Caller, Context, Ctx, json_answer
 from cvm_notebook.local.errors import documented
 from cvm_notebook.local.identifiers import find_cvm
+from cvm_notebook.local.routing import api_router
 
-router = APIRouter(tags=["CVMs"], responses=documented(404, 409))
+router = api_router(tags=["CVMs"], responses=documented(404, 409))
 
 
 def _whole(ctx: Context, caller: Caller, text: str) -> Cvm:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import Path, Query, Response
 from pydantic import AwareDatetime, BaseModel, Field
 from sqlalchemy import ColumnElement, func, select, tuple_
 from sqlalchemy.orm import Session
@@ -14,9 +14,10 @@ from cvm_notebook.local.db import Cvm, Operation, User
 from cvm_notebook.local.deps import Auth, Caller, Context, Ctx, json_answer
 from cvm_notebook.local.errors import ApiError, documented
 from cvm_notebook.local.identifiers import find_cvm
+from cvm_notebook.local.routing import api_router
 from cvm_notebook.local.shapes import Shapes
 
-router = APIRouter(tags=["operations and measurements"])
+router = api_router(tags=["operations and measurements"])
 
 CvmId = Annotated[str, Path(max_length=500)]
 _FOUND = documented(404, 409)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import Path, Query, Response
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, undefer
 
@@ -13,9 +13,10 @@ from cvm_notebook.local.db import Cvm, Revision
 from cvm_notebook.local.deps import Auth, Caller, Ctx, json_answer
 from cvm_notebook.local.errors import ApiError, documented
 from cvm_notebook.local.identifiers import hashid, hex40, unhash
+from cvm_notebook.local.routing import api_router
 from cvm_notebook.local.shapes import Shapes
 
-router = APIRouter(tags=["apps"])
+router = api_router(tags=["apps"])
 
 AppId = Annotated[str, Path(max_length=500)]
 _FOUND = documented(404)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, Header, Request, Response
+from fastapi import Body, Depends, Header, Request, Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -27,9 +27,10 @@ from cvm_notebook.local.deps import Auth, Caller, Context, Ctx, json_answer
 from cvm_notebook.local.errors import ApiError, coded, documented
 from cvm_notebook.local.identifiers import find_cvm, hashid
 from cvm_notebook.local.provisioning import check_name
+from cvm_notebook.local.routing import api_router
 from cvm_notebook.local.shapes import Shapes
 
-router = APIRouter(tags=["CVM updates"], responses=documented(404, 409, 466))
+router = api_router(tags=["CVM updates"], responses=documented(404, 409, 466))
 
 _MAX_TEXT = 1 << 20
 

@@ -65,7 +65,7 @@ def serve(
     ready
         Is told the URL and the API key as soon as connections are accepted.
     more
-        Further fields of ``Settings``: tier, balance, provision_days, rate_limit.
+        Further fields of ``Settings``: tier, balance, provision_days, rate_limit, allowed_hosts.
     """
     url = database or default_database()
     settings = Settings(
@@ -115,6 +115,7 @@ def run(settings: Settings, ready: Callable[[int], None]) -> None:
         _APP,
         factory=True,
         http=FaultyProtocol,
+        ws="none",
         workers=settings.workers,
         access_log=False,
         log_level="warning",

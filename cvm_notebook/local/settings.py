@@ -49,6 +49,10 @@ class Settings:
         Requests per user and minute, or None for no limit.
     streams_per_user
         How many state streams one user may hold at once.
+    allowed_hosts
+        Further names that clients may reach the server under, as through a proxy.
+    request_seconds
+        How long a client may take to send the head of a request, and then its body.
     """
 
     database: str
@@ -65,6 +69,8 @@ class Settings:
     provision_days: float = 14.0
     rate_limit: int | None = None
     streams_per_user: int = 5
+    allowed_hosts: tuple[str, ...] = ()
+    request_seconds: float = 30.0
 
     def __post_init__(self) -> None:
         """Refuse what could not be served."""
@@ -90,7 +96,8 @@ class Settings:
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
         """Read what ``export`` has written; KeyError when there is nothing."""
         values = json.loads((environment or os.environ)[ENVIRONMENT_NAME])
-        values["faults"] = tuple(values["faults"])
+        for name in ("faults", "allowed_hosts"):
+            values[name] = tuple(values[name])
         return cls(**values)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import anyio
 from anyio import to_thread
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 from sqlalchemy import delete, func, select, update
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.types import Receive, Scope, Send
@@ -19,9 +19,10 @@ from cvm_notebook.local.db import Cvm, StreamLease, lock
 from cvm_notebook.local.deps import Auth, Caller, Context, Ctx, clock_now, json_answer
 from cvm_notebook.local.errors import ApiError, documented
 from cvm_notebook.local.identifiers import find_cvm
+from cvm_notebook.local.routing import api_router
 from cvm_notebook.local.shapes import Shapes
 
-router = APIRouter(tags=["CVMs"])
+router = api_router(tags=["CVMs"])
 
 LEASE_SECONDS = 12.0
 """For how long a stream's place is kept without a sign of life of its server."""

@@ -1,7 +1,9 @@
 """Reach through ASGI to the connection: answer past the server's framing, close, reset, refuse."""
 
 import asyncio
+import errno
 import functools
+import logging
 import os
 import socket
 import struct
@@ -10,13 +12,26 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, cast
 
+import h11
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+_logger = logging.getLogger("uvicorn.error")
+
+REQUEST_SECONDS: Final = 30.0
+"""How long a client may take to send the head of a request, and then its body."""
+
 BACKLOG: Final = 2048
 """How many connections may wait to be accepted."""
 
+_NO_MORE_FILES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_QUIET_SECONDS: Final = 60.0
+_SLOW_TEXT: Final = b'{"detail":"The request was not sent to its end."}'
+_TOO_SLOW: Final = (
+    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: application/json\r\n"
+    b"content-length: %d\r\n\r\n%s" % (len(_SLOW_TEXT), _SLOW_TEXT)
+)
 _LINGER_ZERO: Final = struct.pack("ii", 1, 0)
 
 
@@ -40,12 +55,84 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class FaultyProtocol(H11Protocol):
-    """uvicorn's HTTP protocol, which shows the application its connection."""
+    """uvicorn's HTTP protocol, which shows the application its connection.
+
+    A request that is not sent to its end in time is answered 408 and its connection closed, so that
+    nobody holds connections with halves of requests. How long that is stands in the state that the
+    application's lifespan gives.
+    """
+
+    _waits_for: object | None = None
+    _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """Put the transport where each request's ``state`` is copied from."""
         super().connection_made(transport)
         self.app_state = {**self.app_state, "transport": transport}
+        self._wait_for(h11.IDLE)
+
+    def data_received(self, data: bytes) -> None:
+        """Take a piece of a request."""
+        super().data_received(data)
+        self._look()
+
+    def on_response_complete(self) -> None:
+        """Go on to the next request."""
+        self._wait_for(None)
+        super().on_response_complete()
+        self._look()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._wait_for(None)
+        super().connection_lost(exc)
+
+    def _look(self) -> None:
+        """See what of a request is missing: its head, when it has begun, its body, or nothing."""
+        state = self.conn.their_state
+        begun = state is h11.SEND_BODY or (state is h11.IDLE and self.conn.trailing_data[0])
+        missing = state if begun else None
+        if missing is not self._waits_for:
+            self._wait_for(missing)
+
+    def _wait_for(self, what: object | None) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._waits_for, self._deadline = what, None
+        if what is not None:
+            seconds = self.app_state.get("request_seconds", REQUEST_SECONDS)
+            self._deadline = self.loop.call_later(seconds, self._overdue)
+
+    def _overdue(self) -> None:
+        if self.flow.read_paused:  # we do not read: the client waits, and not we
+            self._wait_for(self._waits_for)
+            return
+        answered = self.cycle is not None and self.cycle.response_started
+        if self.conn.their_state is h11.SEND_BODY or self.conn.trailing_data[0]:
+            begun_another = self.conn.their_state is h11.IDLE
+            if begun_another or not answered:
+                self.transport.write(_TOO_SLOW)
+        self.transport.close()
+
+
+def quiet_accept_errors(loop: asyncio.AbstractEventLoop) -> None:
+    """Say once a minute, and not a thousand times a second, that no connection can be accepted.
+
+    At the limit of open files asyncio tries again each second, as often as connections may wait,
+    and reports each failure with a traceback.
+    """
+    said_at = -_QUIET_SECONDS
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        nonlocal said_at
+        error = context.get("exception")
+        if not (isinstance(error, OSError) and error.errno in _NO_MORE_FILES):
+            loop.default_exception_handler(context)
+        elif loop.time() - said_at >= _QUIET_SECONDS:
+            said_at = loop.time()
+            _logger.warning("No connection can be accepted: %s. Trying again.", error.strerror)
+
+    loop.set_exception_handler(handle)
 
 
 class PausableServer(uvicorn.Server):

@@ -1,0 +1,61 @@
+"""Routes of the API: the key is looked at before the body; broken transactions are repeated."""
+
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, TypeVar
+
+from fastapi import APIRouter, Request, Response
+from fastapi.routing import APIRoute
+from sqlalchemy.exc import DBAPIError
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+
+from cvm_notebook.local.deps import authenticate, caller_of, json_answer
+
+_T = TypeVar("_T")
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+_BROKEN_OFF: Final = frozenset({"40001", "40P01"})  # serialization failure, deadlock
+_ATTEMPTS: Final = 5
+
+
+class ApiRoute(APIRoute):
+    """A route whose caller is known before the body is read.
+
+    A transaction that PostgreSQL has broken off for the sake of another has done nothing: it is
+    begun again.
+    """
+
+    def get_route_handler(self) -> Handler:
+        """Return what handles a request."""
+        handle = super().get_route_handler()
+        keyed = any(one.call is caller_of for one in self.dependant.dependencies)
+
+        async def answer(request: Request) -> Response:
+            if keyed:
+                request.state.caller = await _repeated(
+                    lambda: run_in_threadpool(authenticate, request)
+                )
+            try:
+                await request.body()  # it is remembered, and can be read again
+            except ClientDisconnect:
+                return json_answer({"detail": "The request has not come to its end."}, 400)
+            return await _repeated(lambda: handle(request))
+
+        return answer
+
+
+async def _repeated(act: Callable[[], Awaitable[_T]]) -> _T:
+    """Do something in the database, again when the database has broken it off."""
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return await act()
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) not in _BROKEN_OFF:
+                raise
+    return await act()
+
+
+def api_router(**options: Any) -> APIRouter:
+    """Return a router of the API."""
+    return APIRouter(route_class=ApiRoute, **options)
