@@ -8,6 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from cvm_notebook.api.address import is_loopback
 from cvm_notebook.local import serve
 from cvm_notebook.local.faults import FaultError
+from cvm_notebook.local.schema import DatabaseVersionError
 
 BEYOND = """\
 Warning      {host} is reachable from beyond this machine, and LocalCloud speaks plain HTTP:
@@ -43,6 +44,8 @@ def cloud(options: argparse.Namespace) -> int:
         raise SystemExit(_cannot_listen(error, options)) from error
     except FaultError as error:
         raise SystemExit(f"cvm-notebook cloud: --faults: {error}") from error
+    except DatabaseVersionError as error:
+        raise SystemExit(f"cvm-notebook cloud: {error}") from error
     except SQLAlchemyError as error:
         # its text may hold the password of the URL; the class says what it is about
         raise SystemExit(

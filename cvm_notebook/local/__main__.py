@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 
+from cvm_notebook.local.schema import DatabaseVersionError
 from cvm_notebook.local.server import end_when, run
 from cvm_notebook.local.settings import SCRATCH_NAME, Settings
 
@@ -54,6 +55,9 @@ def main() -> None:
         run(Settings.from_environment(), _tell_ready)
     except SystemExit as told:
         code = told.code or 0
+    except DatabaseVersionError as error:
+        sys.stderr.write(f"{error}\n")
+        code = 1
     finally:
         if orphaned.is_set() and SCRATCH_NAME in os.environ:
             shutil.rmtree(os.environ[SCRATCH_NAME], ignore_errors=True)

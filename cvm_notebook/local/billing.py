@@ -6,15 +6,18 @@ has stopped, its disk until it is deleted. Nothing is booked by a clock: ``accru
 account up to now whenever something changes, and the rest is computed when asked.
 """
 
-from sqlalchemy import BigInteger, Double, case, cast, func, select
+from sqlalchemy import BigInteger, Double, case, cast, func, select, update
 from sqlalchemy.orm import Session
 
 from cvm_notebook.local.catalogue import DISK_GB_HOUR_MICROS, INSTANCE_TYPES, VCPU_HOUR_MICROS
-from cvm_notebook.local.db import Cvm, LedgerEntry
+from cvm_notebook.local.db import Cvm, LedgerEntry, Workspace
 from cvm_notebook.local.errors import ApiError, coded
+from cvm_notebook.local.usage import WorkspaceUsage
 
 _MB_PER_VCPU = 2048
 _HOUR = 3600.0
+_SLACK_SECONDS = 120.0
+_ROUNDED_UP = 1 + 1e-9
 
 
 def compute_rate(instance_type: str | None, vcpu: int, memory: int) -> int:
@@ -59,7 +62,39 @@ def spent(session: Session, workspace_id: int, now: float) -> int:
     total = session.scalar(
         select(func.sum(cast(owed, Double))).where(Cvm.workspace_id == workspace_id)
     )
-    return int(total or 0)
+    settled = session.scalar(select(Workspace.settled).where(Workspace.id == workspace_id))
+    return int(total or 0) + int(settled or 0)
+
+
+def spent_at_most(session: Session, workspace_id: int, now: float) -> float:
+    """Return a ceiling of what a workspace has spent, without looking at its CVMs."""
+    kept = session.execute(
+        select(
+            WorkspaceUsage.peak_rate, WorkspaceUsage.checked_at, WorkspaceUsage.checked_spent
+        ).where(WorkspaceUsage.workspace_id == workspace_id)
+    ).one_or_none()
+    if kept is None:
+        return float(
+            session.scalar(select(Workspace.settled).where(Workspace.id == workspace_id)) or 0
+        )
+    since = max(0.0, now - kept.checked_at)
+    most: float = (kept.checked_spent + kept.peak_rate * since / _HOUR) * _ROUNDED_UP + 1
+    return most
+
+
+def _remember(session: Session, workspace_id: int, now: float, spending: int) -> None:
+    """Keep what was spent by now, from which the ceiling goes on."""
+    # Added up to the last full minute; others may have deleted CVMs since this request came in.
+    slack = WorkspaceUsage.peak_rate * (_SLACK_SECONDS / _HOUR)
+    session.execute(
+        update(WorkspaceUsage)
+        .where(WorkspaceUsage.workspace_id == workspace_id)
+        .values(
+            checked_at=now // 60 * 60,
+            checked_spent=spending + slack,
+            peak_rate=WorkspaceUsage.rate,
+        )
+    )
 
 
 def deposited(session: Session, workspace_id: int) -> int:
@@ -80,10 +115,14 @@ def balance(session: Session, workspace_id: int, now: float) -> int:
 def check_balance(
     session: Session, workspace_id: int, now: float, *, status: int | None = None
 ) -> None:
-    """Raise ERR-04-001 when nothing is left."""
-    left = balance(session, workspace_id, now)
-    if left <= 0:
-        raise no_balance(left, status)
+    """Raise ERR-04-001 when nothing is left. Needs a write session."""
+    paid_in = deposited(session, workspace_id)
+    if paid_in > spent_at_most(session, workspace_id, now):
+        return
+    spending = spent(session, workspace_id, now)
+    _remember(session, workspace_id, now, spending)
+    if paid_in <= spending:
+        raise no_balance(paid_in - spending, status)
 
 
 def no_balance(left: int, status: int | None = None) -> ApiError:

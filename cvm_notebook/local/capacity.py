@@ -6,20 +6,13 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from cvm_notebook.local.catalogue import TIERS, Node
 from cvm_notebook.local.db import Cvm
 from cvm_notebook.local.errors import ApiError, coded, detail
-
-_SUMS = (
-    func.count(Cvm.id),
-    func.coalesce(func.sum(Cvm.vcpu), 0),
-    func.coalesce(func.sum(Cvm.memory), 0),
-    func.coalesce(func.sum(Cvm.disk_size), 0),
-    func.coalesce(func.sum(Cvm.gpus), 0),
-)
+from cvm_notebook.local.usage import NodeUsage, WorkspaceUsage
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +43,20 @@ def usage_of(cvm: Cvm) -> Usage:
 
 def node_usage(session: Session) -> dict[int, Usage]:
     """Return what is in use on each node, by everybody."""
-    rows = session.execute(
-        select(Cvm.node_id, *_SUMS).where(Cvm.deleted_at.is_(None)).group_by(Cvm.node_id)
-    )
-    return {node_id: Usage(*map(int, sums)) for node_id, *sums in rows}
+    columns = (NodeUsage.instances, NodeUsage.vcpu, NodeUsage.memory, NodeUsage.disk)
+    rows = session.execute(select(NodeUsage.node_id, *columns, NodeUsage.gpus))
+    return {node_id: Usage(*held) for node_id, *held in rows}
 
 
 def workspace_usage(session: Session, workspace_id: int) -> Usage:
     """Return what a workspace holds."""
+    kept = WorkspaceUsage
     row = session.execute(
-        select(*_SUMS).where(Cvm.workspace_id == workspace_id, Cvm.deleted_at.is_(None))
-    ).one()
-    return Usage(*map(int, row))
+        select(kept.instances, kept.vcpu, kept.memory, kept.disk, kept.gpus).where(
+            kept.workspace_id == workspace_id
+        )
+    ).one_or_none()
+    return Usage() if row is None else Usage(*row)
 
 
 def lacking(node: Node, used: Usage, wanted: Usage) -> ApiError | None:

@@ -29,6 +29,7 @@ from cvm_notebook.local.db import (
     StreamLease,
     User,
     Workspace,
+    lock,
 )
 from cvm_notebook.local.deps import Ctx, clock_now, context_of, json_answer
 from cvm_notebook.local.errors import ApiError
@@ -166,6 +167,7 @@ async def clear_requests(request: Request) -> Response:
 def advance(ctx: Ctx, asked: Advance) -> Response:
     """Move the clock of all workers forward."""
     with ctx.database.write() as session:
+        lock(session, "clock")
         offset = session.get(Fact, "clock_offset") or Fact(name="clock_offset", value="0")
         offset.value = repr(float(offset.value) + asked.seconds)
         session.add(offset)
@@ -211,6 +213,7 @@ def change_workspace(ctx: Ctx, slug: str, asked: WorkspaceChange) -> Response:
     """Set the tier of a workspace, or what it has left to spend."""
     with ctx.database.write() as session:
         workspace = _workspace(session, slug)
+        lock(session, "workspace", workspace.id)
         if asked.tier is not None:
             _known_tier(asked.tier)
             workspace.tier = asked.tier

@@ -1,8 +1,8 @@
 """Everything that is kept: tables as SQLAlchemy models, and ``Database`` with its transactions.
 
 ``with database.read() as session`` gives a consistent snapshot; ``with database.write() as
-session`` a transaction that commits at the end of the block (on SQLite ``BEGIN IMMEDIATE``, so
-writers queue up instead of failing). On PostgreSQL call ``lock(session, "workspace", 1)`` first
+session`` a transaction that commits at the end of the block (on SQLite writers take turns, in the
+order they came). On PostgreSQL call ``lock(session, "workspace", 1)`` first
 where a rule spans rows; on SQLite a write transaction is already alone and ``lock`` does nothing.
 
 Moments are seconds since 1970 (float), money is in millionths of a dollar (int). A CVM's newest
@@ -12,8 +12,9 @@ was acknowledged survives the death of the process and of the machine.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
@@ -34,6 +35,8 @@ from sqlalchemy import (
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.pool import ConnectionPoolEntry
+
+from cvm_notebook.local.turns import Turns
 
 BigKey = BigInteger().with_variant(Integer, "sqlite")
 """SQLite counts up only in a column declared INTEGER."""
@@ -73,6 +76,8 @@ class Workspace(Base):
     tier: Mapped[str]
     created_at: Mapped[float]
     next_nonce: Mapped[int] = mapped_column(default=0)
+    settled: Mapped[int] = mapped_column(BigInteger, default=0)
+    """What CVMs have cost that were purged since, millionths of a dollar."""
 
 
 class ApiKey(Base):
@@ -132,6 +137,12 @@ class Cvm(Base):
             sqlite_where=text("scheduled_delete_at IS NOT NULL AND deleted_at IS NULL"),
             postgresql_where=text("scheduled_delete_at IS NOT NULL AND deleted_at IS NULL"),
         ),
+        Index(
+            "cvms_being_deleted",
+            "gone_at",
+            sqlite_where=text("gone_at IS NOT NULL AND deleted_at IS NULL"),
+            postgresql_where=text("gone_at IS NOT NULL AND deleted_at IS NULL"),
+        ),
         Index("cvms_app", "app_id"),
         Index("cvms_instance", "instance_id"),
         Index("cvms_node", "node_id"),
@@ -178,6 +189,8 @@ class Cvm(Base):
     secure_time: Mapped[bool]
     storage_fs: Mapped[str]
     scheduled_delete_at: Mapped[float | None]
+    gone_at: Mapped[float | None]
+    """When its deletion, which has begun, comes to its end."""
 
     created_at: Mapped[float]
     updated_at: Mapped[float]
@@ -308,30 +321,43 @@ class Database:
     def __init__(self, url: str) -> None:
         self.engine = _sqlite(url) if url.startswith("sqlite") else _server(url)
         self._writing = self.engine.execution_options(cvm_writes=True)
-
-    def create(self) -> None:
-        """Make the tables that aren't there yet."""
-        Base.metadata.create_all(self._writing)
+        self._reading = self.engine
+        self._turns: Turns | None = None
+        if self.engine.dialect.name == "sqlite":
+            name = self.engine.url.database or "file:"
+            self._turns = Turns(None if name.startswith("file:") else Path(f"{name}-turns"))
+        else:
+            # Each statement would see a state of its own: what is read must agree.
+            self._reading = self.engine.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
 
     @contextmanager
     def read(self) -> Iterator[Session]:
         """Give a session that sees one consistent state and keeps nothing."""
-        with Session(self.engine, expire_on_commit=False, autoflush=False) as session:
+        with Session(self._reading, expire_on_commit=False, autoflush=False) as session:
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
         """Give a session whose changes are kept when the block ends without an exception."""
-        with Session(self._writing, expire_on_commit=False) as session, session.begin():
+        with (
+            self._turns or nullcontext(),
+            Session(self._writing, expire_on_commit=False) as session,
+            session.begin(),
+        ):
             yield session
 
     def close(self) -> None:
         """Give back all connections."""
         self.engine.dispose()
+        if self._turns is not None:
+            self._turns.close()
 
 
 def _server(url: str) -> Engine:
-    return create_engine(url, pool_size=10, max_overflow=40, pool_pre_ping=True)
+    # Of two workers together no more than half of what a server takes by default.
+    return create_engine(url, pool_size=10, max_overflow=15, pool_pre_ping=True)
 
 
 def _sqlite(url: str) -> Engine:

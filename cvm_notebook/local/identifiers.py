@@ -11,6 +11,7 @@ import hmac
 import re
 import secrets
 import uuid
+from collections.abc import Iterable
 from functools import cache
 
 from sqlalchemy import ColumnElement, select, update
@@ -167,6 +168,29 @@ def find_cvm(
         if found:
             return found[0]
     raise not_found(text)
+
+
+def find_cvms(
+    session: Session, workspace_id: int, texts: Iterable[str]
+) -> dict[str, Cvm | ApiError]:
+    """Return the CVMs that several texts mean, or why not, and keep others from changing them.
+
+    The rows are locked in one order, whatever order they were asked for in: two who want the same
+    rows never wait for each other.
+    """
+    found: dict[str, Cvm | ApiError] = {}
+    for text in texts:
+        try:
+            found[text] = find_cvm(session, workspace_id, text)
+        except ApiError as error:
+            found[text] = error
+    ids = {cvm.id for cvm in found.values() if isinstance(cvm, Cvm)}
+    locked = select(Cvm).where(Cvm.id.in_(ids)).order_by(Cvm.id).with_for_update()
+    session.scalars(locked.execution_options(populate_existing=True)).all()
+    for text, cvm in found.items():
+        if isinstance(cvm, Cvm) and cvm.deleted_at is not None:
+            found[text] = not_found(text)
+    return found
 
 
 def _meanings(text: str) -> list[tuple[ColumnElement[bool], str, str]]:

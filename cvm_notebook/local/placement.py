@@ -158,35 +158,63 @@ def place(session: Session, request: ProvisionRequest, size: Size) -> tuple[Node
         if error is not None:
             raise error
         return node, chosen
+    best = _best(used, size.usage, image, request.region)
+    if best is None:
+        raise _no_node(request, size)
+    return best, image or _newest(best, request, size)
+
+
+def _no_node(request: ProvisionRequest, size: Size) -> ApiError:
+    regions = {node.region for node in _in_region(request.region)}
+    wanted = f" matching {size.instance_type}" if regions and size.instance_type else ""
+    known = ", ".join(dict.fromkeys(node.region for node in NODES.values()))
+    return coded(
+        "ERR-02-002",
+        f"No teepod found{wanted}",
+        details=[] if regions else [detail("region", request.region, f"is none of {known}")],
+        suggestions=[
+            "Choose a smaller size or another region."
+            if regions
+            else f"Choose one of the regions {known}, or leave region out."
+        ],
+    )
+
+
+def another_node(
+    used: dict[int, Usage], wanted: Usage, image: Image, wish: dict[str, Any] | None
+) -> Node | None:
+    """Return a node for a CVM whose planned node is full; None when it may go to no other."""
+    if wish is None:
+        return None
+    return _best(used, wanted, image, wish["region"])
+
+
+def _best(
+    used: dict[int, Usage], wanted: Usage, image: Image | None, region: str | None
+) -> Node | None:
+    """Return the best node with room for it; None when there is none."""
     fitting = [
         node
-        for node in _in_region(request.region)
+        for node in _in_region(region)
         if (image is None or image in node.images)
-        and lacking(node, used.get(node.id, Usage()), size.usage) is None
+        and lacking(node, used.get(node.id, Usage()), wanted) is None
     ]
-    if not fitting:
-        raise coded(
-            "ERR-02-002",
-            f"No node{_where(request.region)} has room for {size.vcpu} vCPU, {size.memory} MB"
-            f" and {size.gpus} GPU.",
-            suggestions=["Choose a smaller size or another region."],
-        )
     # GPU machines are kept for those who need them; among the others, the emptiest.
-    best = min(fitting, key=lambda node: (node.gpus > size.gpus, _load(node, used), node.id))
-    return best, image or _newest(best, request, size)
+    return min(
+        fitting,
+        key=lambda node: (node.gpus > wanted.gpus, _load(node, used), node.id),
+        default=None,
+    )
 
 
 def _load(node: Node, used: dict[int, Usage]) -> float:
     return used.get(node.id, Usage()).vcpu / node.vcpu
 
 
-def _where(region: str | None) -> str:
-    return f" in region {region[:40]}" if region else ""
-
-
 def _in_region(region: str | None) -> list[Node]:
+    """Return the nodes of a region by its whole name, in any case; all where none is named."""
     wanted = (region or "").lower()
-    return [node for node in NODES.values() if node.region.lower().startswith(wanted)]
+    return [node for node in NODES.values() if wanted in {"", node.region.lower()}]
 
 
 def _newest(node: Node, request: ProvisionRequest, size: Size) -> Image:

@@ -10,6 +10,7 @@ from cvm_notebook.local.clock import machine_now
 from cvm_notebook.local.db import ApiKey, Database, Fact, LedgerEntry, User, Workspace, lock
 from cvm_notebook.local.deps import Caller, Context
 from cvm_notebook.local.identifiers import key_hash
+from cvm_notebook.local.schema import bring_up
 from cvm_notebook.local.settings import Settings
 
 _MICROS = 1_000_000
@@ -19,7 +20,7 @@ def prepare(settings: Settings) -> None:
     """Bring the database to where workers can serve from it; does nothing twice."""
     database = Database(settings.database)
     try:
-        database.create()
+        bring_up(database)
         with database.write() as session:
             lock(session, "prepare")
             fresh = session.get(Fact, "secret") is None

@@ -308,7 +308,8 @@ class LocalCloud:
         return json.loads(text) if text else None
 
     def _health(self) -> None:
-        with _opener().open(f"{self._origin}/_local/health", timeout=_ANSWER_SECONDS) as answer:
+        # Workers may still be importing: the first answer is a part of the start.
+        with _opener().open(f"{self._origin}/_local/health", timeout=_START_SECONDS) as answer:
             answer.read()
 
     @staticmethod

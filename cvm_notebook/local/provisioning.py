@@ -1,5 +1,6 @@
 """Make CVMs: plan one (step one), commit the plan (step two), replicate what runs."""
 
+import itertools
 from typing import Any
 
 from sqlalchemy import delete, select, update
@@ -25,6 +26,9 @@ from cvm_notebook.local.identifiers import (
 )
 
 _DAY = 86_400.0
+_NAMES_AT_ONCE = 100
+_WISH = "wish"
+"""In a plan: where its CVM may go, when it named no node."""
 
 
 def provision(
@@ -42,6 +46,7 @@ def provision(
     billing.check_balance(session, workspace_id, caller.now)
     app_id = _app_id(session, ctx, workspace_id, request)
     plan = {
+        _WISH: {"region": request.region} if request.teepod_id is None else None,
         "name": request.name,
         "node_id": node.id,
         "image": image.name,
@@ -150,6 +155,7 @@ def commit(session: Session, ctx: Context, caller: Caller, request: CommitReques
     if planned is None or not _is_open(planned, caller.now):
         raise unknown_hash(app_id, compose_hash)
     plan = dict(planned.plan)
+    wish = plan.pop(_WISH, None)
     if request.encrypted_env is not None:
         plan["encrypted_env"] = request.encrypted_env
     if request.env_keys is not None:
@@ -161,7 +167,7 @@ def commit(session: Session, ctx: Context, caller: Caller, request: CommitReques
         provision_id=planned.id,
         **_fresh_ids(),
     )
-    _admit(session, caller, cvm)
+    _admit(session, caller, cvm, wish)
     operations.begin_new(session, ctx, caller, cvm, "create")
     planned.cvm_id = cvm.id
     return cvm
@@ -214,14 +220,20 @@ def _fresh_ids() -> dict[str, str]:
     return {"vm_uuid": new_uuid(), "instance_id": new_instance_id()}
 
 
-def _admit(session: Session, caller: Caller, cvm: Cvm) -> None:
-    """Raise when the node, the quota or the balance can't take a new CVM."""
-    node, wanted = NODES[cvm.node_id], capacity.usage_of(cvm)
-    lock(session, "node", node.id)
-    used = capacity.node_usage(session).get(node.id, capacity.Usage())
-    error = capacity.lacking(node, used, wanted)
+def _admit(session: Session, caller: Caller, cvm: Cvm, wish: dict[str, Any] | None = None) -> None:
+    """Raise when the node, the quota or the balance can't take a new CVM.
+
+    A plan holds no place. Where no node was named, the CVM goes to another that fits the wish.
+    """
+    wanted = capacity.usage_of(cvm)
+    lock(session, "nodes")
+    used = capacity.node_usage(session)
+    error = capacity.lacking(NODES[cvm.node_id], used.get(cvm.node_id, capacity.Usage()), wanted)
     if error is not None:
-        raise error
+        another = placement.another_node(used, wanted, IMAGES[cvm.image], wish)
+        if another is None:
+            raise error
+        cvm.node_id = another.id
     capacity.check_quota(session, caller.workspace.id, caller.workspace.tier, wanted)
     billing.check_balance(session, caller.workspace.id, caller.now)
 
@@ -310,19 +322,16 @@ def _by_hash(session: Session, workspace_id: int, text: str, compose_hash: str |
 
 def _free_name(session: Session, workspace_id: int, name: str) -> str:
     stem = name[:56].rstrip("-")
-    taken = set(
-        session.scalars(
-            select(Cvm.name).where(
-                Cvm.workspace_id == workspace_id,
-                Cvm.deleted_at.is_(None),
-                Cvm.name.startswith(f"{stem}-", autoescape=True),
-            )
+    for first in itertools.count(2, _NAMES_AT_ONCE):
+        names = [f"{stem}-{number}" for number in range(first, first + _NAMES_AT_ONCE)]
+        query = select(Cvm.name).where(
+            Cvm.workspace_id == workspace_id, Cvm.deleted_at.is_(None), Cvm.name.in_(names)
         )
-    )
-    number = 2
-    while f"{stem}-{number}" in taken:
-        number += 1
-    return f"{stem}-{number}"
+        taken = set(session.scalars(query))
+        free = next((one for one in names if one not in taken), None)
+        if free is not None:
+            return free
+    raise AssertionError("numbers come to no end")
 
 
 def _bad(field: str, value: Any, message: str) -> ApiError:

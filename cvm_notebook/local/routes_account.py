@@ -14,7 +14,7 @@ from cvm_notebook.local.billing import balance, deposited
 from cvm_notebook.local.capacity import workspace_usage
 from cvm_notebook.local.catalogue import NODES, TIERS
 from cvm_notebook.local.clock import iso
-from cvm_notebook.local.db import SshKey, Workspace
+from cvm_notebook.local.db import SshKey, Workspace, lock
 from cvm_notebook.local.deps import Auth, Caller, Ctx, json_answer, page_of
 from cvm_notebook.local.errors import ApiError, documented
 from cvm_notebook.local.identifiers import hashid, unhash
@@ -180,6 +180,7 @@ def add_ssh_key(ctx: Ctx, caller: Auth, body: NewSshKey) -> Response:
     kind, fingerprint = _read_ssh_key(body.public_key)
     same = (SshKey.user_id == caller.user.id, SshKey.fingerprint == fingerprint)
     with ctx.database.write() as session:
+        lock(session, "ssh keys", caller.user.id)
         if session.scalar(select(SshKey.name).where(*same)) is not None:
             raise ApiError(409, f"You have this key already ({fingerprint}).")
         row = SshKey(

@@ -13,7 +13,7 @@ from cvm_notebook.local.billing import accrue
 from cvm_notebook.local.db import Cvm, Operation, User
 from cvm_notebook.local.deps import Auth, Caller, Context, Ctx, json_answer
 from cvm_notebook.local.errors import ApiError, documented
-from cvm_notebook.local.identifiers import find_cvm
+from cvm_notebook.local.identifiers import find_cvm, find_cvms
 from cvm_notebook.local.routing import api_router
 from cvm_notebook.local.shapes import Shapes
 
@@ -153,11 +153,9 @@ def batch_stop(ctx: Ctx, caller: Auth, body: BatchStop) -> Response:
     stopped, errors = 0, []
     wanted = list(dict.fromkeys(body.cvm_ids))
     with ctx.database.write() as session:
-        for cvm_id in wanted:
-            try:
-                cvm = find_cvm(session, caller.workspace.id, cvm_id, for_change=True)
-            except ApiError as error:
-                errors.append({"cvm_id": cvm_id, "error": error.detail})
+        for cvm_id, cvm in find_cvms(session, caller.workspace.id, wanted).items():
+            if isinstance(cvm, ApiError):
+                errors.append({"cvm_id": cvm_id, "error": cvm.detail})
                 continue
             view = lifecycle.view_of(cvm, caller.now, ctx.settings.speed)
             if not view.in_progress and view.status != "stopped":

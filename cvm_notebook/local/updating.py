@@ -158,7 +158,7 @@ def _resize(
         size.disk_size - cvm.disk_size,
         size.gpus - cvm.gpus,
     )
-    lock(session, "node", cvm.node_id)
+    lock(session, "nodes")
     used = capacity.node_usage(session).get(cvm.node_id, capacity.Usage())
     error = capacity.lacking(NODES[cvm.node_id], used, more)
     if error is not None:

@@ -1,14 +1,20 @@
 """A plain HTTP client for LocalCloud's own tests: requests, and nothing of ours."""
 
 import json
+import random
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import requests
+from sqlalchemy import func, select
 
-from cvm_notebook.local import LocalCloud
+from cvm_notebook.local import LocalCloud, billing, capacity
+from cvm_notebook.local.capacity import Usage
+from cvm_notebook.local.db import Cvm, Database
+from cvm_notebook.local.deps import clock_now
+from cvm_notebook.local.usage import WorkspaceUsage
 
 COMPOSE = "services:\n  app:\n    image: nginx:latest\n    ports:\n      - '80:80'\n"
 
@@ -129,3 +135,78 @@ def clocked_cloud() -> Iterator[LocalCloud]:
 def clocked(clocked_cloud: LocalCloud, connect: Callable[..., Api]) -> Api:
     """A client of the cloud whose clock is moved."""
     return connect(clocked_cloud)
+
+
+_SUMS = (
+    func.count(Cvm.id),
+    func.sum(Cvm.vcpu),
+    func.sum(Cvm.memory),
+    func.sum(Cvm.disk_size),
+    func.sum(Cvm.gpus),
+)
+
+
+def _added_up(session, column):
+    rows = session.execute(
+        select(column, *_SUMS).where(Cvm.deleted_at.is_(None)).group_by(column)
+    ).all()
+    return {key: Usage(*map(int, sums)) for key, *sums in rows}
+
+
+def _assert_kept(url):
+    """Compare what is kept with what adding up gives."""
+    database = Database(url)
+    with database.read() as session:
+        now = clock_now(session)
+        nodes = {key: held for key, held in capacity.node_usage(session).items() if held != Usage()}
+        assert nodes == _added_up(session, Cvm.node_id)
+        by_workspace = _added_up(session, Cvm.workspace_id)
+        rate = select(func.sum(Cvm.compute_rate + Cvm.disk_rate)).where(Cvm.deleted_at.is_(None))
+        for kept in session.scalars(select(WorkspaceUsage)):
+            number = kept.workspace_id
+            held = capacity.workspace_usage(session, number)
+            assert held == by_workspace.get(number, Usage())
+            assert kept.rate == (session.scalar(rate.where(Cvm.workspace_id == number)) or 0)
+            assert kept.peak_rate >= kept.rate
+            most = billing.spent_at_most(session, number, now)
+            assert most >= billing.spent(session, number, now)
+    database.close()
+
+
+def _walk(api, cloud, dice, steps):
+    """Do things to CVMs at random."""
+    made = []
+    for _ in range(steps):
+        chance = dice.random()
+        if chance < 0.35 or not made:
+            size = dice.choice([{}, {"vcpu": 3, "memory": 4096}, {"instance_type": "tdx.medium"}])
+            made.append(api.create(disk_size=dice.randrange(20, 60), **size)["id"])
+            continue
+        one = dice.choice(made)
+        if chance < 0.5:
+            api.post(f"/cvms/{one}/{dice.choice(['stop', 'start', 'shutdown'])}")
+        elif chance < 0.65:
+            api.patch(f"/cvms/{one}/resources", {"vcpu": dice.randrange(1, 9)})
+        elif chance < 0.75:
+            answer = api.post(f"/cvms/{one}/replicas", {"node_id": dice.choice([3, 5, 21])})
+            made += [answer.json()["id"]] if answer.ok else []
+        elif chance < 0.9:
+            assert api("DELETE", f"/cvms/{one}").status_code == 204
+            made.remove(one)
+        else:
+            cloud.advance(dice.choice([1, 100, 5_000]))
+
+
+@pytest.fixture
+def walk_and_add_up(connect: Callable[..., Api]) -> Callable[..., None]:
+    """Do things at random in two workspaces, and compare what is kept with the sums of it."""
+
+    def act(cloud: LocalCloud, rounds: int, steps: int) -> None:
+        dice = random.Random(23)
+        apis = [connect(cloud, key=cloud.new_workspace()["api_key"]) for _ in range(2)]
+        for _ in range(rounds):
+            for api in apis:
+                _walk(api, cloud, dice, steps)
+            _assert_kept(cloud._settings.database)
+
+    return act

@@ -1,5 +1,6 @@
 """The same server on PostgreSQL, with several workers: what races stays true."""
 
+import random
 import warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -120,3 +121,32 @@ def test_what_postgresql_can_not_keep_is_refused_and_not_a_failure(api, text):
     compose = {"docker_compose_file": f"services: {{a: {{image: '{text}'}}}}"}
     answer = api.post("/cvms/provision", {"name": "pg-strange", "compose_file": compose})
     assert answer.status_code < 500
+
+
+def test_stops_of_the_same_cvms_in_any_order_never_fail(api):
+    made = [api.create(f"pg-stops-{number}")["id"] for number in range(12)]
+    for one in made:
+        api.watch(one, "running")
+    dice = random.Random(22)
+    orders = [dice.sample(made, len(made)) for _ in range(24)]
+
+    def stop(order):
+        return api.post("/cvms/batch-stop", {"cvm_ids": order})
+
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(stop, orders))
+    assert {answer.status_code for answer in answers} == {200}
+    assert sum(answer.json()["stopped"] for answer in answers) == len(made)
+
+
+def test_apps_are_listed_as_of_one_moment_while_some_go(api):
+    going = [api.create(f"pg-going-{number}")["id"] for number in range(16)]
+    with ThreadPoolExecutor(8) as pool:
+        gone = [pool.submit(api, "DELETE", f"/cvms/{one}") for one in going]
+        lists = [pool.submit(api.get, "/apps", params={"page_size": 100}) for _ in range(48)]
+        assert {each.result().status_code for each in gone} == {204}
+        assert {each.result().status_code for each in lists} == {200}
+
+
+def test_totals_are_the_sums_here_too(shared, walk_and_add_up):
+    walk_and_add_up(shared, rounds=2, steps=15)
