@@ -43,6 +43,22 @@ class Operations(BaseModel):
     total: int
 
 
+class Event(BaseModel):
+    """How an operation on a CVM ended, or that it goes on."""
+
+    event_type: str
+    status: str
+    timestamp: str
+
+
+class Events(BaseModel):
+    """A stretch of a CVM's events, newest first."""
+
+    items: list[Event]
+    next_cursor: str | None
+    total: int
+
+
 class OperationStatus(BaseModel):
     """What a CVM is in the middle of."""
 

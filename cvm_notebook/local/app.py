@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import DataError
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -30,6 +31,7 @@ from cvm_notebook.local.db import Database
 from cvm_notebook.local.deps import Context, json_answer
 from cvm_notebook.local.errors import ApiError, PlainError, StructuredError, ValidationFailed
 from cvm_notebook.local.guard import Guard
+from cvm_notebook.local.housekeeping import keep_house, resume_time
 from cvm_notebook.local.server import end_with_parent
 from cvm_notebook.local.settings import Settings
 from cvm_notebook.local.wire import quiet_accept_errors
@@ -164,7 +166,11 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         quiet_accept_errors(asyncio.get_running_loop())
+        await run_in_threadpool(resume_time, database)
+        housekeeping = asyncio.create_task(keep_house(database))
         yield {"request_seconds": settings.request_seconds}
+        housekeeping.cancel()
+        await asyncio.gather(housekeeping, return_exceptions=True)
         database.close()
 
     app = FastAPI(

@@ -18,6 +18,7 @@ from cryptography.x509.oid import NameOID
 
 from cvm_notebook.local import keys
 from cvm_notebook.local.catalogue import IMAGES
+from cvm_notebook.local.compose import canonical, measured
 from cvm_notebook.local.db import Cvm
 
 NOTICE: Final = (
@@ -33,7 +34,7 @@ _VALID: Final = timedelta(days=365)
 
 def app_compose(compose_file: dict[str, Any]) -> str:
     """Spell a compose file as it is hashed: sorted keys, no spaces, no escapes."""
-    return json.dumps(compose_file, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return canonical(measured(compose_file))
 
 
 def tcb_info(cvm: Cvm, instance_id: str) -> dict[str, Any]:

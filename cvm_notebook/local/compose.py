@@ -50,9 +50,17 @@ def complete(compose: AppCompose) -> dict[str, Any]:
     return whole
 
 
+def measured(app_compose: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of an app compose that the guest sees and the hash covers.
+
+    The credentials of a registry go to the host alone.
+    """
+    return {name: part for name, part in app_compose.items() if name != "docker_config"}
+
+
 def compose_hash(app_compose: dict[str, Any]) -> str:
     """Return the hash that names an app compose."""
-    return hashlib.sha256(canonical(app_compose).encode()).hexdigest()
+    return hashlib.sha256(canonical(measured(app_compose)).encode()).hexdigest()
 
 
 def canonical(value: Any) -> str:

@@ -37,10 +37,19 @@ from cvm_notebook.local.faults import FaultBook, FaultError, load_faults, parse_
 from cvm_notebook.local.identifiers import find_cvm, key_hash, new_key
 from cvm_notebook.local.lifecycle import view_of
 from cvm_notebook.local.middleware import FaultMiddleware, SeenMiddleware, SeenRequests
+from cvm_notebook.local.operations import check_stays
 from cvm_notebook.local.routing import ApiRoute, Handler
 from cvm_notebook.local.settings import Settings
 
 _MICROS = 1_000_000
+_YEAR = 366 * 86_400.0
+_MOST_SECONDS = 10 * _YEAR
+"""By which the clock is moved at once."""
+_MOST_OFFSET = 100 * _YEAR
+_MOST_FAULTS = 1_000
+
+Amount = Annotated[Decimal, Field(ge=-1_000_000_000, le=1_000_000_000)]
+Said = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00]*$")]
 
 
 def install(app: FastAPI, settings: Settings) -> None:
@@ -95,28 +104,28 @@ class _Body(BaseModel):
 class Advance(_Body):
     """How far to move the clock."""
 
-    seconds: float = Field(ge=0)
+    seconds: float = Field(ge=0, le=_MOST_SECONDS, allow_inf_nan=False)
 
 
 class NewWorkspace(_Body):
     """A workspace with a user and a key of its own."""
 
-    name: str = Field(min_length=1, max_length=60)
+    name: str = Field(min_length=1, max_length=60, pattern=r"^[^\x00]*$")
     tier: str = "ENTERPRISE"
-    balance: Decimal = Decimal(10_000)
+    balance: Amount = Decimal(10_000)
 
 
 class WorkspaceChange(_Body):
     """What shall be different; None leaves it as it is."""
 
     tier: str | None = None
-    balance: Decimal | None = None
+    balance: Amount | None = None
 
 
 class Failure(_Body):
     """How a CVM has failed."""
 
-    error: str = "failed to start containers"
+    error: Said = "failed to start containers"
     final: str = Field(default="error", pattern="^(error|exited)$")
 
 
@@ -131,6 +140,8 @@ async def add_fault(request: Request, fault: Annotated[Any, Body()]) -> Response
     except FaultError as error:
         raise ApiError(422, str(error)) from None
     book: FaultBook = request.app.state.faults
+    if len(found) + len(book.in_force()) > _MOST_FAULTS:
+        raise ApiError(422, f"No more than {_MOST_FAULTS} faults can be in force.")
     for one in found:
         book.add(one)
     return json_answer({"in_force": len(book.in_force())}, 201)
@@ -169,7 +180,12 @@ def advance(ctx: Ctx, asked: Advance) -> Response:
     with ctx.database.write() as session:
         lock(session, "clock")
         offset = session.get(Fact, "clock_offset") or Fact(name="clock_offset", value="0")
-        offset.value = repr(float(offset.value) + asked.seconds)
+        moved = float(offset.value) + asked.seconds
+        if moved > _MOST_OFFSET:
+            raise ApiError(
+                422, "The clock has been moved by a hundred years: that is all it takes."
+            )
+        offset.value = repr(moved)
         session.add(offset)
         session.flush()
         return json_answer({"now": clock_now(session)})
@@ -229,6 +245,7 @@ def fail_cvm(ctx: Ctx, slug: str, cvm_id: str, asked: Failure) -> Response:
     """Let a CVM's newest operation have ended badly: at once, or when it ends if it goes on."""
     with ctx.database.write() as session:
         cvm = find_cvm(session, _workspace(session, slug).id, cvm_id, for_change=True)
+        check_stays(cvm)
         now = clock_now(session)
         history.end_badly(session, ctx, cvm, final=asked.final, error=asked.error, now=now)
         cvm.updated_at = now

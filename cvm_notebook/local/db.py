@@ -143,6 +143,12 @@ class Cvm(Base):
             sqlite_where=text("gone_at IS NOT NULL AND deleted_at IS NULL"),
             postgresql_where=text("gone_at IS NOT NULL AND deleted_at IS NULL"),
         ),
+        Index(
+            "deleted_cvms",
+            "deleted_at",
+            sqlite_where=text("deleted_at IS NOT NULL"),
+            postgresql_where=text("deleted_at IS NOT NULL"),
+        ),
         Index("cvms_app", "app_id"),
         Index("cvms_instance", "instance_id"),
         Index("cvms_node", "node_id"),

@@ -21,14 +21,11 @@ from typing import Annotated, Any, Protocol
 import pydantic_core
 from fastapi import Depends, Header, Request, Response
 from sqlalchemy import select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from cvm_notebook.local import overdue
 from cvm_notebook.local.clock import machine_now
-from cvm_notebook.local.db import ApiKey, Database, Fact, RateWindow, User, Workspace
+from cvm_notebook.local.db import Database, Fact, User, Workspace
 from cvm_notebook.local.errors import ApiError
-from cvm_notebook.local.identifiers import key_hash
 from cvm_notebook.local.settings import Settings
 
 VERSIONS = ("2025-10-28", "2026-01-21", "2026-05-22", "2026-06-23")
@@ -83,8 +80,12 @@ def context_of(request: Request) -> Context:
 
 def clock_now(session: Session) -> float:
     """Return the time as this server sees it, test offset included."""
-    offset = session.scalar(select(Fact.value).where(Fact.name == "clock_offset"))
-    return machine_now() + float(offset or 0)
+    return machine_now() + clock_offset(session)
+
+
+def clock_offset(session: Session) -> float:
+    """Return how far the owner of this server has moved its clock."""
+    return float(session.scalar(select(Fact.value).where(Fact.name == "clock_offset")) or 0)
 
 
 def wanted_version(default: str | None, x_phala_version: str | None) -> str:
@@ -102,69 +103,15 @@ def wanted_version(default: str | None, x_phala_version: str | None) -> str:
     return asked
 
 
-def authenticate(request: Request) -> Caller:
-    """Find out who calls; 401 without a valid key, 429 above the rate limit."""
-    ctx = context_of(request)
-    key = request.headers.get("x-api-key")
-    if not key:
-        raise ApiError(401, "Send your API key in the X-API-Key header.")
-    with ctx.database.read() as session:
-        now = request.state.now = clock_now(session)
-        found = session.execute(
-            select(User, Workspace, ApiKey.default_version, overdue.is_due(now))
-            .select_from(ApiKey)
-            .join(User, User.id == ApiKey.user_id)
-            .join(Workspace, Workspace.id == ApiKey.workspace_id)
-            .where(ApiKey.key_hash == key_hash(key), ApiKey.revoked_at.is_(None))
-        ).one_or_none()
-    if found is None:
-        raise ApiError(401, "This API key is not valid here.")
-    user, workspace, default, due = found
-    if due:
-        with ctx.database.write() as session:
-            overdue.sweep(session, now)
-    if ctx.settings.rate_limit is not None:
-        _count(ctx, user.id, ctx.settings.rate_limit)
-    return Caller(
-        user=user,
-        workspace=workspace,
-        version=wanted_version(default, request.headers.get("x-phala-version")),
-        now=now,
-        origin=f"{request.url.scheme}://{request.url.netloc}",
-    )
-
-
 async def caller_of(
     request: Request,
     x_api_key: Annotated[str | None, Header()] = None,  # noqa: ARG001 - for the description
     x_phala_version: Annotated[str | None, Header()] = None,  # noqa: ARG001
+    x_phala_workspace: Annotated[str | None, Header()] = None,  # noqa: ARG001
 ) -> Caller:
-    """Return who calls, as ``authenticate`` has found out before the body was read."""
+    """Return who calls, as ``auth.authenticate`` has found out before the body was read."""
     caller: Caller = request.state.caller
     return caller
-
-
-def _count(ctx: Context, user_id: int, limit: int) -> None:
-    now = machine_now()
-    minute = int(now // 60)
-    with ctx.database.write() as session:
-        insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-        count = session.scalar(
-            insert(RateWindow)
-            .values(user_id=user_id, minute=minute, count=1)
-            .on_conflict_do_update(
-                index_elements=[RateWindow.user_id, RateWindow.minute],
-                set_={"count": RateWindow.count + 1},
-            )
-            .returning(RateWindow.count)
-        )
-    if count is not None and count > limit:
-        wait = str(int((minute + 1) * 60 - now) + 1)
-        raise ApiError(
-            429,
-            f"More than {limit} requests in this minute. Try again in {wait} s.",
-            headers={"Retry-After": wait},
-        )
 
 
 Ctx = Annotated[Context, Depends(context_of)]

@@ -105,9 +105,10 @@ def coded(
     return ApiError(status or STATUS_BY_CODE[code], message, body=body)
 
 
-def busy(name: str, doing: str) -> ApiError:
+def busy() -> ApiError:
     """Return the 409 of a CVM that is in the middle of another operation."""
-    return ApiError(409, f"CVM {name} is busy: {doing}. Wait until it has finished, or stop it.")
+    # Word for word as the service says it: clients look for it before they try again.
+    return ApiError(409, "Another operation is already in progress")
 
 
 class PlainError(BaseModel):

@@ -60,6 +60,8 @@ class Rule:
 
 
 _NUMBER = (int, float)
+_NUMBERS = (0, 1_000_000)
+_STATUSES = (200, 999)
 
 RULES: Mapping[Kind, Rule] = {
     Kind.LATENCY: Rule("waits arg seconds, then answers as always", _NUMBER, 0.2),
@@ -181,6 +183,9 @@ class Fault(BaseModel):
                 raise ValueError(f"{self.kind} needs an arg: it {rule.does}")
         elif isinstance(self.arg, bool) or not isinstance(self.arg, rule.arg):
             raise ValueError(f"arg {self.arg!r} does not fit {self.kind}: it {rule.does}")
+        low, high = _STATUSES if self.kind is Kind.STATUS else _NUMBERS
+        if isinstance(self.arg, int | float) and not low <= self.arg <= high:
+            raise ValueError(f"arg {self.arg!r} does not fit {self.kind}: give {low} to {high}")
         if self.kind is Kind.SLOW_NODE and self.node is None:
             raise ValueError("slow_node needs a node: its id or its name")
         _patterns(self.route)

@@ -1,5 +1,6 @@
 """Spell a CVM's past: each operation, its events, and how it ended; let one end badly."""
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import update
@@ -11,6 +12,9 @@ from cvm_notebook.local.db import Cvm, Operation, User
 from cvm_notebook.local.deps import Context
 from cvm_notebook.local.identifiers import hashid
 from cvm_notebook.local.shapes import Shapes
+
+Spell = Callable[[Shapes, Operation, Cvm, User], dict[str, Any]]
+"""Spells an operation of a CVM that a user has begun."""
 
 
 def operation(shapes: Shapes, row: Operation, cvm: Cvm, user: User) -> dict[str, Any]:
@@ -36,18 +40,23 @@ def operation(shapes: Shapes, row: Operation, cvm: Cvm, user: User) -> dict[str,
     }
 
 
+def event(shapes: Shapes, row: Operation, _cvm: Cvm, _user: User) -> dict[str, Any]:
+    """Spell how one operation ended, or that it goes on."""
+    ended, status = _end(shapes, row)
+    at = row.began_at if ended is None else ended
+    return {"event_type": f"instance.{row.kind}", "status": status, "timestamp": iso(at)}
+
+
 def _as_operation(row: Operation) -> lifecycle.Operation:
     return lifecycle.Operation(row.kind, row.began_at, row.origin, row.final, row.error)
 
 
 def _target(row: Operation) -> str:
-    return "deleted" if row.kind == "delete" else lifecycle.target(_as_operation(row))
+    return lifecycle.target(_as_operation(row))
 
 
 def _end(shapes: Shapes, row: Operation) -> tuple[float | None, str]:
     """Return when an operation ended (None: it goes on) and how."""
-    if row.kind == "delete":
-        return row.began_at, "completed"
     done = _as_operation(row)
     ends_at = row.began_at + lifecycle.duration(done, shapes.ctx.settings.speed)
     if row.cancelled_at is not None and row.cancelled_at < ends_at:
@@ -64,7 +73,7 @@ def _events(
     found = []
     done = _as_operation(row)
     at = row.began_at
-    phases = () if row.kind == "delete" else lifecycle.plan(row.kind, row.origin).phases
+    phases = lifecycle.plan(row.kind, row.origin).phases
     for place, phase in enumerate(phases):
         if at > min(shapes.now, ended if ended is not None else shapes.now):
             break

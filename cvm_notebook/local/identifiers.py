@@ -229,7 +229,9 @@ def _live(
 def _ambiguous(text: str, code: str, kind: str, found: list[Cvm]) -> ApiError:
     return coded(
         code,
-        f"{len(found)} CVMs have the {kind} {text!r}.",
+        f"{len(found)} CVMs have the name {text!r}."
+        if kind == "name"
+        else "Multiple CVMs match this identifier",
         details=[
             detail("cvm_id", hashid("cvm", cvm.id), f"{cvm.name} ({cvm.vm_uuid})") for cvm in found
         ],

@@ -46,6 +46,7 @@ SHUTTING_DOWN = Phase("shutting_down", 24, SHUTDOWN_WORDS)
 RESTARTING = Phase("restarting", 24, SHUTDOWN_WORDS)
 FORCED = Phase("restarting", 5)
 UPDATING = Phase("updating", 15)
+DELETING = Phase("deleting", 25)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ PLANS: Mapping[str, Plan] = {
     "shutdown": Plan((SHUTTING_DOWN,), "stopped"),
     "restart": Plan((RESTARTING, STARTING), "running"),
     "force_restart": Plan((FORCED, STARTING), "running"),
-    "delete": Plan((), "deleted"),
+    "delete": Plan((DELETING,), "deleted"),
 } | dict.fromkeys(_UPDATES, Plan((UPDATING, STARTING), "running"))
 """What each kind of operation does to a CVM that runs."""
 

@@ -9,7 +9,7 @@ import uuid
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from cvm_notebook.local import billing, compose, lifecycle, overdue
+from cvm_notebook.local import billing, compose, lifecycle
 from cvm_notebook.local.db import Cvm, Operation, Revision
 from cvm_notebook.local.deps import Caller, Context
 from cvm_notebook.local.errors import busy
@@ -21,8 +21,14 @@ def check_idle(cvm: Cvm, now: float, speed: float) -> lifecycle.View:
     """Return what the CVM does, or raise 409 when it is in the middle of something."""
     view = lifecycle.view_of(cvm, now, speed)
     if view.in_progress:
-        raise busy(cvm.name, view.status)
+        raise busy()
     return view
+
+
+def check_stays(cvm: Cvm) -> None:
+    """Raise 409 when the CVM is being deleted, which nothing cancels."""
+    if cvm.gone_at is not None:
+        raise busy()
 
 
 def begin(session: Session, ctx: Context, caller: Caller, cvm: Cvm, kind: str) -> str:
@@ -139,8 +145,7 @@ def _record(session: Session, caller: Caller, cvm: Cvm) -> None:
 
 
 def delete(session: Session, ctx: Context, caller: Caller, cvm: Cvm) -> None:
-    """Delete a CVM: it is gone at once; its history stays."""
-    now = caller.now
-    if lifecycle.view_of(cvm, now, ctx.settings.speed).in_progress:
-        _cancel(session, cvm, now)
-    overdue.bury(session, cvm, now, user_id=caller.user.id)
+    """Begin to delete a CVM, whatever it is doing; once begun it goes on to its end."""
+    if cvm.gone_at is None:
+        begin(session, ctx, caller, cvm, "delete")
+        cvm.gone_at = lifecycle.view_of(cvm, caller.now, ctx.settings.speed).ends_at

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from cvm_notebook.local.clock import machine_now
 from cvm_notebook.local.db import ApiKey, Database, Fact, LedgerEntry, User, Workspace, lock
 from cvm_notebook.local.deps import Caller, Context
+from cvm_notebook.local.housekeeping import remember_time, resume_time
 from cvm_notebook.local.identifiers import key_hash
 from cvm_notebook.local.schema import bring_up
 from cvm_notebook.local.settings import Settings
@@ -21,6 +22,8 @@ def prepare(settings: Settings) -> None:
     database = Database(settings.database)
     try:
         bring_up(database)
+        resume_time(database)
+        remember_time(database)
         with database.write() as session:
             lock(session, "prepare")
             fresh = session.get(Fact, "secret") is None

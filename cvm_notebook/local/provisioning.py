@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from cvm_notebook.local import billing, capacity, operations, placement
 from cvm_notebook.local.bodies import CommitRequest, ProvisionRequest, ReplicateRequest
 from cvm_notebook.local.catalogue import IMAGES, NODES
-from cvm_notebook.local.compose import columns_of, complete
+from cvm_notebook.local.compose import AppCompose, columns_of, complete
 from cvm_notebook.local.db import Cvm, Provision, Workspace, lock
 from cvm_notebook.local.deps import Caller, Context
 from cvm_notebook.local.errors import ApiError, coded, detail
@@ -27,6 +27,7 @@ from cvm_notebook.local.identifiers import (
 
 _DAY = 86_400.0
 _NAMES_AT_ONCE = 100
+_STAYS = (Cvm.deleted_at.is_(None), Cvm.gone_at.is_(None))
 _WISH = "wish"
 """In a plan: where its CVM may go, when it named no node."""
 
@@ -117,17 +118,23 @@ def _keep(
 
 
 def _is_live(session: Session, cvm_id: int) -> bool:
-    return session.scalar(select(Cvm.deleted_at).where(Cvm.id == cvm_id)) is None
+    """Tell whether a CVM is there to stay, neither gone nor being deleted."""
+    return session.scalar(select(Cvm.id).where(Cvm.id == cvm_id, *_STAYS)) is not None
 
 
-def check_name(session: Session, workspace_id: int, name: str) -> None:
-    """Raise ERR-01-004 when a live CVM of the workspace has this name."""
+def name_is_taken(session: Session, workspace_id: int, name: str) -> bool:
+    """Tell whether a CVM of the workspace has this name; it has it until it is gone."""
     taken = session.scalar(
         select(Cvm.id).where(
             Cvm.workspace_id == workspace_id, Cvm.name == name, Cvm.deleted_at.is_(None)
         )
     )
-    if taken is not None:
+    return taken is not None
+
+
+def check_name(session: Session, workspace_id: int, name: str) -> None:
+    """Raise ERR-01-004 when a CVM of the workspace has this name."""
+    if name_is_taken(session, workspace_id, name):
         raise coded(
             "ERR-01-004",
             f"A CVM named {name} exists in this workspace.",
@@ -183,7 +190,7 @@ def _committed(
 ) -> Cvm | None:
     live = session.scalars(
         select(Cvm)
-        .where(Cvm.workspace_id == workspace_id, Cvm.app_id == app_id, Cvm.deleted_at.is_(None))
+        .where(Cvm.workspace_id == workspace_id, Cvm.app_id == app_id, *_STAYS)
         .order_by(Cvm.id)
     ).all()
     became = planned.cvm_id if planned is not None else None
@@ -239,11 +246,21 @@ def _admit(session: Session, caller: Caller, cvm: Cvm, wish: dict[str, Any] | No
 
 
 def replicate(
-    session: Session, ctx: Context, caller: Caller, text: str, request: ReplicateRequest
+    session: Session,
+    ctx: Context,
+    caller: Caller,
+    text: str,
+    request: ReplicateRequest,
+    *,
+    edits: dict[str, Any] | None = None,
 ) -> Cvm:
-    """Make another CVM with the same app and compose file, on the same or another node."""
+    """Make another CVM of the same app, on the same or another node.
+
+    ``edits`` are parts of its app compose that differ.
+    """
     lock(session, "workspace", caller.workspace.id)
     source = _source(session, caller, text, request)
+    operations.check_stays(source)
     node_id = request.node_id if request.node_id is not None else request.teepod_id
     node = placement.node_of(node_id) if node_id is not None else NODES[source.node_id]
     image = placement.image_of(request.os_image) if request.os_image else IMAGES[source.image]
@@ -264,6 +281,10 @@ def replicate(
     )
     if request.encrypted_env is not None:
         replica.encrypted_env = request.encrypted_env
+    if edits:
+        changed = AppCompose.model_validate(source.compose_file | edits)
+        for name, value in columns_of(complete(changed)).items():
+            setattr(replica, name, value)
     _admit(session, caller, replica)
     operations.begin_new(session, ctx, caller, replica, "replicate")
     return replica

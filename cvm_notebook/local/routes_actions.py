@@ -50,7 +50,8 @@ def start_cvm(ctx: Ctx, caller: Auth, cvm_id: str) -> Response:
 def stop_cvm(ctx: Ctx, caller: Auth, cvm_id: str) -> Response:
     """Stop a CVM by force, whatever it is doing."""
 
-    def choose(_cvm: Cvm, view: View) -> str | None:
+    def choose(cvm: Cvm, view: View) -> str | None:
+        operations.check_stays(cvm)
         return None if view.status in {"stopped", "stopping"} else "power_off"
 
     return _act(ctx, caller, cvm_id, choose)
@@ -85,7 +86,7 @@ def restart_cvm(
 
 @router.delete("/cvms/{cvm_id}", status_code=204)
 def delete_cvm(ctx: Ctx, caller: Auth, cvm_id: str) -> Response:
-    """Delete a CVM and its data, whatever it is doing."""
+    """Delete a CVM and its data, whatever it is doing; it takes a while until it is gone."""
     with ctx.database.write() as session:
         cvm = find_cvm(session, caller.workspace.id, cvm_id, for_change=True)
         operations.delete(session, ctx, caller, cvm)

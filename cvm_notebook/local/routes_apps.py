@@ -22,7 +22,7 @@ from cvm_notebook.local.bodies import NodeId, ReplicateRequest, Short, Text
 from cvm_notebook.local.catalogue import NODES
 from cvm_notebook.local.db import Cvm, Revision
 from cvm_notebook.local.deps import Auth, Ctx, json_answer
-from cvm_notebook.local.errors import coded, detail, documented
+from cvm_notebook.local.errors import documented
 from cvm_notebook.local.identifiers import find_cvm, hash64, hashid
 from cvm_notebook.local.placement import node_of
 from cvm_notebook.local.provisioning import replicate
@@ -215,27 +215,29 @@ class NewInstance(BaseModel):
 
 
 @router.post(
-    "/apps/{app_id}/instances", response_model=answers.Action, responses=documented(403, 404)
+    "/apps/{app_id}/instances", response_model=answers.Action, responses=documented(403, 404, 409)
 )
 def add_instance(ctx: Ctx, caller: Auth, app_id: AppId, body: NewInstance) -> Response:
-    """Make another CVM of an app, from its newest CVM or from that with ``compose_hash``."""
-    if body.docker_compose_file is not None or body.pre_launch_script is not None:
-        raise coded(
-            "ERR-02-008",
-            "LocalCloud makes another CVM only from a compose file the app has already.",
-            details=[detail("docker_compose_file", None, "not taken here")],
-            suggestions=["Add the instance first, then update its compose file."],
-        )
+    """Make another CVM of an app, from its newest CVM or from that with ``compose_hash``.
+
+    A compose file or a script that is given takes the place of the app's.
+    """
     shapes = Shapes(ctx, caller)
+    parts = {
+        "docker_compose_file": body.docker_compose_file,
+        "pre_launch_script": body.pre_launch_script,
+    }
+    edits = {name: text for name, text in parts.items() if text is not None}
     with ctx.database.write() as session:
-        newest = one_app(session, shapes, app_id)[0]
+        found = one_app(session, shapes, app_id)
+        newest = next((cvm for cvm in found if cvm.gone_at is None), found[0])
         request = ReplicateRequest(
             teepod_id=body.teepod_id,
             node_id=body.node_id,
             encrypted_env=body.encrypted_env,
             compose_hash=body.compose_hash,
         )
-        cvm = replicate(session, ctx, caller, hashid("cvm", newest.id), request)
+        cvm = replicate(session, ctx, caller, hashid("cvm", newest.id), request, edits=edits)
     return json_answer(shapes.action(cvm))
 
 

@@ -7,7 +7,7 @@ from fastapi import Response
 
 from cvm_notebook.local import answers
 from cvm_notebook.local.catalogue import NODES, Image
-from cvm_notebook.local.compose import canonical
+from cvm_notebook.local.compose import canonical, measured
 from cvm_notebook.local.db import Cvm
 from cvm_notebook.local.deps import Auth, Caller, Context, Ctx, json_answer
 from cvm_notebook.local.errors import documented
@@ -32,7 +32,7 @@ def get_compose_file(ctx: Ctx, caller: Auth, cvm_id: str, raw: str | None = None
     app_compose = _whole(ctx, caller, cvm_id).compose_file
     if raw is None or raw.lower() in {"false", "0", ""}:
         return json_answer(app_compose)
-    return Response(canonical(app_compose).encode(), media_type="application/json")
+    return Response(canonical(measured(app_compose)).encode(), media_type="application/json")
 
 
 @router.get(

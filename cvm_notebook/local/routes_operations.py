@@ -39,6 +39,20 @@ def list_operations(
     ctx: Ctx, caller: Auth, cvm_id: CvmId, period: Annotated[Period, Query()]
 ) -> Response:
     """List what was done to a CVM, newest first."""
+    return _history(ctx, caller, cvm_id, period, history.operation)
+
+
+@router.get("/cvms/{cvm_id}/events", response_model=answers.Events, responses=_FOUND)
+def list_events(
+    ctx: Ctx, caller: Auth, cvm_id: CvmId, period: Annotated[Period, Query()]
+) -> Response:
+    """List how what was done to a CVM ended, newest first."""
+    return _history(ctx, caller, cvm_id, period, history.event)
+
+
+def _history(
+    ctx: Context, caller: Caller, cvm_id: str, period: Period, spell: history.Spell
+) -> Response:
     shapes = Shapes(ctx, caller)
     with ctx.database.read() as session:
         cvm = find_cvm(session, caller.workspace.id, cvm_id)
@@ -55,7 +69,7 @@ def list_operations(
         )
         rows = session.execute(query).all()
     shown = rows[: period.limit]
-    items = [history.operation(shapes, operation, cvm, user) for operation, user in shown]
+    items = [spell(shapes, operation, cvm, user) for operation, user in shown]
     more = len(rows) > period.limit
     cursor = f"{shown[-1][0].began_at!r}_{shown[-1][0].id}" if more else None
     return json_answer({"items": items, "next_cursor": cursor, "total": total})
@@ -117,7 +131,7 @@ def cancel_operation(ctx: Ctx, caller: Auth, cvm_id: CvmId) -> Response:
     with ctx.database.write() as session:
         cvm = find_cvm(session, caller.workspace.id, cvm_id, for_change=True)
         view = lifecycle.view_of(cvm, caller.now, ctx.settings.speed)
-        if not view.in_progress:
+        if not view.in_progress or cvm.gone_at is not None:
             return json_answer({"cancelled": False, "correlation_id": None})
         correlation_id = cvm.op_correlation_id
         _fall_back(session, ctx, caller, cvm)

@@ -26,7 +26,7 @@ from cvm_notebook.local.db import Cvm, lock
 from cvm_notebook.local.deps import Auth, Caller, Context, Ctx, json_answer
 from cvm_notebook.local.errors import ApiError, coded, documented
 from cvm_notebook.local.identifiers import find_cvm, hashid
-from cvm_notebook.local.provisioning import check_name
+from cvm_notebook.local.provisioning import name_is_taken
 from cvm_notebook.local.routing import api_router
 from cvm_notebook.local.shapes import Shapes
 
@@ -216,7 +216,8 @@ def rename(ctx: Ctx, caller: Auth, cvm_id: str, body: NameRequest) -> Response:
         lock(session, "workspace", caller.workspace.id)
         cvm = find_cvm(session, caller.workspace.id, cvm_id, for_change=True)
         if body.name != cvm.name:
-            check_name(session, caller.workspace.id, body.name)
+            if name_is_taken(session, caller.workspace.id, body.name):
+                raise ApiError(400, f'CVM name "{body.name}" is already in use in this workspace')
             cvm.name = body.name
             cvm.updated_at = caller.now
     return Response(status_code=204)

@@ -118,7 +118,7 @@ def run(settings: Settings, ready: Callable[[int], None]) -> None:
         ws="none",
         workers=settings.workers,
         access_log=False,
-        log_level="warning",
+        log_level="error",  # not each request that makes no sense: who sends them would fill it
         server_header=False,
         date_header=False,  # it would not know of a clock that was moved
         timeout_graceful_shutdown=_GRACE_SECONDS,

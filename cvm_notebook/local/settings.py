@@ -17,6 +17,10 @@ from cvm_notebook.local.catalogue import TIERS
 ENVIRONMENT_NAME = "CVM_NOTEBOOK_LOCAL_SETTINGS"
 """The environment variable that carries the settings as JSON."""
 
+_FASTEST = 1_000_000
+_MOST_DAYS = 36_500
+_MOST_DOLLARS = 1_000_000_000
+
 SCRATCH_NAME = "CVM_NOTEBOOK_LOCAL_SCRATCH"
 """The environment variable that names the folder which ends with its owner."""
 
@@ -74,8 +78,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse what could not be served."""
-        if self.speed <= 0:
-            raise ValueError(f"speed is {self.speed}; give a number above 0")
+        if not 0 < self.speed <= _FASTEST:
+            raise ValueError(f"speed is {self.speed}; give a number above 0, to {_FASTEST}")
         if self.database.split("://", 1)[-1] in {"", "/", "/:memory:"}:
             raise ValueError("database lies in memory; give a file, as in sqlite:///cvms.sqlite")
         if self.seed not in {"empty", "demo"}:
@@ -86,6 +90,15 @@ class Settings:
             raise ValueError(f"tier is {self.tier!r}; give one of {', '.join(TIERS)}")
         if not _is_amount(self.balance):
             raise ValueError(f"balance is {self.balance!r}; give dollars, as in '10000'")
+        self._check_limits()
+
+    def _check_limits(self) -> None:
+        if not 0 < self.provision_days <= _MOST_DAYS:
+            raise ValueError(f"provision_days is {self.provision_days}; give 1 to {_MOST_DAYS}")
+        for name in ("rate_limit", "streams_per_user"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}; give 1 or more")
 
     def export(self, environment: dict[str, str] | None = None) -> None:
         """Put these settings into an environment, by default that of this process."""
@@ -103,6 +116,6 @@ class Settings:
 
 def _is_amount(text: str) -> bool:
     try:
-        return Decimal(text).is_finite()
+        return abs(Decimal(text)) <= _MOST_DOLLARS
     except InvalidOperation:
         return False

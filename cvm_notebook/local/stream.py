@@ -10,10 +10,11 @@ import anyio
 from anyio import to_thread
 from fastapi import Query, Response
 from sqlalchemy import delete, func, select, update
+from sqlalchemy.orm import Session
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.types import Receive, Scope, Send
 
-from cvm_notebook.local import answers
+from cvm_notebook.local import answers, overdue
 from cvm_notebook.local.clock import machine_now
 from cvm_notebook.local.db import Cvm, StreamLease, lock
 from cvm_notebook.local.deps import Auth, Caller, Context, Ctx, clock_now, json_answer
@@ -139,11 +140,18 @@ class Watch:
     def _sample(self) -> dict[str, Any] | None:
         with self._ctx.database.read() as session:
             now = clock_now(session)
-            cvm = session.get_one(Cvm, self._row)
-            due = cvm.scheduled_delete_at is not None and cvm.scheduled_delete_at <= now
-            if due or cvm.deleted_at is not None:
-                return None
-            return Shapes(self._ctx, self._caller, now).state(cvm)
+            if not session.scalar(select(overdue.is_due(now))):
+                return self._state(session, now)
+        with self._ctx.database.write() as session:
+            overdue.sweep(session, self._ctx, now)
+        with self._ctx.database.read() as session:
+            return self._state(session, now)
+
+    def _state(self, session: Session, now: float) -> dict[str, Any] | None:
+        cvm = session.get(Cvm, self._row)
+        if cvm is None or cvm.deleted_at is not None:
+            return None
+        return Shapes(self._ctx, self._caller, now).state(cvm)
 
     def _elapsed(self) -> float:
         return time.monotonic() - self._began

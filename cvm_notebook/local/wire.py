@@ -130,7 +130,7 @@ def quiet_accept_errors(loop: asyncio.AbstractEventLoop) -> None:
             loop.default_exception_handler(context)
         elif loop.time() - said_at >= _QUIET_SECONDS:
             said_at = loop.time()
-            _logger.warning("No connection can be accepted: %s. Trying again.", error.strerror)
+            _logger.error("No connection can be accepted: %s. Trying again.", error.strerror)
 
     loop.set_exception_handler(handle)
 

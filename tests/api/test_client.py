@@ -53,6 +53,7 @@ def test_the_documented_life_of_a_cvm(client):
     assert len(client.get_app_cvms(result.app_id)) == 2
     assert client.delete_cvm({"id": replica.id}) is None
     assert client.delete_cvm({"id": "my-cvm"}) is None
+    client.watch_cvm_state({"id": committed.id, "target": "deleted"})
     with pytest.raises(cvm.NotFoundError):
         client.get_cvm_info({"id": "my-cvm"})
 

@@ -64,6 +64,13 @@ class Api:
         assert answer.status_code == 200, answer.text
         return str(answer.json()["status"])
 
+    def delete(self, cvm_id: str) -> None:
+        """Delete a CVM and wait until it is gone."""
+        answer = self("DELETE", f"/cvms/{cvm_id}")
+        assert answer.status_code == 204, answer.text
+        watched = self.get(f"/cvms/{cvm_id}/state", params={"target": "deleted"}, stream=True)
+        assert watched.status_code == 404 or events_of(watched)[-1][0] == "complete"
+
     def watch(self, cvm_id: str, target: str, **query: Any) -> list[tuple[str, Any]]:
         """Read a state stream to its end, as pairs of event and data."""
         answer = self.get(f"/cvms/{cvm_id}/state", params={"target": target, **query}, stream=True)

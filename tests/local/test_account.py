@@ -112,6 +112,21 @@ def test_an_ssh_key_has_a_name_of_1_to_100(api, name):
     assert api.post("/user/ssh-keys", body).status_code == 422
 
 
+def test_a_workspace_can_be_named_in_a_header(cloud, connect):
+    mine, theirs = (connect(cloud, key=cloud.new_workspace()["api_key"]) for _ in range(2))
+    made = mine.create()
+    own = mine.get("/auth/me").json()["workspace"]
+    other = theirs.get("/auth/me").json()["workspace"]
+    for name in (own["id"], own["slug"]):
+        seen = mine.get("/cvms", headers={"X-Phala-Workspace": name})
+        assert [item["id"] for item in seen.json()] == [made["id"]]
+    for name in (other["id"], other["slug"], "wks_nobody00"):
+        for method, path in (("GET", "/cvms"), ("DELETE", f"/cvms/{made['id']}")):
+            refused = mine(method, path, headers={"X-Phala-Workspace": name})
+            assert refused.status_code == 403
+    assert mine.get(f"/cvms/{made['id']}").status_code == 200
+
+
 def test_a_device_logs_in_after_one_pending_answer(cloud, connect):
     anyone = connect(cloud, key="none")
     begun = anyone.post("/auth/device/code", {"client_id": "phala-cli", "scope": "x"}).json()

@@ -123,10 +123,67 @@ def test_progress_names_target_and_correlation_id_while_busy(clocked, running):
     assert batch["operation"]["type"] == "restart"
 
 
-def test_delete_answers_204_with_nothing_and_the_cvm_is_gone(api):
-    made = api.create()
-    answer = api("DELETE", f"/cvms/{made['id']}")
+def test_a_deletion_takes_its_time_and_can_be_watched(clocked_cloud, clocked):
+    made = clocked.create()
+    clocked_cloud.advance(120)
+    path = f"/cvms/{made['id']}"
+    answer = clocked("DELETE", path)
     assert (answer.status_code, answer.content) == (204, b"")
+    seen = clocked.get(path).json()
+    assert (seen["status"], seen["in_progress"]) == ("deleting", True)
+    assert seen["progress"]["target"] == "deleted"
+    assert clocked.status(made["id"]) == "deleting"
+    assert made["id"] in [item["id"] for item in clocked.get("/cvms").json()]
+    batch = clocked.post("/status/batch", {"vm_uuids": [made["vm_uuid"]]}).json()
+    assert batch[made["vm_uuid"]]["operation"]["type"] == "delete"
+    clocked_cloud.advance(19)
+    assert clocked.status(made["id"]) == "deleting"
+    clocked_cloud.advance(11)
+    assert clocked.get(path).json()["error_code"] == "ERR-03-001"
+
+
+def test_nothing_stops_a_deletion(clocked_cloud, clocked):
+    made = clocked.create()
+    path = f"/cvms/{made['id']}"
+    assert clocked("DELETE", path).status_code == 204
+    for verb in ("start", "stop", "shutdown", "restart", "replicas"):
+        refused = clocked.post(f"{path}/{verb}")
+        assert refused.status_code == 409, verb
+        assert refused.json() == {"detail": "Another operation is already in progress"}
+    assert clocked.patch(f"{path}/resources", {"vcpu": 2}).status_code == 409
+    assert clocked.post(f"{path}/operations/cancel").json()["cancelled"] is False
+    stops = clocked.post("/cvms/batch-stop", {"cvm_ids": [made["id"]]}).json()
+    assert (stops["stopped"], stops["skipped"]) == (0, 1)
+    taken = clocked.provision(made["name"])
+    assert (taken.status_code, taken.json()["error_code"]) == (409, "ERR-01-004")
+    clocked_cloud.advance(15)
+    assert clocked("DELETE", path).status_code == 204
+    clocked_cloud.advance(15)
+    assert clocked.get(path).status_code == 404
+
+
+def test_events_say_how_each_operation_ended(clocked_cloud, clocked):
+    made = clocked.create()
+    clocked_cloud.advance(120)
+    clocked.post(f"/cvms/{made['id']}/stop")
+    clocked_cloud.advance(60)
+    clocked.post(f"/cvms/{made['id']}/start")
+    answer = clocked.get(f"/cvms/{made['vm_uuid']}/events").json()
+    assert [(one["event_type"], one["status"]) for one in answer["items"]] == [
+        ("instance.power_on", "in_progress"),
+        ("instance.power_off", "completed"),
+        ("instance.create", "completed"),
+    ]
+    assert (answer["total"], answer["next_cursor"]) == (3, None)
+    page = clocked.get(f"/cvms/{made['id']}/events", params={"limit": 2}).json()
+    rest = {"limit": 2, "cursor": page["next_cursor"]}
+    rest = clocked.get(f"/cvms/{made['id']}/events", params=rest).json()
+    assert page["items"] + rest["items"] == answer["items"]
+
+
+def test_a_cvm_that_is_deleted_is_found_no_more(api):
+    made = api.create()
+    api.delete(made["id"])
     for method, path in (
         ("GET", ""),
         ("GET", "/state"),
@@ -142,7 +199,7 @@ def test_delete_answers_204_with_nothing_and_the_cvm_is_gone(api):
 
 def test_the_name_of_a_deleted_cvm_is_free(api):
     made = api.create()
-    api("DELETE", f"/cvms/{made['id']}")
+    api.delete(made["id"])
     assert api.create(made["name"])["id"] != made["id"]
 
 

@@ -1,5 +1,6 @@
 """Apps are CVMs that share an app id: they are filtered, paged, and keep their revisions."""
 
+import hashlib
 import json
 
 import pytest
@@ -180,5 +181,29 @@ def test_another_instance_of_an_app_shares_its_app_id(api):
     assert second["app_id"] == first["app_id"]
     assert second["teepod_id"] == 21
     assert api.get(f"/apps/{first['app_id']}").json()["cvm_count"] == 2
-    other = api.post(path, {"docker_compose_file": "services: {a: {image: nginx}}"})
-    assert (other.status_code, other.json()["error_code"]) == (400, "ERR-02-008")
+    text = "services: {a: {image: nginx}}"
+    other = api.post(path, {"docker_compose_file": text, "node_id": 6, "encrypted_env": "00"})
+    assert (other.status_code, other.json()["teepod_id"]) == (200, 6)
+    detail = api.get(f"/cvms/{other.json()['id']}").json()
+    assert detail["app_id"] == first["app_id"]
+    assert detail["compose_file"]["docker_compose_file"] == text
+    assert detail["compose_hash"] != api.get(f"/cvms/{first['id']}").json()["compose_hash"]
+    script = api.post(path, {"pre_launch_script": "echo hello"}).json()
+    kept = api.get(f"/cvms/{script['id']}/pre-launch-script").text
+    assert kept == "echo hello"
+    broken = api.post(path, {"docker_compose_file": "no: services"})
+    assert (broken.status_code, broken.json()["error_code"]) == (400, "ERR-01-003")
+
+
+def test_credentials_of_a_registry_are_not_in_the_hash(own):
+    compose = {"docker_compose_file": "services: {a: {image: nginx}}"}
+    secret = compose | {"docker_config": {"username": "me", "password": "secret"}}
+    hashes = [
+        own.post("/cvms/provision", {"name": f"hash-{number}", "compose_file": one}).json()
+        for number, one in enumerate((compose, secret))
+    ]
+    assert hashes[0]["compose_hash"] == hashes[1]["compose_hash"]
+    made = own.commit(hashes[1]).json()
+    raw = own.get(f"/cvms/{made['id']}/compose_file", params={"raw": "true"}).content
+    assert hashlib.sha256(raw).hexdigest() == hashes[1]["compose_hash"]
+    assert b"secret" not in raw

@@ -100,5 +100,6 @@ def test_an_app_with_two_cvms_is_ambiguous_and_the_answer_names_both(api):
     answer = api.get(f"/cvms/{made['app_id']}")
     assert (answer.status_code, answer.json()["error_code"]) == (409, "ERR-03-010")
     assert {one["value"] for one in answer.json()["details"]} == {made["id"], replica["id"]}
-    api("DELETE", f"/cvms/{replica['id']}")
+    assert answer.json()["message"] == "Multiple CVMs match this identifier"
+    api.delete(replica["id"])
     assert api.get(f"/cvms/{made['app_id']}").json()["id"] == made["id"]

@@ -39,10 +39,12 @@ def test_a_tier_runs_out_of_vcpus_at_commit_too(workspace):
     assert code_of(answers[2]) == "ERR-02-015"
 
 
-def test_what_is_deleted_no_longer_counts(workspace):
+def test_what_is_deleted_no_longer_counts(clocked_cloud, workspace):
     api = workspace(tier="LEVEL_1")
     made = [api.create()["id"] for _ in range(8)]
     api("DELETE", f"/cvms/{made[0]}")
+    assert code_of(api.provision("not-gone-yet")) == "ERR-02-015"
+    clocked_cloud.advance(30)
     api.create()
 
 
@@ -94,6 +96,7 @@ def test_a_stopped_cvm_costs_its_disk_alone_and_a_deleted_one_nothing(clocked_cl
     clocked_cloud.advance(MINUTE)
     assert spent_in_a_day() == pytest.approx(24 * 0.0139, abs=0.01)
     api("DELETE", f"/cvms/{made['id']}")
+    clocked_cloud.advance(MINUTE)
     assert spent_in_a_day() == 0
 
 

@@ -186,7 +186,9 @@ def test_visibility_changes_at_once(clocked, running):
 
 def test_a_name_changes_unless_it_is_taken(clocked, running):
     other = clocked.create()["name"]
-    assert clocked.patch(f"/cvms/{running}/name", {"name": other}).status_code == 409
+    taken = clocked.patch(f"/cvms/{running}/name", {"name": other})
+    text = f'CVM name "{other}" is already in use in this workspace'
+    assert (taken.status_code, taken.json()) == (400, {"detail": text})
     answer = clocked.patch(f"/cvms/{running}/name", {"name": f"new-{other}"})
     assert (answer.status_code, answer.content) == (204, b"")
     assert clocked.get(f"/cvms/new-{other}").json()["id"] == running
@@ -203,7 +205,11 @@ def test_a_scheduled_deletion_happens_when_its_time_has_come(clocked_cloud, cloc
     path = f"/cvms/{running}/scheduled-delete"
     assert clocked.patch(path, {"scheduled_delete_at": later}).status_code == 200
     assert clocked.status(running) == "running"
-    clocked_cloud.advance(4 * 86_400)
+    clocked_cloud.advance(3 * 86_400 - 1)
+    assert clocked.status(running) == "running"
+    clocked_cloud.advance(10)
+    assert clocked.status(running) == "deleting"
+    clocked_cloud.advance(30)
     assert clocked.get(f"/cvms/{running}").status_code == 404
 
 
