@@ -4,11 +4,11 @@
 (PEP 562).
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING
+from cvm_notebook._lazy import lazy_names
 
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False  # as typing has it, which would take most of the time of this import
 if TYPE_CHECKING:
     from cvm_notebook.api import error_codes as error_codes
     from cvm_notebook.api import errors as errors
@@ -52,8 +52,8 @@ if TYPE_CHECKING:
     from cvm_notebook.widgets.form import ProvisionForm as ProvisionForm
     from cvm_notebook.widgets.login import login as login
 
-# public name -> the module that holds it ("" when the name is that module itself)
-_PUBLIC = {
+# lazy name -> the module that holds it; with a dot at its end, the module itself
+_HOMES = {
     "Client": "api.client",
     "Fleet": "fleet",
     "LocalCloud": "local",
@@ -95,8 +95,10 @@ _PUBLIC = {
     # `%load_ext cvm_notebook`: IPython asks for these two
     "load_ipython_extension": "magics",
     "unload_ipython_extension": "magics",
+    "error_codes": "api.error_codes.",
+    "errors": "api.errors.",
+    "models": "api.models.",
 }
-_MODULES = {"error_codes": "api.error_codes", "errors": "api.errors", "models": "api.models"}
 
 __all__ = [
     "ApiError",
@@ -143,17 +145,5 @@ __all__ = [
     "read_fleet",
 ]
 
-
-def __getattr__(name: str) -> object:
-    if name in _MODULES:
-        value: object = import_module(f"{__name__}.{_MODULES[name]}")
-    elif name in _PUBLIC:
-        value = getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return list(__all__)
+if not TYPE_CHECKING:  # for a type checker, a name that is not above is a mistake
+    __getattr__, __dir__ = lazy_names(__name__, __all__, _HOMES)

@@ -109,7 +109,7 @@ def cost(notebook: Notebook, asked: Namespace) -> "pd.DataFrame":
 def diff(notebook: Notebook, _asked: Namespace) -> "pd.DataFrame":
     """Return what is otherwise than at the last ls or diff."""
     from cvm_notebook.frames import fleet_frame  # noqa: PLC0415 - pandas on demand
-    from cvm_notebook.frames.diff import diff as compare  # noqa: PLC0415 - pandas on demand
+    from cvm_notebook.frames.comparison import diff as compare  # noqa: PLC0415 - pandas on demand
 
     fleet = notebook.fleet()
     seen, now = notebook.seen, fleet.snapshot()

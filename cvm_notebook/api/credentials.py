@@ -58,8 +58,10 @@ def ask(question: str) -> str | None:
 
 def _can_ask() -> bool:
     """Return whether a prompt hides what is typed: in a terminal, or in a Jupyter kernel."""
-    if "ipykernel" in sys.modules and "IPython" in sys.modules:
-        return sys.modules["IPython"].get_ipython() is not None
+    # another thread may be importing IPython just now
+    get_ipython = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    if "ipykernel" in sys.modules and get_ipython is not None:
+        return get_ipython() is not None
     return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from operator import attrgetter
 from typing import Any, Final
 
-from msgspec.structs import force_setattr
+from msgspec import structs
 
 from cvm_notebook.api.cvm import Cvm
 
@@ -39,17 +39,17 @@ def _share_parts(row: Cvm) -> None:
     node, image, workspace, creator = row.node_info, row.os, row.workspace, row.creator
     gateway, features = row.gateway, row.features
     if node is not None:
-        force_setattr(row, "node_info", _kept(node.device_id, node))
+        structs.force_setattr(row, "node_info", _kept(node.device_id, node))
     if image is not None:
-        force_setattr(row, "os", _kept(image.os_image_hash, image))
+        structs.force_setattr(row, "os", _kept(image.os_image_hash, image))
     if workspace is not None:
-        force_setattr(row, "workspace", _kept(workspace.id, workspace))
+        structs.force_setattr(row, "workspace", _kept(workspace.id, workspace))
     if creator is not None:
-        force_setattr(row, "creator", _kept(creator.id, creator))
+        structs.force_setattr(row, "creator", _kept(creator.id, creator))
     if gateway is not None:
-        force_setattr(row, "gateway", _kept(gateway.base_domain, gateway))
+        structs.force_setattr(row, "gateway", _kept(gateway.base_domain, gateway))
     if features is not None:
-        force_setattr(row, "features", _kept(features, features))
+        structs.force_setattr(row, "features", _kept(features, features))
 
 
 def _kept(key: object, part: Any) -> Any:
@@ -64,4 +64,4 @@ def _kept(key: object, part: Any) -> Any:
 def _intern(part: Any, names: tuple[str, ...], words: tuple[Any, ...]) -> None:
     for name, word in zip(names, words):  # noqa: B905 - of one length by what they are
         if word.__class__ is str:
-            force_setattr(part, name, sys.intern(word))
+            structs.force_setattr(part, name, sys.intern(word))

@@ -1,16 +1,14 @@
-"""DataFrames with a constant schema; the only rooms that import pandas.
+"""DataFrames with a constant schema; the only package that imports pandas.
 
-Loading this room gives every DataFrame the accessor ``df.cvm``. What needs more than pandas is
-loaded when it is first used (PEP 562).
+Loading this package gives every DataFrame the accessor ``df.cvm``; each name is loaded when it is
+first used.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from cvm_notebook.frames.diff import diff
-from cvm_notebook.frames.fleet import fleet_columns, fleet_frame
+from cvm_notebook._lazy import lazy_names
 
 if TYPE_CHECKING:
     from cvm_notebook.frames.accessor import CvmAccessor as CvmAccessor
@@ -19,10 +17,13 @@ if TYPE_CHECKING:
     from cvm_notebook.frames.catalogue import instance_types_frame as instance_types_frame
     from cvm_notebook.frames.catalogue import nodes_frame as nodes_frame
     from cvm_notebook.frames.catalogue import quotas_frame as quotas_frame
+    from cvm_notebook.frames.comparison import diff as diff
     from cvm_notebook.frames.cost import cost_frame as cost_frame
     from cvm_notebook.frames.cost import projection_frame as projection_frame
     from cvm_notebook.frames.drift import drift_frame as drift_frame
     from cvm_notebook.frames.events import events_frame as events_frame
+    from cvm_notebook.frames.fleet import fleet_columns as fleet_columns
+    from cvm_notebook.frames.fleet import fleet_frame as fleet_frame
     from cvm_notebook.frames.gates import GatesFailed as GatesFailed
     from cvm_notebook.frames.gates import assert_fleet as assert_fleet
     from cvm_notebook.frames.gates import gates_frame as gates_frame
@@ -31,17 +32,23 @@ if TYPE_CHECKING:
     from cvm_notebook.frames.operations import operations_frame as operations_frame
     from cvm_notebook.frames.plan import outcome_frame as outcome_frame
     from cvm_notebook.frames.plan import plan_frame as plan_frame
+    from cvm_notebook.frames.plots import plot_cost as plot_cost
+    from cvm_notebook.frames.plots import plot_fleet as plot_fleet
+    from cvm_notebook.frames.plots import plot_timeline as plot_timeline
     from cvm_notebook.frames.timeline import timeline_frame as timeline_frame
 
 # name -> the module that holds it
-_LATER = {
+_HOMES = {
     "CvmAccessor": "accessor",
     "GatesFailed": "gates",
     "assert_fleet": "gates",
     "attestation_frame": "attestation",
     "cost_frame": "cost",
+    "diff": "comparison",
     "drift_frame": "drift",
     "events_frame": "events",
+    "fleet_columns": "fleet",
+    "fleet_frame": "fleet",
     "gates_frame": "gates",
     "images_frame": "catalogue",
     "instance_types_frame": "catalogue",
@@ -49,6 +56,9 @@ _LATER = {
     "operations_frame": "operations",
     "outcome_frame": "plan",
     "plan_frame": "plan",
+    "plot_cost": "plots",
+    "plot_fleet": "plots",
+    "plot_timeline": "plots",
     "projection_frame": "cost",
     "quotas_frame": "catalogue",
     "read_fleet": "io",
@@ -74,6 +84,9 @@ __all__ = [
     "operations_frame",
     "outcome_frame",
     "plan_frame",
+    "plot_cost",
+    "plot_fleet",
+    "plot_timeline",
     "projection_frame",
     "quotas_frame",
     "read_fleet",
@@ -82,12 +95,8 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # for a type checker, a name that is not above is a mistake
+    __getattr__, __dir__ = lazy_names(__name__, __all__, _HOMES)
 
 
 @pd.api.extensions.register_dataframe_accessor("cvm")  # type: ignore[type-var]  # a maker will do

@@ -13,8 +13,8 @@ from cvm_notebook.api.errors import InvalidInput
 from cvm_notebook.api.values import instant, money
 from cvm_notebook.api.words import STATUSES
 from cvm_notebook.frames.cells import as_text, conform
+from cvm_notebook.frames.comparison import diff
 from cvm_notebook.frames.cost import Standing, frame_of
-from cvm_notebook.frames.diff import diff
 from cvm_notebook.frames.io import write_fleet
 from cvm_notebook.frames.table import require
 from cvm_notebook.frames.timeline import Price

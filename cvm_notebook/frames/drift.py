@@ -13,8 +13,8 @@ from cvm_notebook.api.errors import InvalidInput, NotFoundError
 from cvm_notebook.api.pages import PageFetcher
 from cvm_notebook.frames.cells import as_text, conform
 from cvm_notebook.frames.columns import INSTANT, TEXT, fixed
+from cvm_notebook.frames.comparison import WHOLE, differs
 from cvm_notebook.frames.declared import Compose, Declaration, Declared, read_declaration
-from cvm_notebook.frames.diff import WHOLE, differs
 from cvm_notebook.frames.fleet import fleet_frame
 from cvm_notebook.frames.table import Field, Table
 from cvm_notebook.live.rows import Row, Snapshot

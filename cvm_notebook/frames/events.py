@@ -17,7 +17,7 @@ from cvm_notebook.frames.columns import (
     TEXT,
     fixed,
 )
-from cvm_notebook.frames.diff import COMPARED, WHOLE
+from cvm_notebook.frames.comparison import COMPARED, WHOLE
 from cvm_notebook.frames.rows import Same
 from cvm_notebook.frames.seen import SeenRows
 from cvm_notebook.frames.table import Field, Table

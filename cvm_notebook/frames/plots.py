@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 import pandas as pd
 
+from cvm_notebook._lazy import LOADING
 from cvm_notebook.api.errors import InvalidInput, clean_text
 from cvm_notebook.api.words import STATUSES
 
@@ -108,7 +109,8 @@ def _require(frame: pd.DataFrame, names: tuple[str, ...], maker: str) -> None:
 
 def _new_axes(bars: int) -> "Axes":
     try:
-        from matplotlib import pyplot as plt  # noqa: PLC0415 - an extra, and slow to load
+        with LOADING:
+            from matplotlib import pyplot as plt  # noqa: PLC0415 - an extra, and slow to load
     except ImportError as error:
         raise ImportError(
             "pictures are drawn with matplotlib, which is not installed: pip install matplotlib"
@@ -227,7 +229,8 @@ def _draw_spells(
 
 
 def _legend_of_statuses(ax: "Axes", spells: pd.DataFrame) -> None:
-    from matplotlib.patches import Patch  # noqa: PLC0415 - an extra, and slow to load
+    with LOADING:
+        from matplotlib.patches import Patch  # noqa: PLC0415 - an extra, and slow to load
 
     found = set(spells["status"].astype(str))
     handles = [
@@ -322,7 +325,8 @@ def _unseen(spells: pd.DataFrame) -> list[tuple[float, float]]:
 
 
 def _legend_of_apps(ax: "Axes", *, unseen: bool) -> None:
-    from matplotlib.patches import Patch  # noqa: PLC0415 - an extra, and slow to load
+    with LOADING:
+        from matplotlib.patches import Patch  # noqa: PLC0415 - an extra, and slow to load
 
     handles, _ = ax.get_legend_handles_labels()
     handles.reverse()  # as the areas lie on each other
@@ -366,7 +370,8 @@ def _finish_time(ax: "Axes", *, empty: bool) -> None:
     ax.xaxis_date()
     ax.margins(x=0)
     ax.set_xlabel("UTC")
-    from matplotlib import dates  # noqa: PLC0415 - an extra, and slow to load
+    with LOADING:
+        from matplotlib import dates  # noqa: PLC0415 - an extra, and slow to load
 
     untyped: Any = dates
     locator = untyped.AutoDateLocator(maxticks=8)

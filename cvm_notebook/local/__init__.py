@@ -4,24 +4,18 @@
 in the foreground. Both are loaded when they are asked for: importing this package costs nothing.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from cvm_notebook._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from cvm_notebook.local.process import LocalCloud, LocalCloudError
-    from cvm_notebook.local.server import serve
+    from cvm_notebook.local.process import LocalCloud as LocalCloud
+    from cvm_notebook.local.process import LocalCloudError as LocalCloudError
+    from cvm_notebook.local.server import serve as serve
 
-_HOME = {"LocalCloud": "process", "LocalCloudError": "process", "serve": "server"}
+_HOMES = {"LocalCloud": "process", "LocalCloudError": "process", "serve": "server"}
 
 __all__ = ["LocalCloud", "LocalCloudError", "serve"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module  # noqa: PLC0415 - only where it is needed
-
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+if not TYPE_CHECKING:  # for a type checker, a name that is not above is a mistake
+    __getattr__, __dir__ = lazy_names(__name__, __all__, _HOMES)

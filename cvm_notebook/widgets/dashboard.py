@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import ipywidgets
 
+from cvm_notebook._lazy import LOADING
 from cvm_notebook.api.envelopes import clean_text
 from cvm_notebook.live.clock import SystemClock
 from cvm_notebook.live.operation import OperationRecord
@@ -137,7 +138,8 @@ class Dashboard(ipywidgets.VBox):  # type: ignore[misc]  # it has no types
 def _picture(sheet: Sheet, said: str, alt: str, draw: Callable[["Axes"], object]) -> None:
     """Draw on a figure that no window and no other thread knows."""
     try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 - an extra, and slow to load
+        with LOADING:
+            from matplotlib.figure import Figure  # noqa: PLC0415 - an extra, and slow to load
     except ImportError:
         sheet.show(note="Pictures are drawn with matplotlib: pip install matplotlib")
         return

@@ -26,6 +26,6 @@ def with_widget(static: Mapping[str, str], make: Callable[[], Any]) -> dict[str,
 
 def has_kernel() -> bool:
     """Whether this process is a kernel, to which a front end may speak."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    return getattr(shell, "kernel", None) is not None
+    # another thread may be importing it just now, and then there is no kernel either
+    get_ipython = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    return get_ipython is not None and getattr(get_ipython(), "kernel", None) is not None

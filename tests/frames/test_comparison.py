@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from cvm_notebook.api.cvm import Cvm, HourlyRate, NodeRef, Resource
 from cvm_notebook.api.errors import InvalidInput
 from cvm_notebook.frames import fleet_frame
-from cvm_notebook.frames.diff import COMPARED, DIFF, diff
+from cvm_notebook.frames.comparison import COMPARED, DIFF, diff
 
 TEXT = pd.StringDtype()
 SCHEMA = pa.DataFrameSchema(

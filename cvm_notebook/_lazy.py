@@ -1,0 +1,50 @@
+"""Names of a package that are loaded when they are first used (PEP 562), from any thread.
+
+Two threads that begin an import at different places of one cycle would each wait for the other;
+Python then gives one of them a module that is half made. So no module of ours imports, while it is
+loaded, what leads back to it; and libraries, whose own cycles are not ours to mend, are loaded by
+one thread at a time.
+"""
+
+from __future__ import annotations
+
+# Nothing else: this is loaded by every `import cvm_notebook`, and threading and typing are slow.
+from _thread import RLock
+from importlib import import_module
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+# Held while a lazy name is loaded. Reentrant: what is loaded may use a lazy name itself.
+LOADING = RLock()
+
+
+def lazy_names(
+    package: str, public: Iterable[str], homes: Mapping[str, str]
+) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
+    """Return the ``__getattr__`` and ``__dir__`` of a package.
+
+    Parameters
+    ----------
+    package
+        Its name.
+    public
+        What ``dir()`` lists.
+    homes
+        Each lazy name and the module that holds it, relative to the package: ``"api.client"``. A
+        dot at the end says that the name stands for the module itself: ``"api.models."``.
+    """
+
+    def __getattr__(name: str) -> object:  # noqa: N807 - it becomes the package's
+        home = homes.get(name)
+        if home is None:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        with LOADING:
+            module = import_module(f"{package}.{home.rstrip('.')}")
+        value: object = module if home.endswith(".") else getattr(module, name)
+        vars(import_module(package))[name] = value
+        return value
+
+    listed = list(public)
+    return __getattr__, lambda: list(listed)
