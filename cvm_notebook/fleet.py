@@ -1,16 +1,19 @@
 """Fleet: the CVMs of a workspace, live."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.client import Client
 from cvm_notebook.api.errors import TargetUnreachable, WatchTimeout
+from cvm_notebook.api.identity import Ref
 from cvm_notebook.live.clock import Clock, SystemClock
 from cvm_notebook.live.draining import told
 from cvm_notebook.live.history import History, moment_of
+from cvm_notebook.live.lookup import UnknownCvm
 from cvm_notebook.live.operation import Operation
 from cvm_notebook.live.operations import Operations
 from cvm_notebook.live.query import search, where
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 
     from cvm_notebook.widgets.form import ProvisionForm
     from cvm_notebook.widgets.table import FleetTable
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 _FIRST_LIST = 60.0
@@ -195,8 +200,39 @@ class Fleet:
         """Return the time by which the age of rows counts, in monotonic seconds."""
         return self._clock.monotonic()
 
-    def __getitem__(self, identifier: str) -> CvmHandle:
+    def __getitem__(self, identifier: Ref) -> CvmHandle:
         return CvmHandle(self, self.snapshot().find(identifier).id)
+
+    @overload
+    def get(self, identifier: Ref) -> CvmHandle | None: ...
+
+    @overload
+    def get(self, identifier: Ref, default: T) -> CvmHandle | T: ...
+
+    def get(self, identifier: Ref, default: object = None) -> object:
+        """Return the handle of a CVM, or `default` when the fleet has none of that name.
+
+        Parameters
+        ----------
+        identifier
+            As of ``fleet[...]``: its id, uuid, app id, instance id or name, or the CVM itself.
+        default
+            What is returned when there is none.
+
+        Raises
+        ------
+        AmbiguousCvm
+            There are several.
+
+        Examples
+        --------
+        >>> fleet.get("my-app") in fleet, fleet.get("nobody")
+        (True, None)
+        """
+        try:
+            return self[identifier]
+        except UnknownCvm:
+            return default
 
     def __contains__(self, identifier: object) -> bool:
         return identifier in self.snapshot()
@@ -398,7 +434,7 @@ class Fleet:
 
     def table(
         self,
-        columns: Sequence[str] | None = None,
+        columns: Iterable[str] | None = None,
         *,
         height: int | None = None,
         undo: float | None = None,
@@ -421,6 +457,13 @@ class Fleet:
         """
         from cvm_notebook.widgets.table import FleetTable  # noqa: PLC0415 - widgets on demand
 
+        if columns is not None:
+            listed = checks.several("columns", columns, "column names")
+            columns = [checks.text("columns", name) for name in listed]
+        if height is not None:
+            height = checks.integer("height", height, unit="pixels")
+        if undo is not None:
+            undo = checks.seconds("undo", undo)
         if self._table is None:
             self._reflector.touch()
             self._table = FleetTable(self)
@@ -442,12 +485,16 @@ class Fleet:
         >>> fleet.selection = fleet.where(name="my-*")
         >>> fleet.selection.names
         ['my-app']
+        >>> fleet.selection = fleet.frame().index
         """
         return LiveSelection(self)
 
     @selection.setter
-    def selection(self, chosen: Selection) -> None:
-        self.table().selected = tuple(row.id for row in chosen.rows)
+    def selection(self, chosen: Selection | LiveSelection | Iterable[Ref]) -> None:
+        snapshot = self.snapshot()
+        refs = (row.id for row in chosen.rows) if isinstance(chosen, Selection) else chosen
+        found = [snapshot.find(ref).id for ref in checks.several("selection", refs)]
+        self.table().selected = tuple(found)
 
     def __repr__(self) -> str:
         return f"<Fleet: {len(self.store.snapshot())} CVMs, {self.health}>"

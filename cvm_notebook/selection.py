@@ -1,13 +1,18 @@
 """Selection and CvmHandle: some CVMs of a live fleet, and one of them."""
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, SupportsIndex, TypeAlias, overload
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.cvm import Cvm
+from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.api.identity import Ref
 from cvm_notebook.live.operation import Operation
 from cvm_notebook.live.plan import Plan
 from cvm_notebook.live.preconditions import Verb
+from cvm_notebook.live.query import search, where
 from cvm_notebook.live.rows import Row, Snapshot
 from cvm_notebook.text import age_words, html_table, show, text_table, usd
 
@@ -17,7 +22,9 @@ if TYPE_CHECKING:
     from cvm_notebook.fleet import Fleet
     from cvm_notebook.widgets.card import CvmCard
 
-Columns = Literal["narrow", "wide"] | list[str]
+Columns: TypeAlias = Literal["narrow", "wide"] | Sequence[str]
+
+_MOST_REPLICAS: Final = 100  # a slip of the keyboard must not cost a fleet
 
 
 class FleetPlan(Plan):
@@ -47,40 +54,81 @@ def _usd(row: Any) -> str:
     return "" if change is None else f"{change:+f}"
 
 
-class Selection:
-    """Some CVMs of a fleet, as they were when they were chosen.
+class _Group(ABC):
+    """Some CVMs of a fleet: what `Selection` and `LiveSelection` have in common."""
 
-    Examples
-    --------
-    >>> chosen = fleet.where(name="my-*")
-    >>> chosen.names
-    ['my-app']
-    >>> chosen.plan("delete").phrase
-    'delete 1'
-    """
+    _fleet: "Fleet"
 
-    def __init__(self, fleet: "Fleet", snapshot: Snapshot, rows: tuple[Row, ...]) -> None:
-        self._fleet = fleet
-        self._snapshot = snapshot
-        self.rows = rows
+    @abstractmethod
+    def now(self) -> "Selection":
+        """Return the CVMs that are meant at this moment."""
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.now().rows)
 
     def __iter__(self) -> Iterator["CvmHandle"]:
-        for row in self.rows:
+        for row in self.now().rows:
             yield CvmHandle(self._fleet, row.id)
+
+    @overload
+    def __getitem__(self, which: "SupportsIndex | Ref") -> "CvmHandle": ...
+
+    @overload
+    def __getitem__(self, which: slice) -> "Selection": ...
+
+    def __getitem__(self, which: "SupportsIndex | Ref | slice") -> "CvmHandle | Selection":
+        """Return one by its place or by what it is called, or some by their places."""
+        chosen = self.now()
+        if isinstance(which, slice):
+            return chosen.only(chosen.rows[which])
+        if isinstance(which, SupportsIndex):
+            return CvmHandle(self._fleet, chosen.rows[which].id)
+        return CvmHandle(self._fleet, chosen.part().find(which).id)
+
+    def __contains__(self, cvm: object) -> bool:
+        return cvm in self.now().part()
+
+    def __or__(self, other: "_Group") -> "Selection":
+        """Return the CVMs that are in one of both."""
+        if not isinstance(other, _Group):
+            return NotImplemented
+        mine, theirs = self._both(other)
+        known = {row.id for row in mine.rows}
+        return mine.only((*mine.rows, *(row for row in theirs.rows if row.id not in known)))
+
+    def __and__(self, other: "_Group") -> "Selection":
+        """Return the CVMs that are in both."""
+        if not isinstance(other, _Group):
+            return NotImplemented
+        mine, theirs = self._both(other)
+        shared = {row.id for row in theirs.rows}
+        return mine.only(row for row in mine.rows if row.id in shared)
+
+    def _both(self, other: "_Group") -> tuple["Selection", "Selection"]:
+        if self._fleet is not other._fleet:  # noqa: SLF001 - of its own kind
+            raise InvalidInput("selection", "it is of another fleet", "Select in one fleet.")
+        return self.now(), other.now()
 
     @property
     def names(self) -> list[str]:
         """Their names, in the order of the rows."""
-        return [row.name or row.id for row in self.rows]
+        return [row.name or row.id for row in self.now().rows]
+
+    def where(self, **conditions: object) -> "Selection":
+        """Choose among them by the columns of the frame; see `Fleet.where`."""
+        chosen = self.now()
+        return chosen.only(where(chosen.part(), **conditions))
+
+    def search(self, text: str) -> "Selection":
+        """Choose among them by words, or by the search language; see `Fleet.search`."""
+        chosen = self.now()
+        return chosen.only(search(text).rows(chosen.part()))
 
     def frame(self, columns: Columns = "narrow") -> "pd.DataFrame":
         """Return them as a DataFrame; see `fleet_frame`."""
         from cvm_notebook.frames import fleet_frame  # noqa: PLC0415 - pandas on demand
 
-        return fleet_frame(self._part(), columns=columns)
+        return fleet_frame(self.now().part(), columns=columns)
 
     def plan(self, verb: Verb, **params: object) -> FleetPlan:
         """Return what `verb` would do to each of them; nothing is sent.
@@ -92,26 +140,62 @@ class Selection:
         **params
             What the verb takes beside the CVM, such as ``force=True`` of a restart.
         """
-        return FleetPlan(self.rows, verb, operations=self._fleet.operator, params=params)
+        return FleetPlan(self.now().rows, verb, operations=self._fleet.operator, params=params)
 
     def wait(self, status: str = "running", timeout: float = 300.0) -> "Selection":
         """Wait until all of them have a status; see `Fleet.wait`."""
-        return self._fleet.wait(*(row.id for row in self.rows), status=status, timeout=timeout)
+        ids = [row.id for row in self.now().rows]
+        return self._fleet.wait(*ids, status=status, timeout=timeout) if ids else self.now()
 
-    def _part(self) -> Snapshot:
+    def __repr__(self) -> str:
+        return f"<Selection: {self.now().said}>"
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        chosen = self.now()
+        return show(chosen.part(), chosen.said)
+
+
+class Selection(_Group):
+    """Some CVMs of a fleet, as they were when they were chosen.
+
+    Examples
+    --------
+    >>> chosen = fleet.where(name="my-*")
+    >>> chosen.names
+    ['my-app']
+    >>> chosen[0] == fleet["my-app"], fleet["my-app"] in chosen
+    (True, True)
+    >>> chosen.plan("delete").phrase
+    'delete 1'
+    """
+
+    def __init__(self, fleet: "Fleet", snapshot: Snapshot, rows: tuple[Row, ...]) -> None:
+        self._fleet = fleet
+        self._snapshot = snapshot
+        self.rows = rows
+
+    def now(self) -> "Selection":
+        """Return itself."""
+        return self
+
+    def only(self, rows: Iterable[Row]) -> "Selection":
+        """Return a selection of other rows of the same snapshot."""
+        return Selection(self._fleet, self._snapshot, tuple(rows))
+
+    def part(self) -> Snapshot:
+        """Return the snapshot they were chosen from, with no others."""
         was = self._snapshot
         return Snapshot(
             was.revision, self.rows, was.taken_at, was.monotonic, was.health, was.complete
         )
 
-    def __repr__(self) -> str:
-        return f"<Selection: {len(self)} of {len(self._snapshot)} CVMs>"
+    @property
+    def said(self) -> str:
+        """How many they are, in words."""
+        return f"{len(self.rows)} of {len(self._snapshot)} CVMs"
 
-    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        return show(self._part(), f"{len(self)} of {len(self._snapshot)} CVMs")
 
-
-class LiveSelection:
+class LiveSelection(_Group):
     """What is selected in a fleet's table, by hand or from Python: as it is when it is asked.
 
     Examples
@@ -124,51 +208,41 @@ class LiveSelection:
     def __init__(self, fleet: "Fleet") -> None:
         self._fleet = fleet
 
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The rows that are selected at this moment."""
+        return self.now().rows
+
     def now(self) -> Selection:
         """Return the CVMs that are selected at this moment; those that are gone are left out."""
         snapshot = self._fleet.snapshot()
         chosen = set(self._fleet.table().selected)
         return Selection(self._fleet, snapshot, tuple(r for r in snapshot if r.id in chosen))
 
-    def __len__(self) -> int:
-        return len(self.now())
-
-    def __iter__(self) -> Iterator["CvmHandle"]:
-        return iter(self.now())
-
-    @property
-    def names(self) -> list[str]:
-        """Their names, in the fleet's order."""
-        return self.now().names
-
-    def frame(self, columns: Columns = "narrow") -> "pd.DataFrame":
-        """Return them as a DataFrame; see `fleet_frame`."""
-        return self.now().frame(columns)
-
-    def plan(self, verb: Verb, **params: object) -> FleetPlan:
-        """Return what `verb` would do to each of them; see `Selection.plan`."""
-        return self.now().plan(verb, **params)
-
-    def wait(self, status: str = "running", timeout: float = 300.0) -> Selection:
-        """Wait until all that are selected now have a status; see `Fleet.wait`."""
-        return self.now().wait(status, timeout)
-
-    def __repr__(self) -> str:
-        return repr(self.now())
-
-    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        return self.now()._repr_mimebundle_()
-
 
 class CvmHandle:
     """One CVM of a live fleet: its state, its history, and what can be done to it.
 
     What it says is as new as the fleet is; what it is asked to do gives an Operation at once.
+    Handles of one CVM of one fleet are equal.
     """
 
     def __init__(self, fleet: "Fleet", cvm_id: str) -> None:
         self._fleet = fleet
-        self.id = cvm_id
+        self._id = cvm_id
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        return self._id
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, CvmHandle):
+            return NotImplemented
+        return self._id == other._id and self._fleet is other._fleet
+
+    def __hash__(self) -> int:
+        return hash((self._id, id(self._fleet)))
 
     @property
     def row(self) -> Row:
@@ -212,19 +286,50 @@ class CvmHandle:
 
     def restart(self, *, force: bool = False) -> Operation:
         """Restart it; `force` skips the clean shutdown."""
-        return self._ask("restart", force=force)
+        return self._ask("restart", force=checks.boolean("force", force))
 
     def delete(self, *, delay: float = 0.0) -> Operation:
         """Delete it and all its data; `delay` seconds leave time to `cancel` the operation."""
         return self._ask("delete", delay=delay)
 
-    def replicate(self, *, node_id: int | None = None) -> Operation:
-        """Make another CVM of its app."""
-        params = {} if node_id is None else {"node_id": node_id}
-        return self._ask("replicate", **params)
+    @overload
+    def replicate(self, *, node_id: int | None = None) -> Operation: ...
 
-    def _ask(self, verb: Verb, *, delay: float = 0.0, **params: object) -> Operation:
-        return self._fleet.operator.submit(verb, self.row, params=params, delay=delay)
+    @overload
+    def replicate(self, *, count: int, node_id: int | None = None) -> tuple[Operation, ...]: ...
+
+    def replicate(
+        self, *, count: int | None = None, node_id: int | None = None
+    ) -> Operation | tuple[Operation, ...]:
+        """Make another CVM of its app, or several; each call asks for further ones.
+
+        Parameters
+        ----------
+        count
+            How many; a tuple of that many operations is returned. One operation when not given.
+        node_id
+            The node to put them on; the service chooses when not given.
+
+        Raises
+        ------
+        InvalidInput
+            `count` or `node_id` is no whole number from 1 up, or `count` is above 100.
+        """
+        params = {} if node_id is None else {"node_id": checks.integer("node_id", node_id)}
+        if count is None:
+            return self._ask("replicate", again=True, **params)
+        row, number = self.row, checks.integer("count", count, most=_MOST_REPLICAS)
+        submit = self._fleet.operator.submit
+        return tuple(
+            submit("replicate", row, params=dict(params), again=True) for _ in range(number)
+        )
+
+    def _ask(
+        self, verb: Verb, *, delay: float = 0.0, again: bool = False, **params: object
+    ) -> Operation:
+        return self._fleet.operator.submit(
+            verb, self.row, params=params, delay=checks.seconds("delay", delay), again=again
+        )
 
     # --- what can be seen ------------------------------------------------------------------------
 

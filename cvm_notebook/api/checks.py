@@ -46,6 +46,18 @@ def text(field: str, value: object) -> str:
     return value.strip()
 
 
+def several(field: str, value: object, of: str = "CVMs") -> list[Any]:
+    """Return the members of a list, a tuple, a Series or whatever else holds several.
+
+    A text is refused, though Python iterates it: its letters are never meant.
+    """
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        problem = f"it is {_shown(value)}, not a list of {of}"
+        remedy = f"Give [{_shown(value)}]." if isinstance(value, str) else "Give a list."
+        raise InvalidInput(field, problem, remedy)
+    return list(value)
+
+
 def seconds(field: str, value: object) -> float:
     """Return a number of seconds that is not negative."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
@@ -118,9 +130,8 @@ def script(field: str, value: object) -> str:
 
 def env_names(field: str, value: object) -> list[str]:
     """Return names of environment variables, each once."""
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        raise InvalidInput(field, f"it is {_shown(value)}, not a list of names", None)
-    return list(dict.fromkeys(check_env_name(name, field) for name in value))
+    names = several(field, value, "names")
+    return list(dict.fromkeys(check_env_name(name, field) for name in names))
 
 
 def encrypted_env(field: str, value: object) -> str:

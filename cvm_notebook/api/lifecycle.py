@@ -8,7 +8,7 @@ from cvm_notebook.api.base import Calls, given
 from cvm_notebook.api.errors import DecodeError, InvalidInput
 from cvm_notebook.api.identity import Ref, split
 from cvm_notebook.api.intent import Intent, intent_of
-from cvm_notebook.api.models import BatchStopped, Cvm, CvmAction, CvmState, Provision
+from cvm_notebook.api.models import BatchStopped, CvmAction, CvmState, Provision
 from cvm_notebook.api.retry import Kind
 from cvm_notebook.api.verbs import Verb
 from cvm_notebook.api.watch import OnEvent, Watch, watch
@@ -121,7 +121,7 @@ class Lifecycle(Calls):
         return self._act("stop", cvm, identifier)
 
     def batch_stop_cvms(
-        self, cvms: Iterable[str | Cvm], *, on_sent: Callable[[], None] | None = None
+        self, cvms: Iterable[Ref], *, on_sent: Callable[[], None] | None = None
     ) -> BatchStopped:
         """Stop up to fifty CVMs at once, with one request that is never sent twice.
 
@@ -130,21 +130,21 @@ class Lifecycle(Calls):
         Parameters
         ----------
         cvms
-            Their ids, or the CVMs themselves.
+            Their ids, or the CVMs themselves: ``list(fleet)``, ``frame.index``.
         on_sent
             Called for each attempt that may have reached the service.
 
         Raises
         ------
         InvalidInput
-            There are none, or more than fifty.
+            There are none, or more than fifty; or it is one text, whose letters are no CVMs.
 
         Examples
         --------
         >>> client.batch_stop_cvms(["web-5", "web-6"]).total
         2
         """
-        ids = [split(cvm, {}, "batch_stop_cvms")[0] for cvm in cvms]
+        ids = [split(cvm, {}, "batch_stop_cvms")[0] for cvm in checks.several("cvms", cvms)]
         if not 0 < len(ids) <= BATCH_STOP_SIZE:
             raise InvalidInput(
                 "cvms",

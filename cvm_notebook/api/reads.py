@@ -4,7 +4,9 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from typing import Any
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.base import Calls
 from cvm_notebook.api.catalogue import (
     App,
@@ -24,7 +26,6 @@ from cvm_notebook.api.catalogue import (
     WorkspacePage,
     decode_current_user,
 )
-from cvm_notebook.api.checks import integer
 from cvm_notebook.api.deadline import Deadline
 from cvm_notebook.api.decode import decode
 from cvm_notebook.api.errors import CvmError, DecodeError
@@ -147,7 +148,7 @@ class Reads(Calls):
         found: list[Operation] = []
         deadline = self._deadline()
         cursor: str | None = None
-        while len(found) < integer("limit", limit):
+        while len(found) < checks.integer("limit", limit):
             size = min(limit - len(found), 500)
             start = None if since is None else since.isoformat()
             asked = query(limit=size, cursor=cursor, start_time=start)
@@ -196,7 +197,14 @@ class Reads(Calls):
         deadline: Deadline | None,
     ) -> Iterator[Cvm]:
         seen: set[str | None] = set()
-        kinds = None if instance_types is None else list(instance_types)
+        kinds = (
+            None
+            if instance_types is None
+            else [
+                checks.text("instance_types", one)
+                for one in checks.several("instance_types", instance_types, "instance types")
+            ]
+        )
         for page in self._cvm_pages(family, kinds, deadline):
             for cvm in page.items:
                 # a CVM made or deleted while paging moves others to the next page
@@ -232,20 +240,21 @@ class Reads(Calls):
                 yield page
             number, last = last + 1, pages_of(page)
 
-    def get_cvm_status_batch(self, vm_uuids: Iterable[str | Cvm]) -> dict[str, CvmStatus]:
+    def get_cvm_status_batch(self, vm_uuids: Iterable[Ref]) -> dict[str, CvmStatus]:
         """Return the status of many CVMs, by uuid; in requests of a hundred, a few at once.
 
         Parameters
         ----------
         vm_uuids
-            Their uuids, or the CVMs themselves.
+            Their uuids, or the CVMs themselves: ``list(fleet)``, ``frame["vm_uuid"]``.
 
         Returns
         -------
         dict of str to CvmStatus
             In the order asked; a CVM that the service says nothing of is left out.
         """
-        uuids = [u for v in vm_uuids if (u := v.vm_uuid if isinstance(v, Cvm) else v)]
+        listed = checks.several("vm_uuids", vm_uuids)
+        uuids = [uuid for one in listed if (uuid := _uuid_of(one)) is not None]
         chunks = [uuids[i : i + BATCH_SIZE] for i in range(0, len(uuids), BATCH_SIZE)]
         found: dict[str, CvmStatus] = {}
         deadline = self._deadline()
@@ -357,7 +366,7 @@ class Reads(Calls):
 
     def next_app_ids(self, counts: int = 1) -> list[NextAppId]:
         """Return the app ids that come next, 1 to 20, each with its nonce."""
-        asked = query(counts=integer("counts", counts, most=20))
+        asked = query(counts=checks.integer("counts", counts, most=20))
         return list(self._read("/kms/phala/next_app_id" + asked, NextAppIds).app_ids)
 
     def get_app_env_pubkey(self, app_id: str, kms: str = "phala") -> EnvPubkey:
@@ -419,6 +428,14 @@ def _page(body: bytes) -> Page[Cvm]:
     page, faults = decode_page(body)
     _warn(faults)
     return page
+
+
+def _uuid_of(ref: Any) -> str | None:
+    """Return the uuid of a CVM, as its record, its handle or a text has it; None for none."""
+    record = getattr(ref, "cvm", ref)
+    if record is None or isinstance(record, Cvm):
+        return None if record is None else record.vm_uuid
+    return split(record, {}, "get_cvm_status_batch")[0] if record != "" else None
 
 
 def _warn(faults: Iterable[DecodeError]) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+from cvm_notebook.api.checks import several
 from cvm_notebook.api.compose import compose_hash
 from cvm_notebook.api.compose_file import check_compose_file
 from cvm_notebook.api.errors import InvalidInput, clean_text
@@ -60,8 +61,12 @@ def read_declaration(said: object, where: str) -> Declared:
     fields = {key: str(said[key]) for key in _KEYS[1:-1] if said.get(key) is not None}
     compose = said.get("compose")
     base = Declared({}) if compose is None else read_declaration(compose, where)
-    envs = base.envs if said.get("envs") is None else frozenset(map(str, said["envs"]))
+    envs = base.envs if said.get("envs") is None else _names(f"{where}.envs", said["envs"])
     return Declared({**base.fields, **fields}, base.images, envs)
+
+
+def _names(where: str, said: object) -> frozenset[str]:
+    return frozenset(map(str, several(where, said, "names")))
 
 
 def _of_compose(said: Compose, where: str) -> Declared:
@@ -102,6 +107,6 @@ def _of_app_compose(said: Mapping[str, Any], where: str) -> Declared:
     text = said.get("docker_compose_file")
     inner = Declared({}) if text is None else _of_text(text, where)
     allowed = said.get("allowed_envs")
-    envs = inner.envs if allowed is None else frozenset(map(str, allowed))
+    envs = inner.envs if allowed is None else _names(f"{where}.allowed_envs", allowed)
     whole = {"compose_hash": compose_hash({"runner": "docker-compose", **said})}
     return Declared({**inner.fields, **whole}, inner.images, envs)

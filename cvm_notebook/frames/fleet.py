@@ -2,7 +2,7 @@
 
 import difflib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, TypeVar
 
 import pandas as pd
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.cvm import Cvm
 from cvm_notebook.api.errors import InvalidInput
 from cvm_notebook.api.words import SOURCES
@@ -95,7 +96,7 @@ def fleet_frame(
             raise InvalidInput("source", f"{source!r} is none of {', '.join(SOURCES)}")
         seen, age = _observation(observed_at)
         rows_of = partial(Rows, observed_at=seen, age_s=age, source=source, revision=revision)
-        ids, values = _read(cvms, wanted, rows_of)
+        ids, values = _read(_cvms(cvms), wanted, rows_of)
         told = {"source": source, "revision": revision, "as_of": seen.isoformat()}
     # what has been built is let go at once: ten thousand names need not be there twice
     data = {c.name: c.build(values.pop(c.name), len(ids), amounts) for c in wanted}
@@ -128,7 +129,7 @@ def fleet_columns() -> pd.DataFrame:
     )
 
 
-def _choose(columns: str | Sequence[str]) -> list[Column]:
+def _choose(columns: object) -> list[Column]:
     if isinstance(columns, str):
         views = {"narrow": NARROW, "wide": WIDE}
         if columns not in views:
@@ -138,9 +139,9 @@ def _choose(columns: str | Sequence[str]) -> list[Column]:
                 'Give "narrow", "wide", or a list of column names.',
             )
         return [FLEET_BY_NAME[name] for name in views[columns]]
-    names = list(columns)
+    names = checks.several("columns", columns, "column names")
     for name in names:
-        if name not in FLEET_BY_NAME:
+        if not isinstance(name, str) or name not in FLEET_BY_NAME:
             raise InvalidInput("columns", f"there is no column {name!r}", _remedy(name))
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InvalidInput("columns", f"named twice: {', '.join(twice)}")
@@ -191,6 +192,18 @@ def _read(
             if not isinstance(found, Same):
                 values[name] = [found[at] for at in keep]
     return ids, values
+
+
+def _cvms(cvms: object) -> Iterator[Cvm]:
+    """Yield the CVMs; what is none is refused."""
+    if isinstance(cvms, str | bytes | Mapping) or not isinstance(cvms, Iterable):
+        problem = f"it is {type(cvms).__name__}, not CVMs"
+        raise InvalidInput("cvms", problem, "Give client.list_cvms(), or fleet.snapshot().")
+    for cvm in cvms:
+        record = cvm if isinstance(cvm, Cvm) else getattr(cvm, "cvm", None)  # of a handle
+        if not isinstance(record, Cvm):
+            raise InvalidInput("cvms", f"{type(cvm).__name__} is no Cvm")
+        yield record
 
 
 def _observation(observed_at: datetime | None) -> tuple[datetime, float]:

@@ -1,11 +1,12 @@
 """Gates: what a fleet must keep to, judged on its frames; for CI, and for a report every night."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Final, NamedTuple, TypeAlias, TypedDict, Unpack
 
 import pandas as pd
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.errors import CvmError, InvalidInput, clean_text
 from cvm_notebook.api.values import money
 from cvm_notebook.api.words import PHASES, STATUSES, phase_of, status_of
@@ -27,7 +28,7 @@ class Limits(TypedDict, total=False):
     max_cvms: int | None
     max_status: Mapping[str, int] | None
     max_dev: int | None
-    regions: Collection[str] | None
+    regions: Iterable[str] | None
     drift: pd.DataFrame | None
     max_drift: int
     attestation: pd.DataFrame | None
@@ -92,7 +93,7 @@ def gates_frame(
     max_cvms: int | None = None,
     max_status: Mapping[str, int] | None = None,
     max_dev: int | None = None,
-    regions: Collection[str] | None = None,
+    regions: Iterable[str] | None = None,
     drift: pd.DataFrame | None = None,
     max_drift: int = 0,
     attestation: pd.DataFrame | None = None,
@@ -230,19 +231,18 @@ def _of_status(frame: pd.DataFrame, limits: Mapping[str, int]) -> Iterator[Gate]
         yield _counted(status.replace("_", " "), _names(some), _count(word, limit))
 
 
-def _of_regions(frame: pd.DataFrame, regions: Collection[str] | None) -> Iterator[Gate]:
+def _of_regions(frame: pd.DataFrame, regions: Iterable[str] | None) -> Iterator[Gate]:
     if regions is None:
         return
-    if isinstance(regions, str):
-        raise InvalidInput("regions", f"{clean_text(regions, 40)!r} is a text", "Give a list.")
+    named = [checks.text("regions", one) for one in checks.several("regions", regions, "regions")]
     require(frame, ["region"], "the gate of regions")
-    allowed = {region.casefold() for region in regions}
+    allowed = {region.casefold() for region in named}
     away = [
         region is not None and region.casefold() not in allowed
         for region in as_text(frame["region"])
     ]
     who = _names(frame[away])
-    yield Gate("regions", f"only {', '.join(regions)}", f"{len(who)} elsewhere", not who, who)
+    yield Gate("regions", f"only {', '.join(named)}", f"{len(who)} elsewhere", not who, who)
 
 
 def _of_drift(drift: pd.DataFrame | None, limit: int) -> Iterator[Gate]:

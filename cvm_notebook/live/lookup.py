@@ -1,16 +1,18 @@
 """Finding one row among many by whatever a user calls it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from operator import attrgetter
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from cvm_notebook.api.cvm import Cvm
 from cvm_notebook.api.envelopes import clean_text
-from cvm_notebook.api.errors import CvmError
+from cvm_notebook.api.errors import CvmError, InvalidInput, NotFoundError
+from cvm_notebook.api.identity import Ref, split
 
 _SHOWN: Final = 5
 _LONGEST: Final = 80
+_NOT_FOUND: Final = 404
 _KINDS: Final = ("id", "cvm.vm_uuid", "cvm.app_id", "cvm.instance_id", "cvm.name")
 
 
@@ -29,12 +31,34 @@ class HasCvm(Protocol):
 R = TypeVar("R", bound=HasCvm)
 
 
-class UnknownCvm(CvmError, LookupError):  # noqa: N818 - the tree names what happened
-    """No CVM of the fleet is called that."""
+class UnknownCvm(NotFoundError, LookupError):  # noqa: N818 - the tree names what happened
+    """No CVM of the fleet is called that: NotFoundError, told by what is known without asking."""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(_NOT_FOUND, message, hint=hint)
+
+    def _marks(self) -> str:
+        return ""  # no answer of the service
 
 
 class AmbiguousCvm(CvmError, LookupError):  # noqa: N818 - the tree names what happened
-    """Several CVMs of the fleet are called that."""
+    """Several CVMs of the fleet are called that; waiting does not help, so it is no conflict."""
+
+
+def identifier_of(ref: Any) -> str:
+    """Return what a CVM is called by, of a text or of what knows its id, such as a handle.
+
+    Raises
+    ------
+    InvalidInput
+        It is nothing that stands for one CVM.
+    """
+    if isinstance(ref, str):
+        return ref
+    if isinstance(ref, Iterable) and not isinstance(ref, Mapping):
+        problem = f"one CVM is meant here, not a {type(ref).__name__} of them"
+        raise InvalidInput("id", problem, "Give each by itself: fleet.wait(*ids).")
+    return split(ref, {}, "the fleet")[0]
 
 
 class Index(Generic[R]):
@@ -46,11 +70,12 @@ class Index(Generic[R]):
         self._rows = rows
         self._maps: dict[str, tuple[dict[object, R], bool]] = {}
 
-    def matches(self, identifier: str) -> list[R]:
+    def matches(self, ref: object) -> list[R]:
         """Return the rows it may mean, by the first kind of identifier that has any.
 
         The order is the service's: id, uuid, app id, instance id, name.
         """
+        identifier = identifier_of(ref)
         for kind in _KINDS if identifier else ():
             by_value, unique = self._by(kind)
             if identifier in by_value:
@@ -60,8 +85,9 @@ class Index(Generic[R]):
                 return [row for row in self._rows if value_of(row) == identifier]
         return []
 
-    def find(self, identifier: str) -> R:
+    def find(self, ref: Ref) -> R:
         """Return the one row it means; see `Snapshot.find`."""
+        identifier = identifier_of(ref)
         found = self.matches(identifier)
         if len(found) == 1:
             return found[0]

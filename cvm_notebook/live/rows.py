@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, Self, TypeAlias
 
+from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.api.identity import Ref
 from cvm_notebook.api.models import Cvm, OperationStatus
 from cvm_notebook.live.lookup import Index
 
@@ -243,13 +245,18 @@ class Snapshot:
     def __contains__(self, identifier: object) -> bool:
         if isinstance(identifier, Row):
             return identifier in self.rows
-        return isinstance(identifier, str) and bool(self._index().matches(identifier))
+        try:
+            return bool(self._index().matches(identifier))
+        except InvalidInput:  # nothing that stands for a CVM
+            return False
 
-    def find(self, identifier: str) -> Row:
+    def find(self, identifier: Ref) -> Row:
         """Return the one row meant by an id, a uuid, an app id, an instance id or a name.
 
         Raises
         ------
+        InvalidInput
+            It is nothing that stands for one CVM.
         UnknownCvm
             There is none; the message has the nearest names.
         AmbiguousCvm

@@ -142,7 +142,7 @@ def test_a_hostile_name_is_one_line_of_the_message(make):
         ({"max_dev": False}, "'False' is no number of CVMs"),
         ({"max_status": {"hungry": 0}}, "'hungry' is no status"),
         ({"max_status": {"failed": "no"}}, "failed: 'no' is no number of CVMs"),
-        ({"regions": "us-west-1"}, "Give a list"),
+        ({"regions": "us-west-1"}, "not a list of regions"),
         ({"drift": pd.DataFrame()}, "is no frame of drift"),
         ({"attestation": pd.DataFrame()}, "is no frame of attestations"),
     ],
