@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from cvm_notebook.api.envelopes import clean_text
+from cvm_notebook.api.exact import without_zeros
 from cvm_notebook.live.rows import Row, Snapshot
 
 _WIDEST = 64  # a hash, whole
@@ -46,7 +47,7 @@ def age_words(seconds: float) -> str:
 
 def usd(amount: Decimal | None) -> str | None:
     """Return a price without needless zeros; None stays None."""
-    return None if amount is None else f"{amount.normalize():f}"
+    return None if amount is None else without_zeros(amount)
 
 
 def show(snapshot: Snapshot, title: str | None = None, most: int = 50) -> dict[str, str]:

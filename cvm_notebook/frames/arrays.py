@@ -148,6 +148,6 @@ def _amount(value: object) -> Decimal | None:
         amount: Decimal | None = value
     else:
         amount = parse_money(value)
-    if amount is None or abs(amount) >= _MONEY_LIMIT:
+    if amount is None or amount.copy_abs() >= _MONEY_LIMIT:
         return None
     return amount.quantize(_MICRO, context=_EXACT)

@@ -2,12 +2,14 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from decimal import Decimal
+from operator import itemgetter
 from typing import Final, NamedTuple, TypeAlias, TypedDict, Unpack
 
 import pandas as pd
 
 from cvm_notebook.api import checks
 from cvm_notebook.api.errors import CvmError, InvalidInput, clean_text
+from cvm_notebook.api.exact import total, without_zeros
 from cvm_notebook.api.values import money
 from cvm_notebook.api.words import PHASES, STATUSES, phase_of, status_of
 from cvm_notebook.frames.cells import as_text, conform
@@ -16,7 +18,6 @@ from cvm_notebook.frames.table import Field, Table, require
 from cvm_notebook.frames.timeline import COMPUTES, Price
 
 _NAMED: Final = 3  # CVMs that a failed gate names
-_ZERO: Final = Decimal(0)
 Amount: TypeAlias = Decimal | float | str
 
 
@@ -131,7 +132,7 @@ def gates_frame(
         *_of_money(frame, "rate", max_rate_usd_h, STATUSES),
         *_of_money(frame, "idle", max_idle_usd_h, [s for s in STATUSES if s not in COMPUTES]),
         *_at_most("CVMs", frame, None, max_cvms),
-        *_of_status(frame, max_status or {}),
+        *_of_status(frame, checks.mapping("max_status", max_status)),
         *_at_most("debug images", frame, "is_dev", max_dev),
         *_of_regions(frame, regions),
         *_of_drift(drift, max_drift),
@@ -192,20 +193,25 @@ def _of_money(
     )
     charged: list[tuple[Decimal, str]] = []
     unpriced = 0
-    for cvm_id, (name, word, total, disk) in zip(frame.index, told, strict=True):
+    for cvm_id, (name, word, whole, disk) in zip(frame.index, told, strict=True):
         status = word or "unknown"
         if status not in statuses:
             continue
-        amount = Price(money(total), money(disk)).charged(status)
+        amount = Price(money(whole), money(disk)).charged(status)
         unpriced += amount is None
         if amount:
-            charged.append((amount, f"{name or cvm_id} {_usd(amount)}"))
-    charged.sort(key=lambda pair: -pair[0])
-    found = sum((amount for amount, _ in charged), _ZERO)
+            charged.append((amount, f"{name or cvm_id} {without_zeros(amount)}"))
+    charged.sort(key=itemgetter(0), reverse=True)
+    found = total(amount for amount, _ in charged)
     who = tuple(name for _, name in charged)
     note = f"{unpriced} without a price are not counted" if unpriced else ""
     yield Gate(
-        gate, f"at most {_usd(most)} USD/h", f"{_usd(found)} USD/h", found <= most, who, note
+        gate,
+        f"at most {without_zeros(most)} USD/h",
+        f"{without_zeros(found)} USD/h",
+        found <= most,
+        who,
+        note,
     )
 
 
@@ -300,7 +306,3 @@ def _count(gate: str, limit: object) -> int:
         problem = f"{clean_text(limit, 40)!r} is no number of CVMs"
         raise InvalidInput(gate, problem, "Give 0 or more.")
     return limit
-
-
-def _usd(amount: Decimal) -> str:
-    return f"{amount.normalize():f}"

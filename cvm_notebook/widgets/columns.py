@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from cvm_notebook.api.envelopes import clean_text
 from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.api.exact import without_zeros
 from cvm_notebook.live.fields import FIELDS, Context, Field, Kind, closest
 from cvm_notebook.live.rows import Row
 
@@ -68,7 +69,7 @@ def _cell(value: object) -> Cell:
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, Decimal):
-        return f"{value.normalize():f}"
+        return without_zeros(value)
     if isinstance(value, datetime):
         return int(value.timestamp() * 1000)
     return clean_text(value, _CELL_CHARS)

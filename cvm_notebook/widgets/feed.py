@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
 from cvm_notebook.api.envelopes import clean_text
+from cvm_notebook.api.exact import exact, total, without_zeros
 from cvm_notebook.api.words import phase_of
 from cvm_notebook.live.fields import FIELDS, Context
 from cvm_notebook.live.operation import OperationRecord
@@ -101,7 +102,7 @@ class Feed:
 
     def totals(self) -> dict[str, Cell]:
         """Return how many run, and what all of them cost an hour at the moment."""
-        rate = f"{self._rate.normalize():f}" if self._rate else "0"
+        rate = without_zeros(self._rate)
         return {"running": self._running, "rate": rate}
 
     def message(self, take: Callable[[], Snapshot]) -> dict[str, Any] | None:
@@ -145,7 +146,7 @@ class Feed:
         self._numbers = {i: self._numbers.get(i) or self._new() for i in ids}
         self._ids = {k: i for i, k in self._numbers.items()}
         self._running = sum(_runs(row) for row in snapshot)
-        self._rate = sum((_burns(row, context) for row in snapshot), _NOTHING)
+        self._rate = total(_burns(row, context) for row in snapshot)
         return {
             "kind": "snapshot",
             "ks": list(self._numbers.values()),
@@ -210,6 +211,7 @@ class Feed:
             "cols": self._by_column(rows, context),
         }
 
+    @exact
     def _recount(self, before: Row | None, after: Row | None, context: Context) -> None:
         for row, sign in ((before, -1), (after, 1)):
             if row is not None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from cvm_notebook.api.envelopes import clean_text
 from cvm_notebook.api.errors import CvmError
+from cvm_notebook.api.exact import exact
 from cvm_notebook.api.models import InstanceType, Node, OsImage
 from cvm_notebook.text import usd
 from cvm_notebook.widgets.form_errors import told
@@ -92,6 +93,7 @@ class Price:
         )
 
     @property
+    @exact
     def hour(self) -> Decimal | None:
         """All of them together, an hour."""
         if self.compute is None:
@@ -143,6 +145,7 @@ class Loader:
         return said if self.error is None else {**said, "error": told(self.error)}
 
 
+@exact
 def month_of(hour: Decimal | None) -> str:
     """Return what an hourly price comes to in a month of 730 hours."""
     if hour is None or not hour.is_finite():
