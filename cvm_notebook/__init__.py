@@ -10,8 +10,8 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False  # as typing has it, which would take most of the time of this import
 if TYPE_CHECKING:
+    from cvm_notebook import errors as errors
     from cvm_notebook.api import error_codes as error_codes
-    from cvm_notebook.api import errors as errors
     from cvm_notebook.api import models as models
     from cvm_notebook.api.client import Client as Client
     from cvm_notebook.api.compose import compose_hash as compose_hash
@@ -96,7 +96,7 @@ _HOMES = {
     "load_ipython_extension": "magics",
     "unload_ipython_extension": "magics",
     "error_codes": "api.error_codes.",
-    "errors": "api.errors.",
+    "errors": "errors.",
     "models": "api.models.",
 }
 

@@ -21,29 +21,32 @@ LOADING = RLock()
 
 
 def lazy_names(
-    package: str, public: Iterable[str], homes: Mapping[str, str]
+    module: str, public: Iterable[str], homes: Mapping[str, str], package: str | None = None
 ) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
-    """Return the ``__getattr__`` and ``__dir__`` of a package.
+    """Return the ``__getattr__`` and ``__dir__`` of a module.
 
     Parameters
     ----------
-    package
+    module
         Its name.
     public
         What ``dir()`` lists.
     homes
         Each lazy name and the module that holds it, relative to the package: ``"api.client"``. A
         dot at the end says that the name stands for the module itself: ``"api.models."``.
+    package
+        To which `homes` are relative; the module itself when not given.
     """
+    root = package or module
 
-    def __getattr__(name: str) -> object:  # noqa: N807 - it becomes the package's
+    def __getattr__(name: str) -> object:  # noqa: N807 - it becomes the module's
         home = homes.get(name)
         if home is None:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
         with LOADING:
-            module = import_module(f"{package}.{home.rstrip('.')}")
-        value: object = module if home.endswith(".") else getattr(module, name)
-        vars(import_module(package))[name] = value
+            holder = import_module(f"{root}.{home.rstrip('.')}")
+        value: object = holder if home.endswith(".") else getattr(holder, name)
+        vars(import_module(module))[name] = value
         return value
 
     listed = list(public)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import date, timedelta
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
@@ -10,9 +10,10 @@ from cvm_notebook.api import checks
 from cvm_notebook.api.client import Client
 from cvm_notebook.api.errors import TargetUnreachable, WatchTimeout
 from cvm_notebook.api.identity import Ref
+from cvm_notebook.api.times import moment_of
 from cvm_notebook.live.clock import Clock, SystemClock
 from cvm_notebook.live.draining import told
-from cvm_notebook.live.history import History, moment_of
+from cvm_notebook.live.history import History
 from cvm_notebook.live.lookup import UnknownCvm
 from cvm_notebook.live.operation import Operation
 from cvm_notebook.live.operations import Operations
@@ -194,7 +195,7 @@ class Fleet:
 
     def known(self, cvm_id: str) -> Row | None:
         """Return what is known of a CVM without waiting for anything."""
-        return self.store.get(cvm_id)
+        return self.store.get(checks.text("cvm_id", cvm_id))
 
     def now(self) -> float:
         """Return the time by which the age of rows counts, in monotonic seconds."""
@@ -369,17 +370,24 @@ class Fleet:
 
         return fleet_frame(self.snapshot(), columns=columns)
 
-    def at(self, moment: str | datetime, columns: Columns = "narrow") -> "pd.DataFrame":
+    def at(self, moment: str | date, columns: Columns = "narrow") -> "pd.DataFrame":
         """Return the fleet as it was, within the history that is kept.
 
         Parameters
         ----------
         moment
-            A datetime, or ``"14:05"`` of today in this machine's time.
+            ``"14:05"``, the last time that this machine's clock showed it; ISO text, a datetime, a
+            Timestamp or a date. Without a time zone it is this machine's local time.
+
+        Raises
+        ------
+        InvalidInput
+            It is no time, it is in the future, or the history does not reach back so far.
         """
         from cvm_notebook.frames import fleet_frame  # noqa: PLC0415 - pandas on demand
 
-        return fleet_frame(self._history.at(moment_of(moment, self._clock.now())), columns=columns)
+        then = moment_of("moment", moment, now=self._clock.now())
+        return fleet_frame(self._history.at(then), columns=columns)
 
     def events(self) -> "pd.DataFrame":
         """Return what happened to the fleet since it is watched; see `events_frame`."""

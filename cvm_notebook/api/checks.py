@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from cvm_notebook.api.compose import check_env_name
 from cvm_notebook.api.compose_file import LARGEST_BYTES, check_compose_file
@@ -11,7 +11,9 @@ from cvm_notebook.api.envelopes import clean_text
 from cvm_notebook.api.errors import InvalidInput
 from cvm_notebook.api.identity import near_miss, snake_case
 from cvm_notebook.api.models import Provision
+from cvm_notebook.api.scalars import plain
 
+T = TypeVar("T")
 Check = Callable[[str, Any], Any]
 
 # --- single values -----------------------------------------------------------------------------
@@ -19,6 +21,7 @@ Check = Callable[[str, Any], Any]
 
 def boolean(field: str, value: object) -> bool:
     """Return True or False; 1 and "yes" are neither."""
+    value = plain(value)
     if isinstance(value, bool):
         return value
     raise InvalidInput(field, f"it is {_shown(value)}, not True or False", None)
@@ -30,6 +33,7 @@ def integer(
     """Return a whole number within its bounds."""
     bounds = f"{least} to {most}" if most is not None else f"{least} up"
     wanted = f"Give a whole number{f' of {unit}' if unit else ''} from {bounds}."
+    value = plain(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise InvalidInput(field, f"it is {_shown(value)}, not a whole number", wanted)
     if value < least or (most is not None and value > most):
@@ -46,6 +50,15 @@ def text(field: str, value: object) -> str:
     return value.strip()
 
 
+def mapping(field: str, value: object) -> Mapping[str, Any]:
+    """Return a mapping; an empty one for None."""
+    if value is None:
+        return {}
+    if isinstance(value, Mapping):
+        return value
+    raise InvalidInput(field, f"it is {_shown(value)}, not a mapping", "Give a dict, or keywords.")
+
+
 def several(field: str, value: object, of: str = "CVMs") -> list[Any]:
     """Return the members of a list, a tuple, a Series or whatever else holds several.
 
@@ -58,8 +71,21 @@ def several(field: str, value: object, of: str = "CVMs") -> list[Any]:
     return list(value)
 
 
+def instance(field: str, value: object, kind: type[T], remedy: str | None = None) -> T:
+    """Return what is of a kind; anything else is refused by name."""
+    if isinstance(value, kind):
+        return value
+    raise InvalidInput(field, f"it is {_shown(value)}, not a {kind.__name__}", remedy)
+
+
+def members(field: str, value: object, kind: type[T], remedy: str | None = None) -> list[T]:
+    """Return the members of what holds several of a kind."""
+    return [instance(field, one, kind, remedy) for one in several(field, value, kind.__name__)]
+
+
 def seconds(field: str, value: object) -> float:
     """Return a number of seconds that is not negative."""
+    value = plain(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
         raise InvalidInput(
             field, f"it is {_shown(value)}, not a number of seconds", "Give 0 or more."
@@ -194,8 +220,16 @@ def app_compose(field: str, value: object) -> dict[str, Any]:
     return made
 
 
-def _as_sent(_field: str, value: object) -> object:
-    return value
+def sendable(field: str, value: object) -> object:
+    """Return what is not known here as it is, if it can be sent."""
+    value = plain(value)
+    if isinstance(value, str | int | float | None):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): sendable(field, one) for name, one in value.items()}
+    if isinstance(value, Iterable) and not isinstance(value, bytes):
+        return [sendable(field, one) for one in value]
+    raise InvalidInput(field, f"{type(value).__name__} cannot be sent as JSON", None)
 
 
 _PROVISION: Final[dict[str, Check]] = {
@@ -217,7 +251,7 @@ _PROVISION: Final[dict[str, Check]] = {
     "encrypted_env": encrypted_env,
     "hugepages": boolean,
     "pin_numa": boolean,
-    **dict.fromkeys(("user_config", "ports", "gpus", "kms_urls", "gateway_urls"), _as_sent),
+    **dict.fromkeys(("user_config", "ports", "gpus", "kms_urls", "gateway_urls"), sendable),
 }
 
 
@@ -324,5 +358,5 @@ def _checked(fields: Mapping[str, Any], checks: Mapping[str, Check], verb: str) 
             continue
         if name in body:
             raise InvalidInput(name, f"{verb} was given it twice", "Give it once.")
-        body[name if name in checks else str(given)] = checks.get(name, _as_sent)(name, value)
+        body[name if name in checks else str(given)] = checks.get(name, sendable)(name, value)
     return body

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import cvm_notebook
+from cvm_notebook.api import checks
 from cvm_notebook.api.credentials import Credentials, find_api_key
 from cvm_notebook.api.decode import decode
 from cvm_notebook.api.envelopes import clean_text
@@ -128,7 +129,7 @@ class Client(Lifecycle, Logs, Updates):
         return self._other("DELETE", path, None)
 
     def _other(self, method: str, path: str, body: Mapping[str, object] | None) -> Any:
-        content = None if body is None else to_json(body)
+        content = None if body is None else to_json(checks.sendable("body", body))
         return self._transport.call(
             Request(Kind.UPDATE, method, _path(path), content), _json(f"{method} {path}")
         )
@@ -175,6 +176,7 @@ def _user_agent() -> str:
 
 def _path(path: str) -> str:
     """Refuse a path that would leave the base URL."""
+    path = checks.text("path", path)
     steps = path.partition("?")[0].split("/")
     if not path.startswith("/") or ".." in steps or not path.isprintable():
         raise InvalidInput("path", f"{path!r} is not below the base URL", "Begin it with one '/'.")

@@ -7,7 +7,7 @@ cleaned of control characters and clipped before it is shown.
 # ruff: noqa: N818 - names say what happened, as WatchTimeout and the builtin TimeoutError do
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cvm_notebook.api.envelopes import (
     SERVER,
@@ -21,6 +21,9 @@ from cvm_notebook.api.envelopes import (
     read_error,
     without_query,
 )
+
+if TYPE_CHECKING:
+    from cvm_notebook.api.models import CvmState
 
 __all__ = [
     "ApiError",
@@ -222,12 +225,15 @@ class _WatchError(CvmError):
         The status that was waited for.
     """
 
+    state: "CvmState | None"
+    target: str | None
+
     def __init__(
         self,
         message: str,
         *,
         hint: str | None = None,
-        state: object = None,
+        state: "CvmState | None" = None,
         target: str | None = None,
     ) -> None:
         super().__init__(message, hint=hint)

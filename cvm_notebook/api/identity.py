@@ -80,8 +80,7 @@ def path_segment(identifier: str) -> str:
     InvalidInput
         It is empty, a dot segment, too long, or holds control characters.
     """
-    _check(identifier, "id")
-    return quote(identifier, safe="")
+    return quote(_identifier("id", identifier, "this call"), safe="")
 
 
 def _the_one(named: dict[str, str], verb: str) -> str:

@@ -55,7 +55,7 @@ class Lifecycle(Calls):
         >>> len(provision.compose_hash)
         64
         """
-        body = checks.provision_request({**(request or {}), **fields})
+        body = checks.provision_request({**checks.mapping("request", request), **fields})
         return self._change(Kind.PROVISION, "POST", "/cvms/provision", Provision, body)
 
     def commit_cvm_provision(

@@ -4,13 +4,13 @@ import base64
 import binascii
 import re
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Final, Literal, NamedTuple, Self, TypeAlias, get_args
 from urllib.parse import quote
 
 import msgspec
 
-from cvm_notebook.api.checks import integer
+from cvm_notebook.api import checks
 from cvm_notebook.api.deadline import Deadline
 from cvm_notebook.api.envelopes import clean_text
 from cvm_notebook.api.errors import CvmError, InvalidInput
@@ -18,9 +18,11 @@ from cvm_notebook.api.exchange import ByteStream
 from cvm_notebook.api.identity import Ref, path_segment, split
 from cvm_notebook.api.models import Cvm, CvmContainers
 from cvm_notebook.api.reads import Reads
+from cvm_notebook.api.scalars import plain
+from cvm_notebook.api.times import moment_of
 
 Channel: TypeAlias = Literal["serial", "stdout", "stderr"]
-Since: TypeAlias = str | datetime | timedelta | None
+Since: TypeAlias = str | date | timedelta | None
 CHANNELS: Final[tuple[Channel, ...]] = get_args(Channel)
 
 _MOST_LINES: Final = 10_000
@@ -175,6 +177,7 @@ class Logs(Reads):
             url: str | None = getattr(logs, channel, None)
             whose: str = channel
         else:
+            container = checks.text("container", container)
             url, whose = self._container_url(target, container, deadline), f"container {container}"
         where = clean_text(f"the log of {target} ({whose})", 120)
         if not url:
@@ -200,26 +203,21 @@ class Logs(Reads):
 
 
 def _asked(tail: int, since: Since, *, timestamps: bool) -> list[str]:
-    lines = integer("tail", tail, least=1, most=_MOST_LINES)
+    lines = checks.integer("tail", tail, least=1, most=_MOST_LINES)
     asked = [f"tail={lines}", f"lines={lines}", "ansi"]
     if since is not None:
         asked.append(f"since={quote(_since(since), safe='')}")
     return [*asked, "timestamps"] if timestamps else asked
 
 
-def _since(since: str | datetime | timedelta) -> str:
+def _since(since: object) -> str:
+    since = plain(since)
     if isinstance(since, timedelta):
         return f"{max(0, int(since.total_seconds()))}s"
-    if isinstance(since, datetime):
-        return since.astimezone().isoformat()
-    text = since.strip()
-    if _AGO.fullmatch(text):
-        return text
-    try:
-        return datetime.fromisoformat(text).astimezone().isoformat()
-    except ValueError:
-        problem = f"{clean_text(since, 40)!r} is no time"
-        raise InvalidInput("since", problem, "Such as '15m', '2h', '2026-01-31T12:00Z'.") from None
+    if isinstance(since, str) and _AGO.fullmatch(since.strip()):
+        return since.strip()
+    now = datetime.now(UTC) if isinstance(since, str) else None  # for a time of day
+    return moment_of("since", since, now=now).isoformat()
 
 
 def _with(url: str, wanted: list[str]) -> str:

@@ -3,7 +3,7 @@
 import time
 import warnings
 from collections.abc import Iterable, Iterator
-from datetime import datetime
+from datetime import date
 from typing import Any
 
 from cvm_notebook.api import checks
@@ -48,6 +48,7 @@ from cvm_notebook.api.models import (
 )
 from cvm_notebook.api.pages import MOST_PAGES, PAGE_SIZE, PageFetcher, pages_of, window_for
 from cvm_notebook.api.retry import Kind
+from cvm_notebook.api.times import moment_of
 from cvm_notebook.api.transport import Reply, Request, query, to_json
 
 BATCH_SIZE = 100
@@ -132,7 +133,7 @@ class Reads(Calls):
         /,
         *,
         limit: int = 50,
-        since: datetime | None = None,
+        since: str | date | None = None,
         **identifier: object,
     ) -> list[Operation]:
         """Return what was done to a CVM, the newest first.
@@ -142,15 +143,16 @@ class Reads(Calls):
         limit
             The most to return.
         since
-            Only what began then or later; with a time zone.
+            Only what began then or later; without a time zone it is this machine's local time.
         """
         path = self._cvm(cvm, identifier, "list_operations", "/operations")
+        start = None if since is None else moment_of("since", since).isoformat()
+        limit = checks.integer("limit", limit)
         found: list[Operation] = []
         deadline = self._deadline()
         cursor: str | None = None
-        while len(found) < checks.integer("limit", limit):
+        while len(found) < limit:
             size = min(limit - len(found), 500)
-            start = None if since is None else since.isoformat()
             asked = query(limit=size, cursor=cursor, start_time=start)
             page = self._read(path + asked, OperationPage, deadline=deadline)
             found += page.items

@@ -171,6 +171,8 @@ class Updates(Calls):
         wanted = given(
             public_logs=public_logs, public_sysinfo=public_sysinfo, public_tcbinfo=public_tcbinfo
         )
+        for name, value in wanted.items():
+            checks.boolean(name, value)
         if not wanted:
             raise InvalidInput(
                 "update_visibility", "nothing to change", "Give public_logs=True or the like."
@@ -195,7 +197,7 @@ class Updates(Calls):
             raise InvalidInput(
                 "os_image_name", "is empty", "client.list_os_images() shows the names."
             )
-        body = to_json({"os_image_name": os_image_name})
+        body = to_json({"os_image_name": checks.text("os_image_name", os_image_name)})
         return self._update(f"/cvms/{path_segment(target)}/os-image", body)
 
     # --- shared ------------------------------------------------------------------------------

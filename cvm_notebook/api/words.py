@@ -46,7 +46,7 @@ OPERATIONS: Final = (
 HEALTHS: Final = ("ok", "stale", "error", "unknown")
 KMS_TYPES: Final = ("phala", "ethereum", "base", "legacy", "unknown")
 BILLING_PERIODS: Final = ("skip", "hourly", "monthly", "unknown")
-SOURCES: Final = ("list", "get", "batch", "stream", "action", "replay")
+SOURCES: Final = ("list", "get", "batch", "stream", "action")
 
 # the words the service uses beside ours
 _PHASE_OF: Final[Mapping[str, Phase]] = {phase: phase for phase in PHASES} | {

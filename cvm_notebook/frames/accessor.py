@@ -2,14 +2,17 @@
 
 import os
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.api.exact import total
+from cvm_notebook.api.times import moment_of
 from cvm_notebook.api.values import instant, money
 from cvm_notebook.api.words import STATUSES
 from cvm_notebook.frames.cells import as_text, conform
@@ -74,14 +77,14 @@ class CvmAccessor:
             price.charged(str(status))
             for status, price in zip(frame["status"], _prices(frame), strict=True)
         )
-        return sum((amount for amount in charged if amount is not None), Decimal(0))
+        return total(charged)
 
     def cost(
         self,
         window: str | timedelta = "24h",
         *,
         hours: float | None = None,
-        now: datetime | None = None,
+        now: str | date | None = None,
     ) -> pd.DataFrame:
         """Work out what each has cost, taken to have been all the time as it is; see `cost_frame`.
 
@@ -97,7 +100,7 @@ class CvmAccessor:
             The end of the window; the newest ``observed_at`` if None, or else the present.
         """
         frame = self._exact("status", "rate_usd_h", "rate_disk_usd_h")
-        at = self._as_of(frame) if now is None else now
+        at = self._as_of(frame) if now is None else moment_of("now", now)
         standings = [
             Standing(str(cvm_id), name, str(status), price, instant(created))
             for cvm_id, name, status, price, created in zip(
@@ -109,7 +112,9 @@ class CvmAccessor:
                 strict=True,
             )
         ]
-        return frame_of(standings, [], window if hours is None else timedelta(hours=hours), at)
+        if hours is not None:
+            window = timedelta(hours=checks.seconds("hours", hours))
+        return frame_of(standings, [], window, at)
 
     def diff(self, other: pd.DataFrame) -> pd.DataFrame:
         """Return what is different in another frame, as what comes after this one; see `diff`."""
@@ -209,8 +214,7 @@ class CvmAccessor:
 
     def _total(self, column: str) -> Decimal:
         require(self._frame, [column], "this")
-        amounts = (money(text) for text in as_text(self._frame[column]))
-        return sum((amount for amount in amounts if amount is not None), Decimal(0))
+        return total(money(text) for text in as_text(self._frame[column]))
 
     def _as_of(self, frame: pd.DataFrame) -> datetime:
         seen = frame["observed_at"].max() if "observed_at" in frame and len(frame) else pd.NaT
@@ -219,7 +223,7 @@ class CvmAccessor:
         return at
 
     def _write(self, path: str | os.PathLike[str], ending: str) -> Path:
-        if Path(path).suffix.lower() != ending:
+        if not isinstance(path, str | os.PathLike) or Path(path).suffix.lower() != ending:
             raise InvalidInput("path", f"does not end with {ending}", "Name it so.")
         return write_fleet(self._frame, path)
 

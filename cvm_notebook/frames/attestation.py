@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, get_args
 
 import pandas as pd
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.attestation import Check, Evidence, judge_attestation
 from cvm_notebook.api.cvm import Cvm
 from cvm_notebook.api.errors import AuthError, CvmError, InvalidInput, clean_text
 from cvm_notebook.api.guest import CvmAttestation
 from cvm_notebook.api.identity import Ref
 from cvm_notebook.api.pages import PageFetcher
+from cvm_notebook.api.reads import Reads
 from cvm_notebook.frames.columns import FLAG, INSTANT, INTEGER, TEXT, fixed
 from cvm_notebook.frames.declared import Declaration, Declared, read_declaration
 from cvm_notebook.frames.table import Field, Table
@@ -127,6 +129,7 @@ def attestation_frame(
     >>> frame["checked"].tolist()
     ['hash_matched']
     """
+    checks.instance("client", client, Reads, "Give a Client.")
     declared = _declarations(expected)
     asked = _asked(client, cvms)
     fetch = partial(_fetch, client, asked)

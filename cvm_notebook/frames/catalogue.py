@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pandas as pd
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.models import InstanceType, Node, OsImage, QuotaMetric, Quotas
+from cvm_notebook.api.reads import Reads
 from cvm_notebook.frames.columns import FLAG, INTEGER, MOMENT, MONEY, REAL, TEXT
 from cvm_notebook.frames.table import Field, Table
 
@@ -121,25 +123,29 @@ QUOTAS: Final[Table[_Quota]] = Table(
 @NODES.documents
 def nodes_frame(client: "Client") -> pd.DataFrame:
     """List the nodes the workspace may use, and what they have left."""
-    return _unique(NODES.frame(client.get_available_nodes().nodes))
+    return _unique(NODES.frame(_reads(client).get_available_nodes().nodes))
 
 
 @INSTANCE_TYPES.documents
 def instance_types_frame(client: "Client", family: str | None = None) -> pd.DataFrame:
     """List the sizes of CVM and their prices; with `family`, only its."""
-    return _unique(INSTANCE_TYPES.frame(client.list_instance_types(family)))
+    return _unique(INSTANCE_TYPES.frame(_reads(client).list_instance_types(family)))
 
 
 @IMAGES.documents
 def images_frame(client: "Client") -> pd.DataFrame:
     """List the OS images a CVM can boot."""
-    return _unique(IMAGES.frame(client.list_os_images()))
+    return _unique(IMAGES.frame(_reads(client).list_os_images()))
 
 
 @QUOTAS.documents
 def quotas_frame(client: "Client", workspace: str | None = None) -> pd.DataFrame:
     """List what the workspace may have and what is left of it; one limit a row."""
-    return QUOTAS.frame(_quotas(client.get_workspace_quotas(workspace)))
+    return QUOTAS.frame(_quotas(_reads(client).get_workspace_quotas(workspace)))
+
+
+def _reads(client: object) -> Reads:
+    return checks.instance("client", client, Reads, "Give a Client.")
 
 
 def _quotas(said: Quotas) -> Iterable[_Quota]:

@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.errors import InvalidInput, clean_text
 from cvm_notebook.frames import arrays
 from cvm_notebook.frames.columns import COUNT, FLEET, FLEET_BY_NAME, INDEX, INSTANT, TEXT, Kind
@@ -29,6 +30,7 @@ def conform(frame: pd.DataFrame) -> pd.DataFrame:
         It has no ``cvm_id``, a column that the fleet table has not, or a value that its column
         cannot hold.
     """
+    checks.instance("frame", frame, pd.DataFrame, "Give a frame of fleet_frame or Fleet.")
     if frame.index.name != INDEX:
         if INDEX not in frame.columns:
             raise InvalidInput("frame", f"has no {INDEX}", "Give a frame of fleet_frame or Fleet.")

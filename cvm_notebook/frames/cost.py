@@ -2,18 +2,22 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal, localcontext
 from typing import Final, NamedTuple
 
 import pandas as pd
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.api.exact import EXACT
+from cvm_notebook.api.scalars import plain
+from cvm_notebook.api.times import moment_of
 from cvm_notebook.api.values import seconds_of
 from cvm_notebook.api.words import STATUSES, status_of
 from cvm_notebook.frames.columns import INSTANT, MONEY, REAL, TEXT, fixed
 from cvm_notebook.frames.table import Field, Table
-from cvm_notebook.frames.timeline import COMPUTES, EXACT, FREE, Price, Spell, cost_of, hours, spells
+from cvm_notebook.frames.timeline import COMPUTES, FREE, Price, Spell, cost_of, hours, spells
 from cvm_notebook.live.chronicle import Log
 from cvm_notebook.live.rows import Row, Snapshot
 
@@ -101,7 +105,7 @@ COST: Final[Table[Cost]] = Table(
 
 @COST.documents
 def cost_frame(
-    source: Log | Snapshot, window: str | timedelta = "24h", now: datetime | None = None
+    source: Log | Snapshot, window: str | timedelta = "24h", now: str | date | None = None
 ) -> pd.DataFrame:
     """Work out what each CVM has cost in the time up to now, to the last digit.
 
@@ -117,7 +121,8 @@ def cost_frame(
     window
         How far back: ``"24h"``, ``"7d"``, ``"90m"``, or a timedelta.
     now
-        The end of the window; when `source` was taken, if None.
+        The end of the window; when `source` was taken, if None. Without a time zone it is this
+        machine's local time.
 
     Examples
     --------
@@ -128,10 +133,11 @@ def cost_frame(
         standings, lived = [_standing(row) for row in source.rows], list[Spell]()
         taken = source.taken_at
     else:
+        checks.instance("source", source, Log, "Give fleet.store.log(), or a Snapshot.")
         lived = spells(source)
         standings = _standings(source, lived)
         taken = source.now.taken_at
-    return frame_of(standings, lived, window, _aware(now) if now else taken)
+    return frame_of(standings, lived, window, taken if now is None else moment_of("now", now))
 
 
 def frame_of(
@@ -150,17 +156,14 @@ def frame_of(
         return COST.frame(costs, as_of=now.isoformat())
 
 
-def _aware(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
 def _window(window: str | timedelta) -> tuple[timedelta, str]:
     """Return the length of a window, and what it is called."""
     remedy = 'Give "24h", "7d", "90m" or a timedelta.'
-    if isinstance(window, timedelta):
-        seconds, label = window.total_seconds(), f"{window / timedelta(hours=1):g}h"
-    else:
-        seconds, label = seconds_of(window) or 0, " ".join(window.split())
+    said, seconds = plain(window), 0.0
+    if isinstance(said, timedelta):
+        seconds, label = said.total_seconds(), f"{said / timedelta(hours=1):g}h"
+    elif isinstance(said, str):
+        seconds, label = seconds_of(said) or 0, " ".join(said.split())
     if not 0 < seconds <= timedelta(days=36525).total_seconds():
         raise InvalidInput("window", f"{window!r} is no length of time", remedy)
     return timedelta(seconds=seconds), label
@@ -288,5 +291,6 @@ PROJECTION: Final[Table[Standing]] = Table(
 @PROJECTION.documents
 def projection_frame(snapshot: Snapshot) -> pd.DataFrame:
     """Say what each CVM will cost a month if it goes on as it is now."""
+    checks.instance("snapshot", snapshot, Snapshot, "Give fleet.snapshot().")
     with localcontext(EXACT):
         return PROJECTION.frame(_standing(row) for row in snapshot.rows)

@@ -77,6 +77,12 @@ def _of_compose(said: Compose, where: str) -> Declared:
         return _of_text(Path(said).read_bytes().decode(), where)
     except UnicodeDecodeError:
         raise InvalidInput(where, f"{clean_text(Path(said).name, 80)} is no text") from None
+    except (OSError, ValueError) as error:  # a NUL in a path is a ValueError
+        why = getattr(error, "strerror", None) or str(error)
+        problem = f"{clean_text(said, 80)!r} cannot be read: {clean_text(why, 80)}"
+        raise InvalidInput(
+            where, problem, "Give the path of a compose file, or its text."
+        ) from None
 
 
 def _of_text(text: object, where: str) -> Declared:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 import pandas as pd
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.cvm import Cvm
 from cvm_notebook.api.errors import InvalidInput, NotFoundError
 from cvm_notebook.api.pages import PageFetcher
@@ -115,6 +116,7 @@ def drift_frame(
     CvmError
         An app compose could not be read.
     """
+    checks.instance("snapshot", snapshot, Snapshot, "Give fleet.snapshot().")
     if isinstance(expected, pd.DataFrame):
         return DRIFT.frame(_from_frame(snapshot, expected))
     live = fleet_frame(snapshot, columns=list(DECLARABLE))

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 import pandas as pd
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.words import SOURCES, STATUSES, status_of
 from cvm_notebook.frames.cells import word
 from cvm_notebook.frames.columns import (
@@ -143,8 +144,7 @@ def events_frame(changes: Iterable[Change]) -> pd.DataFrame:
 
     Told of a CVM's record are the columns of `fleet_frame`, so that nothing secret is shown.
     """
-    listed = list(changes)
-    return EVENTS.frame(_events(listed))
+    return EVENTS.frame(_events(checks.members("changes", changes, Change)))
 
 
 def _events(changes: Sequence[Change]) -> list[Event]:

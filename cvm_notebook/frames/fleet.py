@@ -3,7 +3,7 @@
 import difflib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from itertools import islice
 from typing import Any, Final, Literal, TypeVar
@@ -12,7 +12,8 @@ import pandas as pd
 
 from cvm_notebook.api import checks
 from cvm_notebook.api.cvm import Cvm
-from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.api.errors import InvalidInput, clean_text
+from cvm_notebook.api.times import moment_of
 from cvm_notebook.api.words import SOURCES
 from cvm_notebook.frames import arrays
 from cvm_notebook.frames.columns import (
@@ -41,7 +42,7 @@ def fleet_frame(
     columns: Literal["narrow", "wide"] | Sequence[str] = "narrow",
     *,
     money: Literal["exact", "float"] = "exact",
-    observed_at: datetime | None = None,
+    observed_at: date | str | None = None,
     source: str = "list",
     revision: int | None = None,
 ) -> pd.DataFrame:
@@ -62,10 +63,10 @@ def fleet_frame(
         ``"exact"``: decimals of six places (``decimal128(18, 6)[pyarrow]``; Decimal objects where
         pyarrow is missing). ``"float"``: ``Float64``, for speed and for tools that want floats.
     observed_at
-        When the CVMs were read; now when None. Without a zone it is UTC. This and the next two
-        are for CVMs: a Snapshot knows them.
+        When the CVMs were read; now when None. Without a time zone it is this machine's local time.
+        This and the next two are for CVMs: a Snapshot knows them.
     source
-        Which call told: list, get, batch, stream, action or replay.
+        Which call told: list, get, batch, stream or action.
     revision
         The store's revision of these rows, if there is a store.
 
@@ -92,7 +93,7 @@ def fleet_frame(
         ids, values = _read(cvms.rows, wanted, live_rows)
         told = _about(cvms)
     else:
-        if source not in SOURCES:
+        if not isinstance(source, str) or source not in SOURCES:
             raise InvalidInput("source", f"{source!r} is none of {', '.join(SOURCES)}")
         seen, age = _observation(observed_at)
         rows_of = partial(Rows, observed_at=seen, age_s=age, source=source, revision=revision)
@@ -157,10 +158,10 @@ def _remedy(name: object) -> str:
     return "fleet_columns() lists them all."
 
 
-def _choose_money(money: str) -> Kind:
+def _choose_money(money: object) -> Kind:
     kinds = {"exact": MONEY, "float": FLOAT_MONEY}
-    if money not in kinds:
-        raise InvalidInput("money", f"{money!r} is neither 'exact' nor 'float'")
+    if not isinstance(money, str) or money not in kinds:
+        raise InvalidInput("money", f"{clean_text(repr(money), 40)} is neither 'exact' nor 'float'")
     return kinds[money]
 
 
@@ -206,11 +207,10 @@ def _cvms(cvms: object) -> Iterator[Cvm]:
         yield record
 
 
-def _observation(observed_at: datetime | None) -> tuple[datetime, float]:
+def _observation(observed_at: date | str | None) -> tuple[datetime, float]:
     """Return when the rows were read, in UTC, and how many seconds ago that is."""
     now = time.time()
     if observed_at is None:
         return datetime.fromtimestamp(now, UTC), 0.0
-    if observed_at.tzinfo is None:
-        observed_at = observed_at.replace(tzinfo=UTC)
-    return observed_at.astimezone(UTC), max(0.0, now - observed_at.timestamp())
+    seen = moment_of("observed_at", observed_at)
+    return seen, max(0.0, now - seen.timestamp())

@@ -46,7 +46,7 @@ def write_fleet(frame: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
     InvalidInput
         The ending is another, or the frame has columns that are not of the fleet table.
     """
-    target = Path(path)
+    target = _path(path)
     write, _ = _format(target)
     shaped = conform(frame)
     shaped.attrs["cvm"] = {"schema": SCHEMA}
@@ -87,11 +87,17 @@ def read_fleet(path: str | os.PathLike[str]) -> pd.DataFrame:
     >>> monday.cvm.diff(monday).empty
     True
     """
-    source = Path(path)
+    source = _path(path)
     _, read = _format(source)
     frame = read(source)
     frame.attrs = {"cvm": {"schema": SCHEMA}}
     return frame
+
+
+def _path(path: object) -> Path:
+    if not isinstance(path, str | os.PathLike):
+        raise InvalidInput("path", f"it is {type(path).__name__}, not a path")
+    return Path(path)
 
 
 # --- Parquet ------------------------------------------------------------------------------------

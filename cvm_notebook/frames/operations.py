@@ -6,6 +6,7 @@ from typing import Final
 
 import pandas as pd
 
+from cvm_notebook.api import checks
 from cvm_notebook.frames.columns import DURATION, FLAG, INSTANT, INTEGER, TEXT, fixed
 from cvm_notebook.frames.table import Field, Table
 from cvm_notebook.live.operation import OperationRecord
@@ -62,7 +63,6 @@ OPERATIONS: Final[Table[OperationRecord]] = Table(
             "correlation_id", TEXT, lambda o: o.correlation_id, "its id in the service's records"
         ),
         Field("who", TEXT, lambda o: o.who, "whose key it was sent with"),
-        Field("dry_run", FLAG, lambda _: False, "never: a plan is not in the ledger"),
         Field("elapsed", DURATION, _ended, "from asking to the end; missing until then"),
         Field("error", TEXT, lambda o: o.error, "what went wrong, in words"),
         Field("note", TEXT, lambda o: o.note or None, "what else is known"),
@@ -76,4 +76,4 @@ OPERATIONS: Final[Table[OperationRecord]] = Table(
 @OPERATIONS.documents
 def operations_frame(records: Iterable[OperationRecord]) -> pd.DataFrame:
     """List what was asked for, one operation a row, in the order in which it was asked."""
-    return OPERATIONS.frame(records)
+    return OPERATIONS.frame(checks.members("records", records, OperationRecord))

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import pandas as pd
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.cvm import Cvm, HourlyRate
 from cvm_notebook.api.errors import InvalidInput
 from cvm_notebook.api.words import status_of
@@ -119,13 +120,13 @@ class HasLog(Protocol):
 @PLAN.documents
 def plan_frame(rows: Iterable[PlanRow]) -> pd.DataFrame:
     """List what a plan would do, one CVM a row; `Plan.rows` gives the rows."""
-    return PLAN.frame(Planned(row) for row in rows)
+    return PLAN.frame(Planned(row) for row in checks.members("rows", rows, PlanRow))
 
 
 @OUTCOME.documents
 def outcome_frame(rows: Iterable[OutcomeRow]) -> pd.DataFrame:
     """List what became of a plan, one CVM a row; an `Outcome` gives the rows."""
-    return OUTCOME.frame(rows)
+    return OUTCOME.frame(checks.members("rows", rows, OutcomeRow))
 
 
 def plan_of(fleet: pd.DataFrame, verb: str) -> pd.DataFrame:

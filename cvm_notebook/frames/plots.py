@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from cvm_notebook._lazy import LOADING
+from cvm_notebook.api import checks
 from cvm_notebook.api.errors import InvalidInput, clean_text
 from cvm_notebook.api.words import STATUSES
 
@@ -64,8 +65,7 @@ def plot_fleet(fleet: pd.DataFrame, ax: "Axes | None" = None, *, by: str = "regi
         The axes drawn on; its figure is ``.figure``.
     """
     counts = _count(fleet, by)
-    if ax is None:
-        ax = _new_axes(len(counts))
+    ax = _new_axes(len(counts)) if ax is None else _drawable(ax)
     left = pd.Series(0, index=counts.index)
     longest = int(counts.sum(axis="columns").max()) if len(counts) else 0
     for status in counts.columns:
@@ -98,13 +98,21 @@ def _cvms(number: int) -> str:
 
 
 def _require(frame: pd.DataFrame, names: tuple[str, ...], maker: str) -> None:
+    kind = "fleet" if "fleet" in maker else "timeline"
+    checks.instance(kind, frame, pd.DataFrame, f"Give a frame of {maker}.")
     missing = [name for name in names if name not in frame.columns]
     if missing:
         raise InvalidInput(
-            "fleet" if "fleet" in maker else "timeline",
+            kind,
             f"has no column {' and no column '.join(missing)}",
             f"Give a frame of {maker} that has both.",
         )
+
+
+def _drawable(ax: "Axes") -> "Axes":
+    if not callable(getattr(ax, "barh", None)):
+        raise InvalidInput("ax", f"it is {type(ax).__name__}, not Axes", "Leave it out.")
+    return ax
 
 
 def _new_axes(bars: int) -> "Axes":
@@ -180,8 +188,7 @@ def plot_timeline(timeline: pd.DataFrame, ax: "Axes | None" = None, *, limit: in
     changes = spells.groupby("cvm_id", sort=False).size()
     chosen = changes.sort_values(ascending=False, kind="stable").index[: max(1, limit)]
     shown = [cvm_id for cvm_id in changes.index if cvm_id in set(chosen)]
-    if ax is None:
-        ax = _new_axes(len(shown))
+    ax = _new_axes(len(shown)) if ax is None else _drawable(ax)
     of = spells[spells["cvm_id"].isin(shown)]
     place = {cvm_id: row for row, cvm_id in enumerate(reversed(shown))}
     for (status, observed), some in of.groupby(["status", "observed"], observed=True, sort=False):
@@ -274,8 +281,7 @@ def plot_cost(timeline: pd.DataFrame, ax: "Axes | None" = None, *, apps: int = 6
     totals = spells.groupby("app")["amount_usd"].sum().sort_values(ascending=False, kind="stable")
     dearest = list(totals.index[: max(1, min(apps, len(_APPS)))])
     names = spells.groupby("app").agg(name=("name", "first"), cvms=("cvm_id", "nunique"))
-    if ax is None:
-        ax = _new_axes(6)
+    ax = _new_axes(6) if ax is None else _drawable(ax)
     times, rates = _rates(spells, dearest)
     base = np.zeros(len(times))
     for app, colour in [*zip(dearest, _APPS, strict=False), (None, _OTHERS)]:

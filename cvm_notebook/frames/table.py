@@ -6,6 +6,7 @@ from typing import Any, Generic, TypeVar
 
 import pandas as pd
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.errors import InvalidInput
 from cvm_notebook.frames.columns import Kind
 
@@ -72,6 +73,7 @@ def index_of(levels: Sequence[Any], names: Sequence[str]) -> Any:
 
 def require(frame: pd.DataFrame, names: Iterable[str], purpose: str) -> None:
     """Refuse a frame that lacks columns, naming them."""
+    checks.instance("frame", frame, pd.DataFrame)
     missing = [name for name in names if name not in frame.columns]
     if missing:
         raise InvalidInput(

@@ -4,13 +4,15 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from decimal import Context, Decimal, localcontext
+from decimal import Decimal, localcontext
 from functools import lru_cache
 from typing import Final
 
 import pandas as pd
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.cvm import Cvm
+from cvm_notebook.api.exact import EXACT
 from cvm_notebook.api.values import money
 from cvm_notebook.api.words import STATUSES, status_of
 from cvm_notebook.frames.columns import DURATION, FLAG, INSTANT, MONEY, TEXT, fixed
@@ -29,7 +31,6 @@ _NOTHING: Final = Decimal(0)
 
 _MICROSECOND: Final = timedelta(microseconds=1)
 _HOUR: Final = timedelta(hours=1) // _MICROSECOND
-EXACT: Final = Context(prec=60)  # whatever the caller's context; a price has 36 digits at most
 
 
 def hours(time: timedelta) -> Decimal:
@@ -136,6 +137,7 @@ def timeline_frame(log: Log) -> pd.DataFrame:
     Where nobody was looking (the fleet was idle, or could not reach the service), the last status
     goes on, with ``observed`` False.
     """
+    checks.instance("log", log, Log, "Give fleet.store.log().")
     with localcontext(EXACT):
         return TIMELINE.frame(spells(log))
 

@@ -2,15 +2,19 @@
 
 import operator
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
+from math import isfinite, isnan
 from typing import Any, Final, TypeAlias
 
 from cvm_notebook.api.envelopes import clean_text
-from cvm_notebook.api.values import instant, seconds_of
-from cvm_notebook.live.fields import Context, Field, Kind, closest, haystack, utc
+from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.api.scalars import plain
+from cvm_notebook.api.times import moment_of
+from cvm_notebook.api.values import seconds_of
+from cvm_notebook.live.fields import Context, Field, Kind, closest, haystack
 from cvm_notebook.live.patterns import Match, glob, is_glob, like
 from cvm_notebook.live.rows import Row
 
@@ -128,21 +132,22 @@ def either(tests: list[Test]) -> Test:
 
 
 def given(field: Field, value: object) -> Test:
-    """Ask for a value as Python has it: None is missing, a list any of its values.
+    """Ask for a value as Python or pandas has it: None is missing, a list any of its values.
 
     Raises
     ------
     Misfit
         The value is not of the field's kind.
     """
-    if value is None:
+    value = plain(value)
+    if value is None or (isinstance(value, float) and isnan(value)):
         return missing(field)
-    if isinstance(value, list | tuple | set | frozenset):
-        return either([given(field, one) for one in value] or [_never])
     if isinstance(value, str):
         if field.kind is Kind.TEXT and is_glob(value):
             return globbed(field, value)
         return compare(field, "=", value)
+    if isinstance(value, Iterable) and not isinstance(value, bytes | Mapping):
+        return either([given(field, one) for one in value] or [_never])
     return _compared(field, operator.eq, _python_value(field, value))
 
 
@@ -189,9 +194,12 @@ def _moment(field: Field, raw: str) -> Wanted:
     seconds = seconds_of(ago[1]) if ago else None
     if seconds is not None and seconds <= _LONGEST_AGO:
         return lambda context: context.taken_at - timedelta(seconds=seconds)
-    moment = None if text.isdigit() else instant(text)
-    if moment is not None:
-        return _always(moment)
+    try:
+        at = None if text.isdigit() else datetime.fromisoformat(text)
+    except ValueError:
+        at = None
+    if at is not None:
+        return _in_utc(field, at)
     duration = seconds_of(text) is not None
     remedy = f"Write '{text} ago'." if duration else "Write '2026-06-23', or '24h ago'."
     raise Misfit(f"{field.name} is a time, not {_shown(raw)}", remedy)
@@ -205,12 +213,19 @@ def _python_value(field: Field, value: object) -> Wanted:
             return _always(Decimal(str(value.total_seconds())))
         if isinstance(value, int | Decimal):
             return _always(value)
-        if isinstance(value, float):
+        if isinstance(value, float) and isfinite(value):
             return _always(Decimal(str(value)))
     if field.kind is Kind.MOMENT and isinstance(value, date):
-        whole = value if isinstance(value, datetime) else datetime.combine(value, time())
-        return _always(utc(whole))
+        return _in_utc(field, value)
     raise Misfit(f"{field.name} is a {_KINDS[field.kind]}, not {_shown(value)}")
+
+
+def _in_utc(field: Field, at: date) -> Wanted:
+    """Return a moment that was written or given; without a zone it is this machine's time."""
+    try:
+        return _always(moment_of(field.name, at))
+    except InvalidInput as error:
+        raise Misfit(error.problem, error.remedy) from None
 
 
 def _compared(field: Field, sign: Callable[[Any, Any], bool], wanted: Wanted) -> Test:

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from decimal import Decimal
 from difflib import get_close_matches
 from enum import Enum, auto
@@ -220,8 +219,3 @@ def closest(name: str, known: Iterable[str]) -> str | None:
 
 def _length(things: tuple[object, ...] | None) -> int | None:
     return None if things is None else len(things)
-
-
-def utc(moment: datetime) -> datetime:
-    """Return a moment in UTC; without a zone it is taken to be that."""
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -1,32 +1,15 @@
-"""What happened to the fleet: its changes, its state at a moment, the statuses of its CVMs."""
+"""What happened to the fleet: its changes, and its state at a moment."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
 
 from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.api.times import in_utc
 from cvm_notebook.live.chronicle import Log
 from cvm_notebook.live.rows import Change, Health, Row, Sighting, Snapshot
 from cvm_notebook.live.store import FleetStore
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A CVM had one status for a while.
-
-    Attributes
-    ----------
-    end
-        None while it still has it.
-    whole
-        Whether its beginning was seen; else it began before ``start``, or unseen.
-    """
-
-    status: str | None
-    start: datetime
-    end: datetime | None
-    whole: bool
 
 
 class History:
@@ -44,18 +27,9 @@ class History:
         self._store = store
         store.keep(limit)
 
-    @property
-    def since(self) -> datetime:
-        """How far back it reaches."""
-        return self._store.log().since
-
     def changes(self) -> tuple[Change, ...]:
         """Return every change kept, the oldest first."""
         return self._store.log().changes
-
-    def healths(self) -> tuple[Health, ...]:
-        """Return the states of health, the oldest first."""
-        return self._store.log().healths
 
     def at(self, moment: datetime) -> Snapshot:
         """Return the fleet as the store knew it at a moment.
@@ -66,11 +40,10 @@ class History:
         Raises
         ------
         InvalidInput
-            The history does not reach back so far, or the moment has no time zone.
+            The history does not reach back so far.
         """
         log = self._store.log()
-        if moment.tzinfo is None:
-            raise InvalidInput("moment", "it has no time zone", "Add one, such as datetime.UTC.")
+        moment = in_utc("moment", moment)
         if moment < log.since:
             raise InvalidInput(
                 "moment",
@@ -89,23 +62,6 @@ class History:
             health=_health(log, moment),
             complete=log.listed_at is not None and log.listed_at <= moment,
         )
-
-    def statuses(self, cvm_id: str) -> tuple[Interval, ...]:
-        """Return the statuses a CVM had, one after another; see `intervals`."""
-        return self.intervals().get(cvm_id, ())
-
-    def intervals(self) -> dict[str, tuple[Interval, ...]]:
-        """Return the statuses of every CVM of the present and of the past that is kept.
-
-        An interval begins when the status was received. A CVM that went has no interval after.
-        """
-        log = self._store.log()
-        found: dict[str, list[Interval]] = {}
-        for change in log.changes:
-            _note(found.setdefault(change.row.id, []), change, log)
-        for row in log.now.rows:
-            found.setdefault(row.id, [Interval(row.status, log.since, None, whole=False)])
-        return {key: tuple(intervals) for key, intervals in found.items()}
 
 
 def _until(changes: tuple[Change, ...], moment: datetime) -> int:
@@ -169,42 +125,3 @@ def _revision(kept: tuple[Change, ...], undone: tuple[Change, ...], present: int
 def _health(log: Log, moment: datetime) -> Health:
     past = [health for health in log.healths if health.since <= moment]
     return past[-1] if past else log.healths[0]
-
-
-def _note(intervals: list[Interval], change: Change, log: Log) -> None:
-    """Go on with a CVM's intervals by one change."""
-    before, after = change.before, change.after
-    if not intervals and before is not None:
-        intervals.append(Interval(before.status, log.since, None, whole=False))
-    if intervals and intervals[-1].end is None:
-        last = intervals[-1]
-        if after is not None and after.status == last.status:
-            return
-        intervals[-1] = replace(last, end=max(last.start, change.at))
-    if after is not None:
-        # What the first list brought had its status before.
-        new = log.listed_at is not None and _made(change) > log.listed_at
-        intervals.append(Interval(after.status, change.at, None, whole=new))
-
-
-def moment_of(said: str | datetime, now: datetime) -> datetime:
-    """Read a moment: a datetime, ISO text, or ``14:05`` of today in this machine's time.
-
-    Raises
-    ------
-    InvalidInput
-        It is no time.
-    """
-    if isinstance(said, datetime):
-        return said if said.tzinfo else said.astimezone()
-    try:
-        clock = datetime.strptime(said, "%H:%M:%S" if said.count(":") > 1 else "%H:%M")  # noqa: DTZ007 - only its time of day counts
-    except ValueError:
-        try:
-            return datetime.fromisoformat(said).astimezone()
-        except ValueError:
-            raise InvalidInput(
-                "moment", f"{said!r} is no time", "Such as '14:05' or '2026-11-23T14:05Z'."
-            ) from None
-    today = now.astimezone()
-    return today.replace(hour=clock.hour, minute=clock.minute, second=clock.second)

@@ -110,7 +110,6 @@ class Query:
         return f"<Query {clean_text(self.text, _SHOWN)!r}>"
 
 
-@lru_cache(maxsize=256)
 def search(text: str) -> Query:
     """Understand a search of the fleet.
 
@@ -138,6 +137,11 @@ def search(text: str) -> Query:
     """
     if not isinstance(text, str):
         raise InvalidInput("search", f"it takes a text, not {type(text).__name__}")
+    return _understood(text)
+
+
+@lru_cache(maxsize=256)
+def _understood(text: str) -> Query:
     if len(text) > _LONGEST:
         problem = f"it has {len(text):,} characters, of {_LONGEST:,} at most"
         raise QueryError(text, _LONGEST, problem)

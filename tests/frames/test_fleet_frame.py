@@ -89,7 +89,7 @@ DTYPES = {
     "deleted_at": MOMENT,
     "observed_at": MOMENT,
     "age_s": "Float64",
-    "source": words("list", "get", "batch", "stream", "action", "replay"),
+    "source": words("list", "get", "batch", "stream", "action"),
     "uptime_s": "Int64",
     "url": TEXT,
     "endpoints": "Int64",

@@ -64,7 +64,7 @@ def test_at_a_moment_is_what_the_snapshot_was_then(clock, make_cvm, steps, limit
                 store.set_health(Health(state, clock.now()))
         taken.append(store.snapshot())
     clock.advance(1.5)
-    reached = [then for then in taken if then.taken_at >= history.since]
+    reached = [then for then in taken if then.taken_at >= store.log().since]
     assert limit < 10_000 or len(reached) == len(taken)
     for then in reached:
         now = history.at(then.taken_at)
@@ -99,14 +99,14 @@ def ages(store, clock):
 def test_the_history_is_bounded_and_says_how_far_it_reaches(store, clock, make_cvm):
     history = History(store, limit=3)
     began = clock.now()
-    assert history.since == began
+    assert store.log().since == began
     relist(store, clock, make_cvm, (1, "running"))
     for status in ("stopping", "stopped", "starting", "running"):
         clock.advance(10)
         stream(store, clock, 1, status)
     assert [c.after.status for c in history.changes()] == ["stopped", "starting", "running"]
-    assert history.since == began + timedelta(seconds=10)
-    assert history.at(history.since).find("web-1").status == "stopping"
+    assert store.log().since == began + timedelta(seconds=10)
+    assert history.at(store.log().since).find("web-1").status == "stopping"
     with pytest.raises(InvalidInput, match="the history begins at 2026-06-23 12:00:10 UTC"):
         history.at(began + timedelta(seconds=9))
 
@@ -149,52 +149,10 @@ def test_a_wall_clock_that_is_set_back_shows_the_later_of_two_same_moments(store
     assert history.at(noon + timedelta(seconds=30)).find("web-1").status == "stopped"
 
 
-def test_statuses_follow_each_other_without_holes(store, clock, make_cvm):
-    history = History(store)
-    relist(store, clock, make_cvm, (1, "running"))
-    at = [clock.now()]
-    for status in ("stopping", "stopped"):
-        clock.advance(10)
-        stream(store, clock, 1, status)
-        at.append(clock.now())
-    clock.advance(10)
-    relist(store, clock, make_cvm, (2, "running"))
-    at.append(clock.now())
-    first, second, third = history.statuses("cvm_00000001")
-    assert (first.status, first.start, first.end, first.whole) == ("running", at[0], at[1], False)
-    assert (second.status, second.start, second.end, second.whole) == (
-        "stopping", at[1], at[2], True,
-    )  # fmt: skip
-    assert (third.status, third.end) == ("stopped", at[3])
-    (new,) = history.statuses("cvm_00000002")
-    assert (new.start, new.end, new.whole) == (at[3], None, True)
-    assert history.statuses("cvm_x") == ()
-
-
-def test_a_change_of_something_else_does_not_end_an_interval(store, clock, make_cvm):
-    history = History(store)
-    relist(store, clock, make_cvm, (1, "running"))
-    clock.advance(10)
-    store.replace([make_cvm(1, vcpu=8)], received=clock.monotonic())
-    assert len(history.changes()) == 2
-    assert len(history.statuses("cvm_00000001")) == 1
-
-
-def test_what_has_not_changed_within_the_history_has_one_open_interval(store, clock, make_cvm):
-    relist(store, clock, make_cvm, (1, "running"), (2, "running"))
-    history = History(store, limit=1)
-    clock.advance(10)
-    stream(store, clock, 2, "stopping")
-    (interval,) = history.statuses("cvm_00000001")
-    assert (interval.status, interval.start, interval.end) == ("running", history.since, None)
-    assert [i.status for i in history.statuses("cvm_00000002")] == ["running", "stopping"]
-
-
 def test_states_of_health_are_kept(store, clock):
-    history = History(store)
     clock.advance(5)
     store.set_health(Health("offline", clock.now(), "connection refused"))
-    assert [h.state for h in history.healths()] == ["idle", "offline"]
+    assert [h.state for h in store.log().healths] == ["idle", "offline"]
 
 
 def test_the_first_batch_status_of_a_large_fleet_leaves_the_history_alone(clock, make_cvm):

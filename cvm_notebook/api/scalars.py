@@ -1,0 +1,25 @@
+"""Cells of a frame as Python's own values, without importing pandas or numpy."""
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+_MISSING: Final = frozenset({"NAType", "NaTType"})  # pandas.NA, pandas.NaT
+
+
+def plain(value: Any) -> Any:
+    """Return a scalar of numpy or pandas as Python's own: None for what is missing.
+
+    Anything else is returned as it is. A time of numpy has no zone, and is UTC.
+    """
+    if type(value).__name__ in _MISSING:
+        return None
+    if isinstance(value, datetime) and hasattr(value, "to_pydatetime"):
+        return value.to_pydatetime(warn=False)  # of nanoseconds, for which Python has no place
+    item = getattr(value, "item", None)
+    if not callable(item) or getattr(value, "shape", None) != ():
+        return value
+    if type(value).__name__ not in ("datetime64", "timedelta64"):
+        return item()
+    # in microseconds: finer ones would be told as a bare number
+    said = value.astype(f"{type(value).__name__}[us]").item()
+    return said.replace(tzinfo=UTC) if isinstance(said, datetime) else said

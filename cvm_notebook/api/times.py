@@ -1,0 +1,99 @@
+"""Times that users say: a naive one is this machine's local time, in every call of the package.
+
+Times of the service, and of files that were written by us, are read by `values.instant`: there a
+time without a zone is UTC.
+"""
+
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Final
+
+from cvm_notebook.api.envelopes import clean_text
+from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.api.scalars import plain
+
+_REMEDY: Final = "Give '14:05', '2026-11-23T14:05Z', a datetime or a Timestamp."
+_CLOCKS: Final = {1: "%H:%M", 2: "%H:%M:%S"}  # by the number of colons
+_DAY: Final = timedelta(days=1)
+
+
+def moment_of(field: str, said: object, *, now: datetime | None = None) -> datetime:
+    """Return a moment in UTC.
+
+    Parameters
+    ----------
+    field
+        What the argument is called, for the error.
+    said
+        A datetime or pandas Timestamp; a date, which begins at midnight; ISO 8601 text. What has no
+        time zone is this machine's local time; of an hour that a clock set back shows twice, text
+        means the first, and a datetime says by ``fold``. numpy's times are UTC.
+    now
+        Where the past is asked for, the present: the future is refused, and ``"14:05"`` is the last
+        time that this machine's clock showed it.
+
+    Raises
+    ------
+    InvalidInput
+        It is no time, one that the local clock skipped, or one to come.
+    """
+    value = plain(said)
+    if isinstance(value, str):
+        shown = None if now is None else _last_shown(field, value.strip(), now)
+        if shown is not None:
+            return shown
+        try:
+            value = datetime.fromisoformat(value.strip())
+        except ValueError:
+            raise _no_time(field, said) from None
+    elif isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime.combine(value, time())
+    if not isinstance(value, datetime):
+        raise _no_time(field, said)
+    moment = in_utc(field, value)
+    if now is not None and moment > now:
+        problem = f"{clean_text(said, 40)} is in the future"
+        raise InvalidInput(field, problem, "Only what was can be looked at.")
+    return moment
+
+
+def in_utc(field: str, at: datetime) -> datetime:
+    """Return a datetime in UTC; without a zone it is this machine's local time.
+
+    Raises
+    ------
+    InvalidInput
+        The local clock skipped it, or it is out of the range of time.
+    """
+    try:
+        if at.tzinfo is not None:
+            return at.astimezone(UTC)
+        moment = at.astimezone(UTC)
+        shown = moment.astimezone().replace(tzinfo=None)
+    except (OverflowError, OSError, ValueError):
+        raise _no_time(field, at) from None
+    if shown != at:
+        problem = f"this machine's clock skipped {at:%Y-%m-%d %H:%M:%S}: it was set forward"
+        raise InvalidInput(field, problem, "Give another time, or one with a time zone.")
+    return moment
+
+
+def _last_shown(field: str, said: str, now: datetime) -> datetime | None:
+    """Return when this machine's clock last showed a time of day; None if it is none."""
+    form = _CLOCKS.get(said.count(":"))
+    if form is None:
+        return None
+    try:
+        clock = datetime.strptime(said, form).time()  # noqa: DTZ007 - only its time of day counts
+    except ValueError:
+        return None
+    today = now.astimezone().date()
+    for day in (today, today - _DAY):
+        for fold in (1, 0):  # the second of two, where the clock was set back
+            at = datetime.combine(day, clock).replace(fold=fold)
+            if at.astimezone(UTC) <= now:
+                return in_utc(field, at)
+    return None
+
+
+def _no_time(field: str, said: object) -> InvalidInput:
+    return InvalidInput(field, f"{clean_text(repr(said), 40)} is no time", _REMEDY)
