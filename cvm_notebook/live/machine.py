@@ -13,7 +13,6 @@ from cvm_notebook.live.signals import (
     Action,
     Answered,
     AskFailed,
-    Confirm,
     Crashed,
     Cut,
     End,
@@ -91,7 +90,6 @@ class Machine:
             Interest: self._on_interest,
             Touched: self._on_touched,
             Refresh: self._on_refresh,
-            Confirm: self._on_confirm,
             Follow: self._on_follow,
             Rows: self._on_rows,
             Listed: self._on_listed,
@@ -168,10 +166,6 @@ class Machine:
         self._park_at = now + self._settings.idle_after
         self._wake(now)
         self._lists.ask(now, by_user=True)
-        return []
-
-    def _on_confirm(self, _event: Confirm, now: float) -> list[Action]:
-        self._lists.ask(now)
         return []
 
     def _on_follow(self, event: Follow, _now: float) -> list[Action]:

@@ -286,13 +286,6 @@ class Operation:
             note="taken back before it was sent",
         )
 
-    @property
-    def undo_window(self) -> float:
-        """The seconds left in which `cancel` is sure to be in time; 0 without a delay."""
-        record = self.record
-        left = record.asked + record.delay - self._clock.monotonic()
-        return max(0.0, left) if record.state in UNSENT else 0.0
-
     def _drop(self, callback: "Callable[[Operation], None]") -> None:
         with self._lock, contextlib.suppress(ValueError):
             self._callbacks.remove(callback)

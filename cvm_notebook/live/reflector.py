@@ -23,7 +23,6 @@ from cvm_notebook.live.signals import (
     Ask,
     AskFailed,
     Close,
-    Confirm,
     Crashed,
     Cut,
     Ended,
@@ -142,10 +141,6 @@ class Reflector:
         """Take one `follow` back."""
         if self._interests.unfollow(cvm_id):
             self._post(Follow(cvm_id, on=False))
-
-    def confirm(self, cvm_id: str) -> None:
-        """Have it found out by a list whether a CVM is still there."""
-        self._post(Confirm(cvm_id))
 
     def ready(self, timeout: float = 30.0) -> None:
         """Wait until the store has had the whole list once.

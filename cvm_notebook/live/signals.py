@@ -172,13 +172,6 @@ class Refresh:
 
 
 @dataclass(frozen=True, slots=True)
-class Confirm:
-    """There is doubt whether a CVM is still there."""
-
-    cvm_id: str
-
-
-@dataclass(frozen=True, slots=True)
 class Follow:
     """A CVM is to have a stream, or need not any more."""
 
@@ -300,7 +293,6 @@ Event: TypeAlias = (
     Interest
     | Touched
     | Refresh
-    | Confirm
     | Follow
     | Rows
     | Listed

@@ -33,7 +33,6 @@ DTYPES = {
     "request_id": TEXT,
     "correlation_id": TEXT,
     "who": TEXT,
-    "dry_run": "boolean",
     "elapsed": "timedelta64[us]",
     "error": TEXT,
     "note": TEXT,
@@ -41,7 +40,7 @@ DTYPES = {
     "done": "boolean",
     "recovered": "boolean",
 }
-ALWAYS = {"asked_at", "verb", "state", "attempts", "dry_run", "done", "recovered"}
+ALWAYS = {"asked_at", "verb", "state", "attempts", "done", "recovered"}
 SCHEMA = pa.DataFrameSchema(
     {name: pa.Column(dtype, nullable=name not in ALWAYS) for name, dtype in DTYPES.items()},
     index=pa.Index(TEXT, name="operation_id", unique=True),

@@ -26,7 +26,6 @@ from cvm_notebook.live.signals import (
     Ask,
     AskFailed,
     Close,
-    Confirm,
     Crashed,
     Cut,
     End,
@@ -157,7 +156,6 @@ def test_nobody_listening_means_no_requests(clock):
     play = Play(clock, [watched(1, busy=True)])
     play.tell(Rows(tuple(play.rows)))
     play.tell(Follow("cvm_1"))
-    play.tell(Confirm("cvm_1"))
     play.advance(3600)
     assert play.requests == []
     assert play.health == "idle"
@@ -359,7 +357,6 @@ def test_wishes_that_come_together_are_one_list(play):
     play.forget()
     for _ in range(50):
         play.tell(Refresh())
-        play.tell(Confirm("cvm_1"))
     assert len(play.of(List)) == 1
     play.advance(5)
     assert len(play.of(List)) == 2

@@ -289,10 +289,8 @@ def test_it_can_be_taken_back_while_its_window_is_open(bench):
 
     op = bench.operations.submit("delete", row, delay=30)
 
-    assert 29 < op.undo_window <= 30
     assert "sent after 30 s unless it is cancelled" in repr(op)
     assert op.cancel()
-    assert op.undo_window == 0
     assert (op.state, op.done) == ("cancelled", True)
     assert not op.cancel(), "once is enough"
     assert bench.sent("DELETE") == 0
