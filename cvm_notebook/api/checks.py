@@ -156,7 +156,7 @@ def script(field: str, value: object) -> str:
 
 def env_names(field: str, value: object) -> list[str]:
     """Return names of environment variables, each once."""
-    names = several(field, value, "names")
+    names = several(field, list(value) if isinstance(value, Mapping) else value, "names")
     return list(dict.fromkeys(check_env_name(name, field) for name in names))
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from cvm_notebook.api import checks
 from cvm_notebook.api.errors import CvmError, InvalidInput, clean_text
 from cvm_notebook.api.exact import total, without_zeros
+from cvm_notebook.api.scalars import plain
 from cvm_notebook.api.values import money
 from cvm_notebook.api.words import PHASES, STATUSES, phase_of, status_of
 from cvm_notebook.frames.cells import as_text, conform
@@ -254,6 +255,7 @@ def _of_regions(frame: pd.DataFrame, regions: Iterable[str] | None) -> Iterator[
 def _of_drift(drift: pd.DataFrame | None, limit: int) -> Iterator[Gate]:
     if drift is None:
         return
+    checks.instance("drift", drift, pd.DataFrame, "Give what fleet.drift() returns.")
     columns = ["name", "declared", "live", "severity"]
     if drift.index.names != ["cvm_id", "field"] or not set(columns) <= set(drift.columns):
         raise InvalidInput("drift", "is no frame of drift", "Give what fleet.drift() returns.")
@@ -266,6 +268,7 @@ def _of_drift(drift: pd.DataFrame | None, limit: int) -> Iterator[Gate]:
 def _of_attestation(frame: pd.DataFrame, attestation: pd.DataFrame | None) -> Iterator[Gate]:
     if attestation is None:
         return
+    checks.instance("attestation", attestation, pd.DataFrame)
     if "checked" not in attestation.columns or attestation.index.name != "cvm_id":
         remedy = "Give what cvm.attestation_frame() returns."
         raise InvalidInput("attestation", "is no frame of attestations", remedy)
@@ -294,7 +297,7 @@ def _who(gate: Gate) -> str:
 
 
 def _amount(gate: str, limit: Amount) -> Decimal:
-    amount = money(limit)
+    amount = money(plain(limit))
     if amount is None or amount < 0:
         problem = f"{clean_text(limit, 40)!r} is no amount"
         raise InvalidInput(f"max_{gate}_usd_h", problem, "Give US dollars an hour, such as 12.5.")
@@ -302,6 +305,7 @@ def _amount(gate: str, limit: Amount) -> Decimal:
 
 
 def _count(gate: str, limit: object) -> int:
+    limit = plain(limit)
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
         problem = f"{clean_text(limit, 40)!r} is no number of CVMs"
         raise InvalidInput(gate, problem, "Give 0 or more.")

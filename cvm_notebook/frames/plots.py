@@ -64,7 +64,7 @@ def plot_fleet(fleet: pd.DataFrame, ax: "Axes | None" = None, *, by: str = "regi
     matplotlib.axes.Axes
         The axes drawn on; its figure is ``.figure``.
     """
-    counts = _count(fleet, by)
+    counts = _count(fleet, checks.text("by", by))
     ax = _new_axes(len(counts)) if ax is None else _drawable(ax)
     left = pd.Series(0, index=counts.index)
     longest = int(counts.sum(axis="columns").max()) if len(counts) else 0
@@ -186,7 +186,9 @@ def plot_timeline(timeline: pd.DataFrame, ax: "Axes | None" = None, *, limit: in
     """
     spells = _spells(timeline)
     changes = spells.groupby("cvm_id", sort=False).size()
-    chosen = changes.sort_values(ascending=False, kind="stable").index[: max(1, limit)]
+    chosen = changes.sort_values(ascending=False, kind="stable").index[
+        : checks.integer("limit", limit)
+    ]
     shown = [cvm_id for cvm_id in changes.index if cvm_id in set(chosen)]
     ax = _new_axes(len(shown)) if ax is None else _drawable(ax)
     of = spells[spells["cvm_id"].isin(shown)]
@@ -279,7 +281,7 @@ def plot_cost(timeline: pd.DataFrame, ax: "Axes | None" = None, *, apps: int = 6
     spells = _spells(timeline)
     spells["app"] = spells["app_id"].fillna(spells["cvm_id"])
     totals = spells.groupby("app")["amount_usd"].sum().sort_values(ascending=False, kind="stable")
-    dearest = list(totals.index[: max(1, min(apps, len(_APPS)))])
+    dearest = list(totals.index[: min(checks.integer("apps", apps), len(_APPS))])
     names = spells.groupby("app").agg(name=("name", "first"), cvms=("cvm_id", "nunique"))
     ax = _new_axes(6) if ax is None else _drawable(ax)
     times, rates = _rates(spells, dearest)

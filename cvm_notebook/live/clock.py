@@ -38,20 +38,30 @@ class SystemClock:
 
 
 class SleepDetector:
-    """Compares two clocks, and each with what it should show.
+    """Compares two clocks, and each with what it should show. Safe to use from any thread.
 
     On most systems the monotonic clock stands still while a machine sleeps and the wall clock is
     ahead afterwards; where it does not, a wait of seconds took minutes.
     """
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._last: tuple[float, datetime] | None = None
 
-    def woke(self, now: float, wall: datetime, waited: float) -> bool:
-        """Return whether it slept since it was last asked; `waited` is what should have passed."""
-        last, self._last = self._last, (now, wall)
+    def woke(self, now: float, wall: datetime, waited: float) -> datetime | None:
+        """Return when it fell asleep, if it slept since it was last asked.
+
+        Parameters
+        ----------
+        now, wall
+            What the two clocks show.
+        waited
+            The seconds that should have passed, at most.
+        """
+        with self._lock:
+            last, self._last = self._last, (now, wall)
         if last is None:
-            return False
+            return None
         passed = now - last[0]
         ahead = (wall - last[1]).total_seconds() - passed
-        return ahead > _LONG or passed > waited + _LONG
+        return last[1] if ahead > _LONG or passed > waited + _LONG else None

@@ -99,6 +99,7 @@ class Reflector:
         self._ill = False
         self._closed = False
         self._touched_at = float("-inf")
+        self._sleep = SleepDetector()
         self._crashed_at: float | None = None
         self._pid = os.getpid()
 
@@ -106,6 +107,8 @@ class Reflector:
 
     def touch(self) -> None:
         """Show interest, for `idle_after` seconds. It costs next to nothing: do it at each look."""
+        if self._thread is not None and self._slept(_LONGEST_WAIT):
+            self._post(Woke())  # whoever asks may be faster than the thread
         now = self._clock.monotonic()
         if self._thread is None or now - self._touched_at > min(1.0, self._settings.idle_after / 2):
             self._touched_at = now
@@ -254,11 +257,11 @@ class Reflector:
             self._inbox.changed(batch)
 
     def _serve(self) -> None:
-        sleep, waited = SleepDetector(), 0.0
+        self._sleep, waited = SleepDetector(), 0.0
         self._held = None
         while not self._closed:
             self._inbox.bell.clear()
-            if sleep.woke(self._clock.monotonic(), self._clock.now(), waited):
+            if self._slept(waited):
                 self._take(Woke())
             self._notice_interest()
             while (event := self._inbox.take()) is not None:
@@ -270,6 +273,13 @@ class Reflector:
             waited = self._wait_until()
             self._clock.wait(self._inbox.bell, waited)
         self._end()
+
+    def _slept(self, waited: float) -> bool:
+        """Return whether this machine slept; nothing was observed from then on."""
+        since = self._sleep.woke(self._clock.monotonic(), self._clock.now(), waited)
+        if since is not None and self._store.health.state == "live":
+            self._store.set_health(Health("catching up", since, "this machine slept"))
+        return since is not None
 
     def _notice_interest(self) -> None:
         held = bool(self._interests)

@@ -211,7 +211,7 @@ def test_a_file_that_is_no_text_is_refused(make, tmp_path):
     (tmp_path / "compose.yml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InvalidInput, match=r"compose\.yml is no text"):
         drift_frame(make.snapshot(), tmp_path / "compose.yml")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(InvalidInput, match=r"none\.yml' cannot be read: No such file"):
         drift_frame(make.snapshot(), tmp_path / "none.yml")
 
 
