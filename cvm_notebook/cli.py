@@ -2,12 +2,22 @@
 
 import argparse
 import importlib.util
+import io
+import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from cvm_notebook import __version__
+
+COULD_NOT_RUN: Final = 2  # as argparse ends when it does not understand
+CRASHED: Final = 3  # by a fault of this program: no other outcome has this code
+INTERRUPTED: Final = 130  # as shells say of a program that SIGINT has ended
+NOBODY_READS: Final = 141  # the same of SIGPIPE
+TRACEBACK_VARIABLE: Final = "CVM_NOTEBOOK_TRACEBACK"
 
 EXAMPLES = """\
 examples:
@@ -16,9 +26,13 @@ examples:
   cvm-notebook cloud --port 8787       the same API as Phala Cloud, served on this machine
   cvm-notebook report --output r.html  what the fleet is, costs and breaks: one page, for cron
   cvm-notebook doctor                  versions, key, address, reachability: fit to paste
+
+exit codes: 0 done, 1 it failed (each command says what that means), 2 not understood,
+3 a fault of cvm-notebook itself, 130 interrupted, 141 nobody reads what it prints
 """
 REPORT = """\
-exit codes: 0 all gates passed, 1 gates failed (the report says which), 2 it could not run
+exit codes: 0 all gates passed, 1 gates failed (the report says which), 2 it could not run,
+3 a fault of cvm-notebook itself, 130 interrupted
 
   cvm-notebook report --output report.html -p max_rate_usd_h=12.5 -p max_failed=0
   cvm-notebook report --output report.html --target work -p title="Team fleet" -p kept=fleet.parquet
@@ -29,18 +43,48 @@ The parameters are those of the notebook 90_fleet_report.ipynb; a value is Pytho
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
+    _print_any_text()
     options = _parser().parse_args(argv)
-    # kill and a closed terminal end what was started, as Ctrl-C does
+    _take_signals()
+    try:
+        code = int(options.answer(options))
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our text went away, as `| head` does
+        with open(os.devnull, "wb") as nobody:  # noqa: PTH123 - a device, for the flush at the end
+            os.dup2(nobody.fileno(), sys.stdout.fileno())
+        return NOBODY_READS
+    except Exception as error:  # noqa: BLE001 - the program's top: told in a line, with a code
+        return _crashed(options.command, error)
+    return code
+
+
+def _print_any_text() -> None:
+    """Let characters that the terminal or the file cannot show be escaped; never fail by one."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _take_signals() -> None:
+    """Let kill and a closed terminal end what was started, as Ctrl-C does."""
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.default_int_handler)
-    try:
-        return int(options.answer(options))
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:  # the reader of our text went away, as `| head` does
-        sys.stderr.close()
-        return 1
+
+
+def _crashed(command: str, error: Exception) -> int:
+    """Say what went wrong in a line; with the variable set, also where."""
+    if os.environ.get(TRACEBACK_VARIABLE):
+        traceback.print_exception(error)
+    said = " ".join(f"{type(error).__name__}: {error}".split())
+    print(
+        f"cvm-notebook {command}: ended by {said}\n"
+        f"This should not happen. {TRACEBACK_VARIABLE}=1 shows where it did.",
+        file=sys.stderr,
+    )
+    return CRASHED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -51,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"cvm-notebook {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
     _add_demo(commands)
     _add_cloud(commands)
     _add_report(commands)
@@ -117,7 +161,11 @@ def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     report.add_argument(
-        "--output", type=Path, required=True, metavar="FILE", help="the page; replaced whole"
+        "--output",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="the page; a file that is there is replaced whole and keeps its mode",
     )
     report.add_argument(
         "--target",
@@ -195,7 +243,7 @@ def _report(options: argparse.Namespace) -> int:
         _require("report", "ipykernel", "matplotlib", "nbclient", "nbconvert", "papermill")
     except SystemExit as error:  # 1 would say that gates failed
         print(error, file=sys.stderr)
-        return 2
+        return COULD_NOT_RUN
     from cvm_notebook import cli_report  # noqa: PLC0415 - needs the extra
 
     return cli_report.report(options)

@@ -1,12 +1,12 @@
 """``cvm-notebook demo``: a cloud of its own, the notebooks in a folder, JupyterLab on the first."""
 
 import argparse
-import shutil
 import signal
 from pathlib import Path
 
 from cvm_notebook.cli_lab import Lab
 from cvm_notebook.cli_notebooks import shipped
+from cvm_notebook.files import write_file
 from cvm_notebook.local import LocalCloud, LocalCloudError
 
 FIRST = "01_first_cvm.ipynb"
@@ -63,9 +63,10 @@ def copy_notebooks(folder: Path) -> list[str]:
         folder.mkdir(parents=True, exist_ok=True)
         for notebook in sorted(shipped().glob("*.ipynb")):
             target = folder / notebook.name
+            content = notebook.read_bytes()
             if not target.exists():
-                shutil.copyfile(notebook, target)
-            elif target.read_bytes() != notebook.read_bytes():
+                write_file(target, content)  # whole: a part of one would be kept for ever
+            elif not target.is_file() or target.read_bytes() != content:
                 kept.append(notebook.name)
     except OSError as error:
         raise SystemExit(

@@ -3,9 +3,7 @@
 import argparse
 import ast
 import html
-import os
 import re
-import secrets
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +19,7 @@ from papermill.parameterize import parameterize_notebook
 
 from cvm_notebook.cli_notebooks import shipped
 from cvm_notebook.cli_run import ANSI, execute
+from cvm_notebook.files import target_of, write_file
 
 OK: Final = 0
 GATES_FAILED: Final = 1
@@ -64,14 +63,23 @@ def report(options: argparse.Namespace) -> int:
     try:
         notebook = _notebook(options)
         failed = _run(notebook)
-        _write(output, _page(notebook, failed))
+        page = _page(notebook, failed).encode(errors="xmlcharrefreplace")
     except _Refused as error:
         return _say(COULD_NOT_RUN, f"could not run: {error}")
+    except OSError as error:
+        return _say(COULD_NOT_RUN, f"could not run: {_told(error)}")
+    try:
+        write_file(output, page)
     except OSError as error:
         return _say(COULD_NOT_RUN, f"could not write {output}: {error.strerror or error}")
     if failed is not None:
         return _say(GATES_FAILED, f"{failed}; see {output}")
     return _say(OK, f"all gates passed; see {output}")
+
+
+def _told(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename is not None else ""
+    return f"{where}{error.strerror or error}"
 
 
 def _say(code: int, text: str) -> int:
@@ -86,8 +94,9 @@ def _notebook(options: argparse.Namespace) -> Any:
     """Return the report's notebook with its parameters set; what cannot be done is told first."""
     if options.output.is_dir():
         raise _Refused(f"{options.output} is a folder; name a file in it")
-    if not options.output.parent.is_dir():
-        raise _Refused(f"there is no folder {options.output.parent}")
+    folder = target_of(options.output).parent
+    if not folder.is_dir():
+        raise _Refused(f"there is no folder {folder}")
     path = str(shipped() / _NOTEBOOK)
     known = inspect_notebook(path)
     given = {"target": options.target, **_parameters(options.parameters, known)}
@@ -105,7 +114,7 @@ def _parameters(pairs: Sequence[str], known: Mapping[str, object]) -> dict[str, 
             raise _Refused(f"the report has no parameter {name!r}, but {', '.join(known)}")
         try:
             found[name] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, MemoryError, RecursionError):  # as Python's documents say
             found[name] = text
     return found
 
@@ -157,13 +166,3 @@ def _page(notebook: Any, failed: str | None) -> str:
         style=_STYLE.read_text(encoding="utf-8"),
         body=alert + re.sub(r"\n{3,}", "\n\n", body),
     )
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file: it is whole, or as it was."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)

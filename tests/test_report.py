@@ -36,7 +36,7 @@ def test_it_says_which_gates_failed_what_changed_and_never_the_key(env, tmp_path
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=110,
     )
     assert (done.returncode, done.stdout) == (1, ""), done.stderr
     assert done.stderr == f"cvm-notebook report: 1 of 5 gates failed: failed; see {page}\n"
@@ -104,9 +104,52 @@ def test_a_service_that_is_not_there_is_no_failed_gate(tmp_path, monkeypatch, ca
     assert not (tmp_path / "report.html").exists()
 
 
+def crash(how):
+    """Run the command where making the page fails in a way that nobody has thought of."""
+    code = (
+        "import sys; from cvm_notebook import cli, cli_report\n"
+        f"def fail(*_): {how}\n"
+        "cli_report._notebook = fail\n"
+        "sys.exit(cli.main(['report', '--output', 'report.html']))"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=110
+    )
+
+
+@pytest.mark.parametrize("how", ["raise KeyError('that')", "raise MemoryError", "1 / 0"])
+def test_a_fault_of_ours_is_no_failed_gate_and_no_traceback(monkeypatch, tmp_path, how):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    done = crash(how)
+    assert done.returncode == cli.CRASHED
+    assert cli.CRASHED not in {cli_report.OK, cli_report.GATES_FAILED, cli_report.COULD_NOT_RUN}
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("cvm-notebook report: ended by ")
+    monkeypatch.setenv(cli.TRACEBACK_VARIABLE, "1")
+    assert "Traceback" in crash(how).stderr
+
+
+@pytest.mark.usefixtures("env")
+def test_the_page_goes_into_a_pipe_through_a_link(tmp_path):
+    (tmp_path / "link.html").symlink_to("/dev/stdout")
+    done = subprocess.run(
+        [sys.executable, "-m", "cvm_notebook.cli", "report", "--output", "link.html"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=110,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("<!doctype html>")
+    assert done.stdout.endswith("</html>\n")
+    assert (tmp_path / "link.html").is_symlink()
+
+
 def test_parameters_are_python_or_else_text():
-    known = dict.fromkeys(("a", "b", "c", "d", "e", "f"))
-    given = ["a=12.5", "b=None", "c=24h", "d=['x', 'y']", "e=A = B", "f="]
+    known = dict.fromkeys("abcdefg")
+    deep = "-" * 100_000 + "1"
+    given = ["a=12.5", "b=None", "c=24h", "d=['x', 'y']", "e=A = B", "f=", f"g={deep}"]
     assert cli_report._parameters(given, known) == {
         "a": 12.5,
         "b": None,
@@ -114,6 +157,7 @@ def test_parameters_are_python_or_else_text():
         "d": ["x", "y"],
         "e": "A = B",
         "f": "",
+        "g": deep,
     }
 
 

@@ -1,9 +1,9 @@
 """Fleet frames in files: written as Parquet, CSV or JSON, and read back with the exact schema."""
 
 import csv
+import io
 import json
 import os
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -12,6 +12,7 @@ import pandas as pd
 
 from cvm_notebook.api.errors import InvalidInput, clean_text
 from cvm_notebook.api.values import instant
+from cvm_notebook.files import write_file
 from cvm_notebook.frames.cells import Texts, as_text, build, check_columns, conform
 from cvm_notebook.frames.columns import FLEET_BY_NAME, INDEX, TEXT
 from cvm_notebook.frames.fleet import SCHEMA
@@ -34,7 +35,7 @@ def write_fleet(frame: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
         A frame of `fleet_frame`, with any of its columns.
     path
         Ends with ``.parquet``, ``.csv`` or ``.json``. A file that is there is replaced whole, or
-        not at all.
+        not at all; it keeps its mode, and a symbolic link stays one.
 
     Returns
     -------
@@ -45,17 +46,14 @@ def write_fleet(frame: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
     ------
     InvalidInput
         The ending is another, or the frame has columns that are not of the fleet table.
+    OSError
+        The file cannot be written.
     """
     target = _path(path)
     write, _ = _format(target)
     shaped = conform(frame)
     shaped.attrs["cvm"] = {"schema": SCHEMA}
-    beside = target.with_name(f".{uuid.uuid4().hex}.part")
-    try:
-        write(shaped, beside)
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_file(target, write(shaped))
     return target
 
 
@@ -103,9 +101,9 @@ def _path(path: object) -> Path:
 # --- Parquet ------------------------------------------------------------------------------------
 
 
-def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
+def _write_parquet(frame: pd.DataFrame) -> bytes:
     try:
-        frame.to_parquet(path, engine="pyarrow")
+        return frame.to_parquet(engine="pyarrow")
     except ImportError as error:
         raise ImportError("Parquet needs pyarrow: pip install pyarrow") from error
 
@@ -125,13 +123,14 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 # --- CSV ----------------------------------------------------------------------------------------
 
 
-def _write_csv(frame: pd.DataFrame, path: Path) -> None:
+def _write_csv(frame: pd.DataFrame) -> bytes:
     columns = {INDEX: _defused(INDEX, as_text(frame.index.to_series()))}
     columns |= {name: _defused(name, as_text(frame[name])) for name in frame.columns}
-    with path.open("w", encoding="utf-8", errors="surrogatepass", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
+    file = io.StringIO(newline="")
+    writer = csv.writer(file)
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return file.getvalue().encode(errors="surrogatepass")
 
 
 def _defused(name: str, texts: Texts) -> list[str]:
@@ -175,13 +174,13 @@ def _armed(name: str, cell: str) -> str | None:
 # --- JSON ---------------------------------------------------------------------------------------
 
 
-def _write_json(frame: pd.DataFrame, path: Path) -> None:
+def _write_json(frame: pd.DataFrame) -> bytes:
     columns = {INDEX: as_text(frame.index.to_series())}
     columns |= {name: as_text(frame[name]) for name in frame.columns}
     rows = zip(*columns.values(), strict=True)
     lines = ",\n".join(json.dumps(dict(zip(columns, row, strict=True))) for row in rows)
     head = json.dumps({"schema": SCHEMA, "columns": list(frame.columns)})
-    path.write_text(f'{head[:-1]}, "rows": [\n{lines}\n]}}\n', encoding="utf-8")
+    return f'{head[:-1]}, "rows": [\n{lines}\n]}}\n'.encode()
 
 
 def _read_json(path: Path) -> pd.DataFrame:
@@ -243,7 +242,7 @@ def _not_ours(path: Path, what: str, error: Exception) -> InvalidInput:
     return InvalidInput("path", f"{clean_text(path.name)} is no {what}: {said}", _REMEDY)
 
 
-_Format: TypeAlias = tuple[Callable[[pd.DataFrame, Path], None], Callable[[Path], pd.DataFrame]]
+_Format: TypeAlias = tuple[Callable[[pd.DataFrame], bytes], Callable[[Path], pd.DataFrame]]
 _FORMATS: Final[dict[str, _Format]] = {
     ".parquet": (_write_parquet, _read_parquet),
     ".csv": (_write_csv, _read_csv),
