@@ -125,7 +125,9 @@ def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 def _add_cloud(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     text = "serve LocalCloud, the same API as Phala Cloud, until Ctrl-C"
     cloud = commands.add_parser("cloud", help=text, description=text.capitalize() + ".")
-    cloud.add_argument("--host", default="127.0.0.1", help="address to bind (%(default)s)")
+    cloud.add_argument(
+        "--host", type=_host, default="127.0.0.1", help="address to bind (%(default)s)"
+    )
     cloud.add_argument(
         "--allow-host",
         action="append",
@@ -201,6 +203,16 @@ def _add_speed(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _host(text: str) -> str:
+    try:
+        text.encode("idna")
+    except UnicodeError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} can be no host; 127.0.0.1 is this machine"
+        ) from None
+    return text
+
+
 def _port(text: str) -> int:
     number = int(text) if text.isdecimal() else -1
     if not 0 <= number <= 65535:  # noqa: PLR2004 - the range of ports
@@ -226,6 +238,7 @@ def _workers(text: str) -> int:
 
 def _demo(options: argparse.Namespace) -> int:
     _require("demo", "fastapi", "sqlalchemy", "uvicorn", "jupyterlab", "nbclient", "matplotlib")
+    _require_home("demo")
     from cvm_notebook import cli_demo  # noqa: PLC0415 - needs the extra
 
     return cli_demo.demo(options)
@@ -241,6 +254,7 @@ def _cloud(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> int:
     try:
         _require("report", "ipykernel", "matplotlib", "nbclient", "nbconvert", "papermill")
+        _require_home("report")
     except SystemExit as error:  # 1 would say that gates failed
         print(error, file=sys.stderr)
         return COULD_NOT_RUN
@@ -264,6 +278,17 @@ def _require(extra: str, *modules: str) -> None:
             f"{', '.join(missing)} not installed. Install what it needs with:\n"
             f'  {sys.executable} -m pip install "cvm-notebook[{extra}]"'
         )
+
+
+def _require_home(command: str) -> None:
+    """End with a line where Jupyter would find no place for its files."""
+    try:
+        Path.home()
+    except RuntimeError as error:
+        raise SystemExit(
+            f"cvm-notebook {command}: Jupyter needs a home folder, and none is known. "
+            "Set HOME to a folder that you can write to."
+        ) from error
 
 
 if __name__ == "__main__":

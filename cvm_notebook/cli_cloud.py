@@ -2,11 +2,12 @@
 
 import argparse
 import errno
+from urllib.parse import urlsplit
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from cvm_notebook.api.address import is_loopback
-from cvm_notebook.local import serve
+from cvm_notebook.local import LocalCloudError, serve
 from cvm_notebook.local.faults import FaultError
 from cvm_notebook.local.schema import DatabaseVersionError
 
@@ -16,10 +17,12 @@ Warning      {host} is reachable from beyond this machine, and LocalCloud speaks
 """
 CONNECT = """\
 LocalCloud   {url}
-             A notebook here: cvm.connect("local"). Any other client, by its environment:
+             {here}
                export PHALA_CLOUD_API_PREFIX={url}
                export PHALA_CLOUD_API_KEY={key}
              Ctrl-C ends it; what it holds is kept."""
+HERE = 'A notebook here: cvm.connect("local"). Any other client, by its environment:'
+BY_ENVIRONMENT = "A client, by its environment:"
 
 
 def cloud(options: argparse.Namespace) -> int:
@@ -40,6 +43,8 @@ def cloud(options: argparse.Namespace) -> int:
         )
     except KeyboardInterrupt:
         pass  # the asked-for end
+    except LocalCloudError as error:
+        raise SystemExit(f"cvm-notebook cloud: {error}") from error
     except OSError as error:
         raise SystemExit(_cannot_listen(error, options)) from error
     except FaultError as error:
@@ -56,11 +61,15 @@ def cloud(options: argparse.Namespace) -> int:
 
 
 def _announce(url: str, key: str) -> None:
-    print(CONNECT.format(url=url, key=key), flush=True)
+    found = is_loopback(urlsplit(url).hostname or "")  # connect("local") looks no further
+    here = HERE if found else BY_ENVIRONMENT
+    print(CONNECT.format(url=url, key=key, here=here), flush=True)
 
 
 def _cannot_listen(error: OSError, options: argparse.Namespace) -> str:
     where = f"{options.host} port {options.port}"
+    if error.filename is not None:  # of a file, and not of the port
+        return f"cvm-notebook cloud: {error.filename}: {error.strerror}."
     if error.errno == errno.EADDRINUSE:
         return (
             f"cvm-notebook cloud: {where} is taken, perhaps by another LocalCloud. "

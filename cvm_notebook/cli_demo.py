@@ -14,7 +14,7 @@ FIRST = "01_first_cvm.ipynb"
 
 def demo(options: argparse.Namespace) -> int:
     """Start the cloud, copy the notebooks, and open (or run) the first; return the exit code."""
-    folder: Path = options.dir.expanduser().resolve()
+    folder = _folder(options.dir)
     kept = copy_notebooks(folder)
     print(f"Notebooks    {folder}")
     if kept:
@@ -29,6 +29,17 @@ def demo(options: argparse.Namespace) -> int:
 
             return run_notebook(folder / FIRST, env)
         return _open_lab(folder / FIRST, env, options)
+
+
+def _folder(named: Path) -> Path:
+    """Return the whole path; that of a folder that was removed has none, nor ~ without a home."""
+    try:
+        return named.expanduser().resolve()
+    except (OSError, RuntimeError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise SystemExit(
+            f"Cannot find the folder {named}: {why}. Give its whole path: --dir FOLDER"
+        ) from error
 
 
 def _start_cloud(speed: float) -> LocalCloud:

@@ -10,6 +10,7 @@ import os
 import platform
 import re
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Iterator
@@ -234,21 +235,49 @@ def _clock(section: str, reply: Reply, here: float) -> Finding:
 
 def _folders() -> Iterator[Finding]:
     section = "Folders"
-    profiles = credentials_path(os.environ)
-    there = "" if profiles.exists() else " (not there)"
-    yield Finding(section, "profiles", "note", f"{profiles}{there}")
+    try:
+        profiles = credentials_path(os.environ)
+    except CvmError as error:
+        yield Finding(section, "profiles", "note", str(error))
+    else:
+        there = "" if os.path.lexists(profiles) else " (not there)"
+        yield Finding(section, "profiles", "note", f"{profiles}{there}")
+    yield _temporary(section)
     if importlib.util.find_spec("platformdirs") is None:
         yield Finding(section, "LocalCloud's data", "note", "not installed (an extra)")
         return
-    from cvm_notebook.local.folders import data_folder  # noqa: PLC0415 - needs the extra
+    from cvm_notebook.local.folders import LocalCloudError, data_folder  # noqa: PLC0415 - an extra
 
     try:
-        yield Finding(section, "LocalCloud's data", "ok", str(data_folder()))
-    except OSError as error:
-        text = f"{error.filename}: {error.strerror}; LocalCloud cannot keep anything"
+        folder = data_folder()
+    except LocalCloudError as error:
+        yield Finding(section, "LocalCloud's data", "warning", str(error))
+        return
+    if _can_be_written(folder):
+        yield Finding(section, "LocalCloud's data", "ok", str(folder))
+    else:
+        text = f"{folder} cannot be written: set XDG_DATA_HOME, or LocalCloud can keep nothing"
         yield Finding(section, "LocalCloud's data", "warning", text)
 
 
+def _temporary(section: str) -> Finding:
+    try:
+        return Finding(section, "temporary files", "ok", tempfile.gettempdir())
+    except OSError:
+        text = "no folder for them can be written: set TMPDIR, or LocalCloud cannot start"
+        return Finding(section, "temporary files", "warning", text)
+
+
+def _can_be_written(folder: Path) -> bool:
+    """Return whether a file could be made there, as far as can be told without making one."""
+    while not os.path.lexists(folder) and folder != folder.parent:
+        folder = folder.parent
+    return os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)  # noqa: PTH112 - or no right to look
+
+
 def _without_home(text: str) -> str:
-    home = str(Path.home())
+    try:
+        home = str(Path.home())
+    except RuntimeError:
+        return text
     return text.replace(home, "~") if len(home) > 1 else text

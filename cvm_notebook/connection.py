@@ -5,7 +5,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from cvm_notebook.api.client import Client
-from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.api.errors import CvmError, InvalidInput
 
 if TYPE_CHECKING:
     from cvm_notebook.local import LocalCloud
@@ -37,6 +37,8 @@ def connect(target: str | None = None, *, read_only: bool = False) -> Client:
         The service cannot be reached.
     InvalidInput
         LocalCloud is not installed.
+    CvmError
+        LocalCloud could not be started.
 
     Examples
     --------
@@ -57,7 +59,8 @@ def _local() -> tuple[str, str]:
     """Return address and key of a LocalCloud, started here if none runs."""
     global _own  # noqa: PLW0603 - one server a process, however often connect is called
     try:
-        from cvm_notebook.local import LocalCloud  # noqa: PLC0415 - an extra, not always there
+        # an extra, not always there
+        from cvm_notebook.local import LocalCloud, LocalCloudError  # noqa: PLC0415
     except ImportError as error:
         raise InvalidInput(
             "connect",
@@ -70,6 +73,9 @@ def _local() -> tuple[str, str]:
         running = LocalCloud.running()
         if running is not None:
             return running
-        _own = LocalCloud(seed="demo").start()
+        try:
+            _own = LocalCloud(seed="demo").start()
+        except LocalCloudError as error:
+            raise CvmError(str(error)) from None
         atexit.register(_own.close)
         return _own.url, _own.api_key

@@ -43,14 +43,14 @@ if TYPE_CHECKING:
     from cvm_notebook.live.plan import NotConfirmed
     from cvm_notebook.live.preconditions import Refused, RowChanged
     from cvm_notebook.live.query import QueryError
-    from cvm_notebook.local.process import LocalCloudError
+    from cvm_notebook.local.folders import LocalCloudError
     from cvm_notebook.magics_verbs import NotAllDone
 
 _HOMES = {
     "AmbiguousCvm": "live.lookup",
     "GatesFailed": "frames.gates",
     "LedgerError": "live.ledger_database",
-    "LocalCloudError": "local.process",
+    "LocalCloudError": "local.folders",
     "NotAllDone": "magics_verbs",
     "NotConfirmed": "live.plan",
     "QueryError": "live.query",

@@ -167,6 +167,7 @@ def test_help_names_every_command(env):
         (["demo", "--port", "99999"], "'99999' is not a port; give a number from 0 to 65535"),
         (["cloud", "--speed", "0"], "'0' is not a speed; give a number above 0"),
         (["cloud", "--seed", "some"], "invalid choice: 'some'"),
+        (["cloud", "--host", "a..b"], "'a..b' can be no host; 127.0.0.1 is this machine"),
     ],
 )
 def test_a_wrong_word_is_named_with_exit_code_2(env, words, told):

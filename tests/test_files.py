@@ -85,7 +85,7 @@ def test_a_pipe_is_written_into(tmp_path):
 
 def test_devices_and_open_files_are_written_into(tmp_path):
     write_file(Path(os.devnull), b"text")
-    assert stat.S_ISCHR(os.stat(os.devnull).st_mode)
+    assert stat.S_ISCHR(Path(os.devnull).stat().st_mode)
     held, link = tmp_path / "held", tmp_path / "link"
     with held.open("w+b") as file:
         link.symlink_to(f"/dev/fd/{file.fileno()}")

@@ -98,12 +98,12 @@ def find_api_key(
     address = _address(base_url, env)
     if api_key is not None:
         return Credentials(check_api_key(api_key, "api_key"), "the api_key argument", address.url)
-    path = credentials_path(env, home)
     if profile is not None:
+        path = credentials_path(env, home)
         return _of_profile(read_profile(path, profile), path, address)
     looked = ["the api_key argument"]
     for find in (_from_login, _from_environment, _from_current_profile, _from_keyring, _from_colab):
-        found = find(env, path, address)
+        found = find(env, home, address)
         if isinstance(found, Credentials):
             return found
         looked.append(found)
@@ -162,7 +162,9 @@ def _of_profile(profile: Profile, path: Path, address: _Address) -> Credentials:
 # --- where it comes from: each returns the credentials, or what it looked at --------------------
 
 
-def _from_login(_env: Mapping[str, str], _path: Path, address: _Address) -> Credentials | str:
+def _from_login(
+    _env: Mapping[str, str], _home: Path | None, address: _Address
+) -> Credentials | str:
     """Look at what was remembered; it goes to its own address only."""
     if _login is None:
         return "a login in this process (there was none)"
@@ -171,7 +173,9 @@ def _from_login(_env: Mapping[str, str], _path: Path, address: _Address) -> Cred
     return _login
 
 
-def _from_environment(env: Mapping[str, str], _path: Path, address: _Address) -> Credentials | str:
+def _from_environment(
+    env: Mapping[str, str], _home: Path | None, address: _Address
+) -> Credentials | str:
     value = env.get(KEY_VARIABLE, "")
     if not value.strip():
         return f"{KEY_VARIABLE} (not set)"
@@ -180,24 +184,32 @@ def _from_environment(env: Mapping[str, str], _path: Path, address: _Address) ->
 
 
 def _from_current_profile(
-    _env: Mapping[str, str], path: Path, address: _Address
+    env: Mapping[str, str], home: Path | None, address: _Address
 ) -> Credentials | str:
+    try:
+        path = credentials_path(env, home)
+    except CredentialsError:
+        return "the profiles (no home folder is known)"
     if not os.path.lexists(path):
         return f"{path} (no such file)"
     profile = read_profile(path, None)
     return _of_profile(profile, path, address) if profile else f"{path} (no current profile)"
 
 
-def _from_keyring(_env: Mapping[str, str], _path: Path, address: _Address) -> Credentials | str:
+def _from_keyring(
+    _env: Mapping[str, str], _home: Path | None, address: _Address
+) -> Credentials | str:
     """Look in the system's keyring: service cvm-notebook, user name the address."""
     if importlib.util.find_spec("keyring") is None:
         return "the keyring (package keyring is not installed)"
-    import keyring  # noqa: PLC0415 - an extra, and dear to import
-    import keyring.errors  # noqa: PLC0415 - as above
-
+    try:  # it reads settings of its own, in the home folder
+        import keyring  # noqa: PLC0415 - an extra, and dear to import
+        from keyring.errors import KeyringError  # noqa: PLC0415 - as above
+    except (ImportError, OSError, RuntimeError) as error:
+        return f"the keyring ({type(error).__name__})"
     try:
         value = keyring.get_password(KEYRING_SERVICE, address.url)
-    except keyring.errors.KeyringError as error:
+    except (KeyringError, OSError, RuntimeError) as error:
         return f"the keyring ({type(error).__name__})"
     if not value:
         return f"the keyring (nothing for {address.url})"
@@ -215,7 +227,9 @@ class _UserData(Protocol):
         """Return a secret of the user's."""
 
 
-def _from_colab(_env: Mapping[str, str], _path: Path, address: _Address) -> Credentials | str:
+def _from_colab(
+    _env: Mapping[str, str], _home: Path | None, address: _Address
+) -> Credentials | str:
     if "google.colab" not in sys.modules:
         return "Colab's secrets (not in Colab)"
     colab = cast("_UserData", importlib.import_module("google.colab.userdata"))

@@ -13,6 +13,7 @@ from cvm_notebook.api.errors import CredentialsError, DecodeError
 from cvm_notebook.api.secret import Secret
 
 FOLDER_VARIABLE: Final = "PHALA_CLOUD_DIR"
+_FILE: Final = "credentials.json"
 _LARGEST: Final = 1 << 20
 
 
@@ -27,10 +28,23 @@ class Profile:
 
 
 def credentials_path(env: Mapping[str, str], home: Path | None = None) -> Path:
-    """Return where the profiles are kept, whether or not the file exists."""
+    """Return where the profiles are kept, whether or not the file exists.
+
+    Raises
+    ------
+    CredentialsError
+        No folder is named, and this process has no home folder.
+    """
     folder = env.get(FOLDER_VARIABLE, "").strip()
-    base = Path(folder) if folder else (home or Path.home()) / ".phala-cloud"
-    return base / "credentials.json"
+    if folder:
+        return Path(folder) / _FILE
+    try:
+        return (home or Path.home()) / ".phala-cloud" / _FILE
+    except RuntimeError:  # no HOME, and no entry of the user
+        raise CredentialsError(
+            "The profiles of the phala command line cannot be found: no home folder is known.",
+            hint=f"Set HOME, or {FOLDER_VARIABLE} to their folder.",
+        ) from None
 
 
 @overload
@@ -110,9 +124,10 @@ def _read(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:  # the mode of what is open, not of what stood there before
             _check_mode(os.fstat(file.fileno()), path)
             content = file.read(_LARGEST + 1)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # RuntimeError: links that go round in a circle
+        why = getattr(error, "strerror", None) or type(error).__name__
         raise CredentialsError(
-            f"{path} cannot be read ({error.strerror or type(error).__name__}).",
+            f"{path} cannot be read ({why}).",
             hint="Run `phala login`, or set PHALA_CLOUD_API_KEY.",
         ) from None
     if len(content) > _LARGEST:

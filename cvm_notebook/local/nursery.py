@@ -18,7 +18,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self
 
-from cvm_notebook.local.process import ROOT, LocalCloud, LocalCloudError, kill
+from cvm_notebook.local.folders import LocalCloudError
+from cvm_notebook.local.process import ROOT, LocalCloud, kill
 from cvm_notebook.local.settings import SCRATCH_NAME
 
 SUPPORTED: Final = sys.platform == "linux" and hasattr(os, "memfd_create")

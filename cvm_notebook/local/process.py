@@ -12,6 +12,7 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol, Self
@@ -19,7 +20,7 @@ from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
 
-from cvm_notebook.local.folders import kept_key, read_running
+from cvm_notebook.local.folders import LocalCloudError, kept_key, read_running
 from cvm_notebook.local.settings import SCRATCH_NAME, Settings
 
 _START_SECONDS = 60.0
@@ -35,11 +36,6 @@ _CHILD = (
     f"import gc, sys; gc.disable(); sys.path.append({ROOT!r}); "
     "from cvm_notebook.local.__main__ import main; main()"
 )
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-
-
-class LocalCloudError(RuntimeError):
-    """The server could not be started, or has ended."""
 
 
 class Process(Protocol):
@@ -114,7 +110,7 @@ class LocalCloud:
         provision_days: float = 14.0,
         rate_limit: int | None = None,
     ) -> None:
-        self._scratch = Path(tempfile.mkdtemp(prefix="cvm-notebook-"))
+        self._scratch = _scratch_folder()
         self._settings = Settings(
             port=port,
             seed=seed,
@@ -198,15 +194,20 @@ class LocalCloud:
         if self.alive:
             return self
         self.close()
-        self._scratch.mkdir(mode=0o700, exist_ok=True)
-        process = self._launch()
+        try:
+            self._scratch.mkdir(mode=0o700, exist_ok=True)
+            process = self._launch()
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            raise self._failed(f"{where}{error.strerror or error}") from None
         self._process = process
         self._end = weakref.finalize(self, _end, process, self._scratch, os.getpid())
         self._port = self._await_port(process)
         try:
             self._health()
-        except URLError as error:
-            raise self._failed(f"it does not answer ({error.reason})") from None
+        except OSError as error:
+            why = error.reason if isinstance(error, URLError) else error
+            raise self._failed(f"it does not answer ({why})") from None
         return self
 
     def _launch(self) -> Process:
@@ -317,12 +318,12 @@ class LocalCloud:
         """Return URL and key of a LocalCloud that runs already and answers, or None.
 
         Looked for in ``PHALA_CLOUD_API_PREFIX`` with ``PHALA_CLOUD_API_KEY`` (as ``cvm-notebook
-        demo`` sets them), and in the file that ``cvm-notebook cloud`` leaves while it runs.
+        demo`` sets them), and in the files that each ``cvm-notebook cloud`` leaves while it runs;
+        of several the one that was started last.
         """
         named = (os.environ.get("PHALA_CLOUD_API_PREFIX"), os.environ.get("PHALA_CLOUD_API_KEY"))
-        facts = read_running() or {}
-        kept = (facts.get("url"), facts.get("api_key"))
-        for url, key in (named, kept):
+        kept = [(facts.get("url"), facts.get("api_key")) for facts in read_running()]
+        for url, key in (named, *kept):
             if url and key and _is_local_cloud(url):
                 return url, key
         return None
@@ -333,9 +334,20 @@ def _opener() -> OpenerDirector:
     return build_opener(ProxyHandler({}))
 
 
+def _scratch_folder() -> Path:
+    try:
+        return Path(tempfile.mkdtemp(prefix="cvm-notebook-"))
+    except OSError as error:
+        why = error.strerror or error
+        raise LocalCloudError(
+            f"LocalCloud has no folder for temporary files: {why}. "
+            "Set TMPDIR to a folder that you can write to."
+        ) from None
+
+
 def _is_local_cloud(url: str) -> bool:
     parts = urlsplit(url)
-    if parts.scheme != "http" or parts.hostname not in _LOOPBACK:
+    if parts.scheme != "http" or not _is_loopback(parts.hostname or ""):
         return False
     try:
         health = f"http://{parts.netloc}/_local/health"
@@ -344,6 +356,13 @@ def _is_local_cloud(url: str) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(facts, dict) and facts.get("service") == "LocalCloud"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _end(process: Process, scratch: Path, owner: int) -> None:

@@ -1,6 +1,5 @@
 """Run the server in this process: listen, prepare the database, serve until told to end."""
 
-import json
 import multiprocessing
 import os
 import secrets
@@ -16,13 +15,7 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from cvm_notebook.local.faults import load_faults
-from cvm_notebook.local.folders import (
-    default_database,
-    forget_running,
-    kept_key,
-    running_file,
-    write_private,
-)
+from cvm_notebook.local.folders import default_database, kept_key, write_running
 from cvm_notebook.local.prepare import prepare
 from cvm_notebook.local.settings import Settings
 from cvm_notebook.local.wire import BACKLOG, FaultyProtocol, PausableServer, listen
@@ -66,6 +59,13 @@ def serve(
         Is told the URL and the API key as soon as connections are accepted.
     more
         Further fields of ``Settings``: tier, balance, provision_days, rate_limit, allowed_hosts.
+
+    Raises
+    ------
+    LocalCloudError
+        Its data cannot be kept in the user's data folder.
+    OSError
+        It cannot listen there.
     """
     url = database or default_database()
     settings = Settings(
@@ -81,6 +81,8 @@ def serve(
         **more,
     )
 
+    told: list[Path] = []
+
     def announce(bound: int) -> None:
         address = api_url(host, bound)
         facts = {
@@ -89,14 +91,15 @@ def serve(
             "control_token": settings.control_token,
             "pid": os.getpid(),
         }
-        write_private(running_file(), json.dumps(facts))
+        told.append(write_running(facts))
         if ready is not None:
             ready(address, settings.api_key)
 
     try:
         run(settings, announce)
     finally:
-        forget_running(os.getpid())
+        for path in told:
+            path.unlink(missing_ok=True)
 
 
 def api_url(host: str, port: int) -> str:

@@ -1,5 +1,6 @@
 """LocalCloud's process: started, found, ended, and never left behind."""
 
+import contextlib
 import os
 import signal
 import stat
@@ -13,7 +14,7 @@ import pytest
 import requests
 
 from cvm_notebook.local import LocalCloud, LocalCloudError
-from cvm_notebook.local.folders import read_running, running_file
+from cvm_notebook.local.folders import data_folder, read_running, write_running
 
 
 @pytest.fixture(autouse=True)
@@ -161,22 +162,65 @@ def test_a_kept_database_keeps_its_cvms_and_its_key_in_a_private_file(tmp_path, 
 
 
 SERVE = """
+import sys
 from cvm_notebook.local import serve
-serve(port=0, seed="empty", ready=lambda url, key: print(url, key, flush=True))
+serve(
+    host=sys.argv[1], port=0, seed="empty", database=f"sqlite:///{sys.argv[2]}",
+    ready=lambda url, key: print(url, key, flush=True),
+)
 """
 
 
-def test_a_server_in_the_foreground_is_found_while_it_runs():
-    assert LocalCloud.running() is None
-    command = [sys.executable, "-c", SERVE]
+@contextlib.contextmanager
+def serving(database, host="127.0.0.1"):
+    """A server in the foreground, and its URL and key."""
+    command = [sys.executable, "-c", SERVE, host, database]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        url, key = server.stdout.readline().split()
-        assert LocalCloud.running() == (url, key)
-        assert stat.S_IMODE(running_file().stat().st_mode) == 0o600
-        server.send_signal(signal.SIGINT)
-        server.wait(10)
-    assert read_running() is None
+        try:
+            url, key = server.stdout.readline().split()
+            yield server, (url, key)
+            server.send_signal(signal.SIGINT)
+            server.wait(20)
+        finally:
+            server.kill()
+
+
+def test_a_server_in_the_foreground_is_found_while_it_runs(tmp_path):
     assert LocalCloud.running() is None
+    with serving(tmp_path / "a.sqlite") as (_, told):
+        assert LocalCloud.running() == told
+        (file,) = (data_folder() / "running").iterdir()
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        file.chmod(0o644)  # others could read the key of what is said there
+        assert read_running() == []
+    assert read_running() == []
+    assert LocalCloud.running() is None
+
+
+def test_of_two_the_newest_is_found_and_its_end_hides_no_other(tmp_path):
+    with serving(tmp_path / "a.sqlite") as (_, first):
+        with serving(tmp_path / "b.sqlite") as (_, second):
+            assert LocalCloud.running() == second
+        assert LocalCloud.running() == first
+        with serving(tmp_path / "b.sqlite") as (killed, second):
+            killed.kill()
+            killed.wait(20)
+            assert LocalCloud.running() == first
+            assert [facts["url"] for facts in read_running()] == [second[0], first[0]]
+        with serving(tmp_path / "c.sqlite") as (_, third):  # it tidies up after the killed one
+            assert [facts["url"] for facts in read_running()] == [third[0], first[0]]
+
+
+def test_another_address_of_this_machine_is_found(tmp_path):
+    with serving(tmp_path / "a.sqlite", "127.0.0.2") as (_, told):
+        assert told[0].startswith("http://127.0.0.2:")
+        assert LocalCloud.running() == told
+
+
+def test_the_place_of_another_server_is_taken_over():
+    write_running({"url": "http://127.0.0.1:9/api/v1", "api_key": "phak_old"})
+    write_running({"url": "http://127.0.0.1:9/api/v1", "api_key": "phak_new"})
+    assert [facts["api_key"] for facts in read_running()] == ["phak_new"]
 
 
 def test_a_stale_or_foreign_address_is_not_taken_for_a_local_cloud(monkeypatch):
