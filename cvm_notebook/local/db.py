@@ -16,6 +16,7 @@ from contextlib import contextmanager, nullcontext
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from sqlalchemy import (
     JSON,
@@ -30,8 +31,10 @@ from sqlalchemy import (
     UniqueConstraint,
     create_engine,
     event,
+    make_url,
     text,
 )
+from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -366,8 +369,17 @@ def _server(url: str) -> Engine:
     return create_engine(url, pool_size=10, max_overflow=15, pool_pre_ping=True)
 
 
+def _file_url(url: str) -> URL:
+    """Read the URL of a file: SQLAlchemy 2.1 decodes its path, and 2.0 takes it as it stands."""
+    head, mark, rest = url.partition(":///")
+    path, question, query = rest.partition("?")
+    return make_url(f"{head}{mark}{question}{query}").set(database=unquote(path))
+
+
 def _sqlite(url: str) -> Engine:
-    engine = create_engine(url, pool_size=10, max_overflow=40, connect_args={"timeout": 30})
+    engine = create_engine(
+        _file_url(url), pool_size=10, max_overflow=40, connect_args={"timeout": 30}
+    )
 
     @event.listens_for(engine, "connect")
     def configure(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:

@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
 
+from cvm_notebook.local.settings import sqlite_url
+
 _REFUSED_WITHIN: Final = 0.5  # seconds; this machine answers at once
 
 
@@ -49,7 +51,7 @@ def default_database() -> str:
     folder = data_folder()
     with _keeping(folder):
         _make(folder)
-    return f"sqlite:///{folder / 'local.sqlite'}"
+    return sqlite_url(folder / "local.sqlite")
 
 
 def kept_key(database: str) -> str:

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
 
 from cvm_notebook.local.folders import LocalCloudError, kept_key, read_running
-from cvm_notebook.local.settings import SCRATCH_NAME, Settings
+from cvm_notebook.local.settings import SCRATCH_NAME, Settings, sqlite_url
 
 _START_SECONDS = 60.0
 _ANSWER_SECONDS = 30.0
@@ -115,7 +115,7 @@ class LocalCloud:
             port=port,
             seed=seed,
             speed=speed,
-            database=database or f"sqlite:///{self._scratch / 'local.sqlite'}",
+            database=database or sqlite_url(self._scratch / "local.sqlite"),
             faults=tuple(dict(fault) for fault in faults or ()),
             workers=workers,
             tier=tier,

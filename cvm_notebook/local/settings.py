@@ -32,7 +32,8 @@ class Settings:
     Parameters
     ----------
     database
-        SQLAlchemy URL, ``sqlite:///file`` or ``postgresql+psycopg://...``.
+        SQLAlchemy URL, ``sqlite:///file`` or ``postgresql+psycopg://...``. In the path of a file
+        ``%``, ``?`` and ``#`` are written as ``%25``, ``%3F`` and ``%23``.
     api_key
         The API key of the default workspace.
     control_token
@@ -112,6 +113,14 @@ class Settings:
         for name in ("faults", "allowed_hosts"):
             values[name] = tuple(values[name])
         return cls(**values)
+
+
+def sqlite_url(path: str | os.PathLike[str]) -> str:
+    """Return the URL of a SQLite file, whatever characters its path has; `db` reads it back."""
+    text = os.fspath(path)
+    for character in "%?#":  # the first of them is what the others are written with
+        text = text.replace(character, f"%{ord(character):02X}")
+    return f"sqlite:///{text}"
 
 
 def _is_amount(text: str) -> bool:
