@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     text = "open JupyterLab on the first notebook, with a demo cloud on this machine"
-    demo = commands.add_parser("demo", help=text, description=text.capitalize() + ".")
+    demo = commands.add_parser("demo", help=text, description=_sentence(text))
     demo.add_argument("--no-browser", action="store_true", help="print the address, open nothing")
     demo.add_argument("--port", type=_port, help="port of JupyterLab (8888, or the next free one)")
     demo.add_argument(
@@ -124,7 +124,7 @@ def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 
 def _add_cloud(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     text = "serve LocalCloud, the same API as Phala Cloud, until Ctrl-C"
-    cloud = commands.add_parser("cloud", help=text, description=text.capitalize() + ".")
+    cloud = commands.add_parser("cloud", help=text, description=_sentence(text))
     cloud.add_argument(
         "--host", type=_host, default="127.0.0.1", help="address to bind (%(default)s)"
     )
@@ -139,7 +139,7 @@ def _add_cloud(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     cloud.add_argument(
         "--database",
         metavar="URL",
-        help="SQLAlchemy URL (a SQLite file in the data folder); postgresql+psycopg://… shares one",
+        help="SQLAlchemy URL (a SQLite file in the data folder), or postgresql+psycopg://HOST/NAME",
     )
     cloud.add_argument(
         "--seed",
@@ -158,7 +158,7 @@ def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     report = commands.add_parser(
         "report",
         help=text,
-        description=text.capitalize() + ".",
+        description=_sentence(text),
         epilog=REPORT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -187,7 +187,7 @@ def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     text = "check this installation and the way to the cloud; shows no secret"
-    doctor = commands.add_parser("doctor", help=text, description=text.capitalize() + ".")
+    doctor = commands.add_parser("doctor", help=text, description=_sentence(text))
     doctor.add_argument("--profile", help="profile of ~/.phala-cloud/credentials.json to check")
     doctor.add_argument("--json", action="store_true", help="the same, for a program")
     doctor.set_defaults(answer=_doctor)
@@ -201,6 +201,11 @@ def _add_speed(command: argparse.ArgumentParser) -> None:
         metavar="N",
         help="divide the durations of boots and stops by N (%(default)g)",
     )
+
+
+def _sentence(text: str) -> str:
+    """Return it as a sentence; names in it keep their capitals."""
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _host(text: str) -> str:

@@ -84,7 +84,6 @@ def _as_json(findings: list[Finding], *, healthy: bool, at: datetime) -> str:
             "findings": [asdict(found) for found in findings],
         },
         indent=2,
-        ensure_ascii=False,
     )
 
 
@@ -189,7 +188,7 @@ def _connection(profile: str | None) -> Iterator[Finding]:
     yield Finding(section, "address", "ok", found.base_url)
     for finding in _reach(section, found):
         # what the service says may repeat what it was sent
-        yield replace(finding, text=finding.text.replace(found.secret.reveal(), "••••"))
+        yield replace(finding, text=finding.text.replace(found.secret.reveal(), "****"))
 
 
 def _reach(section: str, found: Credentials) -> Iterator[Finding]:

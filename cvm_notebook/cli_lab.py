@@ -118,7 +118,7 @@ class Lab:
     def last_words(self, lines: int = 15) -> str:
         """Return the end of JupyterLab's log, without the token."""
         log = Path(self._private.name) / "jupyterlab.log"
-        text = log.read_text(encoding="utf-8", errors="replace").replace(self._token, "…")
+        text = log.read_text(encoding="utf-8", errors="replace").replace(self._token, "****")
         return "\n".join(text.splitlines()[-lines:])
 
     def _write_settings(self, private: Path) -> None:

@@ -160,6 +160,56 @@ def test_help_names_every_command(env):
         assert run(name, "--help", env=env).stdout.startswith(f"usage: cvm-notebook {name}")
 
 
+# Python's own way out of an ASCII terminal, the mode of UTF-8, is shut.
+ASCII = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.mark.parametrize("command", [[], ["demo"], ["cloud"], ["report"], ["doctor"]])
+def test_help_is_printed_where_there_is_only_ascii(env, command):
+    done = run(*command, "--help", env={**env, **ASCII})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.isascii()
+    assert not re.search(r"\\[ux]", done.stdout)  # nor does it need to be escaped
+    assert run(*command, "--help", env=env).stdout == done.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("demo", "Open JupyterLab on the first notebook"),
+        ("cloud", "Serve LocalCloud, the same API as Phala Cloud, until Ctrl-C."),
+    ],
+)
+def test_names_in_a_help_keep_their_capitals(env, command, says):
+    assert says in " ".join(run(command, "--help", env=env).stdout.split())
+
+
+def test_what_the_terminal_cannot_show_is_escaped(env, tmp_path):
+    folder = tmp_path / "caf\u00e9 \u2603"
+    folder.mkdir()
+    edited = folder / "01_first_cvm.ipynb"
+    write_notebook(edited, "print('na\u00efve \u2713')")
+    done = run("demo", "--run", "--dir", str(folder), env={**env, **ASCII})
+    assert done.returncode == 0, done.stderr
+    assert "na\\xefve \\u2713" in done.stdout
+    assert done.stdout.isascii()
+
+
+def test_doctor_as_json_can_be_read_where_there_is_only_ascii(env, home):
+    folder = home / "\u00e9"
+    done = run("doctor", "--json", env={**env, **ASCII, "PHALA_CLOUD_DIR": str(folder)})
+    assert done.returncode == 1
+    assert "credentials.json" in findings(done)["profiles"]["text"]
+
+
+def test_a_reader_that_goes_away_is_no_failure_of_ours(env):
+    read, write = os.pipe()
+    os.close(read)
+    done = run("doctor", env=env, capture_output=False, stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
