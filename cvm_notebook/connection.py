@@ -5,6 +5,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from cvm_notebook.api.client import Client
+from cvm_notebook.api.envelopes import trimmed
 from cvm_notebook.api.errors import CvmError, InvalidInput
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def connect(target: str | None = None, *, read_only: bool = False) -> Client:
     >>> client.get_cvm_state("my-app").status
     'running'
     """
+    target = trimmed(target) if isinstance(target, str) else target
     if target == "local":
         url, key = _local()
         client = Client(api_key=key, base_url=url, read_only=read_only)

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Final
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class
 
+from cvm_notebook.api.envelopes import trimmed
 from cvm_notebook.api.errors import CvmError
 from cvm_notebook.magics_complete import Completions
 from cvm_notebook.magics_deploy import deploy
 from cvm_notebook.magics_notebook import Notebook
 from cvm_notebook.magics_verbs import VERBS
-from cvm_notebook.magics_words import help_text, parser_of, read
+from cvm_notebook.magics_words import help_text, parser_of, plain_blanks, read
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -31,8 +32,9 @@ class CvmMagics(Magics):
     @line_cell_magic
     def cvm(self, line: str, cell: str | None = None) -> object:
         """Act on the CVMs of this notebook's fleet; %cvm alone shows how."""
-        said = line.rstrip()
+        said = trimmed(plain_blanks(line))
         verb, _, text = said.removesuffix(";").strip().partition(" ")
+        verb = trimmed(verb)
         if verb in {"", "help", "-h", "--help"}:
             print(help_text(text.strip() or None))
             return None

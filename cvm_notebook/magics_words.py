@@ -11,7 +11,7 @@ from typing import Any, Final, NoReturn
 from IPython.core.error import UsageError
 from IPython.core.magic_arguments import MagicArgumentParser
 
-from cvm_notebook.api.envelopes import as_sentence, clean_text
+from cvm_notebook.api.envelopes import as_sentence, clean_text, quoted, trimmed
 from cvm_notebook.api.logs import CHANNELS
 from cvm_notebook.api.values import seconds_of
 from cvm_notebook.api.words import STATUSES, status_of
@@ -85,15 +85,22 @@ def _usage_of(action: argparse.Action) -> str:
 def split(line: str) -> list[str]:
     """Return the words of a line, quotes taken off as in a shell.
 
+    What pasting adds, invisible characters around a word and blanks of other kinds, is left out.
+
     Raises
     ------
     UsageError
         A quote is not closed.
     """
     try:
-        return shlex.split(line)
+        return [trimmed(word) for word in shlex.split(plain_blanks(line))]
     except ValueError as error:
         raise UsageError(f"%cvm: {str(error).lower()}; a quote must be closed.") from None
+
+
+def plain_blanks(line: str) -> str:
+    """Return the line with every kind of blank, a no-break space say, as the usual one."""
+    return "".join(" " if c.isspace() else c for c in line)
 
 
 def read(verb: str, text: str) -> argparse.Namespace:
@@ -125,7 +132,7 @@ def parser_of(verb: str) -> Parser:
         near = get_close_matches(verb, _ARGUMENTS, n=1)
         meant = f"Did you mean {near[0]}? " if near else ""
         known = ", ".join(_ARGUMENTS)
-        raise UsageError(f"%cvm has no {clean_text(verb, 40)!r}. {meant}It has: {known}.")
+        raise UsageError(f"%cvm has no {quoted(verb, 40)}. {meant}It has: {known}.")
     parser = Parser(verb)
     _ARGUMENTS[verb](parser)
     return parser
@@ -253,18 +260,18 @@ def _status(text: str) -> str:
         words = [one for one in (*STATUSES, _GONE) if one not in {"unknown", "gone"}]
         near = get_close_matches(word, words, n=1)
         what = f"did you mean {near[0]}?" if near else f"it is one of {', '.join(words)}"
-        raise argparse.ArgumentTypeError(f"{clean_text(text, 40)!r} is no status; {what}")
+        raise argparse.ArgumentTypeError(f"{quoted(text, 40)} is no status; {what}")
     return word
 
 
 def _time(text: str) -> float:
     seconds = float(text) if text.isdecimal() else seconds_of(text)
     if not seconds or seconds <= 0:
-        raise argparse.ArgumentTypeError(f"{clean_text(text, 40)!r} is no time; such as 90s, 10m")
+        raise argparse.ArgumentTypeError(f"{quoted(text, 40)} is no time; such as 90s, 10m")
     return float(seconds)
 
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{clean_text(text, 40)!r} is no number of lines")
+        raise argparse.ArgumentTypeError(f"{quoted(text, 40)} is no number of lines")
     return int(text)

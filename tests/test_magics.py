@@ -504,6 +504,14 @@ def test_a_commit_whose_answer_is_lost_is_read_back_and_not_sent_twice(ip, cloud
     assert [one for one in sent() if one.startswith("POST")] == ["POST /provision", "POST "]
 
 
+def test_what_pasting_adds_to_a_line_is_not_of_it(ip):
+    ip.well("%cvm use local")
+    assert "agent-1" in ip.well("%cvm show\xa0agent-1\u200b\ufeff")
+    shown = ip("%cvm show agent-\u200b1")
+    assert "no CVM 'agent-\\u200b1' in the fleet. Did you mean 'agent-1' or " in str(shown.error)
+    assert "has no 'sh\\u200bow'. Did you mean show?" in str(ip("%cvm sh\u200bow agent-1").error)
+
+
 def test_ctrl_c_while_something_is_done_says_that_it_goes_on(ip, cloud, sent):
     ip.well("%cvm ls;")
     cloud.inject({"kind": "late", "arg": 1.0, "route": "action", "times": 3})

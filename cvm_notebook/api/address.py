@@ -4,7 +4,7 @@ import ipaddress
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
-from cvm_notebook.api.envelopes import clean_text
+from cvm_notebook.api.envelopes import quoted, trimmed
 from cvm_notebook.api.errors import InvalidInput
 
 DEFAULT_BASE_URL: Final = "https://cloud-api.phala.com/api/v1"
@@ -29,11 +29,11 @@ def check_base_url(url: object, field: str = "base_url") -> str:
     """
     if not isinstance(url, str) or not url.strip():
         raise InvalidInput(field, "it is no address", f"Such as {DEFAULT_BASE_URL}.")
-    text = url.strip()
+    text = trimmed(url)
     # Whitespace and backslashes are read differently by different libraries; look-alike letters
     # by people.
     if not text.isascii() or not text.isprintable() or set(text) & set(' \\"<>^`{|}'):
-        problem = f"{clean_text(text, 80)!r} holds characters that an address has not"
+        problem = f"{quoted(text)} holds characters that an address has not"
         raise InvalidInput(field, problem, "Type it in plain letters (an IDN as xn--...).")
     parts, host, port = _split(text, field)
     if parts.username is not None or parts.password is not None:
@@ -44,7 +44,7 @@ def check_base_url(url: object, field: str = "base_url") -> str:
     if any(segment in (".", "..") for segment in parts.path.split("/")):
         raise InvalidInput(field, "its path holds dots", "Write the path out.")
     if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
-        problem = f"{clean_text(text, 80)!r} is not https, so the key could be read on its way"
+        problem = f"{quoted(text)} is not https, so the key could be read on its way"
         raise InvalidInput(field, problem, "Use https; http is for this machine only.")
     shown = f"[{host}]" if ":" in host else host
     usual = port is None or port == _DEFAULT_PORTS[parts.scheme]
@@ -58,7 +58,7 @@ def _split(text: str, field: str) -> tuple[SplitResult, str, int | None]:
     except ValueError:
         host, port, parts = "", None, SplitResult("", "", "", "", "")
     if not host or len(text) > _LONGEST or "%" in host or not parts.scheme:
-        problem = f"{clean_text(text.rpartition('@')[2], 80)!r} is no address"
+        problem = f"{quoted(text.rpartition('@')[2])} is no address"
         raise InvalidInput(field, problem, f"Such as {DEFAULT_BASE_URL}.")
     return parts, host, port
 

@@ -24,6 +24,12 @@ _ANSI: Final = re.compile(
     r"|\x1b[ -/]*[0-~]"
 )
 
+# Printable to Unicode, and nothing to the eye: joiners, fillers, variation selectors.
+_BLANK: Final = re.compile(
+    r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
+    r"\U000e0100-\U000e01ef]"
+)
+
 
 def clean_text(value: object, limit: int = _MESSAGE_CHARS) -> str:
     """Return the text on one line, without escapes, control or bidi characters, clipped."""
@@ -39,6 +45,19 @@ def clean_text(value: object, limit: int = _MESSAGE_CHARS) -> str:
 def _is_plain(text: str) -> bool:
     """Return whether there is nothing in it to be cleaned."""
     return text.isascii() and text.isprintable() and "  " not in text and text == text.strip(" ")
+
+
+def trimmed(text: str) -> str:
+    """Return the text without blanks and invisible characters around it, as pasting adds them."""
+    seen = [place for place, c in enumerate(text) if c.isprintable() and not c.isspace()]
+    return text[seen[0] : seen[-1] + 1] if seen else ""
+
+
+def quoted(value: object, limit: int = 80) -> str:
+    """Return the text in quotes, clipped, with what cannot be seen as an escape."""
+    text = str(value)
+    shown = repr(text if len(text) <= limit else text[: limit - 1] + "…")
+    return _BLANK.sub(lambda found: found[0].encode("unicode_escape").decode(), shown)
 
 
 def as_sentence(text: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, Protocol, TypeAlias
 from urllib.parse import quote
 
-from cvm_notebook.api.envelopes import clean_text
+from cvm_notebook.api.envelopes import clean_text, quoted, trimmed
 from cvm_notebook.api.errors import InvalidInput
 from cvm_notebook.api.values import Model
 
@@ -145,7 +145,7 @@ def _identifier(name: str, value: object, verb: str) -> str:
     if not isinstance(value, str):
         problem = f"{verb} takes a str here, not {type(value).__name__}"
         raise InvalidInput(name, problem, _REMEDY)
-    text = value.strip()
+    text = trimmed(value)
     _check(text, name)
     return text
 
@@ -158,9 +158,9 @@ def _check(text: str, name: str) -> None:
     if text in (".", ".."):
         raise InvalidInput(name, f"{_shown(text)} is no identifier", _REMEDY)
     if any(not c.isprintable() for c in text):
-        problem = f"{_shown(clean_text(text, 60))} holds control or invisible characters"
+        problem = f"{_shown(text)} holds control or invisible characters"
         raise InvalidInput(name, problem, "Type it anew instead of pasting it.")
 
 
 def _shown(text: str) -> str:
-    return repr(clean_text(text, 60))
+    return quoted(text, 60)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final, overload
 
 from cvm_notebook.api.decode import decode
-from cvm_notebook.api.envelopes import clean_text
+from cvm_notebook.api.envelopes import clean_text, quoted, trimmed
 from cvm_notebook.api.errors import CredentialsError, DecodeError
 from cvm_notebook.api.secret import Secret
 
@@ -67,17 +67,18 @@ def read_profile(path: Path, name: str | None) -> Profile | None:
     wanted = name if name is not None else _current(said, profiles)
     if wanted is None:
         return None
+    wanted = wanted if wanted in profiles else trimmed(wanted)
     chosen = profiles.get(wanted)
     if not isinstance(chosen, dict):
         listed = ", ".join(clean_text(known, 40) for known in profiles) or "none"
         raise CredentialsError(
-            f"{path} has no profile {clean_text(wanted, 40)!r}; it has: {listed}.",
+            f"{path} has no profile {quoted(wanted, 40)}; it has: {listed}.",
             hint=f"Run `phala login --profile {clean_text(wanted, 40)}`, or name another.",
         )
     token = chosen.get("token")
     if not isinstance(token, str) or not token.strip():
         raise CredentialsError(
-            f"The profile {clean_text(wanted, 40)!r} of {path} has no key.",
+            f"The profile {quoted(wanted, 40)} of {path} has no key.",
             hint="Run `phala login`.",
         )
     return Profile(wanted, Secret(token), _text(chosen, "api_prefix"), _workspace(chosen))

@@ -6,7 +6,7 @@ from operator import attrgetter
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from cvm_notebook.api.cvm import Cvm
-from cvm_notebook.api.envelopes import clean_text
+from cvm_notebook.api.envelopes import clean_text, quoted, trimmed
 from cvm_notebook.api.errors import CvmError, InvalidInput, NotFoundError
 from cvm_notebook.api.identity import Ref, split
 
@@ -73,9 +73,13 @@ class Index(Generic[R]):
     def matches(self, ref: object) -> list[R]:
         """Return the rows it may mean, by the first kind of identifier that has any.
 
-        The order is the service's: id, uuid, app id, instance id, name.
+        The order is the service's: id, uuid, app id, instance id, name. Blanks and invisible
+        characters around it, as pasting adds them, are not of it, unless there is such a row.
         """
         identifier = identifier_of(ref)
+        return self._called(identifier) or self._called(trimmed(identifier))
+
+    def _called(self, identifier: str) -> list[R]:
         for kind in _KINDS if identifier else ():
             by_value, unique = self._by(kind)
             if identifier in by_value:
@@ -106,20 +110,20 @@ class Index(Generic[R]):
         listed = ", ".join(f"{_text(r.cvm.name)} ({r.id})" for r in found[:_SHOWN])
         more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         return AmbiguousCvm(
-            f"{_text(identifier)!r} names {len(found)} CVMs: {listed}{more}",
+            f"{quoted(identifier)} names {len(found)} CVMs: {listed}{more}",
             hint="Use the id of the one you mean.",
         )
 
     def _unknown(self, identifier: str) -> UnknownCvm:
-        asked = _text(identifier)
-        near = get_close_matches(asked, {_text(r.cvm.name) for r in self._rows}, n=3, cutoff=0.6)
+        names = {_text(row.cvm.name): str(row.cvm.name) for row in self._rows}
+        near = get_close_matches(_text(identifier), names, n=3, cutoff=0.6)
         if near:
-            hint = f"Did you mean {' or '.join(map(repr, near))}?"
+            hint = f"Did you mean {' or '.join(quoted(names[name]) for name in near)}?"
         elif self._rows:
             hint = "Give a name, an id, a uuid, an app id or an instance id of this workspace."
         else:
             hint = "The fleet has no CVMs."
-        return UnknownCvm(f"there is no CVM {asked!r} in the fleet", hint=hint)
+        return UnknownCvm(f"there is no CVM {quoted(identifier)} in the fleet", hint=hint)
 
 
 def _text(value: object) -> str:

@@ -546,3 +546,14 @@ def test_a_notebook_that_runs_headless_is_told_what_to_set(kernel):
     shown, asked = execute(kernel, code, answer=None)
     assert asked == []
     assert "a prompt (nobody can answer here)" in shown
+
+
+def test_what_pasting_adds_to_the_name_of_a_profile_is_not_of_it(tmp_path):
+    profiles = {"work": {"token": KEY}}
+    path = tmp_path / "credentials.json"
+    path.write_text(json.dumps({"profiles": profiles}))
+    path.chmod(0o600)
+    env = {"PHALA_CLOUD_DIR": str(tmp_path)}
+    assert find_api_key(profile="\ufeffwork\u200b", env=env, prompt=None).secret.reveal() == KEY
+    with pytest.raises(CredentialsError, match=r"no profile 'wo\\u200brk'; it has: work"):
+        find_api_key(profile="wo\u200brk", env=env, prompt=None)

@@ -80,6 +80,32 @@ def test_an_unknown_name_is_answered_with_close_ones(store):
         FleetStore().snapshot().find("x")
 
 
+@pytest.mark.parametrize(
+    "pasted", ["\u200b", "\ufeff", "\xa0", "\u2060", " ", "\n", "\u200b \u200e"]
+)
+def test_what_pasting_adds_around_a_name_is_not_of_it(store, make_cvm, pasted):
+    name = make_cvm(1).name
+    rows = store.snapshot()
+    for identifier in (f"{name}{pasted}", f"{pasted}{name}", f"{pasted}{ID}{pasted}"):
+        assert rows.find(identifier).id == ID
+        assert identifier in rows
+
+
+@pytest.mark.parametrize("hidden", ["\u200b", "\xad", "\xa0", "\u202e", "\u3164", "\ufe0f"])
+def test_what_cannot_be_seen_in_a_name_is_shown(clock, make_cvm, hidden):
+    store = FleetStore(clock)
+    store.replace([make_cvm(1, name="agent-alpha")], received=clock.monotonic())
+    escape = hidden.encode("unicode_escape").decode()
+    with pytest.raises(UnknownCvm) as error:
+        store.snapshot().find(f"agent-{hidden}alpha")
+    assert f"no CVM 'agent-{escape}alpha' in the fleet" in str(error.value)
+    assert "Did you mean 'agent-alpha'?" in str(error.value)
+    store.replace([make_cvm(1, name=f"agent-{hidden}alpha")], received=clock.monotonic())
+    with pytest.raises(UnknownCvm, match="Did you mean") as error:
+        store.snapshot().find("agent-alpha")
+    assert f"Did you mean 'agent-{escape}alpha'?" in str(error.value)
+
+
 def test_an_app_of_several_cvms_is_ambiguous_and_they_are_listed(clock, make_cvm):
     store = FleetStore(clock)
     store.replace([make_cvm(n, app_id="a" * 40) for n in range(9)], received=1.0)
