@@ -68,10 +68,18 @@ def _print_any_text() -> None:
 
 
 def _take_signals() -> None:
-    """Let kill and a closed terminal end what was started, as Ctrl-C does."""
-    for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.default_int_handler)
+    """Let Ctrl-C, kill and a closed terminal end what was started.
+
+    What started us may have signals ignored, and we inherit that: a script ignores SIGINT for what
+    it runs in the background. SIGHUP stays ignored, for nohup asks for just that.
+    """
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is None or (name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN):
+            continue
+        signal.signal(number, signal.default_int_handler)
+    if hasattr(signal, "SIGCHLD"):  # ignored, how a process ended could not be asked
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def _crashed(command: str, error: Exception) -> int:

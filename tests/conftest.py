@@ -5,6 +5,7 @@ import contextlib
 import fcntl
 import gc
 import os
+import signal
 import socket
 import struct
 import subprocess
@@ -27,6 +28,11 @@ _LONG = {"test_stateful.py", "test_binder.py"}  # minutes each
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, and not a second
 
 
+def pytest_configure() -> None:
+    """Let exit codes be asked for: SIGCHLD may be inherited as ignored."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Two workers a core, for tests mostly wait for a server; none for a file alone."""
     files = {arg.partition("::")[0] for arg in config.args}
@@ -40,6 +46,20 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest, or the other workers wait for it at the end."""
     items.sort(key=lambda item: item.path.name not in _LONG)
+
+
+@pytest.fixture
+def press_ctrl_c() -> Iterator[Callable[[], None]]:
+    """Press Ctrl-C, from any thread: SIGINT for this one.
+
+    It is taken for the test's time, also where it is inherited as ignored, as a script does to what
+    it runs in the background.
+    """
+    here = threading.main_thread().ident
+    assert here is not None
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield lambda: signal.pthread_kill(here, signal.SIGINT)
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

@@ -60,12 +60,22 @@ def run(*words: str, env: dict[str, str], **more) -> subprocess.CompletedProcess
     return subprocess.run(command, check=False, **told)
 
 
+# What is ignored here is ignored by what is run in its place, as in the background of a script.
+IGNORING = """
+import os, signal, sys
+for name in sys.argv[1].split(","):
+    signal.signal(getattr(signal, name), signal.SIG_IGN)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
 class Started:
     """A command that runs until it is told to end; what it prints is read as it comes."""
 
-    def __init__(self, words: list[str], env: dict[str, str], cwd: Path) -> None:
+    def __init__(self, words: list[str], env: dict[str, str], cwd: Path, ignoring: str) -> None:
+        wrapped = [sys.executable, "-c", IGNORING, ignoring] if ignoring else []
         self.process = subprocess.Popen(
-            [*COMMAND, *words],
+            [*wrapped, *COMMAND, *words],
             env=env,
             cwd=cwd,
             stdout=subprocess.PIPE,
@@ -121,8 +131,8 @@ class Started:
 def start(env, tmp_path) -> Iterator:
     started: list[Started] = []
 
-    def begin(*words: str) -> Started:
-        started.append(Started(list(words), env, tmp_path))
+    def begin(*words: str, ignoring: str = "") -> Started:
+        started.append(Started(list(words), env, tmp_path, ignoring))
         return started[-1]
 
     yield begin
@@ -340,6 +350,46 @@ def test_demo_says_which_folder_it_cannot_write(env, tmp_path):
     assert done.returncode == 1
     assert f"Cannot copy the notebooks to {blocked}" in done.stderr
     assert "--dir FOLDER" in done.stderr
+
+
+# --- signals that are inherited as ignored ------------------------------------------------------
+
+BACKGROUND = "SIGINT,SIGQUIT,SIGTERM,SIGCHLD"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_cloud_in_the_background_of_a_script_can_be_ended(start, number, workers):
+    words = ("cloud", "--port", "0", "--seed", "empty", "--workers", workers)
+    cloud = start(*words, ignoring=BACKGROUND)
+    cloud.wait_for("Ctrl-C")
+    cloud.interrupt(number)
+    assert "Traceback" not in cloud.text
+
+
+def test_a_demo_in_the_background_of_a_script_can_be_ended(start):
+    demo = start("demo", "--no-browser", ignoring=BACKGROUND)
+    demo.wait_for("Ctrl-C")
+    demo.interrupt()
+    assert demo.process.returncode == 0
+    assert "Traceback" not in demo.text
+
+
+def test_a_run_in_the_background_of_a_script_can_be_ended(start, tmp_path):
+    write_notebook(tmp_path / "01_first_cvm.ipynb", "print('begun')", "import time; time.sleep(60)")
+    demo = start("demo", "--run", "--dir", str(tmp_path), ignoring=BACKGROUND)
+    demo.wait_for("begun")
+    demo.interrupt()
+    assert demo.process.returncode == 130
+
+
+def test_a_cloud_under_nohup_outlives_its_terminal(start):
+    cloud = start("cloud", "--port", "0", "--seed", "empty", ignoring="SIGHUP")
+    url = cloud.wait_for(r"http://127\.0\.0\.1:\d+")[0]
+    cloud.wait_for("Ctrl-C")
+    cloud.process.send_signal(signal.SIGHUP)
+    assert get(f"{url}/_local/health")
+    cloud.interrupt()
 
 
 # --- cloud -----------------------------------------------------------------------------------

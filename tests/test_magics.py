@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import re
-import signal
 import threading
 import time
 from pathlib import Path
@@ -125,20 +124,24 @@ def sent(cloud):
     ]
 
 
-@contextlib.contextmanager
-def interrupted(when):
+@pytest.fixture
+def interrupted(press_ctrl_c):
     """Press Ctrl-C as soon as something is so; nobody tells when."""
 
-    def press():
+    def press(when):
         pause, end = threading.Event(), time.monotonic() + WITHIN
         while not when() and time.monotonic() < end:
             pause.wait(0.02)
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        press_ctrl_c()
 
-    pressing = threading.Thread(target=press)
-    pressing.start()
-    yield
-    pressing.join()
+    @contextlib.contextmanager
+    def meanwhile(when):
+        pressing = threading.Thread(target=press, args=(when,))
+        pressing.start()
+        yield
+        pressing.join()
+
+    return meanwhile
 
 
 # --- loading --------------------------------------------------------------------------------------
@@ -367,7 +370,7 @@ def test_a_refusal_of_the_service_keeps_what_the_service_said(ip, sent):
 # --- waiting and reading --------------------------------------------------------------------------
 
 
-def test_a_watch_has_a_deadline_and_ctrl_c_ends_it_without_harm(ip, sent):
+def test_a_watch_has_a_deadline_and_ctrl_c_ends_it_without_harm(ip, sent, interrupted):
     ip.well("%cvm use")
     shown = ip("%cvm watch agent-1 --until stopped --timeout 1s")
     assert isinstance(shown.error, cvm.WatchTimeout)
@@ -400,7 +403,7 @@ def test_a_log_is_text_in_which_nothing_acts(ip, cloud):
         assert "]52" not in shown
 
 
-def test_a_log_is_followed_until_the_cvm_ends_or_ctrl_c(ip, cloud, sent):
+def test_a_log_is_followed_until_the_cvm_ends_or_ctrl_c(ip, cloud, sent, interrupted):
     ip.well("%cvm ls;")
 
     def read():
@@ -512,7 +515,7 @@ def test_what_pasting_adds_to_a_line_is_not_of_it(ip):
     assert "has no 'sh\\u200bow'. Did you mean show?" in str(ip("%cvm sh\u200bow agent-1").error)
 
 
-def test_ctrl_c_while_something_is_done_says_that_it_goes_on(ip, cloud, sent):
+def test_ctrl_c_while_something_is_done_says_that_it_goes_on(ip, cloud, sent, interrupted):
     ip.well("%cvm ls;")
     cloud.inject({"kind": "late", "arg": 1.0, "route": "action", "times": 3})
     for line in ("%cvm restart agent-1", "%cvm restart agent-1 agent-2 --yes"):

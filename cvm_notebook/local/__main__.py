@@ -49,6 +49,8 @@ def main() -> None:
 
     # uvicorn ends by the signal it was sent, which must not skip what is left to do here.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    if hasattr(signal, "SIGCHLD"):  # inherited as ignored, the end of a worker would not be told
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     end_when(over)
     code: object = 0
     try:

@@ -187,7 +187,6 @@ def _serve(told: int, stdin: int, stdout: int, log: int, living: int) -> NoRetur
 
     del living
     os.setsid()
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with os.fdopen(told, "rb") as facts:
         facts.seek(0)
         os.environ.update(json.load(facts))

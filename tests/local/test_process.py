@@ -138,6 +138,28 @@ def test_it_ends_with_its_parent_however_that_ends(way, workers):
     assert not Path(scratch).exists()
 
 
+ENDS = """
+import signal
+for name in ("SIGINT", "SIGQUIT", "SIGTERM", "SIGHUP", "SIGCHLD"):
+    signal.signal(getattr(signal, name), signal.SIG_IGN)
+from cvm_notebook.local import LocalCloud, process
+process._END_SECONDS = 60
+by_force = process.kill
+process.kill = lambda one: (print("by force"), by_force(one))
+cloud = LocalCloud(seed="empty", workers=2).start()
+print(cloud.pid, flush=True)
+cloud.close()
+"""
+
+
+def test_it_ends_in_good_order_where_signals_are_ignored():
+    done = subprocess.run(
+        [sys.executable, "-c", ENDS], capture_output=True, text=True, check=True, timeout=110
+    )
+    (pid,) = done.stdout.split()
+    assert gone(int(pid))
+
+
 def test_a_server_that_died_can_be_started_again():
     with LocalCloud(seed="empty") as cloud:
         first = cloud.pid

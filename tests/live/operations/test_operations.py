@@ -3,7 +3,6 @@
 import asyncio
 import os
 import pickle
-import signal
 import statistics
 import subprocess
 import sys
@@ -357,12 +356,11 @@ def test_a_verb_without_a_cvm_is_refused(bench):
 # --- waiting --------------------------------------------------------------------------------------
 
 
-def test_43_ctrl_c_in_wait_stops_the_waiting_only(bench):
+def test_43_ctrl_c_in_wait_stops_the_waiting_only(bench, press_ctrl_c):
     (row,) = bench.make()
     bench.break_it("latency", route="action", arg=0.6)
     op = bench.operations.submit("stop", row)
-    main = threading.get_ident()
-    timer = threading.Timer(0.2, lambda: signal.pthread_kill(main, signal.SIGINT))
+    timer = threading.Timer(0.2, press_ctrl_c)
     timer.start()
 
     with pytest.raises(KeyboardInterrupt):

@@ -1,6 +1,5 @@
 """A plan is a dry run first; then it is confirmed, bounded, interruptible and resumable."""
 
-import signal
 import threading
 import time
 from decimal import Decimal
@@ -251,12 +250,11 @@ def test_a_rate_makes_batches_smaller(bench):
     assert bench.sent("POST", "/batch-stop") == 2
 
 
-def test_ctrl_c_sends_nothing_new_keeps_what_was_done_and_resumes_the_rest(bench):
+def test_ctrl_c_sends_nothing_new_keeps_what_was_done_and_resumes_the_rest(bench, press_ctrl_c):
     rows = bench.make(6)
     plan = Plan(rows, "shutdown")
     bench.break_it("latency", route="action", arg=0.3, times=None)
-    main = threading.get_ident()
-    timer = threading.Timer(0.45, lambda: signal.pthread_kill(main, signal.SIGINT))
+    timer = threading.Timer(0.45, press_ctrl_c)
     timer.start()
 
     with pytest.raises(KeyboardInterrupt) as interrupted:
