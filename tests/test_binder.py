@@ -146,16 +146,45 @@ def _end_cloud(home: Path) -> None:
             os.kill(json.loads(facts.read_text())["pid"], signal.SIGTERM)
 
 
-def test_the_badge_opens_a_notebook_that_exists():
-    (address,) = re.findall(
-        r"\[!\[[^]]*\]\([^)]*badge[^)]*\)\]\((https://mybinder\.org/\S+)\)", README
-    )
+def _addresses(text: str) -> list[str]:
+    return re.findall(r"https?://[^\s\"'`<>()\[\]\\]+", text)
+
+
+def _repository() -> str | None:
+    """Where the project says that it lives, if it does."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return project.get("urls", {}).get("Repository")
+
+
+def test_the_address_of_binder_opens_a_notebook_that_exists():
+    (address,) = [one for one in _addresses(SHARE.read_text("utf-8")) if "mybinder.org/v2" in one]
     parts = urlsplit(address)
-    assert parts.path.startswith("/v2/gh/")
-    assert parts.path.endswith("/HEAD")
+    repository = _repository()
+    place = "OWNER/REPOSITORY" if repository is None else urlsplit(repository).path.strip("/")
+    assert parts.path == f"/v2/gh/{place}/HEAD"
     (opened,) = parse_qs(parts.query)["urlpath"]
     assert (ROOT / opened.removeprefix("lab/tree/")).is_file()
-    assert address in SHARE.read_text(encoding="utf-8")
+    badges = [one for one in _addresses(README) if "mybinder.org" in one]
+    assert (address in badges) if repository is not None else badges == []
+
+
+HOMES = ("github.com", "github.io", "gitlab.com", "mybinder.org", "readthedocs.io")
+
+
+def test_no_file_names_a_home_of_this_project_but_the_one_there_is():
+    repository = _repository() or "https://mybinder.org/v2/gh/OWNER/REPOSITORY"
+    place = "/".join(urlsplit(repository).path.strip("/").split("/")[-2:])
+    endings = {".md", ".toml", ".yml", ".ipynb", ".py", ".js", ".css", ""}
+    folders = ("cvm_notebook", "docs", "notebooks", "binder", "benchmarks", ".ci")
+    paths = [*ROOT.glob("*.*"), *(path for each in folders for path in (ROOT / each).rglob("*"))]
+    for path in paths:
+        if path.suffix not in endings or not path.is_file() or "__pycache__" in path.parts:
+            continue
+        for address in _addresses(path.read_text(encoding="utf-8")):
+            host = urlsplit(address).netloc
+            ours = "cvm-notebook" in address or "mybinder.org/v2" in address
+            if host.endswith(HOMES) and ours:
+                assert place in address, (path, address)
 
 
 def test_the_tests_that_the_page_on_sharing_names_exist():
