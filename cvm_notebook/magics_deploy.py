@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from cvm_notebook.api.compose import check_env_name, encrypt_env, parse_env_file
-from cvm_notebook.api.compose_file import check_compose_file
+from cvm_notebook.api.compose_file import check_compose_file, read_text_file
 from cvm_notebook.api.credentials import ask
 from cvm_notebook.api.envelopes import clean_text
 from cvm_notebook.api.errors import CvmError, InvalidInput
@@ -26,7 +26,7 @@ from cvm_notebook.selection import CvmHandle
 from cvm_notebook.text import html_table, text_table, usd
 from cvm_notebook.widgets.bridge import bridge
 from cvm_notebook.widgets.form_catalogue import Catalogue, Price, month_of
-from cvm_notebook.widgets.form_fields import Values, read_file
+from cvm_notebook.widgets.form_fields import Values
 from cvm_notebook.widgets.show import with_widget
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def _environment(named: list[str], file: str | None) -> dict[str, Secret | None]
 
 def _of_file(path: str) -> Mapping[str, Secret]:
     """Read a file of variables; an error names the file and the line, and no value."""
-    text = read_file("--env-file", path, _LONGEST_FILE)
+    text = read_text_file("--env-file", path, _LONGEST_FILE)
     try:
         return parse_env_file(text)
     except InvalidInput as error:

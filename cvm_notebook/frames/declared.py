@@ -2,21 +2,23 @@
 
 import hashlib
 import os
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
 
 from cvm_notebook.api.checks import several
 from cvm_notebook.api.compose import compose_hash
-from cvm_notebook.api.compose_file import check_compose_file
+from cvm_notebook.api.compose_file import (
+    LARGEST_BYTES,
+    names_a_file,
+    read_compose_file,
+    read_text_file,
+)
 from cvm_notebook.api.errors import InvalidInput, clean_text
 
 Compose: TypeAlias = str | os.PathLike[str]
 Declaration: TypeAlias = Compose | Mapping[str, Any]
 
-_REFERENCE: Final = re.compile(r"\$(?:\$|\{(\w+)[^}]*\}|([A-Za-z_]\w*))")
 _KEYS: Final = ("compose", "compose_hash", "os", "instance_type", "region", "replicas", "envs")
 
 
@@ -31,12 +33,24 @@ class Declared:
     images
         The image of each service.
     envs
-        Names of environment variables; never values.
+        Names of the environment variables that are needed; never values.
+    optional_envs
+        Names of those that may be given.
+    same
+        Further values of a field that mean the same: the hash of a compose file with the other
+        line ends.
     """
 
     fields: Mapping[str, str]
     images: Mapping[str, str] | None = None
     envs: frozenset[str] | None = None
+    optional_envs: frozenset[str] = frozenset()
+    same: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def agrees(self, name: str, live: str | None) -> bool:
+        """Return whether a field is live as it is declared."""
+        is_ = (live or "").casefold()
+        return is_ == self.fields[name].casefold() or is_ in self.same.get(name, frozenset())
 
 
 def read_declaration(said: object, where: str) -> Declared:
@@ -61,8 +75,10 @@ def read_declaration(said: object, where: str) -> Declared:
     fields = {key: str(said[key]) for key in _KEYS[1:-1] if said.get(key) is not None}
     compose = said.get("compose")
     base = Declared({}) if compose is None else read_declaration(compose, where)
-    envs = base.envs if said.get("envs") is None else _names(f"{where}.envs", said["envs"])
-    return Declared({**base.fields, **fields}, base.images, envs)
+    if said.get("envs") is not None:
+        envs = _names(f"{where}.envs", said["envs"])
+        base = replace(base, envs=envs, optional_envs=frozenset())
+    return replace(base, fields={**base.fields, **fields})
 
 
 def _names(where: str, said: object) -> frozenset[str]:
@@ -71,48 +87,34 @@ def _names(where: str, said: object) -> frozenset[str]:
 
 def _of_compose(said: Compose, where: str) -> Declared:
     """Read a compose file: its text, or its path."""
-    if isinstance(said, str) and "\n" in said:
+    if isinstance(said, str) and not names_a_file(said) and ("\n" in said or ":" in said):
         return _of_text(said, where)
-    try:
-        return _of_text(Path(said).read_bytes().decode(), where)
-    except UnicodeDecodeError:
-        raise InvalidInput(where, f"{clean_text(Path(said).name, 80)} is no text") from None
-    except (OSError, ValueError) as error:  # a NUL in a path is a ValueError
-        why = getattr(error, "strerror", None) or str(error)
-        problem = f"{clean_text(said, 80)!r} cannot be read: {clean_text(why, 80)}"
-        raise InvalidInput(
-            where, problem, "Give the path of a compose file, or its text."
-        ) from None
+    return _of_text(read_text_file(where, os.fspath(said), LARGEST_BYTES), where)
 
 
 def _of_text(text: object, where: str) -> Declared:
-    checked = check_compose_file(text, where)
-    import yaml  # noqa: PLC0415 - dear to import, needed by this function only
-
-    try:
-        services: dict[str, Any] = yaml.safe_load(checked)["services"]
-    except ValueError as error:  # such as the 31st of June
-        raise InvalidInput(where, f"it cannot be read: {clean_text(error, 120)}") from None
-    images = {str(name): str(service.get("image") or "") for name, service in services.items()}
-    envs = {a or b for a, b in _REFERENCE.findall(checked) if a or b}
-    envs |= {name for service in services.values() for name in _passed_on(service)}
-    digest = hashlib.sha256(checked.encode()).hexdigest()
-    return Declared({"docker_compose_hash": digest}, images, frozenset(envs))
+    found = read_compose_file(text, where)
+    needed, optional = found.variables
+    unix = str(text).replace("\r\n", "\n")
+    hashes = [_sha256(each) for each in (str(text), unix, unix.replace("\n", "\r\n"))]
+    return Declared(
+        {_TEXT_HASH: hashes[0]}, found.images, needed, optional, {_TEXT_HASH: frozenset(hashes)}
+    )
 
 
-def _passed_on(service: Mapping[str, Any]) -> list[str]:
-    """Return the variables of a service that are named without a value: they come from outside."""
-    environment = service.get("environment") or []
-    if isinstance(environment, Mapping):
-        return [str(name) for name, value in environment.items() if value is None]
-    entries = environment if isinstance(environment, list) else []
-    return [str(entry) for entry in entries if "=" not in str(entry)]
+_TEXT_HASH: Final = "docker_compose_hash"
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _of_app_compose(said: Mapping[str, Any], where: str) -> Declared:
     text = said.get("docker_compose_file")
     inner = Declared({}) if text is None else _of_text(text, where)
     allowed = said.get("allowed_envs")
-    envs = inner.envs if allowed is None else _names(f"{where}.allowed_envs", allowed)
+    if allowed is not None:
+        envs = _names(f"{where}.allowed_envs", allowed)
+        inner = replace(inner, envs=envs, optional_envs=frozenset())
     whole = {"compose_hash": compose_hash({"runner": "docker-compose", **said})}
-    return Declared({**inner.fields, **whole}, inner.images, envs)
+    return replace(inner, fields={**inner.fields, **whole})

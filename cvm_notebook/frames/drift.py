@@ -175,7 +175,7 @@ def _compared(
         fields: list[tuple[str, str | None, str | None, str]] = [
             (name, said, texts[name][at], DECLARABLE[name])
             for name, said in declared.fields.items()
-            if (texts[name][at] or "").casefold() != said.casefold()
+            if not declared.agrees(name, texts[name][at])
         ]
         fields += _images(declared, row.cvm)
         fields += _envs(declared, row.cvm, composes)
@@ -207,7 +207,7 @@ def _envs(
     if declared.envs is None or not isinstance(compose, Mapping):
         return
     live = {str(name) for name in compose.get("allowed_envs") or ()}
-    for name in sorted(declared.envs ^ live):
+    for name in sorted(declared.envs ^ (live - declared.optional_envs)):
         if name in live:
             yield f"env.{name}", None, "allowed", "low"
         else:

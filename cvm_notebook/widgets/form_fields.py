@@ -4,11 +4,10 @@ import dataclasses
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from cvm_notebook.api import checks
-from cvm_notebook.api.compose_file import LARGEST_BYTES, check_compose_file
+from cvm_notebook.api.compose_file import LARGEST_BYTES, check_compose_file, read_text_file
 from cvm_notebook.api.envelopes import clean_text
 from cvm_notebook.api.errors import CvmError, InvalidInput
 from cvm_notebook.api.identity import near_miss
@@ -152,31 +151,7 @@ def read_compose(path: str) -> str:
     InvalidInput
         It cannot be read, or is too large to be one.
     """
-    return read_file("compose_file", path, LARGEST_BYTES)
-
-
-def read_file(field: str, path: str, most_bytes: int) -> str:
-    """Return a text from the kernel's machine; an error has the file's name, and nothing of it.
-
-    Raises
-    ------
-    InvalidInput
-        It cannot be read, is no text, or is larger than that.
-    """
-    shown = clean_text(path, 120)
-    try:
-        with Path(path).expanduser().open("rb") as file:
-            content = file.read(most_bytes + 1)
-    except (OSError, ValueError, RuntimeError) as error:
-        why = getattr(error, "strerror", None) or type(error).__name__
-        problem = f"{shown} cannot be read ({why})"
-        raise InvalidInput(field, problem, "Paths are the kernel's.") from None
-    if len(content) > most_bytes:  # before it is decoded: the cut may lie within a character
-        raise InvalidInput(field, f"{shown} has more than {most_bytes >> 10:,} KiB")
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError:
-        raise InvalidInput(field, f"{shown} is no text", "Save it as UTF-8.") from None
+    return read_text_file("compose_file", path, LARGEST_BYTES)
 
 
 def check_compose(field: str, value: object) -> None:

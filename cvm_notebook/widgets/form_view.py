@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from cvm_notebook.api.compose_file import read_compose_file
 from cvm_notebook.api.envelopes import clean_text
 from cvm_notebook.api.errors import CvmError
 from cvm_notebook.api.words import BOOT_STEPS
-from cvm_notebook.frames.declared import read_declaration
 from cvm_notebook.live.operation import Operation
 from cvm_notebook.live.operation_view import as_text
 from cvm_notebook.widgets.form_errors import told
-from cvm_notebook.widgets.form_fields import MOST_REPLICAS, VISIBILITY, Values, check_compose
+from cvm_notebook.widgets.form_fields import MOST_REPLICAS, VISIBILITY, Values
 from cvm_notebook.widgets.form_steps import Provisioned, Steps
 
 _BOOT: Final = (*BOOT_STEPS, "done")
@@ -49,15 +49,12 @@ class Look:
         if not text.strip():
             return cls(diff=diff)
         try:
-            check_compose("compose_file", text)
-            found = read_declaration(text, "compose_file") if "\n" in text else None
+            found = read_compose_file(text, "compose_file")
         except CvmError as error:
             return cls(problem=error.with_traceback(None), diff=diff)
-        if found is None:
-            return cls(diff=diff)
-        images = (found.images or {}).items()
+        images = found.images.items()
         services = tuple((clean_text(n, 60), clean_text(image, 120)) for n, image in images)
-        return cls(services, tuple(sorted(found.envs or ())), None, diff)
+        return cls(services, tuple(sorted(found.variables.needed)), None, diff)
 
 
 def _diff(provisioned: Provisioned | None, text: str) -> tuple[str, ...]:
