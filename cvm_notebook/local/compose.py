@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+from functools import lru_cache
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from cvm_notebook.local import compose_text
+from cvm_notebook.local.compose_text import ComposeTextError, Members
 from cvm_notebook.local.errors import ApiError, coded, detail
 
 MAX_BYTES = 200 * 1024
@@ -14,6 +16,9 @@ MAX_BYTES = 200 * 1024
 
 _PULLS_NOTHING = "does-not-exist"
 """An image with this in its name can't be pulled: the CVM's boot ends in an error."""
+
+_SOURCES = ("image", "build", "extends", "provider")
+_MAX_IMAGE = 1024
 
 
 class AppCompose(BaseModel):
@@ -101,45 +106,88 @@ def services_of(app_compose: dict[str, Any]) -> list[dict[str, Any]]:
     size = len(text.encode()) + len(script.encode())
     if size > MAX_BYTES:
         raise _invalid(f"Compose file and pre-launch script have {size} bytes, over {MAX_BYTES}.")
-    return [_service(name, entry) for name, entry in _entries(text).items()]
+    found = _outcome(text)
+    if isinstance(found, str):
+        raise _invalid(found)
+    return [dict(service) for service in found]
 
 
-def _entries(text: str) -> dict[str, Any]:
+def read_ahead(text: str | None) -> None:
+    """Read a compose file before a transaction begins, so that nobody waits for it there."""
+    if text and len(text) <= MAX_BYTES:
+        _outcome(text)
+
+
+@lru_cache(maxsize=32)
+def _outcome(text: str) -> list[dict[str, Any]] | str:
+    """Return the services of a compose file, or why it has none."""
     try:
-        parsed = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise _invalid(f"The compose file is not YAML: {_first_line(error)}") from None
-    except (RecursionError, ValueError):
-        raise _invalid("The compose file can't be read.") from None
-    entries = parsed.get("services") if isinstance(parsed, dict) else None
-    if not isinstance(entries, dict) or not entries:
-        raise _invalid("The compose file has no services.")
-    return entries
+        return _read_services(compose_text.read(text))
+    except ComposeTextError as error:
+        return f"The compose file is refused, {error}."
 
 
-def _first_line(error: yaml.YAMLError) -> str:
-    mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or "broken"
-    return f"{problem}, line {mark.line + 1}" if mark is not None else str(problem)
+def _read_services(root: Any) -> list[dict[str, Any]]:
+    entries = root.get("services") if isinstance(root, Members) else None
+    if not isinstance(entries, Members):
+        stands = isinstance(root, Members) and "services" in root
+        where = f"line {root.lines['services']}: " if stands else ""
+        raise ComposeTextError(f"{where}it has no services")
+    for name, entry in entries.items():
+        _check_service(name, entry, f"line {entries.lines[name]}")
+    images: dict[str, str] = {}
+    for name in entries:
+        _find_image(name, entries, images)
+    return [
+        {"name": name, "image": images[name], "ports": _ports(entry)}
+        for name, entry in entries.items()
+    ]
 
 
-def _service(name: Any, entry: Any) -> dict[str, Any]:
-    if not isinstance(entry, dict) or not (entry.get("image") or entry.get("build")):
-        raise _invalid(f"Service {str(name)[:80]!r} has neither image nor build.")
+def _check_service(name: str, entry: Any, where: str) -> None:
+    shown = f"service {name[:80]!r}"
+    if not isinstance(entry, Members):
+        raise ComposeTextError(f"{where}: {shown} is not a mapping")
+    if not any(entry.get(source) not in (None, "") for source in _SOURCES):
+        raise ComposeTextError(f"{where}: {shown} has neither image nor build")
+    image = entry.get("image")
+    if image is not None and (not isinstance(image, str) or len(image) > _MAX_IMAGE):
+        raise ComposeTextError(f"{where}: {shown} has an image that is not the name of one")
+
+
+def _find_image(name: str, entries: Members, images: dict[str, str]) -> None:
+    """Add a service's image, or that of the service which it extends, and so on."""
+    chain: dict[str, None] = {}
+    image = ""
+    while name not in images and not (image := entries[name].get("image") or ""):
+        chain[name] = None
+        extends = entries[name].get("extends")
+        if isinstance(extends, Members):
+            extends = None if "file" in extends else extends.get("service")
+        if not isinstance(extends, str):
+            break
+        if extends in chain or extends not in entries:
+            why = "which extends it" if extends in chain else "which is not there"
+            where = f"line {entries[name].lines['extends']}"
+            raise ComposeTextError(f"{where}: {name[:80]!r} extends {extends[:80]!r}, {why}")
+        name = extends
+    image = images.setdefault(name, image)
+    images.update(dict.fromkeys(chain, image))
+
+
+def _ports(entry: Members) -> list[int]:
     ports = entry.get("ports")
     published = [_published(port) for port in ports] if isinstance(ports, list) else []
-    return {
-        "name": str(name),
-        "image": str(entry.get("image") or ""),
-        "ports": [port for port in published if port is not None],
-    }
+    return [port for port in published if port is not None]
 
 
 def _published(port: Any) -> int | None:
     """Return the outer port of ``80``, ``"8080:80"``, ``"1.2.3.4:8080:80/tcp"`` or a mapping."""
     if isinstance(port, dict):
         port = port.get("published") or port.get("target")
-    outer = str(port).partition("/")[0].split(":")
+    if not isinstance(port, str):
+        return None
+    outer = port.partition("/")[0].split(":")
     number = outer[-2] if len(outer) > 1 else outer[0]
     return int(number) if number.isascii() and number.isdigit() and int(number) < 1 << 16 else None
 

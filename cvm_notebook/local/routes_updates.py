@@ -22,6 +22,7 @@ from cvm_notebook.local.bodies import (
     VisibilityRequest,
 )
 from cvm_notebook.local.catalogue import NODES
+from cvm_notebook.local.compose import read_ahead
 from cvm_notebook.local.db import Cvm, lock
 from cvm_notebook.local.deps import Auth, Caller, Context, Ctx, json_answer
 from cvm_notebook.local.errors import ApiError, coded, documented
@@ -114,6 +115,7 @@ def update_cvm(
     ctx: Ctx, caller: Auth, cvm_id: str, body: Annotated[UpdateRequest | None, Body()] = None
 ) -> Response:
     """Change anything of a CVM in one go."""
+    read_ahead(body.docker_compose_file if body is not None else None)
     with ctx.database.write() as session:
         begun = updating.update(session, ctx, caller, cvm_id, body or UpdateRequest())
     return _accepted(begun)
@@ -135,6 +137,7 @@ def update_envs(ctx: Ctx, caller: Auth, cvm_id: str, body: EnvsRequest) -> Respo
 )
 def update_docker_compose(ctx: Ctx, caller: Auth, cvm_id: str, text: RawText) -> Response:
     """Replace the docker compose file; the body is its text."""
+    read_ahead(text)
     with ctx.database.write() as session:
         edits = {"docker_compose_file": text}
         begun = updating.edit_compose(session, ctx, caller, cvm_id, edits)
@@ -160,6 +163,7 @@ def provision_compose(
     ctx: Ctx, caller: Auth, cvm_id: str, body: ComposeProvisionRequest
 ) -> Response:
     """Check another app compose for a CVM and keep it under its hash."""
+    read_ahead(body.docker_compose_file)
     with ctx.database.write() as session:
         cvm, compose_hash = updating.provision_compose(session, ctx, caller, cvm_id, body)
     return json_answer(
