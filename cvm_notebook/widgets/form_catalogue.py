@@ -131,13 +131,14 @@ class Loader:
         """Read it now; what was read before stays until then. Does I/O."""
         self.state = "loading"
         self._changed()
+        wrong: CvmError | None = CvmError("The catalogue was not read", hint="Ask for it again.")
         try:
-            self.catalogue = Catalogue.read(self._client)
+            self.catalogue, wrong = Catalogue.read(self._client), None
         except CvmError as error:
-            self.error, self.state = error.with_traceback(None), "failed"
-        else:
-            self.error, self.state = None, "ready"
-        self._changed()
+            wrong = error.with_traceback(None)
+        finally:  # after a crash, too
+            self.error, self.state = wrong, "ready" if wrong is None else "failed"
+            self._changed()
 
     def tell(self, chosen: Values) -> dict[str, Any]:
         """Return what a view draws."""

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from cvm_notebook.api.compose import Env
+from cvm_notebook.api.compose_file import names_a_file
 from cvm_notebook.api.errors import CvmError, InvalidInput
 from cvm_notebook.live.clock import SystemClock
 from cvm_notebook.live.desk import OperationSettings
@@ -197,13 +198,18 @@ class Draft:
 
     def _look_now(self) -> None:
         looking = True
-        while looking:
-            seen = (self.values.compose_file, self.steps.provisioned)
-            look = Look.at(*seen)
-            with self._lock:
-                self._look = look
-                looking = seen != (self.values.compose_file, self.steps.provisioned)
-                self._looking = looking
+        try:
+            while looking:
+                seen = (self.values.compose_file, self.steps.provisioned)
+                look = Look.at(*seen)
+                with self._lock:
+                    self._look = look
+                    looking = seen != (self.values.compose_file, self.steps.provisioned)
+                    self._looking = looking
+        finally:
+            if looking:  # it crashed; the next text is looked at all the same
+                with self._lock:
+                    self._looking = False
         self._changed()
 
     def _read_path(self, path: str) -> None:
@@ -219,11 +225,7 @@ def _filled(values: Values, fields: Mapping[str, object]) -> Values:
     """Return values with others filled in; a compose file may be named by its path."""
     for field, value in fields.items():
         given = value
-        if field == "compose_file" and isinstance(value, str) and _is_path(value):
+        if field == "compose_file" and isinstance(value, str) and names_a_file(value):
             given = read_compose(value.strip())
         values = values.with_(field, given)
     return values
-
-
-def _is_path(text: str) -> bool:
-    return "\n" not in text.strip() and text.strip().endswith((".yml", ".yaml"))

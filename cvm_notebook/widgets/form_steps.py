@@ -114,8 +114,17 @@ class Steps:
                 return False
             before, self.phase, self.errors = self.phase, "provisioning", {}
         self._changed()
-        self._workers.do(partial(self._provision, values, before))
+        back = partial(self._back_from, "provisioning", before)
+        self._workers.do(_or_else(back, partial(self._provision, values, before)))
         return True
+
+    def _back_from(self, phase: Phase, before: Phase) -> None:
+        """Leave a phase that its task has crashed in: nobody else would."""
+        with self._lock:
+            if self.phase != phase or (phase == "committing" and self.operation is not None):
+                return
+            self.phase = before
+        self._changed()
 
     def _provision(self, values: Values, before: Phase) -> None:
         names = self._env.names
@@ -164,7 +173,9 @@ class Steps:
         self._changed()
         if self.errors:
             return False
-        self._workers.do(partial(self._commit, provisioned, values.transaction_hash.strip()))
+        task = partial(self._commit, provisioned, values.transaction_hash.strip())
+        back = partial(self._back_from, "committing", "provisioned")
+        self._workers.do(_or_else(back, task))
         return True
 
     def _not_yet(self, provisioned: Provisioned, values: Values, *, as_provisioned: bool) -> Errors:
@@ -314,6 +325,21 @@ class Steps:
         if self._unsubscribe is not None:
             self._unsubscribe()
             self._unsubscribe = None
+
+
+def _or_else(back: Callable[[], None], task: Callable[[], None]) -> Callable[[], None]:
+    """Return a task that calls `back` when it crashes."""
+
+    def run() -> None:
+        done = False
+        try:
+            task()
+            done = True
+        finally:
+            if not done:
+                back()
+
+    return run
 
 
 def _errors(error: CvmError) -> Errors:

@@ -14,6 +14,7 @@ from cvm_notebook.api.client import Client
 from cvm_notebook.api.errors import InvalidInput
 from cvm_notebook.fleet import Fleet
 from cvm_notebook.local import LocalCloud
+from cvm_notebook.widgets import form_steps, form_view
 from cvm_notebook.widgets.form import ProvisionForm
 
 COMPOSE = "services:\n  web:\n    image: nginx:1.27\n    ports: ['80:80']\n"
@@ -488,3 +489,57 @@ def test_nothing_is_left_when_it_is_closed(bench):
     bench.form.close()
     left = {t.name for t in threading.enumerate() if t.name.startswith(("cvm-form", "cvm-operat"))}
     assert not left
+
+
+# --- after a crash of ours ------------------------------------------------------------------------
+
+
+def once(monkeypatch, where, name):
+    """Make a function fail the next time as no error of ours does, and then work again."""
+    work = getattr(where, name)
+
+    def crash(*given, **more):
+        monkeypatch.setattr(where, name, work)
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(where, name, crash)
+
+
+def test_a_text_that_is_no_compose_file_is_told_at_its_line_until_it_is_mended(bench):
+    form = bench.filled()
+    bench.say("set", values={"compose_file": "services:\n  web:\n    image: {{ x }}\n"}, edits={})
+    bench.until(lambda: "line 3: " in form.errors.get("compose_file", ""))
+    bench.say("set", values={"compose_file": COMPOSE.replace("web", "api")}, edits={})
+    bench.until(lambda: bench.told("seen")["services"] == (("api", "nginx:1.27"),))
+    assert "compose_file" not in form.errors
+
+
+def test_the_check_of_the_compose_file_outlives_a_crash(bench, monkeypatch):
+    form = bench.filled()
+    bench.until(lambda: bench.told("seen")["services"])
+    once(monkeypatch, form_view, "read_compose_file")
+    bench.say("set", values={"compose_file": COMPOSE.replace("web", "lost")}, edits={})
+    bench.until(lambda: bench.wire.sent(form, "notice"))
+    bench.say("set", values={"compose_file": COMPOSE.replace("web", "api")}, edits={})
+    bench.until(lambda: bench.told("seen")["services"] == (("api", "nginx:1.27"),))
+
+
+def test_a_step_that_crashes_can_be_taken_again(bench, monkeypatch):
+    form = bench.filled(env={"ONE": SENTINEL})
+    once(monkeypatch, Client, "provision_cvm")
+    assert form.send_provision()
+    bench.reach("fill")
+    bench.provisioned()
+    once(monkeypatch, form_steps, "encrypt_env")
+    assert form.send_commit()
+    bench.reach("provisioned")
+    bench.committed()
+    assert (form.phase, bench.sent("POST", "/cvms")) == ("running", 1)
+
+
+def test_a_catalogue_whose_reading_crashed_can_be_asked_for_again(bench, monkeypatch):
+    once(monkeypatch, Client, "list_instance_types")
+    bench.filled()
+    bench.until(lambda: bench.told("catalogue")["state"] == "failed")
+    bench.say("reload")
+    bench.until(lambda: bench.told("catalogue")["state"] == "ready")
