@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from cvm_notebook.api.compose import check_env_name, encrypt_env, parse_env_file
+from cvm_notebook.api.compose import check_env, check_env_name, check_env_value, encrypt_env
 from cvm_notebook.api.compose_file import check_compose_file, read_text_file
 from cvm_notebook.api.credentials import ask
+from cvm_notebook.api.env_file import parse_env_file
 from cvm_notebook.api.envelopes import clean_text
 from cvm_notebook.api.errors import CvmError, InvalidInput
 from cvm_notebook.api.models import Provision
@@ -143,7 +144,10 @@ def _environment(named: list[str], file: str | None) -> dict[str, Secret | None]
         if name in env:
             raise InvalidInput(name, "it is given twice", "Give it once, by --env or --env-file.")
         value = os.environ.get(name)
+        if value is not None:
+            check_env_value(name, value)
         env[name] = Secret(value) if value is not None else None
+    check_env(env, "--env")
     return env
 
 
@@ -153,8 +157,8 @@ def _of_file(path: str) -> Mapping[str, Secret]:
     try:
         return parse_env_file(text)
     except InvalidInput as error:
-        shown = clean_text(path, 120)
-        raise InvalidInput(f"{shown}, {error.field}", error.problem, error.remedy) from None
+        line = "" if error.field == ".env" else f", {error.field}"
+        raise InvalidInput(f"{clean_text(path, 120)}{line}", error.problem, error.remedy) from None
 
 
 def _typed(name: str) -> Secret:
@@ -197,6 +201,7 @@ class Deployment:
 
     def give(self, name: str, value: Secret) -> None:
         """Give the value of a variable; a commit that is under way has it no more."""
+        check_env_value(name, value)
         self._env[name] = value
 
     def commit(self, *, wait: bool) -> Operation | CvmHandle:
@@ -227,10 +232,10 @@ class Deployment:
 
     def _given(self, name: str, value: Secret) -> str | None:
         """Take what was typed into a box; return what is said there. On the bridge's thread."""
-        self.give(name, value)
-        if self.missing:
-            return None
         try:
+            self.give(name, value)
+            if self.missing:
+                return None
             operation = self._submitted()
         except CvmError as error:
             return str(error)

@@ -470,14 +470,32 @@ def test_what_is_deployed_runs_the_cell_and_can_be_deleted(ip, cloud, monkeypatc
         ("deploy web-5 --env-file none.env", COMPOSE, "none.env cannot be read (No such file"),
         ("deploy web-5 --env-file a\0b", COMPOSE, "cannot be read (ValueError)"),
         ("deploy web-5 --env-file bad.env", COMPOSE, "bad.env, line 2: it is not NAME=value"),
+        ("deploy web-5 --env-file wrapped.env", COMPOSE, "wrapped.env, line 2: it is not NAME=val"),
+        (
+            "deploy web-5 --env-file nothing.env",
+            COMPOSE,
+            "it has no variables. Write NAME=value on",
+        ),
+        (
+            "deploy web-5 --env TOO_LONG",
+            COMPOSE,
+            "TOO_LONG: its value has 128.0 KiB; a CVM takes 1",
+        ),
         (f"deploy web-5 --env A={SENTINEL}", COMPOSE, "would be saved in the notebook"),
         (f"deploy web-5 --env 'A=b {SENTINEL}'", COMPOSE, "would be saved in the notebook"),
         (f"deploy web-5 --envs A={SENTINEL}", COMPOSE, "there are words that it does not take"),
         (f"deploy web-5 --env A {SENTINEL}", COMPOSE, "there are words that it does not take"),
     ],
 )
-def test_what_cannot_be_deployed_is_told_before_anything_is_sent(ip, sent, line, body, says):
+def test_what_cannot_be_deployed_is_told_before_anything_is_sent(
+    ip, sent, line, body, *, says, monkeypatch
+):
     Path("bad.env").write_text(f"A=1\n{SENTINEL}\n")
+    Path("wrapped.env").write_text(
+        f"A={'Ab0+' * 19}\n{SENTINEL}/{'x' * (-len(SENTINEL) % 4 + 2)}=\n"
+    )
+    Path("nothing.env").write_text("# nothing is set here\n\n")
+    monkeypatch.setenv("TOO_LONG", SENTINEL + "x" * (128 * 1024 - len(SENTINEL) + 1))
     for verbose in ("Plain", "Verbose"):
         ip.well(f"%xmode {verbose}")
         shown = ip(f"%%cvm {line}\n{body}")

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar
 
-from cvm_notebook.api.compose import check_env_name
+from cvm_notebook.api.compose import check_env_count, check_env_name
 from cvm_notebook.api.compose_file import LARGEST_BYTES, check_compose_file
 from cvm_notebook.api.envelopes import clean_text
 from cvm_notebook.api.errors import InvalidInput
@@ -157,7 +157,9 @@ def script(field: str, value: object) -> str:
 def env_names(field: str, value: object) -> list[str]:
     """Return names of environment variables, each once."""
     names = several(field, list(value) if isinstance(value, Mapping) else value, "names")
-    return list(dict.fromkeys(check_env_name(name, field) for name in names))
+    checked = list(dict.fromkeys(check_env_name(name, field) for name in names))
+    check_env_count(len(checked), field)
+    return checked
 
 
 def encrypted_env(field: str, value: object) -> str:

@@ -75,19 +75,81 @@ _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _KEY_BYTES: Final = 32
 _IV_BYTES: Final = 12
 
+# what a CVM takes: beyond this it does not boot
+MOST_ENVS: Final = 1024
+_LONGEST_NAME: Final = 255
+_LONGEST_VALUE: Final = 128 * 1024  # bytes
+_LONGEST_ENV: Final = 1024 * 1024  # bytes of all names and values
+
 Env = Mapping[str, str | Secret] | Iterable[tuple[str, str | Secret]]
+
+
+def is_env_name(name: str) -> bool:
+    """Return whether an environment variable may have this name; its length is not looked at."""
+    return _ENV_NAME.fullmatch(name) is not None
 
 
 def check_env_name(name: object, field: str = "env") -> str:
     """Return a name an environment variable may have, or refuse it."""
-    if not isinstance(name, str) or not _ENV_NAME.fullmatch(name):
-        shown = repr(clean_text(name, 40)) if isinstance(name, str) else type(name).__name__
-        raise InvalidInput(
-            field,
-            f"{shown} is no name of an environment variable",
-            "Use letters, digits and _, not beginning with a digit.",
-        )
+    if not isinstance(name, str) or not is_env_name(name):
+        # What stands behind a = is a value that was put with its name.
+        shown = clean_text(name.partition("=")[0], 40) if isinstance(name, str) else None
+        said = repr(shown) if shown is not None else type(name).__name__
+        remedy = "Use letters, digits and _, not beginning with a digit."
+        raise InvalidInput(field, f"{said} is no name of an environment variable", remedy)
+    _check_name_length(name, field)
     return name
+
+
+def _check_name_length(name: str, field: str) -> None:
+    if len(name) > _LONGEST_NAME:
+        problem = f"a name has {len(name):,} characters; a CVM takes {_LONGEST_NAME}"
+        raise InvalidInput(field, problem, "Give it a shorter name.")
+
+
+def check_env_value(name: str, value: str | Secret, field: str | None = None) -> None:
+    """Refuse a value that no environment variable of a CVM can have; it is not shown."""
+    where = name if field is None else field
+    _check_name_length(name, where)
+    problem = _problem_of(value.reveal() if isinstance(value, Secret) else value)
+    if problem is not None:
+        raise InvalidInput(where, f"its value {problem}", "Give UTF-8 text of at most 128 KiB.")
+
+
+def _problem_of(value: str) -> str | None:
+    """Return what is wrong with a value: no frame that holds it is kept by an error."""
+    if "\0" in value:
+        return "holds a NUL, which no environment can"
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        return "holds half a character"
+    if size > _LONGEST_VALUE:
+        return f"has {size / 1024:,.1f} KiB; a CVM takes {_LONGEST_VALUE // 1024}"
+    return None
+
+
+def check_env(env: Mapping[str, str | Secret | None], field: str = "env") -> None:
+    """Refuse an environment that is too large for a CVM; None is a value that is not known yet."""
+    check_env_count(len(env), field)
+    size = sum(_size(name) + _size(value or "") for name, value in env.items())
+    if size > _LONGEST_ENV:
+        problem = (
+            f"names and values have {size / 1024:,.0f} KiB; a CVM takes {_LONGEST_ENV >> 10:,}"
+        )
+        raise InvalidInput(field, problem, "Put data into the image.")
+
+
+def _size(text: str | Secret) -> int:
+    plain = text.reveal() if isinstance(text, Secret) else text
+    return len(plain.encode("utf-8", "replace"))
+
+
+def check_env_count(count: int, field: str) -> None:
+    """Refuse more variables than a CVM takes."""
+    if count > MOST_ENVS:
+        problem = f"it has {count:,} variables; a CVM takes {MOST_ENVS:,}"
+        raise InvalidInput(field, problem, "Give fewer.")
 
 
 def encrypt_env(pubkey: str, env: Env) -> str:
@@ -142,67 +204,16 @@ def _key_bytes(pubkey: object) -> bytes:
 def _plain_env(env: Env) -> bytes:
     """Return the JSON that is encrypted, as dstack-sdk writes it, byte for byte."""
     pairs = env.items() if isinstance(env, Mapping) else env
-    found: dict[str, str] = {}
+    found: dict[str, Secret] = {}
     for name, value in pairs:
         check_env_name(name)
         if name in found:
             raise InvalidInput(name, "it is given twice", "Give it once.")
-        text = value.reveal() if isinstance(value, Secret) else value
-        if not isinstance(text, str):
-            problem = f"its value is {type(text).__name__}, not text"
+        if not isinstance(value, str | Secret):
+            problem = f"its value is {type(value).__name__}, not text"
             raise InvalidInput(name, problem, "Give a str or a Secret.")
-        if "\0" in text:
-            raise InvalidInput(name, "its value holds a NUL, which no environment can", None)
-        found[name] = text
-    return json.dumps({"env": [{"key": k, "value": v} for k, v in found.items()]}).encode()
-
-
-# The quoted forms may span lines; the bare one ends before a comment.
-_ENV_LINE: Final = re.compile(
-    r"""
-    (?: [^\S\n]* (?:\#[^\n]*)? (?:\n|\Z)                     # blank, or a comment
-    |   [^\S\n]* (?:export[^\S\n]+)? (?P<name>[^\s=\#'"]+) [^\S\n]* =
-        [^\S\n]* (?: '(?P<single>[^']*)' | "(?P<double>(?:[^"\\]|\\.)*)"
-                   | (?P<bare>[^\n'"][^\n]*)? )
-        [^\S\n]* (?:\#[^\n]*)? (?:\n|\Z) )
-    """,
-    re.VERBOSE | re.DOTALL,
-)
-_ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t"}
-
-
-def parse_env_file(text: str) -> dict[str, Secret]:
-    r"""Read the text of a ``.env`` file. Nothing in it is run or replaced.
-
-    ``NAME=value`` on a line, ``export`` and comments allowed. In double quotes ``\n`` is a new
-    line; in single quotes nothing is special; both may span lines. A later line wins.
-
-    Raises
-    ------
-    InvalidInput
-        A line is not of that form. It names the line, never what stands on it.
-    """
-    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-    found: dict[str, Secret] = {}
-    at, line = 0, 1
-    while at < len(text):
-        match = _ENV_LINE.match(text, at)
-        if match is None or match.end() == at:
-            raise InvalidInput(
-                f"line {line}", "it is not NAME=value", "Check its '=' and that its quotes end."
-            )
-        if match["name"] is not None:
-            found[check_env_name(match["name"], f"line {line}")] = Secret(_env_value(match))
-        at, line = match.end(), line + match[0].count("\n")
-    return found
-
-
-def _env_value(match: re.Match[str]) -> str:
-    if match["single"] is not None:
-        return match["single"]
-    if match["double"] is not None:
-        return re.sub(
-            r"\\(.)", lambda m: _ESCAPES.get(m[1], m[1]), match["double"], flags=re.DOTALL
-        )
-    bare = match["bare"] or ""
-    return re.split(r"(?:^|\s)#", bare, maxsplit=1)[0].strip()
+        check_env_value(name, value)
+        found[name] = value if isinstance(value, Secret) else Secret(value)
+    check_env(found)
+    env_list = [{"key": k, "value": v.reveal()} for k, v in found.items()]
+    return json.dumps({"env": env_list}).encode()

@@ -4,7 +4,8 @@ import threading
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from cvm_notebook.api.compose import Env, check_env_name, parse_env_file
+from cvm_notebook.api.compose import Env, check_env, check_env_name, check_env_value
+from cvm_notebook.api.env_file import parse_env_file
 from cvm_notebook.api.errors import InvalidInput
 from cvm_notebook.api.secret import Secret
 
@@ -52,10 +53,15 @@ class EnvTable:
         """
         check_env_name(name)
         secret = value if isinstance(value, Secret) else Secret(value)
-        if "\0" in secret.reveal():
-            raise InvalidInput(name, "its value holds a NUL, which no environment can")
+        check_env_value(name, secret)
+        self._add({name: secret})
+
+    def _add(self, more: Mapping[str, Secret]) -> None:
+        """Add what is checked one by one, all or none."""
         with self._lock:
-            self._values[name] = secret
+            values = {**self._values, **more}
+            check_env(values)
+            self._values = values
 
     def remove(self, name: str) -> None:
         """Take a variable out."""
@@ -91,11 +97,7 @@ class EnvTable:
         return {"rows": rows, "problem": self.problem}
 
     def _read(self, text: Secret) -> None:
-        found = parse_env_file(text.reveal())
-        if not found:
-            raise InvalidInput(".env", "it has no variables", "Write NAME=value on each line.")
-        for name, value in found.items():
-            self.put(name, value)
+        self._add(parse_env_file(text.reveal()))
 
     def __repr__(self) -> str:
         return f"<EnvTable: {_listed(self.names) or 'empty'}>"

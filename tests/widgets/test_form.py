@@ -450,6 +450,12 @@ def test_a_bad_line_of_an_env_file_is_named_and_its_value_is_not(bench):
     bench.say("env_file", text=f"A=1\n# words\n{SENTINEL}\n")
     bench.until(lambda: bench.told("env")["problem"])
     assert bench.told("env")["problem"].startswith("line 3: it is not NAME=value")
+    bench.say("env_file", text="# nothing is set here\n\n")
+    bench.until(lambda: "it has no variables. Write NAME=value on" in bench.told("env")["problem"])
+    bench.say("env", name=f"A={SENTINEL}", value="1")
+    bench.until(lambda: "'A' is no name" in bench.told("env")["problem"])
+    bench.say("env_file", text="".join(f"A{n}={SENTINEL}\n" for n in range(1024)))
+    bench.until(lambda: "a CVM takes 1,024" in bench.told("env")["problem"])
     assert SENTINEL not in repr(bench.wire.log)
     assert bench.told("env")["rows"] == [["KEPT", True]]
     bench.say("env_remove", name="KEPT")
