@@ -270,11 +270,21 @@ def provision_request(fields: Mapping[str, Any]) -> dict[str, Any]:
     node = body.pop("node_id", None)
     if node is not None and body.setdefault("teepod_id", node) != node:
         raise InvalidInput("node_id", "it differs from teepod_id", "Give one of them.")
+    if body.get("env_keys"):
+        # the CVM drops a variable whose name is not in its app compose, without a word
+        body["compose_file"] = _allowing(body["compose_file"], body["env_keys"])
     if ("nonce" in body) != ("app_id" in body):
         given, missing = ("nonce", "app_id") if "nonce" in body else ("app_id", "nonce")
         problem = f"it is missing, though {given} is given"
         raise InvalidInput(missing, problem, "Give both of client.next_app_ids(), or neither.")
     return body
+
+
+def _allowing(compose: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return an app compose that allows these variables, too."""
+    allowed = list(dict.fromkeys([*(compose.get("allowed_envs") or ()), *names]))
+    check_env_count(len(allowed), "env_keys")
+    return {**compose, "allowed_envs": allowed}
 
 
 _COMMIT: Final[dict[str, Check]] = {
@@ -298,6 +308,11 @@ def commit_request(request: object, fields: Mapping[str, Any]) -> dict[str, Any]
         problem = f"commit_cvm_provision cannot use {type(request).__name__}"
         raise InvalidInput("request", problem, "Give what provision_cvm returned.")
     body = _checked({**given, **fields}, _COMMIT, "commit_cvm_provision")
+    if isinstance(request, Provision) and request.allowed_envs is not None:
+        strange = [name for name in body.get("env_keys", ()) if name not in request.allowed_envs]
+        if strange:
+            problem = f"{', '.join(strange[:5])}: not provisioned, so the CVM would drop the value"
+            raise InvalidInput("env_keys", problem, "Give env_keys to provision_cvm, too.")
     for needed in ("app_id", "compose_hash"):
         if needed not in body:
             raise InvalidInput(needed, "a commit needs it", "Give what provision_cvm returned.")

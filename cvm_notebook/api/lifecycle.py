@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import msgspec
+
 from cvm_notebook.api import checks
 from cvm_notebook.api.base import Calls, given
 from cvm_notebook.api.errors import DecodeError, InvalidInput
@@ -32,8 +34,9 @@ class Lifecycle(Calls):
         request, **fields
             ``name`` and ``compose_file`` (a Docker Compose text, or the API's mapping with
             ``docker_compose_file``); also ``instance_type``, ``vcpu``, ``memory`` (MB),
-            ``disk_size`` (GB), ``region``, ``teepod_id`` (the node), ``image``, ``env_keys`` and
-            what else the API takes.
+            ``disk_size`` (GB), ``region``, ``teepod_id`` (the node), ``image``, ``env_keys`` (the
+            names of its environment variables, which become the app compose's ``allowed_envs``:
+            the CVM drops any other) and what else the API takes.
 
         Returns
         -------
@@ -56,7 +59,9 @@ class Lifecycle(Calls):
         64
         """
         body = checks.provision_request({**checks.mapping("request", request), **fields})
-        return self._change(Kind.PROVISION, "POST", "/cvms/provision", Provision, body)
+        answer = self._change(Kind.PROVISION, "POST", "/cvms/provision", Provision, body)
+        allowed = tuple(body["compose_file"].get("allowed_envs") or ())
+        return msgspec.structs.replace(answer, allowed_envs=allowed)
 
     def commit_cvm_provision(
         self, request: Provision | Mapping[str, object] | None = None, /, **fields: object

@@ -206,7 +206,10 @@ class CvmAction(Model, frozen=True, kw_only=True, gc=False):
 
 
 class Provision(Model, frozen=True, kw_only=True, gc=False):
-    """Step one done: what step two, the commit, is given. Kept 14 days by the service."""
+    """Step one done: what step two, the commit, is given. Kept 14 days by the service.
+
+    ``allowed_envs`` is what `Client.provision_cvm` asked for: the variables that the CVM keeps.
+    """
 
     app_id: str | None = None
     compose_hash: str | None = None
@@ -220,6 +223,7 @@ class Provision(Model, frozen=True, kw_only=True, gc=False):
     teepod_id: Int | None = None
     kms_id: str | int | None = None
     kms_contract_id: str | int | None = None
+    allowed_envs: tuple[str, ...] | None = None
 
 
 class ComposeProvision(Model, frozen=True, kw_only=True, gc=False):

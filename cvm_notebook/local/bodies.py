@@ -14,6 +14,7 @@ from pydantic import (
 
 from cvm_notebook.local.compose import AppCompose
 from cvm_notebook.local.identifiers import is_name
+from cvm_notebook.local.keys import MAX_ENVS
 
 _INT = 2**31 - 1
 
@@ -34,7 +35,11 @@ def _storable(value: str) -> str:
 
 
 Text = Annotated[str, StringConstraints(max_length=1_000_000), AfterValidator(_storable)]
+EncryptedEnv = Annotated[
+    str, StringConstraints(max_length=8_000_000), AfterValidator(_storable)
+]  # hex, of what JSON spells 1 MiB with
 Short = Annotated[str, StringConstraints(max_length=500), AfterValidator(_storable)]
+EnvName = Annotated[str, StringConstraints(max_length=255), AfterValidator(_storable)]
 CvmName = Annotated[
     str,
     Field(
@@ -96,8 +101,8 @@ class ProvisionRequest(BaseModel):
     kms_id: Short | None = None
     nonce: Annotated[int, Field(ge=0, le=_INT)] | None = None
     app_id: Short | None = None
-    env_keys: list[Short] = Field(default_factory=list, max_length=1000)
-    encrypted_env: Text | None = None
+    env_keys: list[EnvName] = Field(default_factory=list, max_length=MAX_ENVS)
+    encrypted_env: EncryptedEnv | None = None
     user_config: Text | None = None
     ports: list[PortMapping] | None = None
 
@@ -109,8 +114,8 @@ class CommitRequest(BaseModel):
 
     app_id: Short
     compose_hash: Short
-    encrypted_env: Text | None = None
-    env_keys: list[Short] | None = Field(default=None, max_length=1000)
+    encrypted_env: EncryptedEnv | None = None
+    env_keys: list[EnvName] | None = Field(default=None, max_length=MAX_ENVS)
 
 
 class ReplicateRequest(BaseModel):
@@ -120,7 +125,7 @@ class ReplicateRequest(BaseModel):
 
     node_id: NodeId | None = None
     teepod_id: NodeId | None = None
-    encrypted_env: Text | None = None
+    encrypted_env: EncryptedEnv | None = None
     compose_hash: Short | None = None
     os_image: Short | None = None
 
@@ -146,11 +151,11 @@ class UpdateRequest(BaseModel):
 
     docker_compose_file: Text | None = None
     pre_launch_script: Text | None = None
-    allowed_envs: list[Short] | None = Field(default=None, max_length=1000)
+    allowed_envs: list[EnvName] | None = Field(default=None, max_length=MAX_ENVS)
     public_logs: bool | None = None
     public_sysinfo: bool | None = None
     public_tcbinfo: bool | None = None
-    encrypted_env: Text | None = None
+    encrypted_env: EncryptedEnv | None = None
     user_config: Text | None = None
     gpus: GpuConfig | None = None
     vcpu: Count | None = None
@@ -165,8 +170,8 @@ class UpdateRequest(BaseModel):
 class EnvsRequest(BaseModel):
     """New environment variables."""
 
-    encrypted_env: Text
-    env_keys: list[Short] | None = Field(default=None, max_length=1000)
+    encrypted_env: EncryptedEnv
+    env_keys: list[EnvName] | None = Field(default=None, max_length=MAX_ENVS)
     compose_hash: Short | None = None
     transaction_hash: Short | None = None
 
@@ -181,8 +186,8 @@ class ComposeCommitRequest(BaseModel):
     """Use the app compose that was provisioned under this hash."""
 
     compose_hash: Short
-    encrypted_env: Text | None = None
-    env_keys: list[Short] | None = Field(default=None, max_length=1000)
+    encrypted_env: EncryptedEnv | None = None
+    env_keys: list[EnvName] | None = Field(default=None, max_length=MAX_ENVS)
     update_env_vars: bool | None = False
 
 

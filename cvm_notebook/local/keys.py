@@ -4,6 +4,8 @@ LocalCloud holds the private halves, so it can read the environment variables th
 """
 
 import json
+import re
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from Crypto.Hash import keccak
@@ -24,8 +26,19 @@ _TAG: Final = 16
 _LONGEST_SHORT_STRING: Final = 55
 
 
+MAX_ENVS: Final = 1024
+_MAX_NAME: Final = 255  # bytes, as are the next two
+_MAX_VALUE: Final = 128 * 1024
+_MAX_ENV: Final = 1024 * 1024
+_ENV_NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+
+
 class EnvError(ValueError):
     """Environment variables that were not encrypted for this app, or are something else."""
+
+
+class EnvLimitError(EnvError):
+    """Environment variables with which a guest would not boot."""
 
 
 def keccak256(data: bytes) -> bytes:
@@ -62,11 +75,38 @@ def decrypt_env(secret: bytes, app_id: str, encrypted: str) -> dict[str, str]:
     return _variables(plain)
 
 
+def guest_env(variables: Mapping[str, str], allowed: Iterable[str]) -> dict[str, str]:
+    """Return what of its variables a guest keeps: it drops those that its app doesn't allow.
+
+    Raises
+    ------
+    EnvLimitError
+        A guest would not boot with them; no value is named.
+    """
+    if len(variables) > MAX_ENVS:
+        raise EnvLimitError(f"there are {len(variables)} variables, a guest takes {MAX_ENVS}")
+    names = set(allowed)
+    kept = {name: value for name, value in variables.items() if name in names}
+    for name, value in kept.items():
+        if len(name.encode()) > _MAX_NAME:
+            raise EnvLimitError(f"the name {name[:40]}... has more than {_MAX_NAME} bytes")
+        if len(value.encode()) > _MAX_VALUE:
+            raise EnvLimitError(f"the value of {name} has more than {_MAX_VALUE} bytes")
+        if not _ENV_NAME.fullmatch(name):
+            raise EnvLimitError(f"{name[:40]!r} is not the name of a variable")
+    if sum(len(part.encode()) for pair in kept.items() for part in pair) > _MAX_ENV:
+        raise EnvLimitError(f"names and values have more than {_MAX_ENV} bytes")
+    return kept
+
+
 def _variables(plain: bytes) -> dict[str, str]:
     try:
-        return {str(item["key"]): str(item["value"]) for item in json.loads(plain)["env"]}
-    except (ValueError, KeyError, TypeError):
+        found = {item["key"]: item["value"] for item in json.loads(plain)["env"]}
+        for text in (*found, *found.values()):
+            text.encode()
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise EnvError('encrypted_env does not hold {"env": [{"key", "value"}]}') from None
+    return found
 
 
 def env_signature(secret: bytes, app_id: str, timestamp: int | None = None) -> str:

@@ -24,6 +24,7 @@ from cvm_notebook.local.identifiers import (
     not_found,
     reserve_app_ids,
 )
+from cvm_notebook.local.keys import EnvError, EnvLimitError, decrypt_env, guest_env
 
 _DAY = 86_400.0
 _NAMES_AT_ONCE = 100
@@ -46,6 +47,7 @@ def provision(
     capacity.check_quota(session, workspace_id, caller.workspace.tier, size.usage)
     billing.check_balance(session, workspace_id, caller.now)
     app_id = _app_id(session, ctx, workspace_id, request)
+    check_env(ctx, app_id, request.encrypted_env, columns["compose_file"])
     plan = {
         _WISH: {"region": request.region} if request.teepod_id is None else None,
         "name": request.name,
@@ -164,6 +166,7 @@ def commit(session: Session, ctx: Context, caller: Caller, request: CommitReques
     plan = dict(planned.plan)
     wish = plan.pop(_WISH, None)
     if request.encrypted_env is not None:
+        check_env(ctx, app_id, request.encrypted_env, plan["compose_file"])
         plan["encrypted_env"] = request.encrypted_env
     if request.env_keys is not None:
         plan["env_keys"] = request.env_keys
@@ -178,6 +181,27 @@ def commit(session: Session, ctx: Context, caller: Caller, request: CommitReques
     operations.begin_new(session, ctx, caller, cvm, "create")
     planned.cvm_id = cvm.id
     return cvm
+
+
+def check_env(
+    ctx: Context, app_id: str, encrypted: str | None, app_compose: dict[str, Any]
+) -> None:
+    """Raise when a guest would not boot with these variables.
+
+    What can't be decrypted passes: the service can read no environment, and says nothing of it.
+    """
+    try:
+        variables = decrypt_env(ctx.secret, app_id, encrypted or "")
+        guest_env(variables, app_compose["allowed_envs"])
+    except EnvLimitError as error:
+        raise coded(
+            "ERR-02-008",
+            f"The environment is more than a CVM takes: {error}.",
+            details=[detail("encrypted_env", None, str(error))],
+            status=422,
+        ) from None
+    except EnvError:
+        return
 
 
 def _is_open(planned: Provision, now: float) -> bool:
@@ -280,6 +304,7 @@ def replicate(
         image=image.name,
     )
     if request.encrypted_env is not None:
+        check_env(ctx, source.app_id, request.encrypted_env, source.compose_file)
         replica.encrypted_env = request.encrypted_env
     if edits:
         changed = AppCompose.model_validate(source.compose_file | edits)

@@ -18,7 +18,7 @@ from cvm_notebook.local.apps import (
     spell,
     spell_cvm,
 )
-from cvm_notebook.local.bodies import NodeId, ReplicateRequest, Short, Text
+from cvm_notebook.local.bodies import EncryptedEnv, NodeId, ReplicateRequest, Short, Text
 from cvm_notebook.local.catalogue import NODES
 from cvm_notebook.local.db import Cvm, Revision
 from cvm_notebook.local.deps import Auth, Ctx, json_answer
@@ -206,7 +206,7 @@ class NewInstance(BaseModel):
 
     teepod_id: NodeId | None = None
     node_id: NodeId | None = None
-    encrypted_env: Text | None = None
+    encrypted_env: EncryptedEnv | None = None
     compose_hash: Short | None = None
     docker_compose_file: Text | None = None
     pre_launch_script: Text | None = None

@@ -5,7 +5,7 @@ import base64
 import json
 import re
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Final
@@ -21,7 +21,7 @@ from cvm_notebook.local.db import Cvm
 from cvm_notebook.local.deps import Context, Ctx, clock_now
 from cvm_notebook.local.errors import ApiError, documented
 from cvm_notebook.local.identifiers import log_token
-from cvm_notebook.local.keys import EnvError, decrypt_env
+from cvm_notebook.local.keys import EnvError, decrypt_env, guest_env
 
 router = APIRouter(prefix="/logs", tags=["logs"], responses=documented(400, 401, 403, 404))
 
@@ -96,14 +96,22 @@ class _Reader:
 
 
 def _environment(ctx: Context, cvm: Cvm) -> str:
-    """Say which variables a CVM was given: their names, never a value."""
+    """Say which variables a CVM keeps and which it drops: their names, never a value."""
     if not cvm.encrypted_env:
         return "none"
+    allowed = cvm.compose_file["allowed_envs"]
     try:
-        names = decrypt_env(ctx.secret, cvm.app_id, cvm.encrypted_env)
+        given = decrypt_env(ctx.secret, cvm.app_id, cvm.encrypted_env)
+        kept = guest_env(given, allowed)
     except EnvError as error:
         return f"not readable: {error}"
-    return ", ".join(_NOT_A_NAME.sub("?", name) for name in names) or "none"
+    dropped = [name for name in given if name not in kept]
+    said = _listed(kept) or "none"
+    return f"{said}; dropped, as allowed_envs lacks them: {_listed(dropped)}" if dropped else said
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(_NOT_A_NAME.sub("?", name)[:255] for name in names)
 
 
 @router.get("/{vm_uuid}/vm", response_class=PlainTextResponse)

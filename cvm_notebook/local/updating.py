@@ -21,7 +21,7 @@ from cvm_notebook.local.db import Cvm, Provision, lock
 from cvm_notebook.local.deps import Caller, Context
 from cvm_notebook.local.errors import ApiError, coded, detail
 from cvm_notebook.local.identifiers import find_cvm, hash64
-from cvm_notebook.local.provisioning import unknown_hash
+from cvm_notebook.local.provisioning import check_env, unknown_hash
 
 _DAY = 86_400.0
 _COMPOSE_FIELDS = (
@@ -71,6 +71,8 @@ def update(
     edits = {name: value for name, value in said.items() if value is not None}
     if edits:
         change.add("compose_update", _edited(cvm, edits))
+    whole = change.columns.get("compose_file", cvm.compose_file)
+    check_env(ctx, cvm.app_id, request.encrypted_env, whole)
     _resize(session, caller, cvm, request, change)
     if request.image is not None:
         change.add("image_update", _image(cvm, request.image))
@@ -108,6 +110,8 @@ def update_envs(
         change.columns["env_keys"] = request.env_keys
     if renamed:
         change.columns |= _edited(cvm, {"allowed_envs": request.env_keys})
+    whole = change.columns.get("compose_file", cvm.compose_file)
+    check_env(ctx, cvm.app_id, request.encrypted_env, whole)
     return begin(session, ctx, caller, cvm, change), renamed
 
 
@@ -249,6 +253,7 @@ def commit_compose(
         raise unknown_hash(cvm.app_id, compose_hash)
     change = Change("compose_update", columns_of(kept.plan["compose_file"]))
     if request.encrypted_env is not None:
+        check_env(ctx, cvm.app_id, request.encrypted_env, kept.plan["compose_file"])
         change.columns["encrypted_env"] = request.encrypted_env
     if request.env_keys is not None:
         change.columns["env_keys"] = request.env_keys

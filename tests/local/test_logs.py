@@ -229,11 +229,14 @@ def boot_with(api, provisioned, encrypted):
 
 
 def test_the_console_names_the_variables_that_were_encrypted_and_shows_no_value(api):
-    provisioned = api.provision(f"env-{uuid.uuid4().hex[:8]}").json()
-    variables = [EnvVar(key="DB_PASSWORD", value="hunter2"), EnvVar(key="a\nb", value="hunter2")]
+    compose = {"docker_compose_file": COMPOSE, "allowed_envs": ["DB_PASSWORD", "UNUSED"]}
+    body = {"name": f"env-{uuid.uuid4().hex[:8]}", "compose_file": compose}
+    provisioned = api.post("/cvms/provision", body).json()
+    variables = [EnvVar(key=name, value="hunter2") for name in ("DB_PASSWORD", "a\nb", "TOKEN")]
     key = provisioned["app_env_encrypt_pubkey"]
     console = boot_with(api, provisioned, asyncio.run(encrypt_env_vars(variables, key)))
-    assert "environment: DB_PASSWORD, a?b\n" in console
+    dropped = "dropped, as allowed_envs lacks them: a?b, TOKEN"
+    assert f"environment: DB_PASSWORD; {dropped}\n" in console
     assert "hunter2" not in console
 
 
