@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
-from cvm_notebook.api.values import Int, Model, Rows, Tidy, instant, money, shown
+from cvm_notebook.api.secret import Secret
+from cvm_notebook.api.values import Guarded, Int, Model, Rows, Tidy, instant, money, shown
 
 
 class Resource(Model, frozen=True, kw_only=True, gc=False):
@@ -88,13 +89,13 @@ class Gateway(Model, frozen=True, kw_only=True, gc=False):
     cname: str | None = None
 
 
-class LogUrls(Model, frozen=True, kw_only=True, gc=False):
-    """Where logs are read. The URLs carry their own right to read: treat them as secrets."""
+class LogUrls(Guarded, Model, frozen=True, kw_only=True, gc=False):
+    """Where logs are read. The URLs carry their own right to read, and are Secrets."""
 
-    serial: str | None = None
-    stdout: str | None = None
-    stderr: str | None = None
-    container_log_base: str | None = None
+    serial: Secret | None = None
+    stdout: Secret | None = None
+    stderr: Secret | None = None
+    container_log_base: Secret | None = None
 
 
 class Endpoint(Model, frozen=True, kw_only=True, gc=False):

@@ -11,6 +11,7 @@ import msgspec
 
 from cvm_notebook.api.envelopes import clean_text
 from cvm_notebook.api.errors import DecodeError
+from cvm_notebook.api.secret import Secret
 
 T = TypeVar("T")
 
@@ -36,8 +37,20 @@ def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
     found = _DECODERS.get(kind)
     if found is None:
         with _building:
-            found = _DECODERS[kind] = msgspec.json.Decoder(kind)
+            found = _DECODERS[kind] = msgspec.json.Decoder(kind, dec_hook=_seal)
     return found
+
+
+def _seal(kind: type, value: object) -> object:
+    """Make a Secret of a text, where the model has one; msgspec calls it for what it does not know.
+
+    That is `object`, too, which is as it was sent.
+    """
+    if kind is not Secret:
+        return value
+    if isinstance(value, str):
+        return Secret(value)
+    raise ValueError(f"Expected `str`, got `{type(value).__name__}`")  # the value is not named
 
 
 def decode(body: bytes | str, kind: type[T], where: str) -> T:
@@ -76,7 +89,7 @@ def convert(value: object, kind: type[T], where: str) -> T:
     """Give a value that is decoded already its type; raises as `decode` does."""
     _decoder(kind)  # so that nothing is built here
     try:
-        return msgspec.convert(value, kind)
+        return msgspec.convert(value, kind, dec_hook=_seal)
     except _BROKEN as error:
         raise _fault(error, b"", where) from None
 

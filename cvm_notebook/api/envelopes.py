@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from cvm_notebook.api.error_codes import CODES
+from cvm_notebook.api.secret import sealed
 
 _MESSAGE_CHARS: Final = 600
 _HINT_CHARS: Final = 400
@@ -73,7 +74,7 @@ class Link(NamedTuple):
 
 
 class Detail(NamedTuple):
-    """One field the service remarks on."""
+    """One field the service remarks on; a value that grants access is a Secret."""
 
     field: str
     value: Any
@@ -141,16 +142,23 @@ def _details(data: dict[str, Any]) -> Iterator[Detail]:
     if isinstance(listed, dict):
         listed = [{"field": name, "value": value} for name, value in listed.items()]
     for item in _dicts(listed):
+        field = clean_text(item.get("field") or "", _LABEL_CHARS)
         yield Detail(
-            clean_text(item.get("field") or "", _LABEL_CHARS),
-            item.get("value"),
+            field,
+            sealed(item.get("value"), field),
             clean_text(item.get("message") or "", _HINT_CHARS),
         )
     yield from _fields(data.get("detail"))
     # A 465 of an older shape has these beside the message.
-    for name in ("compose_hash", "app_id", "device_id", "kms_info"):
+    for name in _LEGACY_465:
         if name in data:
-            yield Detail(name, data[name], "")
+            yield Detail(name, sealed(data[name], name), "")
+
+
+_LEGACY_465: Final = (
+    *("compose_hash", "app_id", "device_id", "kms_info"),
+    *("commit_token", "commit_url", "api_commit_url", "onchain_status"),
+)
 
 
 def _dicts(listed: object) -> Iterator[dict[str, Any]]:

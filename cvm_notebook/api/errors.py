@@ -21,6 +21,7 @@ from cvm_notebook.api.envelopes import (
     read_error,
     without_query,
 )
+from cvm_notebook.api.secret import masked
 
 if TYPE_CHECKING:
     from cvm_notebook.api.models import CvmState
@@ -294,6 +295,10 @@ class ApiError(CvmError):
         self.method = method
         self.path = without_query(path)
         self.retry_after = retry_after
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        kept = tuple(d._replace(value=masked(d.value)) for d in self.details)
+        return _revive, (type(self), self.args, {**self.__dict__, "details": kept})
 
     def detail(self, field: str) -> Any:
         """Return the value of the detail of that name, or None."""

@@ -3,7 +3,8 @@
 import datetime as dt
 
 from cvm_notebook.api.cvm import Endpoint
-from cvm_notebook.api.values import Int, Model, Rows, Tidy, instant
+from cvm_notebook.api.secret import Secret
+from cvm_notebook.api.values import Guarded, Int, Model, Rows, Tidy, instant
 
 
 class Disk(Model, frozen=True, kw_only=True, gc=False):
@@ -62,8 +63,8 @@ class CvmNetwork(Tidy, frozen=True, kw_only=True, gc=False):
     public_urls: Rows[Endpoint] = ()
 
 
-class Container(Tidy, frozen=True, kw_only=True, gc=False):
-    """A container; ``log_endpoint`` carries its own right to read: treat it as a secret."""
+class Container(Guarded, Tidy, frozen=True, kw_only=True, gc=False):
+    """A container; ``log_endpoint`` carries its own right to read, and is a Secret."""
 
     id: str | None = None
     names: Rows[str] = ()
@@ -73,7 +74,7 @@ class Container(Tidy, frozen=True, kw_only=True, gc=False):
     created: Int | None = None
     state: str | None = None
     status: str | None = None
-    log_endpoint: str | None = None
+    log_endpoint: Secret | None = None
 
 
 class CvmContainers(Tidy, frozen=True, kw_only=True, gc=False):

@@ -19,6 +19,7 @@ from cvm_notebook.api.identity import Ref, path_segment, split
 from cvm_notebook.api.models import Cvm, CvmContainers
 from cvm_notebook.api.reads import Reads
 from cvm_notebook.api.scalars import plain
+from cvm_notebook.api.secret import Secret
 from cvm_notebook.api.times import moment_of
 
 Channel: TypeAlias = Literal["serial", "stdout", "stderr"]
@@ -167,14 +168,14 @@ class Logs(Reads):
 
     def _log_url(
         self, target: str, container: str | None, channel: Channel, deadline: Deadline
-    ) -> tuple[str, str]:
+    ) -> tuple[Secret, str]:
         """Return where a log is read, and what it is in words."""
         if channel not in CHANNELS:
             problem = f"{clean_text(channel, 40)!r} is not known"
             raise InvalidInput("channel", problem, f"One of {', '.join(CHANNELS)}.")
         if container is None:
             logs = self._read(f"/cvms/{path_segment(target)}", Cvm, deadline=deadline).logs
-            url: str | None = getattr(logs, channel, None)
+            url: Secret | None = getattr(logs, channel, None)
             whose: str = channel
         else:
             container = checks.text("container", container)
@@ -187,7 +188,7 @@ class Logs(Reads):
             )
         return _with(url, [f"ch={channel}"] if container is None else []), where
 
-    def _container_url(self, target: str, name: str, deadline: Deadline) -> str | None:
+    def _container_url(self, target: str, name: str, deadline: Deadline) -> Secret | None:
         path = f"/cvms/{path_segment(target)}/composition"
         containers = self._read(path, CvmContainers, deadline=deadline).containers
         names = {one.lstrip("/"): each for each in containers for one in each.names}
@@ -220,13 +221,13 @@ def _since(since: object) -> str:
     return moment_of("since", since, now=now).isoformat()
 
 
-def _with(url: str, wanted: list[str]) -> str:
+def _with(url: Secret, wanted: list[str]) -> Secret:
     """Return an address with what is asked; what it says of itself otherwise stays as it is."""
-    bare, _, said = url.partition("#")[0].partition("?")
+    bare, _, said = url.reveal().partition("#")[0].partition("?")
     # a container's plain text would not say which lines are errors
     ours = {one.partition("=")[0] for one in wanted} | {"text", "bare"}
     kept = [one for one in said.split("&") if one and one.partition("=")[0] not in ours]
-    return f"{bare}?{'&'.join([*kept, *wanted])}"
+    return Secret(f"{bare}?{'&'.join([*kept, *wanted])}")
 
 
 def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:

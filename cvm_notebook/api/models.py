@@ -6,7 +6,7 @@ of a fleet, `guest` what a CVM says of itself, `catalogue` what surrounds CVMs.
 """
 
 import datetime as dt
-from typing import Any, Generic, Self
+from typing import Any, Final, Generic, Self
 
 import msgspec
 
@@ -87,8 +87,9 @@ from cvm_notebook.api.guest import (
     TcbInfo,
     UserConfig,
 )
+from cvm_notebook.api.secret import Secret, sealed
 from cvm_notebook.api.sharing import share
-from cvm_notebook.api.values import Int, Model, Rows, T, Tidy, instant, money
+from cvm_notebook.api.values import Guarded, Int, Model, Rows, T, Tidy, instant, money
 
 __all__ = [
     "App",
@@ -236,8 +237,8 @@ class ComposeProvision(Model, frozen=True, kw_only=True, gc=False):
     compose_hash_registered: bool | None = None
 
 
-class CvmState(Model, frozen=True, kw_only=True, gc=False):
-    """The state of one CVM at a moment; ``raw`` is the object as sent."""
+class CvmState(Guarded, Model, frozen=True, kw_only=True, gc=False):
+    """The state of one CVM at a moment; ``raw`` is the object as sent, with its secrets sealed."""
 
     id: str | int | None = None
     instance_id: str | None = None
@@ -256,7 +257,7 @@ class CvmState(Model, frozen=True, kw_only=True, gc=False):
 def decode_state(body: bytes | str, where: str) -> CvmState:
     """Decode a state: an answer, or the data of an event."""
     said = decode(body, dict[str, Any], where)
-    return convert({**said, "raw": said}, CvmState, where)
+    return convert({**said, "raw": sealed(said)}, CvmState, where)
 
 
 class OperationStatus(Model, frozen=True, kw_only=True, gc=False):
@@ -335,17 +336,20 @@ class UpdateAccepted(Model, frozen=True, kw_only=True, gc=False):
     allowed_envs_changed: bool | None = None
 
 
-class HashRequired(Model, frozen=True, kw_only=True, gc=False):
-    """An update waits for its compose hash to be registered on chain (HTTP 465)."""
+class HashRequired(Guarded, Model, frozen=True, kw_only=True, gc=False):
+    """An update waits for its compose hash to be registered on chain (HTTP 465).
+
+    Who has ``commit_token``, or an address that it is in, can commit: they are Secrets.
+    """
 
     message: str | None = None
     compose_hash: str | None = None
     app_id: str | None = None
     device_id: str | None = None
     kms_info: dict[str, Any] | None = None
-    commit_token: str | None = None
-    commit_url: str | None = None
-    api_commit_url: str | None = None
+    commit_token: Secret | None = None
+    commit_url: Secret | None = None
+    api_commit_url: Secret | None = None
     onchain_status: dict[str, Any] | None = None
     status: str = "precondition_required"
 
@@ -353,11 +357,18 @@ class HashRequired(Model, frozen=True, kw_only=True, gc=False):
     def from_error(cls, error: ApiError) -> Self:
         """Read it from the refusal; a field of another shape than described stays None."""
         said = cls(message=error.message)
-        for field, value, _ in error.details:
-            wants = dict if field in ("kms_info", "onchain_status") else str
-            if field in cls.__struct_fields__ and field != "status" and isinstance(value, wants):
+        for field, value, _ in error.details:  # what grants access is a Secret in them already
+            wants = _WANTS.get(field)
+            if wants is not None and isinstance(value, wants):
                 said = msgspec.structs.replace(said, **{field: value})
         return said
+
+
+_WANTS: Final[dict[str, type]] = {
+    **dict.fromkeys(("message", "compose_hash", "app_id", "device_id"), str),
+    **dict.fromkeys(("kms_info", "onchain_status"), dict),
+    **dict.fromkeys(("commit_token", "commit_url", "api_commit_url"), Secret),
+}
 
 
 class Page(Model, Generic[T], frozen=True, kw_only=True, gc=False):

@@ -1,6 +1,7 @@
-"""Secret: a string that does not show itself."""
+"""Secret: a string that does not show itself; and where the service sends one."""
 
 import hmac
+import re
 from typing import Any, Final, NoReturn, Self, final
 
 MASK: Final = "••••"
@@ -67,6 +68,42 @@ class Secret:
 
     def __reduce_ex__(self, protocol: object, /) -> NoReturn:
         raise TypeError(_NO_PICKLE)
+
+
+_GRANTS: Final = re.compile(
+    r"token$|secret|passw(or)?d|api_?key|private_?key|credential|device_code"
+    r"|log_endpoint|syslog_endpoint|commit_url|login_url|authorization",
+    re.IGNORECASE,
+)
+_IN_ADDRESS: Final = re.compile(
+    r"[?&#][\w-]*(token|key|sig|signature|secret|passw\w*)=", re.IGNORECASE
+)
+_DEEPEST: Final = 20
+
+
+def sealed(value: Any, name: str = "", depth: int = 0) -> Any:
+    """Return JSON of the service in which each text that grants access is a Secret.
+
+    Its name says so, or it is an address with a token in its query. A list takes the name of its
+    member; what is nested deeper than any answer is left out.
+    """
+    if isinstance(value, str):
+        grants = _GRANTS.search(name) or ("://" in value and _IN_ADDRESS.search(value))
+        return Secret(value) if grants else value
+    if depth > _DEEPEST:
+        return None
+    if isinstance(value, dict):
+        return {k: sealed(v, str(k), depth + 1) for k, v in value.items()}
+    return [sealed(v, name, depth + 1) for v in value] if isinstance(value, list) else value
+
+
+def masked(value: Any) -> Any:
+    """Return what `sealed` made with a mask in the place of each Secret, to be kept in a file."""
+    if isinstance(value, Secret):
+        return MASK
+    if isinstance(value, dict):
+        return {k: masked(v) for k, v in value.items()}
+    return [masked(v) for v in value] if isinstance(value, list) else value
 
 
 _NO_PICKLE: Final = (

@@ -3,7 +3,7 @@
 import math
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 from urllib.parse import urlencode, urlsplit
@@ -58,10 +58,10 @@ class Request:
 
     kind: Kind
     method: str
-    path: str
-    body: bytes | None = None
+    path: str = field(repr=False)
+    body: bytes | None = field(default=None, repr=False)
     content_type: str = "application/json"
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     timeout: Timeout | None = None
 
     @property
@@ -274,7 +274,7 @@ class Transport:
 
     def open_without_key(
         self,
-        url: str,
+        url: Secret,
         *,
         where: str,
         stall: float,
@@ -299,7 +299,7 @@ class Transport:
         DecodeError, TransportError, ApiError
             When it must not, or cannot, be opened.
         """
-        origin, path = _split_url(url, self.base_url, where)
+        origin, path = _split_url(url.reveal(), self.base_url, where)
         headers = {"User-Agent": self._user_agent, "Accept": "*/*"}
         exchange = Exchange(origin, None, headers, self._exchange.sockets)  # one end for both
         once = {"Accept-Encoding": "identity", "Connection": "close"}

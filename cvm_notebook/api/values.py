@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, TypeVar
 
 import msgspec
 
+from cvm_notebook.api.secret import Secret, masked
+
 T = TypeVar("T")
 
 # Beyond 2**53 a number is no count of anything; refusing it here keeps int64 columns whole.
@@ -42,6 +44,22 @@ class Tidy(Model, frozen=True, kw_only=True, gc=False):
                 set_field(self, name, ())
             elif name in self.money_fields:
                 set_field(self, name, money(value))
+
+
+class Guarded:
+    """Of a model with Secrets in it: it is pickled without them, as a file is no place for one."""
+
+    __slots__ = ()
+    __struct_fields__: ClassVar[tuple[str, ...]]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        said = {name: getattr(self, name) for name in self.__struct_fields__}
+        kept = {name: masked(v) for name, v in said.items() if not isinstance(v, Secret)}
+        return _revive, (type(self), kept)
+
+
+def _revive(kind: type[T], fields: dict[str, Any]) -> T:
+    return kind(**fields)
 
 
 _LARGEST: Final = 18  # digits before or after the point; no price has more

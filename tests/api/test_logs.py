@@ -10,6 +10,7 @@ import pytest
 import cvm_notebook as cvm
 from cvm_notebook.api.errors import CvmError, DecodeError, InvalidInput, NotFoundError
 from cvm_notebook.api.logs import LogStream, _lines, _of_json, _with
+from cvm_notebook.api.secret import Secret
 
 COMPOSE = "services:\n  web:\n    image: nginx:1.27\n"
 
@@ -106,7 +107,7 @@ def test_the_key_is_not_sent_to_the_address_of_a_log(client):
     with socketserver.TCPServer(("127.0.0.1", 0), Elsewhere) as server:
         threading.Thread(target=server.handle_request, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_address[1]}/x?right=1"
-        stream = client._transport.open_without_key(url, where="a log", stall=5)
+        stream = client._transport.open_without_key(Secret(url), where="a log", stall=5)
         assert [line.text for line in LogStream(stream, "serial")] == ["one", "two"]
     ((path, names),) = heard
     assert path == "/x?right=1"
@@ -127,12 +128,14 @@ def test_the_key_is_not_sent_to_the_address_of_a_log(client):
 )
 def test_an_address_that_is_not_https_is_not_opened_and_not_shown(client, url):
     with pytest.raises(DecodeError, match="no https address") as caught:
-        client._transport.open_without_key(url, where="a log", stall=5)
+        client._transport.open_without_key(Secret(url), where="a log", stall=5)
     assert "secret" not in str(caught.value)
 
 
 def test_what_an_address_says_of_itself_is_kept_and_what_we_ask_comes_once():
-    made = _with("https://h/x?token=a%2Bb&tail=5&text&bare#z", ["tail=9", "follow"])
+    made = _with(
+        Secret("https://h/x?token=a%2Bb&tail=5&text&bare#z"), ["tail=9", "follow"]
+    ).reveal()
     assert made == "https://h/x?token=a%2Bb&tail=9&follow"
 
 
