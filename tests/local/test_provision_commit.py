@@ -156,7 +156,7 @@ def test_a_taken_name_is_refused_already_at_provision(api):
     [
         ({"compose": ""}, "ERR-01-002"),
         ({"compose": "a: [1"}, "ERR-01-003"),
-        ({"compose": "services: {}"}, "ERR-01-003"),
+        ({"compose": "services: []"}, "ERR-01-003"),
         ({"compose": "just text"}, "ERR-01-003"),
         ({"compose": "services:\n  app: {ports: [80]}"}, "ERR-01-003"),
         ({"compose": "services:\n  a: {image: " + "x" * 210_000 + "}"}, "ERR-01-003"),

@@ -78,7 +78,7 @@ def test_a_script_is_set_and_taken_away_again(clocked_cloud, clocked, running):
     assert clocked.get(f"/cvms/{running}/pre-launch-script").text == "\n"
 
 
-@pytest.mark.parametrize("body", [b"\xff\xfe", b"a\x00b", b"services: {}", b""])
+@pytest.mark.parametrize("body", [b"\xff\xfe", b"a\x00b", b"services: []", b""])
 def test_a_text_that_is_no_compose_file_changes_nothing(clocked, running, body):
     before = clocked.get(f"/cvms/{running}").json()
     assert text(clocked, running, "docker-compose", body, "text/yaml").status_code == 400
