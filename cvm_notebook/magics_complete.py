@@ -16,7 +16,7 @@ from IPython.core.completer import (
 from cvm_notebook.api.errors import CredentialsError
 from cvm_notebook.api.logs import CHANNELS
 from cvm_notebook.api.profiles import credentials_path, profile_names
-from cvm_notebook.api.words import STATUSES
+from cvm_notebook.api.status import STATUSES
 from cvm_notebook.magics_notebook import Notebook
 from cvm_notebook.magics_words import ACTIONS, options_of, verbs
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 from cvm_notebook.api.envelopes import clean_text
 from cvm_notebook.api.errors import CvmError, WatchTimeout
 from cvm_notebook.api.logs import LogLine
-from cvm_notebook.api.words import phase_of
+from cvm_notebook.api.status import phase_of
 from cvm_notebook.fleet import Fleet
 from cvm_notebook.live.operation import Operation, OperationRecord
 from cvm_notebook.live.operation_view import as_text

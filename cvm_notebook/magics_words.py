@@ -11,13 +11,13 @@ from typing import Any, Final, NoReturn
 from IPython.core.error import UsageError
 from IPython.core.magic_arguments import MagicArgumentParser
 
+from cvm_notebook.api.checks import status_word
 from cvm_notebook.api.envelopes import as_sentence, clean_text, quoted, trimmed
+from cvm_notebook.api.errors import InvalidInput
 from cvm_notebook.api.logs import CHANNELS
 from cvm_notebook.api.values import seconds_of
-from cvm_notebook.api.words import STATUSES, status_of
 
 ACTIONS: Final = ("start", "stop", "shutdown", "restart", "delete", "replicate")
-_GONE: Final = "deleted"
 _GIVEN: Final = re.compile(r"=.*", re.DOTALL)
 _HELP: Final = {
     "use": "choose the cloud: LocalCloud, a profile, or the usual key",
@@ -255,13 +255,10 @@ def _one(parser: Parser) -> None:
 
 
 def _status(text: str) -> str:
-    word = text.strip().lower()
-    if word != _GONE and status_of(word) == "unknown":
-        words = [one for one in (*STATUSES, _GONE) if one not in {"unknown", "gone"}]
-        near = get_close_matches(word, words, n=1)
-        what = f"did you mean {near[0]}?" if near else f"it is one of {', '.join(words)}"
-        raise argparse.ArgumentTypeError(f"{quoted(text, 40)} is no status; {what}")
-    return word
+    try:
+        return status_word("status", text).lower()
+    except InvalidInput as error:
+        raise argparse.ArgumentTypeError(f"{error.problem}. {error.remedy}") from None
 
 
 def _time(text: str) -> float:

@@ -9,6 +9,7 @@ from cvm_notebook.api import checks
 from cvm_notebook.api.cvm import Cvm
 from cvm_notebook.api.errors import InvalidInput
 from cvm_notebook.api.identity import Ref
+from cvm_notebook.live.fields import charged_usd
 from cvm_notebook.live.operation import Operation
 from cvm_notebook.live.plan import Plan
 from cvm_notebook.live.preconditions import Verb
@@ -383,7 +384,7 @@ def _facts(row: Row, now: float) -> list[tuple[str, ...]]:
         ("type", cvm.resource.instance_type if cvm.resource else None),
         ("node", cvm.node_info.name if cvm.node_info else None),
         ("region", cvm.node_info.region if cvm.node_info else None),
-        ("USD/h", usd(cvm.hourly_rate.total_usd if cvm.hourly_rate else None)),
+        ("USD/h", usd(charged_usd(row))),
         ("endpoint", urls[0] if urls else None),
         ("compose hash", cvm.compose_hash),
         ("seen", f"{age_words(row.age(now))} ago, by {row.source}"),

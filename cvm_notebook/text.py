@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from cvm_notebook.api.envelopes import clean_text
 from cvm_notebook.api.exact import without_zeros
+from cvm_notebook.live.fields import charged_usd
 from cvm_notebook.live.rows import Row, Snapshot
 
 _WIDEST = 64  # a hash, whole
@@ -73,6 +74,6 @@ def _cells(row: Row, now: float) -> tuple[str, ...]:
         (cvm.resource.instance_type if cvm.resource else None) or "",
         (cvm.node_info.name if cvm.node_info else None) or "",
         (cvm.node_info.region if cvm.node_info else None) or "",
-        usd(cvm.hourly_rate.total_usd if cvm.hourly_rate else None) or "",
+        usd(charged_usd(row)) or "",
         f"{age_words(row.age(now))} ago",
     )

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Self
 
-from cvm_notebook.api.words import phase_of
+from cvm_notebook.api.status import phase_of
 from cvm_notebook.live.lookup import Index
 from cvm_notebook.live.rows import Row, Snapshot
 from cvm_notebook.live.store import Batch

@@ -12,6 +12,7 @@ from cvm_notebook.api.errors import InvalidInput
 from cvm_notebook.api.identity import near_miss, snake_case
 from cvm_notebook.api.models import Provision
 from cvm_notebook.api.scalars import plain
+from cvm_notebook.api.status import STATUSES, closest_status, is_status
 
 T = TypeVar("T")
 Check = Callable[[str, Any], Any]
@@ -91,6 +92,39 @@ def seconds(field: str, value: object) -> float:
             field, f"it is {_shown(value)}, not a number of seconds", "Give 0 or more."
         )
     return float(value)
+
+
+def wait_seconds(field: str, value: object) -> float:
+    """Return how long to wait at most: None and infinity mean as long as it takes."""
+    if value is None:
+        return math.inf
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not float(value) >= 0:  # type: ignore[arg-type]  # NaN is not, either
+        raise InvalidInput(
+            field,
+            f"it is {_shown(value)}, not a number of seconds",
+            "Give 0 or more, or None to wait as long as it takes.",
+        )
+    return float(value)  # type: ignore[arg-type]
+
+
+def status_word(field: str, value: object, *, known: bool = True) -> str:
+    """Return a status; one that is nearly a known one is taken for a slip and refused.
+
+    Where `known` is False the service judges words that are like none: there may be new ones.
+    """
+    word = text(field, value)
+    near = None if is_status(word) else closest_status(word)
+    if near is not None:
+        raise InvalidInput(
+            field, f"{_shown(word)} is no status of a CVM", f"Did you mean {near!r}?"
+        )
+    if known and not is_status(word):
+        usual = ", ".join(one for one in STATUSES if one not in {"gone", "unknown"})
+        raise InvalidInput(
+            field, f"{_shown(word)} is no status of a CVM", f"One of {usual}, deleted."
+        )
+    return word
 
 
 def _shown(value: object) -> str:
@@ -338,7 +372,7 @@ def replica_request(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _WATCH: Final[dict[str, Check]] = {
-    "target": text,
+    "target": lambda field, value: status_word(field, value, known=False),
     "interval": lambda field, value: integer(field, value, 5, 30, "seconds"),
     "timeout": lambda field, value: integer(field, value, 10, 600, "seconds"),
     "max_retries": lambda field, value: integer(field, value, least=0),

@@ -29,9 +29,9 @@ from cvm_notebook.api.errors import (
 from cvm_notebook.api.identity import path_segment
 from cvm_notebook.api.models import Cvm, CvmAction, OperationPage
 from cvm_notebook.api.retry import Kind
+from cvm_notebook.api.status import phase_of
 from cvm_notebook.api.transport import Reply, Request, Transport, to_json
 from cvm_notebook.api.verbs import SPECS, Verb
-from cvm_notebook.api.words import phase_of
 
 T = TypeVar("T")
 

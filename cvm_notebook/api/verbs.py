@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias, get_args
 
 from cvm_notebook.api.errors import InvalidInput
-from cvm_notebook.api.words import Phase
+from cvm_notebook.api.status import Phase
 
 Verb: TypeAlias = Literal["start", "stop", "shutdown", "restart", "delete", "replicate", "commit"]
 VERBS: Final[tuple[Verb, ...]] = get_args(Verb)

@@ -24,8 +24,8 @@ from cvm_notebook.api.identity import path_segment
 from cvm_notebook.api.models import CvmState, decode_state
 from cvm_notebook.api.retry import Kind
 from cvm_notebook.api.sse import EventReader, SseEvent
+from cvm_notebook.api.status import phase_of, same_status
 from cvm_notebook.api.transport import Request, Transport, query
-from cvm_notebook.api.words import phase_of
 
 _LONGEST_WITHOUT_LIMIT = 3600.0
 _GRACE = 2.0  # the service ends a stream itself; so long after that it is ended here
@@ -190,6 +190,8 @@ def _on_state(event: SseEvent, wish: Watch, seen: _Attempt) -> CvmState | None:
     seen.last = state
     _tell(wish, state)
     _check_can_come(state, wish)
+    if _is(state, wish.target) and (state.status or "").lower() != wish.target.lower():
+        return _spelled(state, wish.target)  # by another word: the service does not say so
     return None
 
 
@@ -281,7 +283,7 @@ def _tell(wish: Watch, state: CvmState) -> None:
 
 
 def _is(state: CvmState, target: str) -> bool:
-    return (state.status or "").lower() == target.lower()
+    return same_status(state.status, target)
 
 
 def _spelled(state: CvmState, target: str) -> CvmState:

@@ -12,9 +12,9 @@ import pandas as pd
 from cvm_notebook.api import checks
 from cvm_notebook.api.errors import InvalidInput
 from cvm_notebook.api.exact import total
+from cvm_notebook.api.status import STATUSES
 from cvm_notebook.api.times import moment_of
 from cvm_notebook.api.values import instant, money
-from cvm_notebook.api.words import STATUSES
 from cvm_notebook.frames.cells import as_text, conform
 from cvm_notebook.frames.comparison import diff
 from cvm_notebook.frames.cost import Standing, frame_of

@@ -4,15 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from cvm_notebook.api.status import HEALTHS, OPERATIONS, STATUSES
 from cvm_notebook.api.values import shown
-from cvm_notebook.api.words import (
-    BILLING_PERIODS,
-    HEALTHS,
-    KMS_TYPES,
-    OPERATIONS,
-    SOURCES,
-    STATUSES,
-)
+from cvm_notebook.api.words import BILLING_PERIODS, KMS_TYPES, SOURCES
 from cvm_notebook.frames import arrays
 from cvm_notebook.frames.rows import Rows, Same
 
@@ -174,7 +168,10 @@ FLEET: Final = (
     ),
     # money
     _narrow(
-        "rate_usd_h", MONEY, lambda r: [x.total for x in r.rate], "price in US dollars an hour"
+        "rate_usd_h",
+        MONEY,
+        lambda r: [x.total for x in r.rate],
+        "price in US dollars an hour of running, also of one that is stopped",
     ),
     Column(
         "rate_compute_usd_h", MONEY, lambda r: [x.compute for x in r.rate], "of it, for compute"

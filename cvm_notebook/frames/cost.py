@@ -12,12 +12,12 @@ from cvm_notebook.api import checks
 from cvm_notebook.api.errors import InvalidInput
 from cvm_notebook.api.exact import EXACT
 from cvm_notebook.api.scalars import plain
+from cvm_notebook.api.status import STATUSES, info_of, status_of
 from cvm_notebook.api.times import moment_of
 from cvm_notebook.api.values import seconds_of
-from cvm_notebook.api.words import STATUSES, status_of
 from cvm_notebook.frames.columns import INSTANT, MONEY, REAL, TEXT, fixed
 from cvm_notebook.frames.table import Field, Table
-from cvm_notebook.frames.timeline import COMPUTES, FREE, Price, Spell, cost_of, hours, spells
+from cvm_notebook.frames.timeline import Price, Spell, cost_of, hours, spells
 from cvm_notebook.live.chronicle import Log
 from cvm_notebook.live.rows import Row, Snapshot
 
@@ -198,9 +198,9 @@ def _cost(
     amount: Decimal | None = Decimal(0)
     for spell in _filled(standing, lived, begin, finish):
         time = spell.end - spell.start
-        if spell.status in COMPUTES:
+        if info_of(spell.status).computing_charged:
             running += time
-        elif spell.status not in FREE:
+        elif info_of(spell.status).disk_charged:
             stopped += time
         observed += time if spell.observed else _ZERO
         charged = spell.charged
@@ -242,10 +242,10 @@ def _as_now(standing: Standing, at: datetime) -> Spell:
 
 def _assumption(standing: Standing) -> str:
     month = f"{MONTH / timedelta(hours=1):g} h"
-    if standing.status in FREE:
+    if not info_of(standing.status).disk_charged:
         return "gone, and costs nothing"
     state = standing.status.replace("_", " ")
-    pays = "computing and disk" if standing.status in COMPUTES else "disk only"
+    pays = "computing and disk" if info_of(standing.status).computing_charged else "disk only"
     return f"as now ({state}: {pays}) for a month of {month}"
 
 

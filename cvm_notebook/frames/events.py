@@ -8,7 +8,8 @@ from typing import Final, NamedTuple
 import pandas as pd
 
 from cvm_notebook.api import checks
-from cvm_notebook.api.words import SOURCES, STATUSES, status_of
+from cvm_notebook.api.status import STATUSES, status_of
+from cvm_notebook.api.words import SOURCES
 from cvm_notebook.frames.cells import word
 from cvm_notebook.frames.columns import (
     FLEET_BY_NAME,

@@ -11,12 +11,12 @@ from cvm_notebook.api import checks
 from cvm_notebook.api.errors import CvmError, InvalidInput, clean_text
 from cvm_notebook.api.exact import total, without_zeros
 from cvm_notebook.api.scalars import plain
+from cvm_notebook.api.status import PHASES, STATUSES, info_of, phase_of, status_of
 from cvm_notebook.api.values import money
-from cvm_notebook.api.words import PHASES, STATUSES, phase_of, status_of
 from cvm_notebook.frames.cells import as_text, conform
 from cvm_notebook.frames.columns import FLAG, INTEGER, TEXT
 from cvm_notebook.frames.table import Field, Table, require
-from cvm_notebook.frames.timeline import COMPUTES, Price
+from cvm_notebook.frames.timeline import Price
 
 _NAMED: Final = 3  # CVMs that a failed gate names
 Amount: TypeAlias = Decimal | float | str
@@ -131,7 +131,9 @@ def gates_frame(
     frame = conform(fleet)
     gates = [
         *_of_money(frame, "rate", max_rate_usd_h, STATUSES),
-        *_of_money(frame, "idle", max_idle_usd_h, [s for s in STATUSES if s not in COMPUTES]),
+        *_of_money(
+            frame, "idle", max_idle_usd_h, [s for s in STATUSES if not info_of(s).computing_charged]
+        ),
         *_at_most("CVMs", frame, None, max_cvms),
         *_of_status(frame, checks.mapping("max_status", max_status)),
         *_at_most("debug images", frame, "is_dev", max_dev),

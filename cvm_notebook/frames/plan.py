@@ -10,7 +10,7 @@ import pandas as pd
 from cvm_notebook.api import checks
 from cvm_notebook.api.cvm import Cvm, HourlyRate
 from cvm_notebook.api.errors import InvalidInput
-from cvm_notebook.api.words import status_of
+from cvm_notebook.api.status import status_of
 from cvm_notebook.frames.cells import as_text, conform
 from cvm_notebook.frames.columns import DURATION, FLAG, INTEGER, MONEY, TEXT, fixed
 from cvm_notebook.frames.operations import STATES, state_word

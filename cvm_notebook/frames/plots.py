@@ -13,7 +13,7 @@ import pandas as pd
 from cvm_notebook._lazy import LOADING
 from cvm_notebook.api import checks
 from cvm_notebook.api.errors import InvalidInput, clean_text
-from cvm_notebook.api.words import STATUSES
+from cvm_notebook.api.status import STATUSES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

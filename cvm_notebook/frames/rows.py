@@ -19,7 +19,7 @@ from cvm_notebook.api.cvm import (
     WorkspaceRef,
     first_https,
 )
-from cvm_notebook.api.words import health_of, operation_of, status_of
+from cvm_notebook.api.status import health_of, operation_of, status_of
 
 # what stands in for a nested object that is missing or null: each of its fields is None
 _RESOURCE: Final = Resource()

@@ -13,19 +13,13 @@ import pandas as pd
 from cvm_notebook.api import checks
 from cvm_notebook.api.cvm import Cvm
 from cvm_notebook.api.exact import EXACT
+from cvm_notebook.api.status import STATUSES, charged, status_of
 from cvm_notebook.api.values import money
-from cvm_notebook.api.words import STATUSES, status_of
 from cvm_notebook.frames.columns import DURATION, FLAG, INSTANT, MONEY, TEXT, fixed
 from cvm_notebook.frames.table import Field, Table
 from cvm_notebook.live.chronicle import Log
 from cvm_notebook.live.rows import Row
 
-# Computing is charged from the start until it has stopped, the disk until it is deleted. An
-# unknown status is taken for the dearest.
-COMPUTES: Final = frozenset(
-    {"starting", "running", "restarting", "stopping", "shutting_down", "unknown"}
-)
-FREE: Final = frozenset({"gone"})
 _NOTHING: Final = Decimal(0)
 
 
@@ -58,9 +52,7 @@ class Price:
 
     def charged(self, status: str) -> Decimal | None:
         """Return what is charged in a status."""
-        if status in FREE:
-            return _NOTHING
-        return self.total if status in COMPUTES else self.disk
+        return charged(status, self.total, self.disk, _NOTHING)
 
 
 @lru_cache(maxsize=1024)  # a fleet has few prices, each of them thousands of times

@@ -12,16 +12,9 @@ from typing import Any, Final
 
 from cvm_notebook.api.cvm import HourlyRate, NodeRef, OsInfo, Resource, first_https
 from cvm_notebook.api.envelopes import clean_text
+from cvm_notebook.api.status import HEALTHS, OPERATIONS, STATUSES, charged, status_of
 from cvm_notebook.api.values import instant, money, seconds_of, shown
-from cvm_notebook.api.words import (
-    BILLING_PERIODS,
-    HEALTHS,
-    KMS_TYPES,
-    OPERATIONS,
-    SOURCES,
-    STATUSES,
-    status_of,
-)
+from cvm_notebook.api.words import BILLING_PERIODS, KMS_TYPES, SOURCES
 from cvm_notebook.live.rows import Row, Snapshot
 from cvm_notebook.live.seen import health_of_row, operation_of_row
 
@@ -29,6 +22,7 @@ _RESOURCE: Final = Resource()
 _NODE: Final = NodeRef()
 _OS: Final = OsInfo()
 _RATE: Final = HourlyRate()
+_FREE: Final = Decimal(0)
 
 
 class Kind(Enum):
@@ -113,6 +107,12 @@ def _decimal(value: float | None) -> Decimal | None:
 @lru_cache(maxsize=1_000)
 def _usd(value: str | float | None) -> Decimal | None:
     return money(value)
+
+
+def charged_usd(row: Row) -> Decimal | None:
+    """Return what a CVM is charged an hour as it is now, or None where the service does not say."""
+    rate = row.cvm.hourly_rate or _RATE
+    return charged(row.status, _usd(rate.total), _usd(rate.disk), _FREE)
 
 
 FIELDS: Final = {

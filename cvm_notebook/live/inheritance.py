@@ -10,8 +10,8 @@ from typing import Final
 
 from cvm_notebook.api.errors import CvmError
 from cvm_notebook.api.guest import Operation as HistoryEntry
+from cvm_notebook.api.status import Phase
 from cvm_notebook.api.verbs import SPECS, Verb
-from cvm_notebook.api.words import Phase
 from cvm_notebook.live.desk import Desk
 from cvm_notebook.live.entries import Entries
 from cvm_notebook.live.following import Follower

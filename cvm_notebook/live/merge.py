@@ -7,7 +7,7 @@ from typing import Any, Final
 from msgspec import UNSET, structs
 
 from cvm_notebook.api.cvm import Cvm
-from cvm_notebook.api.words import Phase, phase_of
+from cvm_notebook.api.status import Phase, phase_of
 from cvm_notebook.live.facts import Fact
 from cvm_notebook.live.precedence import Claims, Standing
 from cvm_notebook.live.rows import Row, Sighting

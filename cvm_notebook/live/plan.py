@@ -7,6 +7,8 @@ from decimal import Decimal
 from typing import Any, Final, Literal, Self
 
 from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.api.exact import exact
+from cvm_notebook.api.status import charged
 from cvm_notebook.api.verbs import SPECS
 from cvm_notebook.live.ledger import intent_key
 from cvm_notebook.live.operation import Operation, OperationRecord
@@ -19,7 +21,6 @@ from cvm_notebook.live.rows import Row
 from cvm_notebook.live.seen import Seen
 
 _DESTRUCTIVE: Final[frozenset[Verb]] = frozenset({"stop", "shutdown", "restart"})  # of several
-_COMPUTES: Final = frozenset({"running", "starting", "restarting", "updating"})
 _NOTHING: Final = Decimal(0)
 
 
@@ -129,6 +130,7 @@ class Plan:
         return f"{self.verb} {self.sends}"
 
     @property
+    @exact
     def rate_change_usd_h(self) -> Decimal:
         """By how much the price per hour changes, as far as prices are known."""
         return sum((row.rate_change_usd_h or _NOTHING for row in self._rows), _NOTHING)
@@ -358,6 +360,7 @@ def _dry_run(rows: Iterable[Row], verb: Verb) -> tuple[PlanRow, ...]:
     )
 
 
+@exact
 def _rate_change(verb: Verb, row: Row, seen: Seen, verdict: Verdict) -> Decimal | None:
     """Return what the verb does to the price per hour: computing is paid while it runs."""
     if not verdict.sends or verb == "restart":
@@ -367,7 +370,7 @@ def _rate_change(verb: Verb, row: Row, seen: Seen, verdict: Verdict) -> Decimal 
     disk = rate.disk_usd if rate is not None else None
     if compute is None or (disk is None and verb in {"delete", "replicate"}):
         return None
-    runs = compute if seen.phase in _COMPUTES else _NOTHING
+    runs = charged(seen.status, compute, _NOTHING, _NOTHING)
     change: Mapping[Verb, Callable[[], Decimal]] = {
         "start": lambda: compute - runs,
         "stop": lambda: -runs,

@@ -6,8 +6,8 @@ from enum import Enum, auto
 from typing import Final
 
 from cvm_notebook.api.errors import CvmError
+from cvm_notebook.api.status import PHASES, Phase
 from cvm_notebook.api.verbs import VERBS, Verb, check_verb
-from cvm_notebook.api.words import PHASES, Phase
 from cvm_notebook.live.rows import Row
 from cvm_notebook.live.seen import Seen
 

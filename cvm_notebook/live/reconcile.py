@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from cvm_notebook.api.status import Phase
 from cvm_notebook.api.verbs import SPECS, Verb
-from cvm_notebook.api.words import Phase
 from cvm_notebook.live.seen import Seen
 
 _DOWN: Final[frozenset[Phase]] = frozenset({"stopping", "shutting_down", "stopped"})

@@ -1,25 +1,15 @@
 """What was last seen of one CVM, wherever it was read, and what is said of it in words."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Self
 
 from cvm_notebook.api.envelopes import clean_text
 from cvm_notebook.api.models import Cvm, CvmState, CvmStatus, instant
-from cvm_notebook.api.words import MOVING, Phase, health_of, operation_of, phase_of, status_of
+from cvm_notebook.api.status import Phase, health_of, info_of, operation_of, phase_of, status_of
 from cvm_notebook.live.rows import Row, operation_in
 
 STALE_AFTER_S: Final = 180.0  # three resyncs at their usual pace
-_DOING: Final[Mapping[Phase, str]] = {
-    "provisioning": "being made",
-    "starting": "starting",
-    "restarting": "restarting",
-    "updating": "being changed",
-    "stopping": "stopping",
-    "shutting_down": "shutting down",
-    "deleting": "being deleted",
-}
 _NAME_CHARS: Final = 80
 
 
@@ -115,12 +105,12 @@ class Seen:
     @property
     def busy(self) -> bool:
         """Whether it is in the middle of something."""
-        return self.in_progress or self.phase in MOVING
+        return self.in_progress or info_of(self.status).moving
 
     @property
     def doing(self) -> str:
         """What it does, in words: ``restarting since 14:03:20 UTC``, or ``stopped``."""
-        words = _DOING.get(self.phase)
+        words = info_of(self.status).doing
         if words is None:
             words = "busy" if self.in_progress else clean_text(self.status or "in no known state")
         return f"{words} since {self.since:%H:%M:%S} UTC" if self.since and self.busy else words

@@ -15,7 +15,7 @@ from cvm_notebook.api.errors import (
     RateLimited,
     UnsafeRedirect,
 )
-from cvm_notebook.api.words import MOVING, phase_of
+from cvm_notebook.api.status import MOVING, phase_of
 from cvm_notebook.live.rows import HealthState, Row
 
 _UNAUTHORIZED: Final = 401

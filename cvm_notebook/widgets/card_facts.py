@@ -7,8 +7,10 @@ from typing import Any, Final
 from cvm_notebook.api.cvm import Cvm
 from cvm_notebook.api.envelopes import clean_text
 from cvm_notebook.api.guest import CvmStats, SystemInfo
+from cvm_notebook.api.status import info_of, phase_of, status_of
 from cvm_notebook.api.values import seconds_of, shown
-from cvm_notebook.api.words import BOOT_STEPS, phase_of, status_of
+from cvm_notebook.api.words import BOOT_STEPS
+from cvm_notebook.live.fields import charged_usd
 from cvm_notebook.live.operation import OperationRecord
 from cvm_notebook.live.operation_view import as_text
 from cvm_notebook.live.rows import Change, Row
@@ -16,7 +18,6 @@ from cvm_notebook.live.seen import Seen
 from cvm_notebook.text import usd
 
 _BOOTS: Final = frozenset({"provisioning", "starting", "restarting", "updating"})
-_COMPUTES: Final = frozenset({"running", *_BOOTS})
 _CHARS: Final = 300
 _ENDPOINTS: Final = 20
 _EVENTS: Final = 50
@@ -153,10 +154,10 @@ def _facts(row: Row, cvm: Cvm) -> list[list[Any]]:
     """Return label, value, and how it is drawn; what is not known is left out."""
     node, os, rate = cvm.node_info, cvm.os, cvm.hourly_rate
     place = [node.name, node.region] if node else []
-    computes = phase_of(row.status) in _COMPUTES
-    total, disk = (rate.total_usd, rate.disk_usd) if rate else (None, None)
-    now = usd(total if computes else disk)
-    other = f" ({usd(total)} when it runs)" if not computes and total is not None else ""
+    total = rate.total_usd if rate else None
+    now = usd(charged_usd(row))
+    runs = info_of(row.status).computing_charged
+    other = f" ({usd(total)} when it runs)" if not runs and total is not None else ""
     made = cvm.created
     said: list[tuple[str, object, str]] = [
         ("type", _size(cvm), "text"),

@@ -1,4 +1,4 @@
-"""The table's columns: those of the fleet frame that a change of the row tells of."""
+"""The table's columns: what the fleet frame has and a change of a row tells, and the charge."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, TypeAlias
 from cvm_notebook.api.envelopes import clean_text
 from cvm_notebook.api.errors import InvalidInput
 from cvm_notebook.api.exact import without_zeros
-from cvm_notebook.live.fields import FIELDS, Context, Field, Kind, closest
+from cvm_notebook.live.fields import FIELDS, Context, Field, Kind, charged_usd, closest
 from cvm_notebook.live.rows import Row
 
 Cell: TypeAlias = str | int | float | bool | None
@@ -26,7 +26,8 @@ _CODES: Final = frozenset(
 )
 _LABELS: Final = {
     "instance_type": "type",
-    "rate_usd_h": "USD/h",
+    "charged_usd_h": "USD/h",
+    "rate_usd_h": "USD/h running",
     "url": "endpoint",
     "age_s": "seen",
     "memory_gb": "memory GB",
@@ -35,7 +36,7 @@ _LABELS: Final = {
 }
 _WIDTHS: Final = {"name": 140, "status": 170, "url": 110, "node": 65, "age_s": 62, "gpus": 60}
 USUAL: Final = (
-    *("name", "status", "instance_type", "region", "node", "rate_usd_h", "url", "age_s"),
+    *("name", "status", "instance_type", "region", "node", "charged_usd_h", "url", "age_s"),
 )
 
 
@@ -92,7 +93,13 @@ def _column(field: Field) -> Column:
     )
 
 
-COLUMNS: Final = {name: _column(field) for name, field in FIELDS.items() if name not in _NOT_SHOWN}
+# The frame has the prices and the status; which price that makes at the moment is for views.
+_CHARGED: Final = Field("charged_usd_h", Kind.NUMBER, lambda row, _: charged_usd(row))
+COLUMNS: Final = {
+    field.name: _column(field)
+    for field in (*FIELDS.values(), _CHARGED)
+    if field.name not in _NOT_SHOWN
+}
 
 
 def columns_of(names: Iterable[str]) -> tuple[Column, ...]:

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any, Final, Self
 
 from cvm_notebook.api.envelopes import clean_text
-from cvm_notebook.live.fields import FIELDS, Context
+from cvm_notebook.live.fields import FIELDS, Context, charged_usd
 from cvm_notebook.live.plan import Plan
 from cvm_notebook.live.preconditions import Verb
 from cvm_notebook.live.rows import Row, Snapshot
@@ -109,7 +109,7 @@ def _facts(row: Row, context: Context) -> tuple[str, ...]:
         value = FIELDS[name].read(row, context)
         return "" if value is None else clean_text(value, 120)
 
-    rate = usd(FIELDS["rate_usd_h"].read(row, context)) or ""
+    rate = usd(charged_usd(row)) or ""
     disk, others = read("disk_gb"), int(read("replicas") or 1) - 1
     return (
         clean_text(row.name or row.id, 80),

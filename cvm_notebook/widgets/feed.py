@@ -7,8 +7,8 @@ from typing import Any, Final, TypeAlias
 
 from cvm_notebook.api.envelopes import clean_text
 from cvm_notebook.api.exact import exact, total, without_zeros
-from cvm_notebook.api.words import phase_of
-from cvm_notebook.live.fields import FIELDS, Context
+from cvm_notebook.api.status import phase_of
+from cvm_notebook.live.fields import Context, charged_usd
 from cvm_notebook.live.operation import OperationRecord
 from cvm_notebook.live.operation_view import as_text
 from cvm_notebook.live.rows import Gap, Row, Snapshot
@@ -146,7 +146,7 @@ class Feed:
         self._numbers = {i: self._numbers.get(i) or self._new() for i in ids}
         self._ids = {k: i for i, k in self._numbers.items()}
         self._running = sum(_runs(row) for row in snapshot)
-        self._rate = total(_burns(row, context) for row in snapshot)
+        self._rate = total(_burns(row) for row in snapshot)
         return {
             "kind": "snapshot",
             "ks": list(self._numbers.values()),
@@ -166,7 +166,7 @@ class Feed:
         added: list[Row] = []
         removed: list[int] = []
         for cvm_id, (before, after) in self._changes.items():
-            self._recount(before, after, context)
+            self._recount(before, after)
             k = self._numbers.get(cvm_id)
             if after is None:
                 removed += self._forget(cvm_id)
@@ -212,11 +212,11 @@ class Feed:
         }
 
     @exact
-    def _recount(self, before: Row | None, after: Row | None, context: Context) -> None:
+    def _recount(self, before: Row | None, after: Row | None) -> None:
         for row, sign in ((before, -1), (after, 1)):
             if row is not None:
                 self._running += sign * _runs(row)
-                self._rate += sign * _burns(row, context)
+                self._rate += sign * _burns(row)
 
     def _cells(self, row: Row, context: Context) -> Cells:
         cells = {column.name: column.read(row, context) for column in self.columns}
@@ -250,9 +250,7 @@ def _runs(row: Row) -> bool:
     return phase_of(row.status) == "running"
 
 
-def _burns(row: Row, context: Context) -> Decimal:
-    """Return what a CVM costs an hour now: all of it while it computes, else its disk."""
-    computes = phase_of(row.status) in {"running", "starting", "restarting", "updating"}
-    field = FIELDS["rate_usd_h" if computes else "rate_disk_usd_h"]
-    rate: Decimal | None = field.read(row, context)
+def _burns(row: Row) -> Decimal:
+    """Return what a CVM is charged an hour now."""
+    rate = charged_usd(row)
     return rate if rate is not None and rate.is_finite() else _NOTHING

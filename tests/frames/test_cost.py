@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cvm_notebook.api.cvm import HourlyRate
 from cvm_notebook.api.errors import InvalidInput
-from cvm_notebook.api.words import STATUSES
+from cvm_notebook.api.status import STATUSES
 from cvm_notebook.frames.cost import COST, PROJECTION, cost_frame, projection_frame
 from cvm_notebook.frames.timeline import TIMELINE, timeline_frame
 from cvm_notebook.live.chronicle import Log

@@ -8,7 +8,8 @@ import pytest
 
 from cvm_notebook.api.cvm import Endpoint, LogUrls, Resource
 from cvm_notebook.api.models import OperationStatus
-from cvm_notebook.api.words import SOURCES, STATUSES
+from cvm_notebook.api.status import STATUSES
+from cvm_notebook.api.words import SOURCES
 from cvm_notebook.frames.events import EVENTS, events_frame
 from cvm_notebook.live.clock import SystemClock
 from cvm_notebook.live.facts import Fact
@@ -175,7 +176,7 @@ def test_what_a_store_really_tells_has_the_schema(make):
     store.patch([Fact(id="cvm_00000001", status="stopping", received=2.0, source="stream")])
     store.replace([make.cvm(2)], received=3.0)
     seen = []
-    store.subscribe(seen.extend, since=0)
+    store.attach(seen.extend, since=0)
     frame = events_frame(seen)
     SCHEMA.validate(frame)
     assert list(frame["kind"]) == ["added", "added", "status", "removed"]

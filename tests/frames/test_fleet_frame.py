@@ -27,7 +27,7 @@ from cvm_notebook.api.cvm import (
     WorkspaceRef,
 )
 from cvm_notebook.api.errors import InvalidInput
-from cvm_notebook.api.words import STATUSES
+from cvm_notebook.api.status import STATUSES
 from cvm_notebook.frames import fleet_columns, fleet_frame
 from cvm_notebook.frames.columns import FLEET, NARROW, WIDE
 

@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 
 from cvm_notebook.api.cvm import Cvm, NodeRef
 from cvm_notebook.api.errors import InvalidInput
-from cvm_notebook.api.words import STATUSES
+from cvm_notebook.api.status import STATUSES
 from cvm_notebook.frames import fleet_frame
 from cvm_notebook.frames.plots import _PAINT, plot_fleet
 
