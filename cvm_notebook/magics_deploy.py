@@ -240,7 +240,7 @@ class Deployment:
         except CvmError as error:
             return str(error)
         if self._unsubscribe is None:
-            self._unsubscribe = self._fleet.operator.subscribe(self._told)
+            self._unsubscribe = self._fleet.operator.attach(self._told)
         self._told(operation.record)
         return f"sent; {self.name} is being made"
 

@@ -183,7 +183,7 @@ def see(fleet: Fleet, operation: Operation, *, wait: bool, name: str | None = No
 def _until_seen(fleet: Fleet, cvm_id: str) -> None:
     """Wait until the fleet shows what was made, for the next cell may name it."""
     ends, news = fleet.now() + _SEEN_S, threading.Event()
-    subscription = fleet.store.subscribe(lambda _batch: news.set())
+    subscription = fleet.store.attach(lambda _batch: news.set())
     try:
         while (row := fleet.known(cvm_id)) is None or row.name is None:
             if not news.wait(max(0.0, ends - fleet.now())):
@@ -200,7 +200,7 @@ def _print_changes(fleet: Fleet, operation: Operation, name: str | None) -> None
         if record.id == operation.id:
             records.put(record)
 
-    end = fleet.operator.subscribe(changed)
+    end = fleet.operator.attach(changed)
     told, record = "", operation.record
     try:
         while True:
@@ -279,7 +279,7 @@ def _follow(fleet: Fleet, row: Row, wanted: dict[str, Any]) -> None:
         if over and once.acquire(blocking=False):
             ending.start()
 
-    subscription = fleet.store.subscribe(changed)
+    subscription = fleet.store.attach(changed)
     fleet.keep_fresh([row.id], on=True)
     try:
         changed()

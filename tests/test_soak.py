@@ -97,7 +97,7 @@ def test_two_thousand_updates_leave_no_more_than_the_history_that_is_kept(client
     store = FleetStore(SystemClock())
     history = History(store, limit=KEPT)
     heard = []
-    store.subscribe(lambda batch: heard.append(len(batch)))
+    store.attach(lambda batch: heard.append(len(batch)))
     store.replace(listed, received=time.monotonic())
 
     def update(number):

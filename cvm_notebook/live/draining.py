@@ -39,7 +39,7 @@ def drain(
         if operation.state == "asked":
             operations.send_now(operation)
     news = threading.Event()
-    end = operations.subscribe(lambda _record: news.set())
+    end = operations.attach(lambda _record: news.set())
     try:
         _wait(operations, timeout, news, progress=progress, answers=answers)
     finally:

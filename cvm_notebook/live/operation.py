@@ -1,17 +1,18 @@
 """Operation: one thing asked for, from the wish to what became of it, and how it is shown."""
 
-import asyncio
-import contextlib
+import math
 import threading
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 
+from cvm_notebook.api.checks import wait_seconds
 from cvm_notebook.api.errors import ApiError, CvmError, WatchTimeout
 from cvm_notebook.api.intent import Intent
 from cvm_notebook.api.models import CvmAction
 from cvm_notebook.live.clock import Clock
+from cvm_notebook.live.completion import Completion, Flag
 from cvm_notebook.live.operation_view import as_html, as_text
 from cvm_notebook.live.preconditions import Verb
 from cvm_notebook.live.rows import Row
@@ -138,8 +139,8 @@ class Looks:
     followed: set[str] = field(default_factory=set)
 
 
-OnChange: TypeAlias = Callable[["Operation", Sequence[Callable[["Operation"], None]]], None]
-"""Told of each change, with the callbacks to be called once it is done."""
+OnChange: TypeAlias = Callable[["Operation"], None]
+"""Told of each change."""
 
 
 class Operation:
@@ -162,7 +163,6 @@ class Operation:
     name = _Told[str]()
     target = _Told[str]()
     state = _Told[State]()
-    done = _Told[bool]()
     note = _Told[str]()
     status = _Told[str | None]()
     progress = _Told[str | None]()
@@ -200,7 +200,7 @@ class Operation:
         self._lock = threading.Lock()
         self._answered = threading.Event()
         self._ended = threading.Event()
-        self._callbacks: list[Callable[[Operation], None]] = []
+        self._completion = Completion[Operation]()
         if record.done:  # in an earlier kernel
             self._answered.set()
             self._ended.set()
@@ -225,12 +225,13 @@ class Operation:
             It is not done yet. It goes on: wait again, or look at its state.
         """
         event = self._ended if until == "done" else self._answered
-        if timeout is None:
+        allowed = wait_seconds("timeout", timeout)
+        if allowed == math.inf:
             while not self._clock.wait(event, _FOREVER):
                 pass
-        elif not self._clock.wait(event, timeout):
+        elif not self._clock.wait(event, allowed):
             raise WatchTimeout(
-                f"{self._what()} is not {until} after {timeout:g} s: {as_text(self.record)}",
+                f"{self._what()} is not {until} after {allowed:g} s: {as_text(self.record)}",
                 hint="It goes on: wait again.",
                 target=self.target,
             )
@@ -255,27 +256,34 @@ class Operation:
         return self._outcome()
 
     def __await__(self) -> Generator[Any, None, CvmAction | None]:
-        loop = asyncio.get_running_loop()
-        woken = asyncio.Event()
-
-        def wake(_operation: Operation) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
-                loop.call_soon_threadsafe(woken.set)
-
-        self.add_done_callback(wake)
-        try:
-            yield from woken.wait().__await__()
-        finally:
-            self._drop(wake)
+        yield from self._completion.reached()
         return self._outcome()
 
-    def add_done_callback(self, callback: "Callable[[Operation], None]") -> None:
-        """Call it with the operation once that is done: at once if it is, else on a worker."""
-        with self._lock:
-            if not self.record.done:
-                self._callbacks.append(callback)
-                return
-        callback(self)
+    @property
+    def done(self) -> Flag:
+        """Whether it is over; see `OperationRecord`."""
+        return Flag(self.record.done)
+
+    def cancelled(self) -> bool:
+        """Return whether it was taken back before it was sent."""
+        return self.state == "cancelled"
+
+    def exception(self, timeout: float | None = 0.0) -> CvmError | None:
+        """Return what `result` would raise, or None when it reached its target."""
+        self.wait(timeout)
+        try:
+            self._outcome()
+        except CvmError as error:
+            return error
+        return None
+
+    def add_done_callback(self, callback: "Callable[[Operation], object]") -> None:
+        """Call it with the operation once that is done, on a worker; it may take its time."""
+        self._completion.add(callback, self)
+
+    def remove_done_callback(self, callback: "Callable[[Operation], object]") -> int:
+        """Do not call it; return how often it would have been called."""
+        return self._completion.remove(callback)
 
     def cancel(self) -> bool:
         """Take it back, if it has not been sent; return whether that was in time."""
@@ -285,10 +293,6 @@ class Operation:
             done=True,
             note="taken back before it was sent",
         )
-
-    def _drop(self, callback: "Callable[[Operation], None]") -> None:
-        with self._lock, contextlib.suppress(ValueError):
-            self._callbacks.remove(callback)
 
     def _outcome(self) -> CvmAction | None:
         if self.state == "reached":
@@ -319,13 +323,13 @@ class Operation:
                 error.with_traceback(None)
             self.answer = answer or self.answer
             done = self.record.done
-            callbacks = self._callbacks if done else []
-            self._callbacks = [] if done else self._callbacks
         if done or self.record.state == "accepted":
             self._answered.set()
         if done:
             self._ended.set()
-        self._on_change(self, callbacks)
+        self._on_change(self)
+        if done:
+            self._completion.tell(self)
         return True
 
     def _times(self, old: OperationRecord, changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """Operations: take what is asked for at once, and see it through on workers of its own."""
 
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from threading import Lock
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from cvm_notebook.api.client import Client
 from cvm_notebook.api.errors import InvalidInput
@@ -19,6 +20,7 @@ from cvm_notebook.live.following import Follower
 from cvm_notebook.live.inheritance import recover, take_over
 from cvm_notebook.live.ledger import Ledger, intent_key
 from cvm_notebook.live.ledger_database import LedgerDatabase, LedgerError
+from cvm_notebook.live.observers import Mailbox, weakly
 from cvm_notebook.live.operation import UNSENT, Operation, OperationRecord
 from cvm_notebook.live.preconditions import Refused, Verb, check_verb
 from cvm_notebook.live.rows import Row
@@ -28,6 +30,7 @@ from cvm_notebook.live.turns import Turns
 from cvm_notebook.live.workers import Workers
 
 Observer = Callable[[OperationRecord], None]
+_WAITING: Final = 9_000  # records kept for an observer that is too slow
 
 
 class Operations:
@@ -78,7 +81,7 @@ class Operations:
             settings,
             Ledger(),
             LedgerDatabase(ledger),
-            Workers(clock, workers or settings.workers, "cvm-operations", self._crashed),
+            Workers(clock, workers or settings.workers, "cvm-operations", weakly(self._crashed)),
         )
         self._follower = Follower(self._desk)
         self._sender = Sender(self._desk, self._follower)
@@ -88,10 +91,11 @@ class Operations:
         self._closed = False
         self._unsaved = False
         self._waiting = 0
-        self._observers: tuple[Observer, ...] = ()
-        self._faulted: set[int] = set()
+        self._hooks: tuple[Observer, ...] = ()
+        self._mailboxes: tuple[Mailbox[OperationRecord], ...] = ()
         self._turns = Turns(self._desk.store)
-        self._subscription = self._desk.store.subscribe(self._store_changed)
+        self._subscription = self._desk.store.attach(weakly(self._store_changed))
+        self._subscription.end_with(self)
         self._earlier: tuple[OperationRecord, ...] = ()
         if ledger is not None:
             take_over(self._desk, self._entries, self._follower)
@@ -219,14 +223,35 @@ class Operations:
     def subscribe(self, observer: Observer) -> Callable[[], None]:
         """Tell of each change of an operation from now on, until the returned call is made.
 
-        The observer runs on the thread that made the change, and must be quick.
+        The observer runs on a thread of its own and gets all records in order; when 10,000 wait
+        for it, of each operation only the newest.
+        """
+
+        def failed(error: BaseException) -> None:
+            self._report("observer", f"an observer of operations failed: {error!r}", error)
+
+        mailbox = Mailbox(observer, on_fault=failed, shorten=_newest)
+        with self._lock:
+            self._mailboxes = (*self._mailboxes, mailbox)
+
+        def end() -> None:
+            mailbox.close()
+            with self._lock:
+                self._mailboxes = tuple(one for one in self._mailboxes if one is not mailbox)
+
+        return end
+
+    def attach(self, hook: Observer) -> Callable[[], None]:
+        """Tell as `subscribe` does, but on the thread that makes the change: for this package.
+
+        The hook must be quick and wait for nothing.
         """
         with self._lock:
-            self._observers = (*self._observers, observer)
+            self._hooks = (*self._hooks, hook)
 
         def end() -> None:
             with self._lock:
-                self._observers = tuple(one for one in self._observers if one is not observer)
+                self._hooks = tuple(one for one in self._hooks if one is not hook)
 
         return end
 
@@ -281,6 +306,7 @@ class Operations:
         tuple of Operation
             What was cancelled.
         """
+        ends = time.monotonic() + timeout
         with self._lock:
             self._closed = True
         self._subscription.close()
@@ -288,7 +314,7 @@ class Operations:
         cancelled: tuple[Operation, ...] = ()
         if os.getpid() == self.process:
             cancelled = self.cancel_unsent("closed before it was sent")
-            self._desk.workers.close(timeout)
+            self._desk.workers.close(max(0.0, ends - time.monotonic()))
             self._desk.database.close()
         for operation in self.alive():
             accepted = operation.state == "accepted"
@@ -298,6 +324,8 @@ class Operations:
                 note="it is no longer watched: this was closed",
                 hint="A new fleet finds it again if it is still running.",
             )
+        for mailbox in self._mailboxes:
+            mailbox.finish(ends)
         return cancelled
 
     def cancel_unsent(self, note: str) -> tuple[Operation, ...]:
@@ -365,9 +393,7 @@ class Operations:
         operation.move(state="cancelled", done=True, note=note)
         return False
 
-    def _saved(
-        self, operation: Operation, callbacks: Sequence[Callable[[Operation], None]]
-    ) -> None:
+    def _saved(self, operation: Operation) -> None:
         """Save a change, and tell of it."""
         try:
             self._desk.database.save(operation)
@@ -375,7 +401,7 @@ class Operations:
             if not self._unsaved and self._on_fault is not None:
                 self._unsaved = True
                 self._on_fault(Fault("ledger", str(error), error))
-        self._operation_changed(operation, callbacks)
+        self._operation_changed(operation)
 
     def _check_open(self) -> None:
         if os.getpid() != self.process:
@@ -410,28 +436,35 @@ class Operations:
         self._turns.changed(batch)
         self._follower.changed(batch)
 
-    def _operation_changed(
-        self, operation: Operation, callbacks: Sequence[Callable[[Operation], None]]
-    ) -> None:
+    def _operation_changed(self, operation: Operation) -> None:
         record = operation.record
         if record.done:
             self._desk.ledger.ended(operation)
             self._follower.release(operation)
-        for callback in callbacks:
-            self._tell(callback, operation)
-        for observer in self._observers:
-            self._tell(observer, record)
+        for hook in self._hooks:
+            self._tell(hook, record)
+        for mailbox in self._mailboxes:
+            mailbox.put(record)
 
-    def _tell(self, listener: Callable[[Any], None], what: object) -> None:
+    def _tell(self, hook: Observer, record: OperationRecord) -> None:
         try:
-            listener(what)
-        except Exception as error:  # noqa: BLE001 - a bad observer must not stop the others
-            if id(listener) not in self._faulted and self._on_fault is not None:
-                self._faulted.add(id(listener))
-                self._on_fault(Fault("observer", f"an observer failed: {error!r}", error))
+            hook(record)
+        except Exception as error:  # noqa: BLE001 - a mistake of ours must not stop the others
+            self._report("operations", f"a hook failed: {error!r}", error)
 
     def _crashed(self, error: BaseException) -> None:
         """Tell of a worker's task that raised: a mistake of ours, which must be seen."""
+        self._report("operations", f"a worker failed: {error!r}", error)
+
+    def _report(self, where: str, what: str, error: BaseException) -> None:
         if self._on_fault is not None:
-            known = error if isinstance(error, Exception) else None
-            self._on_fault(Fault("operations", f"a worker failed: {error!r}", known))
+            self._on_fault(Fault(where, what, error))
+
+
+def _newest(records: Iterable[OperationRecord]) -> list[OperationRecord]:
+    """Return the newest record of each operation, the operation that changed last at the end."""
+    newest: dict[str, OperationRecord] = {}
+    for record in records:
+        newest.pop(record.id, None)
+        newest[record.id] = record
+    return list(newest.values())[-_WAITING:]

@@ -1,9 +1,10 @@
 """FleetStore: the one place where the fleet is known; immutable rows, a revision, no I/O."""
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 from cvm_notebook.api.cvm import Cvm
 from cvm_notebook.live.chronicle import Chronicle, Log, Move
@@ -11,11 +12,13 @@ from cvm_notebook.live.clock import Clock, SystemClock
 from cvm_notebook.live.facts import Fact
 from cvm_notebook.live.lookup import Index
 from cvm_notebook.live.merge import Known, agrees, is_plain, shows, take_plain
-from cvm_notebook.live.outbox import Batch, Fault, Outbox, Subscription
+from cvm_notebook.live.outbox import Batch, Fault, Hook, Outbox, Subscription
 from cvm_notebook.live.precedence import HORIZON
 from cvm_notebook.live.rows import Change, Health, Row, Sighting, Snapshot, Source, key_of
 
-__all__ = ["Batch", "Fault", "FleetStore", "Log", "Subscription"]
+__all__ = ["Batch", "Fault", "FleetStore", "Hook", "Log", "Subscription"]
+
+H = TypeVar("H", bound=Hook)
 
 _KEPT: Final = 10_000  # changes; more are rarely wanted, and it is some 5 MB
 _TWINS: Final = (
@@ -190,25 +193,45 @@ class FleetStore:
         *,
         health: Callable[[Health], object] | None = None,
     ) -> Subscription:
-        """Call back with every batch of changes from now on, in order, outside the lock.
+        """Call back with every batch of changes from now on, in order, on a thread of its own.
 
         Parameters
         ----------
         callback
-            Gets the changes of one or more revisions, or a Gap. It runs on a thread that writes:
-            it should be quick, and may write itself.
+            Gets the changes of one or more revisions, or a Gap. It may take its time, and may
+            write itself; when 10,000 changes wait for it, it gets a Gap in their place. What it
+            raises is told to ``on_fault`` the first time, and it is called again for what follows.
         since
             A revision that was seen: what changed after it comes first, or a Gap when that is no
             longer kept.
         health
             Gets the health whenever it changes.
         """
-        subscription = Subscription(self._outbox, callback, health)
+        return self._joined(Subscription(self._outbox, callback, health), since)
+
+    def attach(
+        self,
+        callback: Callable[[Batch], object],
+        since: int | None = None,
+        *,
+        health: Callable[[Health], object] | None = None,
+    ) -> Hook:
+        """Call back as `subscribe` does, but on the thread that writes: for code of this package.
+
+        The callback must be quick and wait for nothing: it holds up all news.
+        """
+        return self._joined(Hook(self._outbox, callback, health), since)
+
+    def close(self, timeout: float = 2.0) -> None:
+        """End all subscriptions; what waits for an observer is told within the timeout."""
+        self._outbox.finish(time.monotonic() + timeout)
+
+    def _joined(self, hook: H, since: int | None) -> H:
         with self._lock:
             missed = None if since is None else self._chronicle.since(since, self._revision)
-            self._outbox.join(subscription, missed)
+            self._outbox.join(hook, missed)
         self._outbox.deliver()
-        return subscription
+        return hook
 
     # under the lock
 

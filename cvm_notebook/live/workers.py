@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 from cvm_notebook.live.clock import Clock
 
 Task: TypeAlias = Callable[[], None]
-_LINGER: Final = 5.0  # real seconds a worker without work stays
+_LINGER: Final = 1.0  # real seconds a worker without work stays; what is dropped ends as soon
 
 
 class Workers:

@@ -105,10 +105,8 @@ class CvmCard(anywidget.AnyWidget):
         me = weakref.ref(self)
         self._workers = Workers(SystemClock(), _WORKERS, "cvm-card", partial(_crashed, me))
         self._logs = LogTail(partial(_client, me), self._workers, self._say, partial(_mark, me))
-        self._subscription = fleet.store.subscribe(
-            partial(_changed, me), health=partial(_health, me)
-        )
-        self._unsubscribe = fleet.operator.subscribe(partial(_operated, me))
+        self._subscription = fleet.store.attach(partial(_changed, me), health=partial(_health, me))
+        self._unsubscribe = fleet.operator.attach(partial(_operated, me))
         boot = json.dumps(self._whole(fleet)).encode()
         self._verbs = _buttons(me)
         self._judge(fleet.known(cvm_id), fleet)

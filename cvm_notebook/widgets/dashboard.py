@@ -59,7 +59,7 @@ class Dashboard(ipywidgets.VBox):  # type: ignore[misc]  # it has no types
         tabs = ipywidgets.Tab([self._chosen, self.form, plots, self._ledger], titles=_TABS)
         super().__init__([self.table, tabs], layout={"grid_gap": "8px"})
         self._nobody.show(note=_NOTHING_CHOSEN)
-        self._unsubscribe = fleet.operator.subscribe(partial(_operated, weakref.ref(self)))
+        self._unsubscribe = fleet.operator.attach(partial(_operated, weakref.ref(self)))
         self.table.on_select(partial(_selected, weakref.ref(self)))
         bridge.join(self)
         bridge.mark(self)

@@ -214,7 +214,7 @@ class Steps:
                 params["encrypted_env"] = encrypt_env(str(pubkey), values)
                 params["env_keys"] = list(values)
             operator = self._operator()
-            unsubscribe = operator.subscribe(self._told)
+            unsubscribe = operator.attach(self._told)
             operation = operator.submit("commit", None, params=params)
         except CvmError as error:
             self._refused(error)

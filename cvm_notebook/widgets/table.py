@@ -78,8 +78,8 @@ class FleetTable(anywidget.AnyWidget):
         self._logs = LogTail(partial(_client, me), self._workers, self._say, partial(_mark, me))
         self._logs_of: str | None = None
         store = fleet.store
-        self._subscription = store.subscribe(partial(_changed, me), health=partial(_health, me))
-        self._unsubscribe = fleet.operator.subscribe(partial(_operated, me))
+        self._subscription = store.attach(partial(_changed, me), health=partial(_health, me))
+        self._unsubscribe = fleet.operator.attach(partial(_operated, me))
         boot = json.dumps(self._whole()).encode()
         super().__init__(_boot=boot)
         self.on_msg(self._received)

@@ -104,7 +104,7 @@ def test_connections_that_are_reset_cost_no_row(running, line, look):
     reflector, store = look(line.url)
     reflector.ready(PATIENCE)
     gone = []
-    store.subscribe(lambda changes: gone.extend(c for c in changes if c.after is None))
+    store.attach(lambda changes: gone.extend(c for c in changes if c.after is None))
     for _ in range(5):
         seen = row(store, running).observed_at
         line.reset()

@@ -204,7 +204,7 @@ class Mirror:
         self.rows = {}
         self.revision = self.seq = 0
         self.wrong = []
-        self.subscription = store.subscribe(self.changed, since=0)
+        self.subscription = store.attach(self.changed, since=0)
 
     def changed(self, batch):
         if isinstance(batch, Gap):

@@ -75,7 +75,7 @@ def test_unchanged_rows_keep_their_identity_over_a_relist(clock, make_cvm):
 
 def test_observed_at_advances_without_a_change(store, clock, make_cvm):
     told = []
-    store.subscribe(told.append)
+    store.attach(told.append)
     revision = store.revision
     now = clock.monotonic()
     assert store.replace([make_cvm(1)], received=now) == ()
@@ -439,7 +439,7 @@ def test_a_changed_row_knows_the_revision_at_which_it_changed(store, clock):
 
 def test_health_reads_well_and_the_same_again_is_no_news(clock):
     store, told = FleetStore(clock), []
-    store.subscribe(lambda _: None, health=told.append)
+    store.attach(lambda _: None, health=told.append)
     down = Health("offline", clock.now(), "connection refused.", "It is tried again in 3 s.")
     for _ in range(2):
         store.set_health(down)
@@ -461,7 +461,7 @@ def test_subscribers_get_batches_in_order_outside_the_lock(store, clock):
         # would wait for ever if the lock were held
         told.append((batch[0].seq, store.snapshot().revision >= batch[0].revision))
 
-    store.subscribe(see)
+    store.attach(see)
     for status in ("stopping", "stopped", "starting"):
         clock.advance(1)
         store.patch([said(clock, status)])
@@ -477,7 +477,7 @@ def test_an_observer_that_writes_is_told_of_it_after_what_it_was_told(store, clo
             store.patch([said(clock, "stopped")])
         seen.extend(c.after.status for c in batch)
 
-    store.subscribe(see)
+    store.attach(see)
     store.patch([said(clock, "stopping")])
     assert seen == ["stopping", "stopped"]
 
@@ -485,8 +485,8 @@ def test_an_observer_that_writes_is_told_of_it_after_what_it_was_told(store, clo
 def test_an_exception_in_an_observer_is_isolated_and_reported_once(clock, make_cvm):
     faults, told = [], []
     store = FleetStore(clock, on_fault=faults.append)
-    store.subscribe(lambda _: 1 / 0)
-    store.subscribe(told.append)
+    store.attach(lambda _: 1 / 0)
+    store.attach(told.append)
     for n in range(3):
         store.replace([make_cvm(n)], received=float(n))
     assert len(told) == 3
@@ -496,7 +496,7 @@ def test_an_exception_in_an_observer_is_isolated_and_reported_once(clock, make_c
 
 def test_a_closed_subscription_is_told_no_more(store, clock):
     told = []
-    with store.subscribe(told.append):
+    with store.attach(told.append):
         store.patch([said(clock, "stopping")])
     clock.advance(1)
     store.patch([said(clock, "stopped")])
@@ -507,11 +507,11 @@ def test_what_was_missed_since_a_revision_comes_first(store, clock):
     seen = store.revision
     store.patch([said(clock, "stopping")])
     told = []
-    store.subscribe(told.append, since=seen)
+    store.attach(told.append, since=seen)
     clock.advance(1)
     store.patch([said(clock, "stopped")])
     assert [[c.after.status for c in batch] for batch in told] == [["stopping"], ["stopped"]]
-    store.subscribe(told.append, since=store.revision)
+    store.attach(told.append, since=store.revision)
     assert len(told) == 2
 
 
@@ -521,10 +521,10 @@ def test_a_revision_no_longer_kept_is_answered_by_a_gap(clock, make_cvm):
         store.replace([make_cvm(1, vcpu=n)], received=float(n))
     for since, expected in ((1, Gap(1, 2, 4)), (99, Gap(99, 2, 4))):
         told = []
-        store.subscribe(told.append, since=since)
+        store.attach(told.append, since=since)
         assert told == [expected]
     told = []
-    store.subscribe(told.append, since=2)
+    store.attach(told.append, since=2)
     assert [c.revision for c in told[0]] == [3, 4]
 
 
@@ -583,7 +583,7 @@ def test_eight_writers_and_readers_see_one_order(make_cvm):
                 torn.append(snapshot.revision)
             last = snapshot.revision
 
-    store.subscribe(follow)
+    store.attach(follow)
     readers = [threading.Thread(target=read) for _ in range(2)]
     writers = [threading.Thread(target=write, args=(n,)) for n in range(8)]
     for thread in (*readers, *writers):
@@ -611,7 +611,7 @@ class Oracle(RuleBasedStateMachine):
         self.truth = {}  # id -> (status, vcpu)
         self.mirror = {}
         self.revision = 0
-        self.store.subscribe(self.follow)
+        self.store.attach(self.follow)
 
     def follow(self, batch):
         for change in batch:

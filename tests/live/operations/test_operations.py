@@ -94,7 +94,7 @@ def test_a_commit_is_followed_until_its_cvm_runs(bench):
 def test_the_answer_and_the_changes_are_laid_to_the_operation(bench):
     (row,) = bench.make()
     changes = []
-    bench.store.subscribe(changes.extend)
+    bench.store.attach(changes.extend)
 
     op = bench.operations.submit("stop", row).wait(20)
 
@@ -373,18 +373,24 @@ def test_43_ctrl_c_in_wait_stops_the_waiting_only(bench, press_ctrl_c):
 
 def test_43_a_bad_observer_is_isolated_and_reported_once(bench):
     (row,) = bench.make()
-    seen = []
+    seen, told = [], threading.Event()
 
     def bad(_record):
         raise ZeroDivisionError
 
+    def good(record):
+        seen.append(record.state)
+        if record.done:
+            told.set()
+
     bench.operations.subscribe(bad)
-    bench.operations.subscribe(seen.append)
+    bench.operations.subscribe(good)
 
     op = bench.operations.submit("stop", row).wait(20)
 
     assert op.state == "reached"
-    assert seen[-1].state == "reached"
+    assert told.wait(20)
+    assert list(dict.fromkeys(seen)) == ["sent", "accepted", "reached"]
     assert [type(fault.error) for fault in bench.faults] == [ZeroDivisionError]
 
 
@@ -448,7 +454,7 @@ def test_an_await_that_is_given_up_leaves_the_operation_alone(bench):
     with pytest.raises(TimeoutError):
         asyncio.run(impatient())
     assert op.wait(20).state == "reached"
-    assert op._callbacks == []
+    assert op._completion._wakers == {}
 
 
 # --- faults ---------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import pytest
 
 from cvm_notebook.api.errors import InvalidInput
-from cvm_notebook.api.words import phase_of
+from cvm_notebook.api.status import phase_of
 from cvm_notebook.live.preconditions import Answer, check_verb, judge, what_changed
 from cvm_notebook.live.rows import Row, Sighting
 from cvm_notebook.live.seen import Seen

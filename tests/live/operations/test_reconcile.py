@@ -140,7 +140,7 @@ def test_8_the_ledger_finds_out_where_the_client_could_not_read(bench, verb):
     bench.break_it("reset_after", route="action")
     bench.cloud.inject({**BLIND, "route": "get"})
     states = []
-    bench.operations.subscribe(lambda record: states.append(record.state))
+    bench.operations.attach(lambda record: states.append(record.state))
 
     op = bench.operations.submit(verb, row).wait(30)
 
