@@ -15,6 +15,7 @@ from cvm_notebook.live.signals import (
     AskFailed,
     Crashed,
     Cut,
+    Dropped,
     End,
     Ended,
     Event,
@@ -72,6 +73,7 @@ class Machine:
         self.mode = Mode.PARKED
         self.listed = False
         self._settings = settings
+        self._idle_after = settings.idle_after
         self._lists = Relist(settings, Backoff(rand=rand))
         self._polls = Polls(settings)
         self._slots = Slots(settings)
@@ -88,6 +90,7 @@ class Machine:
         self._shown: Show | None = None
         self._on: dict[type, Callable[[Any, float], list[Action]]] = {
             Interest: self._on_interest,
+            Dropped: self._on_dropped,
             Touched: self._on_touched,
             Refresh: self._on_refresh,
             Follow: self._on_follow,
@@ -144,13 +147,17 @@ class Machine:
 
     def _on_interest(self, event: Interest, now: float) -> list[Action]:
         self._held = event.held
-        self._park_at = now + self._settings.idle_after
+        self._park_at = now + self._idle_after
         if event.held:
             self._wake(now)
         return []
 
+    def _on_dropped(self, _event: Dropped, now: float) -> list[Action]:
+        self._idle_after, self._park_at = 0.0, now
+        return []
+
     def _on_touched(self, _event: Touched, now: float) -> list[Action]:
-        self._park_at = now + self._settings.idle_after
+        self._park_at = now + self._idle_after
         self._wake(now)
         return []
 
@@ -163,7 +170,7 @@ class Machine:
     def _on_refresh(self, _event: Refresh, now: float) -> list[Action]:
         if self.mode is Mode.BROKEN:
             self.mode, self._fault = Mode.PARKED, None
-        self._park_at = now + self._settings.idle_after
+        self._park_at = now + self._idle_after
         self._wake(now)
         self._lists.ask(now, by_user=True)
         return []
@@ -174,6 +181,8 @@ class Machine:
             self._slots.changed(event.cvm_id)
         else:
             self._followed.pop(event.cvm_id, None)
+            if not self._polls.knows(event.cvm_id):
+                self._slots.forget(event.cvm_id)
         return []
 
     def _on_rows(self, event: Rows, _now: float) -> list[Action]:
@@ -184,7 +193,8 @@ class Machine:
                 self._busy[row.id] = None
         for cvm_id in event.gone:
             self._busy.pop(cvm_id, None)
-            self._slots.forget(cvm_id)
+            if cvm_id not in self._followed:  # else it would be asked for a stream once more
+                self._slots.forget(cvm_id)
         for row in self._polls.rows(event.now, event.gone):
             self._slots.changed(row.id)
         return []
@@ -246,7 +256,7 @@ class Machine:
 
     def _on_resumed(self, _event: Resumed, now: float) -> list[Action]:
         self._key, self.mode = None, Mode.ACTIVE
-        self._park_at = now + self._settings.idle_after
+        self._park_at = now + self._idle_after
         self._catching_up = True
         return self._cut(now)
 

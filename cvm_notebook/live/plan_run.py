@@ -3,9 +3,9 @@
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
 from cvm_notebook.api.errors import CvmError, InvalidInput
 from cvm_notebook.api.lifecycle import BATCH_STOP_SIZE
@@ -13,6 +13,7 @@ from cvm_notebook.live.clock import Clock
 from cvm_notebook.live.operation import Operation, OperationRecord
 from cvm_notebook.live.operations import Operations
 from cvm_notebook.live.preconditions import Verb
+from cvm_notebook.live.progress import Bar, progress_bar
 from cvm_notebook.live.rows import Row
 from cvm_notebook.live.seen import Seen
 
@@ -37,13 +38,6 @@ class Terms:
             raise InvalidInput("concurrency", problem, f"From 1 to {_MOST_AT_ONCE}.")
         if self.rate is not None and not 0 < self.rate < float("inf"):
             raise InvalidInput("rate", f"{self.rate} is no rate", "CVMs a second, above 0.")
-
-
-class Bar(Protocol):
-    """A progress bar."""
-
-    def update(self, n: float | None = 1) -> object:
-        """Go on by n."""
 
 
 class Pace:
@@ -84,7 +78,7 @@ class Run:
         self._terms = terms
         self._pace = Pace(terms.rate, operations.clock)
         self._bell = threading.Event()
-        self._heard: deque[OperationRecord] = deque()
+        self._records: deque[OperationRecord] = deque()
         self._slots: dict[str, int] = {}  # of each operation under way: the number of its request
         self._requests = 0
         self._over = 0
@@ -106,21 +100,29 @@ class Run:
         """
         # A few more than send, so that looking at what was sent does not hold up what is to be.
         self._operations.widen(self._terms.concurrency + _LOOKERS)
-        unsubscribe = self._operations.subscribe(self._hear)
         thread = threading.Thread(
             target=self._run, args=(deque(self._parts(rows)), sent), name="cvm-plan", daemon=True
         )
-        try:
-            with _bar(self._verb, len(rows), shown=self._terms.progress) as bar:
+        with progress_bar(self._verb, len(rows), shown=self._terms.progress) as bar, self._heard():
+            try:
                 thread.start()
                 self._wait(bar)
-        finally:
-            self._stopped = True
-            self._bell.set()
-            thread.join()
-            unsubscribe()
+            finally:
+                self._stopped = True
+                self._bell.set()
+                with suppress(RuntimeError):  # Ctrl-C came before it was started
+                    thread.join()
         if self._error is not None:
             raise self._error
+
+    @contextmanager
+    def _heard(self) -> Iterator[None]:
+        """Hear of operations for as long as the block lasts."""
+        end = self._operations.attach(self._hear)
+        try:
+            yield
+        finally:
+            end()
 
     def _wait(self, bar: Bar) -> None:
         shown = 0
@@ -193,43 +195,21 @@ class Run:
     def _reap(self) -> None:
         """Take note of what is over."""
         self._bell.clear()
-        while self._heard:
-            record = self._heard.popleft()
+        while self._records:
+            record = self._records.popleft()
             if self._slots.pop(record.id, None) is not None:
                 self._count(1)
 
     def _rest(self, *, more: bool) -> None:
         """Wait until something is over, or the next may go."""
         pause = self._pace.wait() if more and self._free() else _FOREVER
-        if (self._slots or more) and not (self._heard or self._stopped) and pause > 0:
+        if (self._slots or more) and not (self._records or self._stopped) and pause > 0:
             self._operations.clock.wait(self._bell, pause)
 
     def _hear(self, record: OperationRecord) -> None:
         if self._is_over(record):
-            self._heard.append(record)
+            self._records.append(record)
             self._bell.set()
 
     def _is_over(self, record: OperationRecord) -> bool:
         return record.done or (self._terms.until == "accepted" and record.state == "accepted")
-
-
-class _NoBar:
-    """Shows nothing."""
-
-    def update(self, n: float | None = 1) -> None:
-        """Do nothing."""
-
-
-@contextmanager
-def _bar(verb: str, total: int, *, shown: bool) -> Iterator[Bar]:
-    """Show a progress bar, in a notebook as a widget."""
-    if not shown:
-        yield _NoBar()
-        return
-    from tqdm.auto import tqdm  # noqa: PLC0415 - not needed before somebody executes a plan
-
-    class Quiet(tqdm):  # type: ignore[type-arg]  # generic in its stubs only
-        monitor_interval = 0  # no thread of its own, which would outlive it
-
-    with closing(Quiet(total=total, desc=verb, unit="CVM", miniters=1)) as bar:
-        yield bar

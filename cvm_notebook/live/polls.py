@@ -71,6 +71,10 @@ class Polls:
                 self._forget(before)
         return news
 
+    def knows(self, cvm_id: str) -> bool:
+        """Return whether it is a CVM of the fleet."""
+        return cvm_id in self._rows
+
     def sweep(self, now: float) -> None:
         """Ask for everyone, now; later again by itself."""
         for row in self._rows.values():

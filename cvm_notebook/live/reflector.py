@@ -1,23 +1,26 @@
 """The reflector: one thread that keeps a FleetStore true, for as long as somebody looks."""
 
-import atexit
 import logging
 import os
 import threading
 import time
 import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Self
 
 from cvm_notebook.api.base import Calls
-from cvm_notebook.api.errors import CvmError, DeadlineExceeded
+from cvm_notebook.api.errors import CvmError
 from cvm_notebook.live.clock import Clock, SleepDetector, SystemClock
 from cvm_notebook.live.facts import Fact
 from cvm_notebook.live.gather import Gatherer
+from cvm_notebook.live.health import HealthLog, prevented
 from cvm_notebook.live.inbox import Inbox
 from cvm_notebook.live.interest import InterestHandle, Interests
 from cvm_notebook.live.machine import Machine, Mode
-from cvm_notebook.live.rows import Gap, Health
+from cvm_notebook.live.observers import weakly
+from cvm_notebook.live.serving import ended, note, serve
 from cvm_notebook.live.signals import (
     Action,
     Ask,
@@ -25,6 +28,7 @@ from cvm_notebook.live.signals import (
     Close,
     Crashed,
     Cut,
+    Dropped,
     Ended,
     Event,
     Follow,
@@ -40,20 +44,18 @@ from cvm_notebook.live.signals import (
     Show,
     Tick,
     Touched,
-    Trouble,
     Woke,
 )
-from cvm_notebook.live.store import Batch, FleetStore, Subscription
+from cvm_notebook.live.store import FleetStore, Hook
 from cvm_notebook.live.streams import FLUSH, Lines
 from cvm_notebook.live.wire import Wire
 
 __all__ = ["InterestHandle", "Reflector", "ReflectorSettings"]
 
 _log = logging.getLogger(__name__)
-_LONGEST_WAIT: Final = 5.0  # a machine that slept is noticed so many seconds after it woke
+_LONGEST_WAIT: Final = 1.0  # until it is noticed that a machine slept, or the fleet was dropped
 _SHORTEST_WAIT: Final = 0.01
 _HEALTHY: Final = 120.0
-_AT_EXIT: Final = 1.0
 
 
 class Reflector:
@@ -81,7 +83,7 @@ class Reflector:
         clock: Clock | None = None,
         settings: ReflectorSettings = ReflectorSettings(),  # noqa: B008 - frozen
     ) -> None:
-        self._client = client
+        self._source = source = _Source(client)
         self._store = store
         self._clock = clock or SystemClock()
         self._settings = settings
@@ -92,14 +94,20 @@ class Reflector:
         self._verdict = threading.Event()  # the first list is in, or cannot come
         self._interests = Interests()
         self._thread: threading.Thread | None = None
+        # All that its threads hold: none of it holds the reflector, or whoever subscribed.
         self._lines = Lines(
-            lambda: Wire(self._client, settings), store.patch, self._post, self._clock
+            lambda: Wire(source.client, settings),
+            weakly(store.patch),
+            weakly(self._post),
+            self._clock,
         )
+        self._hook: Hook | None = None
+        self._sleep, self._waited = SleepDetector(), 0.0
+        self._dropped: tuple[str, ...] | None = None  # set once: what is to be unfollowed
         self._held: bool | None = None  # what the machine was told last
-        self._ill = False
+        self._health = HealthLog(store, self._clock, _log)
         self._closed = False
         self._touched_at = float("-inf")
-        self._sleep = SleepDetector()
         self._crashed_at: float | None = None
         self._pid = os.getpid()
 
@@ -145,6 +153,18 @@ class Reflector:
         if self._interests.unfollow(cvm_id):
             self._post(Follow(cvm_id, on=False))
 
+    def drop(self, followed: Sequence[str] = ()) -> None:
+        """Go on only for those who show interest still: whoever looked is gone.
+
+        It takes no lock: it may be called while objects are collected, in the middle of anything.
+
+        Parameters
+        ----------
+        followed
+            The follows to take back.
+        """
+        self._dropped = tuple(followed)
+
     def ready(self, timeout: float = 30.0) -> None:
         """Wait until the store has had the whole list once.
 
@@ -160,16 +180,29 @@ class Reflector:
                 self._check()
                 if self._machine.listed:
                     return
+                self.check()
                 left = end - self._clock.monotonic()
-                if self._machine.mode in (Mode.LOCKED, Mode.BROKEN) or left <= 0:
-                    raise _prevented(self._machine.trouble, timeout)
+                if left <= 0:
+                    raise prevented(self._machine.trouble, timeout)
                 self._clock.wait(verdict, left)
+
+    def check(self) -> None:
+        """Return if news can be expected.
+
+        Raises
+        ------
+        CvmError
+            The key is refused, the fleet is closed, or its thread has ended with an error.
+        """
+        self._check()
+        if self._machine.mode in (Mode.LOCKED, Mode.BROKEN):
+            raise prevented(self._machine.trouble, 0.0)
 
     def resume(self, client: Calls | None = None) -> None:
         """Go on after the key was refused: with another client, or the same one."""
         self._check()
         if client is not None:
-            self._client = client
+            self._source.client = client
         self._post(Resumed(), start=True)
 
     def close(self, timeout: float = 2.0) -> None:
@@ -183,6 +216,8 @@ class Reflector:
         with self._lock:
             first, self._closed = not self._closed, True
             thread = self._thread
+        if first:
+            self._health.show(Show("closed"))
         self._lines.end()
         self._inbox.bell.set()
         self._tell_waiters()
@@ -190,8 +225,6 @@ class Reflector:
         for ending in [thread, *self._lines.threads()]:
             if ending is not None and ending is not threading.current_thread():
                 ending.join(max(0.0, end - time.monotonic()))
-        if first:
-            self._show(Show("closed"))
 
     def __enter__(self) -> Self:
         return self
@@ -230,49 +263,40 @@ class Reflector:
                 return
             self._inbox.put(event)
             if start and not alive:
-                self._thread = threading.Thread(target=self._run, name="cvm-reflector", daemon=True)
-                _running.add(self)
-                self._thread.start()
+                self._thread = serve(self, self._inbox.bell, self._clock, self._lines)
 
-    def _run(self) -> None:
-        """Serve; fall over once without harm, and twice with a word about it."""
-        alive = True
-        while alive:
-            try:
-                with self._subscribe():
-                    self._serve()
-                alive = False
-            except BaseException as error:  # noqa: BLE001 - the thread's top: shown in health
-                alive = self._survives(error)
+    def turn(self) -> float | None:
+        """Do what is to be done now; return the seconds to wait, or None when there is no more.
 
-    def _subscribe(self) -> Subscription:
-        subscription = self._store.subscribe(self._on_store)
+        For its thread. It falls over once without harm, and twice with a word about it.
+        """
+        try:
+            wait = self._turn()
+        except BaseException as error:  # noqa: BLE001 - the thread's top: shown in health
+            return 0.0 if self.survives(error) else None
+        self._waited = wait or 0.0
+        return wait
+
+    def _turn(self) -> float | None:
+        if self._hook is None:
+            self._begin()
+        if self._closed:
+            self._end()
+            return None
+        self._inbox.bell.clear()
+        if self._slept(self._waited):
+            self._take(Woke())
+        self._notice_interest()
+        while (event := self._inbox.take()) is not None:
+            self._take(event)
+        self._take(Tick())
+        self._lines.flush()
+        return None if self._may_end() else self._wait_until()
+
+    def _begin(self) -> None:
+        self._sleep, self._waited, self._held = SleepDetector(), 0.0, None
+        self._hook = self._store.attach(partial(note, self._inbox, weakref.ref(self._store)))
         self._inbox.all(self._store.snapshot().rows)
-        return subscription
-
-    def _on_store(self, batch: Batch) -> None:
-        if isinstance(batch, Gap):
-            self._inbox.all(self._store.snapshot().rows)
-        else:
-            self._inbox.changed(batch)
-
-    def _serve(self) -> None:
-        self._sleep, waited = SleepDetector(), 0.0
-        self._held = None
-        while not self._closed:
-            self._inbox.bell.clear()
-            if self._slept(waited):
-                self._take(Woke())
-            self._notice_interest()
-            while (event := self._inbox.take()) is not None:
-                self._take(event)
-            self._take(Tick())
-            self._lines.flush()
-            if self._may_end():
-                return
-            waited = self._wait_until()
-            self._clock.wait(self._inbox.bell, waited)
-        self._end()
 
     def _slept(self, waited: float) -> bool:
         """Return whether this machine slept; nothing was observed from then on."""
@@ -282,6 +306,11 @@ class Reflector:
         return since is not None
 
     def _notice_interest(self) -> None:
+        if self._dropped is not None:
+            followed, self._dropped = self._dropped, None
+            for cvm_id in followed:
+                self.unfollow(cvm_id)
+            self._take(Dropped())
         held = bool(self._interests)
         if held != self._held:
             self._held = held
@@ -305,22 +334,30 @@ class Reflector:
     def _end(self) -> None:
         with self._lock:
             self._thread = None
-        _running.discard(self)
+            self._unhook()
+        ended(self)
+
+    def _unhook(self) -> None:
+        hook, self._hook = self._hook, None
+        if hook is not None:
+            hook.close()
 
     def _tell_waiters(self) -> None:
         verdict, self._verdict = self._verdict, threading.Event()
         verdict.set()
 
-    def _survives(self, error: BaseException) -> bool:
-        """Break everything off and begin anew; give up when it fell over a short while ago."""
+    def survives(self, error: BaseException) -> bool:
+        """Break everything off and begin anew; False when it fell over a short while ago, too."""
         now = self._clock.monotonic()
         again = self._crashed_at is not None and now - self._crashed_at < _HEALTHY
         self._crashed_at = now
         cause = f"the background thread fell over ({type(error).__name__}: {error})"
         _log.error("%s%s", cause, "" if again else "; it was started again", exc_info=error)
+        self._unhook()
         self._take(Crashed(cause, final=again))
         if again:
             self._tell_waiters()
+        if again or self._closed:
             self._end()
         return not again and not self._closed
 
@@ -350,7 +387,7 @@ class Reflector:
             case Mark():
                 self._mark(action)
             case Show():
-                self._show(action)
+                self._health.show(action)
 
     def _cut(self) -> None:
         self._lines.cut()
@@ -364,39 +401,9 @@ class Reflector:
             ]
         )
 
-    def _show(self, show: Show) -> None:
-        """Show health; the log has one line when it breaks, and one when it heals."""
-        if self._closed and show.state != "closed":
-            return
-        before = self._store.health
-        since = before.since if before.state == show.state else self._clock.now()
-        self._store.set_health(Health(show.state, since, show.cause, show.next_step))
-        broken = ("offline", "needs a key")
-        if show.state in broken and not self._ill:
-            self._ill = True
-            _log.warning("the fleet is not kept true: %s", self._store.health)
-        elif show.state == "live" and self._ill:
-            self._ill = False
-            _log.info("the fleet is kept true again")
 
+@dataclass(slots=True)
+class _Source:
+    """The client whose key and address are used."""
 
-def _prevented(trouble: Trouble | None, timeout: float) -> BaseException:
-    """Return the error that a wait for the first list ends with."""
-    if trouble is not None and trouble.error is not None:
-        return trouble.error.with_traceback(None)
-    if trouble is not None:
-        return CvmError(trouble.cause, hint=trouble.next_step)
-    return DeadlineExceeded(
-        f"the fleet was not listed within {timeout:g} s",
-        hint="Give it more time, or look at its health.",
-    )
-
-
-_running: weakref.WeakSet[Reflector] = weakref.WeakSet()
-
-
-@atexit.register
-def _close_all() -> None:
-    """Give streams back, and let no thread be in the middle of something, when Python ends."""
-    for reflector in list(_running):
-        reflector.close(_AT_EXIT)
+    client: Calls

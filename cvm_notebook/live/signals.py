@@ -15,7 +15,7 @@ from cvm_notebook.api.errors import (
     RateLimited,
     UnsafeRedirect,
 )
-from cvm_notebook.api.status import MOVING, phase_of
+from cvm_notebook.api.status import info_of
 from cvm_notebook.live.rows import HealthState, Row
 
 _UNAUTHORIZED: Final = 401
@@ -141,7 +141,7 @@ class Watched:
     def of(cls, row: Row) -> "Watched":
         """Read a row."""
         node = row.cvm.node_info
-        moving = phase_of(row.status) in MOVING
+        moving = info_of(row.status).moving
         return cls(
             row.id,
             row.vm_uuid,
@@ -159,6 +159,11 @@ class Interest:
     """Somebody is interested from now on, or nobody any more."""
 
     held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Whoever looked can look no more: without interest there is nothing to go on for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +296,7 @@ class Tick:
 
 Event: TypeAlias = (
     Interest
+    | Dropped
     | Touched
     | Refresh
     | Follow

@@ -206,7 +206,6 @@ def test_two_fleets_of_one_user_share_five_streams_without_a_fight(slow, make):
 
 def test_a_fleet_that_nobody_looks_at_sends_nothing(cloud, make):
     reflector = make(cloud)
-    reflector.unfollow("cvm_x")
     assert threading.active_count() == len(
         [t for t in threading.enumerate() if "cvm" not in t.name]
     )

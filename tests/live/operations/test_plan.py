@@ -223,7 +223,7 @@ def test_no_more_than_so_many_are_under_way_at_once(bench):
             sum(op.state in {"asked", "sent", "accepted"} for op in bench.operations.alive())
         )
 
-    bench.operations.subscribe(observe)
+    bench.operations.attach(observe)
 
     outcome = execute(Plan(rows, "restart"), bench, concurrency=2, until="reached")
 
@@ -333,3 +333,21 @@ def test_stopping_a_hundred_takes_two_requests(bench, make_cvm):
 
     assert outcome.counts == {"failed": 100}
     assert bench.sent("POST", "/batch-stop") == 2
+
+
+def test_ctrl_c_while_the_bar_is_made_is_one_and_leaves_nothing(bench, monkeypatch):
+    rows = bench.make(2)
+
+    class Interrupted:
+        def __init__(self, **_settings):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("tqdm.auto.tqdm", Interrupted)
+    plan = Plan(rows, "shutdown", operations=bench.operations)
+    with pytest.raises(KeyboardInterrupt):
+        plan.execute(confirm=plan.phrase)
+    assert bench.operations._hooks == ()
+    assert "cvm-plan" not in [thread.name for thread in threading.enumerate()]
+    assert bench.sent("POST", "/shutdown") == 0
+    monkeypatch.undo()
+    assert plan.resume(progress=False).ok
