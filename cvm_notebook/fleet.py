@@ -1,20 +1,21 @@
 """Fleet: the CVMs of a workspace, live."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+import weakref
+from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from cvm_notebook.api import checks
 from cvm_notebook.api.client import Client
-from cvm_notebook.api.errors import TargetUnreachable, WatchTimeout
+from cvm_notebook.api.errors import WatchTimeout
 from cvm_notebook.api.identity import Ref
 from cvm_notebook.api.times import moment_of
 from cvm_notebook.live.clock import Clock, SystemClock
 from cvm_notebook.live.draining import told
 from cvm_notebook.live.history import History
-from cvm_notebook.live.lookup import UnknownCvm
+from cvm_notebook.live.lookup import Index, UnknownCvm
 from cvm_notebook.live.operation import Operation
 from cvm_notebook.live.operations import Operations
 from cvm_notebook.live.query import search, where
@@ -23,7 +24,7 @@ from cvm_notebook.live.rows import Health, Row, Snapshot
 from cvm_notebook.live.store import Fault, FleetStore
 from cvm_notebook.selection import Columns, CvmHandle, LiveSelection, Selection
 from cvm_notebook.text import show
-from cvm_notebook.waiting import Waiting, as_it_is, id_of
+from cvm_notebook.waiting import Waits
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +39,7 @@ _FIRST_LIST = 60.0
 _DRAIN = 60.0
 
 
-class Fleet:
+class Fleet(Waits):
     """The CVMs of a workspace, kept true by one background thread while somebody looks.
 
     Whatever reads from it waits for the first list, and keeps the fleet live for a minute; as long
@@ -93,6 +94,9 @@ class Fleet:
             ledger=ledger,
         )
         self._interest: InterestHandle | None = None
+        self._followed: list[Row] = []
+        # one that nobody holds any more, and nobody closed, asks no more
+        weakref.finalize(self, _drop, weakref.ref(self._reflector), self._followed).atexit = False
         self._table: FleetTable | None = None
 
     # --- its own life ------------------------------------------------------------------------
@@ -143,6 +147,7 @@ class Fleet:
         finally:
             cancelled = self.operator.close()
             self._reflector.close()
+            self.store.close()
         return cancelled
 
     def __enter__(self) -> Self:
@@ -177,8 +182,13 @@ class Fleet:
 
     # --- who is in it --------------------------------------------------------------------------
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self, *, wait: float = _FIRST_LIST) -> Snapshot:
         """Return the fleet as it is known now, after the first list.
+
+        Parameters
+        ----------
+        wait
+            Seconds to wait for the first list.
 
         Raises
         ------
@@ -186,7 +196,7 @@ class Fleet:
             What prevented the first list.
         """
         self._reflector.touch()
-        self._reflector.ready(_FIRST_LIST)
+        self._reflector.ready(wait)
         return self.store.snapshot()
 
     def interest(self) -> InterestHandle:
@@ -296,60 +306,41 @@ class Fleet:
     # --- waiting ---------------------------------------------------------------------------------
 
     def follow(self, identifier: str) -> None:
-        """Keep one CVM's row especially fresh, by a stream where one can be had."""
-        self._reflector.follow(self.snapshot().find(identifier).id)
+        """Keep one CVM's row especially fresh, by a stream where one can be had.
+
+        The fleet is live until `unfollow` has taken it back.
+        """
+        row = self.snapshot().find(identifier)
+        self._reflector.follow(row.id)
+        self._followed.append(row)
 
     def unfollow(self, identifier: str) -> None:
-        """Take one `follow` back."""
-        self._reflector.unfollow(self.snapshot().find(identifier).id)
-
-    def wait(
-        self,
-        *identifiers: str,
-        status: str = "running",
-        timeout: float = 300.0,
-        progress: bool = True,
-        on_change: Callable[[Row], object] | None = None,
-    ) -> Selection:
-        """Wait until some CVMs, or all, have a status. Ctrl-C ends the waiting at once.
-
-        Parameters
-        ----------
-        *identifiers
-            Which CVMs; the whole fleet when none is named.
-        status
-            The service's word for the status; ``"deleted"`` waits until they are gone.
-        timeout
-            Seconds.
-        progress
-            Show a bar when there are several.
-        on_change
-            Called here with the row of a CVM that is otherwise: its status, or how it boots.
+        """Take one `follow` back, also of a CVM that is gone; asks the service for nothing.
 
         Raises
         ------
-        WatchTimeout
-            Some do not have it yet; the message names them.
-        TargetUnreachable
-            All that do not have it have failed, or are gone.
+        UnknownCvm
+            There is no such CVM, and none that is followed was called that.
         """
-        snapshot = self.snapshot()
-        named = [id_of(self, snapshot, one, status) for one in identifiers]
-        ids = named or [row.id for row in snapshot]
-        with Waiting(self, ids, status, progress=progress, on_change=on_change) as waiting:
-            missing = waiting.until(timeout)
-        after = self.store.snapshot()
-        if missing:
-            lost = all(waiting.is_lost(cvm_id) for cvm_id in missing)
-            kind, when = (TargetUnreachable, "") if lost else (WatchTimeout, f" in {timeout:g} s")
-            raise kind(
-                f"{len(missing)} of {len(ids)} CVMs did not become {status}{when}: "
-                + ", ".join(as_it_is(after, cvm_id) for cvm_id in missing[:5]),
-                hint="Look at the events of one of them, or wait again.",
-                target=status,
-            )
-        wanted = set(ids)
-        return Selection(self, after, tuple(row for row in after if row.id in wanted))
+        now = Index(self.store.snapshot().rows).matches(identifier)
+        called = {row.id for row in (*now, *Index(self._followed).matches(identifier))}
+        for row in self._followed:
+            if row.id in called:
+                self._followed.remove(row)
+                self._reflector.unfollow(row.id)
+                return
+        if not now:
+            self.store.snapshot().find(identifier)
+
+    def check(self) -> None:
+        """Return while news can be expected.
+
+        Raises
+        ------
+        CvmError
+            The key was refused, the fleet is closed, or its thread has ended with an error.
+        """
+        self._reflector.check()
 
     def keep_fresh(self, ids: list[str], *, on: bool) -> None:
         """Follow CVMs, or take it back."""
@@ -517,6 +508,13 @@ class Fleet:
             "A Fleet is not pickled: it has threads and connections. Pickle fleet.frame(), and "
             "make a Fleet in each process."
         )
+
+
+def _drop(ref: weakref.ref[Reflector], followed: list[Row]) -> None:
+    """Have a reflector rest whose fleet was dropped; it takes no lock, see `Reflector.drop`."""
+    reflector = ref()
+    if reflector is not None:
+        reflector.drop([row.id for row in followed])
 
 
 def _note(fault: Fault) -> None:

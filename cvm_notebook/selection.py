@@ -143,7 +143,7 @@ class _Group(ABC):
         """
         return FleetPlan(self.now().rows, verb, operations=self._fleet.operator, params=params)
 
-    def wait(self, status: str = "running", timeout: float = 300.0) -> "Selection":
+    def wait(self, status: str = "running", timeout: float | None = 300.0) -> "Selection":
         """Wait until all of them have a status; see `Fleet.wait`."""
         ids = [row.id for row in self.now().rows]
         return self._fleet.wait(*ids, status=status, timeout=timeout) if ids else self.now()
@@ -334,7 +334,7 @@ class CvmHandle:
 
     # --- what can be seen ------------------------------------------------------------------------
 
-    def wait(self, status: str = "running", timeout: float = 300.0) -> "CvmHandle":
+    def wait(self, status: str = "running", timeout: float | None = 300.0) -> "CvmHandle":
         """Wait until it has a status; see `Fleet.wait`."""
         self._fleet.wait(self.id, status=status, timeout=timeout)
         return self

@@ -1,109 +1,320 @@
-"""Waiting until CVMs of a fleet have a status, by the store's own news."""
+"""Waiting until CVMs of a fleet have a status, by the store's news and the operations asked for."""
 
+import asyncio
+import contextlib
+import math
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Self
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Final, Self, cast
 
-from cvm_notebook.api.status import phase_of
+from cvm_notebook.api.checks import status_word, wait_seconds
+from cvm_notebook.api.errors import TargetUnreachable, WatchTimeout
+from cvm_notebook.api.status import info_of, phase_of, same_status
 from cvm_notebook.live.lookup import Index
+from cvm_notebook.live.operation import Operation
+from cvm_notebook.live.operation_view import as_text
+from cvm_notebook.live.progress import Bar, progress_bar
 from cvm_notebook.live.rows import Row, Snapshot
-from cvm_notebook.live.store import Batch
+from cvm_notebook.selection import Selection
 
 if TYPE_CHECKING:
     from cvm_notebook.fleet import Fleet
 
 _FOLLOWED: Final = 16
+_FIRST_LIST: Final = 60.0
+_LOOK_AGAIN: Final = 60.0  # seconds, though nothing was heard
+_FIRST_LOOK: Final = 0.5
+_NAMED: Final = 5
 
 
 class Waiting:
-    """Waits, by the store's own news, until CVMs have a status."""
+    """Waits until CVMs have a status; in a thread, or on an event loop.
+
+    Operations that were asked for here are waited for before a status is judged: a CVM whose
+    restart is under way does not count as running although it still says so.
+
+    Raises
+    ------
+    InvalidInput
+        There is no such status, or the timeout is no number of seconds.
+    """
 
     def __init__(
         self,
         fleet: "Fleet",
-        ids: list[str],
-        status: str,
+        identifiers: tuple[str, ...],
         *,
+        status: str,
+        timeout: float | None,
         progress: bool,
-        on_change: Callable[[Row], object] | None = None,
+        on_change: Callable[[Row], object] | None,
     ) -> None:
+        self.status = status_word("status", status)
+        self._timeout = wait_seconds("timeout", timeout)
         self._fleet = fleet
-        self._ids = ids
-        self._status = status.lower()
-        self._news = threading.Event()
-        self._progress = progress and len(ids) > 1
+        self._identifiers = identifiers
+        self._progress = progress
         self._on_change = on_change
+        self.ids: list[str] | None = None  # None before the first list
+        self._missing: list[str] = []
+        self._asked: dict[str, Operation] = {}  # the last operation of each CVM that was seen
         self._told: dict[str, tuple[str | None, str | None]] = {}
+        self._bar: Bar | None = None
+        self._shown = 0
+        self._stack = ExitStack()
+        self._wake: Callable[[], object] = lambda: None
+        self._began = fleet.now()
+
+    # --- in a thread, and on a loop ----------------------------------------------------------
+
+    def run(self) -> list[str]:
+        """Return the ids of the CVMs once all have the status.
+
+        Raises
+        ------
+        WatchTimeout, TargetUnreachable, CvmError
+            See `Fleet.wait`.
+        """
+        news = threading.Event()
+        self._wake = news.set
+        with self:
+            while (pause := self._look()) > 0:
+                news.wait(pause)
+                news.clear()
+        return self._result()
+
+    async def arun(self) -> list[str]:
+        """Do the same without blocking the event loop; it may be cancelled."""
+        news, loop = asyncio.Event(), asyncio.get_running_loop()
+
+        def wake() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+                loop.call_soon_threadsafe(news.set)
+
+        self._wake = wake
+        with self:
+            while (pause := self._look()) > 0:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(news.wait(), pause)
+                news.clear()
+        return self._result()
 
     def __enter__(self) -> Self:
-        self._subscription = self._fleet.store.subscribe(self._changed)
-        # the reflector follows by itself what is in transition: only a few need more
-        self._followed = self._ids if len(self._ids) <= _FOLLOWED else []
-        self._fleet.keep_fresh(self._followed, on=True)
+        with ExitStack() as stack:  # Ctrl-C may come in between
+            stack.enter_context(self._fleet.interest())
+            stack.enter_context(self._fleet.store.attach(self._heard, health=self._heard))
+            stack.callback(self._fleet.operator.attach(self._heard))
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._fleet.keep_fresh(self._followed, on=False)
-        self._subscription.close()
+        self._stack.close()
 
-    def until(self, timeout: float) -> list[str]:
-        """Return the ids that do not have the status when the time is up; none when all do."""
-        from tqdm.auto import tqdm  # noqa: PLC0415 - only where a bar is shown
+    def _heard(self, _news: object) -> None:
+        self._wake()
 
-        ends = self._fleet.now() + timeout
-        words = f"{len(self._ids)} CVMs {self._status}"
-        with tqdm(total=len(self._ids), desc=words, disable=not self._progress) as bar:
-            while True:
-                self._news.clear()
-                missing = [cvm_id for cvm_id in self._ids if not self._has_it(cvm_id)]
-                bar.update(len(self._ids) - len(missing) - bar.n)
-                self._tell()
-                left = ends - self._fleet.now()
-                if left <= 0 or all(self.is_lost(cvm_id) for cvm_id in missing):
-                    return missing
-                self._news.wait(left)
+    # --- looking -------------------------------------------------------------------------------
 
-    def is_lost(self, cvm_id: str) -> bool:
-        """Whether a CVM can no longer come to have the status by itself."""
-        row = self._fleet.known(cvm_id)
-        return row is None or (phase_of(row.status) == "failed" and not row.in_progress)
+    def _look(self) -> float:
+        """Look at all CVMs; return the seconds to wait for news, or 0 when it is over."""
+        left = self._began + self._timeout - self._fleet.now()
+        if self.ids is None and not self._resolve(left):
+            return _FIRST_LOOK
+        ids = self.ids or []
+        self._missing = [cvm_id for cvm_id in ids if not self._has_it(cvm_id)]
+        if self._bar is not None:
+            done = len(ids) - len(self._missing)
+            self._bar.update(done - self._shown)
+            self._shown = done
+        self._tell(ids)
+        if not self._missing or left <= 0 or all(map(self._why_lost, self._missing)):
+            return 0.0
+        self._fleet.check()
+        return min(left, _LOOK_AGAIN)
+
+    def _resolve(self, left: float) -> bool:
+        """Find out which CVMs are meant, once the fleet is listed; return whether it is."""
+        self._fleet.check()
+        if not self._fleet.store.snapshot().complete:
+            listed_by = self._began + min(self._timeout, _FIRST_LIST)
+            if left <= 0 or self._fleet.now() >= listed_by:
+                self._fleet.snapshot(wait=0.0)  # says why there is no list
+            return False
+        snapshot = self._fleet.store.snapshot()
+        named = [self._id_of(snapshot, one) for one in self._identifiers]
+        self.ids = ids = list(dict.fromkeys(named)) or [row.id for row in snapshot]
+        # the reflector follows by itself what is in transition: only a few need more
+        for cvm_id in ids if len(ids) <= _FOLLOWED else ():
+            self._fleet.keep_fresh([cvm_id], on=True)
+            self._stack.callback(self._fleet.keep_fresh, [cvm_id], on=False)
+        words = f"{len(ids)} CVMs {self.status}"
+        shown = self._progress and len(ids) > 1
+        self._bar = self._stack.enter_context(progress_bar(words, len(ids), shown=shown))
+        return True
+
+    def _id_of(self, snapshot: Snapshot, identifier: str) -> str:
+        """Return the id of a CVM; one that is gone already is known by the log."""
+        if phase_of(self.status) == "gone" and identifier not in snapshot:
+            changes = self._fleet.store.log().changes
+            gone = [change.row for change in changes if change.after is None]
+            for row in Index(gone).matches(identifier)[-1:]:
+                return row.id
+        return snapshot.find(identifier).id
 
     def _has_it(self, cvm_id: str) -> bool:
         row = self._fleet.known(cvm_id)
         if row is None:
-            return phase_of(self._status) == "gone"
-        return (row.status or "").lower() == self._status
+            return phase_of(self.status) == "gone"
+        return not self._is_asked(cvm_id) and same_status(row.status, self.status)
 
-    def _tell(self) -> None:
+    def _is_asked(self, cvm_id: str) -> bool:
+        """Whether something that was asked for must be over before its status is judged."""
+        alive = [one for one in self._fleet.operator.alive(cvm_id) if _changes(one, cvm_id)]
+        for operation in alive:
+            self._asked[cvm_id] = operation
+        return bool(alive) and not info_of(self.status).moving
+
+    def _why_lost(self, cvm_id: str) -> str | None:
+        """Say why a CVM can no longer come to have the status by itself; None while it can."""
+        row = self._fleet.known(cvm_id)
+        if row is None:
+            return "it is gone"
+        asked = self._asked.get(cvm_id)
+        if row.in_progress or info_of(row.status).moving or (asked and not asked.done):
+            return None
+        if phase_of(row.status) == "failed":
+            return "it has failed"
+        # it is at rest: what was asked for does not come any more
+        if asked is not None and asked.state in {"failed", "cancelled"}:
+            ended = asked.record.ended
+            if ended is not None and row.seen.moment >= ended:
+                return as_text(asked.record, named=False)
+        return None
+
+    def _tell(self, ids: list[str]) -> None:
         """Tell of what is otherwise than it was told, in the thread that waits."""
         if self._on_change is None:
             return
-        for row in filter(None, map(self._fleet.known, self._ids)):
+        for row in filter(None, map(self._fleet.known, ids)):
             now = (row.status, row.boot_progress)
             if self._told.get(row.id) != now:
                 self._told[row.id] = now
                 self._on_change(row)
 
-    def _changed(self, _batch: Batch) -> None:
-        self._news.set()
+    # --- the end -------------------------------------------------------------------------------
+
+    def _result(self) -> list[str]:
+        missing, ids = self._missing, self.ids or []
+        if not missing:
+            return ids
+        lost = all(map(self._why_lost, missing))
+        kind, when = (TargetUnreachable, "") if lost else (WatchTimeout, self._in_time())
+        health = self._fleet.health
+        why = "" if lost or health.state == "live" else f". The fleet is {health}"
+        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+        raise kind(
+            f"{len(missing)} of {len(ids)} CVMs did not become {self.status}{when}: "
+            + ", ".join(map(self._as_it_is, missing[:_NAMED]))
+            + more
+            + why,
+            hint="Look at the events of one of them, or wait again.",
+            target=self.status,
+        )
+
+    def _in_time(self) -> str:
+        return "" if self._timeout == math.inf else f" in {self._timeout:g} s"
+
+    def _as_it_is(self, cvm_id: str) -> str:
+        """Say what a CVM is, by name, and what is being done to it."""
+        row = self._fleet.known(cvm_id)
+        if row is None:
+            return f"{cvm_id} (gone)"
+        asked = self._asked.get(cvm_id)
+        doing = f"; {as_text(asked.record, named=False)}" if asked is not None else ""
+        return f"{row.name or cvm_id} ({row.status}{doing})"
 
 
-def id_of(fleet: "Fleet", snapshot: Snapshot, identifier: str, status: str) -> str:
-    """Return the id of a CVM that is waited for; one that is gone already is known by the log.
+class Waits:
+    """The waiting calls of a `Fleet`, which is the only subclass."""
 
-    Raises
-    ------
-    UnknownCvm, AmbiguousCvm
-        As of `Snapshot.find`.
-    """
-    if phase_of(status) == "gone" and identifier not in snapshot:
-        gone = [change.row for change in fleet.store.log().changes if change.after is None]
-        for row in Index(gone).matches(identifier)[-1:]:
-            return row.id
-    return snapshot.find(identifier).id
+    def wait(
+        self,
+        *identifiers: str,
+        status: str = "running",
+        timeout: float | None = 300.0,
+        progress: bool = True,
+        on_change: Callable[[Row], object] | None = None,
+    ) -> Selection:
+        """Wait until some CVMs, or all, have a status. Ctrl-C ends the waiting at once.
+
+        What was asked of a CVM here is waited for first: after ``fleet["x"].restart()`` it waits
+        for that restart, although the CVM still says that it runs.
+
+        Parameters
+        ----------
+        *identifiers
+            Which CVMs; the whole fleet when none is named.
+        status
+            A status, in the service's word or the frame's: ``"exited"`` is ``"stopped"``;
+            ``"deleted"`` waits until they are gone.
+        timeout
+            Seconds; None to wait as long as it takes.
+        progress
+            Show a bar when there are several.
+        on_change
+            Called here with the row of a CVM that is otherwise: its status, or how it boots.
+
+        Raises
+        ------
+        InvalidInput
+            There is no such status (the message has the closest), or the timeout is none.
+        WatchTimeout
+            Some do not have it yet; the message names them.
+        TargetUnreachable
+            All that do not have it have failed, are gone, or what was asked of them failed.
+        CvmError
+            It can no longer be known: the key was refused, or the fleet is closed.
+        """
+        waiting = Waiting(
+            cast("Fleet", self),
+            identifiers,
+            status=status,
+            timeout=timeout,
+            progress=progress,
+            on_change=on_change,
+        )
+        return _selected(cast("Fleet", self), waiting.run())
+
+    async def wait_async(
+        self,
+        *identifiers: str,
+        status: str = "running",
+        timeout: float | None = 300.0,  # noqa: ASYNC109 - as of `wait`
+        progress: bool = True,
+        on_change: Callable[[Row], object] | None = None,
+    ) -> Selection:
+        """Wait as `wait` does, without blocking the event loop: ``await fleet.wait_async("x")``.
+
+        In a notebook clicks and views are served meanwhile. Cancelling the task ends the waiting,
+        and nothing else.
+        """
+        waiting = Waiting(
+            cast("Fleet", self),
+            identifiers,
+            status=status,
+            timeout=timeout,
+            progress=progress,
+            on_change=on_change,
+        )
+        return _selected(cast("Fleet", self), await waiting.arun())
 
 
-def as_it_is(snapshot: Snapshot, cvm_id: str) -> str:
-    """Say what a CVM is, by name."""
-    row = next((row for row in snapshot if row.id == cvm_id), None)
-    return f"{cvm_id} (gone)" if row is None else f"{row.name or cvm_id} ({row.status})"
+def _selected(fleet: "Fleet", ids: list[str]) -> Selection:
+    after, wanted = fleet.store.snapshot(), set(ids)
+    return Selection(fleet, after, tuple(row for row in after if row.id in wanted))
+
+
+def _changes(operation: Operation, cvm_id: str) -> bool:
+    """Whether an operation changes the status of this CVM: a replication changes that it makes."""
+    return operation.verb != "replicate" or operation.made_id == cvm_id

@@ -1,5 +1,6 @@
 """Fleet, as it is used from a plain prompt, against a LocalCloud."""
 
+import asyncio
 import pickle
 import subprocess
 import sys
@@ -226,3 +227,155 @@ def test_what_another_kernel_has_asked_for_is_found_again():
             after.refresh()
             assert found.wait(20).state == "reached"
             assert after.operations()["verb"].tolist() == ["commit"]
+
+
+# --- waiting, and the operations that were asked for ----------------------------------------------
+
+
+@pytest.fixture
+def slow():
+    """A cloud of its own in which a restart takes a while."""
+    with cvm.LocalCloud(seed="empty", speed=20) as running:
+        with cvm.Client(api_key=running.api_key, base_url=running.url) as client:
+            client.commit_cvm_provision(client.provision_cvm(name="slowly", compose_file=COMPOSE))
+            client.watch_cvm_state("slowly", target="running")
+        yield running
+
+
+@pytest.fixture
+def slow_fleet(slow):
+    with (
+        cvm.Client(api_key=slow.api_key, base_url=slow.url) as client,
+        Fleet(client) as made,
+    ):
+        yield made
+
+
+@pytest.mark.parametrize("way", ["fleet", "handle", "selection", "async"])
+def test_after_a_restart_it_waits_for_that_restart(slow_fleet, way):
+    handle = slow_fleet["slowly"]
+    operation = handle.restart()
+    assert handle.status == "running", "it says so still"
+    if way == "fleet":
+        slow_fleet.wait("slowly", timeout=60, progress=False)
+    elif way == "handle":
+        handle.wait(timeout=60)
+    elif way == "selection":
+        slow_fleet.where(name="slowly").wait(timeout=60)
+    else:
+        asyncio.run(slow_fleet.wait_async("slowly", timeout=60))
+    assert operation.state == "reached"
+
+
+def test_what_was_asked_for_and_failed_ends_the_waiting(slow_fleet, slow):
+    slow.inject({"kind": "status", "route": "action", "arg": 403})
+    operation = slow_fleet["slowly"].stop(delay=0.5)
+    with pytest.raises(TargetUnreachable, match=r"slowly \(running; .*stop"):
+        slow_fleet.wait("slowly", status="stopped", timeout=60)
+    assert operation.state == "failed"
+
+
+def test_what_was_taken_back_ends_the_waiting(fleet):
+    operation = fleet["fleet-1"].stop(delay=60)
+    threading.Timer(0.3, operation.cancel).start()
+    with pytest.raises(TargetUnreachable, match="taken back"):
+        fleet.wait("fleet-1", status="stopped", timeout=60)
+
+
+@pytest.mark.parametrize(("word", "near"), [("runing", "'running'"), ("exitd", "'exited'")])
+def test_a_status_that_is_misspelt_is_refused_at_once(fleet, client, word, near):
+    calls = (
+        lambda: fleet.wait("fleet-1", status=word),
+        lambda: fleet["fleet-1"].wait(word),
+        lambda: fleet.where(name="fleet-1").wait(word),
+        lambda: asyncio.run(fleet.wait_async("fleet-1", status=word)),
+        lambda: client.watch_cvm_state("fleet-1", target=word),
+    )
+    for call in calls:
+        with pytest.raises(cvm.InvalidInput, match=f"is no status of a CVM. Did you mean {near}"):
+            call()
+
+
+@pytest.mark.parametrize("timeout", [float("nan"), -1, float("-inf"), "5", True])
+def test_a_timeout_that_is_none_is_refused(fleet, timeout):
+    operation = fleet["fleet-1"].stop(delay=60)
+    for call in (
+        lambda: fleet.wait("fleet-1", timeout=timeout),
+        lambda: operation.wait(timeout),
+        lambda: operation.result(timeout),
+    ):
+        with pytest.raises(cvm.InvalidInput, match="not a number of seconds"):
+            call()
+    operation.cancel()
+
+
+@pytest.mark.parametrize("timeout", [None, float("inf")])
+def test_without_a_timeout_it_waits_as_long_as_it_takes(fleet, timeout):
+    assert fleet.wait("fleet-1", timeout=timeout).names == ["fleet-1"]
+    assert fleet["fleet-1"].restart().wait(timeout).state == "reached"
+
+
+def test_waiting_ends_when_the_key_is_refused_and_says_why(slow_fleet, slow):
+    slow_fleet.snapshot()
+    slow.inject({"kind": "status", "route": "*", "arg": 401, "times": None})
+    with pytest.raises(cvm.AuthError):
+        slow_fleet.wait("slowly", status="stopped", timeout=60)
+
+
+def test_waiting_ends_when_the_fleet_is_closed_and_says_so(client):
+    fleet = Fleet(client)
+    fleet.snapshot()
+    threading.Timer(0.3, fleet.close).start()
+    with pytest.raises(cvm.CvmError, match="this fleet is closed"):
+        fleet.wait("fleet-1", status="stopped", timeout=60)
+    with pytest.raises(cvm.CvmError, match="this fleet is closed"):
+        fleet.wait("fleet-1", status="stopped", timeout=60)
+
+
+def test_a_waiting_that_is_cancelled_leaves_nothing_behind(fleet):
+    hooks = len(fleet.store._outbox._hooks)
+
+    async def work():
+        task = asyncio.ensure_future(fleet.wait_async("fleet-1", status="stopped", timeout=None))
+        await asyncio.sleep(0.2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(work())
+    assert len(fleet.store._outbox._hooks) == hooks
+    assert fleet.operator._hooks == ()
+
+
+def test_the_loop_runs_while_it_waits_for_the_first_list_and_the_status(client):
+    ticks = []
+
+    async def work():
+        async def tick():
+            while True:
+                ticks.append(1)
+                await asyncio.sleep(0.01)
+
+        ticker = asyncio.ensure_future(tick())
+        fleet = Fleet(client)
+        found = await fleet.wait_async("fleet-1", timeout=30, progress=False)
+        await asyncio.sleep(0.05)
+        ticker.cancel()
+        fleet.close()
+        return found.names
+
+    assert asyncio.run(work()) == ["fleet-1"]
+    assert len(ticks) > 2
+
+
+def test_ctrl_c_while_a_wait_begins_leaves_nothing_behind(fleet, monkeypatch):
+    hooks = len(fleet.store._outbox._hooks)
+
+    def interrupted(_hook):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fleet.operator, "attach", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fleet.wait("fleet-1", status="stopped", timeout=5)
+    assert len(fleet.store._outbox._hooks) == hooks
+    assert not fleet._reflector._interests._follows

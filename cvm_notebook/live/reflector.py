@@ -20,6 +20,7 @@ from cvm_notebook.live.inbox import Inbox
 from cvm_notebook.live.interest import InterestHandle, Interests
 from cvm_notebook.live.machine import Machine, Mode
 from cvm_notebook.live.observers import weakly
+from cvm_notebook.live.rows import Health
 from cvm_notebook.live.serving import ended, note, serve
 from cvm_notebook.live.signals import (
     Action,
