@@ -1,6 +1,7 @@
 """Fleet: the CVMs of a workspace, live."""
 
 import logging
+import time
 import weakref
 from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
@@ -37,6 +38,8 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _FIRST_LIST = 60.0
 _DRAIN = 60.0
+_CLOSES_IN = 2.0  # seconds, although an observer is slow
+_AT_LEAST = 0.5  # for what reads, which ends at once when it is broken off
 
 
 class Fleet(Waits):
@@ -145,9 +148,10 @@ class Fleet(Waits):
             if wait is not False:
                 self.operator.drain(_DRAIN if wait is True else wait, progress=True)
         finally:
-            cancelled = self.operator.close()
-            self._reflector.close()
-            self.store.close()
+            ends = time.monotonic() + _CLOSES_IN
+            cancelled = self.operator.close(_CLOSES_IN)
+            self._reflector.close(max(_AT_LEAST, ends - time.monotonic()))
+            self.store.close(max(0.0, ends - time.monotonic()))
         return cancelled
 
     def __enter__(self) -> Self:

@@ -299,6 +299,22 @@ def test_closing_tells_what_became_of_what_was_under_way(client, name):
     assert called.wait(PATIENCE)
 
 
+def test_closing_does_not_wait_for_observers_that_block(client, name):
+    go, fleet = threading.Event(), Fleet(client)
+    assert name in fleet
+    fleet.store.subscribe(lambda _: go.wait(PATIENCE))
+    fleet.operator.subscribe(lambda _: go.wait(PATIENCE))
+    operation = fleet[name].restart()
+    operation.add_done_callback(lambda _: go.wait(PATIENCE))
+    operation.wait(PATIENCE)
+    began = time.monotonic()
+    fleet.close()
+    assert time.monotonic() - began < PATIENCE / 2
+    assert {thread for thread in ours() if thread not in {"cvm-observer", "cvm-callback"}} == set()
+    go.set()
+    until(lambda: not ours())
+
+
 # --- in event loops ----------------------------------------------------------------------------
 
 
