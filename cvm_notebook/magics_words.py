@@ -11,10 +11,9 @@ from typing import Any, Final, NoReturn
 from IPython.core.error import UsageError
 from IPython.core.magic_arguments import MagicArgumentParser
 
-from cvm_notebook.api.checks import status_word
 from cvm_notebook.api.envelopes import as_sentence, clean_text, quoted, trimmed
-from cvm_notebook.api.errors import InvalidInput
 from cvm_notebook.api.logs import CHANNELS
+from cvm_notebook.api.status import STATUSES, closest_status, is_status
 from cvm_notebook.api.values import seconds_of
 
 ACTIONS: Final = ("start", "stop", "shutdown", "restart", "delete", "replicate")
@@ -255,10 +254,13 @@ def _one(parser: Parser) -> None:
 
 
 def _status(text: str) -> str:
-    try:
-        return status_word("status", text).lower()
-    except InvalidInput as error:
-        raise argparse.ArgumentTypeError(f"{error.problem}. {error.remedy}") from None
+    word = text.strip().lower()
+    if not is_status(word):
+        near = closest_status(word)
+        usual = ", ".join(one for one in STATUSES if one not in {"gone", "unknown"})
+        what = f"did you mean {near}?" if near else f"it is one of {usual}, deleted"
+        raise argparse.ArgumentTypeError(f"{clean_text(text, 40)!r} is no status; {what}")
+    return word
 
 
 def _time(text: str) -> float:
