@@ -15,7 +15,8 @@ def dashboard(of: Client | Fleet) -> "Dashboard":
     Parameters
     ----------
     of
-        A client, whose fleet is then made here; or a fleet there is already.
+        A client, whose fleet is then made here, and ends with the dashboard; or a fleet there is
+        already, which goes on without it.
 
     Raises
     ------
@@ -33,4 +34,4 @@ def dashboard(of: Client | Fleet) -> "Dashboard":
 
     fleet = of if isinstance(of, Fleet) else Fleet(of)
     fleet.snapshot()  # what prevents the first list is told here
-    return dashboard_of(fleet)
+    return dashboard_of(fleet, owns_fleet=fleet is not of)

@@ -467,7 +467,7 @@ class Fleet(Waits):
             height = checks.integer("height", height, unit="pixels")
         if undo is not None:
             undo = checks.seconds("undo", undo)
-        if self._table is None:
+        if self._table is None or self._table.comm is None:  # none yet, or it was closed
             self._reflector.touch()
             self._table = FleetTable(self)
         self._table.set(columns=columns, height=height, undo=undo)

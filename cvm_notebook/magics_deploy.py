@@ -284,7 +284,7 @@ class Deployment:
     def _asking(self) -> "SecretBoxes":
         from cvm_notebook.widgets.secret_box import SecretBoxes  # noqa: PLC0415 - widgets on demand
 
-        if self._boxes is None:
+        if self._boxes is None or self._boxes.comm is None:  # none yet, or they were closed
             # ipywidgets keeps every box for ever, and would keep the fleet with it
             self._boxes = SecretBoxes(self.missing, weakref.WeakMethod(self._given))
         return self._boxes

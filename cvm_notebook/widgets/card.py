@@ -5,7 +5,7 @@ import secrets
 import threading
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,6 +33,7 @@ from cvm_notebook.widgets.card_facts import (
     latest,
     operation_of,
 )
+from cvm_notebook.widgets.closing import ClosesWhole, close_widgets
 from cvm_notebook.widgets.details import DETAILS, fetch
 from cvm_notebook.widgets.logs import LogTail
 from cvm_notebook.widgets.presence import Presence
@@ -68,7 +69,14 @@ def card_of(fleet: "Fleet", cvm_id: str) -> "CvmCard":
         return card
 
 
-class CvmCard(anywidget.AnyWidget):
+def close_cards(fleet: "Fleet") -> None:
+    """Close all cards of a fleet."""
+    with _cards_lock:
+        cards = _cards.pop(fleet, {})
+    close_widgets(cards.values())
+
+
+class CvmCard(ClosesWhole, anywidget.AnyWidget):
     """The live card of one CVM; `CvmHandle` shows itself by it.
 
     It holds its fleet weakly: keep the fleet.
@@ -117,7 +125,7 @@ class CvmCard(anywidget.AnyWidget):
         bridge.post(self._heard, self)
 
     def close(self) -> None:
-        """End it; its views show what they last knew."""
+        """End it; what shows it lets go of it."""
         with self._ending:  # its fleet may end on any thread
             if self.comm is None:
                 return
@@ -126,9 +134,10 @@ class CvmCard(anywidget.AnyWidget):
             self._unsubscribe()
             self._gone()
             self._workers.close(_CLOSE_S)
-            for button in self._verbs.values():
-                button.close()
             super().close()
+
+    def _parts(self) -> Iterable[ipywidgets.Widget]:
+        return self._verbs.values()
 
     # --- for the bridge ---------------------------------------------------------------------------
 

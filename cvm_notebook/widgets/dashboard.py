@@ -3,7 +3,7 @@
 import io
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +17,8 @@ from cvm_notebook.live.operation_view import as_text
 from cvm_notebook.live.workers import Workers
 from cvm_notebook.text import show
 from cvm_notebook.widgets.bridge import bridge
-from cvm_notebook.widgets.card import card_of
+from cvm_notebook.widgets.card import card_of, close_cards
+from cvm_notebook.widgets.closing import ClosesWhole
 from cvm_notebook.widgets.form import ProvisionForm
 from cvm_notebook.widgets.sheet import Sheet
 from cvm_notebook.widgets.show import with_widget
@@ -33,46 +34,57 @@ _TABS: Final = ("CVM", "New CVM", "Costs and status", "Ledger")
 _NOTHING_CHOSEN: Final = "Select a CVM in the table to see it here."
 
 
-class Dashboard(ipywidgets.VBox):  # type: ignore[misc]  # it has no types
+class Dashboard(ClosesWhole, ipywidgets.VBox):  # type: ignore[misc]  # it has no types
     """A fleet at a glance, in a notebook or as an app. It keeps its fleet.
 
     Parameters
     ----------
     fleet
         What is shown.
+    owns_fleet
+        The fleet was made for this dashboard alone, and ends with it.
     """
 
-    def __init__(self, fleet: "Fleet") -> None:
-        self.fleet = fleet
+    def __init__(self, fleet: "Fleet", *, owns_fleet: bool = False) -> None:
+        self.fleet, self._owns_fleet = fleet, owns_fleet
         self.table = fleet.table()
         self.form = ProvisionForm(fleet.client, fleet=fleet)
         self._nobody = Sheet("CVM")
         self._chosen = ipywidgets.VBox([self._nobody])
         self._statuses, self._costs = Sheet("CVMs by region and status"), Sheet("Cost over time")
         self._ledger = Sheet("What was asked for")
-        plots = ipywidgets.HBox(
+        self._plots = ipywidgets.HBox(
             [self._statuses, self._costs], layout={"flex_flow": "row wrap", "grid_gap": "8px"}
         )
         self._workers = Workers(SystemClock(), 1, "cvm-dashboard", self.failed)
         self._drawn, self._drawn_at = -1, 0.0
         self._told: str | None = None
-        tabs = ipywidgets.Tab([self._chosen, self.form, plots, self._ledger], titles=_TABS)
-        super().__init__([self.table, tabs], layout={"grid_gap": "8px"})
+        pages = [self._chosen, self.form, self._plots, self._ledger]
+        self._tabs = ipywidgets.Tab(pages, titles=_TABS)
+        super().__init__([self.table, self._tabs], layout={"grid_gap": "8px"})
         self._nobody.show(note=_NOTHING_CHOSEN)
         self._unsubscribe = fleet.operator.attach(partial(_operated, weakref.ref(self)))
-        self.table.on_select(partial(_selected, weakref.ref(self)))
+        self._unselect = self.table.on_select(partial(_selected, weakref.ref(self)))
         bridge.join(self)
         bridge.mark(self)
 
     def close(self) -> None:
-        """End it, and its fleet."""
+        """End it, and the fleet if that was made for it."""
+        if self.comm is None:
+            return
         bridge.leave(self)
         self._unsubscribe()
+        self._unselect()
         self._workers.close(0.5)
-        self.fleet.close()
-        for part in (self._nobody, self._statuses, self._costs, self._ledger, self.form):
-            part.close()
         super().close()
+        if self._owns_fleet:
+            self.fleet.close()
+            self.table.close()
+            close_cards(self.fleet)
+
+    def _parts(self) -> Iterable[ipywidgets.Widget]:
+        sheets = (self._nobody, self._statuses, self._costs, self._ledger)
+        return (self._tabs, self._chosen, self._plots, self.form, *sheets)
 
     @property
     def seen(self) -> bool:
@@ -83,6 +95,8 @@ class Dashboard(ipywidgets.VBox):  # type: ignore[misc]  # it has no types
 
     def flush(self) -> None:
         """Show the ledger, and the CVM that is selected; see `View`."""
+        if self.comm is None:
+            return
         records = self.fleet.operator.records()[-_LEDGER:][::-1]
         self._ledger.show(
             note="" if records else "Nothing was asked for yet.",
@@ -163,7 +177,7 @@ def _selected(me: "weakref.ref[Dashboard]") -> None:
 _open: Final[list["weakref.ref[Dashboard]"]] = []
 
 
-def dashboard_of(fleet: "Fleet") -> Dashboard:
+def dashboard_of(fleet: "Fleet", *, owns_fleet: bool) -> Dashboard:
     """Make a dashboard; those before it that nobody looks at any more are closed."""
     for ref in list(_open):
         before = ref()
@@ -171,6 +185,6 @@ def dashboard_of(fleet: "Fleet") -> Dashboard:
             _open.remove(ref)
             if before is not None:
                 before.close()
-    made = Dashboard(fleet)
+    made = Dashboard(fleet, owns_fleet=owns_fleet)
     _open.append(weakref.ref(made))
     return made

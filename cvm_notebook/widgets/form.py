@@ -18,6 +18,7 @@ from cvm_notebook.api.errors import InvalidInput
 from cvm_notebook.text import html_table, text_table
 from cvm_notebook.widgets.assets import module, style
 from cvm_notebook.widgets.bridge import bridge, publish
+from cvm_notebook.widgets.closing import ClosesWhole
 from cvm_notebook.widgets.form_draft import Draft
 from cvm_notebook.widgets.form_fields import KINDS
 from cvm_notebook.widgets.form_steps import Phase
@@ -49,7 +50,7 @@ class _Field(Generic[T]):
         form.fill(**{self._name: value})
 
 
-class ProvisionForm(anywidget.AnyWidget):
+class ProvisionForm(ClosesWhole, anywidget.AnyWidget):
     """A form for a new CVM: what it shall be, its price, then provision and commit.
 
     What is typed stays, whatever the service answers; values of environment variables go to the

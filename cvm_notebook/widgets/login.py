@@ -26,6 +26,7 @@ from cvm_notebook.live.workers import Workers
 from cvm_notebook.text import html_table, text_table, usd
 from cvm_notebook.widgets.assets import module, style
 from cvm_notebook.widgets.bridge import bridge, publish
+from cvm_notebook.widgets.closing import ClosesWhole
 from cvm_notebook.widgets.secret_box import seal
 from cvm_notebook.widgets.show import has_kernel, with_widget
 
@@ -147,7 +148,7 @@ def _profiles() -> list[str]:
         return []
 
 
-class Login(anywidget.AnyWidget):
+class Login(ClosesWhole, anywidget.AnyWidget):
     """The account that is used, a box for a key, and a choice of profiles.
 
     Attributes

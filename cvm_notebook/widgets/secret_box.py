@@ -14,6 +14,7 @@ from cvm_notebook.api.envelopes import clean_text
 from cvm_notebook.api.secret import Secret
 from cvm_notebook.widgets.assets import module, style
 from cvm_notebook.widgets.bridge import bridge, publish
+from cvm_notebook.widgets.closing import ClosesWhole, close_widgets
 
 _LONGEST: Final = 1 << 20
 _SECRETS: Final = frozenset({"value", "text"})
@@ -45,7 +46,7 @@ def _sealed(key: str, value: object) -> object:
     return Secret(value) if len(value) <= _LONGEST else None
 
 
-class SecretBox(anywidget.AnyWidget):
+class SecretBox(ClosesWhole, anywidget.AnyWidget):
     """A masked field; what is typed is handed over in one message and the field is emptied.
 
     Parameters
@@ -133,7 +134,7 @@ def _received(
         bridge.post(partial(box._take, sealed), box)  # noqa: SLF001 - its own handler
 
 
-class SecretBoxes(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no types
+class SecretBoxes(ClosesWhole, ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     """A box for each of several values.
 
     Parameters
@@ -150,18 +151,21 @@ class SecretBoxes(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no ty
     ) -> None:
         boxes = [SecretBox(f"Value of {name}", then=partial(_told, then, name)) for name in names]
         super().__init__(boxes)
+        self._boxes = tuple(boxes)
 
     def say(self, text: str) -> None:
         """Say something beside each field."""
-        for box in self.children:
+        for box in self._boxes:
             box.say(text)
 
     def make_room(self, widget: ipywidgets.Widget) -> None:
         """End the boxes, and show something else in their place."""
-        boxes = self.children
-        self.set_trait("children", (widget,))
-        for box in boxes:
-            box.close()
+        if self.comm is not None:  # else it was closed, and its boxes with it
+            self.set_trait("children", (widget,))
+            close_widgets(self._boxes)
+
+    def _parts(self) -> Iterable[ipywidgets.Widget]:
+        return self._boxes
 
 
 def _told(

@@ -10,11 +10,12 @@ from cvm_notebook.api.envelopes import clean_text
 from cvm_notebook.text import html_table, text_table
 from cvm_notebook.widgets.assets import module, style
 from cvm_notebook.widgets.bridge import bridge, publish
+from cvm_notebook.widgets.closing import ClosesWhole
 
 _CELL_CHARS = 300
 
 
-class Sheet(anywidget.AnyWidget):
+class Sheet(ClosesWhole, anywidget.AnyWidget):
     """Shows what it was told last; nothing of it is kept in a saved notebook but its title."""
 
     _esm = module("sheet")

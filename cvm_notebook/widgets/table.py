@@ -24,6 +24,7 @@ from cvm_notebook.text import show
 from cvm_notebook.widgets.acts import Acts
 from cvm_notebook.widgets.assets import module, style
 from cvm_notebook.widgets.bridge import bridge, publish
+from cvm_notebook.widgets.closing import ClosesWhole
 from cvm_notebook.widgets.columns import COLUMNS, USUAL, columns_of, specs
 from cvm_notebook.widgets.feed import Feed
 from cvm_notebook.widgets.logs import LogTail
@@ -44,7 +45,7 @@ _LONGEST_SEARCH: Final = 2_000
 _LONGEST_PICK: Final = 40
 
 
-class FleetTable(anywidget.AnyWidget):
+class FleetTable(ClosesWhole, anywidget.AnyWidget):
     """The live table; `Fleet` shows itself by it.
 
     It holds its fleet weakly: keep the fleet.
@@ -100,9 +101,19 @@ class FleetTable(anywidget.AnyWidget):
         bridge.post(self._show_selection, self)
         self._tell_selection()
 
-    def on_select(self, callback: Callable[[], object]) -> None:
-        """Call back after each change of the selection, on the bridge's thread or the caller's."""
+    def on_select(self, callback: Callable[[], object]) -> Callable[[], None]:
+        """Call back after each change of the selection, on the bridge's thread or the caller's.
+
+        Returns
+        -------
+        callable
+            Takes it back.
+        """
         self._on_select = (*self._on_select, callback)
+        return partial(self._forget_callback, callback)
+
+    def _forget_callback(self, callback: Callable[[], object]) -> None:
+        self._on_select = tuple(one for one in self._on_select if one is not callback)
 
     @property
     def seen(self) -> bool:
@@ -126,14 +137,13 @@ class FleetTable(anywidget.AnyWidget):
             self._acts.undo = undo
 
     def close(self) -> None:
-        """End it; its views show what they last knew."""
+        """End it; what shows it lets go of it."""
         bridge.leave(self)
         self._subscription.close()
         self._unsubscribe()
         self._logs.stop()
         self._workers.close(_CLOSES_S)
         self._presence.gone()
-        self.layout.close()
         super().close()
 
     # --- for the bridge ---------------------------------------------------------------------------

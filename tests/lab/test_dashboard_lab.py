@@ -94,3 +94,31 @@ def test_voila_serves_it_as_an_app_for_wide_and_narrow_screens(lab, shipped, lab
         assert box["x"] + box["width"] - (badge["x"] + badge["width"]) < 40
         wide = page.evaluate("() => document.documentElement.scrollWidth - innerWidth")
         assert wide <= 0, f"the page is {wide} px wider than a screen of {width}"
+
+
+MINE = "import ipywidgets\nmine = ipywidgets.IntSlider(description='mine')\nmine"
+BOARD = "import cvm_notebook as cvm\nboard = cvm.dashboard(client := cvm.connect())\nboard"
+
+
+def test_a_page_that_is_loaded_again_after_close_still_shows_the_users_own_widgets(lab):
+    page = lab.open("closed.ipynb", [MINE, BOARD, "board.close()"]).run_all().page
+    board = page.locator(".cvm-table")
+    board.wait_for(state="detached", timeout=PATIENCE)
+    lab.run_cell(1)
+    live(page)
+    page.locator(".cvm-space .cvm-row").first.click()
+    page.locator(".cvm-card").first.wait_for(timeout=PATIENCE)
+    lab.run_cell(1)  # nobody looks at the first one any more: it is closed
+    live(page)
+    lab.save()
+    lab.reload()
+    page.get_by_text("mine", exact=True).wait_for(timeout=60_000)
+    page.locator(".widget-slider").wait_for(timeout=PATIENCE)
+    live(page)
+    lab.screenshot("dashboard-loaded-again")
+    lab.run_cell(2)
+    board.wait_for(state="detached", timeout=PATIENCE)
+    lab.save()
+    lab.reload()
+    page.locator(".widget-slider").wait_for(timeout=60_000)
+    assert page.get_by_text("mine", exact=True).is_visible()
