@@ -33,10 +33,12 @@ class Evidence:
     ----------
     checked
         ``hash_matched``: the compose hash in the log is that of the compose file, and the log adds
-        up to RTMR3. ``fetched``: too little is shown to tell. ``failed``: nothing is, or what is
-        does not fit. Never ``quote_verified``, which is not done here.
+        up to RTMR3. ``fetched``: not checked, because too little is shown, or the log is in a form
+        that is not read here, such as one that is stripped of its digests. ``failed``: nothing is
+        shown, or what is contradicts itself or what was expected. Never ``quote_verified``: the
+        quote is not verified here, so nothing of this is proof of hardware.
     why
-        What does not fit or is not shown, in words; empty when the hash matched.
+        What does not fit or could not be checked, in words; empty when the hash matched.
     compose_hash_live
         As it was measured.
     compose_hash_expected
@@ -64,6 +66,7 @@ class _Shown:
 
     tcb: TcbInfo
     measured: tuple[EventLog, ...]
+    rtmr3: str | None
     live: str | None
     shown: str | None
     expected: str | None
@@ -84,11 +87,12 @@ def judge_attestation(
     tcb = said.tcb_info or TcbInfo()
     measured = tuple(one for one in tcb.event_log if one.imr == _RTMR3)
     # the first of a name: an app that runs may add events of any name
-    payloads = {one.event: (one.event_payload or "").lower() for one in reversed(measured)}
+    payloads = {one.event: _bare(one.event_payload) for one in reversed(measured)}
     text = tcb.app_compose
     facts = _Shown(
         tcb=tcb,
         measured=measured,
+        rtmr3=_bare(tcb.rtmr3),
         live=payloads.get("compose-hash") or None,
         shown=None if text is None else hashlib.sha256(text.encode()).hexdigest(),
         expected=_bare(compose_hash),
@@ -119,9 +123,8 @@ def _misfits(facts: _Shown) -> Iterator[str]:
     """Yield what does not fit."""
     if facts.live is None:
         return
-    if not all(map(_says_what_it_measured, facts.measured)):
-        yield "an event of its log does not have the digest that was measured"
-    elif facts.tcb.rtmr3 is not None and _added_up(facts.measured) != facts.tcb.rtmr3.lower():
+    total = _added_up(facts.measured)
+    if None not in (total, facts.rtmr3) and total != facts.rtmr3:
         yield "its log does not add up to RTMR3"
     if facts.shown not in (None, facts.live):
         yield "the compose file that it shows is not the one that was measured"
@@ -135,29 +138,47 @@ def _gaps(facts: _Shown) -> Iterator[str]:
     """Yield what is not shown, and would be needed."""
     if facts.live is None:
         yield "it shows no log with a compose hash"
-    if facts.tcb.rtmr3 is None:
+    elif not all(_digest(event) for event in facts.measured):
+        yield "its log is stripped: it has events without a digest"
+    elif not all(map(_says_what_it_measured, facts.measured)):
+        yield "its log has events whose digests are not of the form that can be recomputed here"
+    if facts.rtmr3 is None:
         yield "it shows no RTMR3 that its log could add up to"
     if facts.shown is None and (facts.expected is None or facts.docker is not None):
         yield "it shows no compose file that could be hashed"
 
 
 def _says_what_it_measured(event: EventLog) -> bool:
-    """Return whether an event's digest is that of its payload, where that can be told."""
-    digest, payload = (event.digest or "").lower(), (event.event_payload or "").lower()
-    if not (_HEX.fullmatch(digest) and _HEX.fullmatch(payload)):
+    """Return whether an event's digest is that of its name and payload in version 1.
+
+    Guests of later versions measure the same in another form, so a digest that is not this one
+    is no sign of a forgery.
+    """
+    payload = _bare(event.event_payload) or ""
+    if not _HEX.fullmatch(payload):
         return False
     if event.event_type != _RUNTIME_EVENT:
         return True
     kind, name = _RUNTIME_EVENT.to_bytes(4, "little"), (event.event or "").encode()
     whole = b":".join((kind, name, bytes.fromhex(payload)))
-    return hashlib.sha384(whole).hexdigest() == digest
+    return hashlib.sha384(whole).digest() == _digest(event)
 
 
-def _added_up(events: Iterable[EventLog]) -> str:
-    """Return what a register holds after these events."""
+def _digest(event: EventLog) -> bytes | None:
+    """Return an event's digest as the register takes it; None where none is shown."""
+    digits = _bare(event.digest) or ""
+    if not digits or not _HEX.fullmatch(digits) or len(digits) > 2 * _REGISTER_BYTES:
+        return None
+    return bytes.fromhex(digits).ljust(_REGISTER_BYTES, b"\0")
+
+
+def _added_up(events: Iterable[EventLog]) -> str | None:
+    """Return what a register holds after these events; None where a digest is missing."""
     register = bytes(_REGISTER_BYTES)
     for event in events:
-        digest = bytes.fromhex(event.digest or "").ljust(_REGISTER_BYTES, b"\0")
+        digest = _digest(event)
+        if digest is None:
+            return None
         register = hashlib.sha384(register + digest).digest()
     return register.hex()
 

@@ -78,8 +78,9 @@ ATTESTATION: Final[Table[Attested]] = Table(
             "checked",
             fixed(CHECKS),
             lambda a: a.evidence.checked,
-            "hash_matched: the log adds up and has the compose file's hash; fetched: too little "
-            "is shown to tell; failed: nothing is, or it does not fit; never quote_verified",
+            "hash_matched: the log adds up and has the compose file's hash; fetched: not checked, "
+            "too little is shown or its form is not read here; failed: nothing is shown, or it "
+            "does not fit; never quote_verified",
         ),
         Field("checked_at", INSTANT, lambda a: a.checked_at, "when it was fetched and checked"),
     ),

@@ -121,7 +121,8 @@ def gates_frame(
     drift, max_drift
         A frame of `Fleet.drift`, and the most rows it may have.
     attestation
-        A frame of `attestation_frame`, in which none may have failed.
+        A frame of `attestation_frame`, in which none may have failed. What could not be checked
+        has not failed; ``who`` counts it.
 
     Raises
     ------
@@ -275,8 +276,10 @@ def _of_attestation(frame: pd.DataFrame, attestation: pd.DataFrame | None) -> It
         remedy = "Give what cvm.attestation_frame() returns."
         raise InvalidInput("attestation", "is no frame of attestations", remedy)
     failed = attestation.index[(attestation["checked"] == "failed").to_numpy(dtype=bool)]
+    unchecked = int((attestation["checked"] == "fetched").sum())
     named = dict(zip(frame.index, _names(frame), strict=True))
-    yield _counted("failed attestations", tuple(named.get(one, str(one)) for one in failed), 0)
+    gate = _counted("failed attestations", tuple(named.get(one, str(one)) for one in failed), 0)
+    yield gate._replace(note=f"{unchecked} could not be checked" if unchecked else "")
 
 
 def _counted(gate: str, who: tuple[str, ...], limit: int) -> Gate:

@@ -100,6 +100,14 @@ def test_an_attestation_that_failed_is_named(fleet):
     assert (gate.passed, gate.who) == (False, "gpu")
 
 
+def test_an_attestation_that_could_not_be_checked_has_not_failed_and_is_counted(fleet):
+    columns = ATTESTATION.frame([]).columns
+    row = {name: [pd.NA] for name in columns} | {"checked": ["fetched"]}
+    frame = pd.DataFrame(row, index=pd.Index(fleet.index[:1], name="cvm_id"))
+    gate = judged(fleet, attestation=frame)
+    assert (gate.passed, gate.who) == (True, "1 could not be checked")
+
+
 def test_all_that_fail_are_told_a_line_each(fleet):
     limits = {"max_rate_usd_h": 1, "max_cvms": 9, "max_status": {"failed": 0, "stopped": 0}}
     with pytest.raises(GatesFailed) as caught:

@@ -286,13 +286,15 @@ def test_another_compose_file_than_the_service_names_is_told(client, fleet, card
 def test_an_attestation_is_never_called_verified(wire, card, front):
     front.say("fetch", what="attestation")
     told = wire.wait(card, "details")
-    assert told["check"]["ok"] is True
+    assert told["check"]["ok"] is None  # no tick: nothing is verified
+    assert "Not verified. The log is consistent" in told["check"]["text"]
     assert "No quote is shown" in told["check"]["text"]  # LocalCloud has no hardware to quote
     assert "proves which hardware" in told["check"]["text"]
     quoted = judge_attestation(
         CvmAttestation(app_certificates=(Certificate(quote="00ff"),), tcb_info=TcbInfo())
     )
-    assert "fetched, not verified" in _evidence_words(quoted)
+    assert "signatures of its quote were not checked" in _evidence_words(quoted)
+    assert _evidence_words(quoted).startswith("Not checked: ")
 
 
 def test_what_the_service_recorded_is_listed(wire, card, front):
