@@ -64,7 +64,7 @@ class SecretBox(ClosesWhole, anywidget.AnyWidget):
     """
 
     _esm = module("secret", "secret_box")
-    _css = style("secret")
+    _css = style("secret", "secret_box")
     label = traitlets.Unicode("API key").tag(sync=True)
     button = traitlets.Unicode("Use").tag(sync=True)
 

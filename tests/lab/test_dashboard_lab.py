@@ -122,3 +122,44 @@ def test_a_page_that_is_loaded_again_after_close_still_shows_the_users_own_widge
     lab.reload()
     page.locator(".widget-slider").wait_for(timeout=60_000)
     assert page.get_by_text("mine", exact=True).is_visible()
+
+
+LOOKS_OF_ALL = """order => {
+    const sheets = [...document.querySelectorAll('style')]
+        .filter(sheet => sheet.textContent.includes('.cvm'));
+    const where = sheets[0].parentElement;
+    if (order === 'reversed') sheets.reverse();
+    for (const sheet of order === 'as they are' ? [] : sheets) where.append(sheet);
+    const looks = {};
+    for (const root of document.querySelectorAll('.cvm'))
+        [root, ...root.querySelectorAll('*')].forEach((el, at) => {
+            const look = getComputedStyle(el), said = [];
+            for (const name of look) said.push(name + ': ' + look.getPropertyValue(name));
+            const where = `${root.className} ${at} ${el.tagName}.${el.getAttribute('class')}`;
+            looks[where] = said.join(';');
+        });
+    return [sheets.length, looks];
+}"""
+
+
+def test_nothing_looks_otherwise_whichever_style_sheet_comes_last(lab, shipped):
+    page = lab.open(shipped).run_all().page
+    live(page)
+    page.locator(".cvm-space .cvm-row").first.click()
+    page.locator('.cvm-card[data-live="true"]').first.wait_for(timeout=PATIENCE)
+    page.locator(".cvm-card").get_by_role("button", name="Delete").click()
+    page.locator(".cvm-card").get_by_role("alertdialog").wait_for()
+    page.locator(".cvm-table").get_by_role("button", name="Logs").click()
+    page.locator(".cvm-table-logs .cvm-line").first.wait_for(timeout=PATIENCE)
+    page.clock.pause_at(page.evaluate("Date.now()") + 1000)  # or it would be drawn meanwhile
+    page.add_style_tag(
+        content="*, *::before { animation: none !important; transition: none !important }"
+    )
+    count, before = page.evaluate(LOOKS_OF_ALL, "as they are")
+    assert count >= 4
+    for order in ("reversed", "reversed"):
+        _, after = page.evaluate(LOOKS_OF_ALL, order)
+        assert after.keys() == before.keys()
+        for where, look in before.items():
+            differs = set(look.split(";")) ^ set(after[where].split(";"))
+            assert not differs, (where, differs)

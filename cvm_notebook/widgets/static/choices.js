@@ -4,23 +4,23 @@ let choiceNumber = 0;
 
 /** Cards in groups; `draw([[group, [{id, title, lines, price, note, full, label}]]], chosen)`. */
 function radioCards({ label, onChoose }) {
-  const name = `cvm-cards-${++choiceNumber}${clickId()}`;
-  const el = h("div", { className: "cvm-cards", role: "radiogroup", "aria-label": label });
+  const name = `cvm-choices-${++choiceNumber}${clickId()}`;
+  const el = h("div", { className: "cvm-choices", role: "radiogroup", "aria-label": label });
   let shown = "", off = false;
   const mark = (chosen) => {
     for (const radio of el.querySelectorAll("input")) {
       radio.checked = radio.value === chosen;
       radio.disabled = off;
-      radio.closest(".cvm-card-choice").classList.toggle("cvm-chosen", radio.checked);
+      radio.closest(".cvm-choice").classList.toggle("cvm-chosen", radio.checked);
     }
   };
   const card = (one) => {
     const radio = h("input", { type: "radio", name, value: one.id, "aria-label": one.label, onchange: () => { mark(one.id); onChoose(one.id); } });
-    return h("label", { className: "cvm-card-choice" + (one.full ? " cvm-full" : "") },
-      h("span", { className: "cvm-card-head" }, radio, h("strong", {}, one.title)),
-      ...one.lines.map((line) => h("span", { className: "cvm-card-line" }, line)),
-      ...one.price.map((line, i) => h("span", { className: i ? "cvm-card-line" : "cvm-card-price" }, line)),
-      one.note ? h("span", { className: "cvm-card-note" }, one.note) : null);
+    return h("label", { className: "cvm-choice" + (one.full ? " cvm-full" : "") },
+      h("span", { className: "cvm-choice-head" }, radio, h("strong", {}, one.title)),
+      ...one.lines.map((line) => h("span", { className: "cvm-choice-line" }, line)),
+      ...one.price.map((line, i) => h("span", { className: i ? "cvm-choice-line" : "cvm-choice-price" }, line)),
+      one.note ? h("span", { className: "cvm-choice-note" }, one.note) : null);
   };
   return {
     el,
@@ -30,8 +30,8 @@ function radioCards({ label, onChoose }) {
         const focused = el.contains(document.activeElement) ? document.activeElement.value : null;
         shown = now;
         el.replaceChildren(...groups.flatMap(([title, cards]) => [
-          groups.length > 1 ? h("div", { className: "cvm-card-group", "aria-hidden": "true" }, title) : null,
-          h("div", { className: "cvm-card-row" }, ...cards.map(card)),
+          groups.length > 1 ? h("div", { className: "cvm-choice-group", "aria-hidden": "true" }, title) : null,
+          h("div", { className: "cvm-choice-row" }, ...cards.map(card)),
         ]).filter(Boolean));
         if (focused) [...el.querySelectorAll("input")].find((radio) => radio.value === focused)?.focus();
       }

@@ -43,7 +43,7 @@ function confirmPanel(send) {
         title, items, h("p", {}, spec.summary),
         ...spec.sentences.map((text, i) => h("label", { className: "cvm-tick" }, ticks[i], " ", text)),
         h("label", { className: "cvm-typed" }, "Type ", h("code", { className: "cvm-code" }, spec.phrase), " to confirm ", typed),
-        h("div", { className: "cvm-answers" }, yes, no),
+        h("div", { className: "cvm-confirm-answers" }, yes, no),
         h("div", { className: "cvm-fault", role: "alert" }),
       );
       panel.hidden = false;

@@ -22,7 +22,7 @@ function tableGrid(store, { onOpen, say }) {
     grid.setAttribute("aria-colcount", store.columns.length + 1);
     head.replaceChildren(h("div", { className: "cvm-cell cvm-pick", role: "columnheader", "aria-label": "Selected" }, all), ...store.columns.map((c) => {
       const button = h("button", { type: "button", className: "cvm-sort", tabIndex: -1, title: `Sort by ${c.label}`, onclick: () => sortBy(c.name) }, c.label);
-      return h("div", { className: `cvm-cell cvm-${c.kind}`, role: "columnheader", "data-name": c.name }, button);
+      return h("div", { className: `cvm-cell cvm-kind-${c.kind}`, role: "columnheader", "data-name": c.name }, button);
     }));
     pool.splice(0).forEach((row) => row.el.remove());
   }
@@ -34,7 +34,7 @@ function tableGrid(store, { onOpen, say }) {
   }
   function makeRow() {
     const tick = h("input", { type: "checkbox", tabIndex: -1 });
-    const cells = store.columns.map((c, i) => h("div", { className: `cvm-cell cvm-${c.kind}`, role: "gridcell", "aria-colindex": i + 2 }));
+    const cells = store.columns.map((c, i) => h("div", { className: `cvm-cell cvm-kind-${c.kind}`, role: "gridcell", "aria-colindex": i + 2 }));
     const row = h("div", { className: "cvm-row", role: "row" }, h("div", { className: "cvm-cell cvm-pick", role: "gridcell", "aria-colindex": 1 }, tick), ...cells);
     const made = { el: row, tick, cells, k: null, drawn: [] };
     row.addEventListener("mousedown", (event) => { if (event.shiftKey) event.preventDefault(); });

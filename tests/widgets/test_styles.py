@@ -1,0 +1,146 @@
+"""Style sheets of views that stand in one page: none says anything of another's elements."""
+
+import itertools
+import re
+from importlib.resources import files
+
+import pytest
+import tinycss2
+
+STATIC = files("cvm_notebook.widgets") / "static"
+# the root elements of each sheet: a view's own, or those of a part that several views show
+VIEWS = {
+    "card": ("cvm-card",),
+    "form": ("cvm-form",),
+    "login": ("cvm-login",),
+    "secret_box": ("cvm-alone",),
+    "sheet": ("cvm-sheet",),
+    "table": ("cvm-table",),
+}
+PARTS = {
+    "choices": ("cvm-choices", "cvm-switch"),
+    "confirm": ("cvm-confirm", "cvm-undo"),
+    "logs": ("cvm-logs",),
+    "secret": ("cvm-secret", "cvm-env"),
+}
+SHEETS = {**VIEWS, **PARTS, "common": ("cvm",)}
+SCRIPTS = {
+    "card": ("card",),
+    "form": ("form", "form_parts", "form_store"),
+    "login": ("login",),
+    "secret_box": ("secret_box",),
+    "sheet": ("sheet",),
+    "table": ("table", "table_grid", "table_store"),
+}
+
+
+def text(name):
+    return (STATIC / name).read_text("utf-8")
+
+
+def rules(nodes):
+    """Yield the rules of a style sheet, those in conditions too; and what animations it names."""
+    for node in nodes:
+        assert node.type != "error", node.message
+        if node.type == "qualified-rule":
+            yield "rule", node.prelude
+        elif node.type == "at-rule" and node.lower_at_keyword == "keyframes":
+            yield "keyframes", tinycss2.serialize(node.prelude).strip()
+        elif node.type == "at-rule":
+            assert node.lower_at_keyword in {"media", "container", "supports"}
+            inside = tinycss2.parse_rule_list(
+                node.content, skip_comments=True, skip_whitespace=True
+            )
+            yield from rules(inside)
+
+
+def parsed(name):
+    sheet = tinycss2.parse_stylesheet(text(f"{name}.css"), skip_comments=True, skip_whitespace=True)
+    return list(rules(sheet))
+
+
+def selectors(name):
+    """Return a sheet's selectors, each as its tokens."""
+    found = []
+    for kind, prelude in parsed(name):
+        if kind == "rule":
+            apart = itertools.groupby(prelude, key=lambda token: token == ",")
+            found += [list(tokens) for comma, tokens in apart if not comma]
+    return found
+
+
+def compounds(tokens):
+    """Return the classes of each compound of a selector, from left to right."""
+    parts = [set()]
+    dot = False
+    for token in tokens:
+        if token.type == "whitespace" or token in (">", "+", "~"):
+            parts.append(set())
+        elif token.type == "ident" and dot:
+            parts[-1].add(token.value)
+        elif token.type == "function" and token.lower_name == "where":
+            parts[-1] |= set().union(*compounds(token.arguments))
+        dot = token == "."
+    return [part for part in parts if part] or [set()]
+
+
+def test_every_style_sheet_is_known_here():
+    assert {
+        one.name.removesuffix(".css") for one in STATIC.iterdir() if one.name.endswith(".css")
+    } == (set(SHEETS))
+    scripts = {one.name.removesuffix(".js") for one in STATIC.iterdir() if one.name.endswith(".js")}
+    assert scripts == {*itertools.chain(*SCRIPTS.values()), *PARTS, "common"}
+
+
+@pytest.mark.parametrize("name", SHEETS)
+def test_every_selector_begins_at_the_root_of_its_own_view(name):
+    assert selectors(name)
+    for tokens in selectors(name):
+        first, *rest = compounds(tokens)
+        mine = first if name not in PARTS else rest[0] if rest else set()
+        assert mine & set(SHEETS[name]), tinycss2.serialize(tokens)
+        assert name not in PARTS or first == {"cvm"}, tinycss2.serialize(tokens)
+
+
+def test_no_selector_and_no_animation_stands_in_two_sheets():
+    said = {}
+    for name in SHEETS:
+        for kind, prelude in parsed(name):
+            named = [prelude] if kind == "keyframes" else []
+            for one in named:
+                assert said.setdefault(("keyframes", one), name) == name
+        for tokens in selectors(name):
+            one = re.sub(r"\s+", " ", tinycss2.serialize(tokens)).strip()
+            assert said.setdefault(("rule", one), name) == name, one
+
+
+def test_no_class_is_used_by_two_views():
+    shared = {
+        one for name in ("common", *PARTS) for one in re.findall(r"cvm-[\w-]+", text(f"{name}.css"))
+    }
+    used = {
+        view: {
+            name
+            for script in scripts
+            for name in re.findall(r"(?<![\w-])cvm-[\w-]+", text(f"{script}.js"))
+        }
+        - shared
+        for view, scripts in SCRIPTS.items()
+    }
+    for one, other in itertools.combinations(used, 2):
+        assert not used[one] & used[other], (one, other)
+    for view, roots in VIEWS.items():
+        assert set(roots) <= used[view]
+
+
+def test_a_view_styles_no_class_that_its_scripts_never_give():
+    """What is left of a class that was renamed would be dead, or another view's."""
+    for view, scripts in SCRIPTS.items():
+        given = "".join(text(f"{script}.js") for script in scripts)
+        parts = "".join(text(f"{name}.js") for name in ("common", *PARTS))
+        shared = set(re.findall(r"cvm-[\w-]+", text("common.css")))
+        for tokens in selectors(view):
+            for one in set(re.findall(r"\.(cvm-[\w-]+)", tinycss2.serialize(tokens))) - shared:
+                whole = one in given or one in parts
+                stem = one.rpartition("-")[0] + "-"  # `cvm-kind-${kind}`
+                assert whole or f"{stem}$" in given, f"{view}: {one}"
