@@ -66,13 +66,15 @@ class ProvisionForm(ClosesWhole, anywidget.AnyWidget):
         Environment variables: names and values; a value may be a Secret.
     **fields
         What is filled in already: ``name``, ``compose_file`` (a text, or a path),
-        ``instance_type``, ``region`` or ``node_id``, ``disk_size`` (GB), ``image``, ``kms``,
+        ``instance_type``, ``region`` or ``node_id``, ``disk_size`` (GB), ``image``,
         ``public_logs``, ``public_sysinfo``, ``public_tcbinfo``, ``listed``, ``replicas``.
 
     Raises
     ------
     InvalidInput
-        There is no such field, its value is of another kind, or the file cannot be read.
+        There is no such field, its value is of another kind, or the file cannot be read. So are
+        ``kms`` and ``transaction_hash``: a CVM whose keys are managed on a blockchain is made with
+        the client.
 
     Examples
     --------
@@ -93,13 +95,11 @@ class ProvisionForm(ClosesWhole, anywidget.AnyWidget):
     node_id = _Field[int | None]()
     disk_size = _Field[int | None]()
     image = _Field[str]()
-    kms = _Field[str]()
     public_logs = _Field[bool]()
     public_sysinfo = _Field[bool]()
     public_tcbinfo = _Field[bool]()
     listed = _Field[bool]()
     replicas = _Field[int]()
-    transaction_hash = _Field[str]()
 
     def __init__(
         self,

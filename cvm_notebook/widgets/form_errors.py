@@ -22,20 +22,18 @@ _FIELDS: Final = {
     "vcpu": "instance_type",
     "memory": "instance_type",
     "prefer_dev": "image",
-    "kms_id": "kms",
+    "kms": "node",
+    "kms_id": "node",
 }
 _SHOWN: Final = frozenset({
-    "name", "compose_file", "instance_type", "node", "disk_size", "image", "kms", "env", "replicas",
-    "transaction_hash", "public_logs", "public_sysinfo", "public_tcbinfo", "listed",
+    "name", "compose_file", "instance_type", "node", "disk_size", "image", "env", "replicas",
+    "public_logs", "public_sysinfo", "public_tcbinfo", "listed",
 })  # fmt: skip
 _BY_CODE: Final = {
     codes.NODE_NOT_FOUND: "node",
     codes.COMPOSE_FILE_REQUIRED: "compose_file",
     codes.INVALID_COMPOSE_FILE: "compose_file",
     codes.DUPLICATE_CVM_NAME: "name",
-    codes.HASH_REGISTRATION_REQUIRED: "transaction_hash",
-    codes.TX_VERIFICATION_FAILED: "transaction_hash",
-    codes.HASH_NOT_ALLOWED: "transaction_hash",
     codes.INSTANCE_TYPE_NOT_FOUND: "instance_type",
     codes.RESOURCE_NOT_AVAILABLE: "instance_type",
     codes.INSUFFICIENT_VCPU: "node",
@@ -44,13 +42,12 @@ _BY_CODE: Final = {
     codes.GPU_ALLOCATION_ERROR: "node",
     codes.INSUFFICIENT_GPU: "node",
     codes.IMAGE_NOT_FOUND: "image",
-    codes.KMS_NOT_FOUND: "kms",
+    codes.KMS_NOT_FOUND: "node",
     codes.TEEPOD_NOT_ACCESSIBLE: "node",
     codes.OS_IMAGE_NOT_COMPATIBLE: "image",
     codes.NODE_CAPACITY_NOT_CONFIGURED: "node",
     codes.GPU_DEVICE_IN_USE: "node",
 }
-_HASH_STATUSES: Final = frozenset({465, 467, 468})
 _KEEPS: Final = frozenset({401, 403, 429})
 
 
@@ -62,8 +59,6 @@ def fields_of(error: CvmError) -> tuple[str, ...]:
         return (GENERAL,)
     named = [field for detail in error.details if (field := _field(detail.field))]
     by_code = _BY_CODE.get(error.error_code or "")
-    if error.status in _HASH_STATUSES:
-        by_code = "transaction_hash"
     return tuple(dict.fromkeys(named or ([by_code] if by_code else [GENERAL])))
 
 
@@ -79,14 +74,9 @@ def told(error: CvmError, field: str = GENERAL) -> dict[str, Any]:
     return said
 
 
-def needs_transaction(error: CvmError | None) -> bool:
-    """Tell whether a commit was refused for its transaction: that is mended in step two."""
-    return isinstance(error, ApiError) and "transaction_hash" in fields_of(error)
-
-
 def sends_back(error: CvmError | None) -> bool:
     """Tell whether what was provisioned cannot be committed any more, and must be asked anew."""
-    if not isinstance(error, ApiError) or needs_transaction(error):
+    if not isinstance(error, ApiError):
         return False
     if (error.error_code or "").startswith("ERR-04"):
         return True  # the purse

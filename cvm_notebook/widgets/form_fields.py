@@ -14,13 +14,13 @@ from cvm_notebook.api.identity import near_miss
 
 MOST_REPLICAS: Final = 20
 LEAST_DISK_GB: Final = 20
-KMS: Final = {"phala": "Phala", "ethereum": "Ethereum", "base": "Base"}
 VISIBILITY: Final = {
     "public_logs": "Logs are public",
     "public_sysinfo": "System information is public",
     "public_tcbinfo": "TCB information is public",
     "listed": "Listed in Phala's directory of apps",
 }
+_ON_CHAIN: Final = frozenset({"kms", "kms_id", "kms_contract", "transaction_hash"})
 _LONGEST: Final = 2 * LARGEST_BYTES  # more is cut off unread: the service takes half of it
 
 
@@ -36,8 +36,6 @@ class Values:
         In GB; the instance type's own where it is None.
     replicas
         How many CVMs there shall be, the first one counted.
-    transaction_hash
-        Of the registration, where the KMS is on a chain.
     """
 
     name: str = ""
@@ -47,13 +45,11 @@ class Values:
     node_id: int | None = None
     disk_size: int | None = None
     image: str = ""
-    kms: str = "phala"
     public_logs: bool = True
     public_sysinfo: bool = True
     public_tcbinfo: bool = True
     listed: bool = False
     replicas: int = 1
-    transaction_hash: str = ""
 
     def with_(self, field: str, value: object) -> "Values":
         """Return them with one of them changed.
@@ -63,6 +59,8 @@ class Values:
         InvalidInput
             There is no such field, or the value is of another kind.
         """
+        if field in _ON_CHAIN:
+            raise keys_on_chain(field)
         kind = KINDS.get(field)
         if kind is None:
             meant = near_miss(field, KINDS)
@@ -88,7 +86,6 @@ class Values:
             "region": self.region if self.node_id is None else None,
             "disk_size": self.disk_size,
             "image": self.image,
-            "kms": self.kms if self.kms != "phala" else None,
             "env_keys": list(env_names),
         }
         kept = {field: value for field, value in chosen.items() if value not in (None, "", [])}
@@ -103,6 +100,17 @@ class Values:
             except CvmError as error:
                 found[field] = error
         return found
+
+
+def keys_on_chain(field: str = "") -> InvalidInput:
+    """Return the error for a CVM whose keys are managed on a blockchain."""
+    return InvalidInput(
+        field,
+        "the form makes only CVMs whose keys Phala manages; where they are managed on a "
+        "blockchain, the compose hash must be registered there between the two steps",
+        "Call client.provision_cvm() with kms=, register the hash, and give the transaction_hash "
+        "to client.commit_cvm_provision().",
+    )
 
 
 def _text(field: str, value: object) -> str:
@@ -136,10 +144,8 @@ KINDS: Final[Mapping[str, Callable[[str, object], Any]]] = {
     "node_id": _whole_or_none,
     "disk_size": _whole_or_none,
     "image": _text,
-    "kms": _text,
     **dict.fromkeys(VISIBILITY, checks.boolean),
     "replicas": _whole,
-    "transaction_hash": _text,
 }
 
 
@@ -173,21 +179,9 @@ def _check_disk(field: str, value: object) -> None:
         checks.integer(field, value, LEAST_DISK_GB, unit="GB")
 
 
-def _check_transaction(field: str, value: object) -> None:
-    if value:
-        checks.hexadecimal(field, value)
-
-
-def _check_kms(field: str, value: object) -> None:
-    if value not in KMS:
-        raise InvalidInput(field, f"{value!r} is not known", f"One of {', '.join(KMS)}.")
-
-
 _CHECKS: Final[Mapping[str, Callable[[str, object], object]]] = {
     "name": check_name,
     "compose_file": check_compose,
     "disk_size": _check_disk,
-    "kms": _check_kms,
     "replicas": lambda field, value: checks.integer(field, value, 1, MOST_REPLICAS),
-    "transaction_hash": _check_transaction,
 }

@@ -16,7 +16,7 @@ def as_python(values: Values, env_names: Sequence[str]) -> str:
     lines += ["client = cvm.connect()"]
     lines += [f"{_COMPOSE} = {_block(values.compose_file)}"]
     lines += ["provision = client.provision_cvm(", *_arguments(values, tuple(env_names)), ")"]
-    lines += _commit(values, env_names)
+    lines += _commit(env_names)
     lines += ['client.watch_cvm_state(made.id, target="running")']
     if values.replicas > 1:
         lines += [f"for _ in range({values.replicas - 1}):", "    client.replicate_cvm(made.id)"]
@@ -34,14 +34,9 @@ def _arguments(values: Values, env_names: tuple[str, ...]) -> list[str]:
     return lines + [f"    {key}={_literal(value)}," for key, value in body.items()]
 
 
-def _commit(values: Values, env_names: Sequence[str]) -> list[str]:
-    more = []
-    if values.transaction_hash.strip():
-        more += [f"    transaction_hash={_literal(values.transaction_hash.strip())},"]
+def _commit(env_names: Sequence[str]) -> list[str]:
     if not env_names:
-        if not more:
-            return ["made = client.commit_cvm_provision(provision)"]
-        return ["made = client.commit_cvm_provision(", "    provision,", *more, ")"]
+        return ["made = client.commit_cvm_provision(provision)"]
     env = ", ".join(f'"{name}": os.environ["{name}"]' for name in env_names)
     return [
         f"env = {{{env}}}",
@@ -49,7 +44,6 @@ def _commit(values: Values, env_names: Sequence[str]) -> list[str]:
         "    provision,",
         "    encrypted_env=cvm.encrypt_env(provision.app_env_encrypt_pubkey, env),",
         "    env_keys=list(env),",
-        *more,
         ")",
     ]
 

@@ -17,7 +17,7 @@ from cvm_notebook.live.rows import Row, Sighting
 from cvm_notebook.live.workers import Workers
 from cvm_notebook.widgets.env_table import EnvTable
 from cvm_notebook.widgets.form_errors import GENERAL, fields_of, sends_back, told
-from cvm_notebook.widgets.form_fields import Values
+from cvm_notebook.widgets.form_fields import Values, keys_on_chain
 
 if TYPE_CHECKING:
     from cvm_notebook.api.client import Client
@@ -30,7 +30,7 @@ HELD: Final = timedelta(days=14)  # as documented; the service does not say it
 _MAY_PROVISION: Final = frozenset({"fill", "provisioned"})
 _UNDER_WAY: Final = frozenset({"committing", "booting"})
 _OVER: Final = frozenset({"running", "failed"})
-_LABELS: Final = {"teepod_id": "node", "kms": "key management", "allowed_envs": "environment names"}
+_LABELS: Final = {"teepod_id": "node", "allowed_envs": "environment names"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +56,6 @@ class Provisioned:
     def until(self) -> datetime:
         """How long it can be committed."""
         return self.at + HELD
-
-    @property
-    def on_chain(self) -> bool:
-        """Whether its key management stands on a chain, which wants a transaction."""
-        info = self.answer.kms_info or {}
-        return bool(info.get("chain_id")) or self.body.get("kms") in {"ethereum", "base"}
 
     def changed(self, body: Mapping[str, Any]) -> list[str]:
         """Return what is filled in otherwise by now, in words."""
@@ -136,6 +130,8 @@ class Steps:
                 answer = self._client.provision_cvm(body)
             except CvmError as error:
                 errors = _errors(error)
+        if answer is not None and (answer.kms_info or {}).get("chain_id"):
+            errors, answer = {"node": told(keys_on_chain())}, None  # it could not be committed here
         with self._lock:
             self.errors = errors
             self.phase = before if answer is None else "provisioned"
@@ -173,7 +169,7 @@ class Steps:
         self._changed()
         if self.errors:
             return False
-        task = partial(self._commit, provisioned, values.transaction_hash.strip())
+        task = partial(self._commit, provisioned)
         back = partial(self._back_from, "committing", "provisioned")
         self._workers.do(_or_else(back, task))
         return True
@@ -181,9 +177,7 @@ class Steps:
     def _not_yet(self, provisioned: Provisioned, values: Values, *, as_provisioned: bool) -> Errors:
         """Return what must be mended before a commit."""
         wrong = values.problems()
-        errors = _told_each(
-            {k: v for k, v in wrong.items() if k in {"transaction_hash", "replicas"}}
-        )
+        errors = _told_each({k: v for k, v in wrong.items() if k == "replicas"})
         changed = provisioned.changed(values.body(self._env.names))
         if changed and not as_provisioned:
             problem = f"changed since it was provisioned: {', '.join(changed)}"
@@ -194,17 +188,11 @@ class Steps:
             errors["env"] = told(InvalidInput("env", problem, "Provision again."))
         else:
             errors |= self._missing_values()
-        if provisioned.on_chain and not values.transaction_hash.strip():
-            problem = "the key management stands on a chain"
-            remedy = "Register the compose hash there, and give the transaction's hash."
-            errors["transaction_hash"] = told(InvalidInput("transaction_hash", problem, remedy))
         return errors
 
-    def _commit(self, provisioned: Provisioned, transaction_hash: str) -> None:
+    def _commit(self, provisioned: Provisioned) -> None:
         answer = provisioned.answer
         params: dict[str, Any] = {"app_id": answer.app_id, "compose_hash": answer.compose_hash}
-        if transaction_hash:
-            params["transaction_hash"] = transaction_hash
         try:
             values = self._env.values()
             if values:

@@ -106,7 +106,6 @@ def step_section(
         said["provision"] = {
             "rows": facts_of(provisioned),
             "until": _ms(provisioned.until),
-            "on_chain": provisioned.on_chain,
             "changed": changed,
             "diff": [] if over else list(look.diff),
         }

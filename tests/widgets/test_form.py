@@ -3,10 +3,12 @@
 import gc
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
 import weakref
+from importlib.resources import files
 
 import pytest
 
@@ -226,8 +228,6 @@ def test_the_python_it_shows_does_the_same(bench):
         ("node", {"node_id": 7, "instance_type": "tdx.8xlarge", "disk_size": 20}, None),
         ("instance_type", {"region": "EU-NOWHERE"}, "has room"),
         ("image", {"image": "dstack-0"}, "no image"),
-        ("kms", {"kms": "base"}, "KMS"),
-        ("kms", {"kms": "none"}, "not known"),
     ],
 )
 def test_an_error_stands_beside_the_field_that_it_names(bench, field, given, said):
@@ -328,17 +328,49 @@ def test_what_was_changed_after_step_one_is_shown_and_not_committed_unasked(benc
     assert "1.27" in made
 
 
-def test_a_hash_is_asked_for_where_the_key_management_stands_on_a_chain(bench):
+@pytest.mark.parametrize("field", ["kms", "kms_id", "kms_contract", "transaction_hash"])
+def test_keys_on_a_chain_are_refused_by_name_before_anything_is_sent(bench, field):
+    with pytest.raises(InvalidInput, match="only CVMs whose keys Phala manages") as refused:
+        ProvisionForm(bench.client(), **{field: "base"})
+    assert refused.value.field == field
+    assert "client.commit_cvm_provision()" in refused.value.hint
+    with pytest.raises(InvalidInput, match="keys Phala manages"):
+        bench.filled().fill(**{field: "base"})
+
+
+def test_the_form_offers_no_keys_on_a_chain(bench):
+    form = bench.filled()
+    bench.until(lambda: bench.told("catalogue")["state"] == "ready")
+    assert not {"kms", "transaction_hash"} & bench.told("fields")["values"].keys()
+    assert not hasattr(form, "kms")
+    assert "transaction" not in form.request
+    script = (files("cvm_notebook.widgets") / "static" / "form.js").read_text()
+    assert not re.search(r"kms|transaction|on.chain", script, re.IGNORECASE)
+
+
+def test_where_the_service_puts_the_keys_on_a_chain_step_one_says_so(bench):
     change = {"/kms_info/chain_id": 8453}
     bench.cloud.inject({"kind": "rewrite", "route": "provision", "arg": change})
     form = bench.filled()
     bench.provisioned()
+    assert (form.phase, form.provision) == ("fill", None)
+    assert "managed on a blockchain" in form.errors["node"]
     assert not form.send_commit()
-    assert "chain" in form.errors["transaction_hash"]
-    form.transaction_hash = "not hex"
-    assert not form.send_commit()
-    assert "not a hash" in form.errors["transaction_hash"]
-    form.transaction_hash = "0xabc123"
+    bench.cloud.clear_faults()
+    bench.provisioned()
+    bench.committed()
+    assert form.phase == "running"
+
+
+@pytest.mark.parametrize("status", [465, 467, 468])
+def test_a_commit_that_wants_a_transaction_goes_back_to_step_one(bench, status):
+    form = bench.filled()
+    bench.provisioned()
+    bench.cloud.inject({"kind": "status", "route": "commit", "arg": status, "times": 1})
+    bench.committed()
+    assert form.phase == "fill"
+    assert form.errors["general"]
+    bench.provisioned()
     bench.committed()
     assert form.phase == "running"
 

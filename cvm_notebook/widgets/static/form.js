@@ -29,11 +29,9 @@ function renderForm({ el, store }) {
   } });
   const disk = whole("disk_size", { min: 20, placeholder: "as the type has it" });
   const image = h("select", { onchange: () => store.set({ image: image.value }, true) });
-  const kms = h("select", { onchange: () => store.set({ kms: kms.value }, true) });
   const replicas = whole("replicas", { min: 1, max: 20 });
   const env = envTable((message) => store.send(message));
   const switches = h("div", { className: "cvm-switches" });
-  const hash = text("transaction_hash", "Transaction hash", { className: "cvm-code", placeholder: "0x…" });
   const boxes = new Map();
 
   const fields = {
@@ -43,11 +41,9 @@ function renderForm({ el, store }) {
     node: field("Region or node", node),
     disk_size: field("Disk, GB", disk),
     image: field("OS image", image),
-    kms: field("Key management", kms),
     replicas: field("Replicas", replicas, { help: "CVMs of this app in all." }),
     env: field("Environment variables", env.el, { wide: true, focus: env.name, help: "Values stay in the kernel's memory until they are encrypted for this app alone; they are not saved, and cannot be read back." }),
     visible: field("Visibility", switches, { wide: true }),
-    transaction_hash: field("Transaction hash", hash, { help: "Of the transaction that registered the compose hash on the chain." }),
   };
   compose.text.setAttribute("aria-label", "Compose file");
   compose.text.setAttribute("aria-describedby", compose.el.getAttribute("aria-describedby"));
@@ -69,10 +65,10 @@ function renderForm({ el, store }) {
   const unpaid = () => ["fill", "provisioning", "provisioned"].includes(store.said.step?.phase ?? "fill");
   const changed = () => Boolean(store.said.step?.provision?.changed?.length);
 
-  const filled = h("details", { className: "cvm-filled", open: true }, h("summary", {}, "1 · What it shall be"), h("div", { className: "cvm-grid" }, fields.name.el, fields.compose_file.el, fields.instance_type.el, fields.node.el, fields.disk_size.el, fields.image.el, fields.kms.el, fields.replicas.el, fields.env.el, fields.visible.el));
+  const filled = h("details", { className: "cvm-filled", open: true }, h("summary", {}, "1 · What it shall be"), h("div", { className: "cvm-grid" }, fields.name.el, fields.compose_file.el, fields.instance_type.el, fields.node.el, fields.disk_size.el, fields.image.el, fields.replicas.el, fields.env.el, fields.visible.el));
   const one = h("div", { className: "cvm-part", role: "group", "aria-label": "Step 1: what it shall be" }, filled, h("div", { className: "cvm-pay" }, price, provision));
   const title = h("h4");
-  const two = h("div", { className: "cvm-part cvm-two", role: "group", "aria-label": "Step 2: commit", hidden: true }, title, answer.el, fields.transaction_hash.el, boot.el, h("div", { className: "cvm-answers" }, commit, again));
+  const two = h("div", { className: "cvm-part cvm-two", role: "group", "aria-label": "Step 2: commit", hidden: true }, title, answer.el, boot.el, h("div", { className: "cvm-answers" }, commit, again));
   const root = h("section", { className: "cvm cvm-form", "aria-label": "New CVM" },
     h("div", { className: "cvm-form-top" }, h("h3", {}, "New CVM"), h("ol", { className: "cvm-marks-row", "aria-label": "Steps" }, ...marks), who, badge),
     notice, one, general, two,
@@ -105,7 +101,7 @@ function renderForm({ el, store }) {
   // --- drawing ---
   const put = (box, value) => { const text = value === null || value === undefined ? "" : String(value); if (box.value !== text && !(box === document.activeElement && Number(box.value) === value)) box.value = text; };
   function drawFields() {
-    put(name, store.value("name")); put(disk, store.value("disk_size")); put(replicas, store.value("replicas")); put(hash, store.value("transaction_hash"));
+    put(name, store.value("name")); put(disk, store.value("disk_size")); put(replicas, store.value("replicas"));
     compose.draw((called) => env.offer(called));
     for (const [key, label] of store.said.fields.switches) {
       if (!boxes.has(key)) {
@@ -115,7 +111,6 @@ function renderForm({ el, store }) {
       }
       boxes.get(key).checked = store.value(key) === true;
     }
-    fillSelect(kms, [["phala", "Phala"], ["ethereum", "Ethereum (on chain)"], ["base", "Base (on chain)"]], store.value("kms"));
   }
   function drawCatalogue() {
     const { catalogue } = store.said;
@@ -168,7 +163,6 @@ function renderForm({ el, store }) {
     if (closed !== away) { filled.open = !closed; away = closed; } // out of the way, until somebody opens it
     two.hidden = !step.provision && !step.boot;
     answer.draw(step.provision, unpaid());
-    fields.transaction_hash.el.hidden = !step.provision?.on_chain || making || over;
     boot.draw(step, store.said.fields.values);
     const locked = making || over || !live;
     provision.hidden = making || over;
