@@ -65,6 +65,7 @@ class Dashboard(ClosesWhole, ipywidgets.VBox):  # type: ignore[misc]  # it has n
         self._nobody.show(note=_NOTHING_CHOSEN)
         self._unsubscribe = fleet.operator.attach(partial(_operated, weakref.ref(self)))
         self._unselect = self.table.on_select(partial(_selected, weakref.ref(self)))
+        self._unopen = self.table.on_open(partial(_opened, weakref.ref(self)))
         bridge.join(self)
         bridge.mark(self)
 
@@ -75,6 +76,7 @@ class Dashboard(ClosesWhole, ipywidgets.VBox):  # type: ignore[misc]  # it has n
         bridge.leave(self)
         self._unsubscribe()
         self._unselect()
+        self._unopen()
         self._workers.close(0.5)
         super().close()
         if self._owns_fleet:
@@ -103,11 +105,7 @@ class Dashboard(ClosesWhole, ipywidgets.VBox):  # type: ignore[misc]  # it has n
             head=("asked", "what", "state", "took", "attempts") if records else (),
             rows=[self._line(record) for record in records],
         )
-        chosen = self.table.selected[-1] if self.table.selected else None
-        if chosen != self._told:
-            self._told = chosen
-            shown = self._nobody if chosen is None else card_of(self.fleet, chosen)
-            self._chosen.children = (shown,)
+        self._show_chosen()
         self.pulse()
 
     def pulse(self) -> None:
@@ -116,6 +114,20 @@ class Dashboard(ClosesWhole, ipywidgets.VBox):  # type: ignore[misc]  # it has n
         if self.seen and due and self._drawn != self.fleet.store.revision:
             self._drawn_at, self._drawn = time.monotonic(), self.fleet.store.revision
             self._workers.do(self._draw)
+
+    def _show_chosen(self) -> None:
+        chosen = self.table.selected[-1] if self.table.selected else None
+        if chosen != self._told:
+            self._told = chosen
+            shown = self._nobody if chosen is None else card_of(self.fleet, chosen)
+            self._chosen.children = (shown,)
+
+    def _open(self, cvm_id: str) -> None:
+        """Select a CVM, and bring its card to the front."""
+        if self.table.selected[-1:] != (cvm_id,):
+            self.table.selected = (cvm_id,)
+        self._show_chosen()
+        self._tabs.selected_index = _TABS.index("CVM")
 
     def failed(self, error: BaseException) -> None:
         """Show that something of ours went wrong; see `View`."""
@@ -172,6 +184,11 @@ def _operated(me: "weakref.ref[Dashboard]", _record: OperationRecord) -> None:
 def _selected(me: "weakref.ref[Dashboard]") -> None:
     if (dashboard := me()) is not None:
         bridge.mark(dashboard)
+
+
+def _opened(me: "weakref.ref[Dashboard]", cvm_id: str) -> None:
+    if (dashboard := me()) is not None:
+        dashboard._open(cvm_id)  # noqa: SLF001 - its own half
 
 
 _open: Final[list["weakref.ref[Dashboard]"]] = []

@@ -24,6 +24,7 @@ from cvm_notebook.text import show
 from cvm_notebook.widgets.acts import Acts
 from cvm_notebook.widgets.assets import module, style
 from cvm_notebook.widgets.bridge import bridge, publish
+from cvm_notebook.widgets.card import card_of
 from cvm_notebook.widgets.closing import ClosesWhole
 from cvm_notebook.widgets.columns import COLUMNS, USUAL, columns_of, specs
 from cvm_notebook.widgets.feed import Feed
@@ -54,11 +55,20 @@ class FleetTable(ClosesWhole, anywidget.AnyWidget):
     ----------
     fleet
         What is shown.
+
+    Attributes
+    ----------
+    query
+        Words or a condition by which the rows are filtered, in every view; may be set.
+    height
+        Of the rows, in pixels; may be set.
     """
 
     _esm = module("confirm", "logs", "table_store", "table_grid", "table")
     _css = style("confirm", "logs", "table")
     height = traitlets.Int(420).tag(sync=True)
+    # what is searched for: every view shows the same rows, and says by what they are chosen
+    query = traitlets.Unicode("").tag(sync=True)
     # The first snapshot: it rides in the opening of the comm, for a busy kernel can answer nothing.
     # Of a large fleet it is emptied once it is drawn.
     _boot = traitlets.Bytes(b"").tag(sync=True)
@@ -71,8 +81,9 @@ class FleetTable(ClosesWhole, anywidget.AnyWidget):
         self._presence = Presence(fleet)
         self._selected: tuple[str, ...] = ()
         self._on_select: tuple[Callable[[], object], ...] = ()
+        self._on_open: tuple[Callable[[str], object], ...] = ()
         self._followed: frozenset[str] = frozenset()
-        self._query, self._found, self._searched = "", None, 0.0
+        self._found, self._searched = None, 0.0
         self._heard_n, self._sent_at = 0, 0.0
         me = weakref.ref(self)
         self._workers = Workers(SystemClock(), _READERS, "cvm-table", partial(_crashed, me))
@@ -110,10 +121,28 @@ class FleetTable(ClosesWhole, anywidget.AnyWidget):
             Takes it back.
         """
         self._on_select = (*self._on_select, callback)
-        return partial(self._forget_callback, callback)
+        return partial(self._forget, callback)
 
-    def _forget_callback(self, callback: Callable[[], object]) -> None:
+    def on_open(self, callback: Callable[[str], object]) -> Callable[[], None]:
+        """Show a CVM elsewhere when its row is opened, by a double click or by Enter.
+
+        Parameters
+        ----------
+        callback
+            Called with the CVM's id, on the bridge's thread. Without one, the table shows the
+            CVM's card under its rows.
+
+        Returns
+        -------
+        callable
+            Takes it back.
+        """
+        self._on_open = (*self._on_open, callback)
+        return partial(self._forget, callback)
+
+    def _forget(self, callback: object) -> None:
         self._on_select = tuple(one for one in self._on_select if one is not callback)
+        self._on_open = tuple(one for one in self._on_open if one is not callback)
 
     @property
     def seen(self) -> bool:
@@ -171,7 +200,7 @@ class FleetTable(ClosesWhole, anywidget.AnyWidget):
         snapshot = fleet.store.snapshot()
         pulse = {"kind": "pulse", "n": self._feed.n, "ages": self._feed.ages(snapshot)}
         publish(self, {**pulse, **_told(snapshot.health)})
-        if self._query:
+        if self._text():
             bridge.mark(self)  # what is searched for may depend on the time
 
     def failed(self, error: BaseException) -> None:
@@ -184,6 +213,8 @@ class FleetTable(ClosesWhole, anywidget.AnyWidget):
         if fleet is None:
             return None
         message = self._feed.message(fleet.store.snapshot)
+        if message is not None and message["kind"] == "snapshot":
+            self._found, self._searched = None, 0.0  # whoever begins anew is told what is found
         found = self._search_again(fleet)
         if message is None:
             return None if found is None else {"kind": "found", **found}
@@ -250,6 +281,7 @@ class FleetTable(ClosesWhole, anywidget.AnyWidget):
             bridge.mark(self)
         elif kind == "hello":
             self._show_selection()
+            self._search()
         if self._boot and self._large():
             self._boot = b""  # it was drawn, or it will be asked for
         if content.get("token") == self._token:  # a view of another time may look, and not act
@@ -263,8 +295,8 @@ class FleetTable(ClosesWhole, anywidget.AnyWidget):
             self._selected = tuple(ids)
             self._show_selection(str(content.get("pick", ""))[:_LONGEST_PICK])
             self._tell_selection()
-        elif kind == "search":
-            self._search(str(content.get("text", "")))
+        elif kind == "open" and ids:
+            self._open(ids[0], str(content.get("view", ""))[:_LONGEST_PICK])
         elif kind == "columns":
             self.set(columns=[name for name in _list(content.get("names")) if name in COLUMNS])
         elif kind == "follow":
@@ -297,8 +329,28 @@ class FleetTable(ClosesWhole, anywidget.AnyWidget):
             self._logs_of = cvm_id
             publish(self, {"kind": "logs", "of": clean_text(row.name or row.id, 80)})
 
-    def _search(self, text: str) -> None:
-        self._query, self._found, self._searched = text.strip()[:_LONGEST_SEARCH], None, 0.0
+    def _open(self, cvm_id: str, view: str) -> None:
+        """Show one CVM: elsewhere where somebody does, or its card in the view that asks."""
+        fleet = self._fleet()
+        row = fleet.known(cvm_id) if fleet is not None else None
+        if fleet is None or row is None:
+            self._say({"kind": "notice", "text": "Not shown: it is no longer in the fleet."})
+            return
+        for callback in self._on_open:
+            callback(cvm_id)
+        card = None if self._on_open else card_of(fleet, cvm_id).model_id
+        name = clean_text(row.name or row.id, 80)
+        self._say({"kind": "opened", "view": view, "id": cvm_id, "of": name, "card": card})
+
+    @traitlets.observe("query")
+    def _query_changed(self, _change: object) -> None:
+        bridge.post(self._search, self)
+
+    def _text(self) -> str:
+        return str(self.query).strip()[:_LONGEST_SEARCH]
+
+    def _search(self) -> None:
+        self._found, self._searched = None, 0.0
         fleet = self._fleet()
         found = self._search_again(fleet) if fleet is not None else None
         if found is not None:
@@ -306,18 +358,19 @@ class FleetTable(ClosesWhole, anywidget.AnyWidget):
 
     def _search_again(self, fleet: "Fleet") -> dict[str, Any] | None:
         """Return what the search finds now, when that is news."""
-        if not self._query or time.monotonic() - self._searched < _SEARCH_EVERY_S:
+        text = self._text()
+        if not text or time.monotonic() - self._searched < _SEARCH_EVERY_S:
             return None
         self._searched = time.monotonic()
         try:
-            query = search(self._query)
+            query = search(text)
             rows = query.rows(fleet.store.snapshot())
         except CvmError as error:
             found: Any = clean_text(error, 600)
-            said = {"text": self._query, "error": found}
+            said = {"text": text, "error": found}
         else:
             found = self._numbers([row.id for row in rows])
-            said = {"text": self._query, "ks": found, "ordered": query.ordered}
+            said = {"text": text, "ks": found, "ordered": query.ordered}
         if found == self._found:
             return None
         self._found = found

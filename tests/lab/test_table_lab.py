@@ -213,6 +213,40 @@ def test_columns_sort_and_can_be_chosen(table):
     first.get_by_role("gridcell").nth(9).wait_for()
 
 
+def test_a_click_on_the_name_of_a_column_leaves_the_list_open(table):
+    press(table, "Columns")
+    columns = table.get_by_role("group", name="Columns")
+    for name in ("vcpu", "memory GB", "name"):
+        columns.get_by_text(name, exact=True).click(force=True)  # the last is disabled
+        assert columns.is_visible()
+    table.get_by_role("columnheader", name="memory GB").wait_for()
+    assert columns.is_visible()
+    table.keyboard.press("Escape")
+    columns.wait_for(state="hidden")
+
+
+def test_what_is_searched_for_is_the_same_in_every_view_and_window(lab, cloud):
+    lab.open("search.ipynb", [BEGIN, "fleet"], cloud=cloud).run_all()
+    page = lab.page
+    page.wait_for_function("() => document.querySelectorAll('.cvm-table').length === 2")
+    live(page)
+    first, second = page.locator(".cvm-table").all()
+    first.get_by_role("searchbox").fill("name = 'bravo'")
+    for view in (first, second):
+        view.get_by_text("showing 1 of 4").wait_for()
+        assert view.get_by_role("searchbox").input_value() == "name = 'bravo'"
+    second.get_by_role("searchbox").fill("")
+    first.get_by_text("4 CVMs").wait_for()
+    assert first.get_by_role("searchbox").input_value() == ""
+    lab.kernel("fleet.table().query = \"name like '%a' and name != 'alpha'\"")
+    first.get_by_text("showing 1 of 4").wait_for()
+    assert "alpha" in second.get_by_role("searchbox").input_value()
+    lab.save()
+    lab.reload()
+    page.locator(".cvm-table").first.get_by_text("showing 1 of 4").wait_for(timeout=60_000)
+    assert "alpha" in page.get_by_role("searchbox").first.input_value()
+
+
 def test_a_selection_made_by_hand_is_explored_in_the_next_cell(lab, table):
     row(table, "alpha").click()
     row(table, "charlie").click(modifiers=["ControlOrMeta"])
@@ -235,6 +269,48 @@ def test_the_logs_of_a_cvm_are_shown_under_the_table(lab, table):
     lab.screenshot("table-logs", table.locator(".cvm-table").first)
     press(table, "Close the logs")
     table.get_by_role("log").wait_for(state="hidden")
+
+
+def test_enter_and_a_double_click_show_the_card_of_a_cvm_under_the_table(lab, table):
+    grid(table).focus()
+    table.keyboard.press("ArrowDown")
+    table.keyboard.press("Enter")
+    details = table.get_by_role("region", name="Details of one CVM")
+    details.get_by_role("heading", name="Details of").wait_for(timeout=PATIENCE)
+    details.locator('.cvm-card[data-live="true"]').wait_for(timeout=PATIENCE)
+    table.wait_for_function("() => document.activeElement.matches('.cvm-card h3')")
+    assert lab.axe(".cvm-table") == []
+    for theme in ("light", "dark"):
+        lab.theme(theme)
+        for width in (1400, 700):
+            table.set_viewport_size({"width": width, "height": 1100})
+            lab.screenshot(f"table-details-{theme}-{width}")
+    table.set_viewport_size({"width": 1400, "height": 1000})
+    press(table, "Close the details")
+    details.wait_for(state="hidden")
+    assert grid(table).evaluate("grid => grid === document.activeElement")
+    row(table, "bravo").locator('[aria-colindex="3"]').dblclick()
+    details.get_by_role("heading", name="Details of bravo").wait_for(timeout=PATIENCE)
+    details.get_by_role("heading", name="bravo", exact=True).wait_for(timeout=PATIENCE)
+    assert table.get_by_text("1 selected", exact=True).is_visible()
+
+
+def test_an_action_spares_what_the_filter_hides_and_the_bar_says_so(lab, table, cloud):
+    lab.kernel("fleet.table(undo=0)")
+    row(table, "alpha").click()
+    row(table, "bravo").click(modifiers=["ControlOrMeta"])
+    table.get_by_role("searchbox").fill("brav")
+    table.get_by_text("1 selected, 1 hidden by the filter", exact=True).wait_for()
+    press(table, "Restart")
+    table.wait_for_function("() => document.querySelector('.cvm-said').textContent !== ''")
+    lab.kernel("[op.wait(20) for op in fleet.operator.alive()]")
+    asked = lab.kernel("sorted(record.name for record in fleet.operator.records())")
+    assert asked == "['bravo']"
+    table.get_by_role("searchbox").fill("charl")
+    table.get_by_text("0 selected, 2 hidden by the filter", exact=True).wait_for()
+    assert table.get_by_role("button", name="Delete", exact=True).is_disabled()
+    table.get_by_role("searchbox").fill("")
+    table.get_by_text("2 selected", exact=True).wait_for()
 
 
 @pytest.mark.parametrize("verb", ["Stop", "Shut down", "Restart", "Start"])

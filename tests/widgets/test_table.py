@@ -218,14 +218,14 @@ def test_ages_never_make_a_row_look_fresher_than_it_is(table, fleet):
 
 
 def test_the_search_language_is_understood_in_the_kernel(front, wire, table, fleet):
-    front.say("search", text="name like 'web-%' order by name desc")
+    wire.set(table, query=" name like 'web-%' order by name desc")
     found = wire.wait(table, "found")
     assert found["ks"] == front.named(fleet, "web-2", "web-1")
     assert found["ordered"] is True
 
 
 def test_a_search_that_cannot_be_understood_says_where(front, wire, table):
-    front.say("search", text="status = = 1")
+    wire.set(table, query="status = = 1")
     found = wire.wait(table, "found")
     assert "^" in found["error"]
     assert "ks" not in found
@@ -250,6 +250,22 @@ def test_a_selection_from_python_is_shown(front, wire, table, fleet):
     fleet.selection = fleet.where(name="web-*")
     told = wire.wait(table, "selected")
     assert sorted(told["ks"]) == sorted(front.named(fleet, "web-1", "web-2"))
+
+
+def test_what_is_searched_for_is_one_trait_and_whoever_comes_later_is_told_what_it_finds(
+    front, wire, table, fleet
+):
+    table.query = "name like 'web-%' order by name"
+    assert wire.updates(table)[-1] == {"query": "name like 'web-%' order by name"}
+    found = wire.wait(table, "found")["ks"]
+    assert found == front.named(fleet, "web-1", "web-2")
+    front.say("hello", n=0)  # of a page that is loaded again
+    assert wire.wait(table, "snapshot")["found"]["ks"] == found
+    table.query = ""
+    settled()
+    table.flush()
+    front.say("hello", n=0)
+    assert "found" not in wire.wait(table, "snapshot", after=1)
 
 
 # --- acting ---------------------------------------------------------------------------------------
@@ -348,6 +364,30 @@ def test_malformed_messages_do_nothing(front, fleet, content):
     front.say("act", **content)
     settled()
     assert not asked(fleet, "stop")
+
+
+def test_a_row_that_is_opened_is_shown_as_its_card_in_the_view_that_asked(
+    front, wire, table, fleet
+):
+    front.say("open", ks=front.named(fleet, "web-1"), view="7-7")
+    told = wire.wait(table, "opened")
+    assert told["card"] == fleet["web-1"].card().model_id
+    assert (told["view"], told["of"], told["id"]) == ("7-7", "web-1", fleet["web-1"].id)
+
+
+def test_a_row_is_opened_elsewhere_where_somebody_shows_it(front, wire, table, fleet):
+    shown = []
+    take_back = table.on_open(shown.append)
+    front.say("open", ks=front.named(fleet, "web-1"), view="7-7")
+    assert wire.wait(table, "opened")["card"] is None
+    assert shown == [fleet["web-1"].id]
+    take_back()
+    front.say("open", ks=front.named(fleet, "web-1"), view="7-7")
+    assert wire.wait(table, "opened", after=1)["card"] is not None
+    front.say("open", ks=[999, "x"], view=None)
+    front.say("open", ks=front.named(fleet, "web-1"), view="7-7", token="of another kernel")
+    settled()
+    assert len(wire.sent(table, "opened")) == 2
 
 
 # --- confirming -----------------------------------------------------------------------------------

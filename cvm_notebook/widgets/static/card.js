@@ -74,7 +74,7 @@ function tabStrip(tabs, onOpen) {
   strip.addEventListener("keydown", (event) => {
     const at = buttons.findIndex((button) => button.getAttribute("aria-selected") === "true"), last = buttons.length - 1;
     const to = { ArrowRight: at === last ? 0 : at + 1, ArrowLeft: at === 0 ? last : at - 1, Home: 0, End: last }[event.key];
-    if (to === undefined) return;
+    if (to === undefined || isShortcut(event)) return;
     event.preventDefault();
     choose(tabs[to][0]);
     buttons[to].focus();
@@ -95,12 +95,7 @@ function tabStrip(tabs, onOpen) {
 
 /** The action buttons are widgets of their own: the same in every view, and clicked through the kernel. */
 async function drawButtons(model, box, gone) {
-  const views = await Promise.all((model.get("buttons") ?? []).map(async (ref) => {
-    try {
-      const button = await model.widget_manager.get_model(String(ref).replace("IPY_MODEL_", ""));
-      return await model.widget_manager.create_view(button);
-    } catch { return null; } // a saved notebook without its widgets
-  }));
+  const views = await Promise.all((model.get("buttons") ?? []).map((ref) => viewOf(model, String(ref).replace("IPY_MODEL_", ""))));
   if (gone.aborted) { for (const view of views) view?.remove(); return; }
   for (const view of views) {
     if (!view) continue;
@@ -117,7 +112,7 @@ function renderCard({ model, el, store, shown, hidden }) {
   const said = h("div", { className: "cvm-said", role: "status", "aria-live": "polite" });
   const say = (text) => { said.textContent = text; };
 
-  const name = h("h3", { className: "cvm-name" }), status = h("span", { className: "cvm-status cvm-big" }), doing = h("span", { className: "cvm-doing" });
+  const name = h("h3", { className: "cvm-name", tabIndex: -1 }), status = h("span", { className: "cvm-status cvm-big" }), doing = h("span", { className: "cvm-doing" });
   const health = h("span", { className: "cvm-health", tabIndex: 0, role: "note" });
   const under = h("div", { className: "cvm-under cvm-dim" });
   const steps = h("ol", { className: "cvm-steps", "aria-label": "Boot", hidden: true });
@@ -248,6 +243,7 @@ function renderCard({ model, el, store, shown, hidden }) {
     const state = store.state;
     if (!state) return;
     root.setAttribute("aria-label", `CVM ${state.name}`);
+    root.dataset.cvm = state.id ?? "";
     name.textContent = state.name; name.title = state.id ?? "";
     status.dataset.status = state.status;
     status.replaceChildren(shape(state.status), state.raw ?? state.status);

@@ -78,8 +78,35 @@ function audience(views, alive, send, leaving = () => {}) {
   };
 }
 
-/** Keep Jupyter's keys (d d, x, arrows) out of what has keys of its own. */
-function keepKeys(el) { el.addEventListener("keydown", (event) => event.stopPropagation()); }
+const TEXT_FIELDS = "textarea, input:not([type=checkbox], [type=radio], [type=file])";
+const TEXT_KEYS = new Set(["a", "c", "v", "x", "y", "z", "ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "Backspace", "Delete", "Insert"]);
+const TEXT_SHIFT_KEYS = new Set(["v", "z", "ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "Delete", "Insert"]);
+
+/** Whether a key is pressed with a modifier that makes it a shortcut; AltGr only writes another character. */
+const isShortcut = (event) => (event.ctrlKey || event.metaKey || event.altKey) && !event.getModifierState("AltGraph");
+
+/** Whether it is this key alone, without any modifier. */
+const isPlain = (event, key) => event.key === key && !isShortcut(event) && !event.shiftKey;
+
+/**
+ * Whether a key pressed within a view is the view's own: the view has handled it, or it edits the text of a field, or it
+ * has no modifier, and in Jupyter's command mode would act on the cell (d d, x, arrows). Shortcuts stay everybody's.
+ */
+function ownsKey(event) {
+  if (event.defaultPrevented) return true;
+  const writes = event.target.matches(TEXT_FIELDS), key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  if (isShortcut(event)) return writes && !event.altKey && (event.shiftKey ? TEXT_SHIFT_KEYS : TEXT_KEYS).has(key);
+  if (/^F\d+$/.test(key)) return false;
+  return writes || !(event.shiftKey && key === "Enter");
+}
+
+/** Keep the keys that are a view's own from Jupyter. */
+function keepKeys(el) { el.addEventListener("keydown", (event) => { if (ownsKey(event)) event.stopPropagation(); }); }
+
+/** Make a view of another widget; null where there is none, as in a saved notebook without its widgets. */
+async function viewOf(model, id) {
+  try { return await model.widget_manager.create_view(await model.widget_manager.get_model(id)); } catch { return null; }
+}
 
 /**
  * Whether the kernel is there. Anything it says counts; when it has said nothing for long, or this

@@ -13,10 +13,7 @@ function confirmPanel(send) {
     open = null; panel.hidden = true; panel.replaceChildren();
     if (before?.isConnected) before.focus();
   };
-  panel.addEventListener("keydown", (event) => {
-    event.stopPropagation();
-    if (event.key === "Escape") { event.preventDefault(); close("no"); }
-  });
+  panel.addEventListener("keydown", (event) => { if (isPlain(event, "Escape")) { event.preventDefault(); close("no"); } });
   return {
     el: panel,
     get click() { return open?.click; },
@@ -37,7 +34,7 @@ function confirmPanel(send) {
       const answer = () => { if (ready()) send({ kind: "confirmed", click: spec.click, typed: typed.value, ticked: ticks.length }); };
       yes.addEventListener("click", answer);
       typed.addEventListener("input", look);
-      typed.addEventListener("keydown", (event) => { if (event.key === "Enter") { event.preventDefault(); answer(); } });
+      typed.addEventListener("keydown", (event) => { if (isPlain(event, "Enter")) { event.preventDefault(); answer(); } });
       ticks.forEach((tick) => tick.addEventListener("change", look));
       panel.replaceChildren(
         title, items, h("p", {}, spec.summary),
@@ -74,7 +71,6 @@ function undoStrip(send) {
   let ops = [], timer = 0;
   const hide = () => { clearTimeout(timer); strip.hidden = true; ops = []; };
   undo.addEventListener("click", () => { send({ kind: "undo", ops }); hide(); });
-  keepKeys(strip);
   return {
     el: strip,
     show(message) {

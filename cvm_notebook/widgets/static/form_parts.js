@@ -51,7 +51,7 @@ function composeEditor(store) {
   const read = h("button", { type: "button", onclick: () => { if (path.value.trim()) store.act("path", { path: path.value.trim() }); } }, "Read");
   const services = h("div", { className: "cvm-services" });
   const wanted = h("div", { className: "cvm-wanted" });
-  path.addEventListener("keydown", (event) => { if (event.key === "Enter") { event.preventDefault(); read.click(); } });
+  path.addEventListener("keydown", (event) => { if (isPlain(event, "Enter")) { event.preventDefault(); read.click(); } });
   text.addEventListener("input", () => store.set({ compose_file: text.value }));
   file.addEventListener("change", async () => {
     const [chosen] = file.files;

@@ -63,7 +63,7 @@ function logPanel(send) {
   wrap.addEventListener("change", () => lines.classList.toggle("cvm-wrap", wrap.checked));
   find.addEventListener("input", () => { shown = 0; for (const line of lines.children) shown += match(line); counted(); bottom(); });
   for (const input of [source, tail, times]) input.addEventListener("change", () => ask(running ? "follow" : "read"));
-  since.addEventListener("keydown", (event) => { if (event.key === "Enter") { event.preventDefault(); ask(running ? "follow" : "read"); } });
+  since.addEventListener("keydown", (event) => { if (isPlain(event, "Enter")) { event.preventDefault(); ask(running ? "follow" : "read"); } });
   lines.addEventListener("scroll", () => {
     stick = lines.scrollHeight - lines.scrollTop - lines.clientHeight < 24;
     toEnd.hidden = stick;

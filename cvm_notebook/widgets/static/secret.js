@@ -23,8 +23,8 @@ function secretField({ label, button, onSend, multi = false, placeholder = "" })
   const look = () => { yes.disabled = !live || !box.value; };
   box.addEventListener("input", look);
   box.addEventListener("keydown", (event) => {
-    event.stopPropagation();
-    if (event.key === "Enter" && (!multi || event.ctrlKey || event.metaKey)) { event.preventDefault(); if (!yes.disabled) send(); }
+    const sends = multi ? event.key === "Enter" && (event.ctrlKey || event.metaKey) : isPlain(event, "Enter");
+    if (sends) { event.preventDefault(); if (!yes.disabled) send(); }
   });
   look();
   return { el: h("div", { className: "cvm-secret" }, h("label", { htmlFor: id }, label), box, yes), box, live(now) { live = now; look(); } };
@@ -64,7 +64,7 @@ function envTable(send) {
   }
   file.addEventListener("change", read);
   name.addEventListener("input", look);
-  for (const box of [name, value]) box.addEventListener("keydown", (event) => { event.stopPropagation(); if (event.key === "Enter") { event.preventDefault(); put(); } });
+  for (const box of [name, value]) box.addEventListener("keydown", (event) => { if (isPlain(event, "Enter")) { event.preventDefault(); put(); } });
   function fault(text) { wrong.textContent = text ?? ""; wrong.hidden = !text; }
   look();
 

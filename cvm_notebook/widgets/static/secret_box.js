@@ -6,7 +6,9 @@ export default () => ({
     const hear = (message) => { if (message.kind !== "state") return; state.textContent = message.text; field.live(true); };
     model.on("msg:custom", hear);
     field.el.append(state);
-    el.replaceChildren(h("section", { className: "cvm cvm-alone", "aria-label": model.get("label") }, field.el));
+    const root = h("section", { className: "cvm cvm-alone", "aria-label": model.get("label") }, field.el);
+    keepKeys(root);
+    el.replaceChildren(root);
     tellKernel(model, { kind: "hello" });
     return () => model.off("msg:custom", hear);
   },

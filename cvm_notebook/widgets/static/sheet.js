@@ -5,7 +5,9 @@ export default {
     const picture = h("img", { className: "cvm-picture", hidden: true });
     const table = h("table", {});
     const frame = h("div", { className: "cvm-sheet-rows", tabIndex: 0, role: "region", "aria-label": model.get("title"), hidden: true }, table);
-    el.replaceChildren(h("section", { className: "cvm cvm-sheet", "aria-label": model.get("title") }, h("h4", {}, model.get("title")), note, picture, frame));
+    const root = h("section", { className: "cvm cvm-sheet", "aria-label": model.get("title") }, h("h4", {}, model.get("title")), note, picture, frame);
+    keepKeys(root);
+    el.replaceChildren(root);
     let address = null;
     const free = () => { if (address) URL.revokeObjectURL(address); address = null; };
     const heard = (said, buffers) => {

@@ -23,7 +23,22 @@ function renderTable({ model, el, store, shown, hidden }) {
     logs.open();
     logsClose.focus();
   }
-  const grid = tableGrid(store, { say, onOpen: (k) => send({ kind: "open", ks: [k] }) });
+  const grid = tableGrid(store, { say, onOpen: open });
+
+  // --- the details of one CVM: its card, here or where a dashboard shows it ---
+  const own = clickId(), details = detailsFrame(model, () => grid.grid.focus());
+  function open(k) {
+    if (!store.live()) { show("The kernel does not answer: the details cannot be shown."); return; }
+    store.send({ kind: "open", ks: [k], view: own });
+    queued();
+  }
+  function opened({ view, id, of, card }) {
+    if (view !== own) return;
+    clearTimeout(pending);
+    say(`The details of ${of} are shown below`);
+    if (card) details.open(card, id, of);
+    else focusCard(root.parentElement?.closest(".widget-vbox") ?? root, id);
+  }
 
   // --- the bar ---
   const find = h("input", { type: "search", className: "cvm-find", placeholder: "Filter: words, or status = 'running' and rate_usd_h > 1", "aria-label": "Filter CVMs by words or by a condition", value: store.query });
@@ -33,8 +48,8 @@ function renderTable({ model, el, store, shown, hidden }) {
   const picker = columnPicker(store, send);
   find.addEventListener("input", () => { grid.grid.scrollTop = 0; store.search(find.value); });
   find.addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && find.value) { find.value = ""; store.search(""); event.preventDefault(); }
-    if (event.key === "ArrowDown") { grid.grid.focus(); event.preventDefault(); }
+    if (isPlain(event, "Escape") && find.value) { find.value = ""; store.search(""); event.preventDefault(); }
+    if (isPlain(event, "ArrowDown")) { grid.grid.focus(); event.preventDefault(); }
   });
 
   const buttons = ACTIONS.map(([verb, label]) => h("button", {
@@ -43,20 +58,24 @@ function renderTable({ model, el, store, shown, hidden }) {
   const picked = h("span", { className: "cvm-picked" });
   const bar = h("div", { className: "cvm-bar", role: "toolbar", "aria-label": "What to do with the selected CVMs" }, picked, ...buttons);
   function asked(verb) {
-    const ks = [...store.selected];
+    const ks = grid.picked();
     notice.hidden = true;
     if (verb === "follow") send({ kind: "follow", ks, on: !ks.every((k) => store.followed.has(k)) });
     else if (verb === "logs") send({ kind: "logs", ks: ks.slice(0, 1) });
     else if (store.live()) {
       store.act(verb, ks);
-      pending = setTimeout(() => { show("queued: the kernel is busy and takes it when its cell has ended"); }, 1500);
+      queued();
     }
   }
   let pending = 0;
+  function queued() {
+    clearTimeout(pending);
+    pending = setTimeout(() => { show("queued: the kernel is busy and takes it when its cell has ended"); }, 1500);
+  }
   const { show, answer } = answers({ confirm, undo, notice, say });
 
   const root = h("section", { className: "cvm cvm-table", "aria-label": "Fleet" },
-    h("div", { className: "cvm-top" }, find, picker.el, h("div", { className: "cvm-totals" }, count, health)), wrong, bar, undo.el, notice, confirm.el, grid.el, logsFrame, said);
+    h("div", { className: "cvm-top" }, find, picker.el, h("div", { className: "cvm-totals" }, count, health)), wrong, bar, undo.el, notice, confirm.el, grid.el, details.el, logsFrame, said);
   keepKeys(root);
   el.replaceChildren(root);
   const tall = () => { grid.grid.style.maxBlockSize = `${model.get("height")}px`; };
@@ -65,7 +84,8 @@ function renderTable({ model, el, store, shown, hidden }) {
 
   // --- what changes ---
   function drawHead() {
-    const { totals, rows, selected, query, found } = store;
+    const { totals, rows, found } = store, query = store.query.trim();
+    const selected = grid.picked(), hidden = store.selected.size - selected.length;
     const n = grid.state.shown.length, kernel = store.live();
     const part = n === rows.size ? `${n} CVMs` : `showing ${n} of ${rows.size}`;
     count.textContent = `${part} · ${totals.running} running · ${Number(totals.rate).toFixed(2)} USD/h`;
@@ -79,13 +99,13 @@ function renderTable({ model, el, store, shown, hidden }) {
     const text = kernel ? store.health.state : `snapshot of ${clockTime(store.at)} – re-run to go live`;
     health.textContent = `${HEALTH_MARKS[mode] ?? "○"} ${mode === "offline" ? store.health.text.split(":").slice(0, 3).join(":") : text}`;
     health.title = kernel ? store.health.text : "The kernel does not answer: nothing here is live, and the buttons do nothing.";
-    picked.textContent = selected.size ? `${selected.size} selected` : "select CVMs to act on them";
+    picked.textContent = store.selected.size ? `${selected.length} selected${hidden ? `, ${hidden} hidden by the filter` : ""}` : "select CVMs to act on them";
     for (const button of buttons) {
       const verb = button.dataset.verb, changes = !["follow", "logs"].includes(verb);
-      button.disabled = !kernel || !selected.size || (changes && store.readOnly) || (verb === "logs" && selected.size !== 1);
-      button.title = !kernel ? "The kernel does not answer" : !selected.size ? "Select one or more CVMs first" : changes && store.readOnly ? "This client is read-only"
-        : verb === "logs" && selected.size !== 1 ? "Select one CVM to see its logs" : `${button.textContent} ${selected.size} selected`;
-      if (verb === "follow") button.textContent = selected.size && [...selected].every((k) => store.followed.has(k)) ? "Unfollow" : "Follow";
+      button.disabled = !kernel || !selected.length || (changes && store.readOnly) || (verb === "logs" && selected.length !== 1);
+      button.title = !kernel ? "The kernel does not answer" : !selected.length ? (hidden ? "The filter hides what is selected" : "Select one or more CVMs first") : changes && store.readOnly ? "This client is read-only"
+        : verb === "logs" && selected.length !== 1 ? "Select one CVM to see its logs" : `${button.textContent} ${selected.length} selected`;
+      if (verb === "follow") button.textContent = selected.length && selected.every((k) => store.followed.has(k)) ? "Unfollow" : "Follow";
     }
   }
   function announce(changed) {
@@ -97,9 +117,11 @@ function renderTable({ model, el, store, shown, hidden }) {
   function acts(message) {
     if (answer(message)) clearTimeout(pending);
     else if (message.kind === "logs") openLogs(message.of);
+    else if (message.kind === "opened") opened(message);
     else if (message.kind === "log") logs.heard(message);
   }
   function heard(what) {
+    if (find.value !== store.query) find.value = store.query;
     if (what.columns) { grid.columns(); picker.draw(); }
     if (what.message) acts(what.message);
     if ("live" in what) logs.live(what.live);
@@ -119,16 +141,46 @@ function renderTable({ model, el, store, shown, hidden }) {
   if (store.columns.length) { grid.columns(); picker.draw(); }
   grid.queue(true); headLater();
   shown(heard);
-  return () => { clearInterval(clock); cancelAnimationFrame(drawing); clearTimeout(pending); model.off("change:height", tall); grid.end(); hidden(heard); };
+  return () => { clearInterval(clock); cancelAnimationFrame(drawing); clearTimeout(pending); model.off("change:height", tall); grid.end(); details.end(); hidden(heard); };
+}
+
+/** The card of one CVM under the table; the card is a widget of its own. */
+function detailsFrame(model, onClose) {
+  const title = h("h4", {}), box = h("div", {}), close = h("button", { type: "button", onclick: () => { drop(); onClose(); } }, "Close the details");
+  const el = h("div", { className: "cvm-table-details", role: "region", "aria-label": "Details of one CVM", hidden: true }, h("div", { className: "cvm-top" }, title, close), box);
+  let view = null, turn = 0;
+  function drop() { turn += 1; view?.remove(); view = null; box.replaceChildren(); el.hidden = true; }
+  return {
+    el, end: drop,
+    async open(card, id, of) {
+      drop();
+      const mine = turn, made = await viewOf(model, card);
+      if (mine !== turn || !made) { made?.remove(); return; }
+      view = made;
+      title.textContent = `Details of ${of}`;
+      box.append(made.el);
+      made.trigger("displayed");
+      el.hidden = false;
+      close.focus();
+      focusCard(box, id);
+    },
+  };
+}
+
+/** Put the focus on the name in the card of a CVM as soon as that is drawn, if it is within five seconds. */
+function focusCard(within, id, until = performance.now() + 5000) {
+  const card = [...within.querySelectorAll("[data-cvm]")].find((one) => one.dataset.cvm === id && one.checkVisibility());
+  if (card) { card.scrollIntoView({ block: "nearest" }); card.querySelector("h3").focus({ preventScroll: true }); }
+  else if (within.isConnected && performance.now() < until) setTimeout(() => focusCard(within, id, until), 50);
 }
 
 /** Which columns are shown: a button and the list that it opens. */
 function columnPicker(store, send) {
-  const list = h("div", { className: "cvm-columns", role: "group", "aria-label": "Columns", hidden: true });
+  const list = h("div", { className: "cvm-columns", role: "group", "aria-label": "Columns", tabIndex: -1, hidden: true }); // a click on a name leaves the focus in it
   const button = h("button", { type: "button", "aria-expanded": "false", onclick: () => open(list.hidden) }, "Columns");
   const el = h("div", { className: "cvm-picker" }, button, list);
-  function open(yes) { list.hidden = !yes; button.setAttribute("aria-expanded", yes); if (yes) list.querySelector("input")?.focus(); }
-  el.addEventListener("keydown", (event) => { if (event.key === "Escape") { open(false); button.focus(); event.preventDefault(); } });
+  function open(yes) { list.hidden = !yes; button.setAttribute("aria-expanded", yes); if (yes) list.querySelector("input:enabled")?.focus(); }
+  el.addEventListener("keydown", (event) => { if (isPlain(event, "Escape") && !list.hidden) { open(false); button.focus(); event.preventDefault(); } });
   el.addEventListener("focusout", (event) => { if (event.relatedTarget && !el.contains(event.relatedTarget)) open(false); });
   function draw() {
     const on = new Set(store.columns.map((column) => column.name));

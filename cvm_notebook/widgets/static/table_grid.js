@@ -39,7 +39,7 @@ function tableGrid(store, { onOpen, say }) {
     const made = { el: row, tick, cells, k: null, drawn: [] };
     row.addEventListener("mousedown", (event) => { if (event.shiftKey) event.preventDefault(); });
     row.addEventListener("click", (event) => clicked(made, event));
-    row.addEventListener("dblclick", () => onOpen(made.k));
+    row.addEventListener("dblclick", (event) => { if (event.target !== tick) onOpen(made.k); });
     space.append(row);
     return made;
   }
@@ -68,9 +68,9 @@ function tableGrid(store, { onOpen, say }) {
       drawRow(row, first + i);
     });
     state.flash.clear();
-    const picked = store.selected.size;
-    all.checked = picked > 0 && state.shown.length > 0 && state.shown.every((k) => store.selected.has(k));
-    all.indeterminate = picked > 0 && !all.checked;
+    const marked = picked().length;
+    all.checked = marked > 0 && marked === state.shown.length;
+    all.indeterminate = marked > 0 && !all.checked;
     const active = pool.find((row) => row.k !== null && row.k === state.shown[state.active]);
     if (active) grid.setAttribute("aria-activedescendant", active.el.id); else grid.removeAttribute("aria-activedescendant");
   }
@@ -115,6 +115,8 @@ function tableGrid(store, { onOpen, say }) {
   }
 
   // --- keyboard and mouse ---
+  /** What is selected and can be seen: only on these an action acts. */
+  function picked() { return state.shown.filter((k) => store.selected.has(k)); }
   const range = (a, b) => state.shown.slice(Math.min(a, b), Math.max(a, b) + 1);
   function toggle(k) { const picked = new Set(store.selected); if (!picked.delete(k)) picked.add(k); store.select(picked); }
   function clicked(row, event) {
@@ -140,20 +142,24 @@ function tableGrid(store, { onOpen, say }) {
     queue();
   }
   grid.addEventListener("keydown", (event) => {
-    event.stopPropagation();
     if (event.target !== grid) return;
+    const chooses = event.key.toLowerCase() === "a" && (event.ctrlKey || event.metaKey) && !event.shiftKey && !event.altKey;
+    if (isShortcut(event) && !chooses) return;
     const page = Math.max(1, Math.floor(grid.clientHeight / ROW_PX) - 2);
     const step = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity }[event.key];
     const k = state.shown[state.active];
     if (step !== undefined) moved(step === Infinity ? state.shown.length : step === -Infinity ? -state.shown.length : step, event);
     else if (event.key === " " && k !== undefined) { state.anchor = state.active; toggle(k); }
-    else if (event.key === "a" && (event.ctrlKey || event.metaKey)) store.select(state.shown);
+    else if (chooses) store.select(state.shown);
     else if (event.key === "Escape") store.select([]);
-    else if (event.key === "Enter" && k !== undefined) onOpen(k);
+    else if (isPlain(event, "Enter") && k !== undefined) onOpen(k);
     else return;
     event.preventDefault();
   });
-  all.addEventListener("change", () => store.select(all.checked ? state.shown : []));
+  all.addEventListener("change", () => {
+    const others = [...store.selected].filter((k) => !state.shown.includes(k)); // what the filter hides stays as it is
+    store.select(all.checked ? [...others, ...state.shown] : others);
+  });
   grid.addEventListener("scroll", () => queue(), { passive: true });
   const watch = new ResizeObserver(() => queue());
   watch.observe(grid);
@@ -168,7 +174,7 @@ function tableGrid(store, { onOpen, say }) {
     });
   }
   return {
-    el, grid, state, columns, queue, toggle,
+    el, grid, state, columns, queue, toggle, picked,
     flash(ks) { for (const k of ks) state.flash.add(k); },
     end() { watch.disconnect(); cancelAnimationFrame(state.frame); },
   };

@@ -3,7 +3,9 @@
 //   Python -> view   snapshot {n, revision, token, columns, more, ks, ids, cols: {name: [cell]}}
 //                    patch    {n, revision, set: {name: [[k], [cell]]}, add: {ks, ids, cols}, del: [k]}
 //                    found    {text, ks | error}     pulse {ages, health}     and what Acts says
-//   view -> Python   hello (also after a gap), ack {n}, alive, bye; act, search, select, columns, follow
+//                    opened {view, id, of, card}
+//   view -> Python   hello (also after a gap), ack {n}, alive, bye; act, open, select, columns, follow
+//   trait            query: what is searched for, the same in every view of every window
 //
 // One store a model: its views show the same rows, the same search, the same selection.
 
@@ -79,18 +81,24 @@ function tableStore(model) {
     else if (message.kind === "selected") selected(message);
     else if (message.kind === "followed") store.followed = new Set(message.ks);
     const found = message.kind === "found" ? message : message.found;
-    if (found && found.text === store.query) { store.found = found; what.shape = true; }
+    if (found && found.text === store.query.trim()) { store.found = found; what.shape = true; }
     if (message.kind === "snapshot" || message.kind === "patch") send({ kind: "ack" });
-    if (message.kind === "snapshot" && store.query) send({ kind: "search", text: store.query });
     if (message.kind === "snapshot" && store.pick) tellSelection();
     tell(what);
   }
   function act(verb, ks) { send({ kind: "act", verb, ks, click: clickId(), revision: store.revision }); }
   let asked = 0;
   function search(text) {
-    store.query = text.trim(); store.found = null;
+    store.query = text; store.found = null;
     clearTimeout(asked);
-    asked = setTimeout(() => send({ kind: "search", text: store.query }), 150);
+    asked = setTimeout(() => { asked = 0; model.set("query", store.query); model.save_changes(); }, 150);
+    tell({ shape: true });
+  }
+  /** What is searched for was changed elsewhere: in another window, or in Python. */
+  function searched() {
+    const text = model.get("query") ?? "";
+    if (asked || text === store.query) return; // what is being typed here is newer
+    store.query = text; store.found = null;
     tell({ shape: true });
   }
   let told = 0;
@@ -115,6 +123,8 @@ function tableStore(model) {
     store, shown, hidden,
     begin() {
       model.on("msg:custom", receive);
+      model.on("change:query", searched);
+      store.query = model.get("query") ?? "";
       const boot = model.get("_boot");
       if (boot?.byteLength) {
         // Drawn at once; it is live when the kernel is heard: this may be a saved notebook.
@@ -123,7 +133,7 @@ function tableStore(model) {
         snapshot(message);
       }
     },
-    end() { model.off("msg:custom", receive); stop(); },
+    end() { model.off("msg:custom", receive); model.off("change:query", searched); clearTimeout(asked); stop(); },
   };
 }
 
@@ -132,7 +142,7 @@ const LANGUAGE = /[=<>()!'"]|\b(and|or|not|like|ilike|in|is|order|limit)\b/i;
 
 /** The rows to be shown, in their order. */
 function chosenRows(store) {
-  const { found, query, rows } = store;
+  const { found, rows } = store, query = store.query.trim();
   let ks = store.order;
   if (found?.ks) ks = found.ks.filter((k) => rows.has(k));
   else if (query && !LANGUAGE.test(query)) {
