@@ -83,7 +83,7 @@ const TEXT_KEYS = new Set(["a", "c", "v", "x", "y", "z", "ArrowLeft", "ArrowRigh
 const TEXT_SHIFT_KEYS = new Set(["v", "z", "ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "Delete", "Insert"]);
 
 /** Whether a key is pressed with a modifier that makes it a shortcut; AltGr only writes another character. */
-const isShortcut = (event) => (event.ctrlKey || event.metaKey || event.altKey) && !event.getModifierState("AltGraph");
+const isShortcut = (event) => (event.ctrlKey || event.metaKey || event.altKey) && !event.getModifierState?.("AltGraph");
 
 /** Whether it is this key alone, without any modifier. */
 const isPlain = (event, key) => event.key === key && !isShortcut(event) && !event.shiftKey;
@@ -93,7 +93,7 @@ const isPlain = (event, key) => event.key === key && !isShortcut(event) && !even
  * has no modifier, and in Jupyter's command mode would act on the cell (d d, x, arrows). Shortcuts stay everybody's.
  */
 function ownsKey(event) {
-  if (event.defaultPrevented) return true;
+  if (event.defaultPrevented || !event.key) return true; // without a key: filled in by the browser
   const writes = event.target.matches(TEXT_FIELDS), key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   if (isShortcut(event)) return writes && !event.altKey && (event.shiftKey ? TEXT_SHIFT_KEYS : TEXT_KEYS).has(key);
   if (/^F\d+$/.test(key)) return false;

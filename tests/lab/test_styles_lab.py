@@ -1,0 +1,117 @@
+"""All views in one bare page: what each looks like depends on no order of their style sheets."""
+
+import base64
+import json
+
+import pytest
+
+import cvm_notebook as cvm
+from cvm_notebook.widgets.login import Account, Login
+from cvm_notebook.widgets.secret_box import SecretBox
+from cvm_notebook.widgets.sheet import Sheet
+
+COMPOSE = "services:\n  web:\n    image: nginx:1.27\n    ports: ['80:80']\n"
+QUESTION = {
+    "kind": "confirm", "click": "1", "verb": "delete", "title": "Delete 'web-1'?",
+    "phrase": "web-1", "sentences": ["All data on the disk will be lost."], "summary": "",
+    "head": ["name", "id"], "items": [["web-1", "cvm_1"]],
+}  # fmt: skip
+UNDO = {"kind": "asked", "click": "2", "ops": ["1"], "undo": 60, "text": "stop web-1"}
+NOTICE = {"kind": "notice", "text": "It is gone."}
+LINES = {
+    "kind": "log", "run": 1, "n": 1, "begin": True, "dropped": 0, "state": "read", "text": "",
+    "lines": [["one", "stdout"], ["\x1b[31mtwo", "stderr"]],
+}  # fmt: skip
+SHEET = {"kind": "sheet", "note": "As of now", "head": ["a"], "rows": [["b"]], "alt": ""}
+SHOW = """async views => {
+    for (const { esm, css, state, said } of views) {
+        const sheet = document.createElement('style');
+        sheet.textContent = css;
+        document.head.append(sheet);
+        if (state._boot64) {
+            const bytes = Uint8Array.from(atob(state._boot64), one => one.charCodeAt(0));
+            state._boot = new DataView(bytes.buffer);
+        }
+        const heard = [], el = document.createElement('div');
+        document.body.append(el);
+        const model = {
+            get: name => state[name], set() {}, save_changes() {}, send() {}, off() {},
+            on: (name, then) => { if (name === 'msg:custom') heard.push(then); },
+        };
+        const script = new Blob([esm], { type: 'text/javascript' });
+        const made = await import(URL.createObjectURL(script));
+        const widget = typeof made.default === 'function' ? made.default() : made.default;
+        widget.initialize?.({ model });
+        widget.render({ model, el });
+        for (const message of said) for (const then of heard) then(message, []);
+    }
+    for (const tab of document.querySelectorAll('[role=tab]')) tab.click();
+    for (const panel of document.querySelectorAll('[hidden]')) panel.hidden = false;
+    await new Promise(done => setTimeout(done, 300));
+}"""
+DIFFERENCES = """() => {
+    const sheets = [...document.head.querySelectorAll('style')];
+    const elements = [...document.querySelectorAll('.cvm, .cvm *')];
+    const looks = () => elements.map(el => {
+        const look = getComputedStyle(el);
+        return new Map([...look].map(name => [name, look.getPropertyValue(name)]));
+    });
+    const before = looks(), found = [];
+    for (const sheet of [...sheets].reverse()) document.head.append(sheet);
+    looks().forEach((now, at) => {
+        const { tagName, className } = elements[at];
+        for (const [name, value] of now)
+            if (before[at].get(name) !== value)
+                found.push(`${tagName}.${className} ${name}: ${before[at].get(name)} or ${value}`);
+    });
+    return [before[0].size * elements.length, found];
+}"""
+
+
+def drawn(widget, *said):
+    """Return what a front end is given of a widget, and what it is told then."""
+    state = {
+        key: value for key, value in widget.get_state().items() if isinstance(value, str | int)
+    }
+    boot = widget.get_state().get("_boot")
+    if isinstance(boot, bytes):
+        state["_boot64"] = base64.b64encode(boot).decode()
+    elif boot is not None:
+        state["_boot"] = json.loads(json.dumps(boot))
+    return {"esm": widget._esm, "css": widget._css, "state": state, "said": list(said)}
+
+
+@pytest.fixture
+def views(cvm_cloud, cvm_client):
+    """One of each of our views, drawn as fully as can be."""
+    cvm_client.commit_cvm_provision(cvm_client.provision_cvm(name="web-1", compose_file=COMPOSE))
+    cvm_cloud.advance(600)
+    with cvm.Fleet(cvm_client) as fleet:
+        fleet.wait(status="running", progress=False)
+        form = fleet.deploy(name="form-app", compose_file=COMPOSE, env={"TOKEN": "x"})
+        card, table, sheet = fleet["web-1"].card(), fleet.table(), Sheet("Ledger")
+        login, box = Login(Account()), SecretBox()
+        yield [
+            drawn(table, QUESTION, UNDO, NOTICE, LINES),
+            drawn(card, QUESTION, UNDO, NOTICE, LINES),
+            drawn(form),
+            drawn(login),
+            drawn(sheet, SHEET),
+            drawn(box),
+        ]
+        for one in (form, card, table, sheet, login, box):
+            one.close()
+
+
+def test_nothing_looks_otherwise_whichever_style_sheet_comes_last(page, views):
+    page.goto("about:blank")
+    page.evaluate(SHOW, views)
+    still = "*, *::before, *::after { animation: none !important; transition: none !important }"
+    page.evaluate(
+        "css => { const one = document.createElement('style'); one.textContent = css;"
+        " document.body.append(one); }",
+        still,
+    )
+    compared, differences = page.evaluate(DIFFERENCES)
+    assert compared > 50_000
+    assert differences == []
