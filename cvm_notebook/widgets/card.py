@@ -1,5 +1,6 @@
 """CvmCard: one CVM, live: what it is, what it does, what can be done to it, its logs and proofs."""
 
+import contextlib
 import json
 import secrets
 import threading
@@ -15,6 +16,7 @@ import traitlets
 
 from cvm_notebook.api.client import Client
 from cvm_notebook.api.envelopes import clean_text
+from cvm_notebook.api.errors import CvmError
 from cvm_notebook.live.clock import SystemClock
 from cvm_notebook.live.operation import OperationRecord
 from cvm_notebook.live.preconditions import Verb, judge
@@ -263,8 +265,9 @@ class CvmCard(ClosesWhole, anywidget.AnyWidget):
         first = self._presence.heard()
         fleet = self._fleet()
         if not self._following and fleet is not None:
-            self._following = True
-            fleet.keep_fresh([self.cvm_id], on=True)
+            with contextlib.suppress(CvmError):  # the fleet is closed: what it knew can be seen
+                fleet.keep_fresh([self.cvm_id], on=True)
+                self._following = True
         return first
 
     def _gone(self) -> None:

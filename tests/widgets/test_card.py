@@ -366,6 +366,21 @@ def test_a_card_ends_with_its_fleet_and_keeps_nothing_alive(client, wire):
     assert "closed" in repr(card)
 
 
+def test_a_card_that_is_heard_after_its_fleet_has_ended_says_nothing_of_a_fault(client, wire):
+    fleet = cvm.Fleet(client)
+    card = fleet["carded"].card()
+    front = Front(wire, card)
+    settled()
+    front.say("bye")
+    settled()
+    fleet.close()
+    front.say("hello")
+    wire.wait(card, "snapshot")
+    settled()
+    assert not wire.sent(card, "notice")
+    card.close()
+
+
 def test_a_closed_card_is_made_anew(wire, fleet, card):
     card.close()
     again = card_of(fleet, card.cvm_id)
