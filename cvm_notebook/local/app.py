@@ -9,7 +9,8 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import DataError
+from sqlalchemy.exc import DataError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -54,8 +55,11 @@ _ROUTERS: tuple[APIRouter, ...] = (
 _COMMON: dict[int | str, dict[str, Any]] = {
     400: {"model": PlainError | StructuredError, "description": "Refused as it is"},
     401: {"model": PlainError, "description": "No valid API key"},
+    403: {"model": PlainError | StructuredError, "description": "Not allowed"},
+    413: {"model": PlainError, "description": "The body is too large"},
     422: {"model": ValidationFailed, "description": "The request is not of the right form"},
     429: {"model": PlainError, "description": "Too many requests or streams"},
+    503: {"model": PlainError, "description": "The database is busy with other requests"},
 }
 
 
@@ -133,6 +137,15 @@ def _on_unstorable(_request: Request, _error: Exception) -> Response:
     return json_answer({"detail": text}, 400)
 
 
+def _on_crowded(_request: Request, error: Exception) -> Response:
+    """Answer 503 when the database had no time for the request; it has done nothing."""
+    waited = isinstance(error, PoolTimeout) or "database is locked" in str(error)
+    if not waited:
+        raise error
+    text = "The database is busy with other requests. Try again."
+    return json_answer({"detail": text}, 503, {"Retry-After": "1"})
+
+
 def _on_fault(request: Request, _error: Exception) -> Response:
     # The error goes on to the server, which logs it and closes the connection: say so.
     request_id = _request_id(request)
@@ -151,6 +164,8 @@ _HANDLERS: dict[type[Exception], Callable[[Request, Exception], Response]] = {
     OverflowError: _on_unstorable,
     RecursionError: _on_unstorable,
     UnicodeEncodeError: _on_unstorable,
+    OperationalError: _on_crowded,
+    PoolTimeout: _on_crowded,
     Exception: _on_fault,
 }
 

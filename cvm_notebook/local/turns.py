@@ -75,7 +75,10 @@ class Turns:
         if self._path is None or os.name != "posix":
             return  # between processes SQLite alone decides
         if self._file is None:
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except OSError:
+                return  # then SQLite cannot write either, and says why
         fcntl.lockf(self._file, fcntl.LOCK_EX, 1, _QUEUE)
         try:
             fcntl.lockf(self._file, fcntl.LOCK_EX, 1, _TURN)

@@ -43,7 +43,7 @@ class Wire:
         self.received = b""
         self.ending = None
         key = cloud.api_key.encode()
-        head = f"{method} /api/v1{target} HTTP/1.1\r\nHost: local\r\nConnection: close\r\n"
+        head = f"{method} /api/v1{target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
         fields = b"X-API-Key: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
         began = time.monotonic()
         with socket.create_connection(("127.0.0.1", cloud.port), timeout=patience) as connection:

@@ -60,6 +60,7 @@ watch("running", id=made.id)
 seen["nodes"] = len(client.get_available_nodes().nodes) > 0
 for one in (replica, made):
     client.delete_cvm({"id": one.id})
+seen["deleted"] = watch("deleted", id=made.id).status
 try:
     client.get_cvm_info({"id": made.id})
 except Exception as error:
@@ -111,6 +112,7 @@ def test_the_sdk_runs_the_whole_lifecycle(run):
         "script": "\n",
         "update": "in_progress",
         "nodes": True,
+        "deleted": "deleted",
         "gone": ["ResourceError", "ERR-03-001"],
         "unknown": ["ResourceError", "ERR-01-006"],
     }
