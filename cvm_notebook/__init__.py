@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from cvm_notebook.frames.plots import plot_fleet as plot_fleet
     from cvm_notebook.frames.plots import plot_timeline as plot_timeline
     from cvm_notebook.local import LocalCloud as LocalCloud
+    from cvm_notebook.selection import FleetPlan as FleetPlan
     from cvm_notebook.widgets.form import ProvisionForm as ProvisionForm
     from cvm_notebook.widgets.login import login as login
 
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Client": "api.client",
     "Fleet": "fleet",
+    "FleetPlan": "selection",
     "LocalCloud": "local",
     "ProvisionForm": "widgets.form",
     "Secret": "api.secret",
@@ -111,6 +113,7 @@ __all__ = [
     "CvmState",
     "DecodeError",
     "Fleet",
+    "FleetPlan",
     "GatesFailed",
     "InvalidInput",
     "LocalCloud",
