@@ -1,15 +1,15 @@
 """Draining: sending what waits to be sent before a fleet, or the interpreter, ends."""
 
 import atexit
-import contextlib
 import os
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from cvm_notebook.live.operation import Operation, State
+from cvm_notebook.live.progress import progress_bar
 
 if TYPE_CHECKING:
     from cvm_notebook.live.operations import Operations
@@ -60,7 +60,9 @@ def _wait(
     all_sent: float | None = None
     left = operations.unsent()
     total = len(left)
-    with _bar(total, shown=progress and any(one.state == "asked" for one in left)) as bar:
+    shown = 0
+    waits = any(one.state == "asked" for one in left)
+    with progress_bar("sending", total, shown=progress and waits) as bar:
         while left and clock.monotonic() < ends:
             if all_sent is None and not any(one.state == "asked" for one in left):
                 all_sent = clock.monotonic()
@@ -71,19 +73,8 @@ def _wait(
                 clock.wait(news, min(_LOOK, max(0.0, ends - clock.monotonic())))
                 news.clear()
             left = operations.unsent()
-            bar(total - len(left))
-
-
-@contextlib.contextmanager
-def _bar(total: int, *, shown: bool) -> Iterator[Callable[[int], object]]:
-    """Show a progress bar when it takes longer than a second."""
-    if not shown:
-        yield lambda _done: None
-        return
-    from tqdm.auto import tqdm  # noqa: PLC0415 - only where something waits to be sent
-
-    with tqdm(total=total, desc="sending", delay=1.0) as bar:
-        yield lambda done: bar.update(max(0, done - bar.n))
+            bar.update(max(0, total - len(left) - shown))
+            shown = max(shown, total - len(left))
 
 
 def told(operations: Sequence[Operation]) -> str:

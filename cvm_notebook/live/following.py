@@ -49,6 +49,7 @@ class Follower:
             self._desk.ledger.watch(operation, made_id)
         now = self._desk.clock.monotonic()
         status = answer.status if answer else operation.status
+        operation.looks.since = now  # what is seen from now on counts
         if not operation.move(
             state="accepted",
             answer=answer,
@@ -74,8 +75,7 @@ class Follower:
             self.see(operation, Seen(name=operation.name, status=answer.status), proof=True)
 
     def follow(self, operation: Operation) -> None:
-        """Begin to look after an operation that is under way."""
-        operation.looks.since = self._desk.clock.monotonic()
+        """Begin to look after an operation that is under way since `looks.since`."""
         operation.looks.count = 0
         self._hold(operation, _subject(operation))
         comes_or_goes = SPECS[operation.verb].creates or operation.verb == "delete"

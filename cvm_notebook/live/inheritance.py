@@ -83,6 +83,7 @@ def recover(
             operation, is_new = desk.ledger.add(key, desk.clock.monotonic(), make)
             if is_new:
                 operation.looks.begun = True
+                operation.looks.since = desk.clock.monotonic()
                 follower.follow(operation)
                 found.append(operation)
     return tuple(found)

@@ -323,12 +323,11 @@ class Operation:
                 error.with_traceback(None)
             self.answer = answer or self.answer
             done = self.record.done
+        self._on_change(self)  # whoever waits is woken when it is written down
         if done or self.record.state == "accepted":
             self._answered.set()
         if done:
             self._ended.set()
-        self._on_change(self)
-        if done:
             self._completion.tell(self)
         return True
 

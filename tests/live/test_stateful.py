@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 import cvm_notebook as cvm
-from cvm_notebook.api import settle
+from cvm_notebook.api import intent
 from cvm_notebook.api.client import Client
 from cvm_notebook.api.errors import CvmError
 from cvm_notebook.api.exchange import Timeout
@@ -642,7 +642,7 @@ def cloud():
 
 @pytest.mark.timeout(7200 if NIGHTLY else 600)
 def test_whatever_happens_the_fleet_ends_in_the_truth(cloud, monkeypatch):
-    monkeypatch.setattr(settle, "_LOOKS", tuple(pause / TIMES for pause in settle._LOOKS))
+    monkeypatch.setattr(intent, "_LOOKS", tuple(pause / TIMES for pause in intent._LOOKS))
     monkeypatch.setattr(FleetMachine, "cloud", cloud)
     monkeypatch.setattr(FleetMachine, "counts", Counter())
     run_state_machine_as_test(

@@ -59,6 +59,11 @@ class Bench:
         self.cloud.clear_requests()
         return [self.row(name) for name in names]
 
+    def delete(self, row):
+        """Delete a CVM from elsewhere, and wait until it is gone."""
+        self.client.delete_cvm(row.id)
+        self.client.watch_cvm_state(row.id, target="deleted")
+
     def list(self, store=None):
         asked = time.monotonic()
         cvms = self.client.list_cvms()

@@ -12,7 +12,7 @@ from datetime import UTC
 
 import pytest
 
-from cvm_notebook.api.client import Client
+from cvm_notebook.api.client import VERSIONS, Client
 from cvm_notebook.api.errors import AuthError, CvmError, InvalidInput, ReadOnly, WatchTimeout
 from cvm_notebook.live.desk import OperationSettings
 from cvm_notebook.live.preconditions import Refused, RowChanged
@@ -166,7 +166,7 @@ def test_42_a_click_during_the_sending_joins_it(bench):
 
 def test_42_a_click_on_a_row_that_just_vanished_is_explained(bench):
     (row,) = bench.make()
-    bench.client.delete_cvm(row.id)
+    bench.delete(row)
     bench.list()
     bench.cloud.clear_requests()
 
@@ -515,7 +515,7 @@ def test_18_a_403_for_one_cvm_fails_that_one_only(bench):
 
 def test_19_a_listed_cvm_that_is_not_there_is_told_without_a_loop(bench):
     (row,) = bench.make()
-    bench.client.delete_cvm(row.id)
+    bench.delete(row)
 
     op = bench.operations.submit("stop", row).wait(20)
 
@@ -525,7 +525,7 @@ def test_19_a_listed_cvm_that_is_not_there_is_told_without_a_loop(bench):
 
 def test_10_a_delete_of_what_is_gone_already_has_succeeded(bench):
     (row,) = bench.make()
-    bench.client.delete_cvm(row.id)
+    bench.delete(row)
     bench.cloud.clear_requests()
 
     op = bench.operations.submit("delete", row).wait(20)
@@ -706,7 +706,7 @@ def test_47_pickling_says_what_to_do(bench):
 
 SCRIPT = """
 import sys, time
-from cvm_notebook.api.client import Client
+from cvm_notebook.api.client import VERSIONS, Client
 from cvm_notebook.live.operations import Operations
 from cvm_notebook.live.store import FleetStore
 client = Client(base_url=sys.argv[1])
@@ -831,3 +831,20 @@ def test_a_reflector_is_told_when_cvms_come_and_go(bench):
 
     assert hooks.refreshes >= 2
     assert sorted(hooks.follows) == sorted(hooks.unfollows)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_operations_work_with_every_version_of_the_api(bench, version):
+    client = bench.new_client(version=version)
+    (row,) = bench.make()
+    operations = bench.new_operations(client)
+
+    replica = operations.submit("replicate", row).wait(30)
+    restart = operations.submit("restart", row).wait(30)
+    provision = client.provision_cvm(name="by-version", compose_file="services: {a: {image: b}}")
+    commit = operations.submit("commit", None, params=provision).wait(30)
+
+    assert [op.state for op in (replica, restart, commit)] == ["reached"] * 3
+    assert {cvm.id for cvm in client.get_app_cvms(row.app_id)} == {row.id, replica.made_id}
+    assert client.get_cvm_info(commit.made_id).name == "by-version"
+    client.delete_cvm(commit.made_id)

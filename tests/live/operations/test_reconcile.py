@@ -241,7 +241,7 @@ def test_the_store_may_settle_it_before_a_reading_does(bench):
 
     bench.list()  # as a reflector would
 
-    assert op.state == "reached"
+    assert op.wait(20).state == "reached"
     assert "no answer came, but it is stopped" in op.note
 
 
