@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from anyio import to_thread
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import DataError, OperationalError
@@ -38,6 +39,10 @@ from cvm_notebook.local.settings import Settings
 from cvm_notebook.local.wire import quiet_accept_errors
 
 API_PREFIX = "/api/v1"
+
+_THREADS = 12
+"""As many requests are worked on at once; with more they would only take the interpreter from each
+other, and who waits for its turn to write would wait longest."""
 
 _ROUTERS: tuple[APIRouter, ...] = (
     stream.router,
@@ -181,6 +186,7 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         quiet_accept_errors(asyncio.get_running_loop())
+        to_thread.current_default_thread_limiter().total_tokens = _THREADS
         await run_in_threadpool(resume_time, database)
         housekeeping = asyncio.create_task(keep_house(database))
         yield {"request_seconds": settings.request_seconds}

@@ -42,10 +42,8 @@ from cvm_notebook.local.routing import ApiRoute, Handler
 from cvm_notebook.local.settings import Settings
 
 _MICROS = 1_000_000
-_YEAR = 366 * 86_400.0
-_MOST_SECONDS = 10 * _YEAR
-"""By which the clock is moved at once."""
-_MOST_OFFSET = 100 * _YEAR
+_MOST_OFFSET = 100 * 366 * 86_400.0
+"""Seconds by which the clock can be moved in all: a hundred years."""
 _MOST_FAULTS = 1_000
 
 Amount = Annotated[Decimal, Field(ge=-1_000_000_000, le=1_000_000_000)]
@@ -104,7 +102,7 @@ class _Body(BaseModel):
 class Advance(_Body):
     """How far to move the clock."""
 
-    seconds: float = Field(ge=0, le=_MOST_SECONDS, allow_inf_nan=False)
+    seconds: float = Field(ge=0, le=_MOST_OFFSET, allow_inf_nan=False)
 
 
 class NewWorkspace(_Body):

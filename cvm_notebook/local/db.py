@@ -152,8 +152,10 @@ class Cvm(Base):
             sqlite_where=text("deleted_at IS NOT NULL"),
             postgresql_where=text("deleted_at IS NOT NULL"),
         ),
-        Index("cvms_app", "app_id"),
-        Index("cvms_instance", "instance_id"),
+        # With the id in them, for lists are in its order: SQLite would rather walk through the
+        # whole workspace in order than sort the few that it looks for.
+        Index("cvms_of_app", "workspace_id", "app_id", "id"),
+        Index("cvms_of_instance", "workspace_id", "instance_id", "id"),
         Index("cvms_node", "node_id"),
     )
     id: Mapped[int] = mapped_column(BigKey, primary_key=True)

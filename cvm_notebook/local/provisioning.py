@@ -34,14 +34,20 @@ _WISH = "wish"
 
 
 def provision(
-    session: Session, ctx: Context, caller: Caller, request: ProvisionRequest
+    session: Session,
+    ctx: Context,
+    caller: Caller,
+    request: ProvisionRequest,
+    columns: dict[str, Any],
 ) -> Provision:
-    """Check what is asked for and keep the plan; nothing runs and nothing costs yet."""
+    """Check what is asked for and keep the plan; nothing runs and nothing costs yet.
+
+    ``columns`` are those of the app compose, read before: others wait while this is written.
+    """
     workspace_id = caller.workspace.id
     lock(session, "workspace", workspace_id)
     check_name(session, workspace_id, request.name)
     placement.check_kms(request.kms)
-    columns = columns_of(complete(request.compose_file))
     size = placement.size_of(request)
     node, image = placement.place(session, request, size)
     capacity.check_quota(session, workspace_id, caller.workspace.tier, size.usage)

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from cvm_notebook.local import answers
 from cvm_notebook.local.bodies import BatchStatusRequest, CommitRequest, ProvisionRequest
 from cvm_notebook.local.catalogue import IMAGES, NODES
-from cvm_notebook.local.compose import read_ahead
+from cvm_notebook.local.compose import columns_of, complete
 from cvm_notebook.local.db import Cvm, Provision
 from cvm_notebook.local.deps import Auth, Caller, Ctx, json_answer, page_of
 from cvm_notebook.local.errors import documented
@@ -37,9 +37,9 @@ _STATUS_COLUMNS = [
 )
 def provision_cvm(ctx: Ctx, caller: Auth, body: ProvisionRequest) -> Response:
     """Check a CVM's plan and keep it; the answer is what step two needs."""
-    read_ahead(body.compose_file.docker_compose_file)
+    columns = columns_of(complete(body.compose_file))
     with ctx.database.write() as session:
-        kept = provision(session, ctx, caller, body)
+        kept = provision(session, ctx, caller, body, columns)
     return json_answer(_provisioned(Shapes(ctx, caller), kept))
 
 

@@ -22,7 +22,7 @@ from cvm_notebook.local.bodies import (
     VisibilityRequest,
 )
 from cvm_notebook.local.catalogue import NODES
-from cvm_notebook.local.compose import read_ahead
+from cvm_notebook.local.compose import AppCompose, columns_of, complete, read_ahead
 from cvm_notebook.local.db import Cvm, lock
 from cvm_notebook.local.deps import Auth, Caller, Context, Ctx, json_answer
 from cvm_notebook.local.errors import ApiError, coded, documented
@@ -163,9 +163,10 @@ def provision_compose(
     ctx: Ctx, caller: Auth, cvm_id: str, body: ComposeProvisionRequest
 ) -> Response:
     """Check another app compose for a CVM and keep it under its hash."""
-    read_ahead(body.docker_compose_file)
+    whole = AppCompose.model_validate(body.model_dump(exclude={"update_env_vars"}))
+    columns = columns_of(complete(whole))
     with ctx.database.write() as session:
-        cvm, compose_hash = updating.provision_compose(session, ctx, caller, cvm_id, body)
+        cvm, compose_hash = updating.provision_compose(session, ctx, caller, cvm_id, columns)
     return json_answer(
         {
             "app_id": cvm.app_id,

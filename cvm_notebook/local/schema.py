@@ -74,6 +74,8 @@ def _from_1_to_2(connection: Connection) -> None:
             column: Column[Any] = Base.metadata.tables[table].columns[name]
             spelled = str(CreateColumn(column).compile(connection))
             connection.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN {spelled}{default}")
+    for name in ("cvms_app", "cvms_instance"):
+        connection.exec_driver_sql(f"DROP INDEX IF EXISTS {name}")
     for index in Cvm.__table__.indexes:  # type: ignore[attr-defined]  # it is a Table
         index.create(connection, checkfirst=True)
 

@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 from cvm_notebook.local import billing, capacity, operations, placement
 from cvm_notebook.local.bodies import (
     ComposeCommitRequest,
-    ComposeProvisionRequest,
     EnvsRequest,
     ResourcesRequest,
     UpdateRequest,
@@ -207,13 +206,14 @@ def _image(cvm: Cvm, name: str) -> dict[str, Any]:
 
 
 def provision_compose(
-    session: Session, ctx: Context, caller: Caller, text: str, request: ComposeProvisionRequest
+    session: Session, ctx: Context, caller: Caller, text: str, columns: dict[str, Any]
 ) -> tuple[Cvm, str]:
-    """Keep a new app compose for a CVM until it is committed, and return its hash."""
+    """Keep a new app compose for a CVM until it is committed, and return its hash.
+
+    ``columns`` are those of the app compose, read before: others wait while this is written.
+    """
     cvm = find_cvm(session, caller.workspace.id, text)
     lock(session, "workspace", caller.workspace.id)
-    whole = AppCompose.model_validate(request.model_dump(exclude={"update_env_vars"}))
-    columns = columns_of(complete(whole))
     kept = _kept(session, cvm, columns["compose_hash"])
     expires_at = caller.now + ctx.settings.provision_days * _DAY
     if kept is None:

@@ -222,6 +222,7 @@ def test_what_changed_since_is_refused_row_by_row(live, columns):
     live.client.stop_cvm(first)
     live.client.watch_cvm_state(first, target="stopped")
     live.client.delete_cvm(third)
+    live.client.watch_cvm_state(third, target="deleted")
     live.relist()
     outcome = plan.cvm.execute(live, confirm="stop 3", progress=False)
     told = states(outcome)

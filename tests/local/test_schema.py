@@ -13,7 +13,9 @@ from cvm_notebook.local.process import LocalCloudError
 _TO_VERSION_1 = """
 DROP TRIGGER cvms_counted; DROP TRIGGER cvms_recounted; DROP TRIGGER cvms_uncounted;
 DROP TABLE node_usage; DROP TABLE workspace_usage; DROP TABLE device_codes;
-DROP INDEX cvms_being_deleted;
+DROP INDEX cvms_being_deleted; DROP INDEX deleted_cvms;
+DROP INDEX cvms_of_app; DROP INDEX cvms_of_instance;
+CREATE INDEX cvms_app ON cvms (app_id); CREATE INDEX cvms_instance ON cvms (instance_id);
 ALTER TABLE cvms DROP COLUMN gone_at;
 ALTER TABLE workspaces DROP COLUMN settled;
 DELETE FROM facts WHERE name = 'schema';

@@ -1,6 +1,7 @@
 """Changes of a CVM: what each answers, what comes of it, what is refused."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
 
 import pytest
 
@@ -200,14 +201,14 @@ def test_listed_changes(clocked, running):
 
 
 def test_a_scheduled_deletion_happens_when_its_time_has_come(clocked_cloud, clocked, running):
-    now = datetime.fromisoformat(clocked.get(f"/cvms/{running}").json()["updated_at"])
-    later = (max(now, datetime.now(UTC)) + timedelta(days=3)).isoformat()
+    now = parsedate_to_datetime(clocked.get(f"/cvms/{running}").headers["Date"])
+    later = (now + timedelta(days=3)).isoformat()
     path = f"/cvms/{running}/scheduled-delete"
     assert clocked.patch(path, {"scheduled_delete_at": later}).status_code == 200
     assert clocked.status(running) == "running"
-    clocked_cloud.advance(3 * 86_400 - 1)
+    clocked_cloud.advance(3 * 86_400 - 60)
     assert clocked.status(running) == "running"
-    clocked_cloud.advance(10)
+    clocked_cloud.advance(61)
     assert clocked.status(running) == "deleting"
     clocked_cloud.advance(30)
     assert clocked.get(f"/cvms/{running}").status_code == 404

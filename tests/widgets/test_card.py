@@ -305,6 +305,7 @@ def test_what_the_service_recorded_is_listed(wire, card, front):
 
 def test_what_cannot_be_fetched_is_a_line(wire, client, card, front):
     client.delete_cvm("carded")
+    client.watch_cvm_state("carded", target="deleted")
     front.say("fetch", what="attestation")
     assert "Traceback" not in (error := wire.wait(card, "details")["error"])
     assert error

@@ -44,6 +44,11 @@ class Bench:
         self._open.append(made)
         return made
 
+    def delete(self, cvm_id):
+        """Delete a CVM past all operations, and wait until it is gone."""
+        self.client.delete_cvm(cvm_id)
+        self.client.watch_cvm_state(cvm_id, target="deleted")
+
     def make(self, number=1, status="running"):
         """Make CVMs, wait until they are so, list the fleet, and return their rows."""
         names = [f"work-{next(_numbers)}" for _ in range(number)]
@@ -58,11 +63,6 @@ class Bench:
         self.list()
         self.cloud.clear_requests()
         return [self.row(name) for name in names]
-
-    def delete(self, row):
-        """Delete a CVM from elsewhere, and wait until it is gone."""
-        self.client.delete_cvm(row.id)
-        self.client.watch_cvm_state(row.id, target="deleted")
 
     def list(self, store=None):
         asked = time.monotonic()

@@ -166,7 +166,7 @@ def test_42_a_click_during_the_sending_joins_it(bench):
 
 def test_42_a_click_on_a_row_that_just_vanished_is_explained(bench):
     (row,) = bench.make()
-    bench.delete(row)
+    bench.delete(row.id)
     bench.list()
     bench.cloud.clear_requests()
 
@@ -515,7 +515,7 @@ def test_18_a_403_for_one_cvm_fails_that_one_only(bench):
 
 def test_19_a_listed_cvm_that_is_not_there_is_told_without_a_loop(bench):
     (row,) = bench.make()
-    bench.delete(row)
+    bench.delete(row.id)
 
     op = bench.operations.submit("stop", row).wait(20)
 
@@ -525,7 +525,7 @@ def test_19_a_listed_cvm_that_is_not_there_is_told_without_a_loop(bench):
 
 def test_10_a_delete_of_what_is_gone_already_has_succeeded(bench):
     (row,) = bench.make()
-    bench.delete(row)
+    bench.delete(row.id)
     bench.cloud.clear_requests()
 
     op = bench.operations.submit("delete", row).wait(20)

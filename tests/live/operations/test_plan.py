@@ -168,7 +168,7 @@ def test_partial_failure_is_a_result(bench):
 
 def test_a_batch_whose_cvms_are_gone_fails_for_those_only(bench):
     rows = bench.make(3)
-    bench.client.delete_cvm(rows[0].id)
+    bench.delete(rows[0].id)
 
     outcome = execute(Plan(rows, "stop"), bench, until="reached")
 

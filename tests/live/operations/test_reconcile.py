@@ -317,7 +317,7 @@ def test_a_replica_is_found_though_its_source_is_gone(bench):
     bench.break_it("reset_after", route="replicate")
     with pytest.raises(TransportError):
         intent.send()
-    bench.client.delete_cvm(row.id)
+    bench.delete(row.id)
 
     found = intent.read_back()
     assert found.begun
