@@ -11,7 +11,7 @@ import secrets
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -117,10 +117,8 @@ class LedgerDatabase:
         self.kernel = secrets.token_hex(6)
         self._lock = threading.Lock()
         self._closed = False
-        self._alive = None if self.path is None else FileLock(self._mark(self.kernel))
+        self._alive: FileLock | None = None
         try:
-            if self._alive is not None:  # before it can be seen in the database
-                self._alive.acquire(blocking=False)
             self._database = self._opened()
         except (OSError, sqlite3.Error) as error:
             raise self._failed("opened", error) from None
@@ -129,21 +127,28 @@ class LedgerDatabase:
         name = ":memory:" if self.path is None else self.path
         if self.path is not None and not self.path.exists():
             self.path.touch(mode=0o600)
-        database = sqlite3.connect(
-            name, timeout=_WAIT, isolation_level=None, check_same_thread=False
-        )
-        if self.path is not None:
-            database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA synchronous = NORMAL")
-        version = database.execute("PRAGMA user_version").fetchone()[0]
-        if version not in {0, _VERSION}:
-            raise sqlite3.DatabaseError(f"it is of version {version}, this package of {_VERSION}")
-        database.executescript(_TABLES)
-        database.execute(f"PRAGMA user_version = {_VERSION}")
-        database.execute(
-            "INSERT INTO kernel (id, host, pid, started) VALUES (?, ?, ?, ?)",
-            (self.kernel, platform.node(), os.getpid(), _now()),
-        )
+        with ExitStack() as undo:
+            database = sqlite3.connect(
+                name, timeout=_WAIT, isolation_level=None, check_same_thread=False
+            )
+            undo.callback(database.close)
+            _check_ours(database)
+            if self.path is not None:
+                database.execute("PRAGMA journal_mode = WAL")
+                database.execute("PRAGMA synchronous = NORMAL")
+            # in one transaction, for other kernels may open the same new file
+            database.executescript(
+                f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {_VERSION}; COMMIT;"
+            )
+            if self.path is not None:  # before it can be seen in the database
+                self._alive = FileLock(self._mark(self.kernel))
+                undo.callback(self._die)
+                self._alive.acquire(blocking=False)
+            database.execute(
+                "INSERT INTO kernel (id, host, pid, started) VALUES (?, ?, ?, ?)",
+                (self.kernel, platform.node(), os.getpid(), _now()),
+            )
+            undo.pop_all()
         return database
 
     # --- operations --------------------------------------------------------------------------
@@ -314,15 +319,19 @@ class LedgerDatabase:
             if self._closed:
                 return
             self._closed = True
-            try:
+            # where it cannot be written any more, this kernel counts as one that was killed
+            with suppress(sqlite3.Error):
                 self._database.execute(
                     "UPDATE kernel SET ended = ?, clean = 1 WHERE id = ?", (_now(), self.kernel)
                 )
-            finally:
-                self._database.close()
-                if self._alive is not None:
-                    self._alive.release()
-                    self._mark(self.kernel).unlink(missing_ok=True)
+            self._database.close()
+            self._die()
+
+    def _die(self) -> None:
+        """Show other kernels that this one lives no more."""
+        if self._alive is not None:
+            self._alive.release()
+            self._mark(self.kernel).unlink(missing_ok=True)
 
     def _mark(self, kernel: str) -> Path:
         assert self.path is not None  # noqa: S101 - only a file has kernels beside this one
@@ -349,6 +358,16 @@ class LedgerDatabase:
                 self._database.execute("COMMIT")
             except sqlite3.Error as error:
                 raise self._failed("written", error) from None
+
+
+def _check_ours(database: sqlite3.Connection) -> None:
+    """Refuse the database of another program, or of a later version, before it is touched."""
+    version = database.execute("PRAGMA user_version").fetchone()[0]
+    if version not in {0, _VERSION}:
+        raise sqlite3.DatabaseError(f"it is of version {version}, this package of {_VERSION}")
+    tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
+    if tables and not {"kernel", "operation", "plan"} <= tables:
+        raise sqlite3.DatabaseError("it is the database of another program")
 
 
 def _forget(database: sqlite3.Connection) -> None:
