@@ -62,7 +62,7 @@ def _wait(
     total = len(left)
     shown = 0
     waits = any(one.state == "asked" for one in left)
-    with progress_bar("sending", total, shown=progress and waits) as bar:
+    with progress_bar("sending", total, shown=progress and waits, delay=1.0) as bar:
         while left and clock.monotonic() < ends:
             if all_sent is None and not any(one.state == "asked" for one in left):
                 all_sent = clock.monotonic()

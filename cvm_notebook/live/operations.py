@@ -14,7 +14,7 @@ from cvm_notebook.api.models import Provision
 from cvm_notebook.live.calls import params_of
 from cvm_notebook.live.clock import Clock, SystemClock
 from cvm_notebook.live.desk import Desk, Hooks, OperationSettings
-from cvm_notebook.live.draining import UNANSWERED, at_exit, drain, no_longer
+from cvm_notebook.live.draining import UNANSWERED, at_exit, drain, no_longer, told
 from cvm_notebook.live.entries import Entries
 from cvm_notebook.live.following import Follower
 from cvm_notebook.live.inheritance import recover, take_over
@@ -287,8 +287,19 @@ class Operations:
         -------
         tuple of Operation
             What has no answer by then; none when all is well.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            What was not sent by then is cancelled; a note of the error says what.
         """
-        return drain(self, timeout, progress=progress)
+        try:
+            return drain(self, timeout, progress=progress)
+        except KeyboardInterrupt as interrupt:
+            cancelled = self.cancel_unsent("interrupted before it was sent")
+            if cancelled:
+                interrupt.add_note(told(cancelled))
+            raise
 
     def send_now(self, operation: Operation) -> None:
         """Send an operation without waiting for the end of its delay."""

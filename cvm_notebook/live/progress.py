@@ -20,8 +20,8 @@ class _NoBar:
 
 
 @contextmanager
-def progress_bar(what: str, total: int, *, shown: bool) -> Iterator[Bar]:
-    """Show how many of `total` CVMs are done, until the block ends."""
+def progress_bar(what: str, total: int, *, shown: bool, delay: float = 0.0) -> Iterator[Bar]:
+    """Show how many of `total` CVMs are done, until the block ends; after `delay` seconds."""
     if not shown:
         yield _NoBar()
         return
@@ -30,5 +30,5 @@ def progress_bar(what: str, total: int, *, shown: bool) -> Iterator[Bar]:
     class Quiet(tqdm):  # type: ignore[type-arg]  # generic in its stubs only
         monitor_interval = 0  # no thread of its own, which would outlive it
 
-    with closing(Quiet(total=total, desc=what, unit="CVM", miniters=1)) as bar:
+    with closing(Quiet(total=total, desc=what, unit="CVM", miniters=1, delay=delay)) as bar:
         yield bar
