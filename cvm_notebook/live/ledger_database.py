@@ -249,6 +249,24 @@ class LedgerDatabase:
             _forget(database)
         return [_entry(row) for row in left], [_entry(row) for row in unseen]
 
+    def adopt(self, operation: Operation) -> bool:
+        """Make an operation this kernel's that one which was killed has left.
+
+        False when another kernel was first: whoever asks here wants another one. Raises as `add`.
+        """
+        with self._transaction() as database:
+            adopted = database.execute(
+                "UPDATE operation SET kernel = ? WHERE id = ? AND (SELECT ended IS NOT NULL AND NOT"
+                " clean FROM kernel WHERE id = operation.kernel)",
+                (self.kernel, operation.id),
+            )
+            if adopted.rowcount:
+                return True
+            found = database.execute(
+                "SELECT kernel FROM operation WHERE id = ?", (operation.id,)
+            ).fetchone()
+        return found is None or found[0] == self.kernel
+
     def _others(self, database: sqlite3.Connection) -> list[str]:
         found = database.execute(
             "SELECT id FROM kernel WHERE id != ? AND (ended IS NULL OR EXISTS"

@@ -210,7 +210,9 @@ class Operations:
 
         With a file, those of earlier kernels come before those of this one.
         """
-        return self._earlier + self._desk.ledger.records()
+        here = self._desk.ledger.records()  # among them what an earlier kernel has left
+        ids = {record.id for record in here}
+        return tuple(record for record in self._earlier if record.id not in ids) + here
 
     def get(self, operation_id: str) -> Operation | None:
         """Return the operation of that id, if it is still kept."""
@@ -383,6 +385,8 @@ class Operations:
         key = intent_key(verb, cvm_id, given)
         make = partial(self._entries.new, verb, row, given, delay)
         operation, is_new = self._desk.ledger.add(key, self._now(), make, again=again)
+        while not is_new and not self._desk.database.adopt(operation):
+            operation, is_new = self._desk.ledger.add(key, self._now(), make, again=again)
         if is_new and self._written(operation, key, plan):
             error = self._turns.since(row, expected_revision)
             error = error or self._sender.refusal(verb, row)[1]
