@@ -88,7 +88,7 @@ class Run:
         self._news = threading.Event()
 
     def go(self, rows: Sequence[Row], sent: MutableMapping[str, Operation]) -> None:
-        """Send all rows, putting each operation into `sent`.
+        """Send all rows, putting each operation into `sent`, and wait for those in it as well.
 
         A thread sends and this one waits, so that Ctrl-C cannot come between the sending of a row
         and the note that it was sent.
@@ -103,7 +103,17 @@ class Run:
         thread = threading.Thread(
             target=self._run, args=(deque(self._parts(rows)), sent), name="cvm-plan", daemon=True
         )
-        with progress_bar(self._verb, len(rows), shown=self._terms.progress) as bar, self._heard():
+        with self._heard():
+            before = [one.id for one in sent.values() if not self._is_over(one.record)]
+            self._requests = len(before)
+            self._slots = dict(zip(before, range(1, len(before) + 1), strict=True))
+            self._see_through(thread, len(rows) + len(before))
+        if self._error is not None:
+            raise self._error
+
+    def _see_through(self, thread: threading.Thread, total: int) -> None:
+        """Start the thread that sends, and wait for it with a bar."""
+        with progress_bar(self._verb, total, shown=self._terms.progress) as bar:
             try:
                 thread.start()
                 self._wait(bar)
@@ -112,8 +122,6 @@ class Run:
                 self._bell.set()
                 with suppress(RuntimeError):  # Ctrl-C came before it was started
                     thread.join()
-        if self._error is not None:
-            raise self._error
 
     @contextmanager
     def _heard(self) -> Iterator[None]:
