@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import fcntl
 import gc
+import json
 import os
 import signal
 import socket
@@ -23,6 +24,8 @@ from cvm_notebook.local import LocalCloud
 from cvm_notebook.local.nursery import Nursery
 
 _PATIENCE = 5.0  # real seconds
+_LONG_PATIENCE = 60.0
+_ROOT = str(Path(__file__).parents[1])
 _SDK = "0.2.0"
 _LONG = {"test_stateful.py", "test_binder.py"}  # minutes each
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, and not a second
@@ -235,6 +238,158 @@ def kernel_cloud(
     }.items():
         monkeypatch.setenv(name, value)
     return cvm_cloud
+
+
+_KERNELS = """
+import json, os, signal, sys
+import numpy, pandas, tqdm.auto
+import cvm_notebook as cvm
+import cvm_notebook.fleet, cvm_notebook.frames.operations, cvm_notebook.live.operations
+import cvm_notebook.live.plan_run
+
+for line in sys.stdin:
+    job = json.loads(line)
+    if os.fork() == 0:
+        break
+else:
+    os._exit(0)
+folder = job["folder"]
+signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+kernel = os.fork()
+if kernel:
+    with open(folder + "/pid.new", "w") as file:
+        file.write(str(kernel))
+    os.rename(folder + "/pid.new", folder + "/pid")
+    _, status = os.waitpid(kernel, 0)
+    with open(folder + "/code.new", "w") as file:
+        file.write(str(os.waitstatus_to_exitcode(status)))
+    os.rename(folder + "/code.new", folder + "/code")
+    os._exit(0)
+for place, name in enumerate(("/dev/null", folder + "/out", folder + "/err")):
+    opened = os.open(name, os.O_RDONLY if not place else os.O_WRONLY | os.O_CREAT, 0o600)
+    os.dup2(opened, place)
+    os.close(opened)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+os.environ.update(job["environment"])
+given = {"cvm": cvm, "json": json, "sys": sys, "os": os, "__name__": "__main__"}
+exec(compile(job["code"], "cell", "exec"), given)
+"""
+
+
+class Kernel:
+    """An interpreter that runs a cell in a process of its own, and can be killed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.pid = int(self._read("pid"))
+
+    @property
+    def out(self) -> str:
+        """What it has printed."""
+        return self._text("out")
+
+    @property
+    def err(self) -> str:
+        """What it has said on stderr."""
+        return self._text("err")
+
+    @property
+    def ended(self) -> bool:
+        return (self._folder / "code").exists()
+
+    def said(self, word: str) -> str:
+        """Wait until it has printed a line with this word, and return the line."""
+
+        def line() -> str | None:
+            lines = self.out.rpartition("\n")[0].splitlines()
+            return next((one for one in lines if word in one), None)
+
+        until(lambda: line() or self.ended)
+        found = line()
+        assert found is not None, self.err or "it has ended without a word"
+        return found
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal, unless it has ended."""
+        with contextlib.suppress(ProcessLookupError):
+            if not self.ended:
+                os.kill(self.pid, number)
+
+    def end(self) -> int:
+        """Wait until it has ended, and return its exit code."""
+        return int(self._read("code"))
+
+    def _text(self, name: str) -> str:
+        path = self._folder / name
+        return path.read_text() if path.exists() else ""
+
+    def _read(self, name: str) -> str:
+        until((self._folder / name).exists)
+        return (self._folder / name).read_text()
+
+
+class Kernels:
+    """Starts kernels quickly: it forks them from one that has imported the package."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._numbers = 0
+        self._made: list[Kernel] = []
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _KERNELS],
+            stdin=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": _ROOT},
+            start_new_session=True,
+        )
+
+    def start(self, code: str, **environment: str) -> Kernel:
+        """Run a cell in a new kernel, with these variables in its environment."""
+        self._numbers += 1
+        folder = self._folder / f"kernel-{self._numbers}"
+        folder.mkdir()
+        job = {"folder": str(folder), "code": code, "environment": environment}
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(job) + "\n")
+        self._process.stdin.flush()
+        self._made.append(Kernel(folder))
+        return self._made[-1]
+
+    def clear(self) -> None:
+        """End those that are left."""
+        for kernel in self._made:
+            kernel.send(signal.SIGKILL)
+            kernel.end()
+        self._made.clear()
+
+    def close(self) -> None:
+        self.clear()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(_LONG_PATIENCE)
+
+
+def until(condition: Callable[[], object], seconds: float = 90.0) -> None:
+    """Wait until something is so; what other processes do does not say when."""
+    end = time.monotonic() + seconds
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < end, "it did not come about"
+        pause.wait(0.02)
+
+
+@pytest.fixture(scope="session")
+def _all_kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernels]:
+    made = Kernels(tmp_path_factory.mktemp("kernels"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def kernels(_all_kernels: Kernels) -> Iterator[Kernels]:
+    """Start kernels: ``kernels.start("print(1)").end()``."""
+    yield _all_kernels
+    _all_kernels.clear()
 
 
 @pytest.fixture(scope="session")
