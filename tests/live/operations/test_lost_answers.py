@@ -173,14 +173,23 @@ def judged(cell, client, requests, undone):
     return [f"{cell.verb} / {cell.way}: {what}" for what in cell.wrong]
 
 
-def committed(gateway, cells, ask):
-    """Commits share one path: they are made one after the other."""
-    for cell in cells:
-        before = gateway.count(*cell.request)
+def committed(bench, lay_gateway, cells, holder):
+    """Commits share one path: each goes by a gateway of its own."""
+
+    def commit(cell, gateway):
         gateway.lose(*cell.request, cell.way)
-        ask(cell)
-        gateway.rest()
-        yield cell, gateway.count(*cell.request) - before
+        with Client(api_key=bench.cloud.api_key, base_url=gateway.url, timeout=TIMEOUT) as client:
+            if holder == "client":
+                by_client(cell, client)
+            else:
+                settings = OperationSettings(settle=SETTLE, look=0.2)
+                by_ledger(cell, bench.new_operations(client, settings=settings))
+            gateway.rest()
+        return cell, gateway.count(*cell.request)
+
+    gateways = [lay_gateway(bench.cloud.port) for _ in cells]
+    with ThreadPoolExecutor(len(cells)) as pool:
+        return list(pool.map(commit, cells, gateways))
 
 
 @pytest.mark.parametrize("judged_by", JUDGED)
@@ -197,7 +206,7 @@ def test_what_is_asked_once_is_done_once_whatever_becomes_of_the_answer(
     )
     ask, what = (by_client, client) if holder == "client" else (by_ledger, operations)
     if judged_by == "compose_hash":
-        asked = list(committed(gateway, cells, lambda cell: ask(cell, what)))
+        asked = committed(bench, lay_gateway, cells, holder)
     else:
         with ThreadPoolExecutor(len(cells)) as pool:
             list(pool.map(lambda cell: ask(cell, what), cells))
