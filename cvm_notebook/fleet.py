@@ -162,7 +162,7 @@ class Fleet(Waits):
         self, _kind: type[BaseException] | None, error: BaseException | None, _: object
     ) -> None:
         """Send what waits to be sent; after an error, cancel it and say so in the error."""
-        if error is None:
+        if error is None or isinstance(error, SystemExit):  # sys.exit() is a clean end
             self.close(wait=True)
             return
         cancelled = self._close(wait=False)

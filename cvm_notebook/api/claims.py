@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 _WAIT: Final = 5.0  # seconds for another kernel's transaction
-_DAYS_KEPT: Final = 1
+_MINUTES_KEPT: Final = 60  # no gateway delivers a request later than that
 _TABLES: Final = (
     """
     CREATE TABLE IF NOT EXISTS claim (
@@ -59,7 +59,7 @@ class Claims:
         with self._transaction() as database:
             for statement in _TABLES:
                 database.execute(statement)
-            kept = (f"-{_DAYS_KEPT} days",)
+            kept = (f"-{_MINUTES_KEPT} minutes",)
             database.execute("DELETE FROM claim WHERE at < datetime('now', ?)", kept)
 
     def begin(self, scope: str) -> str:
