@@ -72,7 +72,7 @@ def split(
     return _the_one(named, verb), rest
 
 
-def path_segment(identifier: str) -> str:
+def path_segment(identifier: object) -> str:
     """Return the identifier as one segment of a URL's path, whatever it holds.
 
     Raises
@@ -80,7 +80,10 @@ def path_segment(identifier: str) -> str:
     InvalidInput
         It is empty, a dot segment, too long, or holds control characters.
     """
-    return quote(_identifier("id", identifier, "this call"), safe="")
+    if not isinstance(identifier, str):
+        return quote(_identifier("id", identifier, "this call"), safe="")
+    _check(identifier, "id")
+    return quote(identifier, safe="")
 
 
 def _the_one(named: dict[str, str], verb: str) -> str:

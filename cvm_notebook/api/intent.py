@@ -17,7 +17,6 @@ from cvm_notebook.api.claims import Claims, claims_of_this_machine
 from cvm_notebook.api.deadline import Deadline
 from cvm_notebook.api.decode import decode, decode_accepted
 from cvm_notebook.api.errors import (
-    ApiError,
     ConflictError,
     CvmError,
     DecodeError,
@@ -134,29 +133,33 @@ class Intent:
         NotFoundError, AuthError, TransportError
             The CVM cannot be read, so nothing could be sent to it, either.
         """
+        self.transport.check_may_send(self._request)
         if not self.spec.is_counted:
             return
-        self._resolve(deadline)
         try:
-            self.claimant = claims_of_this_machine().begin(self._scope)
-        except sqlite3.Error:
-            self.claimant = None  # what becomes of a lost answer will not be known
-        try:
+            self._resolve(deadline)
+            self.claimant = self._begin()
             there = self._there(deadline)
-            self.known = frozenset(there)
-            self._claims(lambda claims, name: claims.know(name, there))
-        except ApiError as error:
-            if not isinstance(error, ServerError):
-                self.withdraw()
-                raise
+        except (ServerError, DecodeError):
             # The service does not say; the change itself may be possible all the same.
+            self.withdraw()
+            return
         except BaseException:
             self.withdraw()
             raise
+        self.known = frozenset(there)
+        self._claims(lambda claims, name: claims.know(name, there))
+
+    def _begin(self) -> str | None:
+        try:
+            return claims_of_this_machine().begin(self._scope)
+        except sqlite3.Error:
+            return None  # what becomes of a lost answer will not be known
 
     def withdraw(self) -> None:
         """Note that it is not sent after all."""
         self._claims(lambda claims, name: claims.withdraw(name))
+        self.claimant = None
 
     @property
     def _scope(self) -> str:

@@ -12,7 +12,7 @@ from cvm_notebook.api.identity import Ref, split
 from cvm_notebook.api.intent import Intent, intent_of
 from cvm_notebook.api.models import BatchStopped, CvmAction, CvmState, Provision
 from cvm_notebook.api.retry import Kind
-from cvm_notebook.api.verbs import Verb
+from cvm_notebook.api.verbs import Verb, check_verb
 from cvm_notebook.api.watch import OnEvent, Watch, watch
 
 BATCH_STOP_SIZE = 50
@@ -320,6 +320,7 @@ class Lifecycle(Calls):
         InvalidInput
             No CVM is named, or a field is unknown.
         """
+        verb = check_verb(verb)
         if verb == "commit":
             return intent_of(self._transport, verb, None, checks.commit_request(None, fields))
         allowed = _FIELDS.get(verb, frozenset())

@@ -194,7 +194,7 @@ class Transport:
         ReadOnly
             Nothing was sent.
         """
-        self._check_may_send(request)
+        self.check_may_send(request)
         deadline = deadline or Deadline((request.timeout or self.timeout).total)
         attempt, slowed, lost = 0, False, False
         while True:
@@ -389,7 +389,8 @@ class Transport:
             raise error
         return settle(error, deadline)
 
-    def _check_may_send(self, request: Request) -> None:
+    def check_may_send(self, request: Request) -> None:
+        """Refuse a change where the client is read-only, before anything is sent for it."""
         if self.read_only and request.kind is not Kind.READ:
             raise ReadOnly(
                 f"{request.where} was not sent: this client is read-only",

@@ -79,11 +79,11 @@ class Plan:
 
     Examples
     --------
-    >>> plan = fleet.where(status="running").plan("stop")
-    >>> plan.phrase
-    'stop 12'
-    >>> plan.execute(confirm="stop 12")
-    <Outcome: 12 accepted>
+    >>> plan = fleet.where(name="my-app").plan("delete")
+    >>> plan.phrase  # what execute(confirm=...) wants
+    'delete 1'
+    >>> plan.rows()[0].allowed
+    True
     """
 
     def __init__(

@@ -82,7 +82,7 @@ def test_a_field_of_the_future_passes_and_a_slip_does_not():
         ({"disk_size": 20, "diskSize": 30}, "was given it twice"),
         ({"nonce": 1}, "app_id: it is missing, though nonce is given"),
         ({"app_id": "ab"}, "nonce: it is missing, though app_id is given"),
-        ({"env_keys": ["A", "B=C"]}, "'B=C' is no name"),
+        ({"env_keys": ["A", "B=C"]}, "'B' is no name"),
         ({"env_keys": "ABC"}, "not a list of names"),
         ({"encrypted_env": "KEY=SENTINEL"}, "not an encrypted environment"),
         ({"encrypted_env": {"KEY": "SENTINEL"}}, "not an encrypted environment"),

@@ -240,7 +240,7 @@ def answering(body):
     return OK + b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
 
 
-@pytest.mark.parametrize("call", ["stop_cvm", "restart_cvm", "delete_cvm", "replicate_cvm"])
+@pytest.mark.parametrize("call", ["stop_cvm", "delete_cvm"])
 def test_reading_back_a_lost_answer_ends_with_the_deadline_of_the_call(peer, connect, call):
     def handle(server, plain):
         method, _ = server.request(plain)
@@ -517,7 +517,7 @@ def test_a_part_is_never_longer_than_the_whole():
 def test_what_settles_is_given_the_deadline_of_the_call(peer, connect):
     deadline, seen = Deadline(PATIENCE), []
     transport = connect(peer(losing).url)._transport
-    request = Request(Kind.ACTION, "POST", "/x")
+    request = Request(Kind.COMMIT, "POST", "/x")
 
     def settle(error, given):
         seen.append((error.sent, given))
@@ -536,7 +536,7 @@ def test_each_attempt_that_may_have_left_is_counted_before_anything_is_decided(p
 
     with pytest.raises(cvm.TransportError):
         transport.call(
-            Request(Kind.ACTION, "POST", "/x"), bytes, settle, on_sent=lambda: told.append("sent")
+            Request(Kind.COMMIT, "POST", "/x"), bytes, settle, on_sent=lambda: told.append("sent")
         )
     assert told == ["sent", "settles"] * 3 + ["sent"]
     assert len(server.asked) == 4

@@ -79,7 +79,7 @@ def test_a_change_with_an_empty_answer_was_made(quiet, name):
     client, asked = quiet
     answer = UPDATES[name](client)
     assert answer == type(answer)()  # nothing is known of it, and nothing made up
-    assert len(asked) == 1
+    assert len([one for one in asked if one != "GET"]) == 1
 
 
 @pytest.mark.parametrize("method", ["post", "put", "patch", "delete"])

@@ -186,6 +186,7 @@ def test_a_commit_that_did_not_begin_is_sent_again(broken, caller, fault):
     committed = caller.commit_cvm_provision(made)
     assert [c.id for c in caller.get_app_cvms(made.app_id)] == [committed.id]
     caller.delete_cvm(committed)
+    caller.watch_cvm_state(committed, target="deleted")  # until then it keeps its name
 
 
 @pytest.mark.parametrize("kind", LOST)

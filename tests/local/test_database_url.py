@@ -5,6 +5,7 @@ from sqlalchemy import text
 
 from cvm_notebook.local import LocalCloud
 from cvm_notebook.local.db import Database
+from cvm_notebook.local.schema import bring_up
 from cvm_notebook.local.settings import sqlite_url
 
 PATHS = [
@@ -25,7 +26,7 @@ def test_a_file_is_made_in_the_folder_of_that_name(tmp_path, name):
     folder = tmp_path / name
     folder.mkdir()
     database = Database(sqlite_url(folder / "local.sqlite"))
-    database.create()
+    bring_up(database)
     with database.read() as session:
         assert session.execute(text("SELECT count(*) FROM cvms")).scalar() == 0
     database.close()
@@ -36,7 +37,7 @@ def test_a_file_is_made_in_the_folder_of_that_name(tmp_path, name):
 def test_options_after_the_question_mark_are_options(tmp_path):
     url = sqlite_url(tmp_path / "a?b.sqlite")
     database = Database(f"{url}?timeout=7")
-    database.create()
+    bring_up(database)
     assert database.engine.url.query == {"timeout": "7"}
     database.close()
     assert [path.name for path in tmp_path.glob("*.sqlite")] == ["a?b.sqlite"]

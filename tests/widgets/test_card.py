@@ -391,7 +391,7 @@ def test_a_closed_card_is_made_anew(wire, fleet, card):
 
 def test_no_state_that_is_saved_holds_the_key_or_a_token_of_the_logs(wire, client, fleet, card):
     logs = client.get_cvm_info("carded").logs
-    token = logs.serial.partition("token=")[2].partition("&")[0]
+    token = logs.serial.reveal().partition("token=")[2].partition("&")[0]
     key = client._credentials.secret.reveal()
     everything = str(wire.log)
     assert token
