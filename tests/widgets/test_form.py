@@ -226,7 +226,7 @@ def test_the_python_it_shows_does_the_same(bench):
         ("instance_type", {"instance_type": "tdx.none"}, "no instance type"),
         ("node", {"node_id": 999}, "no node"),
         ("node", {"node_id": 7, "instance_type": "tdx.8xlarge", "disk_size": 20}, None),
-        ("instance_type", {"region": "EU-NOWHERE"}, "has room"),
+        ("node", {"region": "EU-NOWHERE"}, "No teepod found"),
         ("image", {"image": "dstack-0"}, "no image"),
     ],
 )
