@@ -15,7 +15,7 @@ import cvm_notebook as cvm
 from cvm_notebook.api.errors import NotFoundError
 
 COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
-SECONDS = 600.0 if os.environ.get("CVM_NOTEBOOK_NIGHTLY") == "1" else 15.0
+SECONDS = 600.0 if os.environ.get("CVM_NOTEBOOK_NIGHTLY") == "1" else 8.0
 SEED = random.SystemRandom().randrange(10_000)
 LONG = 60.0
 KERNELS, SHARED, ROUND = 3, 4, 4

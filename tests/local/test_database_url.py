@@ -44,9 +44,7 @@ def test_options_after_the_question_mark_are_options(tmp_path):
 
 
 def test_a_usual_path_is_written_as_it_is(tmp_path):
-    assert sqlite_url("/data/me/share/x y.sqlite") == (
-        "sqlite:////data/me/share/x y.sqlite"
-    )
+    assert sqlite_url("/data/me/share/x y.sqlite") == ("sqlite:////data/me/share/x y.sqlite")
 
 
 def test_a_cloud_runs_whatever_the_folder_for_temporary_files_is_called(tmp_path, monkeypatch):
