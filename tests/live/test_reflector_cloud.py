@@ -153,7 +153,7 @@ def test_statuses_follow_the_list_in_chunks_by_node(cloud, make):
 def test_a_boot_is_followed_live(slow, make):
     reflector = make(slow, CALM)
     heard = []
-    reflector.store.subscribe(heard.extend)
+    reflector.store.attach(heard.extend)
     with reflector.interest():
         reflector.ready(PATIENCE)
         boot(reflector.client, "followed-boot")
