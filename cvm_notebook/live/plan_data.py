@@ -11,8 +11,8 @@ from cvm_notebook.api.cvm import Cvm
 from cvm_notebook.api.errors import InvalidInput
 from cvm_notebook.api.verbs import Verb
 from cvm_notebook.live.operations import Operations
+from cvm_notebook.live.preconditions import what_changed
 from cvm_notebook.live.rows import Row, Sighting, Snapshot
-from cvm_notebook.live.seen import Seen
 
 _NEVER: Final = Sighting(0.0, datetime.min.replace(tzinfo=UTC), "list")
 
@@ -80,7 +80,5 @@ def rows_as_shown(shown: Iterable[ShownCvm], now: Snapshot) -> list[Row]:
         if row is None:  # gone: the plan's own words are all there is
             row = Row(cvm=Cvm(id=one.id, name=one.name), status=one.status, seen=_NEVER)
         then = replace(row, status=one.status, in_progress=one.in_progress)
-        before, after = Seen.of_row(then), Seen.of_row(row)
-        same = (before.phase, before.in_progress) == (after.phase, after.in_progress)
-        found.append(row if same else then)
+        found.append(row if what_changed(then, row) is None else then)
     return found
