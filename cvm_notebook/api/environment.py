@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, select_proxy
-from urllib3.exceptions import LocationValueError
+import urllib3
 from urllib3.util import parse_url
 
 from cvm_notebook.api.address import is_loopback
@@ -98,7 +98,7 @@ class Environment:
         try:
             parts = parse_url(proxy if "://" in proxy else f"http://{proxy}")
             scheme, host = (parts.scheme or "").lower(), parts.host
-        except (LocationValueError, ValueError):
+        except (urllib3.exceptions.LocationValueError, ValueError):
             scheme, host = "", None
         if not host:
             problem, hint = "is not the address of a proxy", "Write it as http://proxy.example:3128"

@@ -15,8 +15,8 @@ import weakref
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
+import urllib3
 from urllib3.connection import HTTPConnection
-from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.util.connection import create_connection
 
 from cvm_notebook.api.deadline import Deadline
@@ -191,7 +191,7 @@ class _Limited(_Connection):
             opened.settimeout(attempt.patience())
         except OSError as error:
             opened.close()
-            raise NewConnectionError(self, "no connection") from error
+            raise urllib3.exceptions.NewConnectionError(self, "no connection") from error
         self.sockets.note(self._handle)
         return opened
 
@@ -214,12 +214,12 @@ class _Limited(_Connection):
                     if left == 1 or self.sockets.ended:
                         raise
         except socket.gaierror as error:
-            raise NameResolutionError(self.host, self, error) from error
+            raise urllib3.exceptions.NameResolutionError(self.host, self, error) from error
         except TimeoutError as error:
-            raise ConnectTimeoutError(self, "no connection in time") from error
+            raise urllib3.exceptions.ConnectTimeoutError(self, "no connection in time") from error
         except OSError as error:
-            raise NewConnectionError(self, "no connection") from error
-        raise NewConnectionError(self, "the name has no address")
+            raise urllib3.exceptions.NewConnectionError(self, "no connection") from error
+        raise urllib3.exceptions.NewConnectionError(self, "the name has no address")
 
     def _tunnel(self) -> None:
         attempt = self.sockets.current.attempt
