@@ -25,10 +25,10 @@ from urllib.parse import urlsplit
 from sqlalchemy import insert
 
 from cvm_notebook.local import LocalCloud
-from cvm_notebook.local.compose import AppCompose, columns_of, complete
-from cvm_notebook.local.db import Cvm, Database
-from cvm_notebook.local.identifiers import new_instance_id, new_uuid
-from cvm_notebook.local.placement import Size, columns_of_size
+from cvm_notebook.local.core.database import Cvm, Database
+from cvm_notebook.local.core.identifiers import new_instance_id, new_uuid
+from cvm_notebook.local.engine.compose import AppCompose, columns_of, complete
+from cvm_notebook.local.engine.placement import Size, columns_of_size
 
 SERVER_MS = 30.0
 OVER_SERVER_MS = 3.0

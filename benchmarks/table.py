@@ -30,9 +30,9 @@ PREPARE = """
 import threading, time
 import msgspec
 import cvm_notebook as cvm
-from cvm_notebook.live.store import Fact
-from cvm_notebook.widgets.columns import USUAL
-from cvm_notebook.widgets.table import FleetTable
+from cvm_notebook.live.store.store import Fact
+from cvm_notebook.widgets.table.presentation import USUAL
+from cvm_notebook.widgets.table.table import FleetTable
 from itables.widget import ITable
 from ipydatagrid import DataGrid
 

@@ -5,7 +5,7 @@ LocalCloud are loaded when they are first used.
 """
 
 from cvm_notebook._lazy import lazy_names
-from cvm_notebook.api.errors import (
+from cvm_notebook.api.errors.tree import (
     ApiError,
     AuthError,
     ConfigurationError,
@@ -37,26 +37,26 @@ from cvm_notebook.api.errors import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cvm_notebook.frames.gates import GatesFailed
-    from cvm_notebook.live.ledger_database import LedgerError
-    from cvm_notebook.live.lookup import AmbiguousCvm, UnknownCvm
-    from cvm_notebook.live.plan import NotConfirmed
-    from cvm_notebook.live.preconditions import Refused, RowChanged
+    from cvm_notebook.frames.reports.gates import GatesFailed
+    from cvm_notebook.live.operations.database import LedgerError
+    from cvm_notebook.live.operations.preconditions import Refused, RowChanged
+    from cvm_notebook.live.plans.plan import NotConfirmed
     from cvm_notebook.live.query import QueryError
-    from cvm_notebook.local.folders import LocalCloudError
-    from cvm_notebook.magics_verbs import NotAllDone
+    from cvm_notebook.live.store.index import AmbiguousCvm, UnknownCvm
+    from cvm_notebook.local.core.settings import LocalCloudError
+    from cvm_notebook.magics.verbs import NotAllDone
 
 _HOMES = {
-    "AmbiguousCvm": "live.lookup",
-    "GatesFailed": "frames.gates",
-    "LedgerError": "live.ledger_database",
-    "LocalCloudError": "local.folders",
-    "NotAllDone": "magics_verbs",
-    "NotConfirmed": "live.plan",
+    "AmbiguousCvm": "live.store.index",
+    "GatesFailed": "frames.reports.gates",
+    "LedgerError": "live.operations.database",
+    "LocalCloudError": "local.core.folders",
+    "NotAllDone": "magics.verbs",
+    "NotConfirmed": "live.plans.plan",
     "QueryError": "live.query",
-    "Refused": "live.preconditions",
-    "RowChanged": "live.preconditions",
-    "UnknownCvm": "live.lookup",
+    "Refused": "live.operations.preconditions",
+    "RowChanged": "live.operations.preconditions",
+    "UnknownCvm": "live.store.index",
 }
 
 __all__ = [

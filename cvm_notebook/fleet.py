@@ -8,21 +8,21 @@ from datetime import date, timedelta
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
-from cvm_notebook.api import checks
 from cvm_notebook.api.client import Client
-from cvm_notebook.api.errors import WatchTimeout
-from cvm_notebook.api.identity import Ref
+from cvm_notebook.api.errors.tree import WatchTimeout
+from cvm_notebook.api.resources import validation as checks
+from cvm_notebook.api.resources.cvm_ref import Ref
 from cvm_notebook.api.times import moment_of
 from cvm_notebook.live.clock import Clock, SystemClock
-from cvm_notebook.live.draining import told
-from cvm_notebook.live.history import History
-from cvm_notebook.live.lookup import Index, UnknownCvm
-from cvm_notebook.live.operation import Operation
-from cvm_notebook.live.operations import Operations
+from cvm_notebook.live.operations.draining import told
+from cvm_notebook.live.operations.operation import Operation
+from cvm_notebook.live.operations.service import Operations
 from cvm_notebook.live.query import search, where
-from cvm_notebook.live.reflector import InterestHandle, Reflector, ReflectorSettings
-from cvm_notebook.live.rows import Health, Row, Snapshot
-from cvm_notebook.live.store import Fault, FleetStore
+from cvm_notebook.live.reflector.reflector import InterestHandle, Reflector, ReflectorSettings
+from cvm_notebook.live.store.history import History
+from cvm_notebook.live.store.index import Index, UnknownCvm
+from cvm_notebook.live.store.records import Health, Row, Snapshot
+from cvm_notebook.live.store.store import Fault, FleetStore
 from cvm_notebook.selection import Columns, CvmHandle, LiveSelection, Selection
 from cvm_notebook.text import show
 from cvm_notebook.waiting import Waits
@@ -30,8 +30,8 @@ from cvm_notebook.waiting import Waits
 if TYPE_CHECKING:
     import pandas as pd
 
-    from cvm_notebook.widgets.form import ProvisionForm
-    from cvm_notebook.widgets.table import FleetTable
+    from cvm_notebook.widgets.form.form import ProvisionForm
+    from cvm_notebook.widgets.table.table import FleetTable
 
 T = TypeVar("T")
 
@@ -386,13 +386,13 @@ class Fleet(Waits):
 
     def events(self) -> "pd.DataFrame":
         """Return what happened to the fleet since it is watched; see `events_frame`."""
-        from cvm_notebook.frames.events import events_frame  # noqa: PLC0415 - pandas on demand
+        from cvm_notebook.frames.reports.events import events_frame  # noqa: PLC0415 - pandas on demand
 
         return events_frame(self._history.changes())
 
     def operations(self) -> "pd.DataFrame":
         """Return what was asked for, and what became of it; see `operations_frame`."""
-        from cvm_notebook.frames.operations import (  # noqa: PLC0415 - pandas on demand
+        from cvm_notebook.frames.reports.operations import (  # noqa: PLC0415 - pandas on demand
             operations_frame,
         )
 
@@ -416,7 +416,7 @@ class Fleet(Waits):
         window
             How far back: ``"24h"``, ``"7d"``; see `cost_frame`.
         """
-        from cvm_notebook.frames.cost import cost_frame  # noqa: PLC0415 - pandas on demand
+        from cvm_notebook.frames.reports.cost import cost_frame  # noqa: PLC0415 - pandas on demand
 
         self.snapshot()
         return cost_frame(self.store.log(), window)
@@ -429,7 +429,7 @@ class Fleet(Waits):
         expected
             A compose file, a mapping of names to what is declared of them, or a fleet frame.
         """
-        from cvm_notebook.frames.drift import drift_frame  # noqa: PLC0415 - pandas on demand
+        from cvm_notebook.frames.reports.drift import drift_frame  # noqa: PLC0415 - pandas on demand
 
         return drift_frame(self.snapshot(), expected, client=self.client)
 
@@ -458,7 +458,7 @@ class Fleet(Waits):
         InvalidInput
             There is no such column; the message has the closest names.
         """
-        from cvm_notebook.widgets.table import FleetTable  # noqa: PLC0415 - widgets on demand
+        from cvm_notebook.widgets.table.table import FleetTable  # noqa: PLC0415 - widgets on demand
 
         if columns is not None:
             listed = checks.several("columns", columns, "column names")
@@ -475,7 +475,7 @@ class Fleet(Waits):
 
     def deploy(self, **fields: Any) -> "ProvisionForm":
         """Return a form for a new CVM of this fleet; see `ProvisionForm` for its fields."""
-        from cvm_notebook.widgets.form import ProvisionForm  # noqa: PLC0415 - widgets on demand
+        from cvm_notebook.widgets.form.form import ProvisionForm  # noqa: PLC0415 - widgets on demand
 
         return ProvisionForm(self.client, fleet=self, **fields)
 
@@ -503,7 +503,7 @@ class Fleet(Waits):
         return f"<Fleet: {len(self.store.snapshot())} CVMs, {self.health}>"
 
     def _repr_mimebundle_(self, **_: object) -> Any:
-        from cvm_notebook.widgets.show import with_widget  # noqa: PLC0415 - widgets on demand
+        from cvm_notebook.widgets.base.view import with_widget  # noqa: PLC0415 - widgets on demand
 
         return with_widget(show(self.snapshot()), self.table)
 

@@ -5,23 +5,23 @@ from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Literal, SupportsIndex, TypeAlias, overload
 
-from cvm_notebook.api import checks
-from cvm_notebook.api.cvm import Cvm
-from cvm_notebook.api.errors import InvalidInput
-from cvm_notebook.api.identity import Ref
-from cvm_notebook.live.fields import charged_usd
-from cvm_notebook.live.operation import Operation
-from cvm_notebook.live.plan import Plan
-from cvm_notebook.live.preconditions import Verb
+from cvm_notebook.api.errors.tree import InvalidInput
+from cvm_notebook.api.models.cvm import Cvm
+from cvm_notebook.api.resources import validation as checks
+from cvm_notebook.api.resources.cvm_ref import Ref
+from cvm_notebook.live.columns import charged_usd
+from cvm_notebook.live.operations.operation import Operation
+from cvm_notebook.live.operations.preconditions import Verb
+from cvm_notebook.live.plans.plan import Plan
 from cvm_notebook.live.query import search, where
-from cvm_notebook.live.rows import Row, Snapshot
+from cvm_notebook.live.store.records import Row, Snapshot
 from cvm_notebook.text import age_words, html_table, show, text_table, usd
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from cvm_notebook.fleet import Fleet
-    from cvm_notebook.widgets.card import CvmCard
+    from cvm_notebook.widgets.card.card import CvmCard
 
 Columns: TypeAlias = Literal["narrow", "wide"] | Sequence[str]
 
@@ -33,7 +33,7 @@ class FleetPlan(Plan):
 
     def frame(self) -> "pd.DataFrame":
         """Return what would be done, one CVM a row; see `plan_frame`."""
-        from cvm_notebook.frames.plan import plan_frame  # noqa: PLC0415 - pandas on demand
+        from cvm_notebook.frames.reports.plan import plan_frame  # noqa: PLC0415 - pandas on demand
 
         return plan_frame(self.rows())
 
@@ -350,7 +350,7 @@ class CvmHandle:
 
     def card(self) -> "CvmCard":
         """Return its live card, the same one each time; displaying the handle shows it."""
-        from cvm_notebook.widgets.card import card_of  # noqa: PLC0415 - widgets on demand
+        from cvm_notebook.widgets.card.card import card_of  # noqa: PLC0415 - widgets on demand
 
         return card_of(self._fleet, self.id)
 
@@ -366,7 +366,7 @@ class CvmHandle:
             "text/plain": text_table(title, ("", ""), facts),
             "text/html": html_table(title, ("", ""), facts),
         }
-        from cvm_notebook.widgets.show import with_widget  # noqa: PLC0415 - widgets on demand
+        from cvm_notebook.widgets.base.view import with_widget  # noqa: PLC0415 - widgets on demand
 
         return with_widget(static, self.card)
 

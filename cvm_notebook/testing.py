@@ -19,7 +19,7 @@ import pytest
 if TYPE_CHECKING:
     from cvm_notebook.api.client import Client
     from cvm_notebook.local import LocalCloud
-    from cvm_notebook.local.nursery import Nursery
+    from cvm_notebook.local.forkserver import Nursery
 
 _MARKER = "cvm_cloud"
 _DEFAULTS = {"seed": "empty", "speed": 100.0}
@@ -50,7 +50,7 @@ class Faults:
         ----------
         kind
             What happens: ``"status"``, ``"latency"``, ``"reset"``, ``"cut"`` and all other kinds
-            of `cvm_notebook.local.faults`.
+            of `cvm_notebook.local.faults.spec`.
         route
             Which requests: ``"POST /cvms/*/stop"`` below the API's prefix, or a name of that
             module such as ``"list"`` or ``"action"``. By default those that the kind is about.
@@ -89,7 +89,7 @@ class Faults:
 @pytest.fixture(scope="session")
 def _cvm_nursery() -> "Iterator[Nursery | None]":
     try:
-        from cvm_notebook.local.nursery import SUPPORTED, Nursery  # noqa: PLC0415 - an extra
+        from cvm_notebook.local.forkserver import SUPPORTED, Nursery  # noqa: PLC0415 - an extra
     except ModuleNotFoundError as error:
         _missing(error)
     if not SUPPORTED:

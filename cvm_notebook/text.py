@@ -4,10 +4,10 @@ import html
 from collections.abc import Sequence
 from decimal import Decimal
 
-from cvm_notebook.api.envelopes import clean_text
-from cvm_notebook.api.exact import without_zeros
-from cvm_notebook.live.fields import charged_usd
-from cvm_notebook.live.rows import Row, Snapshot
+from cvm_notebook.api.errors.envelope import clean_text
+from cvm_notebook.api.money import without_zeros
+from cvm_notebook.live.columns import charged_usd
+from cvm_notebook.live.store.records import Row, Snapshot
 
 _WIDEST = 64  # a hash, whole
 

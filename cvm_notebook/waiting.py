@@ -8,14 +8,14 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final, Self, cast
 
-from cvm_notebook.api.checks import status_word, wait_seconds
-from cvm_notebook.api.errors import TargetUnreachable, WatchTimeout
+from cvm_notebook.api.errors.tree import TargetUnreachable, WatchTimeout
+from cvm_notebook.api.resources.validation import status_word, wait_seconds
 from cvm_notebook.api.status import info_of, phase_of, same_status
-from cvm_notebook.live.lookup import Index
-from cvm_notebook.live.operation import Operation
-from cvm_notebook.live.operation_view import as_text
+from cvm_notebook.live.operations.operation import Operation
+from cvm_notebook.live.operations.record import as_text
 from cvm_notebook.live.progress import Bar, progress_bar
-from cvm_notebook.live.rows import Row, Snapshot
+from cvm_notebook.live.store.index import Index
+from cvm_notebook.live.store.records import Row, Snapshot
 from cvm_notebook.selection import Selection
 
 if TYPE_CHECKING:

@@ -19,12 +19,12 @@ from jinja2 import DictLoader
 from nbconvert import MarkdownExporter
 
 import cvm_notebook.frames
-from cvm_notebook import cli
-from cvm_notebook.api.error_codes import CODES
-from cvm_notebook.frames.columns import FLEET, INDEX
-from cvm_notebook.frames.table import Table
-from cvm_notebook.local.faults import ROUTES, RULES
-from cvm_notebook.magics_words import help_text, verbs
+from cvm_notebook.cli import main as cli
+from cvm_notebook.api.errors.codes import CODES
+from cvm_notebook.frames.schema import FLEET, INDEX
+from cvm_notebook.frames.schema import Table
+from cvm_notebook.local.faults.spec import ROUTES, RULES
+from cvm_notebook.magics.arguments import help_text, verbs
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -21,7 +21,7 @@ import pytest
 import trustme
 
 from cvm_notebook.local import LocalCloud
-from cvm_notebook.local.nursery import Nursery
+from cvm_notebook.local.forkserver import Nursery
 
 _PATIENCE = 5.0  # real seconds
 _LONG_PATIENCE = 60.0
@@ -244,8 +244,8 @@ _KERNELS = """
 import json, os, signal, sys
 import numpy, pandas, tqdm.auto
 import cvm_notebook as cvm
-import cvm_notebook.fleet, cvm_notebook.frames.operations, cvm_notebook.live.operations
-import cvm_notebook.live.plan_run
+import cvm_notebook.fleet, cvm_notebook.frames.reports.operations
+import cvm_notebook.live.operations.service, cvm_notebook.live.plans.runner
 
 for line in sys.stdin:
     job = json.loads(line)

@@ -22,7 +22,7 @@ import nbformat
 import psutil
 import pytest
 
-COMMAND = [sys.executable, "-m", "cvm_notebook.cli"]
+COMMAND = [sys.executable, "-m", "cvm_notebook.cli.main"]
 SENTINEL = "phak_sentinel-that-must-not-be-seen"
 BLOCK_EXTRAS = """
 import sys
@@ -30,7 +30,7 @@ for name in ("fastapi", "sqlalchemy", "uvicorn", "sse_starlette", "jupyterlab", 
              "nbformat", "platformdirs", "matplotlib", "rich", "ipykernel", "keyring"):
     sys.modules[name] = None
 sys.argv = ["cvm-notebook", *sys.argv[1:]]
-from cvm_notebook.cli import main
+from cvm_notebook.cli.main import main
 sys.exit(main())
 """
 

@@ -10,16 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cvm_notebook.api.client import Client
-from cvm_notebook.api.compose_file import check_compose_file, read_compose_file
-from cvm_notebook.api.errors import InvalidInput, ResourceError
-from cvm_notebook.api.interpolation import variables_of
-from cvm_notebook.frames.declared import read_declaration
-from cvm_notebook.local import compose as local_compose
+from cvm_notebook.api.compose.declared import read_declaration
+from cvm_notebook.api.compose.interpolation import variables_of
+from cvm_notebook.api.compose.validation import check_compose_file, read_compose_file
+from cvm_notebook.api.errors.tree import InvalidInput, ResourceError
 from cvm_notebook.local.app import create_app
-from cvm_notebook.local.errors import ApiError
-from cvm_notebook.local.prepare import prepare
-from cvm_notebook.local.settings import Settings
-from cvm_notebook.widgets.form_view import Look
+from cvm_notebook.local.core.errors import ApiError
+from cvm_notebook.local.core.settings import Settings
+from cvm_notebook.local.demo.bootstrap import prepare
+from cvm_notebook.local.engine import compose as local_compose
+from cvm_notebook.widgets.form.sections import Look
 
 WEB = "services:\n  web:\n    image: nginx:1\n"
 

@@ -35,9 +35,10 @@ from IPython.utils.capture import capture_output
 from traitlets.config import Config
 
 import cvm_notebook as cvm
-from cvm_notebook import cli, magics_words
-from cvm_notebook.api.error_codes import CODES
-from cvm_notebook.frames.columns import FLEET
+from cvm_notebook.api.errors.codes import CODES
+from cvm_notebook.cli import main as cli
+from cvm_notebook.frames.schema import FLEET
+from cvm_notebook.magics import arguments as magics_words
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -6,8 +6,8 @@ import pytest
 from dstack_sdk import EnvVar, encrypt_env_vars
 
 import cvm_notebook as cvm
-from cvm_notebook.api.compose import check_env_value
-from cvm_notebook.api.errors import ApiError, InvalidInput
+from cvm_notebook.api.compose.hashing import check_env_value
+from cvm_notebook.api.errors.tree import ApiError, InvalidInput
 from cvm_notebook.local import LocalCloud
 
 COMPOSE = "services:\n  web:\n    image: nginx:1\n"

@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 import pytest
 
 import cvm_notebook as cvm
-from cvm_notebook.api.errors import TargetUnreachable
+from cvm_notebook.api.errors.tree import TargetUnreachable
 from cvm_notebook.fleet import Fleet
-from cvm_notebook.live.lookup import UnknownCvm
+from cvm_notebook.live.store.index import UnknownCvm
 
 COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
 NAMES = [f"fleet-{n}" for n in range(5)]

@@ -22,9 +22,9 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 import cvm_notebook as cvm
-from cvm_notebook.live.lookup import UnknownCvm
 from cvm_notebook.live.query import QueryError
-from cvm_notebook.magics_words import verbs
+from cvm_notebook.live.store.index import UnknownCvm
+from cvm_notebook.magics.arguments import verbs
 
 COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
 NAMES = ["agent-1", "agent-2", "agent-3"]
@@ -216,7 +216,7 @@ def test_a_profile_is_used_and_one_that_is_not_there_is_an_error(ip, cloud, at_h
         shown = ip(line)
         assert "no profile 'nobody'; it has: work team" in shown
         assert shown.error is not None
-    monkeypatch.setattr("cvm_notebook.api.credentials._login", None)
+    monkeypatch.setattr("cvm_notebook.api.auth.credentials._login", None)
     assert "signed in" in ip.well('%cvm login "work team"')
 
 

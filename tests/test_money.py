@@ -6,11 +6,11 @@ from decimal import Decimal, localcontext
 import pytest
 
 import cvm_notebook as cvm
-from cvm_notebook.api.cvm import Cvm, HourlyRate
-from cvm_notebook.api.exact import total, without_zeros
-from cvm_notebook.frames.gates import gates_frame
+from cvm_notebook.api.models.cvm import Cvm, HourlyRate
+from cvm_notebook.api.money import total, without_zeros
+from cvm_notebook.deploy.pricing import Price, month_of
+from cvm_notebook.frames.reports.gates import gates_frame
 from cvm_notebook.text import usd
-from cvm_notebook.widgets.form_catalogue import Price, month_of
 
 CONTEXTS = {
     "three digits": decimal.Context(prec=3),

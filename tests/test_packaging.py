@@ -82,7 +82,7 @@ def test_an_unknown_name_is_an_attribute_error():
 def test_the_version_is_the_same_everywhere():
     assert metadata.version("cvm-notebook") == cvm_notebook.__version__
     said = subprocess.run(
-        [sys.executable, "-m", "cvm_notebook.cli", "--version"],
+        [sys.executable, "-m", "cvm_notebook.cli.main", "--version"],
         capture_output=True,
         text=True,
         check=True,
@@ -131,7 +131,7 @@ def test_the_wheel_holds_every_module_and_the_command(wheel):
         about = archive.read(f"{info}/METADATA").decode()
     modules = {str(p.relative_to(ROOT)) for p in (ROOT / "cvm_notebook").rglob("*.py")}
     assert modules <= names
-    assert "cvm-notebook = cvm_notebook.cli:main" in points
+    assert "cvm-notebook = cvm_notebook.cli.main:main" in points
     assert "License-Expression: Apache-2.0" in about
     assert f"{info}/licenses/LICENSE" in names
 
@@ -172,8 +172,8 @@ def _imported(paths: Iterable[Path]) -> set[str]:
         # the frame needs the core alone; plots need matplotlib
         ("cvm_notebook/frames/**/*.py", ["report"]),
         ("cvm_notebook/local/**/*.py", ["local"]),
-        ("cvm_notebook/cli.py", []),
-        ("cvm_notebook/cli_doctor.py", []),
+        ("cvm_notebook/cli/main.py", []),
+        ("cvm_notebook/cli/doctor.py", []),
         ("cvm_notebook/cli_*.py", ["local", "report", "demo"]),
         ("tests/**/*.py", ["local", "report", "demo", "postgres", "test"]),
     ],

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from cvm_notebook import Client, cli, cli_report
+from cvm_notebook import Client
+from cvm_notebook.cli import main as cli
+from cvm_notebook.cli import report as cli_report
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -32,7 +34,7 @@ def test_it_says_which_gates_failed_what_changed_and_never_the_key(env, tmp_path
     page.write_text("of yesterday")
     asked = ["--output", str(page), "-p", "max_failed=0", "-p", f"kept={kept}", "-p", "title=A <b>"]
     done = subprocess.run(
-        [sys.executable, "-m", "cvm_notebook.cli", "report", *asked],
+        [sys.executable, "-m", "cvm_notebook.cli.main", "report", *asked],
         capture_output=True,
         text=True,
         check=False,
@@ -134,7 +136,7 @@ def test_a_fault_of_ours_is_no_failed_gate_and_no_traceback(monkeypatch, tmp_pat
 def test_the_page_goes_into_a_pipe_through_a_link(tmp_path):
     (tmp_path / "link.html").symlink_to("/dev/stdout")
     done = subprocess.run(
-        [sys.executable, "-m", "cvm_notebook.cli", "report", "--output", "link.html"],
+        [sys.executable, "-m", "cvm_notebook.cli.main", "report", "--output", "link.html"],
         capture_output=True,
         text=True,
         check=False,

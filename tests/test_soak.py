@@ -11,9 +11,9 @@ import pytest
 import cvm_notebook as cvm
 from cvm_notebook.fleet import Fleet
 from cvm_notebook.live.clock import SystemClock
-from cvm_notebook.live.facts import Fact
-from cvm_notebook.live.history import History
-from cvm_notebook.live.store import FleetStore
+from cvm_notebook.live.store.history import History
+from cvm_notebook.live.store.observation import Fact
+from cvm_notebook.live.store.store import FleetStore
 
 COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
 WARM_UP, CYCLES = 10, 100

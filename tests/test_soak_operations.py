@@ -12,7 +12,7 @@ import time
 import pytest
 
 import cvm_notebook as cvm
-from cvm_notebook.api.errors import NotFoundError
+from cvm_notebook.api.errors.tree import NotFoundError
 
 COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
 SECONDS = 600.0 if os.environ.get("CVM_NOTEBOOK_NIGHTLY") == "1" else 8.0
@@ -36,7 +36,7 @@ FAULTS = (
 )
 KERNEL = """
 import functools, random, time
-from cvm_notebook.api.exchange import Timeout
+from cvm_notebook.api.http.exchange import Timeout
 from cvm_notebook.live import operations
 facts = json.loads(os.environ["FACTS"])
 operations.OperationSettings = functools.partial(

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 import cvm_notebook as cvm
-from cvm_notebook.api.cvm import Cvm, HourlyRate
+from cvm_notebook.api.models.cvm import Cvm, HourlyRate
 from cvm_notebook.api.status import (
     MOVING,
     PHASES,
@@ -21,15 +21,15 @@ from cvm_notebook.api.status import (
 )
 from cvm_notebook.fleet import Fleet
 from cvm_notebook.frames import fleet_frame
-from cvm_notebook.frames.timeline import Price
-from cvm_notebook.live.fields import charged_usd
-from cvm_notebook.live.plan import Plan
-from cvm_notebook.live.rows import Health
-from cvm_notebook.live.store import FleetStore
+from cvm_notebook.frames.reports.timeline import Price
+from cvm_notebook.live.columns import charged_usd
+from cvm_notebook.live.plans.plan import Plan
+from cvm_notebook.live.store.records import Health
+from cvm_notebook.live.store.store import FleetStore
 from cvm_notebook.text import show
-from cvm_notebook.widgets.card_facts import face_of
-from cvm_notebook.widgets.columns import USUAL, columns_of
-from cvm_notebook.widgets.feed import Feed
+from cvm_notebook.widgets.card.sections import face_of
+from cvm_notebook.widgets.table.patches import Feed
+from cvm_notebook.widgets.table.presentation import USUAL, columns_of
 
 WORDS = sorted({*PHASES, *(word for info in TABLE.values() for word in info.wire), "in_progress"})
 FULL, DISK, NONE = Decimal("1.00"), Decimal("0.10"), Decimal(0)

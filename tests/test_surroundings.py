@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cvm_notebook import CvmError, LocalCloud, connect
-from cvm_notebook.api.credentials import find_api_key
-from cvm_notebook.api.errors import CredentialsError
+from cvm_notebook.api.auth.credentials import find_api_key
+from cvm_notebook.api.errors.tree import CredentialsError
 from cvm_notebook.local import LocalCloudError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,7 +59,7 @@ def python(code, env, cwd):
 
 def command(*words, env, cwd):
     return subprocess.run(
-        [sys.executable, "-m", "cvm_notebook.cli", *words],
+        [sys.executable, "-m", "cvm_notebook.cli.main", *words],
         env=env,
         cwd=cwd,
         capture_output=True,
@@ -89,8 +89,8 @@ def test_who_looks_makes_no_folder(surroundings, tmp_path):
     env = {**surroundings, "HOME": str(tmp_path)}
     looks = """
     from cvm_notebook import LocalCloud
-    from cvm_notebook.api.credentials import find_api_key
-    from cvm_notebook.api.errors import CredentialsError
+    from cvm_notebook.api.auth.credentials import find_api_key
+    from cvm_notebook.api.errors.tree import CredentialsError
     assert LocalCloud.running() is None
     try:
         find_api_key(prompt=None)
@@ -202,7 +202,7 @@ def test_demo_says_that_the_folder_it_starts_in_is_gone(surroundings, tmp_path):
     gone.mkdir()
     env = {**surroundings, "HOME": str(tmp_path)}
     code = (
-        "import os, sys; os.rmdir(os.getcwd()); from cvm_notebook.cli import main; main(['demo'])"
+        "import os; os.rmdir(os.getcwd()); from cvm_notebook.cli.main import main; main(['demo'])"
     )
     done = python(code, env, gone)
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)

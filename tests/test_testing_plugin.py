@@ -58,7 +58,7 @@ def test_what_the_page_says_of_faults_and_of_the_marker_is_so():
     from inspect import signature
 
     from cvm_notebook.local import LocalCloud
-    from cvm_notebook.local.faults import parse_fault
+    from cvm_notebook.local.faults.spec import parse_fault
     from cvm_notebook.testing import _DEFAULTS, _NOT_OFFERED
 
     text = PAGE.read_text(encoding="utf-8")

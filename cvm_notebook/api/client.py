@@ -5,18 +5,18 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import cvm_notebook
-from cvm_notebook.api import checks
-from cvm_notebook.api.credentials import Credentials, find_api_key
-from cvm_notebook.api.decode import decode
-from cvm_notebook.api.envelopes import clean_text
-from cvm_notebook.api.errors import InvalidInput
-from cvm_notebook.api.exchange import Timeout
-from cvm_notebook.api.lifecycle import Lifecycle
-from cvm_notebook.api.logs import Logs
-from cvm_notebook.api.retry import Kind
+from cvm_notebook.api.auth.credentials import Credentials, find_api_key
+from cvm_notebook.api.errors.envelope import clean_text
+from cvm_notebook.api.errors.tree import InvalidInput
+from cvm_notebook.api.http.exchange import Timeout
+from cvm_notebook.api.http.retry import Kind
+from cvm_notebook.api.http.transport import Reply, Request, Transport, query, to_json
+from cvm_notebook.api.models.decode import decode
+from cvm_notebook.api.resources import validation as checks
+from cvm_notebook.api.resources.lifecycle import Lifecycle
+from cvm_notebook.api.resources.logs import Logs
+from cvm_notebook.api.resources.updates import Updates
 from cvm_notebook.api.secret import Secret
-from cvm_notebook.api.transport import Reply, Request, Transport, query, to_json
-from cvm_notebook.api.updates import Updates
 
 VERSIONS = ("2026-01-21", "2026-05-22", "2026-06-23")
 _DEFAULT_TIMEOUT = Timeout()

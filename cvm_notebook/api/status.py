@@ -168,3 +168,19 @@ def operation_of(word: str | None, *, in_progress: bool, said: str | None = None
 def health_of(status: str) -> str:
     """Judge a status: ``error`` when it failed, ``unknown`` when the word is, else ``ok``."""
     return info_of(status).health
+
+
+# In the order in which a CVM reports them while it boots; then it says "done".
+BOOT_STEPS: Final = (
+    "setting up dstack-gateway",
+    "setting up docker",
+    "initializing data disk",
+    "mounting data disk",
+    "requesting app keys",
+    "init-script",
+    "pre-launch",
+    "starting containers",
+)
+KMS_TYPES: Final = ("phala", "ethereum", "base", "legacy", "unknown")
+BILLING_PERIODS: Final = ("skip", "hourly", "monthly", "unknown")
+SOURCES: Final = ("list", "get", "batch", "stream", "action")

@@ -7,8 +7,8 @@ time without a zone is UTC.
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
-from cvm_notebook.api.envelopes import clean_text
-from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.api.errors.envelope import clean_text
+from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.scalars import plain
 
 _REMEDY: Final = "Give '14:05', '2026-11-23T14:05Z', a datetime or a Timestamp."

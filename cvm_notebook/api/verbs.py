@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias, get_args
 
-from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.status import Phase
 
 Verb: TypeAlias = Literal["start", "stop", "shutdown", "restart", "delete", "replicate", "commit"]

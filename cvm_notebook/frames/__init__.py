@@ -12,57 +12,57 @@ from cvm_notebook._lazy import lazy_names
 
 if TYPE_CHECKING:
     from cvm_notebook.frames.accessor import CvmAccessor as CvmAccessor
-    from cvm_notebook.frames.attestation import attestation_frame as attestation_frame
-    from cvm_notebook.frames.catalogue import images_frame as images_frame
-    from cvm_notebook.frames.catalogue import instance_types_frame as instance_types_frame
-    from cvm_notebook.frames.catalogue import nodes_frame as nodes_frame
-    from cvm_notebook.frames.catalogue import quotas_frame as quotas_frame
-    from cvm_notebook.frames.comparison import diff as diff
-    from cvm_notebook.frames.cost import cost_frame as cost_frame
-    from cvm_notebook.frames.cost import projection_frame as projection_frame
-    from cvm_notebook.frames.drift import drift_frame as drift_frame
-    from cvm_notebook.frames.events import events_frame as events_frame
     from cvm_notebook.frames.fleet import fleet_columns as fleet_columns
     from cvm_notebook.frames.fleet import fleet_frame as fleet_frame
-    from cvm_notebook.frames.gates import GatesFailed as GatesFailed
-    from cvm_notebook.frames.gates import assert_fleet as assert_fleet
-    from cvm_notebook.frames.gates import gates_frame as gates_frame
     from cvm_notebook.frames.io import read_fleet as read_fleet
     from cvm_notebook.frames.io import write_fleet as write_fleet
-    from cvm_notebook.frames.operations import operations_frame as operations_frame
-    from cvm_notebook.frames.plan import outcome_frame as outcome_frame
-    from cvm_notebook.frames.plan import plan_frame as plan_frame
     from cvm_notebook.frames.plots import plot_cost as plot_cost
     from cvm_notebook.frames.plots import plot_fleet as plot_fleet
     from cvm_notebook.frames.plots import plot_timeline as plot_timeline
-    from cvm_notebook.frames.timeline import timeline_frame as timeline_frame
+    from cvm_notebook.frames.reports.attestation import attestation_frame as attestation_frame
+    from cvm_notebook.frames.reports.cost import cost_frame as cost_frame
+    from cvm_notebook.frames.reports.cost import projection_frame as projection_frame
+    from cvm_notebook.frames.reports.diff import diff as diff
+    from cvm_notebook.frames.reports.drift import drift_frame as drift_frame
+    from cvm_notebook.frames.reports.events import events_frame as events_frame
+    from cvm_notebook.frames.reports.gates import GatesFailed as GatesFailed
+    from cvm_notebook.frames.reports.gates import assert_fleet as assert_fleet
+    from cvm_notebook.frames.reports.gates import gates_frame as gates_frame
+    from cvm_notebook.frames.reports.inventory import images_frame as images_frame
+    from cvm_notebook.frames.reports.inventory import instance_types_frame as instance_types_frame
+    from cvm_notebook.frames.reports.inventory import nodes_frame as nodes_frame
+    from cvm_notebook.frames.reports.inventory import quotas_frame as quotas_frame
+    from cvm_notebook.frames.reports.operations import operations_frame as operations_frame
+    from cvm_notebook.frames.reports.plan import outcome_frame as outcome_frame
+    from cvm_notebook.frames.reports.plan import plan_frame as plan_frame
+    from cvm_notebook.frames.reports.timeline import timeline_frame as timeline_frame
 
 # name -> the module that holds it
 _HOMES = {
     "CvmAccessor": "accessor",
-    "GatesFailed": "gates",
-    "assert_fleet": "gates",
-    "attestation_frame": "attestation",
-    "cost_frame": "cost",
-    "diff": "comparison",
-    "drift_frame": "drift",
-    "events_frame": "events",
+    "GatesFailed": "reports.gates",
+    "assert_fleet": "reports.gates",
+    "attestation_frame": "reports.attestation",
+    "cost_frame": "reports.cost",
+    "diff": "reports.diff",
+    "drift_frame": "reports.drift",
+    "events_frame": "reports.events",
     "fleet_columns": "fleet",
     "fleet_frame": "fleet",
-    "gates_frame": "gates",
-    "images_frame": "catalogue",
-    "instance_types_frame": "catalogue",
-    "nodes_frame": "catalogue",
-    "operations_frame": "operations",
-    "outcome_frame": "plan",
-    "plan_frame": "plan",
+    "gates_frame": "reports.gates",
+    "images_frame": "reports.inventory",
+    "instance_types_frame": "reports.inventory",
+    "nodes_frame": "reports.inventory",
+    "operations_frame": "reports.operations",
+    "outcome_frame": "reports.plan",
+    "plan_frame": "reports.plan",
     "plot_cost": "plots",
     "plot_fleet": "plots",
     "plot_timeline": "plots",
-    "projection_frame": "cost",
-    "quotas_frame": "catalogue",
+    "projection_frame": "reports.cost",
+    "quotas_frame": "reports.inventory",
     "read_fleet": "io",
-    "timeline_frame": "timeline",
+    "timeline_frame": "reports.timeline",
     "write_fleet": "io",
 }
 

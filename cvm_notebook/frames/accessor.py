@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
-from cvm_notebook.api import checks
-from cvm_notebook.api.errors import InvalidInput
-from cvm_notebook.api.exact import total
+from cvm_notebook.api.errors.tree import InvalidInput
+from cvm_notebook.api.models.base import instant, money
+from cvm_notebook.api.money import total
+from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.status import STATUSES
 from cvm_notebook.api.times import moment_of
-from cvm_notebook.api.values import instant, money
-from cvm_notebook.frames.cells import as_text, conform
-from cvm_notebook.frames.comparison import diff
-from cvm_notebook.frames.cost import Standing, frame_of
+from cvm_notebook.frames.convert import as_text, conform
 from cvm_notebook.frames.io import write_fleet
-from cvm_notebook.frames.table import require
-from cvm_notebook.frames.timeline import Price
+from cvm_notebook.frames.reports.cost import Standing, frame_of
+from cvm_notebook.frames.reports.diff import diff
+from cvm_notebook.frames.reports.timeline import Price
+from cvm_notebook.frames.schema import require
 
 if TYPE_CHECKING:
-    from cvm_notebook.frames.plan import LiveFleet
-    from cvm_notebook.live.preconditions import Verb
+    from cvm_notebook.frames.reports.plan import LiveFleet
+    from cvm_notebook.live.operations.preconditions import Verb
 
 
 class CvmAccessor:
@@ -125,7 +125,7 @@ class CvmAccessor:
 
         By how much the price changes is known for a frame with ``columns="wide"``.
         """
-        from cvm_notebook.frames.plan import plan_of  # noqa: PLC0415 - loads the client
+        from cvm_notebook.frames.reports.plan import plan_of  # noqa: PLC0415 - loads the client
 
         return plan_of(self._frame, verb)
 
@@ -156,7 +156,7 @@ class CvmAccessor:
     @property
     def phrase(self) -> str | None:
         """What `execute` of this plan wants as ``confirm``; None where nothing needs it."""
-        from cvm_notebook.frames.plan import phrase_of  # noqa: PLC0415 - loads the client
+        from cvm_notebook.frames.reports.plan import phrase_of  # noqa: PLC0415 - loads the client
 
         return phrase_of(self._frame)
 
@@ -194,7 +194,7 @@ class CvmAccessor:
         NotConfirmed
             Something needs the phrase, and it was not given as it is; nothing was sent.
         """
-        from cvm_notebook.frames.plan import execute  # noqa: PLC0415 - loads the client
+        from cvm_notebook.frames.reports.plan import execute  # noqa: PLC0415 - loads the client
 
         return execute(
             self._frame,

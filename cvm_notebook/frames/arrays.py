@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from cvm_notebook.api.values import money as parse_money
+from cvm_notebook.api.models.base import money as parse_money
 
 try:
     import pyarrow as pa

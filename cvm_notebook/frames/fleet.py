@@ -10,13 +10,14 @@ from typing import Any, Final, Literal, TypeVar
 
 import pandas as pd
 
-from cvm_notebook.api import checks
-from cvm_notebook.api.cvm import Cvm
-from cvm_notebook.api.errors import InvalidInput, clean_text
+from cvm_notebook.api.errors.tree import InvalidInput, clean_text
+from cvm_notebook.api.models.cvm import Cvm
+from cvm_notebook.api.resources import validation as checks
+from cvm_notebook.api.status import SOURCES
 from cvm_notebook.api.times import moment_of
-from cvm_notebook.api.words import SOURCES
 from cvm_notebook.frames import arrays
-from cvm_notebook.frames.columns import (
+from cvm_notebook.frames.rows import Rows, Same
+from cvm_notebook.frames.schema import (
     FLEET,
     FLEET_BY_NAME,
     FLOAT_MONEY,
@@ -27,9 +28,8 @@ from cvm_notebook.frames.columns import (
     Column,
     Kind,
 )
-from cvm_notebook.frames.rows import Rows, Same
 from cvm_notebook.frames.seen import SeenRows
-from cvm_notebook.live.rows import Snapshot
+from cvm_notebook.live.store.records import Snapshot
 
 T = TypeVar("T")
 

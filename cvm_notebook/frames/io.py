@@ -10,12 +10,12 @@ from typing import Final, TypeAlias
 
 import pandas as pd
 
-from cvm_notebook.api.errors import InvalidInput, clean_text
-from cvm_notebook.api.values import instant
+from cvm_notebook.api.errors.tree import InvalidInput, clean_text
+from cvm_notebook.api.models.base import instant
 from cvm_notebook.files import write_file
-from cvm_notebook.frames.cells import Texts, as_text, build, check_columns, conform
-from cvm_notebook.frames.columns import FLEET_BY_NAME, INDEX, TEXT
+from cvm_notebook.frames.convert import Texts, as_text, build, check_columns, conform
 from cvm_notebook.frames.fleet import SCHEMA
+from cvm_notebook.frames.schema import FLEET_BY_NAME, INDEX, TEXT
 
 # A spreadsheet takes a cell that begins so for a formula. The wide forms are of East Asian
 # keyboards; blanks before them do not help.

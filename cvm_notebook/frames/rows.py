@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Final
 
-from cvm_notebook.api.cvm import (
+from cvm_notebook.api.models.cvm import (
     Cvm,
     Gateway,
     HourlyRate,

@@ -6,10 +6,10 @@ from datetime import datetime
 from functools import cached_property
 from typing import Self
 
-from cvm_notebook.api.values import seconds_of
+from cvm_notebook.api.models.base import seconds_of
 from cvm_notebook.frames.rows import Rows, Same
-from cvm_notebook.live.rows import Row
-from cvm_notebook.live.seen import health_of_row, operation_of_row
+from cvm_notebook.live.store.observation import health_of_row, operation_of_row
+from cvm_notebook.live.store.records import Row
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from typing import Any, Final, cast
 
 from lark import Lark, Token, Transformer, UnexpectedInput, UnexpectedToken
 
-from cvm_notebook.api.envelopes import clean_text
-from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.api.errors.envelope import clean_text
+from cvm_notebook.api.errors.tree import InvalidInput
+from cvm_notebook.live.columns import FIELDS, Context, Field, closest
 from cvm_notebook.live.conditions import (
     Misfit,
     Test,
@@ -23,8 +24,7 @@ from cvm_notebook.live.conditions import (
     resembles,
     says,
 )
-from cvm_notebook.live.fields import FIELDS, Context, Field, closest
-from cvm_notebook.live.rows import Row, Snapshot
+from cvm_notebook.live.store.records import Row, Snapshot
 
 _LONGEST: Final = 2_000  # characters
 _MOST: Final = 500  # words and signs

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from cvm_notebook._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from cvm_notebook.local.folders import LocalCloudError as LocalCloudError
-    from cvm_notebook.local.process import LocalCloud as LocalCloud
+    from cvm_notebook.local.cloud import LocalCloud as LocalCloud
+    from cvm_notebook.local.core.settings import LocalCloudError as LocalCloudError
     from cvm_notebook.local.server import serve as serve
 
-_HOMES = {"LocalCloud": "process", "LocalCloudError": "folders", "serve": "server"}
+_HOMES = {"LocalCloud": "cloud", "LocalCloudError": "core.folders", "serve": "server"}
 
 __all__ = ["LocalCloud", "LocalCloudError", "serve"]
 

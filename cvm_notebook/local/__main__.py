@@ -13,9 +13,9 @@ import signal
 import sys
 import threading
 
-from cvm_notebook.local.schema import DatabaseVersionError
+from cvm_notebook.local.core.schema import DatabaseVersionError
+from cvm_notebook.local.core.settings import SCRATCH_NAME, Settings
 from cvm_notebook.local.server import end_when, run
-from cvm_notebook.local.settings import SCRATCH_NAME, Settings
 
 
 def _until_orphaned() -> None:

@@ -16,27 +16,25 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cvm_notebook.local import (
-    control,
-    routes_account,
-    routes_actions,
-    routes_apps,
-    routes_catalogue,
-    routes_cvms,
-    routes_documents,
-    routes_logs,
-    routes_operations,
-    routes_updates,
-    stream,
-)
-from cvm_notebook.local.db import Database
-from cvm_notebook.local.deps import Context, json_answer
-from cvm_notebook.local.errors import ApiError, PlainError, StructuredError, ValidationFailed
+from cvm_notebook.local.core.context import Context, json_answer
+from cvm_notebook.local.core.database import Database
+from cvm_notebook.local.core.errors import ApiError, PlainError, StructuredError, ValidationFailed
+from cvm_notebook.local.core.settings import Settings
+from cvm_notebook.local.engine.housekeeping import keep_house, resume_time
+from cvm_notebook.local.faults import control
+from cvm_notebook.local.faults.connection import quiet_accept_errors
 from cvm_notebook.local.guard import Guard
-from cvm_notebook.local.housekeeping import keep_house, resume_time
+from cvm_notebook.local.routes import account as routes_account
+from cvm_notebook.local.routes import actions as routes_actions
+from cvm_notebook.local.routes import apps as routes_apps
+from cvm_notebook.local.routes import catalogue as routes_catalogue
+from cvm_notebook.local.routes import cvms as routes_cvms
+from cvm_notebook.local.routes import documents as routes_documents
+from cvm_notebook.local.routes import logs as routes_logs
+from cvm_notebook.local.routes import operations as routes_operations
+from cvm_notebook.local.routes import state as stream
+from cvm_notebook.local.routes import updates as routes_updates
 from cvm_notebook.local.server import end_with_parent
-from cvm_notebook.local.settings import Settings
-from cvm_notebook.local.wire import quiet_accept_errors
 
 API_PREFIX = "/api/v1"
 

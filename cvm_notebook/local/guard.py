@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cvm_notebook.local.deps import json_answer
+from cvm_notebook.local.core.context import json_answer
 
 MAX_BODY: Final = 8 * 1024 * 1024
 """Bytes that a request may send."""

@@ -14,11 +14,10 @@ from typing import Any
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from cvm_notebook.local.faults import load_faults
-from cvm_notebook.local.folders import default_database, kept_key, write_running
-from cvm_notebook.local.prepare import prepare
-from cvm_notebook.local.settings import Settings
-from cvm_notebook.local.wire import BACKLOG, FaultyProtocol, PausableServer, listen
+from cvm_notebook.local.core.settings import Settings, default_database, kept_key, write_running
+from cvm_notebook.local.demo.bootstrap import prepare
+from cvm_notebook.local.faults.connection import BACKLOG, FaultyProtocol, PausableServer, listen
+from cvm_notebook.local.faults.spec import load_faults
 
 _APP = "cvm_notebook.local.app:from_environment"
 _GRACE_SECONDS = 2

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any, Final
 import ipywidgets
 
 from cvm_notebook._lazy import LOADING
-from cvm_notebook.api.envelopes import clean_text
+from cvm_notebook.api.errors.envelope import clean_text
 from cvm_notebook.live.clock import SystemClock
-from cvm_notebook.live.operation import OperationRecord
-from cvm_notebook.live.operation_view import as_text
+from cvm_notebook.live.operations.operation import OperationRecord
+from cvm_notebook.live.operations.record import as_text
 from cvm_notebook.live.workers import Workers
 from cvm_notebook.text import show
-from cvm_notebook.widgets.bridge import bridge
-from cvm_notebook.widgets.card import card_of, close_cards
-from cvm_notebook.widgets.closing import ClosesWhole
-from cvm_notebook.widgets.form import ProvisionForm
-from cvm_notebook.widgets.sheet import Sheet
-from cvm_notebook.widgets.show import with_widget
+from cvm_notebook.widgets.base.closing import ClosesWhole
+from cvm_notebook.widgets.base.ui_thread import bridge
+from cvm_notebook.widgets.base.view import with_widget
+from cvm_notebook.widgets.card.card import card_of, close_cards
+from cvm_notebook.widgets.form.form import ProvisionForm
+from cvm_notebook.widgets.panel import Panel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,10 +49,10 @@ class Dashboard(ClosesWhole, ipywidgets.VBox):  # type: ignore[misc]  # it has n
         self.fleet, self._owns_fleet = fleet, owns_fleet
         self.table = fleet.table()
         self.form = ProvisionForm(fleet.client, fleet=fleet)
-        self._nobody = Sheet("CVM")
+        self._nobody = Panel("CVM")
         self._chosen = ipywidgets.VBox([self._nobody])
-        self._statuses, self._costs = Sheet("CVMs by region and status"), Sheet("Cost over time")
-        self._ledger = Sheet("What was asked for")
+        self._statuses, self._costs = Panel("CVMs by region and status"), Panel("Cost over time")
+        self._ledger = Panel("What was asked for")
         self._plots = ipywidgets.HBox(
             [self._statuses, self._costs], layout={"flex_flow": "row wrap", "grid_gap": "8px"}
         )
@@ -85,8 +85,8 @@ class Dashboard(ClosesWhole, ipywidgets.VBox):  # type: ignore[misc]  # it has n
             close_cards(self.fleet)
 
     def _parts(self) -> Iterable[ipywidgets.Widget]:
-        sheets = (self._nobody, self._statuses, self._costs, self._ledger)
-        return (self._tabs, self._chosen, self._plots, self.form, *sheets)
+        panels = (self._nobody, self._statuses, self._costs, self._ledger)
+        return (self._tabs, self._chosen, self._plots, self.form, *panels)
 
     @property
     def seen(self) -> bool:
@@ -161,19 +161,19 @@ class Dashboard(ClosesWhole, ipywidgets.VBox):  # type: ignore[misc]  # it has n
         return with_widget(show(self.fleet.store.snapshot()), lambda: self)
 
 
-def _picture(sheet: Sheet, said: str, alt: str, draw: Callable[["Axes"], object]) -> None:
+def _picture(panel: Panel, said: str, alt: str, draw: Callable[["Axes"], object]) -> None:
     """Draw on a figure that no window and no other thread knows."""
     try:
         with LOADING:
             from matplotlib.figure import Figure  # noqa: PLC0415 - an extra, and slow to load
     except ImportError:
-        sheet.show(note="Pictures are drawn with matplotlib: pip install matplotlib")
+        panel.show(note="Pictures are drawn with matplotlib: pip install matplotlib")
         return
     figure = Figure(figsize=(6.4, 3.4), layout="constrained")
     draw(figure.subplots())
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=110)
-    sheet.show(note=said, picture=png.getvalue(), alt=clean_text(f"{sheet.title}: {alt}, {said}"))
+    panel.show(note=said, picture=png.getvalue(), alt=clean_text(f"{panel.title}: {alt}, {said}"))
 
 
 def _operated(me: "weakref.ref[Dashboard]", _record: OperationRecord) -> None:

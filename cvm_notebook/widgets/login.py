@@ -13,22 +13,21 @@ from typing import Any, Final
 import anywidget
 import traitlets
 
-from cvm_notebook.api import credentials
+from cvm_notebook.api.auth import credentials
+from cvm_notebook.api.auth.credentials import Credentials, find_api_key
+from cvm_notebook.api.auth.profiles import credentials_path, profile_names
 from cvm_notebook.api.client import Client
-from cvm_notebook.api.credentials import Credentials, find_api_key
-from cvm_notebook.api.envelopes import clean_text
-from cvm_notebook.api.errors import CredentialsError, CvmError
-from cvm_notebook.api.models import CurrentUser
-from cvm_notebook.api.profiles import credentials_path, profile_names
+from cvm_notebook.api.errors.envelope import clean_text
+from cvm_notebook.api.errors.tree import CredentialsError, CvmError
+from cvm_notebook.api.models.catalogue import CurrentUser
 from cvm_notebook.api.secret import Secret
 from cvm_notebook.live.clock import SystemClock
 from cvm_notebook.live.workers import Workers
 from cvm_notebook.text import html_table, text_table, usd
-from cvm_notebook.widgets.assets import module, style
-from cvm_notebook.widgets.bridge import bridge, publish
-from cvm_notebook.widgets.closing import ClosesWhole
-from cvm_notebook.widgets.secret_box import seal
-from cvm_notebook.widgets.show import has_kernel, with_widget
+from cvm_notebook.widgets.base.closing import ClosesWhole
+from cvm_notebook.widgets.base.secret_box import seal
+from cvm_notebook.widgets.base.ui_thread import bridge, publish
+from cvm_notebook.widgets.base.view import has_kernel, module, style, with_widget
 
 _SOURCE: Final = "the login in this process (in memory only)"
 _CLOSE_S: Final = 2.0
@@ -157,8 +156,8 @@ class Login(ClosesWhole, anywidget.AnyWidget):
         What it shows.
     """
 
-    _esm = module("secret", "login")
-    _css = style("secret", "login")
+    _esm = module("base/secret", "login")
+    _css = style("base/secret", "login")
     # What is drawn first; no key is ever in it.
     _boot = traitlets.Dict().tag(sync=True)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cvm_notebook.api.errors import InvalidInput, TransportError
+from cvm_notebook.api.errors.tree import InvalidInput, TransportError
 
 
 def test_a_batch_stop_counts_and_names_those_that_failed(client, make):

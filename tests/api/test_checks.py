@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cvm_notebook.api import checks
-from cvm_notebook.api.compose_file import check_compose_file
-from cvm_notebook.api.errors import InvalidInput
-from cvm_notebook.api.models import Provision
+from cvm_notebook.api.compose.validation import check_compose_file
+from cvm_notebook.api.errors.tree import InvalidInput
+from cvm_notebook.api.models.actions import Provision
+from cvm_notebook.api.resources import validation as checks
 
 COMPOSE = "services:\n  app:\n    image: nginx:latest"
 BOMB = (

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cvm_notebook.api import claims as module
-from cvm_notebook.api.claims import Claims, claims_of_this_machine
+from cvm_notebook.api.resources import claims as module
+from cvm_notebook.api.resources.claims import Claims, claims_of_this_machine
 
 APP = "replicas of app-1"
 
@@ -155,7 +155,7 @@ def test_two_processes_share_one_file(tmp_path):
     path = tmp_path / "claims.sqlite"
     mine = lost(Claims(path))
     code = (
-        "import sys, pathlib; from cvm_notebook.api.claims import Claims\n"
+        "import sys, pathlib; from cvm_notebook.api.resources.claims import Claims\n"
         "claims = Claims(pathlib.Path(sys.argv[1])); name = claims.begin(sys.argv[2])\n"
         "claims.know(name, []); claims.lost(name); print(claims.assign(name, ['a', 'b']))\n"
     )

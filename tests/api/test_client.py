@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 import cvm_notebook as cvm
-from cvm_notebook.api.models import HashRequired, UpdateAccepted
+from cvm_notebook.api.models.actions import HashRequired, UpdateAccepted
 
 COMPOSE = "services:\n  app:\n    image: nginx:latest"
 

@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cvm_notebook.api.compose import compose_hash, encrypt_env
-from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.api.compose.hashing import compose_hash, encrypt_env
+from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.secret import Secret
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=12)

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cvm_notebook.api.address import DEFAULT_BASE_URL, check_base_url
-from cvm_notebook.api.credentials import check_api_key, find_api_key
-from cvm_notebook.api.errors import CredentialsError, InvalidInput
+from cvm_notebook.api.auth.address import DEFAULT_BASE_URL, check_base_url
+from cvm_notebook.api.auth.credentials import check_api_key, find_api_key
+from cvm_notebook.api.errors.tree import CredentialsError, InvalidInput
 from cvm_notebook.api.secret import Secret
 
 KEY = "phak_SENTINEL"
@@ -400,7 +400,7 @@ def test_every_address_that_passes_is_https_or_this_machine(text):
 # --- the prompt, and Colab ----------------------------------------------------------------------
 
 ASK = """
-from cvm_notebook.api.credentials import find_api_key
+from cvm_notebook.api.auth.credentials import find_api_key
 from pathlib import Path
 found = find_api_key(env={}, home=Path("/nonexistent"))
 print("FOUND", len(found.secret.reveal()), found.source, found.secret)
@@ -494,7 +494,7 @@ KERNEL = """
 import sys; sys.path.insert(0, {root!r})
 import os; os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.null.Keyring"
 import pathlib
-from cvm_notebook.api.credentials import find_api_key
+from cvm_notebook.api.auth.credentials import find_api_key
 found = find_api_key(env={{}}, home=pathlib.Path("/nonexistent"))
 print("FOUND", len(found.secret.reveal()), found.source)
 found

@@ -2,9 +2,9 @@
 
 import pytest
 
-from cvm_notebook.api.address import DEFAULT_BASE_URL
-from cvm_notebook.api.credentials import find_api_key
-from cvm_notebook.api.errors import CredentialsError
+from cvm_notebook.api.auth.address import DEFAULT_BASE_URL
+from cvm_notebook.api.auth.credentials import find_api_key
+from cvm_notebook.api.errors.tree import CredentialsError
 
 keyring = pytest.importorskip("keyring", reason="needs the keyring extra")
 backend = pytest.importorskip("keyring.backend")

@@ -10,13 +10,13 @@ import time
 import pytest
 
 import cvm_notebook as cvm
-from cvm_notebook.api import watch as watching
-from cvm_notebook.api.deadline import Deadline
-from cvm_notebook.api.errors import DeadlineExceeded
-from cvm_notebook.api.exchange import Timeout
-from cvm_notebook.api.retry import Kind
-from cvm_notebook.api.transport import Request
-from cvm_notebook.api.watch import Watch, watch
+from cvm_notebook.api.errors.tree import DeadlineExceeded
+from cvm_notebook.api.http.deadline import Deadline
+from cvm_notebook.api.http.exchange import Timeout
+from cvm_notebook.api.http.retry import Kind
+from cvm_notebook.api.http.transport import Request
+from cvm_notebook.api.resources import watch as watching
+from cvm_notebook.api.resources.watch import Watch, watch
 
 PATIENCE = 5.0
 TOTAL = 0.6

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 import cvm_notebook as cvm
-from cvm_notebook.api.errors import DecodeError
+from cvm_notebook.api.errors.tree import DecodeError
 
 COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cvm_notebook.api.env_file import parse_env_file
-from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.api.compose.env_file import parse_env_file
+from cvm_notebook.api.errors.tree import InvalidInput
 
 
 def read(text):

@@ -7,9 +7,9 @@ import socket
 import pytest
 
 import cvm_notebook as cvm
-from cvm_notebook.api.errors import ConfigurationError
-from cvm_notebook.api.retry import Kind
-from cvm_notebook.api.transport import Request
+from cvm_notebook.api.errors.tree import ConfigurationError
+from cvm_notebook.api.http.retry import Kind
+from cvm_notebook.api.http.transport import Request
 
 SECRET = "hunter2"
 _NAMES = (

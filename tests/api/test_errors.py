@@ -11,8 +11,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cvm_notebook.api import error_codes, errors
-from cvm_notebook.api.errors import (
+from cvm_notebook.api.errors import codes as error_codes
+from cvm_notebook.api.errors import tree as errors
+from cvm_notebook.api.errors.tree import (
     ApiError,
     AuthError,
     ConflictError,
@@ -31,7 +32,7 @@ from cvm_notebook.api.errors import (
     clean_text,
     parse_retry_after,
 )
-from cvm_notebook.api.models import CvmState, HashRequired
+from cvm_notebook.api.models.actions import CvmState, HashRequired
 
 JSON = {"Content-Type": "application/json"}
 

@@ -9,8 +9,8 @@ import sys
 import threading
 
 sys.setswitchinterval(1e-6)
-from cvm_notebook.api.decode import decode
-from cvm_notebook.api.models import Cvm
+from cvm_notebook.api.models.decode import decode
+from cvm_notebook.api.models.actions import Cvm
 
 ROW = b'{"id": "cvm_1", "vm_uuid": "u", "name": "a", "status": "running", "resource": {"vcpu": 1}}'
 KINDS = {Cvm: ROW, list[Cvm]: b"[%s]" % ROW, dict[str, Cvm]: b'{"a": %s}' % ROW, Cvm | None: ROW}

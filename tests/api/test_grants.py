@@ -11,20 +11,16 @@ import typing
 import msgspec
 import pytest
 
-from cvm_notebook.api import error_codes, models
-from cvm_notebook.api.errors import ApiError
-from cvm_notebook.api.models import (
-    Cvm,
-    CvmContainers,
-    HashRequired,
-    LogUrls,
-    decode,
-    decode_page,
-    decode_state,
-)
-from cvm_notebook.api.retry import Kind
+from cvm_notebook.api.errors import codes as error_codes
+from cvm_notebook.api.errors.tree import ApiError
+from cvm_notebook.api.http.retry import Kind
+from cvm_notebook.api.http.transport import Request
+from cvm_notebook.api.models import actions as models
+from cvm_notebook.api.models.actions import HashRequired, decode_page, decode_state
+from cvm_notebook.api.models.cvm import Cvm, LogUrls
+from cvm_notebook.api.models.decode import decode
+from cvm_notebook.api.models.guest import CvmContainers
 from cvm_notebook.api.secret import MASK, Secret, sealed
-from cvm_notebook.api.transport import Request
 from cvm_notebook.frames import fleet_frame
 
 SENTINEL = "sentinel-c0ffee-grant"

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cvm_notebook.api.errors import InvalidInput
-from cvm_notebook.api.identity import path_segment, split
-from cvm_notebook.api.models import Cvm, CvmAction, CvmState, Provision
+from cvm_notebook.api.errors.tree import InvalidInput
+from cvm_notebook.api.models.actions import CvmAction, CvmState, Provision
+from cvm_notebook.api.models.cvm import Cvm
+from cvm_notebook.api.resources.cvm_ref import path_segment, split
 
 UUID = "0b9e2b6e-6f0b-4d55-8f0e-0d0f3c1b7c11"
 NAMES = ("id", "app_id", "uuid", "vm_uuid", "instance_id", "cvm_id", "name", "cvmId", "appId")

@@ -8,8 +8,8 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 
 import cvm_notebook as cvm
-from cvm_notebook.api.errors import CvmError, DecodeError, InvalidInput, NotFoundError
-from cvm_notebook.api.logs import LogStream, _lines, _of_json, _with
+from cvm_notebook.api.errors.tree import CvmError, DecodeError, InvalidInput, NotFoundError
+from cvm_notebook.api.resources.logs import LogStream, _lines, _of_json, _with
 from cvm_notebook.api.secret import Secret
 
 COMPOSE = "services:\n  web:\n    image: nginx:1.27\n"

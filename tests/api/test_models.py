@@ -10,29 +10,30 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cvm_notebook.api import models, sharing
-from cvm_notebook.api.errors import DecodeError
-from cvm_notebook.api.models import (
-    AvailableNodes,
-    Cvm,
+from cvm_notebook.api.errors.tree import DecodeError
+from cvm_notebook.api.models import actions as models
+from cvm_notebook.api.models import interning as sharing
+from cvm_notebook.api.models.actions import (
     CvmAction,
-    CvmContainers,
     CvmState,
     CvmStatus,
-    HourlyRate,
-    InstanceType,
     Page,
     Provision,
-    QuotaMetric,
-    Quotas,
-    decode,
-    decode_current_user,
     decode_page,
     decode_state,
     decode_statuses,
-    instant,
-    money,
 )
+from cvm_notebook.api.models.base import instant, money
+from cvm_notebook.api.models.catalogue import (
+    AvailableNodes,
+    InstanceType,
+    QuotaMetric,
+    Quotas,
+    decode_current_user,
+)
+from cvm_notebook.api.models.cvm import Cvm, HourlyRate
+from cvm_notebook.api.models.decode import decode
+from cvm_notebook.api.models.guest import CvmContainers
 
 STRUCTS = [
     kind

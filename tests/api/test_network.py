@@ -13,8 +13,8 @@ import warnings
 import pytest
 
 import cvm_notebook as cvm
-from cvm_notebook.api.errors import DeadlineExceeded, TruncatedResponse
-from cvm_notebook.api.exchange import Timeout
+from cvm_notebook.api.errors.tree import DeadlineExceeded, TruncatedResponse
+from cvm_notebook.api.http.exchange import Timeout
 
 PATIENCE = 5.0
 KEY = "phak_kept_here"

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from cvm_notebook.api.pages import PageFetcher, window_for
+from cvm_notebook.api.http.prefetch import PageFetcher, window_for
 
 
 class Source:

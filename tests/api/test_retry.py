@@ -2,7 +2,7 @@
 
 import pytest
 
-from cvm_notebook.api.retry import (
+from cvm_notebook.api.http.retry import (
     GiveUp,
     Kind,
     Outcome,

@@ -9,7 +9,7 @@ import traceback
 import msgspec
 import pytest
 
-from cvm_notebook.api.credentials import Credentials
+from cvm_notebook.api.auth.credentials import Credentials
 from cvm_notebook.api.secret import MASK, Secret
 
 SENTINEL = "phak_SENTINEL_0123456789"

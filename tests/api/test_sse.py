@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cvm_notebook.api.errors import DecodeError
-from cvm_notebook.api.sse import MAX_EVENT_BYTES, EventReader, SseEvent
+from cvm_notebook.api.errors.tree import DecodeError
+from cvm_notebook.api.http.sse import MAX_EVENT_BYTES, EventReader, SseEvent
 
 E = SseEvent
 

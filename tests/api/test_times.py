@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.times import moment_of
 
 

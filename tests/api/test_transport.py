@@ -11,9 +11,9 @@ import pytest
 from IPython.core.ultratb import VerboseTB
 
 import cvm_notebook as cvm
-from cvm_notebook.api.errors import DeadlineExceeded, TruncatedResponse
-from cvm_notebook.api.exchange import Timeout
-from cvm_notebook.api.intent import may_have_begun
+from cvm_notebook.api.errors.tree import DeadlineExceeded, TruncatedResponse
+from cvm_notebook.api.http.exchange import Timeout
+from cvm_notebook.api.resources.intent import may_have_begun
 
 COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
 

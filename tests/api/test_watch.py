@@ -8,8 +8,8 @@ import time
 import pytest
 
 import cvm_notebook as cvm
-from cvm_notebook.api.errors import TargetUnreachable
-from cvm_notebook.api.sse import EventReader
+from cvm_notebook.api.errors.tree import TargetUnreachable
+from cvm_notebook.api.http.sse import EventReader
 
 COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
 

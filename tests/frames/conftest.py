@@ -6,7 +6,7 @@ import types
 import msgspec
 import pytest
 
-from cvm_notebook.api.cvm import (
+from cvm_notebook.api.models.cvm import (
     Cvm,
     Endpoint,
     Gateway,
@@ -18,7 +18,7 @@ from cvm_notebook.api.cvm import (
     UserRef,
     WorkspaceRef,
 )
-from cvm_notebook.live.rows import Change, Health, Row, Sighting, Snapshot
+from cvm_notebook.live.store.records import Change, Health, Row, Sighting, Snapshot
 
 NOON = dt.datetime(2026, 6, 1, 12, tzinfo=dt.UTC)
 MONOTONIC = 1000.0

@@ -7,8 +7,8 @@ from decimal import Decimal, localcontext
 import pandas as pd
 import pytest
 
-from cvm_notebook.api.cvm import HourlyRate
-from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.api.errors.tree import InvalidInput
+from cvm_notebook.api.models.cvm import HourlyRate
 from cvm_notebook.frames import diff, fleet_frame, read_fleet
 
 NO_RATE = {"hourly_rate": None}

@@ -5,8 +5,8 @@ import pandera.pandas as pa
 import pytest
 
 import cvm_notebook as cvm
-from cvm_notebook.api.errors import AuthError, InvalidInput, NotFoundError
-from cvm_notebook.frames.attestation import ATTESTATION, CHECKS, attestation_frame
+from cvm_notebook.api.errors.tree import AuthError, InvalidInput, NotFoundError
+from cvm_notebook.frames.reports.attestation import ATTESTATION, CHECKS, attestation_frame
 
 TEXT = pd.StringDtype()
 MOMENT = pd.DatetimeTZDtype("us", "UTC")

@@ -8,8 +8,8 @@ import pandera.pandas as pa
 import pytest
 
 from cvm_notebook import Client
-from cvm_notebook.api.models import InstanceType, Node, OsImage, QuotaMetric, Quotas
-from cvm_notebook.frames import catalogue
+from cvm_notebook.api.models.catalogue import InstanceType, Node, OsImage, QuotaMetric, Quotas
+from cvm_notebook.frames.reports import inventory as catalogue
 
 TEXT = pd.StringDtype()
 MONEY = "decimal128(18, 6)[pyarrow]"

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cvm_notebook.api.cvm import Cvm, HourlyRate, NodeRef, Resource
-from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.api.errors.tree import InvalidInput
+from cvm_notebook.api.models.cvm import Cvm, HourlyRate, NodeRef, Resource
 from cvm_notebook.frames import fleet_frame
-from cvm_notebook.frames.comparison import COMPARED, DIFF, diff
+from cvm_notebook.frames.reports.diff import COMPARED, DIFF, diff
 
 TEXT = pd.StringDtype()
 SCHEMA = pa.DataFrameSchema(

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cvm_notebook.api.cvm import HourlyRate
-from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.api.errors.tree import InvalidInput
+from cvm_notebook.api.models.cvm import HourlyRate
 from cvm_notebook.api.status import STATUSES
-from cvm_notebook.frames.cost import COST, PROJECTION, cost_frame, projection_frame
-from cvm_notebook.frames.timeline import TIMELINE, timeline_frame
-from cvm_notebook.live.chronicle import Log
-from cvm_notebook.live.rows import Health
+from cvm_notebook.frames.reports.cost import COST, PROJECTION, cost_frame, projection_frame
+from cvm_notebook.frames.reports.timeline import TIMELINE, timeline_frame
+from cvm_notebook.live.store.changelog import Log
+from cvm_notebook.live.store.records import Health
 
 TEXT = pd.StringDtype()
 MOMENT = pd.DatetimeTZDtype("us", "UTC")

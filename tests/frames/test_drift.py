@@ -7,12 +7,12 @@ import pandera.pandas as pa
 import pytest
 
 from cvm_notebook import Client
-from cvm_notebook.api.compose import compose_hash
-from cvm_notebook.api.cvm import NodeRef, OsInfo, Resource
-from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.api.compose.hashing import compose_hash
+from cvm_notebook.api.errors.tree import InvalidInput
+from cvm_notebook.api.models.cvm import NodeRef, OsInfo, Resource
 from cvm_notebook.frames import fleet_frame
-from cvm_notebook.frames.drift import DRIFT, drift_frame
-from cvm_notebook.live.rows import Row, Sighting
+from cvm_notebook.frames.reports.drift import DRIFT, drift_frame
+from cvm_notebook.live.store.records import Row, Sighting
 
 TEXT = pd.StringDtype()
 SCHEMA = pa.DataFrameSchema(

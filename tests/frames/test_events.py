@@ -6,14 +6,13 @@ import pandas as pd
 import pandera.pandas as pa
 import pytest
 
-from cvm_notebook.api.cvm import Endpoint, LogUrls, Resource
-from cvm_notebook.api.models import OperationStatus
-from cvm_notebook.api.status import STATUSES
-from cvm_notebook.api.words import SOURCES
-from cvm_notebook.frames.events import EVENTS, events_frame
+from cvm_notebook.api.models.actions import OperationStatus
+from cvm_notebook.api.models.cvm import Endpoint, LogUrls, Resource
+from cvm_notebook.api.status import SOURCES, STATUSES
+from cvm_notebook.frames.reports.events import EVENTS, events_frame
 from cvm_notebook.live.clock import SystemClock
-from cvm_notebook.live.facts import Fact
-from cvm_notebook.live.store import FleetStore
+from cvm_notebook.live.store.observation import Fact
+from cvm_notebook.live.store.store import FleetStore
 
 TEXT = pd.StringDtype()
 MOMENT = pd.DatetimeTZDtype("us", "UTC")

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cvm_notebook.api.cvm import (
+from cvm_notebook.api.errors.tree import InvalidInput
+from cvm_notebook.api.models.cvm import (
     Cvm,
     Endpoint,
     Gateway,
@@ -26,10 +27,9 @@ from cvm_notebook.api.cvm import (
     UserRef,
     WorkspaceRef,
 )
-from cvm_notebook.api.errors import InvalidInput
 from cvm_notebook.api.status import STATUSES
 from cvm_notebook.frames import fleet_columns, fleet_frame
-from cvm_notebook.frames.columns import FLEET, NARROW, WIDE
+from cvm_notebook.frames.schema import FLEET, NARROW, WIDE
 
 SEEN = dt.datetime(2026, 6, 1, 12, tzinfo=dt.UTC)
 TEXT = pd.StringDtype()
@@ -531,7 +531,7 @@ def test_the_address_is_the_first_of_https():
 
 
 def test_logs_and_environments_are_in_no_column():
-    from cvm_notebook.api.cvm import LogUrls
+    from cvm_notebook.api.models.cvm import LogUrls
 
     secret = "s3cret-in-a-log-url"
     cvm = full(
@@ -552,7 +552,7 @@ def test_without_pyarrow_the_schema_holds_and_money_is_decimal():
         sys.modules["pyarrow"] = None  # from here on, importing it fails
         from decimal import Decimal
         import pandas as pd
-        from cvm_notebook.api.cvm import Cvm, HourlyRate, Resource
+        from cvm_notebook.api.models.cvm import Cvm, HourlyRate, Resource
         from cvm_notebook.frames import fleet_frame
 
         def frame(*rates):

@@ -7,10 +7,10 @@ import pandas as pd
 import pandera.pandas as pa
 import pytest
 
-from cvm_notebook.api.cvm import HourlyRate, NodeRef, OsInfo
-from cvm_notebook.api.errors import CvmError, InvalidInput
+from cvm_notebook.api.errors.tree import CvmError, InvalidInput
+from cvm_notebook.api.models.cvm import HourlyRate, NodeRef, OsInfo
 from cvm_notebook.frames import GatesFailed, assert_fleet, drift_frame, fleet_frame, gates_frame
-from cvm_notebook.frames.attestation import ATTESTATION
+from cvm_notebook.frames.reports.attestation import ATTESTATION
 
 SCHEMA = pa.DataFrameSchema(
     {

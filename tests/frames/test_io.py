@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cvm_notebook.api.cvm import Cvm, HourlyRate, NodeRef, OsInfo, Progress, Resource
-from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.api.errors.tree import InvalidInput
+from cvm_notebook.api.models.cvm import Cvm, HourlyRate, NodeRef, OsInfo, Progress, Resource
 from cvm_notebook.frames import fleet_frame
 from cvm_notebook.frames.io import read_fleet, write_fleet
 

@@ -9,13 +9,13 @@ import pandera.pandas as pa
 import pytest
 
 from cvm_notebook import Client, LocalCloud
-from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.frames import fleet_frame, plan_frame
-from cvm_notebook.frames.plan import OUTCOME, PLAN, outcome_frame
-from cvm_notebook.live.operations import Operations
-from cvm_notebook.live.outcome import OutcomeRow
-from cvm_notebook.live.plan import NotConfirmed, Plan
-from cvm_notebook.live.store import FleetStore
+from cvm_notebook.frames.reports.plan import OUTCOME, PLAN, outcome_frame
+from cvm_notebook.live.operations.service import Operations
+from cvm_notebook.live.plans.outcome import OutcomeRow
+from cvm_notebook.live.plans.plan import NotConfirmed, Plan
+from cvm_notebook.live.store.store import FleetStore
 
 TEXT = pd.StringDtype()
 MONEY = "decimal128(18, 6)[pyarrow]"

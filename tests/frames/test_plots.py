@@ -10,8 +10,8 @@ mpl.use("Agg")
 
 from matplotlib import pyplot as plt
 
-from cvm_notebook.api.cvm import Cvm, NodeRef
-from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.api.errors.tree import InvalidInput
+from cvm_notebook.api.models.cvm import Cvm, NodeRef
 from cvm_notebook.api.status import STATUSES
 from cvm_notebook.frames import fleet_frame
 from cvm_notebook.frames.plots import _PAINT, plot_fleet

@@ -12,12 +12,12 @@ mpl.use("Agg")
 from matplotlib import dates
 from matplotlib import pyplot as plt
 
-from cvm_notebook.api.cvm import HourlyRate
-from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.api.errors.tree import InvalidInput
+from cvm_notebook.api.models.cvm import HourlyRate
 from cvm_notebook.frames import fleet_frame, timeline_frame
 from cvm_notebook.frames.plots import plot_cost, plot_fleet, plot_timeline
-from cvm_notebook.live.chronicle import Log
-from cvm_notebook.live.rows import Health
+from cvm_notebook.live.store.changelog import Log
+from cvm_notebook.live.store.records import Health
 
 NOON = dt.datetime(2026, 6, 1, 12, tzinfo=dt.UTC)
 HOUR = dt.timedelta(hours=1)

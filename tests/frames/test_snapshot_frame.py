@@ -5,10 +5,10 @@ import datetime as dt
 import pandas as pd
 import pytest
 
-from cvm_notebook.api.models import OperationStatus
-from cvm_notebook.api.values import seconds_of
+from cvm_notebook.api.models.actions import OperationStatus
+from cvm_notebook.api.models.base import seconds_of
 from cvm_notebook.frames import fleet_frame
-from cvm_notebook.live.seen import STALE_AFTER_S
+from cvm_notebook.live.store.observation import STALE_AFTER_S
 
 HOUR = dt.timedelta(hours=1)
 

@@ -179,8 +179,8 @@ def test_logs_are_read_by_container_and_followed_until_stopped(lab, card):
 HOSTILE = r"""
 from dataclasses import replace
 import msgspec
-from cvm_notebook.api.models import Endpoint, OsInfo
-from cvm_notebook.live.facts import Fact
+from cvm_notebook.api.models.actions import Endpoint, OsInfo
+from cvm_notebook.live.store.observation import Fact
 import time
 evil = '<img src=x onerror="window.pwned=1">'
 was = fleet["my-app"].row
@@ -199,7 +199,7 @@ fleet.store.replace([cvm_], received=time.monotonic())
 fleet.store.patch([Fact(id=was.id, status=evil, boot_error=evil, boot_progress=evil,
     received=time.monotonic() + 1, source="stream")])
 card._logs.stop()
-from cvm_notebook.api.logs import LogLine
+from cvm_notebook.api.resources.logs import LogLine
 for text in (evil, "\x1b[31m" + evil, "\x1b]8;;https://evil.example\x1b\\link", "a" * 100000,
              "\u202egnp", "{{7*7}} ${x} $\\href{x}$"):
     card._logs._take(card._logs._run, LogLine(text, evil))

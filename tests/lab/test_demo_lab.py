@@ -28,7 +28,7 @@ def demo(tmp_path):
     (tmp_path / "home").mkdir()
     command = ["demo", "--no-browser", "--port", "0", "--dir", str(tmp_path / "notebooks")]
     process = subprocess.Popen(
-        [sys.executable, "-m", "cvm_notebook.cli", *command],
+        [sys.executable, "-m", "cvm_notebook.cli.main", *command],
         env=env,
         cwd=tmp_path,
         stdout=subprocess.PIPE,

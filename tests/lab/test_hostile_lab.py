@@ -167,7 +167,7 @@ fleet = cvm.Fleet(client)
 fleet.refresh()
 """
 TABLE = """
-from cvm_notebook.widgets.columns import COLUMNS
+from cvm_notebook.widgets.table.presentation import COLUMNS
 fleet.table(columns=list(COLUMNS), height=1200)
 """
 

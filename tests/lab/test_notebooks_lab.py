@@ -7,7 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from cvm_notebook import cli_report
+from cvm_notebook.cli import report as cli_report
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = Path(__file__).parent / "screenshots"

@@ -293,7 +293,7 @@ CELLS = [
 import logging
 logging.basicConfig(level=logging.DEBUG, filename="debug.log", force=True)
 import cvm_notebook as cvm
-from cvm_notebook.widgets.secret_box import SecretBox
+from cvm_notebook.widgets.base.secret_box import SecretBox
 client = cvm.connect("local")
 fleet = cvm.Fleet(client)
 fleet

@@ -6,9 +6,9 @@ import json
 import pytest
 
 import cvm_notebook as cvm
+from cvm_notebook.widgets.base.secret_box import SecretBox
 from cvm_notebook.widgets.login import Account, Login
-from cvm_notebook.widgets.secret_box import SecretBox
-from cvm_notebook.widgets.sheet import Sheet
+from cvm_notebook.widgets.panel import Panel
 
 COMPOSE = "services:\n  web:\n    image: nginx:1.27\n    ports: ['80:80']\n"
 QUESTION = {
@@ -22,7 +22,7 @@ LINES = {
     "kind": "log", "run": 1, "n": 1, "begin": True, "dropped": 0, "state": "read", "text": "",
     "lines": [["one", "stdout"], ["\x1b[31mtwo", "stderr"]],
 }  # fmt: skip
-SHEET = {"kind": "sheet", "note": "As of now", "head": ["a"], "rows": [["b"]], "alt": ""}
+PANEL = {"kind": "panel", "note": "As of now", "head": ["a"], "rows": [["b"]], "alt": ""}
 SHOW = """async views => {
     for (const { esm, css, state, said } of views) {
         const sheet = document.createElement('style');
@@ -89,17 +89,17 @@ def views(cvm_cloud, cvm_client):
     with cvm.Fleet(cvm_client) as fleet:
         fleet.wait(status="running", progress=False)
         form = fleet.deploy(name="form-app", compose_file=COMPOSE, env={"TOKEN": "x"})
-        card, table, sheet = fleet["web-1"].card(), fleet.table(), Sheet("Ledger")
+        card, table, panel = fleet["web-1"].card(), fleet.table(), Panel("Ledger")
         login, box = Login(Account()), SecretBox()
         yield [
             drawn(table, QUESTION, UNDO, NOTICE, LINES),
             drawn(card, QUESTION, UNDO, NOTICE, LINES),
             drawn(form),
             drawn(login),
-            drawn(sheet, SHEET),
+            drawn(panel, PANEL),
             drawn(box),
         ]
-        for one in (form, card, table, sheet, login, box):
+        for one in (form, card, table, panel, login, box):
             one.close()
 
 

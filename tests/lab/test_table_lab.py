@@ -111,7 +111,7 @@ def test_both_themes_are_readable_by_everybody(lab, table, cloud):
 def test_scroll_selection_and_focus_survive_a_thousand_patches(lab, cloud):
     feed = """
 from dataclasses import replace
-from cvm_notebook.live.facts import Fact
+from cvm_notebook.live.store.observation import Fact
 import msgspec, time
 one = fleet.snapshot().rows[0]
 many = [
@@ -162,7 +162,7 @@ fleet.store.patch([told(103, "stopping")])
 def test_messages_that_are_lost_are_noticed_and_asked_for_again(lab, table, cloud):
     lab.kernel(
         """
-import cvm_notebook.widgets.table as table_module
+import cvm_notebook.widgets.table.table as table_module
 was, lost = table_module.publish, []
 def lossy(widget, content, buffers=None):
     if content["kind"] == "patch" and len(lost) < 1:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cvm_notebook.api.cvm import Cvm, HourlyRate, NodeRef, Progress, Resource
+from cvm_notebook.api.models.cvm import Cvm, HourlyRate, NodeRef, Progress, Resource
 
 _PATIENCE = 5.0  # real seconds for a woken thread to come to rest
 

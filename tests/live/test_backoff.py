@@ -2,7 +2,7 @@
 
 import pytest
 
-from cvm_notebook.live.backoff import Backoff
+from cvm_notebook.live.clock import Backoff
 
 
 def waits(rand, failures=9):

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cvm_notebook.api.errors import InvalidInput
-from cvm_notebook.live.facts import Fact
-from cvm_notebook.live.history import History
-from cvm_notebook.live.rows import Health
-from cvm_notebook.live.store import FleetStore
+from cvm_notebook.api.errors.tree import InvalidInput
+from cvm_notebook.live.store.history import History
+from cvm_notebook.live.store.observation import Fact
+from cvm_notebook.live.store.records import Health
+from cvm_notebook.live.store.store import FleetStore
 
 STATUSES = st.sampled_from(["running", "stopping", "stopped", "starting"])
 NUMBERS = st.integers(0, 6)

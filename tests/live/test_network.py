@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 import cvm_notebook as cvm
-from cvm_notebook.live import wire
 from cvm_notebook.live.clock import SystemClock
-from cvm_notebook.live.reflector import Reflector
-from cvm_notebook.live.signals import ReflectorSettings
-from cvm_notebook.live.store import FleetStore
+from cvm_notebook.live.reflector import lister as wire
+from cvm_notebook.live.reflector.events import ReflectorSettings
+from cvm_notebook.live.reflector.reflector import Reflector
+from cvm_notebook.live.store.store import FleetStore
 
 COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
 PATIENCE = 15.0

@@ -10,10 +10,10 @@ import pytest
 
 from cvm_notebook import Client
 from cvm_notebook.fleet import Fleet
-from cvm_notebook.live.observers import Mailbox
-from cvm_notebook.live.operations import Operations
-from cvm_notebook.live.rows import Gap, Health
-from cvm_notebook.live.store import FleetStore
+from cvm_notebook.live.operations.service import Operations
+from cvm_notebook.live.store.observers import Mailbox
+from cvm_notebook.live.store.records import Gap, Health
+from cvm_notebook.live.store.store import FleetStore
 
 PATIENCE = 30.0
 COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"

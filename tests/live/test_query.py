@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cvm_notebook.api.cvm import (
+from cvm_notebook.api.errors.tree import InvalidInput
+from cvm_notebook.api.models.actions import OperationStatus
+from cvm_notebook.api.models.cvm import (
     Cvm,
     Endpoint,
     Gateway,
@@ -21,15 +23,13 @@ from cvm_notebook.api.cvm import (
     UserRef,
     WorkspaceRef,
 )
-from cvm_notebook.api.errors import InvalidInput
-from cvm_notebook.api.models import OperationStatus
-from cvm_notebook.frames.columns import WIDE
 from cvm_notebook.frames.fleet import fleet_frame
-from cvm_notebook.live.facts import Fact
-from cvm_notebook.live.fields import FIELDS, Context
-from cvm_notebook.live.patterns import glob, like
+from cvm_notebook.frames.schema import WIDE
+from cvm_notebook.live.columns import FIELDS, Context
+from cvm_notebook.live.conditions import glob, like
 from cvm_notebook.live.query import QueryError, search, where
-from cvm_notebook.live.store import FleetStore
+from cvm_notebook.live.store.observation import Fact
+from cvm_notebook.live.store.store import FleetStore
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from cvm_notebook.api.errors import (
+from cvm_notebook.api.errors.tree import (
     ApiError,
     AuthError,
     ConfigurationError,
@@ -19,9 +19,7 @@ from cvm_notebook.api.errors import (
     UnsafeRedirect,
 )
 from cvm_notebook.live.clock import SleepDetector
-from cvm_notebook.live.machine import Machine, Mode
-from cvm_notebook.live.rows import Row, Sighting
-from cvm_notebook.live.signals import (
+from cvm_notebook.live.reflector.events import (
     Answered,
     Ask,
     AskFailed,
@@ -50,6 +48,8 @@ from cvm_notebook.live.signals import (
     Watched,
     Woke,
 )
+from cvm_notebook.live.reflector.machine import Machine, Mode
+from cvm_notebook.live.store.records import Row, Sighting
 
 REQUESTS = (List, Ask, Open)
 

@@ -16,14 +16,14 @@ from itertools import pairwise
 import pytest
 
 import cvm_notebook as cvm
-from cvm_notebook.api.errors import AuthError, CvmError, TransportError
+from cvm_notebook.api.errors.tree import AuthError, CvmError, TransportError
 from cvm_notebook.live.clock import SystemClock
-from cvm_notebook.live.reflector import Reflector, ReflectorSettings
-from cvm_notebook.live.store import FleetStore
-from cvm_notebook.local.compose import AppCompose, columns_of, complete
-from cvm_notebook.local.db import Cvm, Database
-from cvm_notebook.local.identifiers import new_instance_id, new_uuid
-from cvm_notebook.local.placement import Size, columns_of_size
+from cvm_notebook.live.reflector.reflector import Reflector, ReflectorSettings
+from cvm_notebook.live.store.store import FleetStore
+from cvm_notebook.local.core.database import Cvm, Database
+from cvm_notebook.local.core.identifiers import new_instance_id, new_uuid
+from cvm_notebook.local.engine.compose import AppCompose, columns_of, complete
+from cvm_notebook.local.engine.placement import Size, columns_of_size
 
 COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
 PATIENCE = 15.0
@@ -620,8 +620,8 @@ def test_a_live_fleet_is_not_pickled(cloud, make):
 EXITING = """
 import sys, time, threading
 import cvm_notebook as cvm
-from cvm_notebook.live.reflector import Reflector
-from cvm_notebook.live.store import FleetStore
+from cvm_notebook.live.reflector.reflector import Reflector
+from cvm_notebook.live.store.store import FleetStore
 store = FleetStore()
 client = cvm.Client(api_key=sys.argv[1], base_url=sys.argv[2])
 reflector = Reflector(client, store)

@@ -5,13 +5,13 @@ import threading
 import pytest
 from msgspec import UNSET
 
-from cvm_notebook.api.cvm import Cvm
-from cvm_notebook.api.models import CvmAction, CvmState, CvmStatus
+from cvm_notebook.api.models.actions import CvmAction, CvmState, CvmStatus
+from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.live.clock import SystemClock
-from cvm_notebook.live.facts import Fact
-from cvm_notebook.live.lookup import AmbiguousCvm, UnknownCvm
-from cvm_notebook.live.rows import Row, Sighting, key_of
-from cvm_notebook.live.store import FleetStore
+from cvm_notebook.live.store.index import AmbiguousCvm, UnknownCvm
+from cvm_notebook.live.store.observation import Fact
+from cvm_notebook.live.store.records import Row, Sighting, key_of
+from cvm_notebook.live.store.store import FleetStore
 
 ID = "cvm_00000001"
 

@@ -24,14 +24,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 import cvm_notebook as cvm
-from cvm_notebook.api import intent
 from cvm_notebook.api.client import Client
-from cvm_notebook.api.errors import CvmError
-from cvm_notebook.api.exchange import Timeout
-from cvm_notebook.api.retry import RetryPolicy
+from cvm_notebook.api.errors.tree import CvmError
+from cvm_notebook.api.http.exchange import Timeout
+from cvm_notebook.api.http.retry import RetryPolicy
+from cvm_notebook.api.resources import intent
 from cvm_notebook.fleet import Fleet
-from cvm_notebook.live.rows import Gap
-from cvm_notebook.live.seen import phase_of
+from cvm_notebook.live.store.observation import phase_of
+from cvm_notebook.live.store.records import Gap
 
 NIGHTLY = bool(os.environ.get("CVM_NOTEBOOK_NIGHTLY"))
 STEPS = 200

@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from cvm_notebook.api.cvm import Cvm
-from cvm_notebook.api.models import CvmStatus, OperationStatus
-from cvm_notebook.live.facts import Fact
-from cvm_notebook.live.precedence import HORIZON
-from cvm_notebook.live.rows import Gap, Health
-from cvm_notebook.live.store import FleetStore
+from cvm_notebook.api.models.actions import CvmStatus, OperationStatus
+from cvm_notebook.api.models.cvm import Cvm
+from cvm_notebook.live.store.merge import HORIZON
+from cvm_notebook.live.store.observation import Fact
+from cvm_notebook.live.store.records import Gap, Health
+from cvm_notebook.live.store.store import FleetStore
 
 ID = "cvm_00000001"
 CONTENT = (
@@ -669,7 +669,7 @@ class Oracle(RuleBasedStateMachine):
 
 
 def cvm(number, status="running", vcpu=1):
-    from cvm_notebook.api.cvm import Resource
+    from cvm_notebook.api.models.cvm import Resource
 
     resource = Resource(vcpu=vcpu)
     return Cvm(id=f"cvm_{number}", status=status, resource=resource, updated_at="2026-06-01")

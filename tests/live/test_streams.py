@@ -10,11 +10,11 @@ from queue import Empty, Queue
 import pytest
 
 import cvm_notebook as cvm
-from cvm_notebook.api.errors import TransportError
+from cvm_notebook.api.errors.tree import TransportError
 from cvm_notebook.live.clock import SystemClock
-from cvm_notebook.live.signals import End, Ended, Ill, Opened, ReflectorSettings, Tick
-from cvm_notebook.live.streams import FLUSH, Lines, Sink, StreamReader, Throttle
-from cvm_notebook.live.wire import Wire
+from cvm_notebook.live.reflector.events import End, Ended, Ill, Opened, ReflectorSettings, Tick
+from cvm_notebook.live.reflector.lister import Wire
+from cvm_notebook.live.reflector.stream_reader import FLUSH, Lines, Sink, StreamReader, Throttle
 
 COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
 PATIENCE = 10.0

@@ -9,8 +9,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from dstack_sdk import get_compose_hash
 from dstack_sdk.dstack_client import replay_rtmr
 
-from cvm_notebook.local import attestation, keys
-from cvm_notebook.local.db import Cvm
+from cvm_notebook.local.core import keys
+from cvm_notebook.local.core.database import Cvm
+from cvm_notebook.local.simulated import attestation
 
 
 @pytest.fixture

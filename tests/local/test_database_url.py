@@ -4,9 +4,9 @@ import pytest
 from sqlalchemy import text
 
 from cvm_notebook.local import LocalCloud
-from cvm_notebook.local.db import Database
-from cvm_notebook.local.schema import bring_up
-from cvm_notebook.local.settings import sqlite_url
+from cvm_notebook.local.core.database import Database
+from cvm_notebook.local.core.schema import bring_up
+from cvm_notebook.local.core.settings import sqlite_url
 
 PATHS = [
     "a%2Fb",

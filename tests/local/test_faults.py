@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 import pytest
 
 from cvm_notebook.local import LocalCloud
-from cvm_notebook.local.faults import (
+from cvm_notebook.local.faults.spec import (
     RULES,
     Asked,
     FaultBook,

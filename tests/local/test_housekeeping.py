@@ -8,9 +8,10 @@ from datetime import datetime
 import pytest
 from sqlalchemy import func, select
 
-from cvm_notebook.local import LocalCloud, housekeeping
-from cvm_notebook.local.clock import SteadyClock
-from cvm_notebook.local.db import Cvm, Database, Fact, Operation, Provision, Revision
+from cvm_notebook.local import LocalCloud
+from cvm_notebook.local.core.clock import SteadyClock
+from cvm_notebook.local.core.database import Cvm, Database, Fact, Operation, Provision, Revision
+from cvm_notebook.local.engine import housekeeping
 
 
 class Machine:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cvm_notebook.local.identifiers import hashid, is_name, unhash
+from cvm_notebook.local.core.identifiers import hashid, is_name, unhash
 
 
 @given(st.integers(0, (1 << 40) - 1), st.sampled_from(["cvm", "usr", "wks", "kms", "rev"]))

@@ -11,7 +11,7 @@ from dstack_sdk import (
     verify_env_encrypt_public_key_legacy,
 )
 
-from cvm_notebook.local import keys
+from cvm_notebook.local.core import keys
 
 SECRET = bytes(range(32))
 APP = "6ac7025962880888123456789abcdef012345678"

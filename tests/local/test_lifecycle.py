@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cvm_notebook.local.lifecycle import (
+from cvm_notebook.local.engine.lifecycle import (
     BOOT_WORDS,
     KINDS,
     PLANS,

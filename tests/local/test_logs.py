@@ -10,8 +10,9 @@ import pytest
 import requests
 from dstack_sdk import EnvVar, encrypt_env_vars
 
-from cvm_notebook.local import LocalCloud, log_texts, logs
-from cvm_notebook.local.db import Cvm
+from cvm_notebook.local import LocalCloud
+from cvm_notebook.local.core.database import Cvm
+from cvm_notebook.local.simulated import log_texts, logs
 
 COMPOSE = """
 services:

@@ -16,7 +16,7 @@ from schemathesis.specs.openapi.checks import (
 
 from cvm_notebook.local import LocalCloud
 from cvm_notebook.local.app import create_app
-from cvm_notebook.local.settings import Settings
+from cvm_notebook.local.core.settings import Settings
 
 CHECKS = [
     not_a_server_error,

@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from cvm_notebook.local import LocalCloud, LocalCloudError
-from cvm_notebook.local.folders import data_folder, read_running, write_running
+from cvm_notebook.local.core.settings import data_folder, read_running, write_running
 
 
 @pytest.fixture(autouse=True)

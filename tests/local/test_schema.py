@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 
 from cvm_notebook.local import LocalCloud
-from cvm_notebook.local.process import LocalCloudError
+from cvm_notebook.local.cloud import LocalCloudError
 
 _TO_VERSION_1 = """
 DROP TRIGGER cvms_counted; DROP TRIGGER cvms_recounted; DROP TRIGGER cvms_uncounted;

@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from cvm_notebook.local import LocalCloud
-from cvm_notebook.local.db import Database
-from cvm_notebook.local.identifiers import is_name
-from cvm_notebook.local.seed import columns_of_release, seed_many
-from cvm_notebook.local.seed_data import APPS
+from cvm_notebook.local.core.database import Database
+from cvm_notebook.local.core.identifiers import is_name
+from cvm_notebook.local.demo.seed import columns_of_release, seed_many
+from cvm_notebook.local.demo.seed_data import APPS
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 
-from cvm_notebook.local import stats
-from cvm_notebook.local.db import Cvm
+from cvm_notebook.local.core.database import Cvm
+from cvm_notebook.local.simulated import stats
 
 NOW = 1_800_000_000.0
 UUIDS = [f"{number:08d}-2222-4333-8444-555555555555" for number in range(60)]

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from cvm_notebook.local.turns import Turns
+from cvm_notebook.local.core.write_lock import Turns
 
 
 def test_totals_are_the_sums_after_a_random_walk(fresh_cloud, walk_and_add_up):

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from cvm_notebook.local.wire import listen
+from cvm_notebook.local.faults.connection import listen
 
 
 async def _accepted_nodelay(listener):

@@ -11,24 +11,25 @@ import msgspec
 import pytest
 
 import cvm_notebook as cvm
-from cvm_notebook.api.attestation import judge_attestation
-from cvm_notebook.api.models import (
+from cvm_notebook.api.compose.attestation import judge_attestation
+from cvm_notebook.api.models.cvm import Cvm
+from cvm_notebook.api.models.guest import (
     Certificate,
-    Cvm,
     CvmAttestation,
     CvmStats,
     Disk,
     SystemInfo,
     TcbInfo,
 )
-from cvm_notebook.api.words import BOOT_STEPS
-from cvm_notebook.live.rows import Row, Sighting
-from cvm_notebook.widgets import card as card_module
-from cvm_notebook.widgets import presence, show
-from cvm_notebook.widgets.bridge import bridge
-from cvm_notebook.widgets.card import CvmCard, card_of
-from cvm_notebook.widgets.card_facts import face_of, meters_of
-from cvm_notebook.widgets.details import _evidence_words, fetch
+from cvm_notebook.api.status import BOOT_STEPS
+from cvm_notebook.live.store.records import Row, Sighting
+from cvm_notebook.widgets.base import view as presence
+from cvm_notebook.widgets.base import view as show
+from cvm_notebook.widgets.base.ui_thread import bridge
+from cvm_notebook.widgets.card import card as card_module
+from cvm_notebook.widgets.card.card import CvmCard, card_of
+from cvm_notebook.widgets.card.details import _evidence_words, fetch
+from cvm_notebook.widgets.card.sections import face_of, meters_of
 
 COMPOSE = "services:\n  web:\n    image: nginx:1.27\n    ports: ['80:80']\n"
 

@@ -10,11 +10,11 @@ import pytest
 from ipywidgets.widgets.widget import _instances
 
 import cvm_notebook as cvm
-from cvm_notebook.widgets.bridge import bridge
+from cvm_notebook.widgets.base.secret_box import SecretBox, SecretBoxes
+from cvm_notebook.widgets.base.ui_thread import bridge
 from cvm_notebook.widgets.dashboard import Dashboard, dashboard_of
 from cvm_notebook.widgets.login import Account, Login
-from cvm_notebook.widgets.secret_box import SecretBox, SecretBoxes
-from cvm_notebook.widgets.sheet import Sheet
+from cvm_notebook.widgets.panel import Panel
 
 COMPOSE = "services:\n  web:\n    image: nginx:1.27\n"
 
@@ -69,14 +69,14 @@ def made(kind, fleet):
         "card": fleet["web-1"].card,
         "form": lambda: fleet.deploy(name="form-app", compose_file=COMPOSE),
         "login": lambda: Login(Account()),
-        "sheet": lambda: Sheet("Title"),
+        "panel": lambda: Panel("Title"),
         "secret box": lambda: SecretBox("Password"),
         "secret boxes": lambda: SecretBoxes(("A", "B"), lambda: None),
         "dashboard": lambda: Dashboard(fleet),
     }[kind]()
 
 
-KINDS = (*("table", "card", "form", "login", "sheet", "secret box", "secret boxes", "dashboard"),)
+KINDS = (*("table", "card", "form", "login", "panel", "secret box", "secret boxes", "dashboard"),)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -13,11 +13,12 @@ from importlib.resources import files
 import pytest
 
 from cvm_notebook.api.client import Client
-from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.api.errors.tree import InvalidInput
+from cvm_notebook.deploy import deployment as form_steps
 from cvm_notebook.fleet import Fleet
 from cvm_notebook.local import LocalCloud
-from cvm_notebook.widgets import form_steps, form_view
-from cvm_notebook.widgets.form import ProvisionForm
+from cvm_notebook.widgets.form import sections as form_view
+from cvm_notebook.widgets.form.form import ProvisionForm
 
 COMPOSE = "services:\n  web:\n    image: nginx:1.27\n    ports: ['80:80']\n"
 SENTINEL = "sentinel-4f1c9a-value"
@@ -344,7 +345,7 @@ def test_the_form_offers_no_keys_on_a_chain(bench):
     assert not {"kms", "transaction_hash"} & bench.told("fields")["values"].keys()
     assert not hasattr(form, "kms")
     assert "transaction" not in form.request
-    script = (files("cvm_notebook.widgets") / "static" / "form.js").read_text()
+    script = (files("cvm_notebook.widgets") / "form" / "form.js").read_text()
     assert not re.search(r"kms|transaction|on.chain", script, re.IGNORECASE)
 
 

@@ -6,7 +6,7 @@ import stat
 import pytest
 
 import cvm_notebook as cvm
-from cvm_notebook.api import credentials
+from cvm_notebook.api.auth import credentials
 from cvm_notebook.api.secret import Secret
 from cvm_notebook.widgets.login import Account, Login, login
 

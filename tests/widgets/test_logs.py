@@ -5,10 +5,10 @@ import threading
 import pytest
 
 import cvm_notebook as cvm
-from cvm_notebook.api.logs import LogLine
+from cvm_notebook.api.resources.logs import LogLine
 from cvm_notebook.live.clock import SystemClock
 from cvm_notebook.live.workers import Workers
-from cvm_notebook.widgets.logs import MOST_LINES, LogTail, clean_line
+from cvm_notebook.widgets.base.log_tail import MOST_LINES, LogTail, clean_line
 
 COMPOSE = "services:\n  web:\n    image: nginx:1.27\n"
 

@@ -1,8 +1,8 @@
 """A secret goes to the kernel once, and is a part of nothing that is shown or saved."""
 
 from cvm_notebook.api.secret import Secret
-from cvm_notebook.widgets.env_table import EnvTable
-from cvm_notebook.widgets.secret_box import SecretBox, seal
+from cvm_notebook.deploy.environment import EnvTable
+from cvm_notebook.widgets.base.secret_box import SecretBox, seal
 
 SENTINEL = "sentinel-77ad"
 

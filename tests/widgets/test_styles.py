@@ -3,18 +3,24 @@
 import itertools
 import re
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 import tinycss2
 
-STATIC = files("cvm_notebook.widgets") / "static"
+FOLDER = {
+    **dict.fromkeys(("choices", "common", "confirm", "logs", "secret", "secret_box"), "base"),
+    **dict.fromkeys(("form", "form_parts", "form_store"), "form"),
+    **dict.fromkeys(("table", "table_grid", "table_store"), "table"),
+    "card": "card",
+}
 # the root elements of each sheet: a view's own, or those of a part that several views show
 VIEWS = {
     "card": ("cvm-card",),
     "form": ("cvm-form",),
     "login": ("cvm-login",),
     "secret_box": ("cvm-alone",),
-    "sheet": ("cvm-sheet",),
+    "panel": ("cvm-side-panel",),
     "table": ("cvm-table",),
 }
 PARTS = {
@@ -29,13 +35,14 @@ SCRIPTS = {
     "form": ("form", "form_parts", "form_store"),
     "login": ("login",),
     "secret_box": ("secret_box",),
-    "sheet": ("sheet",),
+    "panel": ("panel",),
     "table": ("table", "table_grid", "table_store"),
 }
 
 
 def text(name):
-    return (STATIC / name).read_text("utf-8")
+    folder = files("cvm_notebook.widgets") / FOLDER.get(name.partition(".")[0], "")
+    return (folder / name).read_text("utf-8")
 
 
 def rules(nodes):
@@ -85,10 +92,9 @@ def compounds(tokens):
 
 
 def test_every_style_sheet_is_known_here():
-    assert {
-        one.name.removesuffix(".css") for one in STATIC.iterdir() if one.name.endswith(".css")
-    } == (set(SHEETS))
-    scripts = {one.name.removesuffix(".js") for one in STATIC.iterdir() if one.name.endswith(".js")}
+    package = Path(str(files("cvm_notebook.widgets")))
+    assert {path.stem for path in package.rglob("*.css")} == set(SHEETS)
+    scripts = {path.stem for path in package.rglob("*.js")}
     assert scripts == {*itertools.chain(*SCRIPTS.values()), *PARTS, "common"}
 
 

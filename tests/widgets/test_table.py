@@ -11,10 +11,10 @@ import msgspec
 import pytest
 
 import cvm_notebook as cvm
-from cvm_notebook.api.errors import InvalidInput
-from cvm_notebook.live.plan import Plan
-from cvm_notebook.widgets.bridge import bridge
-from cvm_notebook.widgets.confirm import Confirmation
+from cvm_notebook.api.errors.tree import InvalidInput
+from cvm_notebook.live.plans.plan import Plan
+from cvm_notebook.widgets.base.confirm import Confirmation
+from cvm_notebook.widgets.base.ui_thread import bridge
 
 COMPOSE = "services:\n  web:\n    image: nginx:1.27\n"
 
@@ -193,7 +193,7 @@ def test_a_large_fleets_rows_do_not_stay_in_the_saved_state(front, wire, table, 
     front.say("ack")
     settled()
     assert table._boot  # a small one shows them when the notebook is opened without a kernel
-    monkeypatch.setattr("cvm_notebook.widgets.table._KEPT_ROWS", 2)
+    monkeypatch.setattr("cvm_notebook.widgets.table.table._KEPT_ROWS", 2)
     front.say("ack")
     settled()
     assert table._boot == b""

@@ -14,8 +14,8 @@ from itertools import count
 import pytest
 
 from cvm_notebook.api.client import Client
-from cvm_notebook.live.operations import Operations
-from cvm_notebook.live.store import FleetStore
+from cvm_notebook.live.operations.service import Operations
+from cvm_notebook.live.store.store import FleetStore
 from cvm_notebook.local import LocalCloud
 
 COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from cvm_notebook.api.errors import WatchTimeout
+from cvm_notebook.api.errors.tree import WatchTimeout
 from cvm_notebook.fleet import Fleet
 
 START = """
@@ -227,7 +227,7 @@ def test_a_close_that_is_interrupted_cancels_the_rest(bench, fleet, monkeypatch)
     def interrupted(*_args, **_more):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cvm_notebook.live.draining._wait", interrupted)
+    monkeypatch.setattr("cvm_notebook.live.operations.draining._wait", interrupted)
     monkeypatch.setattr(fleet.operator, "send_now", lambda _operation: None)
     with pytest.raises(KeyboardInterrupt):
         fleet.close(wait=True)

@@ -18,12 +18,12 @@ from pathlib import Path
 import pytest
 
 import cvm_notebook
-from cvm_notebook.api.compose import encrypt_env
-from cvm_notebook.api.errors import NotFoundError
+from cvm_notebook.api.compose.hashing import encrypt_env
+from cvm_notebook.api.errors.tree import NotFoundError
 from cvm_notebook.api.verbs import SPECS, VERBS
 from cvm_notebook.fleet import Fleet
-from cvm_notebook.live.ledger_database import LedgerDatabase, LedgerError
-from cvm_notebook.live.plan import Plan
+from cvm_notebook.live.operations.database import LedgerDatabase, LedgerError
+from cvm_notebook.live.plans.plan import Plan
 
 COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
 TRIALS = 3 if os.environ.get("CVM_NOTEBOOK_NIGHTLY") == "1" else 1
@@ -333,7 +333,7 @@ def test_three_kernels_on_one_file_execute_one_plan_once(bench, kernel):
     rows = bench.make(6)
     plan = Plan(rows, "replicate").to_json()
     code = """
-from cvm_notebook.live.plan import Plan
+from cvm_notebook.live.plans.plan import Plan
 with cvm.Fleet(client, ledger=LEDGER) as fleet:
     plan = Plan.from_json(os.environ["PARAMS"], fleet)
     tell(ready=True)
@@ -502,7 +502,7 @@ import distributed
 def run(text, folder):
     from cvm_notebook.api.client import Client
     from cvm_notebook.fleet import Fleet
-    from cvm_notebook.live.plan import Plan
+    from cvm_notebook.live.plans.plan import Plan
 
     with Client() as client, Fleet(client, ledger=Path(folder, "fleet.sqlite")) as fleet:
         plan = Plan.from_json(text, fleet)

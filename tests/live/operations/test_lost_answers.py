@@ -14,11 +14,11 @@ from itertools import count
 import pytest
 
 from cvm_notebook.api.client import Client
-from cvm_notebook.api.errors import CvmError, NotFoundError, TransportError
-from cvm_notebook.api.exchange import Timeout
-from cvm_notebook.api.intent import may_have_begun
+from cvm_notebook.api.errors.tree import CvmError, NotFoundError, TransportError
+from cvm_notebook.api.http.exchange import Timeout
+from cvm_notebook.api.resources.intent import may_have_begun
 from cvm_notebook.api.verbs import SPECS, VERBS
-from cvm_notebook.live.desk import OperationSettings
+from cvm_notebook.live.operations.context import OperationSettings
 
 COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
 TIMEOUT = Timeout(5.0, 1.0, 12.0)

@@ -13,10 +13,10 @@ from datetime import UTC
 import pytest
 
 from cvm_notebook.api.client import VERSIONS, Client
-from cvm_notebook.api.errors import AuthError, CvmError, InvalidInput, ReadOnly, WatchTimeout
-from cvm_notebook.live.desk import OperationSettings
-from cvm_notebook.live.preconditions import Refused, RowChanged
-from cvm_notebook.live.store import FleetStore
+from cvm_notebook.api.errors.tree import AuthError, CvmError, InvalidInput, ReadOnly, WatchTimeout
+from cvm_notebook.live.operations.context import OperationSettings
+from cvm_notebook.live.operations.preconditions import Refused, RowChanged
+from cvm_notebook.live.store.store import FleetStore
 
 GOALS = {"stop": "stopped", "shutdown": "stopped", "restart": "running"}
 
@@ -179,7 +179,9 @@ def test_42_a_click_on_a_row_that_just_vanished_is_explained(bench):
 
 
 def test_a_wish_after_another_one_is_a_new_one(bench, monkeypatch):
-    monkeypatch.setattr("cvm_notebook.live.ledger._MOMENT", 60.0)  # however slow this machine is
+    monkeypatch.setattr(
+        "cvm_notebook.live.operations.ledger._MOMENT", 60.0
+    )  # however slow this machine is
     (row,) = bench.make()
 
     for verb, state in (("stop", "stopped"), ("start", "running"), ("stop", "stopped")):
@@ -190,7 +192,7 @@ def test_a_wish_after_another_one_is_a_new_one(bench, monkeypatch):
 
 
 def test_a_wish_after_a_refusal_is_a_new_one(bench, monkeypatch):
-    monkeypatch.setattr("cvm_notebook.live.ledger._MOMENT", 60.0)
+    monkeypatch.setattr("cvm_notebook.live.operations.ledger._MOMENT", 60.0)
     (row,) = bench.make()
     bench.break_it("status", route="action", arg=400)
 
@@ -707,8 +709,8 @@ def test_47_pickling_says_what_to_do(bench):
 SCRIPT = """
 import sys, time
 from cvm_notebook.api.client import VERSIONS, Client
-from cvm_notebook.live.operations import Operations
-from cvm_notebook.live.store import FleetStore
+from cvm_notebook.live.operations.service import Operations
+from cvm_notebook.live.store.store import FleetStore
 client = Client(base_url=sys.argv[1])
 store = FleetStore()
 store.replace(client.list_cvms(), received=time.monotonic())

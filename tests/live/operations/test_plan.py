@@ -6,11 +6,11 @@ from decimal import Decimal
 
 import pytest
 
-from cvm_notebook.api.errors import InvalidInput
-from cvm_notebook.live.plan import NotConfirmed, Plan
-from cvm_notebook.live.plan_run import Pace
-from cvm_notebook.live.preconditions import Refused
-from cvm_notebook.live.rows import Row, Sighting
+from cvm_notebook.api.errors.tree import InvalidInput
+from cvm_notebook.live.operations.preconditions import Refused
+from cvm_notebook.live.plans.plan import NotConfirmed, Plan
+from cvm_notebook.live.plans.runner import Pace
+from cvm_notebook.live.store.records import Row, Sighting
 
 
 def rows_of(make_cvm, *statuses, **fields):

@@ -2,11 +2,11 @@
 
 import pytest
 
-from cvm_notebook.api.errors import InvalidInput
+from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.status import phase_of
-from cvm_notebook.live.preconditions import Answer, check_verb, judge, what_changed
-from cvm_notebook.live.rows import Row, Sighting
-from cvm_notebook.live.seen import Seen
+from cvm_notebook.live.operations.preconditions import Answer, check_verb, judge, what_changed
+from cvm_notebook.live.store.observation import Seen
+from cvm_notebook.live.store.records import Row, Sighting
 
 S, N, J, R = Answer.SEND, Answer.NOTHING, Answer.JOIN, Answer.REFUSE
 STATUSES = (

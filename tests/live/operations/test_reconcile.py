@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from cvm_notebook.api.errors import (
+from cvm_notebook.api.errors.tree import (
     ConflictError,
     CvmError,
     DecodeError,
@@ -18,13 +18,13 @@ from cvm_notebook.api.errors import (
     TransportError,
     UnsafeRedirect,
 )
-from cvm_notebook.api.exchange import Timeout
-from cvm_notebook.live.calls import end_of
-from cvm_notebook.live.desk import OperationSettings
-from cvm_notebook.live.ledger import Ledger, intent_key
-from cvm_notebook.live.reconcile import has_begun, turn_of
-from cvm_notebook.live.seen import Seen
-from cvm_notebook.live.store import FleetStore
+from cvm_notebook.api.http.exchange import Timeout
+from cvm_notebook.live.operations.context import OperationSettings
+from cvm_notebook.live.operations.ledger import Ledger, intent_key
+from cvm_notebook.live.operations.reconcile import has_begun, turn_of
+from cvm_notebook.live.operations.remote import end_of
+from cvm_notebook.live.store.observation import Seen
+from cvm_notebook.live.store.store import FleetStore
 
 COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
 # The client's own looks fail too, so that what became of it is left to the ledger.

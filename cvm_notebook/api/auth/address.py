@@ -1,0 +1,73 @@
+"""The address of the API: what may be one, and when two are the same."""
+
+import ipaddress
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+from cvm_notebook.api.errors.envelope import quoted, trimmed
+from cvm_notebook.api.errors.tree import InvalidInput
+
+DEFAULT_BASE_URL: Final = "https://cloud-api.phala.com/api/v1"
+_DEFAULT_PORTS: Final = {"https": 443, "http": 80}
+_LONGEST: Final = 500
+
+
+def check_base_url(url: object, field: str = "base_url") -> str:
+    """Return the API prefix in one spelling: no trailing slash, lower-case host, no usual port.
+
+    Parameters
+    ----------
+    url
+        Https, or http to this machine itself.
+    field
+        Where it came from, for the error.
+
+    Raises
+    ------
+    InvalidInput
+        The key would not be safe with it, or it is no address.
+    """
+    if not isinstance(url, str) or not url.strip():
+        raise InvalidInput(field, "it is no address", f"Such as {DEFAULT_BASE_URL}.")
+    text = trimmed(url)
+    # Whitespace and backslashes are read differently by different libraries; look-alike letters
+    # by people.
+    if not text.isascii() or not text.isprintable() or set(text) & set(' \\"<>^`{|}'):
+        problem = f"{quoted(text)} holds characters that an address has not"
+        raise InvalidInput(field, problem, "Type it in plain letters (an IDN as xn--...).")
+    parts, host, port = _split(text, field)
+    if parts.username is not None or parts.password is not None:
+        # Not shown: it may be a password.
+        raise InvalidInput(field, "it holds a user or password", "Give it without; use api_key.")
+    if parts.query or parts.fragment or "?" in text or "#" in text:
+        raise InvalidInput(field, "it has a query or a fragment", "Give the address up to /api/v1.")
+    if any(segment in (".", "..") for segment in parts.path.split("/")):
+        raise InvalidInput(field, "its path holds dots", "Write the path out.")
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
+        problem = f"{quoted(text)} is not https, so the key could be read on its way"
+        raise InvalidInput(field, problem, "Use https; http is for this machine only.")
+    shown = f"[{host}]" if ":" in host else host
+    usual = port is None or port == _DEFAULT_PORTS[parts.scheme]
+    return f"{parts.scheme}://{shown}{'' if usual else f':{port}'}{parts.path.rstrip('/')}"
+
+
+def _split(text: str, field: str) -> tuple[SplitResult, str, int | None]:
+    try:
+        parts = urlsplit(text if "://" in text else f"//{text}")
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        host, port, parts = "", None, SplitResult("", "", "", "", "")
+    if not host or len(text) > _LONGEST or "%" in host or not parts.scheme:
+        problem = f"{quoted(text.rpartition('@')[2])} is no address"
+        raise InvalidInput(field, problem, f"Such as {DEFAULT_BASE_URL}.")
+    return parts, host, port
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether the host is this machine by its own name; nothing is looked up."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name, or an address in a disguise such as 0x7f.1
+        return False

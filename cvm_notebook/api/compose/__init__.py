@@ -1,0 +1,1 @@
+"""Compose files, their hash, environment variables, and what attests them."""

@@ -1,0 +1,120 @@
+"""What a fleet should be: read from a compose file, or from what is declared of each CVM."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, TypeAlias
+
+from cvm_notebook.api.compose.hashing import compose_hash
+from cvm_notebook.api.compose.validation import (
+    LARGEST_BYTES,
+    names_a_file,
+    read_compose_file,
+    read_text_file,
+)
+from cvm_notebook.api.errors.tree import InvalidInput, clean_text
+from cvm_notebook.api.resources.validation import several
+
+Compose: TypeAlias = str | os.PathLike[str]
+Declaration: TypeAlias = Compose | Mapping[str, Any]
+
+_KEYS: Final = ("compose", "compose_hash", "os", "instance_type", "region", "replicas", "envs")
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What one CVM, or each of an app, should be; None where nothing is declared.
+
+    Attributes
+    ----------
+    fields
+        Columns of the fleet table, as text.
+    images
+        The image of each service.
+    envs
+        Names of the environment variables that are needed; never values.
+    optional_envs
+        Names of those that may be given.
+    same
+        Further values of a field that mean the same: the hash of a compose file with the other
+        line ends.
+    """
+
+    fields: Mapping[str, str]
+    images: Mapping[str, str] | None = None
+    envs: frozenset[str] | None = None
+    optional_envs: frozenset[str] = frozenset()
+    same: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def agrees(self, name: str, live: str | None) -> bool:
+        """Return whether a field is live as it is declared."""
+        is_ = (live or "").casefold()
+        return is_ == self.fields[name].casefold() or is_ in self.same.get(name, frozenset())
+
+
+def read_declaration(said: object, where: str) -> Declared:
+    """Read what is declared of a CVM.
+
+    Raises
+    ------
+    InvalidInput
+        It is nothing that can be declared; the message says what can.
+    """
+    if isinstance(said, str | os.PathLike):
+        return _of_compose(said, where)
+    if not isinstance(said, Mapping):
+        problem = f"{type(said).__name__} is no declaration"
+        raise InvalidInput(where, problem, "Give a compose file, or a mapping.")
+    if "docker_compose_file" in said or "runner" in said:
+        return _of_app_compose(said, where)
+    unknown = [clean_text(key, 40) for key in said if key not in _KEYS]
+    if unknown:
+        problem = f"{', '.join(unknown[:5])} cannot be declared"
+        raise InvalidInput(where, problem, f"Declare {', '.join(_KEYS)}.")
+    fields = {key: str(said[key]) for key in _KEYS[1:-1] if said.get(key) is not None}
+    compose = said.get("compose")
+    base = Declared({}) if compose is None else read_declaration(compose, where)
+    if said.get("envs") is not None:
+        envs = _names(f"{where}.envs", said["envs"])
+        base = replace(base, envs=envs, optional_envs=frozenset())
+    return replace(base, fields={**base.fields, **fields})
+
+
+def _names(where: str, said: object) -> frozenset[str]:
+    return frozenset(map(str, several(where, said, "names")))
+
+
+def _of_compose(said: Compose, where: str) -> Declared:
+    """Read a compose file: its text, or its path."""
+    if isinstance(said, str) and not names_a_file(said) and ("\n" in said or ":" in said):
+        return _of_text(said, where)
+    return _of_text(read_text_file(where, os.fspath(said), LARGEST_BYTES), where)
+
+
+def _of_text(text: object, where: str) -> Declared:
+    found = read_compose_file(text, where)
+    needed, optional = found.variables
+    unix = str(text).replace("\r\n", "\n")
+    hashes = [_sha256(each) for each in (str(text), unix, unix.replace("\n", "\r\n"))]
+    return Declared(
+        {_TEXT_HASH: hashes[0]}, found.images, needed, optional, {_TEXT_HASH: frozenset(hashes)}
+    )
+
+
+_TEXT_HASH: Final = "docker_compose_hash"
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _of_app_compose(said: Mapping[str, Any], where: str) -> Declared:
+    text = said.get("docker_compose_file")
+    inner = Declared({}) if text is None else _of_text(text, where)
+    allowed = said.get("allowed_envs")
+    if allowed is not None:
+        envs = _names(f"{where}.allowed_envs", allowed)
+        inner = replace(inner, envs=envs, optional_envs=frozenset())
+    whole = {"compose_hash": compose_hash({"runner": "docker-compose", **said})}
+    return replace(inner, fields={**inner.fields, **whole})

@@ -1,0 +1,417 @@
+"""Every error the package raises: one tree under CvmError.
+
+``str(error)`` says what happened, to what, and what to do. Text of the service is data: it is
+cleaned of control characters and clipped before it is shown.
+"""
+
+# ruff: noqa: N818 - names say what happened, as WatchTimeout and the builtin TimeoutError do
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from cvm_notebook.api.errors.envelope import (
+    SERVER,
+    Detail,
+    Link,
+    as_sentence,
+    clean_text,
+    next_step,
+    own_words,
+    parse_retry_after,
+    read_error,
+    without_query,
+)
+from cvm_notebook.api.secret import masked
+
+if TYPE_CHECKING:
+    from cvm_notebook.api.models.actions import CvmState
+
+__all__ = [
+    "ApiError",
+    "AuthError",
+    "ConfigurationError",
+    "ConflictError",
+    "CredentialsError",
+    "CvmError",
+    "DeadlineExceeded",
+    "DecodeError",
+    "Detail",
+    "InvalidInput",
+    "Link",
+    "NotFoundError",
+    "NotTrustedError",
+    "RateLimited",
+    "ReadOnly",
+    "ResourceAuthError",
+    "ResourceConflict",
+    "ResourceError",
+    "ResourceNotFound",
+    "ResourceRateLimited",
+    "ResourceServerError",
+    "ServerError",
+    "TargetUnreachable",
+    "TransportError",
+    "TruncatedResponse",
+    "UnsafeRedirect",
+    "WatchTimeout",
+    "clean_text",
+    "parse_retry_after",
+]
+
+
+class CvmError(Exception):
+    """The root of the tree.
+
+    Attributes
+    ----------
+    message
+        What happened, and to what.
+    hint
+        What to do, or None.
+    """
+
+    message: str
+    hint: str | None
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return " ".join(
+            part for part in (as_sentence(self.message), self.hint, self._marks()) if part
+        )
+
+    def _marks(self) -> str:
+        """Return what support asks for, in brackets; empty where there is nothing."""
+        return ""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Constructors have required keywords, which the inherited protocol would not give back.
+        return _revive, (type(self), self.args, dict(self.__dict__))
+
+
+def _revive(cls: type[CvmError], args: tuple[Any, ...], state: dict[str, Any]) -> CvmError:
+    """Make an unpickled error without running its constructor."""
+    error = cls.__new__(cls)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class TransportError(CvmError):
+    """No answer could be had.
+
+    Attributes
+    ----------
+    sent
+        True when the request may have reached the service, which may therefore have acted.
+    method, path
+        The request.
+    attempts
+        How many times it was tried.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        sent: bool = True,
+        method: str | None = None,
+        path: str | None = None,
+        attempts: int = 1,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.sent = sent
+        self.method = method
+        self.path = without_query(path)
+        self.attempts = attempts
+
+
+class DeadlineExceeded(TransportError, TimeoutError):
+    """The time given for the call was used up."""
+
+
+class TruncatedResponse(TransportError):
+    """The answer ended before its end."""
+
+
+class UnsafeRedirect(TransportError):
+    """The service pointed elsewhere; the key was not sent there."""
+
+
+class NotTrustedError(TransportError):
+    """The other end, or the proxy before it, is not to be trusted with the key."""
+
+
+class ConfigurationError(CvmError):
+    """Settings of this machine do not allow a connection: its proxy, its certificates.
+
+    It is not tried again, and nothing was sent.
+
+    Attributes
+    ----------
+    variable
+        The environment variable at fault, or None.
+    sent
+        Always False.
+    """
+
+    sent: Final = False
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, variable: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.variable = variable
+
+
+class DecodeError(CvmError):
+    """The answer is not what the API describes.
+
+    Attributes
+    ----------
+    where
+        What was read, for people: ``GET /cvms/paginated``, ``CVM 3 of the page``.
+    path
+        The place in the JSON, such as ``$.items[3].status``; empty when it is not JSON.
+    """
+
+    def __init__(
+        self, message: str, *, where: str = "", path: str = "", hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.where = where
+        self.path = path
+
+
+class ReadOnly(CvmError):
+    """The client is read-only and the call would have changed something; nothing was sent."""
+
+
+class InvalidInput(CvmError, ValueError):
+    """An argument was refused before anything was sent.
+
+    Parameters
+    ----------
+    field
+        The argument.
+    problem
+        What is wrong with it.
+    remedy
+        What to give instead.
+    """
+
+    def __init__(self, field: str, problem: str, remedy: str | None = None) -> None:
+        super().__init__(f"{field}: {problem}" if field else problem, hint=remedy)
+        self.field = field
+        self.problem = problem
+        self.remedy = remedy
+
+
+class CredentialsError(CvmError):
+    """No usable API key, or one that may not be used as asked."""
+
+
+class _WatchError(CvmError):
+    """What a watch ended with instead of its target.
+
+    Attributes
+    ----------
+    state
+        The last CvmState seen, or None.
+    target
+        The status that was waited for.
+    """
+
+    state: "CvmState | None"
+    target: str | None
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        state: "CvmState | None" = None,
+        target: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.state = state
+        self.target = target
+
+
+class WatchTimeout(_WatchError, TimeoutError):
+    """The target was not reached in the attempts and the time allowed."""
+
+
+class TargetUnreachable(_WatchError):
+    """The target cannot come any more: the CVM failed, or is gone."""
+
+
+class ApiError(CvmError):
+    """The service answered with a refusal or a failure.
+
+    Attributes
+    ----------
+    status : int
+        The HTTP status.
+    error_code : str or None
+        Such as ``ERR-03-007``; see `cvm_notebook.api.errors.codes`.
+    suggestions : tuple of str
+    links : tuple of Link
+    details : tuple of Detail
+    request_id : str or None
+        Name it to support.
+    method, path : str
+        The request, without its query.
+    retry_after : float or None
+        Seconds the service asks to wait; never negative.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        hint: str | None = None,
+        error_code: str | None = None,
+        suggestions: tuple[str, ...] = (),
+        links: tuple[Link, ...] = (),
+        details: tuple[Detail, ...] = (),
+        request_id: str | None = None,
+        method: str | None = None,
+        path: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.error_code = error_code
+        self.suggestions = suggestions
+        self.links = links
+        self.details = details
+        self.request_id = request_id
+        self.method = method
+        self.path = without_query(path)
+        self.retry_after = retry_after
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        kept = tuple(d._replace(value=masked(d.value)) for d in self.details)
+        return _revive, (type(self), self.args, {**self.__dict__, "details": kept})
+
+    def detail(self, field: str) -> Any:
+        """Return the value of the detail of that name, or None."""
+        return next((d.value for d in self.details if d.field == field), None)
+
+    def __str__(self) -> str:
+        said = as_sentence(self.message)
+        asked = f"{self.method} {self.path}" if self.method and self.path else ""
+        # Without the request a reader of a long cell cannot tell which call it was.
+        what = f"{asked}: {said}" if asked else said
+        return " ".join(part for part in (what, self.hint, self._marks()) if part)
+
+    def _marks(self) -> str:
+        marks = [f"HTTP {self.status}"]
+        if self.error_code:
+            marks.insert(0, self.error_code)
+        if self.request_id:
+            marks.append(f"request {self.request_id}")
+        return f"[{', '.join(marks)}]"
+
+    @staticmethod
+    def from_response(
+        status: int,
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        method: str,
+        path: str,
+        now: float | None = None,
+    ) -> "ApiError":
+        """Return the error that an answer of 3xx, 4xx or 5xx means. Never raises.
+
+        Parameters
+        ----------
+        status, headers, body
+            The answer. The body is never shown raw.
+        method, path
+            The request.
+        now
+            The time in seconds since 1970, to read a Retry-After that is a date.
+        """
+        lower = {str(name).lower(): str(value) for name, value in headers.items()}
+        said = read_error(body, lower.get("content-type", ""))
+        code = said.error_code
+        retry_after = parse_retry_after(lower.get("retry-after"), now=now)
+        return _class_for(status, structured=code is not None)(
+            status,
+            said.message or own_words(status, code),
+            hint=next_step(status, code, said.suggestions, retry_after),
+            error_code=code,
+            suggestions=said.suggestions,
+            links=said.links,
+            details=said.details,
+            request_id=said.request_id or clean_text(lower.get("x-request-id", ""), 80) or None,
+            method=method,
+            path=path,
+            retry_after=retry_after,
+        )
+
+
+class AuthError(ApiError):
+    """The key is missing, wrong or revoked (401), or lacks the right (403)."""
+
+
+class NotFoundError(ApiError):
+    """There is no such thing, or it belongs to another workspace (404)."""
+
+
+class ConflictError(ApiError):
+    """Something else is going on, or exists already (409)."""
+
+
+class RateLimited(ApiError):
+    """Too many requests or streams (429); ``retry_after`` says how long to wait."""
+
+
+class ServerError(ApiError):
+    """The service failed (5xx); for a request that changes something the outcome is unknown."""
+
+
+class ResourceError(ApiError):
+    """A refusal with a code of the service: ``error_code`` is set."""
+
+
+class ResourceAuthError(ResourceError, AuthError):
+    """A 401 or 403 with a code."""
+
+
+class ResourceNotFound(ResourceError, NotFoundError):
+    """A 404 with a code."""
+
+
+class ResourceConflict(ResourceError, ConflictError):
+    """A 409 with a code, such as `CVM_APP_ID_CONFLICT`: it does not go away by waiting."""
+
+
+class ResourceRateLimited(ResourceError, RateLimited):
+    """A 429 with a code."""
+
+
+class ResourceServerError(ResourceError, ServerError):
+    """A 5xx with a code."""
+
+
+_BY_STATUS: Final[dict[int, tuple[type[ApiError], type[ApiError]]]] = {
+    401: (AuthError, ResourceAuthError),
+    403: (AuthError, ResourceAuthError),
+    404: (NotFoundError, ResourceNotFound),
+    409: (ConflictError, ResourceConflict),
+    429: (RateLimited, ResourceRateLimited),
+}
+
+
+def _class_for(status: int, *, structured: bool) -> type[ApiError]:
+    default = (ServerError, ResourceServerError) if status >= SERVER else (ApiError, ResourceError)
+    return _BY_STATUS.get(status, default)[structured]

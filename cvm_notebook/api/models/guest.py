@@ -1,0 +1,226 @@
+"""What a CVM says of itself: figures, network, containers, evidence and history."""
+
+import datetime as dt
+
+from cvm_notebook.api.models.base import Guarded, Int, Model, Rows, Tidy, instant
+from cvm_notebook.api.models.cvm import Endpoint
+from cvm_notebook.api.secret import Secret
+
+
+class Disk(Model, frozen=True, kw_only=True, gc=False):
+    """A disk of a guest, in bytes."""
+
+    name: str | None = None
+    mount_point: str | None = None
+    total_size: Int | None = None
+    free_size: Int | None = None
+
+
+class SystemInfo(Tidy, frozen=True, kw_only=True, gc=False):
+    """What the guest says of its machine; memory in bytes, uptime in seconds."""
+
+    os_name: str | None = None
+    os_version: str | None = None
+    kernel_version: str | None = None
+    cpu_model: str | None = None
+    num_cpus: Int | None = None
+    total_memory: Int | None = None
+    available_memory: Int | None = None
+    used_memory: Int | None = None
+    free_memory: Int | None = None
+    total_swap: Int | None = None
+    used_swap: Int | None = None
+    free_swap: Int | None = None
+    uptime: Int | None = None
+    # the guest agent counts loads in hundredths
+    loadavg_one: float | None = None
+    loadavg_five: float | None = None
+    loadavg_fifteen: float | None = None
+    disks: Rows[Disk] = ()
+
+
+class CvmStats(Model, frozen=True, kw_only=True, gc=False):
+    """The guest's figures; ``error`` says why there are none."""
+
+    is_online: bool | None = None
+    is_public: bool | None = None
+    error: str | None = None
+    sysinfo: SystemInfo | None = None
+    status: str | None = None
+    in_progress: bool | None = None
+    boot_progress: str | None = None
+    boot_error: str | None = None
+
+
+class CvmNetwork(Tidy, frozen=True, kw_only=True, gc=False):
+    """How a CVM is reached."""
+
+    is_online: bool | None = None
+    is_public: bool | None = None
+    error: str | None = None
+    internal_ip: str | None = None
+    latest_handshake: str | None = None
+    public_urls: Rows[Endpoint] = ()
+
+
+class Container(Guarded, Tidy, frozen=True, kw_only=True, gc=False):
+    """A container; ``log_endpoint`` carries its own right to read, and is a Secret."""
+
+    id: str | None = None
+    names: Rows[str] = ()
+    image: str | None = None
+    image_id: str | None = None
+    command: str | None = None
+    created: Int | None = None
+    state: str | None = None
+    status: str | None = None
+    log_endpoint: Secret | None = None
+
+
+class CvmContainers(Tidy, frozen=True, kw_only=True, gc=False):
+    """The containers of a CVM and the compose file they run by."""
+
+    is_online: bool | None = None
+    is_public: bool | None = None
+    error: str | None = None
+    docker_compose_file: str | None = None
+    manifest_version: str | int | None = None
+    version: str | None = None
+    runner: str | None = None
+    features: Rows[str] = ()
+    containers: Rows[Container] = ()
+
+
+class CertificateName(Model, frozen=True, kw_only=True, gc=False):
+    """Whom a certificate names."""
+
+    common_name: str | None = None
+    organization: str | None = None
+    country: str | None = None
+    state: str | None = None
+    locality: str | None = None
+
+
+class Certificate(Tidy, frozen=True, kw_only=True, gc=False):
+    """A certificate of an app."""
+
+    subject: CertificateName | None = None
+    issuer: CertificateName | None = None
+    serial_number: str | None = None
+    not_before: str | None = None
+    not_after: str | None = None
+    version: str | None = None
+    fingerprint: str | None = None
+    signature_algorithm: str | None = None
+    sans: Rows[str] = ()
+    is_ca: bool | None = None
+    position_in_chain: Int | None = None
+    quote: str | None = None
+    app_id: str | None = None
+    cert_usage: str | None = None
+
+
+class EventLog(Model, frozen=True, kw_only=True, gc=False):
+    """One measured event of a boot."""
+
+    imr: Int | None = None
+    event_type: Int | None = None
+    digest: str | None = None
+    event: str | None = None
+    event_payload: str | None = None
+
+
+class TcbInfo(Tidy, frozen=True, kw_only=True, gc=False):
+    """The measurements of the trusted computing base."""
+
+    mrtd: str | None = None
+    rootfs_hash: str | None = None
+    rtmr0: str | None = None
+    rtmr1: str | None = None
+    rtmr2: str | None = None
+    rtmr3: str | None = None
+    event_log: Rows[EventLog] = ()
+    app_compose: str | None = None
+
+
+class CvmAttestation(Tidy, frozen=True, kw_only=True, gc=False):
+    """The evidence of what a CVM runs, as the service hands it on: not verified here."""
+
+    name: str | None = None
+    is_online: bool | None = None
+    is_public: bool | None = None
+    error: str | None = None
+    app_certificates: Rows[Certificate] = ()
+    tcb_info: TcbInfo | None = None
+    compose_file: str | None = None
+
+
+class OperationEvent(Model, frozen=True, kw_only=True, gc=False):
+    """One step of an operation."""
+
+    event_type: str | None = None
+    timestamp: str | None = None
+    state: str | None = None
+
+
+class Operation(Tidy, frozen=True, kw_only=True, gc=False):
+    """One entry of a CVM's history."""
+
+    correlation_id: str | None = None
+    operation_type: str | None = None
+    target_state: str | None = None
+    triggered_by: str | int | None = None
+    triggered_by_username: str | None = None
+    triggered_by_email: str | None = None
+    started_at: str | None = None
+    completed_at: str | None = None
+    duration_ms: Int | None = None
+    status: str | None = None
+    error_message: str | None = None
+    sub_operations: Rows[str] = ()
+    events: Rows[OperationEvent] = ()
+    instance_name: str | None = None
+    compose_hash: str | None = None
+
+    @property
+    def started(self) -> dt.datetime | None:
+        """When it began."""
+        return instant(self.started_at)
+
+    @property
+    def completed(self) -> dt.datetime | None:
+        """When it ended; None while it runs."""
+        return instant(self.completed_at)
+
+
+class OperationPage(Model, frozen=True, kw_only=True, gc=False):
+    """One page of a CVM's history."""
+
+    items: tuple[Operation, ...]
+    next_cursor: str | None = None
+    total: Int | None = None
+
+
+class UserConfig(Tidy, frozen=True, kw_only=True, gc=False):
+    """What a CVM was told of its user."""
+
+    hostname: str | None = None
+    ssh_authorized_keys: Rows[str] = ()
+    default_gateway_domain: str | None = None
+
+
+class OsImageVariant(Model, frozen=True, kw_only=True, gc=False):
+    """The prod or the dev build of an OS image."""
+
+    name: str | None = None
+    slug: str | None = None
+    os_image_hash: str | None = None
+    is_current: bool | None = None
+
+
+class CvmOsImage(Model, frozen=True, kw_only=True, gc=False):
+    """An OS image that a CVM may change to."""
+
+    version: tuple[int | str, ...] | str | None = None
+    prod: OsImageVariant | None = None
+    dev: OsImageVariant | None = None

@@ -1,0 +1,413 @@
+"""Checks of what is asked for, before anything is sent; each refusal says what to give instead."""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, TypeVar
+
+from cvm_notebook.api.compose.hashing import check_env_count, check_env_name
+from cvm_notebook.api.compose.validation import LARGEST_BYTES, check_compose_file
+from cvm_notebook.api.errors.envelope import clean_text
+from cvm_notebook.api.errors.tree import InvalidInput
+from cvm_notebook.api.models.actions import Provision
+from cvm_notebook.api.resources.cvm_ref import near_miss, snake_case
+from cvm_notebook.api.scalars import plain
+from cvm_notebook.api.status import STATUSES, closest_status, is_status
+
+T = TypeVar("T")
+Check = Callable[[str, Any], Any]
+
+# --- single values -----------------------------------------------------------------------------
+
+
+def boolean(field: str, value: object) -> bool:
+    """Return True or False; 1 and "yes" are neither."""
+    value = plain(value)
+    if isinstance(value, bool):
+        return value
+    raise InvalidInput(field, f"it is {_shown(value)}, not True or False", None)
+
+
+def integer(
+    field: str, value: object, least: int = 1, most: int | None = None, unit: str = ""
+) -> int:
+    """Return a whole number within its bounds."""
+    bounds = f"{least} to {most}" if most is not None else f"{least} up"
+    wanted = f"Give a whole number{f' of {unit}' if unit else ''} from {bounds}."
+    value = plain(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidInput(field, f"it is {_shown(value)}, not a whole number", wanted)
+    if value < least or (most is not None and value > most):
+        raise InvalidInput(field, f"{clean_text(value, 40)} is out of range", wanted)
+    return value
+
+
+def text(field: str, value: object) -> str:
+    """Return a text that is not blank, without the space around it."""
+    if not isinstance(value, str):
+        raise InvalidInput(field, f"it is {_shown(value)}, not a text", None)
+    if not value.strip():
+        raise InvalidInput(field, "it is empty", "Give a value, or leave it out.")
+    return value.strip()
+
+
+def mapping(field: str, value: object) -> Mapping[str, Any]:
+    """Return a mapping; an empty one for None."""
+    if value is None:
+        return {}
+    if isinstance(value, Mapping):
+        return value
+    raise InvalidInput(field, f"it is {_shown(value)}, not a mapping", "Give a dict, or keywords.")
+
+
+def several(field: str, value: object, of: str = "CVMs") -> list[Any]:
+    """Return the members of a list, a tuple, a Series or whatever else holds several.
+
+    A text is refused, though Python iterates it: its letters are never meant.
+    """
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        problem = f"it is {_shown(value)}, not a list of {of}"
+        remedy = f"Give [{_shown(value)}]." if isinstance(value, str) else "Give a list."
+        raise InvalidInput(field, problem, remedy)
+    return list(value)
+
+
+def instance(field: str, value: object, kind: type[T], remedy: str | None = None) -> T:
+    """Return what is of a kind; anything else is refused by name."""
+    if isinstance(value, kind):
+        return value
+    raise InvalidInput(field, f"it is {_shown(value)}, not a {kind.__name__}", remedy)
+
+
+def members(field: str, value: object, kind: type[T], remedy: str | None = None) -> list[T]:
+    """Return the members of what holds several of a kind."""
+    return [instance(field, one, kind, remedy) for one in several(field, value, kind.__name__)]
+
+
+def seconds(field: str, value: object) -> float:
+    """Return a number of seconds that is not negative."""
+    value = plain(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise InvalidInput(
+            field, f"it is {_shown(value)}, not a number of seconds", "Give 0 or more."
+        )
+    return float(value)
+
+
+def wait_seconds(field: str, value: object) -> float:
+    """Return how long to wait at most: None and infinity mean as long as it takes."""
+    if value is None:
+        return math.inf
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not float(value) >= 0:  # type: ignore[arg-type]  # NaN is not, either
+        raise InvalidInput(
+            field,
+            f"it is {_shown(value)}, not a number of seconds",
+            "Give 0 or more, or None to wait as long as it takes.",
+        )
+    return float(value)  # type: ignore[arg-type]
+
+
+def status_word(field: str, value: object, *, known: bool = True) -> str:
+    """Return a status; one that is nearly a known one is taken for a slip and refused.
+
+    Where `known` is False the service judges words that are like none: there may be new ones.
+    """
+    word = text(field, value)
+    near = None if is_status(word) else closest_status(word)
+    if near is not None:
+        raise InvalidInput(
+            field, f"{_shown(word)} is no status of a CVM", f"Did you mean {near!r}?"
+        )
+    if known and not is_status(word):
+        usual = ", ".join(one for one in STATUSES if one not in {"gone", "unknown"})
+        raise InvalidInput(
+            field, f"{_shown(word)} is no status of a CVM", f"One of {usual}, deleted."
+        )
+    return word
+
+
+def _shown(value: object) -> str:
+    return repr(clean_text(value, 40)) if isinstance(value, str) else clean_text(repr(value), 40)
+
+
+_NAME_REMEDY: Final = (
+    "A name has 5 to 63 letters, digits and single dashes, begins with a letter "
+    "and does not end with a dash."
+)
+
+
+def cvm_name(field: str, value: object) -> str:
+    """Return a name that the service takes for a CVM."""
+    name = text(field, value)
+    problem = _name_problem(name)
+    if problem:
+        raise InvalidInput(field, f"{_shown(name)} {problem}", _NAME_REMEDY)
+    return name
+
+
+def _name_problem(name: str) -> str | None:
+    shortest, longest = 5, 63
+    strange = list(dict.fromkeys(re.sub(r"[A-Za-z0-9-]", "", name)))
+    problems = (
+        (bool(strange), f"holds {', '.join(map(_character, strange[:3]))}"),
+        (len(name) < shortest, f"has {len(name)} characters, which is too short"),
+        (len(name) > longest, f"has {len(name)} characters, which is too long"),
+        (not name[0].isalpha(), "does not begin with a letter"),
+        ("--" in name, "holds two dashes in a row"),
+        (name.endswith("-"), "ends with a dash"),
+    )
+    return next((said for wrong, said in problems if wrong), None)
+
+
+def _character(c: str) -> str:
+    """Return a character so that it is seen."""
+    if c.isspace():
+        return "a space"
+    return repr(c) if c.isprintable() and c.isascii() else f"U+{ord(c):04X}"
+
+
+def hexadecimal(field: str, value: object) -> str:
+    """Return a hash in hex, with or without 0x: it goes into a header."""
+    if not isinstance(value, str) or not re.fullmatch(r"(?:0x|sha256:)?[0-9a-fA-F]+", value):
+        raise InvalidInput(field, f"it is {_shown(value)}, not a hash in hex", None)
+    return value
+
+
+def script(field: str, value: object) -> str:
+    """Return the text of a script that can be sent; an empty one removes it."""
+    if not isinstance(value, str):
+        raise InvalidInput(field, f"it is {type(value).__name__}, not the text of a script", None)
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        raise InvalidInput(field, "it holds half a character", "Save it as UTF-8.") from None
+    if size > LARGEST_BYTES:
+        problem = f"it has {size / 1024:,.0f} KiB; the service takes 200"
+        raise InvalidInput(field, problem, "Move data into the image.")
+    return value
+
+
+def env_names(field: str, value: object) -> list[str]:
+    """Return names of environment variables, each once."""
+    names = several(field, list(value) if isinstance(value, Mapping) else value, "names")
+    checked = list(dict.fromkeys(check_env_name(name, field) for name in names))
+    check_env_count(len(checked), field)
+    return checked
+
+
+def encrypted_env(field: str, value: object) -> str:
+    """Return what `encrypt_env` made; a plain environment must never be sent in its place."""
+    if not isinstance(value, str) or not re.fullmatch(r"(?:[0-9a-fA-F]{2}){60,}", value):
+        problem = "it is not an encrypted environment"
+        raise InvalidInput(field, problem, "Give what cvm.encrypt_env(pubkey, {...}) returns.")
+    return value
+
+
+_GB: Final = 512  # no CVM has less memory in MB, no node so much in GB
+
+
+def memory_mb(field: str, value: object) -> int:
+    """Return an amount of memory in MB; what looks like GB is refused."""
+    amount = integer(field, value, unit="MB")
+    if amount < _GB:
+        problem = f"{amount} MB is too little to start; it looks like GB"
+        raise InvalidInput(
+            field, problem, f"Memory is in MB: for {amount} GB give {amount * 1024}."
+        )
+    return amount
+
+
+# --- requests ----------------------------------------------------------------------------------
+
+_RESOURCES: Final[dict[str, Check]] = {
+    "instance_type": text,
+    "vcpu": integer,
+    "memory": memory_mb,
+    "disk_size": lambda field, value: integer(field, value, unit="GB"),
+}
+
+
+_COMPOSE_REMEDY: Final = (
+    "Give compose_file: the text of a Docker Compose file, or a mapping with docker_compose_file."
+)
+
+
+def app_compose(field: str, value: object) -> dict[str, Any]:
+    """Return an app compose as the service takes it, from one or from a Docker Compose text."""
+    if not isinstance(value, Mapping):
+        return {"docker_compose_file": check_compose_file(value, field), "name": ""}
+    made = {"name": "", **value}
+    made["name"] = made["name"] or ""  # the service wants it there, empty or not
+    if made.get("docker_compose_file") is not None:
+        check_compose_file(made["docker_compose_file"], f"{field}.docker_compose_file")
+    elif "services" in made:
+        problem = "it is a Docker Compose file as a mapping, of which the service takes the text"
+        raise InvalidInput(field, problem, "Give yaml.safe_dump(...) of it.")
+    elif not made.get("bash_script"):
+        raise InvalidInput(field, "it has no docker_compose_file", _COMPOSE_REMEDY)
+    scripts = (made.get("docker_compose_file"), made.get("pre_launch_script"))
+    size = sum(len(s.encode("utf-8", "replace")) for s in scripts if isinstance(s, str))
+    if size > LARGEST_BYTES:
+        problem = f"with its pre-launch script it has {size / 1024:,.0f} KiB; the service takes 200"
+        raise InvalidInput(field, problem, "Move data into the image.")
+    if made.get("allowed_envs") is not None:
+        made["allowed_envs"] = env_names(f"{field}.allowed_envs", made["allowed_envs"])
+    return made
+
+
+def sendable(field: str, value: object) -> object:
+    """Return what is not known here as it is, if it can be sent."""
+    value = plain(value)
+    if isinstance(value, str | int | float | None):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): sendable(field, one) for name, one in value.items()}
+    if isinstance(value, Iterable) and not isinstance(value, bytes):
+        return [sendable(field, one) for one in value]
+    raise InvalidInput(field, f"{type(value).__name__} cannot be sent as JSON", None)
+
+
+_PROVISION: Final[dict[str, Check]] = {
+    **_RESOURCES,
+    "name": cvm_name,
+    "compose_file": app_compose,
+    "teepod_id": integer,
+    "node_id": integer,
+    "region": text,
+    "image": text,
+    "prefer_dev": boolean,
+    "listed": boolean,
+    "kms": text,
+    "kms_id": text,
+    "kms_contract": text,
+    "nonce": lambda field, value: integer(field, value, least=0),
+    "app_id": text,
+    "env_keys": env_names,
+    "encrypted_env": encrypted_env,
+    "hugepages": boolean,
+    "pin_numa": boolean,
+    **dict.fromkeys(("user_config", "ports", "gpus", "kms_urls", "gateway_urls"), sendable),
+}
+
+
+def provision_request(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the body of a provision.
+
+    Fields that are not known here are sent as they are, as the API grows; one that is nearly a
+    known one is taken for a slip and refused.
+    """
+    body = _checked(fields, _PROVISION, "provision_cvm")
+    for needed, remedy in (("name", _NAME_REMEDY), ("compose_file", _COMPOSE_REMEDY)):
+        if needed not in body:
+            raise InvalidInput(needed, "a CVM needs it", remedy)
+    node = body.pop("node_id", None)
+    if node is not None and body.setdefault("teepod_id", node) != node:
+        raise InvalidInput("node_id", "it differs from teepod_id", "Give one of them.")
+    if body.get("env_keys"):
+        # the CVM drops a variable whose name is not in its app compose, without a word
+        body["compose_file"] = _allowing(body["compose_file"], body["env_keys"])
+    if ("nonce" in body) != ("app_id" in body):
+        given, missing = ("nonce", "app_id") if "nonce" in body else ("app_id", "nonce")
+        problem = f"it is missing, though {given} is given"
+        raise InvalidInput(missing, problem, "Give both of client.next_app_ids(), or neither.")
+    return body
+
+
+def _allowing(compose: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return an app compose that allows these variables, too."""
+    allowed = list(dict.fromkeys([*(compose.get("allowed_envs") or ()), *names]))
+    check_env_count(len(allowed), "env_keys")
+    return {**compose, "allowed_envs": allowed}
+
+
+_COMMIT: Final[dict[str, Check]] = {
+    "app_id": text,
+    "compose_hash": text,
+    "transaction_hash": text,
+    "encrypted_env": encrypted_env,
+    "env_keys": env_names,
+    **dict.fromkeys(("kms_id", "contract_address", "deployer_address"), text),
+}
+
+
+def commit_request(request: object, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the body of a commit, from a Provision, a mapping, keywords, or some of each."""
+    given: dict[str, Any] = {}
+    if isinstance(request, Provision):
+        given = {"app_id": request.app_id, "compose_hash": request.compose_hash}
+    elif isinstance(request, Mapping):
+        given = dict(request)
+    elif request is not None:
+        problem = f"commit_cvm_provision cannot use {type(request).__name__}"
+        raise InvalidInput("request", problem, "Give what provision_cvm returned.")
+    body = _checked({**given, **fields}, _COMMIT, "commit_cvm_provision")
+    if isinstance(request, Provision) and request.allowed_envs is not None:
+        strange = [name for name in body.get("env_keys", ()) if name not in request.allowed_envs]
+        if strange:
+            problem = f"{', '.join(strange[:5])}: not provisioned, so the CVM would drop the value"
+            raise InvalidInput("env_keys", problem, "Give env_keys to provision_cvm, too.")
+    for needed in ("app_id", "compose_hash"):
+        if needed not in body:
+            raise InvalidInput(needed, "a commit needs it", "Give what provision_cvm returned.")
+    return body
+
+
+_REPLICA: Final[dict[str, Check]] = {
+    "node_id": integer,
+    "teepod_id": integer,
+    "encrypted_env": encrypted_env,
+    "compose_hash": text,
+    "os_image": text,
+}
+
+
+def replica_request(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the body of a replication; empty lets the service choose the node."""
+    body = _checked(fields, _REPLICA, "replicate_cvm")
+    node = body.pop("teepod_id", None)
+    if node is not None and body.setdefault("node_id", node) != node:
+        raise InvalidInput("node_id", "it differs from teepod_id", "Give one of them.")
+    return body
+
+
+_WATCH: Final[dict[str, Check]] = {
+    "target": lambda field, value: status_word(field, value, known=False),
+    "interval": lambda field, value: integer(field, value, 5, 30, "seconds"),
+    "timeout": lambda field, value: integer(field, value, 10, 600, "seconds"),
+    "max_retries": lambda field, value: integer(field, value, least=0),
+    "retry_delay": seconds,
+}
+
+
+def watch_request(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a watch that were given; a target must be."""
+    wish = _checked(fields, _WATCH, "watch_cvm_state")
+    if "target" not in wish:
+        raise InvalidInput("target", "a watch needs it", 'Give a status, such as target="running".')
+    return wish
+
+
+def resources_request(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the body of a change of resources; it must change something."""
+    body = _checked(fields, {**_RESOURCES, "allow_restart": boolean}, "update_resources")
+    if not _RESOURCES.keys() & body.keys():
+        raise InvalidInput("vcpu", "nothing to change was given", f"Give {', '.join(_RESOURCES)}.")
+    return body
+
+
+def _checked(fields: Mapping[str, Any], checks: Mapping[str, Check], verb: str) -> dict[str, Any]:
+    """Return the fields that are not None, each checked, in our spelling."""
+    body: dict[str, Any] = {}
+    for given, value in fields.items():
+        name = given if given in checks else snake_case(str(given))
+        meant = None if name in checks else near_miss(name, checks)
+        if meant:
+            problem = f"{verb} knows no such field"
+            raise InvalidInput(clean_text(given, 60), problem, f"Did you mean {meant}?")
+        if value is None:
+            continue
+        if name in body:
+            raise InvalidInput(name, f"{verb} was given it twice", "Give it once.")
+        body[name if name in checks else str(given)] = checks.get(name, sendable)(name, value)
+    return body

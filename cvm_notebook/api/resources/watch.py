@@ -1,0 +1,330 @@
+"""Watch one CVM until it has a status: over streams, or polling where none can be had."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from cvm_notebook.api.errors.tree import (
+    CvmError,
+    DecodeError,
+    NotFoundError,
+    RateLimited,
+    ServerError,
+    TargetUnreachable,
+    TransportError,
+    UnsafeRedirect,
+    WatchTimeout,
+)
+from cvm_notebook.api.http.deadline import Deadline
+from cvm_notebook.api.http.exchange import ByteStream
+from cvm_notebook.api.http.retry import Kind
+from cvm_notebook.api.http.sse import EventReader, SseEvent
+from cvm_notebook.api.http.transport import Request, Transport, query
+from cvm_notebook.api.models.actions import CvmState, decode_state
+from cvm_notebook.api.models.decode import convert
+from cvm_notebook.api.resources.cvm_ref import path_segment
+from cvm_notebook.api.status import phase_of, same_status
+
+_LONGEST_WITHOUT_LIMIT = 3600.0
+_GRACE = 2.0  # the service ends a stream itself; so long after that it is ended here
+_LONGEST_RETRY = 60.0
+
+OnEvent = Callable[[CvmState], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What to wait for, already checked.
+
+    Attributes
+    ----------
+    cvm
+        The identifier.
+    target
+        The status, as the caller spells it.
+    interval, timeout
+        Seconds: between two states, and until one attempt ends.
+    max_retries
+        Further attempts after the first; None for as many as an hour holds.
+    retry_delay
+        Seconds between two attempts.
+    """
+
+    cvm: str
+    target: str
+    interval: int = 5
+    timeout: int = 300
+    max_retries: int | None = None
+    retry_delay: float = 5.0
+    on_event: OnEvent | None = None
+
+    @property
+    def deadline(self) -> float:
+        """Seconds after which the watch ends, whatever the service sends."""
+        if self.max_retries is None:
+            return _LONGEST_WITHOUT_LIMIT
+        return (self.max_retries + 1) * self.longest_attempt + self.max_retries * self.retry_delay
+
+    @property
+    def longest_attempt(self) -> float:
+        """Seconds after which one attempt ends, whatever the service sends."""
+        return self.timeout + _GRACE
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """What one attempt saw, and when it has ended."""
+
+    deadline: Deadline
+    last: CvmState | None = None
+    error: CvmError | None = None
+    pause: float | None = None  # asked for by the service
+    events: int = 0
+    reader: EventReader = field(default_factory=EventReader)
+
+
+def watch(transport: Transport, wish: Watch) -> CvmState:
+    """Wait until the CVM has the status.
+
+    Returns
+    -------
+    CvmState
+        The state in which the target was seen, its status spelled as asked.
+
+    Raises
+    ------
+    TargetUnreachable
+        The CVM failed, or is gone, and the target cannot come any more.
+    WatchTimeout
+        The attempts, or the time, are used up.
+    ApiError
+        The service refuses the watch: no such CVM, a key without the right.
+    """
+    deadline = Deadline(wish.deadline)
+    attempts, last, last_id = 0, None, ""
+    while True:
+        attempts += 1
+        seen = _Attempt(deadline.within(wish.longest_attempt), last)
+        reached = _attempt(transport, wish, seen, last_id)
+        if reached is not None:
+            return reached
+        last, last_id = seen.last or last, seen.reader.last_id or last_id
+        pause = _pause(wish, seen)
+        if _used_up(wish, attempts) or pause >= deadline.remaining() or transport.pause(pause):
+            raise _timed_out(wish, attempts, last, seen.error)
+
+
+def _used_up(wish: Watch, attempts: int) -> bool:
+    return wish.max_retries is not None and attempts > wish.max_retries
+
+
+def _pause(wish: Watch, seen: _Attempt) -> float:
+    """Seconds before the next attempt: a stream that had been delivering is reopened at once."""
+    told = seen.pause if seen.pause is not None else seen.reader.retry
+    if told is not None:
+        return min(max(told, 0.0), _LONGEST_RETRY)
+    if seen.events and isinstance(seen.error, TransportError):
+        return min(wish.retry_delay, 0.1 * random.random())  # noqa: S311 - jitter, not a secret
+    return wish.retry_delay * (1 - 0.1 * random.random())  # noqa: S311
+
+
+def _attempt(transport: Transport, wish: Watch, seen: _Attempt, last_id: str) -> CvmState | None:
+    """Open one stream and read it to its end; None when the target was not seen."""
+    try:
+        try:
+            return _read(_open(transport, wish, seen, last_id), wish, seen)
+        except (RateLimited, DecodeError):
+            # The user's streams are taken, by other tabs too, or something on the way lets none
+            # through: poll, and leave the others theirs.
+            return _poll(transport, wish, seen)
+    except (TransportError, ServerError) as error:
+        if isinstance(error, UnsafeRedirect):
+            raise
+        seen.error = _too_long(wish) if seen.deadline.expired else error
+        seen.pause = error.retry_after if isinstance(error, ServerError) else None
+        return None
+    except NotFoundError:
+        if phase_of(wish.target) == "gone":
+            return CvmState(status=wish.target)
+        raise
+
+
+def _open(transport: Transport, wish: Watch, seen: _Attempt, last_id: str) -> ByteStream:
+    asked = query(target=wish.target, interval=wish.interval, timeout=wish.timeout)
+    return transport.open(
+        f"/cvms/{path_segment(wish.cvm)}/state{asked}",
+        stall=2 * wish.interval + 5,
+        headers={"Last-Event-ID": last_id} if last_id else {},
+        deadline=seen.deadline,
+    )
+
+
+def _read(stream: ByteStream, wish: Watch, seen: _Attempt) -> CvmState | None:
+    try:
+        for event in seen.reader.events(stream):
+            seen.events += 1
+            reached = _EVENTS.get(event.event, _ignored)(event, wish, seen)
+            if reached is not None:
+                return reached
+            if seen.deadline.expired:  # many events may have come in one piece
+                seen.error = _too_long(wish)
+                break
+    finally:
+        stream.close()
+    if seen.last is not None and _is(seen.last, wish.target):
+        return _spelled(seen.last, wish.target)
+    if seen.error is None:
+        seen.error = TransportError("the stream ended before the target was reached")
+    return None
+
+
+# --- events ------------------------------------------------------------------------------------
+
+
+def _on_state(event: SseEvent, wish: Watch, seen: _Attempt) -> CvmState | None:
+    state = _decoded(event)
+    if state is None:
+        return None
+    seen.last = state
+    _tell(wish, state)
+    _check_can_come(state, wish)
+    if _is(state, wish.target) and (state.status or "").lower() != wish.target.lower():
+        return _spelled(state, wish.target)  # by another word: the service does not say so
+    return None
+
+
+def _on_complete(event: SseEvent, wish: Watch, seen: _Attempt) -> CvmState | None:
+    """Return the last state seen with what the end of the stream adds to it."""
+    payload = _mapping(event)
+    before = seen.last.raw if seen.last is not None else {}
+    state = _state_of({**before, **payload})
+    return _spelled(state, wish.target)
+
+
+def _on_timeout(_event: SseEvent, wish: Watch, seen: _Attempt) -> CvmState | None:
+    seen.error = WatchTimeout(
+        f"the service ended the stream after {wish.timeout} s", target=wish.target
+    )
+    return None
+
+
+def _on_error(event: SseEvent, wish: Watch, seen: _Attempt) -> CvmState | None:
+    payload = _mapping(event)
+    said = str(payload.get("message") or payload.get("error") or "no reason given")
+    if any(word in said.lower() for word in ("deleted", "not found", "no longer exists")):
+        if phase_of(wish.target) == "gone":
+            return _state_of({**payload, "status": wish.target})
+        raise _unreachable(wish, seen.last, "it was deleted")
+    seen.error = CvmError(f"the service said: {said[:200]}")
+    return None
+
+
+def _ignored(_event: SseEvent, _wish: Watch, _seen: _Attempt) -> CvmState | None:
+    return None
+
+
+_EVENTS: dict[str, Callable[[SseEvent, Watch, _Attempt], CvmState | None]] = {
+    "state": _on_state,
+    "complete": _on_complete,
+    "timeout": _on_timeout,
+    "error": _on_error,
+}
+
+
+# --- polling, where a stream was refused
+# -----------------------------------------------------------
+
+
+def _poll(transport: Transport, wish: Watch, seen: _Attempt) -> CvmState | None:
+    path = f"/cvms/{path_segment(wish.cvm)}/state"
+    while not seen.deadline.expired:
+        reply = transport.send(Request(Kind.READ, "GET", path), deadline=seen.deadline)
+        state = decode_state(reply.body, f"GET {path}")
+        changed = seen.last is None or state != seen.last
+        seen.last = state
+        if changed:
+            _tell(wish, state)
+        if _is(state, wish.target):
+            return _spelled(state, wish.target)
+        _check_can_come(state, wish)
+        if transport.pause(min(wish.interval, seen.deadline.remaining())):
+            break
+    seen.error = CvmError("no stream could be had, and polling did not see the target")
+    return None
+
+
+# --- states --------------------------------------------------------------------------------------
+
+
+def _mapping(event: SseEvent) -> dict[str, object]:
+    """Return the event's JSON object; empty when it is none."""
+    try:
+        value = msgspec.json.decode(event.data)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _state_of(said: dict[str, object]) -> CvmState:
+    return convert({**said, "raw": said}, CvmState, "a state of the stream")
+
+
+def _decoded(event: SseEvent) -> CvmState | None:
+    """Return the state of an event; None where it cannot be read: the next one will do."""
+    payload = _mapping(event)
+    return _state_of(payload) if payload.get("status") else None
+
+
+def _tell(wish: Watch, state: CvmState) -> None:
+    if wish.on_event is not None:
+        wish.on_event(state)
+
+
+def _is(state: CvmState, target: str) -> bool:
+    return same_status(state.status, target)
+
+
+def _spelled(state: CvmState, target: str) -> CvmState:
+    return msgspec.structs.replace(state, status=target)
+
+
+def _check_can_come(state: CvmState, wish: Watch) -> None:
+    if _is(state, wish.target):
+        return
+    phase = phase_of(state.status)
+    if phase == "gone":
+        raise _unreachable(wish, state, "it was deleted")
+    if phase == "failed" and not state.raw.get("in_progress"):
+        why = f": {state.boot_error}" if state.boot_error else ""
+        raise _unreachable(wish, state, f"its status is {(state.status or '').lower()}{why}")
+
+
+def _unreachable(wish: Watch, state: CvmState | None, why: str) -> TargetUnreachable:
+    return TargetUnreachable(
+        f"{wish.cvm!r} cannot become {wish.target!r}: {why}",
+        hint="Look at its logs and its boot error; start it again, or delete it.",
+        state=state,
+        target=wish.target,
+    )
+
+
+def _too_long(wish: Watch) -> WatchTimeout:
+    return WatchTimeout(
+        f"the attempt went on for {wish.longest_attempt:.3g} s and was ended here",
+        target=wish.target,
+    )
+
+
+def _timed_out(
+    wish: Watch, attempts: int, last: CvmState | None, error: CvmError | None
+) -> WatchTimeout:
+    seen = f"its last status was {last.status!r}" if last is not None else "no state was seen"
+    why = f"; the last attempt: {error.message}" if error is not None else ""
+    return WatchTimeout(
+        f"{wish.cvm!r} did not become {wish.target!r} in {attempts} attempts: {seen}{why}",
+        hint="It may still come: watch again, with a larger timeout or max_retries.",
+        state=last,
+        target=wish.target,
+    )

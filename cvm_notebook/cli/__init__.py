@@ -1,0 +1,1 @@
+"""The command ``cvm-notebook``: demo, cloud, run, report and doctor."""

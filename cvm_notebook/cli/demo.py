@@ -1,0 +1,87 @@
+"""``cvm-notebook demo``: a cloud of its own, the notebooks in a folder, JupyterLab on the first."""
+
+import argparse
+import signal
+from pathlib import Path
+
+from cvm_notebook.cli.jupyterlab import Lab
+from cvm_notebook.cli.notebook_runner import shipped
+from cvm_notebook.files import write_file
+from cvm_notebook.local import LocalCloud, LocalCloudError
+
+FIRST = "01_first_cvm.ipynb"
+
+
+def demo(options: argparse.Namespace) -> int:
+    """Start the cloud, copy the notebooks, and open (or run) the first; return the exit code."""
+    folder = _folder(options.dir)
+    kept = copy_notebooks(folder)
+    print(f"Notebooks    {folder}")
+    if kept:
+        print(f"             kept as you left them: {', '.join(kept)}")
+        print("             (remove a file there to get it fresh the next time)")
+    with _start_cloud(options.speed) as cloud:
+        print(f"LocalCloud   {cloud.url}   (boots and stops {options.speed:g} times faster)")
+        # for the kernels alone: neither this shell nor a file gets the key
+        env = {"PHALA_CLOUD_API_PREFIX": cloud.url, "PHALA_CLOUD_API_KEY": cloud.api_key}
+        if options.run:
+            from cvm_notebook.cli.notebook_runner import run_notebook  # noqa: PLC0415 - nbformat takes a second
+
+            return run_notebook(folder / FIRST, env)
+        return _open_lab(folder / FIRST, env, options)
+
+
+def _folder(named: Path) -> Path:
+    """Return the whole path; that of a folder that was removed has none, nor ~ without a home."""
+    try:
+        return named.expanduser().resolve()
+    except (OSError, RuntimeError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise SystemExit(
+            f"Cannot find the folder {named}: {why}. Give its whole path: --dir FOLDER"
+        ) from error
+
+
+def _start_cloud(speed: float) -> LocalCloud:
+    try:
+        return LocalCloud(seed="demo", speed=speed).start()
+    except LocalCloudError as error:
+        raise SystemExit(str(error)) from error
+
+
+def _open_lab(notebook: Path, env: dict[str, str], options: argparse.Namespace) -> int:
+    lab = Lab(notebook, env, port=options.port, browser=not options.no_browser)
+    if options.port and lab.port != options.port:
+        print(f"             port {options.port} is taken; using {lab.port}")
+    with lab:
+        print(f"JupyterLab   {lab.url}")
+        print("             Ctrl-C here ends all of it.", flush=True)
+        try:
+            code = lab.wait()
+        except KeyboardInterrupt:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one must not cut the end short
+            print("\nEnding JupyterLab, its kernels and LocalCloud.", flush=True)
+            return 0
+        if code != 0:
+            print(f"JupyterLab ended with code {code}. Its last words:\n{lab.last_words()}")
+        return code
+
+
+def copy_notebooks(folder: Path) -> list[str]:
+    """Copy the notebooks into `folder` and return the names of those kept because they differ."""
+    kept = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for notebook in sorted(shipped().glob("*.ipynb")):
+            target = folder / notebook.name
+            content = notebook.read_bytes()
+            if not target.exists():
+                write_file(target, content)  # whole: a part of one would be kept for ever
+            elif not target.is_file() or target.read_bytes() != content:
+                kept.append(notebook.name)
+    except OSError as error:
+        raise SystemExit(
+            f"Cannot copy the notebooks to {folder}: {error.strerror}. "
+            "Choose a folder you can write to: --dir FOLDER"
+        ) from error
+    return kept

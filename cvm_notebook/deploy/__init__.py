@@ -1,0 +1,1 @@
+"""Deploying a CVM in two steps, provision and commit, without a widget."""

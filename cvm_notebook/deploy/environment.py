@@ -1,0 +1,113 @@
+"""EnvTable: the environment of a CVM to be: names that are shown, values that are not."""
+
+import threading
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from cvm_notebook.api.compose.env_file import parse_env_file
+from cvm_notebook.api.compose.hashing import Env, check_env, check_env_name, check_env_value
+from cvm_notebook.api.errors.tree import InvalidInput
+from cvm_notebook.api.secret import Secret
+
+
+class EnvTable:
+    """Names and secret values of environment variables. Safe to use from any thread.
+
+    A value that was used is forgotten, and its name stays: it must be given again before it can be
+    used again.
+    """
+
+    def __init__(self, env: Env | None = None) -> None:
+        self._lock = threading.Lock()
+        self._values: dict[str, Secret | None] = {}
+        self.problem: str | None = None
+        if env is not None:
+            pairs = env.items() if isinstance(env, Mapping) else env
+            for name, value in pairs:
+                self.put(name, value)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names, in the order in which they were given."""
+        with self._lock:
+            return tuple(self._values)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The names whose values are not there any more."""
+        with self._lock:
+            return tuple(name for name, value in self._values.items() if value is None)
+
+    def values(self) -> dict[str, Secret]:
+        """Return what is there."""
+        with self._lock:
+            return {name: value for name, value in self._values.items() if value is not None}
+
+    def put(self, name: str, value: str | Secret) -> None:
+        """Add a variable, or replace its value.
+
+        Raises
+        ------
+        InvalidInput
+            It is no name of a variable, or no value of one; the value is not named.
+        """
+        check_env_name(name)
+        secret = value if isinstance(value, Secret) else Secret(value)
+        check_env_value(name, secret)
+        self._add({name: secret})
+
+    def _add(self, more: Mapping[str, Secret]) -> None:
+        """Add what is checked one by one, all or none."""
+        with self._lock:
+            values = {**self._values, **more}
+            check_env(values)
+            self._values = values
+
+    def remove(self, name: str) -> None:
+        """Take a variable out."""
+        with self._lock:
+            self._values.pop(name, None)
+
+    def forget(self) -> None:
+        """Drop the values; the names stay."""
+        with self._lock:
+            self._values = dict.fromkeys(self._values)
+
+    def receive(self, message: Mapping[str, Any]) -> bool:
+        """Take a message of a view's, already sealed; False when it is about something else."""
+        kind = message.get("kind")
+        if kind not in {"env", "env_file", "env_remove"}:
+            return False
+        self.problem = None
+        try:
+            if kind == "env_remove":
+                self.remove(str(message.get("name")))
+            elif kind == "env":
+                self.put(str(message.get("name", "")).strip(), _secret(message.get("value")))
+            else:
+                self._read(_secret(message.get("text")))
+        except InvalidInput as error:
+            self.problem = str(error)
+        return True
+
+    def tell(self) -> dict[str, Any]:
+        """Return what a view shows: names, and which values are there."""
+        with self._lock:
+            rows = [[name, value is not None] for name, value in self._values.items()]
+        return {"rows": rows, "problem": self.problem}
+
+    def _read(self, text: Secret) -> None:
+        self._add(parse_env_file(text.reveal()))
+
+    def __repr__(self) -> str:
+        return f"<EnvTable: {_listed(self.names) or 'empty'}>"
+
+
+def _secret(value: object) -> Secret:
+    if not isinstance(value, Secret):
+        raise InvalidInput("env", "no value came with it, or one that is too long")
+    return value
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names)

@@ -1,0 +1,1 @@
+"""Reports: frames of what has happened, what it costs, and what does not match."""

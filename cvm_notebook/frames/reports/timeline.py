@@ -1,0 +1,218 @@
+"""Which status each CVM had when, what it was charged then, and whether anybody was looking."""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal, localcontext
+from functools import lru_cache
+from typing import Final
+
+import pandas as pd
+
+from cvm_notebook.api.models.base import money
+from cvm_notebook.api.models.cvm import Cvm
+from cvm_notebook.api.money import EXACT
+from cvm_notebook.api.resources import validation as checks
+from cvm_notebook.api.status import STATUSES, charged, status_of
+from cvm_notebook.frames.schema import DURATION, FLAG, INSTANT, MONEY, TEXT, Field, Table, fixed
+from cvm_notebook.live.store.changelog import Log
+from cvm_notebook.live.store.records import Row
+
+_NOTHING: Final = Decimal(0)
+
+
+_MICROSECOND: Final = timedelta(microseconds=1)
+_HOUR: Final = timedelta(hours=1) // _MICROSECOND
+
+
+def hours(time: timedelta) -> Decimal:
+    """Return a time in hours; under `EXACT`."""
+    return Decimal(time // _MICROSECOND) / _HOUR
+
+
+def cost_of(rate: Decimal, time: timedelta) -> Decimal:
+    """Return what a time costs at a rate an hour; under `EXACT`."""
+    return rate * (time // _MICROSECOND) / _HOUR
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a CVM costs an hour in US dollars; None where the service does not say."""
+
+    total: Decimal | None
+    disk: Decimal | None
+
+    @classmethod
+    def of(cls, cvm: Cvm) -> "Price":
+        """Read it from a record."""
+        rate = cvm.hourly_rate
+        return cls(None, None) if rate is None else _price(rate.total, rate.disk)
+
+    def charged(self, status: str) -> Decimal | None:
+        """Return what is charged in a status."""
+        return charged(status, self.total, self.disk, _NOTHING)
+
+
+@lru_cache(maxsize=1024)  # a fleet has few prices, each of them thousands of times
+def _price(total: str | float | None, disk: str | float | None) -> Price:
+    return Price(money(total), money(disk))
+
+
+@dataclass(frozen=True, slots=True)
+class Spell:
+    """A CVM had one status and one price for a while; `observed` when it was looked at."""
+
+    cvm_id: str
+    name: str | None
+    app_id: str | None
+    region: str | None
+    status: str
+    price: Price
+    start: datetime
+    end: datetime
+    observed: bool = True
+
+    def between(self, start: datetime, end: datetime) -> "Spell":
+        """Return the part of it between two moments."""
+        first, last = max(self.start, start), min(self.end, end)
+        if (first, last) == (self.start, self.end):
+            return self
+        return replace(self, start=first, end=last)
+
+    @property
+    def charged(self) -> Decimal | None:
+        """What was charged an hour."""
+        return self.price.charged(self.status)
+
+    @property
+    def amount(self) -> Decimal | None:
+        """What was charged in all; under `EXACT`."""
+        return None if self.charged is None else cost_of(self.charged, self.end - self.start)
+
+
+TIMELINE: Final[Table[Spell]] = Table(
+    "timeline/1",
+    (
+        Field("cvm_id", TEXT, lambda s: s.cvm_id, "the CVM"),
+        Field("began_at", INSTANT, lambda s: s.start, "when it was first seen so"),
+    ),
+    (
+        Field("ended_at", INSTANT, lambda s: s.end, "when it was first seen otherwise, or now"),
+        Field("name", TEXT, lambda s: s.name, "its name then"),
+        Field("app_id", TEXT, lambda s: s.app_id, "its app"),
+        Field("region", TEXT, lambda s: s.region, "its region"),
+        Field("status", fixed(STATUSES), lambda s: s.status, "its status"),
+        Field("lasted", DURATION, lambda s: s.end - s.start, "how long"),
+        Field(
+            "charged_usd_h",
+            MONEY,
+            lambda s: s.charged,
+            "US dollars an hour: computing and disk, or of what is stopped the disk",
+        ),
+        Field("amount_usd", MONEY, lambda s: s.amount, "US dollars in all"),
+        Field(
+            "observed",
+            FLAG,
+            lambda s: s.observed,
+            "whether the fleet was live; else the status is the last one seen before",
+        ),
+    ),
+)
+
+
+@TIMELINE.documents
+def timeline_frame(log: Log) -> pd.DataFrame:
+    """List the statuses of every CVM, one after another, as far back as the history is kept.
+
+    Where nobody was looking (the fleet was idle, or could not reach the service), the last status
+    goes on, with ``observed`` False.
+    """
+    checks.instance("log", log, Log, "Give fleet.store.log().")
+    with localcontext(EXACT):
+        return TIMELINE.frame(spells(log))
+
+
+def spells(log: Log) -> list[Spell]:
+    """Return the spells of all CVMs, CVM by CVM, each in the order of time."""
+    gaps = list(_gaps(log))
+    starts = [start for start, _ in gaps]
+    return [piece for spell in _whole_spells(log) for piece in _split(spell, gaps, starts)]
+
+
+def _whole_spells(log: Log) -> Iterator[Spell]:
+    ended: dict[str, list[Spell]] = {}
+    going: dict[str, Spell] = {}
+    for change in log.changes:
+        key = change.row.id
+        last = going.pop(key, None)
+        if last is None and change.before is not None:
+            last = _begin(change.before, log.since)
+        new = change.after and _begin(change.after, change.at)
+        if last and new and _same(last, new):
+            new = replace(new, start=last.start)
+        elif last:
+            ended.setdefault(key, []).append(replace(last, end=max(last.start, change.at)))
+        if new:
+            going[key] = new
+    for row in log.now.rows:
+        spell = going.get(row.id) or _begin(row, log.since)
+        end = max(spell.start, log.now.taken_at)
+        ended.setdefault(row.id, []).append(replace(spell, end=end))
+    for found in ended.values():
+        yield from found
+
+
+def _begin(row: Row, at: datetime) -> Spell:
+    node = row.cvm.node_info
+    return Spell(
+        cvm_id=row.id,
+        name=row.name,
+        app_id=row.app_id,
+        region=None if node is None else node.region,
+        status=status_of(row.status),
+        price=Price.of(row.cvm),
+        start=at,
+        end=at,
+    )
+
+
+def _same(last: Spell, new: Spell) -> bool:
+    return (last.status, last.price, last.name) == (new.status, new.price, new.name)
+
+
+def _gaps(log: Log) -> Iterator[tuple[datetime, datetime]]:
+    """Yield the times in which the fleet was not live, in order.
+
+    The moment between the first list and the health that comes of it is none.
+    """
+    listed = log.listed_at or log.now.taken_at
+    begin: datetime | None = None if log.healths else log.since
+    for health in log.healths:
+        if health.state == "live":
+            if begin is not None and listed < begin < health.since:
+                yield begin, health.since
+            begin = None
+        elif begin is None or begin <= listed:
+            begin = health.since
+    if begin is not None and begin < log.now.taken_at:
+        yield begin, log.now.taken_at
+
+
+def _split(
+    spell: Spell, gaps: Sequence[tuple[datetime, datetime]], starts: Sequence[datetime]
+) -> Iterator[Spell]:
+    """Cut a spell where the gaps begin and end; what has no length is left out."""
+    at = spell.start
+    first = max(0, bisect_left(starts, spell.start) - 1)
+    for begin, end in gaps[first:]:
+        if begin >= spell.end:
+            break
+        if end <= at:
+            continue
+        if at < begin:
+            yield spell.between(at, begin)
+        yield replace(spell, start=max(at, begin), end=min(end, spell.end), observed=False)
+        at = min(end, spell.end)
+    if at < spell.end:
+        yield spell.between(at, spell.end)

@@ -1,0 +1,1 @@
+"""Operations: sent once, tracked to their end, and written to a ledger."""

@@ -1,0 +1,172 @@
+"""What those who work on operations share: client, store, clock, ledger, database, workers."""
+
+import contextlib
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Protocol
+
+from cvm_notebook.api.client import Client
+from cvm_notebook.api.errors.tree import CvmError
+from cvm_notebook.live.clock import Clock
+from cvm_notebook.live.operations.database import Entry, LedgerDatabase
+from cvm_notebook.live.operations.ledger import Ledger
+from cvm_notebook.live.operations.operation import OnChange, Operation, OperationRecord
+from cvm_notebook.live.operations.preconditions import Verb
+from cvm_notebook.live.operations.reconcile import target_of
+from cvm_notebook.live.store.observation import Seen
+from cvm_notebook.live.store.records import Row
+from cvm_notebook.live.store.store import FleetStore
+from cvm_notebook.live.workers import Workers
+
+
+class Hooks(Protocol):
+    """What a reflector does for operations."""
+
+    def follow(self, cvm_id: str, /) -> object:
+        """Keep this CVM's row fresh: something is going on."""
+
+    def unfollow(self, cvm_id: str, /) -> object:
+        """Take one `follow` back."""
+
+    def refresh(self) -> object:
+        """List the fleet soon: a CVM came or went."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperationSettings:
+    """How operations are sent and followed, in seconds where not said otherwise.
+
+    Attributes
+    ----------
+    workers
+        Requests at once, of all operations together.
+    waiting
+        Operations that may wait to be sent.
+    fresh
+        A row older than this is read again before what cannot be undone, and before nothing is
+        sent because all seems well.
+    trust
+        A row that the reflector has seen within this time needs no look of our own.
+    look, slowest
+        Until the first look at an operation under way, doubling up to the slowest.
+    reach
+        After this an operation that was accepted is given up on.
+    settle
+        After this an operation that got no answer is given up on.
+    """
+
+    workers: int = 8
+    waiting: int = 10_000
+    fresh: float = 10.0
+    trust: float = 10.0
+    look: float = 0.5
+    slowest: float = 5.0
+    reach: float = 900.0
+    settle: float = 45.0
+
+
+@dataclass(slots=True)
+class Desk:
+    """What those who work on operations share; only the client may be changed."""
+
+    client: Client
+    store: FleetStore
+    hooks: Hooks | None
+    clock: Clock
+    settings: OperationSettings
+    ledger: Ledger
+    database: LedgerDatabase
+    workers: Workers
+
+    def refresh(self) -> None:
+        """Have the fleet listed soon, as far as somebody lists it."""
+        if self.hooks is not None:
+            with contextlib.suppress(CvmError):  # it has ended
+                self.hooks.refresh()
+
+
+class Entries:
+    """Makes operations, each with an id of its own in all kernels."""
+
+    def __init__(self, desk: Desk, on_change: OnChange) -> None:
+        self._desk = desk
+        self._on_change = on_change
+        self._mark = desk.database.kernel[:8]
+        self._numbers = itertools.count(1)
+
+    def new(
+        self, verb: Verb, row: Row | None, params: Mapping[str, Any], delay: float = 0.0
+    ) -> Operation:
+        """Make one that is asked for now."""
+        name = str(params.get("name") or params.get("app_id") or "a CVM")
+        seen = Seen.of_row(row) if row is not None else Seen(name=name)
+        now = self._desk.clock.now()
+        return self._made(verb, row, seen, params, asked_at=now, delay=max(delay, 0.0))
+
+    def recovered(self, verb: Verb, row: Row, correlation_id: str | None = None) -> Operation:
+        """Make one for what the service is doing already, or has done."""
+        seen = Seen.of_row(row)
+        return self._made(
+            verb,
+            row,
+            seen,
+            {},
+            asked_at=seen.since or self._desk.clock.now(),
+            state="accepted",
+            recovered=True,
+            correlation_id=correlation_id or seen.correlation_id,
+        )
+
+    def inherited(self, entry: Entry) -> Operation:
+        """Make one of what an earlier kernel has left; it has not ended, or not been seen to."""
+        old = entry.record
+        now, wall = self._desk.clock.monotonic(), self._desk.clock.now()
+        began = now - max(0.0, (wall - old.asked_at).total_seconds())
+        there = f"an earlier kernel asked for it at {old.asked_at:%H:%M:%S} UTC"
+        record = replace(
+            old,
+            asked=began,
+            sent=None if old.sent is None else began + (old.sent - old.asked),
+            accepted=None if old.accepted is None else began + (old.accepted - old.asked),
+            ended=None if old.ended is None else began + (old.ended - old.asked),
+            state="unknown" if old.state == "sent" else old.state,
+            note="; ".join(part for part in (there, old.note) if part),
+        )
+        operation = Operation(record, clock=self._desk.clock, on_change=self._on_change)
+        client, trail = self._desk.client, entry.trail
+        fields = {}
+        if old.verb == "commit":
+            fields = {"app_id": trail.app_id, "compose_hash": trail.compose_hash}
+        operation.intent = client.intent(old.verb, old.cvm_id, **fields)
+        operation.intent.app_id = trail.app_id
+        operation.intent.attempts = old.attempts
+        operation.intent.resume(trail.known, trail.claimant)
+        return operation
+
+    def _made(
+        self,
+        verb: Verb,
+        row: Row | None,
+        seen: Seen,
+        params: Mapping[str, Any],
+        *,
+        asked_at: datetime,
+        **more: Any,
+    ) -> Operation:
+        record = OperationRecord(
+            id=f"op_{self._mark}_{next(self._numbers)}",
+            verb=verb,
+            cvm_id=row.id if row is not None else None,
+            name=seen.name,
+            target=target_of(verb),
+            status=seen.status,
+            asked_at=asked_at,
+            asked=self._desk.clock.monotonic(),
+            who=self._desk.client.key_source,
+            **more,
+        )
+        return Operation(
+            record, clock=self._desk.clock, row=row, params=params, on_change=self._on_change
+        )

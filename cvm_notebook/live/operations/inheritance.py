@@ -1,0 +1,116 @@
+"""Taking over what earlier kernels have left in the file of the ledger, and what the service does.
+
+A kernel may be killed at any moment. What it had sent is read back and followed to its end; what
+it had not sent yet is cancelled, and nothing is sent again.
+"""
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Final
+
+from cvm_notebook.api.errors.tree import CvmError
+from cvm_notebook.api.models.guest import Operation as HistoryEntry
+from cvm_notebook.api.status import Phase
+from cvm_notebook.api.verbs import SPECS, Verb
+from cvm_notebook.live.operations.context import Desk, Entries
+from cvm_notebook.live.operations.database import Entry
+from cvm_notebook.live.operations.ledger import intent_key
+from cvm_notebook.live.operations.operation import Operation
+from cvm_notebook.live.operations.tracker import Follower
+from cvm_notebook.live.store.observation import Seen
+from cvm_notebook.live.store.records import Row
+
+# What a CVM found in the middle of something was asked to do.
+_RECOVERED: Final[Mapping[Phase, Verb]] = {
+    "starting": "start",
+    "stopping": "stop",
+    "shutting_down": "shutdown",
+    "restarting": "restart",
+    "deleting": "delete",
+    "provisioning": "commit",
+}
+_VERB_OF: Final[Mapping[str, Verb]] = {
+    "create": "commit",
+    "replicate": "replicate",
+    "power_on": "start",
+    "start": "start",
+    **dict.fromkeys(SPECS["restart"].history, "restart"),
+}
+_READ: Final = 50  # failed CVMs whose history is read
+
+
+def take_over(desk: Desk, entries: Entries, follower: Follower) -> None:
+    """Go on with what kernels have left that have ended."""
+    left, unseen = desk.database.inherit()
+    for entry in left:
+        _go_on(entry, desk, entries, follower)
+    for entry in unseen:
+        desk.ledger.inherit(entries.inherited(entry), entry.intent, desk.clock.monotonic())
+
+
+def _go_on(entry: Entry, desk: Desk, entries: Entries, follower: Follower) -> None:
+    operation = entries.inherited(entry)
+    now = desk.clock.monotonic()
+    if operation.state == "asked":
+        desk.ledger.keep(operation)
+        note = f"{operation.note}, and ended before it was sent"
+        operation.move(state="cancelled", done=True, note=note)
+        return
+    desk.ledger.inherit(operation, entry.intent, now)
+    operation.looks.since = now
+    if operation.state == "unknown":
+        follower.doubt(operation)
+    else:
+        follower.follow(operation)
+
+
+def recover(
+    rows: Iterable[Row], desk: Desk, entries: Entries, follower: Follower
+) -> tuple[Operation, ...]:
+    """Find what the service is still doing, or has failed to do, and is not known here."""
+    found = []
+    failed = 0
+    for row in rows:
+        seen = Seen.of_row(row)
+        verb = _RECOVERED.get(seen.phase)
+        if seen.phase == "failed" and failed < _READ:
+            failed += 1
+            found += _failed(row, seen, desk, entries)
+        elif verb is not None and not desk.ledger.alive(row.id):
+            make = partial(entries.recovered, verb, row)
+            key = intent_key(verb, row.id, {})
+            operation, is_new = desk.ledger.add(key, desk.clock.monotonic(), make)
+            if is_new:
+                operation.looks.begun = True
+                operation.looks.since = desk.clock.monotonic()
+                follower.follow(operation)
+                found.append(operation)
+    return tuple(found)
+
+
+def _failed(row: Row, seen: Seen, desk: Desk, entries: Entries) -> list[Operation]:
+    """Return the operation that ended in the failure of a CVM, if it is not known here."""
+    newest = _newest_of(row, desk)
+    if newest is None:
+        return []
+    known = {record.correlation_id for record in desk.ledger.records()}
+    verb = _VERB_OF.get(newest.operation_type or "")
+    if verb is None or newest.correlation_id in known:
+        return []
+    key = intent_key(verb, row.id, {"correlation_id": newest.correlation_id})
+    make = partial(entries.recovered, verb, row, newest.correlation_id)
+    operation, is_new = desk.ledger.add(key, desk.clock.monotonic(), make)
+    if not is_new:
+        return []
+    why = seen.boot_error or newest.error_message or f"its status is {row.status}"
+    note = f"'{seen.name}' did not come up: {why}"
+    operation.move(state="failed", done=True, note=note, error=CvmError(note))
+    return [operation]
+
+
+def _newest_of(row: Row, desk: Desk) -> HistoryEntry | None:
+    try:
+        newest = desk.client.list_operations(row.id, limit=1)
+    except CvmError:
+        return None  # what it was cannot be told; the CVM itself is in the fleet
+    return newest[0] if newest else None

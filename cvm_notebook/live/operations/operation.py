@@ -1,0 +1,378 @@
+"""Operation: one thing asked for, from the wish to what became of it, and how it is shown."""
+
+import math
+import threading
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
+
+from cvm_notebook.api.errors.tree import ApiError, CvmError, WatchTimeout
+from cvm_notebook.api.models.actions import CvmAction
+from cvm_notebook.api.resources.intent import Intent
+from cvm_notebook.api.resources.validation import wait_seconds
+from cvm_notebook.live.clock import Clock
+from cvm_notebook.live.completion import Completion, Flag
+from cvm_notebook.live.operations.preconditions import Verb
+from cvm_notebook.live.operations.record import as_html, as_text
+from cvm_notebook.live.store.records import Row
+
+T = TypeVar("T")
+
+State: TypeAlias = Literal["asked", "sent", "accepted", "reached", "failed", "unknown", "cancelled"]
+UNSENT: Final[frozenset[State]] = frozenset({"asked"})
+ENDED: Final[frozenset[State]] = frozenset({"reached", "failed", "cancelled"})
+_FOREVER: Final = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationRecord:
+    """One entry of the ledger at a moment; frozen.
+
+    Attributes
+    ----------
+    id, verb, params
+        What was asked; params without secrets.
+    cvm_id, name
+        Of which CVM. A commit or a replication learns the id of the CVM it made as ``made_id``.
+    target
+        The status it leads to.
+    state
+        ``asked`` (not sent yet), ``sent``, ``accepted``, then ``reached`` or ``failed``;
+        ``unknown`` when it was sent and nobody can tell what became of it; ``cancelled``.
+    done
+        Nothing more will be done about it. An unknown one is done when reading has told nothing
+        in the time allowed.
+    note
+        What is known beyond the state, in a sentence.
+    status, progress
+        The CVM's status, and how far it has booted, when last seen.
+    attempts
+        Calls that were sent; 0 where none was needed or possible.
+    delay
+        Seconds from asking to sending, in which it can be cancelled.
+    asked_at, sent_at, accepted_at, reached_at, ended_at
+        Wall times in UTC. ``elapsed`` is by the monotonic clock.
+    who
+        Where the key came from, in words.
+    recovered
+        It was found under way, and not asked for here.
+    """
+
+    id: str
+    verb: Verb
+    cvm_id: str | None
+    name: str
+    target: str
+    state: State = "asked"
+    done: bool = False
+    note: str = ""
+    status: str | None = None
+    progress: str | None = None
+    attempts: int = 0
+    delay: float = 0.0
+    asked_at: datetime
+    sent_at: datetime | None = None
+    accepted_at: datetime | None = None
+    reached_at: datetime | None = None
+    ended_at: datetime | None = None
+    asked: float
+    sent: float | None = None
+    accepted: float | None = None
+    ended: float | None = None
+    http_status: int | None = None
+    error_code: str | None = None
+    error: str | None = None
+    hint: str | None = None
+    request_id: str | None = None
+    correlation_id: str | None = None
+    made_id: str | None = None
+    who: str | None = None
+    recovered: bool = False
+
+    def elapsed(self, now: float) -> float:
+        """Return the seconds from asking to the end, or until now."""
+        return max(0.0, (now if self.ended is None else self.ended) - self.asked)
+
+
+class _Told(Generic[T]):
+    """An attribute of an operation: what its newest record says."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, operation: "Operation", owner: type | None = None) -> T:
+        value: T = getattr(operation.record, self._name)
+        return value
+
+
+@dataclass(slots=True)
+class Looks:
+    """How an operation is looked after; only touched by the `Operations` it belongs to.
+
+    Attributes
+    ----------
+    begun
+        The CVM was seen on its way to the target.
+    since
+        When the waiting began that has a deadline.
+    due, count, reading
+        When to look next, how often it was looked, and whether it is being looked now.
+    proof
+        Only a reading of our own, begun after the service accepted, may end it.
+    answered
+        The last reading of what became of it succeeded.
+    parked
+        The key was refused: nothing is read until there is another one.
+    followed
+        The CVMs that a reflector follows for its sake.
+    """
+
+    begun: bool = False
+    since: float = 0.0
+    due: float = float("inf")
+    count: int = 0
+    reading: bool = False
+    proof: bool = False
+    answered: bool = False
+    parked: bool = False
+    followed: set[str] = field(default_factory=set)
+
+
+OnChange: TypeAlias = Callable[["Operation"], None]
+"""Told of each change."""
+
+
+class Operation:
+    """Something that was asked for. Safe to use from any thread.
+
+    Its attributes are those of `OperationRecord`; ``error`` is the exception itself.
+
+    Examples
+    --------
+    >>> op = fleet["web-1"].stop()
+    >>> op.wait(60).state
+    'reached'
+    >>> op.result().status  # what the service answered
+    'stopping'
+    """
+
+    id = _Told[str]()
+    verb = _Told[Verb]()
+    cvm_id = _Told[str | None]()
+    name = _Told[str]()
+    target = _Told[str]()
+    state = _Told[State]()
+    note = _Told[str]()
+    status = _Told[str | None]()
+    progress = _Told[str | None]()
+    attempts = _Told[int]()
+    asked_at = _Told[datetime]()
+    sent_at = _Told[datetime | None]()
+    accepted_at = _Told[datetime | None]()
+    reached_at = _Told[datetime | None]()
+    ended_at = _Told[datetime | None]()
+    http_status = _Told[int | None]()
+    error_code = _Told[str | None]()
+    hint = _Told[str | None]()
+    request_id = _Told[str | None]()
+    correlation_id = _Told[str | None]()
+    made_id = _Told[str | None]()
+
+    def __init__(
+        self,
+        record: OperationRecord,
+        *,
+        clock: Clock,
+        row: Row | None = None,
+        params: Mapping[str, Any] | None = None,
+        on_change: "OnChange",
+    ) -> None:
+        self.record = record
+        self._on_change = on_change
+        self.row = row
+        self.params = dict(params or {})
+        self.looks = Looks()
+        self.intent: Intent | None = None
+        self.error: CvmError | None = None
+        self.answer: CvmAction | None = None
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._answered = threading.Event()
+        self._ended = threading.Event()
+        self._completion = Completion[Operation]()
+        if record.done:  # in an earlier kernel
+            self._answered.set()
+            self._ended.set()
+
+    # --- waiting -----------------------------------------------------------------------------
+
+    def wait(
+        self, timeout: float | None = None, *, until: Literal["accepted", "done"] = "done"
+    ) -> "Operation":
+        """Wait until it is done, and return it; Ctrl-C ends the waiting, and nothing else.
+
+        Parameters
+        ----------
+        timeout
+            Seconds to wait at most; as long as it takes when None.
+        until
+            ``"accepted"`` waits for the service's answer only.
+
+        Raises
+        ------
+        WatchTimeout
+            It is not done yet. It goes on: wait again, or look at its state.
+        """
+        event = self._ended if until == "done" else self._answered
+        allowed = wait_seconds("timeout", timeout)
+        if allowed == math.inf:
+            while not self._clock.wait(event, _FOREVER):
+                pass
+        elif not self._clock.wait(event, allowed):
+            raise WatchTimeout(
+                f"{self._what()} is not {until} after {allowed:g} s: {as_text(self.record)}",
+                hint="It goes on: wait again.",
+                target=self.target,
+            )
+        return self
+
+    def result(self, timeout: float | None = None) -> CvmAction | None:
+        """Wait until it is done; return what the service answered, or raise what went wrong.
+
+        Returns
+        -------
+        CvmAction or None
+            None where the service answers nothing (delete), or nothing had to be sent.
+
+        Raises
+        ------
+        CvmError
+            It failed, was cancelled, or nobody can tell what became of it.
+        WatchTimeout
+            It is not done yet.
+        """
+        self.wait(timeout)
+        return self._outcome()
+
+    def __await__(self) -> Generator[Any, None, CvmAction | None]:
+        yield from self._completion.reached()
+        return self._outcome()
+
+    @property
+    def done(self) -> Flag:
+        """Whether it is over; see `OperationRecord`."""
+        return Flag(self.record.done)
+
+    def cancelled(self) -> bool:
+        """Return whether it was taken back before it was sent."""
+        return self.state == "cancelled"
+
+    def exception(self, timeout: float | None = 0.0) -> CvmError | None:
+        """Return what `result` would raise, or None when it reached its target."""
+        self.wait(timeout)
+        try:
+            self._outcome()
+        except CvmError as error:
+            return error
+        return None
+
+    def add_done_callback(self, callback: "Callable[[Operation], object]") -> None:
+        """Call it with the operation once that is done, on a worker; it may take its time."""
+        self._completion.add(callback, self)
+
+    def remove_done_callback(self, callback: "Callable[[Operation], object]") -> int:
+        """Do not call it; return how often it would have been called."""
+        return self._completion.remove(callback)
+
+    def cancel(self) -> bool:
+        """Take it back, if it has not been sent; return whether that was in time."""
+        return self.move(
+            only=UNSENT,
+            state="cancelled",
+            done=True,
+            note="taken back before it was sent",
+        )
+
+    def _outcome(self) -> CvmAction | None:
+        if self.state == "reached":
+            return self.answer
+        if self.error is not None:
+            raise self.error
+        raise CvmError(f"{self._what()}: {as_text(self.record)}", hint=self.hint)
+
+    # --- moving on: for `Operations` -----------------------------------------------------------
+
+    def move(
+        self,
+        *,
+        only: frozenset[State] | None = None,
+        error: CvmError | None = None,
+        answer: CvmAction | None = None,
+        **changes: Any,
+    ) -> bool:
+        """Go on to another state; False when it is done already, or in none of `only`."""
+        with self._lock:
+            old = self.record
+            if old.done or (only is not None and old.state not in only):
+                return False
+            told = {} if error is None else _told_by(error)
+            self.record = replace(old, **{**told, **changes, **self._times(old, changes)})
+            if error is not None:
+                self.error = error
+                error.with_traceback(None)
+            self.answer = answer or self.answer
+            done = self.record.done
+        self._on_change(self)  # whoever waits is woken when it is written down
+        if done or self.record.state == "accepted":
+            self._answered.set()
+        if done:
+            self._ended.set()
+            self._completion.tell(self)
+        return True
+
+    def _times(self, old: OperationRecord, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the times that a change of state sets."""
+        now, wall = self._clock.monotonic(), self._clock.now()
+        state = changes.get("state")
+        times: dict[str, Any] = {}
+        if state == "sent":
+            times |= {"sent": now, "sent_at": wall}
+        if state in {"accepted", "reached"} and old.accepted is None and old.sent is not None:
+            times |= {"accepted": now, "accepted_at": wall}
+        if state == "reached":
+            times["reached_at"] = wall
+        if changes.get("done"):
+            times |= {"ended": now, "ended_at": wall}
+        return times
+
+    # --- shown -----------------------------------------------------------------------------------
+
+    def _what(self) -> str:
+        return f"{self.verb} of '{self.name}'"
+
+    def __repr__(self) -> str:
+        return f"<Operation {self.id}: {as_text(self.record)}>"
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        now = self._clock.monotonic()
+        asked = f"asked {self.asked_at:%Y-%m-%d %H:%M:%S} UTC"
+        return {
+            "text/plain": f"{as_text(self.record)} ({asked})",
+            "text/html": as_html(self.record, now),
+        }
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError("An Operation is not pickled: it lives. Its `record` can be.")
+
+
+def _told_by(error: CvmError) -> dict[str, Any]:
+    """Return what an error tells the record."""
+    told: dict[str, Any] = {"error": str(error), "hint": error.hint}
+    if isinstance(error, ApiError):
+        told |= {
+            "http_status": error.status,
+            "error_code": error.error_code,
+            "request_id": error.request_id,
+        }
+    return told

@@ -1,0 +1,300 @@
+"""Send what was asked for, once: look at the CVM, make the call, and sort how it ended."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+from cvm_notebook.api.errors.tree import CvmError, NotFoundError, ReadOnly
+from cvm_notebook.api.models.cvm import BatchStopped
+from cvm_notebook.live.operations.context import Desk
+from cvm_notebook.live.operations.operation import UNSENT, Operation
+from cvm_notebook.live.operations.preconditions import (
+    Answer,
+    Refused,
+    RowChanged,
+    Verb,
+    Verdict,
+    judge,
+    what_changed,
+)
+from cvm_notebook.live.operations.reconcile import has_begun
+from cvm_notebook.live.operations.remote import end_of
+from cvm_notebook.live.operations.tracker import Follower
+from cvm_notebook.live.store.observation import Fact, Seen
+from cvm_notebook.live.store.records import Gap, Row
+from cvm_notebook.live.store.store import Batch, FleetStore
+
+
+class Turns:
+    """Remembers the newest change of status of each CVM; the store tells it of all changes.
+
+    A row gets a new revision with every minute of uptime. Whoever saw an older one still saw the
+    truth, unless the status has changed since.
+    """
+
+    def __init__(self, store: FleetStore) -> None:
+        self._store = store
+        self._newest: dict[str, tuple[int, Seen]] = {}
+
+    def changed(self, batch: Batch) -> None:
+        """Hear of the store's changes."""
+        for change in () if isinstance(batch, Gap) else batch:
+            if change.after is None:
+                self._newest.pop(change.row.id, None)
+            elif change.before is not None:
+                before, after = Seen.of_row(change.before), Seen.of_row(change.after)
+                if (before.phase, before.in_progress) != (after.phase, after.in_progress):
+                    self._newest[change.row.id] = change.revision, before
+
+    def since(self, row: Row | None, revision: int | None) -> CvmError | None:
+        """Return how a CVM has turned since a revision that was shown, or None."""
+        if row is None or revision is None:
+            return None
+        at, before = self._newest.get(row.id, (0, None))
+        if before is None or at <= revision:
+            return None
+        now = self._store.get(row.id)
+        is_now = f", and is {Seen.of_row(now).doing} now" if now is not None else ""
+        return RowChanged(
+            f"'{before.name}' was {before.doing} when it was shown{is_now}",
+            hint="Look at it as it is now, then ask again.",
+        )
+
+
+# Before these an old row is read again: they cannot be undone, or cost.
+_CAREFUL: Final[frozenset[Verb]] = frozenset({"delete", "restart", "replicate"})
+_SHOW_AGAIN: Final = "Look at it as it is now, then ask again."
+
+
+class Sender:
+    """Checks and sends operations; each method runs on a worker, but `refusal`."""
+
+    def __init__(self, desk: Desk, follower: Follower) -> None:
+        self._desk = desk
+        self._follower = follower
+
+    # --- before ----------------------------------------------------------------------------------
+
+    def refusal(self, verb: Verb, shown: Row | None) -> tuple[Verdict | None, CvmError | None]:
+        """Judge a wish by what is known, without asking anybody.
+
+        Returns
+        -------
+        tuple
+            The verdict, and the error that says why not; both None for what has no CVM yet.
+        """
+        if self._desk.client.read_only:
+            return None, ReadOnly(
+                f"{verb} was not sent: this client is read-only",
+                hint="Make a client with read_only=False to change things.",
+            )
+        if shown is None:
+            return None, None
+        now = self._desk.store.get(shown.id)
+        if now is None and not self._desk.store.snapshot().complete:
+            now = shown  # the store has not heard of any CVM yet
+        changed = what_changed(shown, now)
+        if changed is not None and (now is not None or verb != "delete"):
+            return None, RowChanged(changed, hint=_SHOW_AGAIN)
+        seen = Seen(name=shown.name or shown.id, status="deleted")
+        return _judged(verb, seen if now is None else Seen.of_row(now))
+
+    def send(self, operation: Operation) -> None:
+        """Send one operation, unless it was taken back or is not possible any more."""
+        if operation.state != "asked" or not self._may(operation):
+            return
+        if self._prepare([operation]) and self._begin(operation):
+            self._call(operation)
+
+    def send_together(self, operations: Sequence[Operation]) -> None:
+        """Stop many with one request; those that are in the middle of something one by one."""
+        ready = [one for one in operations if one.state == "asked" and self._may(one)]
+        calm = [one for one in ready if one.row is not None and not Seen.of_row(one.row).busy]
+        if calm and self._prepare(calm):
+            self._stop_together([one for one in calm if self._begin(one)])
+        for operation in ready:
+            if operation not in calm:
+                self.send(operation)
+
+    def _may(self, operation: Operation) -> bool:
+        """Judge it once more, by a reading where what is known is too old; settle what may not."""
+        verdict, error = self.refusal(operation.verb, operation.row)
+        if error is None and verdict is not None and self._needs_reading(operation, verdict):
+            verdict, error = self._judge_anew(operation)
+        if error is not None:
+            operation.move(only=UNSENT, state="failed", done=True, error=error)
+        elif verdict is not None and verdict.answer is Answer.NOTHING:
+            note = f"nothing was sent: {verdict.reason}"
+            operation.move(only=UNSENT, state="reached", done=True, note=note)
+        elif verdict is not None and verdict.answer is Answer.JOIN:
+            operation.looks.begun = True
+            self._follower.accepted(operation, None, f"nothing was sent: {verdict.reason}")
+        else:
+            return True
+        return False
+
+    def _needs_reading(self, operation: Operation, verdict: Verdict) -> bool:
+        row = self._desk.store.get(operation.cvm_id or "") or operation.row
+        if row is None or (verdict.sends and operation.verb not in _CAREFUL):
+            return False
+        return row.age(self._desk.clock.monotonic()) > self._desk.settings.fresh
+
+    def _judge_anew(self, operation: Operation) -> tuple[Verdict | None, CvmError | None]:
+        cvm_id, asked = operation.cvm_id or "", self._desk.clock.monotonic()
+        try:
+            cvm = self._desk.client.get_cvm_info(cvm_id)
+        except NotFoundError:
+            self._desk.refresh()
+            return _judged(operation.verb, Seen(name=operation.name, status="deleted"))
+        except CvmError as error:
+            return None, Refused(
+                f"nothing was sent, since '{operation.name}' cannot be read: {error.message}",
+                hint=error.hint,
+            )
+        now = self._desk.clock.monotonic()
+        self._desk.store.patch([Fact.of_cvm(cvm, received=now, asked=asked)])
+        shown = operation.row
+        if shown is not None:
+            changed = what_changed(shown, Row.of_cvm(cvm, shown.seen))
+            if changed is not None:
+                return None, RowChanged(changed, hint=_SHOW_AGAIN)
+        return _judged(operation.verb, Seen.of_cvm(cvm))
+
+    def _prepare(self, operations: Sequence[Operation]) -> bool:
+        """Read and write down what is needed to tell later what became of them.
+
+        False when that was not possible: then nothing is sent, and they say why.
+        """
+        try:
+            for operation in operations:
+                intent = self._desk.client.intent(
+                    operation.verb, operation.cvm_id, **operation.params
+                )
+                if operation.row is not None:
+                    intent.app_id = intent.app_id or operation.row.app_id
+                    intent.vm_uuid = operation.row.vm_uuid
+                intent.prepare()
+                operation.intent = intent
+            self._desk.database.will_send(operations)
+        except CvmError as error:
+            gone = isinstance(error, NotFoundError)
+            if gone:
+                self._desk.refresh()
+            for operation in operations:
+                operation.move(only=UNSENT, state="failed", done=True, error=error)
+            return False
+        return True
+
+    @staticmethod
+    def _begin(operation: Operation) -> bool:
+        """Note that it is being sent; False when it was taken back meanwhile."""
+        if operation.move(only=UNSENT, state="sent", attempts=1):
+            return True
+        if operation.intent is not None:
+            operation.intent.withdraw()
+        return False
+
+    # --- the call --------------------------------------------------------------------------------
+
+    def _call(self, operation: Operation) -> None:
+        assert operation.intent is not None  # noqa: S101 - it was prepared
+        if operation.cvm_id is not None:
+            self._desk.store.attribute(operation.cvm_id, operation.id)
+        try:
+            answer = operation.intent.send()
+        except CvmError as error:
+            self._ended_badly(operation, error, operation.intent.attempts)
+        else:
+            self._follower.accepted(operation, answer)
+
+    def _ended_badly(self, operation: Operation, error: CvmError, attempts: int) -> None:
+        end = end_of(error)
+        if end == "unknown":
+            note = "it may have been carried out: reading what became of it"
+            if operation.move(state="unknown", error=error, note=note, attempts=attempts):
+                self._follower.doubt(operation)
+        elif end == "gone" and operation.verb == "delete":
+            self._desk.refresh()
+            note = f"'{operation.name}' was gone already"
+            operation.move(state="reached", done=True, note=note, attempts=attempts)
+        elif end == "busy" and operation.cvm_id is not None:
+            operation.move(attempts=attempts)
+            self._met_another(operation, error)
+        else:
+            if end == "gone":
+                self._desk.refresh()
+            operation.move(state="failed", done=True, error=error, attempts=attempts)
+
+    def _met_another(self, operation: Operation, error: CvmError) -> None:
+        """Another operation was in the way: join it if it is the same, else say whose it is."""
+        cvm_id, client = operation.cvm_id or "", self._desk.client
+        try:
+            cvm = client.get_cvm_info(cvm_id)
+            newest = client.list_operations(cvm_id, limit=1)
+        except CvmError:
+            operation.move(state="failed", done=True, error=error)
+            return
+        now = self._desk.clock.monotonic()
+        self._desk.store.patch([Fact.of_cvm(cvm, received=now)])
+        seen = Seen.of_cvm(cvm)
+        by = newest[0].triggered_by_username if newest else None
+        words = f"it is {seen.doing} already{f', asked for by {by}' if by else ''}"
+        if has_begun(operation.verb, seen):
+            operation.looks.begun = True
+            self._follower.accepted(operation, None, f"joined another's: {words}")
+        else:
+            hint = "Wait until that has finished, or stop it."
+            operation.move(state="failed", done=True, error=error, note=words, hint=hint)
+
+    def _stop_together(self, operations: Sequence[Operation]) -> None:
+        if not operations:
+            return
+        for operation in operations:
+            self._desk.store.attribute(operation.cvm_id or "", operation.id)
+        sent: Counter[str] = Counter()
+        try:
+            done = self._desk.client.batch_stop_cvms(
+                [one.cvm_id or "" for one in operations], on_sent=lambda: sent.update(["requests"])
+            )
+        except CvmError as error:
+            for operation in operations:
+                self._ended_badly(operation, error, sent.total())
+            return
+        for operation in operations:
+            operation.move(attempts=sent.total())
+        self._sort_stopped(operations, done)
+
+    def _sort_stopped(self, operations: Sequence[Operation], done: BatchStopped) -> None:
+        """Tell those that were stopped from those that were not; the answer counts only."""
+        failed = {one.cvm_id: one.error for one in done.errors}
+        rest = []
+        for operation in operations:
+            if operation.cvm_id in failed:
+                error = CvmError(f"'{operation.name}': {failed[operation.cvm_id] or 'refused'}")
+                operation.move(state="failed", done=True, error=error)
+            else:
+                rest.append(operation)
+        for operation in rest:
+            if done.skipped and not self._is_stopping(operation):
+                self._stop_skipped(operation)
+            else:
+                self._follower.accepted(operation, None)
+
+    def _stop_skipped(self, operation: Operation) -> None:
+        """Stop by itself what the service says that a batch has skipped."""
+        before = operation.attempts
+        self._call(operation)
+        if operation.intent is not None:
+            operation.move(attempts=before + operation.intent.attempts)
+
+    def _is_stopping(self, operation: Operation) -> bool:
+        try:
+            cvm = self._desk.client.get_cvm_info(operation.cvm_id)
+        except CvmError:
+            return True  # cannot be told: its looks will
+        return has_begun("stop", Seen.of_cvm(cvm))
+
+
+def _judged(verb: Verb, seen: Seen) -> tuple[Verdict, CvmError | None]:
+    verdict = judge(verb, seen)
+    return verdict, None if verdict.allowed else Refused(verdict.reason)

@@ -1,0 +1,422 @@
+"""Follow what was sent to its end: by the store's changes, and by reading where those do not come.
+
+A look is due at each operation that is under way: soon at first, then less often. Where a
+reflector keeps the store fresh a look costs nothing; many that are due are read in one request.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from threading import Lock
+from typing import Final
+
+from cvm_notebook.api.errors.tree import AuthError, CvmError, NotFoundError, ServerError
+from cvm_notebook.api.models.actions import CvmAction
+from cvm_notebook.api.resources.cvms import BATCH_SIZE
+from cvm_notebook.api.resources.intent import Evidence, as_action
+from cvm_notebook.api.verbs import SPECS
+from cvm_notebook.live.operations.context import Desk
+from cvm_notebook.live.operations.operation import Operation, State
+from cvm_notebook.live.operations.reconcile import has_begun, is_under_way, turn_of
+from cvm_notebook.live.store.observation import Fact, Seen
+from cvm_notebook.live.store.records import Change, Gap
+from cvm_notebook.live.store.store import Batch
+
+_FOLLOWED: Final[frozenset[State]] = frozenset({"accepted", "unknown"})
+_AT_ONCE: Final = 0.05  # looks that are due within so many seconds are one round
+_LOOKS_A_SECOND: Final = 200  # CVMs looked at, of all operations together
+_SINGLY: Final = 3  # up to so many are read one by one
+_GATEWAYS: Final = frozenset({502, 504})  # what they say is not the service's word
+_LOOK_AGAIN: Final = "Look at the CVM, then decide whether to ask again."
+
+
+class Follower:
+    """Follows operations from the service's answer, or its absence, to their end."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._lock = Lock()
+        self._round_at: float | None = None
+
+    # --- what happens to an operation ----------------------------------------------------------
+
+    def accepted(self, operation: Operation, answer: CvmAction | None, note: str = "") -> None:
+        """Take the service's answer, and follow the CVM to the target."""
+        made = answer.id if answer and SPECS[operation.verb].creates else None
+        made_id = made if isinstance(made, str) else None
+        attempts = operation.intent.attempts if operation.intent is not None else 0
+        if made_id is not None:
+            self._desk.ledger.watch(operation, made_id)
+        now = self._desk.clock.monotonic()
+        status = answer.status if answer else operation.status
+        operation.looks.since = now  # what is seen from now on counts
+        if not operation.move(
+            state="accepted",
+            answer=answer,
+            status=status,
+            made_id=made_id,
+            note=note,
+            attempts=attempts or operation.attempts,
+        ):
+            return
+        if answer is not None:
+            self._desk.store.patch(
+                [
+                    Fact.of_action(
+                        answer,
+                        received=now,
+                        id=made_id or operation.cvm_id,
+                        operation_id=operation.id,
+                    )
+                ]
+            )
+        self.follow(operation)
+        if answer is not None and answer.status is not None:
+            self.see(operation, Seen(name=operation.name, status=answer.status), proof=True)
+
+    def follow(self, operation: Operation) -> None:
+        """Begin to look after an operation that is under way since `looks.since`."""
+        operation.looks.count = 0
+        self._hold(operation, _subject(operation))
+        comes_or_goes = SPECS[operation.verb].creates or operation.verb == "delete"
+        if comes_or_goes:
+            self._desk.refresh()
+        self._look_in(operation, 0.0 if operation.verb == "delete" else self._pause(operation))
+
+    def doubt(self, operation: Operation) -> None:
+        """Begin to find out what became of an operation that got no answer."""
+        operation.looks.since = self._desk.clock.monotonic()
+        operation.looks.count = 0
+        self._hold(operation, operation.cvm_id)
+        self._look_in(operation, self._pause(operation))
+
+    def release(self, operation: Operation) -> None:
+        """Let go of what an operation held that is done."""
+        with self._lock:
+            followed, operation.looks.followed = operation.looks.followed, set()
+        for cvm_id in followed:
+            if self._desk.hooks is not None:
+                self._desk.hooks.unfollow(cvm_id)
+        asked_of = operation.cvm_id
+        if asked_of is not None and not self._desk.ledger.alive(asked_of):
+            self._desk.store.attribute(asked_of, None)
+
+    def _hold(self, operation: Operation, cvm_id: str | None) -> None:
+        """Have the reflector follow a CVM for as long as the operation goes on."""
+        hooks = self._desk.hooks
+        if hooks is None or cvm_id is None or cvm_id in operation.looks.followed:
+            return
+        with self._lock:
+            operation.looks.followed.add(cvm_id)
+        try:
+            hooks.follow(cvm_id)
+        except CvmError:  # the reflector has ended, or has no key: the looks do without
+            with self._lock:
+                operation.looks.followed.discard(cvm_id)
+        if operation.done:  # it has ended meanwhile, on another thread
+            self.release(operation)
+
+    # --- what is seen ----------------------------------------------------------------------------
+
+    def changed(self, batch: Batch) -> None:
+        """Hear of the store's changes."""
+        if isinstance(batch, Gap):
+            for operation in self._desk.ledger.alive():
+                self._see_row(operation)
+            return
+        for change in batch:
+            for operation in self._desk.ledger.alive(change.row.id):
+                self.see(operation, _seen_in(change), proof=False)
+
+    def see(self, operation: Operation, seen: Seen, *, proof: bool) -> None:
+        """Judge an operation by what its CVM does.
+
+        Parameters
+        ----------
+        proof
+            It was asked after the service had accepted; else it may be older than that.
+        """
+        record = operation.record
+        if record.done or record.state not in _FOLLOWED:
+            return  # an unknown one may be done, and cannot be accepted any more
+        now = (seen.status, seen.boot_progress, seen.correlation_id or record.correlation_id)
+        if now != (record.status, record.progress, record.correlation_id):
+            operation.move(status=now[0], progress=now[1], correlation_id=now[2])
+        operation.looks.begun |= is_under_way(operation.verb, seen)
+        if record.state == "unknown":
+            # A status cannot show whose CVM, or whose restart, it is.
+            spec = SPECS[operation.verb]
+            if spec.judged_by == "status" and has_begun(operation.verb, seen):
+                self.accepted(operation, None, f"no answer came, but it is {seen.doing}")
+                self.see(operation, seen, proof=proof)
+            return
+        turn = turn_of(operation.verb, seen, begun=operation.looks.begun)
+        if turn.kind == "going":
+            return
+        if not proof and (turn.kind == "failed" or operation.verb == "restart"):
+            # What was on its way already when it was accepted tells nothing about it.
+            operation.looks.proof = True
+            self._look_in(operation, 0.0)
+        elif turn.kind == "reached":
+            operation.move(state="reached", done=True)
+        else:
+            error = CvmError(turn.why, hint="Its console and its logs may say why.")
+            operation.move(state="failed", done=True, error=error, hint=error.hint, note=turn.why)
+
+    def _see_row(self, operation: Operation) -> None:
+        row = self._desk.store.get(_subject(operation) or "")
+        if row is not None:
+            self.see(operation, Seen.of_row(row), proof=False)
+
+    def _see_again(self, operation: Operation) -> None:
+        """See the row that is kept fresh: it may have changed for good before it was followed."""
+        row = self._desk.store.get(_subject(operation) or "")
+        if row is not None and row.seen.moment >= operation.looks.since:
+            self.see(operation, Seen.of_row(row), proof=True)
+
+    # --- looks -----------------------------------------------------------------------------------
+
+    def _pause(self, operation: Operation) -> float:
+        settings = self._desk.settings
+        pause: float = settings.look * 2.0 ** min(operation.looks.count, 16)
+        crowded = self._desk.ledger.crowd / _LOOKS_A_SECOND
+        return max(min(settings.slowest, pause), crowded)
+
+    def _look_in(self, operation: Operation, seconds: float) -> None:
+        now = self._desk.clock.monotonic()
+        operation.looks.due = now + seconds
+        self._round_in(max(seconds, 0.0), now)
+
+    def _round_in(self, seconds: float, now: float) -> None:
+        with self._lock:
+            if self._round_at is not None and self._round_at <= now + seconds + _AT_ONCE:
+                return  # one comes soon enough
+            self._round_at = now + seconds
+        self._desk.workers.later(seconds, self._round)
+
+    def _round(self) -> None:
+        """Look at whatever is due, and arrange for the next round."""
+        now = self._desk.clock.monotonic()
+        with self._lock:
+            self._round_at = None
+        due: list[Operation] = []
+        later: list[Operation] = []
+        for operation in self._desk.ledger.alive():
+            if operation.state in _FOLLOWED and not operation.looks.reading:
+                (due if operation.looks.due <= now + _AT_ONCE else later).append(operation)
+        for operation in due:
+            operation.looks.reading = True
+            operation.looks.due = float("inf")
+        if later:
+            self._round_in(max(_AT_ONCE, min(one.looks.due for one in later) - now), now)
+        self._look_at(due)
+
+    def _look_at(self, due: Sequence[Operation]) -> None:
+        do = self._desk.workers.do
+        unread = [one for one in due if not self._is_seen(one)]
+        many = [one for one in unread if _may_be_read_with_others(one)]
+        if len(many) <= _SINGLY:
+            many = []
+        for first in range(0, len(many), BATCH_SIZE):
+            do(partial(self._read_many, many[first : first + BATCH_SIZE]))
+        for operation in unread:
+            if operation not in many:
+                do(partial(self._read, operation))
+
+    def _is_seen(self, operation: Operation) -> bool:
+        """Look at an operation without reading its state, where that is enough."""
+        if operation.looks.parked:
+            self._looked(operation)  # the time is up
+        elif operation.state == "unknown":
+            self._desk.workers.do(partial(self._reconcile, operation))
+        elif self._is_fresh(operation):
+            self._see_again(operation)
+            self._looked(operation)
+        else:
+            return False
+        return True
+
+    def _is_fresh(self, operation: Operation) -> bool:
+        """Whether the reflector keeps the CVM's row fresh enough to need no reading."""
+        row = self._desk.store.get(_subject(operation) or "")
+        if row is None or self._desk.hooks is None or operation.looks.proof:
+            return False
+        if operation.verb == "delete":
+            return False  # a row that is there says nothing of one that has just gone
+        if operation.verb == "restart" and not operation.looks.begun:
+            return False  # it may be over already, which only the history shows
+        return row.age(self._desk.clock.monotonic()) <= self._desk.settings.trust
+
+    def _read(self, operation: Operation) -> None:
+        """Read one CVM's state."""
+        cvm_id, asked = _subject(operation), self._desk.clock.monotonic()
+        if cvm_id is None:
+            self._looked(operation)
+            return
+        try:
+            if operation.verb == "restart" and not operation.looks.begun:
+                # It may be over already: then only the history shows that it was.
+                found = self._read_back(operation)
+                operation.looks.begun |= found is not None and found.begun
+            state = self._desk.client.get_cvm_state(cvm_id)
+        except NotFoundError:
+            self._gone(operation, cvm_id)
+            return
+        except CvmError as error:
+            self._unreadable(operation, error)
+            return
+        now = self._desk.clock.monotonic()
+        fact = Fact.of_state(state, received=now, source="get", id=cvm_id, asked=asked)
+        self._desk.store.patch([fact])
+        self.see(operation, Seen.of_state(state, operation.name), proof=True)
+        self._looked(operation)
+
+    def _read_many(self, operations: Sequence[Operation]) -> None:
+        """Read the states of many in one request."""
+        asked = self._desk.clock.monotonic()
+        rows = [one.row for one in operations if one.row is not None]
+        try:
+            found = self._desk.client.get_cvm_status_batch(r.vm_uuid for r in rows if r.vm_uuid)
+        except CvmError as error:
+            for operation in operations:
+                self._unreadable(operation, error)
+            return
+        now = self._desk.clock.monotonic()
+        self._desk.store.patch(
+            Fact.of_status(status, received=now, vm_uuid=uuid, asked=asked)
+            for uuid, status in found.items()
+        )
+        for operation, row in zip(operations, rows, strict=True):
+            status = found.get(row.vm_uuid or "")
+            if status is None:
+                self._desk.workers.do(partial(self._read, operation))
+                continue
+            self.see(operation, Seen.of_status(status, operation.name), proof=True)
+            self._looked(operation)
+
+    def _gone(self, operation: Operation, cvm_id: str) -> None:
+        if operation.verb == "delete":
+            self._desk.store.remove([cvm_id], received=self._desk.clock.monotonic())
+        else:
+            self._desk.refresh()
+        self.see(operation, Seen(name=operation.name, status="deleted"), proof=True)
+        self._looked(operation)
+
+    def _unreadable(self, operation: Operation, error: CvmError) -> None:
+        operation.looks.reading = False
+        if isinstance(error, AuthError):
+            self._park(operation, error)
+            return
+        operation.move(note=f"its CVM cannot be read at the moment: {error.message}")
+        self._looked(operation)
+
+    def _park(self, operation: Operation, error: CvmError) -> None:
+        """Read nothing more until there is another key, or the time is up."""
+        settings, looks = self._desk.settings, operation.looks
+        looks.parked, looks.reading = True, False
+        operation.move(note=f"the key was refused: {error.message}", hint=error.hint)
+        self._look_in(operation, looks.since + settings.reach - self._desk.clock.monotonic())
+
+    def resume(self) -> None:
+        """Go on with what waits for a key: there is another one."""
+        now = self._desk.clock.monotonic()
+        for operation in self._desk.ledger.alive():
+            if operation.looks.parked:
+                operation.looks.parked = False
+                operation.looks.since = now
+                operation.move(note="")
+                self._look_in(operation, 0.0)
+
+    def _looked(self, operation: Operation) -> None:
+        """Arrange for the next look, unless it is over or has taken too long."""
+        looks, settings = operation.looks, self._desk.settings
+        looks.reading = looks.proof = False
+        record = operation.record
+        if record.done:
+            return
+        looks.count += 1
+        waited = self._desk.clock.monotonic() - looks.since
+        if record.state == "unknown" and waited >= settings.settle and not looks.parked:
+            self._unsettled(operation)
+        elif waited >= settings.reach:
+            why = f"it was accepted, but is not {record.target} after {waited:.0f} s"
+            self._give_up(operation, why, "It may still come: look at the CVM.")
+        else:
+            self._look_in(operation, self._pause(operation))
+
+    # --- what got no answer ----------------------------------------------------------------------
+
+    def _reconcile(self, operation: Operation) -> None:
+        """Read what became of it; never send it again."""
+        try:
+            found = self._read_back(operation)
+        except CvmError as error:
+            operation.looks.answered = False
+            self._unreadable(operation, error)
+            return
+        operation.looks.answered = True
+        if found is not None:
+            self._take(operation, found)
+        self._looked(operation)
+
+    def _read_back(self, operation: Operation) -> Evidence | None:
+        """Read what became of it; None where nothing was sent for it here."""
+        intent = operation.intent
+        if intent is None:
+            return None
+        intent.transport = self._desk.client.transport  # there may be another key by now
+        return intent.read_back()
+
+    def _take(self, operation: Operation, found: Evidence) -> None:
+        if found.cvm is not None:
+            now = self._desk.clock.monotonic()
+            self._desk.store.patch([Fact.of_cvm(found.cvm, received=now)])
+        if found.gone and operation.verb != "delete":
+            self._gone(operation, operation.cvm_id or "")
+            self._fail(operation, f"'{operation.name}' is gone")
+        elif found.begun:
+            operation.looks.begun = True
+            operation.move(correlation_id=found.correlation_id)
+            answer = None if found.cvm is None else as_action(found.cvm)
+            self.accepted(operation, answer, "no answer came, but it was carried out")
+            if found.gone:
+                self._gone(operation, operation.cvm_id or "")
+
+    def _unsettled(self, operation: Operation) -> None:
+        """Nothing of it is to be seen: say what that means."""
+        error = operation.error
+        refused = isinstance(error, ServerError) and error.status not in _GATEWAYS
+        if refused and operation.looks.answered:
+            self._fail(operation, "the service failed, and nothing of it is to be seen")
+            return
+        why = "no answer came, and nothing of it is to be seen"
+        self._give_up(operation, why, _LOOK_AGAIN)
+
+    @staticmethod
+    def _fail(operation: Operation, why: str) -> None:
+        operation.move(state="failed", done=True, note=why, error=operation.error or CvmError(why))
+
+    @staticmethod
+    def _give_up(operation: Operation, why: str, hint: str | None) -> None:
+        error = operation.error or CvmError(why, hint=hint)
+        operation.move(state="unknown", done=True, note=why, hint=hint, error=error)
+
+
+def _subject(operation: Operation) -> str | None:
+    """Return the CVM whose state tells how the operation goes."""
+    made = SPECS[operation.verb].creates
+    return operation.made_id or (None if made else operation.cvm_id)
+
+
+def _may_be_read_with_others(operation: Operation) -> bool:
+    if operation.row is None or not operation.row.vm_uuid:
+        return False
+    begun = operation.looks.begun
+    return operation.verb in {"start", "stop", "shutdown"} or (
+        operation.verb == "restart" and begun
+    )
+
+
+def _seen_in(change: Change) -> Seen:
+    if change.after is None:
+        return Seen(name=change.row.name or change.row.id, status="deleted")
+    return Seen.of_row(change.after)

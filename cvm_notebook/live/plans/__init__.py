@@ -1,0 +1,1 @@
+"""Plans: one operation on many CVMs, shown before it is executed."""

@@ -1,0 +1,56 @@
+"""What waits to be decided upon: events in order, and the latest of each row; both bounded."""
+
+import threading
+from collections import deque
+from collections.abc import Iterable
+
+from cvm_notebook.live.reflector.events import Event, Rows, Watched
+from cvm_notebook.live.store.records import Change, Row
+
+
+class Inbox:
+    """Events for one thread, from any. An event that waits already is not put in twice.
+
+    Attributes
+    ----------
+    bell
+        Set when something came.
+    """
+
+    def __init__(self) -> None:
+        self.bell = threading.Event()
+        self._lock = threading.Lock()
+        self._events: deque[Event] = deque()
+        self._rows: dict[str, Watched | None] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._events or self._rows)
+
+    def put(self, event: Event) -> None:
+        """Put an event in."""
+        with self._lock:
+            if event not in self._events:
+                self._events.append(event)
+        self.bell.set()
+
+    def changed(self, changes: Iterable[Change]) -> None:
+        """Put changes of rows in: only how each is now counts."""
+        with self._lock:
+            for change in changes:
+                self._rows[change.row.id] = Watched.of(change.after) if change.after else None
+        self.bell.set()
+
+    def all(self, rows: Iterable[Row]) -> None:
+        """Put the whole fleet in, as it is now."""
+        with self._lock:
+            self._rows = {row.id: Watched.of(row) for row in rows}
+        self.bell.set()
+
+    def take(self) -> Event | None:
+        """Take the next out, the news of rows first: what follows is decided by them."""
+        with self._lock:
+            if self._rows:
+                rows, self._rows = self._rows, {}
+                now = tuple(row for row in rows.values() if row is not None)
+                return Rows(now, tuple(i for i, row in rows.items() if row is None))
+            return self._events.popleft() if self._events else None

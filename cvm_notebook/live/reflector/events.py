@@ -1,0 +1,368 @@
+"""Signals: what can happen to a live fleet, what is then to be done, and how both are set."""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final, TypeAlias
+
+from cvm_notebook.api.errors.tree import (
+    ApiError,
+    AuthError,
+    ConfigurationError,
+    DeadlineExceeded,
+    DecodeError,
+    NotFoundError,
+    NotTrustedError,
+    RateLimited,
+    UnsafeRedirect,
+)
+from cvm_notebook.api.status import info_of
+from cvm_notebook.live.store.records import HealthState, Row
+
+_UNAUTHORIZED: Final = 401
+_LONGEST_TOLD: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReflectorSettings:
+    """How a fleet is kept true. Times are seconds.
+
+    Attributes
+    ----------
+    resync, sweep
+        Between two whole lists, and between two questions for the status of every CVM; longer for
+        a fleet so large that `per_second` would be exceeded.
+    fast
+        Between two questions for the CVMs in transition that have no stream.
+    streams
+        Most streams at a time; the service allows a user five.
+    idle_after
+        How long it goes on when nobody is interested any more.
+    debounce
+        Between the beginnings of two lists, at the least.
+    per_second
+        Requests per second that lists may cost on average, and sweeps as well.
+    calls, chunk
+        Most questions for statuses at a time, not counting those that are overdue; and most CVMs
+        in one.
+    slow_after, give_up_after
+        When a node counts as slow, and when its answer is no longer waited for.
+    """
+
+    resync: float = 60.0
+    sweep: float = 15.0
+    fast: float = 5.0
+    streams: int = 4
+    idle_after: float = 60.0
+    debounce: float = 1.0
+    per_second: float = 0.8
+    calls: int = 4
+    chunk: int = 100
+    slow_after: float = 10.0
+    give_up_after: float = 45.0
+
+
+class Ill(Enum):
+    """What kind of trouble it is, as far as it matters for what to do."""
+
+    KEY = auto()  # 401
+    DENIED = auto()  # 403
+    SLOW_DOWN = auto()  # 429
+    MISSING = auto()  # 404
+    UNTRUSTED = auto()  # certificate, proxy, redirect, settings: another try would end the same
+    NO_SENSE = auto()  # an answer, but not what the API describes
+    LATE = auto()  # no answer in time
+    FAILED = auto()  # no connection, or 5xx
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why something could not be had.
+
+    Attributes
+    ----------
+    told
+        Seconds the service asked to wait, clamped to a minute.
+    """
+
+    ill: Ill
+    cause: str
+    next_step: str | None = None
+    told: float = 0.0
+    error: BaseException | None = None
+
+    @classmethod
+    def of(cls, error: BaseException) -> "Trouble":
+        """Classify an error."""
+        told = error.retry_after if isinstance(error, ApiError) else None
+        return cls(
+            _ill(error),
+            getattr(error, "message", None) or f"{type(error).__name__}: {error}",
+            getattr(error, "hint", None),
+            min(max(told or 0.0, 0.0), _LONGEST_TOLD),
+            error,
+        )
+
+
+def _ill(error: BaseException) -> Ill:
+    if isinstance(error, AuthError):
+        return Ill.KEY if error.status == _UNAUTHORIZED else Ill.DENIED
+    kinds = {
+        RateLimited: Ill.SLOW_DOWN,
+        NotFoundError: Ill.MISSING,
+        NotTrustedError: Ill.UNTRUSTED,
+        ConfigurationError: Ill.UNTRUSTED,
+        UnsafeRedirect: Ill.UNTRUSTED,
+        DecodeError: Ill.NO_SENSE,
+        DeadlineExceeded: Ill.LATE,
+    }
+    return next((ill for kind, ill in kinds.items() if isinstance(error, kind)), Ill.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What of a row decides how it is watched.
+
+    Attributes
+    ----------
+    busy
+        It is in transition.
+    settling
+        Its status is one that lasts, but it was last said to be in progress: a stream does not tell
+        when that ends.
+    """
+
+    id: str
+    uuid: str | None
+    node: str
+    busy: bool
+    settling: bool = False
+
+    @classmethod
+    def of(cls, row: Row) -> "Watched":
+        """Read a row."""
+        node = row.cvm.node_info
+        moving = info_of(row.status).moving
+        return cls(
+            row.id,
+            row.vm_uuid,
+            (node and node.name) or "",
+            moving or row.in_progress,
+            row.in_progress and not moving,
+        )
+
+
+# --- what happens ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Interest:
+    """Somebody is interested from now on, or nobody any more."""
+
+    held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Whoever looked can look no more: without interest there is nothing to go on for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """Somebody looked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """A user asks for news."""
+
+
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """A CVM is to have a stream, or need not any more."""
+
+    cvm_id: str
+    on: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows came, changed, or went."""
+
+    now: tuple[Watched, ...]
+    gone: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A question for the statuses of CVMs of one node."""
+
+    node: str
+    uuids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """The list is in the store.
+
+    Attributes
+    ----------
+    rows
+        How many it has.
+    whole
+        False when it may lack some: CVMs came or went while it was read.
+    """
+
+    rows: int
+    whole: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ListFailed:
+    """The list could not be read to its end."""
+
+    trouble: Trouble
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Statuses are in the store; of some CVMs the answer did not speak."""
+
+    ask: Ask
+    silent: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AskFailed:
+    """No statuses could be had."""
+
+    ask: Ask
+    trouble: Trouble
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A stream has sent its first event."""
+
+    cvm_id: str
+
+
+class End(Enum):
+    """How a stream ended."""
+
+    ENDED = auto()  # in good order, or because its time was over
+    GONE = auto()  # it says that the CVM is no more
+    CLOSED = auto()  # by us
+    TROUBLE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A stream is at its end; its place is free.
+
+    Attributes
+    ----------
+    retry
+        Seconds the stream asked to wait before another.
+    """
+
+    cvm_id: str
+    how: End
+    trouble: Trouble | None = None
+    retry: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Woke:
+    """The machine was asleep: connections are dead, and what is known is old."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """There is a key to try."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crashed:
+    """The thread fell over and was started again, or (``final``) not."""
+
+    cause: str
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed."""
+
+
+Event: TypeAlias = (
+    Interest
+    | Dropped
+    | Touched
+    | Refresh
+    | Follow
+    | Rows
+    | Listed
+    | ListFailed
+    | Answered
+    | AskFailed
+    | Opened
+    | Ended
+    | Woke
+    | Resumed
+    | Crashed
+    | Tick
+)
+
+
+# --- what is to be done ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class List:
+    """Read the whole list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Open a stream."""
+
+    cvm_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Close a stream."""
+
+    cvm_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Say in rows, by id or uuid, why they could not be refreshed.
+
+    Attributes
+    ----------
+    asked
+        When that was tried: what is known since then, and a late answer, count for more.
+    """
+
+    cvms: tuple[str, ...]
+    why: str
+    asked: float
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """Show how true the store is."""
+
+    state: HealthState
+    cause: str | None = None
+    next_step: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Break off all calls and streams; what they still bring is not wanted."""
+
+
+Action: TypeAlias = List | Ask | Open | Close | Mark | Show | Cut

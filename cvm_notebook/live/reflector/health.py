@@ -1,0 +1,49 @@
+"""Health: how it is shown in a store and logged, and the error that a wait ends with."""
+
+import logging
+
+from cvm_notebook.api.errors.tree import CvmError, DeadlineExceeded
+from cvm_notebook.live.clock import Clock
+from cvm_notebook.live.reflector.events import Show, Trouble
+from cvm_notebook.live.store.records import Health
+from cvm_notebook.live.store.store import FleetStore
+
+_BROKEN = ("offline", "needs a key")
+
+
+class HealthLog:
+    """Shows health in a store; the log has one line when it breaks, and one when it heals."""
+
+    def __init__(self, store: FleetStore, clock: Clock, log: logging.Logger) -> None:
+        self._store = store
+        self._clock = clock
+        self._log = log
+        self._ill = False
+        self._closed = False
+
+    def show(self, show: Show) -> None:
+        """Show it; nothing comes after ``closed``."""
+        if self._closed:
+            return
+        self._closed = show.state == "closed"
+        before = self._store.health
+        since = before.since if before.state == show.state else self._clock.now()
+        self._store.set_health(Health(show.state, since, show.cause, show.next_step))
+        if show.state in _BROKEN and not self._ill:
+            self._ill = True
+            self._log.warning("the fleet is not kept true: %s", self._store.health)
+        elif show.state == "live" and self._ill:
+            self._ill = False
+            self._log.info("the fleet is kept true again")
+
+
+def prevented(trouble: Trouble | None, timeout: float) -> BaseException:
+    """Return the error that a wait for the first list ends with."""
+    if trouble is not None and trouble.error is not None:
+        return trouble.error.with_traceback(None)
+    if trouble is not None:
+        return CvmError(trouble.cause, hint=trouble.next_step)
+    return DeadlineExceeded(
+        f"the fleet was not listed within {timeout:g} s",
+        hint="Give it more time, or look at its health.",
+    )

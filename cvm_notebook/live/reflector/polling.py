@@ -1,0 +1,197 @@
+"""Whom to ask for statuses, and when: by node, so that a slow one holds nobody up; pure."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from cvm_notebook.live.clock import Backoff
+from cvm_notebook.live.reflector.events import Ask, Mark, ReflectorSettings, Trouble, Watched
+
+_NEVER = float("-inf")
+
+
+@dataclass(slots=True)
+class _Node:
+    """What is asked of one node."""
+
+    backoff: Backoff
+    urgent: dict[str, None] = field(default_factory=dict)
+    waiting: dict[str, None] = field(default_factory=dict)
+    flight: Ask | None = None
+    began: float = 0.0
+    slow: bool = False
+    told: bool = False  # that it is slow, of this flight
+    not_before: float = _NEVER
+
+    @property
+    def wanted(self) -> bool:
+        return bool(self.urgent or self.waiting)
+
+    def take(self, most: int) -> tuple[str, ...]:
+        """Take the next to ask for, the urgent ones first."""
+        everyone = list({**self.urgent, **self.waiting})[:most]
+        for uuid in everyone:
+            self.urgent.pop(uuid, None)
+            self.waiting.pop(uuid, None)
+        return tuple(everyone)
+
+
+class Polls:
+    """Questions under way and still to be asked.
+
+    A sweep asks for every CVM, a fast round for those in transition that have no stream. Each node
+    has one question under way at most, and slow nodes leave room for the others.
+    """
+
+    def __init__(self, settings: ReflectorSettings) -> None:
+        self._settings = settings
+        self._rows: dict[str, Watched] = {}
+        self._nodes: dict[str, _Node] = {}
+        self._silent: set[str] = set()
+        self._sweep_at = _NEVER
+        self._fast_at: float | None = None
+        self._told_until = _NEVER
+        self._probing = False
+
+    def rows(self, now: tuple[Watched, ...], gone: Iterable[str]) -> list[Watched]:
+        """Take note of rows; return those that are watched otherwise than before."""
+        news: list[Watched] = []
+        for row in now:
+            before = self._rows.get(row.id)
+            if row == before:
+                continue
+            news.append(row)
+            if before is not None and before.node != row.node:
+                self._forget(before)
+            self._rows[row.id] = row
+            if row.settling and row.uuid and not (before and before.settling):
+                self._node(row.node).urgent[row.uuid] = None
+        for cvm_id in gone:
+            before = self._rows.pop(cvm_id, None)
+            if before is not None:
+                self._forget(before)
+        return news
+
+    def knows(self, cvm_id: str) -> bool:
+        """Return whether it is a CVM of the fleet."""
+        return cvm_id in self._rows
+
+    def sweep(self, now: float) -> None:
+        """Ask for everyone, now; later again by itself."""
+        for row in self._rows.values():
+            if row.uuid:
+                self._node(row.node).waiting[row.uuid] = None
+        sizes: dict[str, int] = {}
+        for row in self._rows.values():
+            sizes[row.node] = sizes.get(row.node, 0) + 1
+        chunks = sum(-(-size // self._settings.chunk) for size in sizes.values())
+        self._sweep_at = now + max(self._settings.sweep, chunks / self._settings.per_second)
+
+    def hold(self, until: float) -> None:
+        """Ask nothing before then, and one question first: the service said to slow down."""
+        self._told_until = max(self._told_until, until)
+        self._probing = True
+
+    def next(self, now: float, hot: Iterable[str]) -> list[Ask | Mark]:
+        """Return the questions to ask now; `hot` are the ids to be asked for in fast rounds."""
+        if now < self._told_until:
+            return []
+        if now >= self._sweep_at:
+            self.sweep(now)
+        self._fast_round(now, hot)
+        return [*self._overdue(now), *self._begin(now)]
+
+    def answered(self, now: float, ask: Ask, silent: tuple[str, ...]) -> tuple[str, ...]:
+        """Count an answer; return the ids that it was the first to keep silent of."""
+        node = self._node(ask.node)
+        node.slow = now - node.began >= self._settings.slow_after
+        node.flight = None
+        self._probing = False
+        node.backoff.succeeded(now)
+        node.not_before = _NEVER
+        self._silent.difference_update(set(ask.uuids).difference(silent))
+        first = set(silent).difference(self._silent)
+        self._silent.update(first)
+        return tuple(row.id for row in self._rows.values() if row.uuid in first) if first else ()
+
+    def failed(self, now: float, ask: Ask, trouble: Trouble) -> tuple[bool, Mark]:
+        """Count a failure; return whether the node had been well until now, and what to say."""
+        node = self._node(ask.node)
+        node.flight = None
+        node.waiting.update(dict.fromkeys(ask.uuids))
+        was_well = node.not_before == _NEVER
+        node.not_before = now + max(node.backoff.failed(now), trouble.told)
+        return was_well, Mark(ask.uuids, trouble.cause, node.began)
+
+    def cut(self) -> None:
+        """Forget what is under way; a sweep begins anew."""
+        self._nodes.clear()
+        self._sweep_at = _NEVER
+        self._fast_at = None
+
+    def due(self, now: float) -> float:
+        """When `next` has something to say again, if nothing happens before."""
+        times = [self._sweep_at]
+        if self._fast_at is not None:
+            times.append(self._fast_at)
+        for node in self._nodes.values():
+            if node.flight is None:
+                times += [node.not_before] if node.wanted and node.not_before > now else []
+            elif not node.told:
+                times.append(node.began + self._settings.slow_after)
+        return max(min(times), self._told_until)
+
+    def _fast_round(self, now: float, hot: Iterable[str]) -> None:
+        hot = iter(hot)  # there may be a thousand, and this is asked at every event
+        first = next(hot, None)
+        if first is None:
+            self._fast_at = None
+        elif self._fast_at is None:
+            self._fast_at = now + self._settings.fast
+        elif now >= self._fast_at:
+            self._fast_at = now + self._settings.fast
+            for cvm_id in (first, *hot):
+                row = self._rows.get(cvm_id)
+                if row is not None and row.uuid:
+                    self._node(row.node).urgent[row.uuid] = None
+
+    def _begin(self, now: float) -> list[Ask]:
+        flights = [node for node in self._nodes.values() if node.flight is not None]
+        slow = sum(node.slow for node in flights)
+        under_way = sum(not node.told for node in flights)  # who is overdue is waited for besides
+        left = max(0, (1 if self._probing else self._settings.calls) - under_way)
+        asks: list[Ask] = []
+        ready = [
+            (name, node)
+            for name, node in self._nodes.items()
+            if node.wanted and node.flight is None and node.not_before <= now
+        ]
+        ready.sort(key=lambda pair: (pair[1].slow, not pair[1].urgent, pair[1].began))
+        for name, node in ready[:left]:
+            slow += node.slow
+            if node.slow and slow > max(1, self._settings.calls // 2):
+                break  # these are the last: the others are sorted before them
+            node.flight = Ask(name, node.take(self._settings.chunk))
+            node.began, node.told = now, False
+            asks.append(node.flight)
+        return asks
+
+    def _overdue(self, now: float) -> list[Mark]:
+        marks: list[Mark] = []
+        for name, node in self._nodes.items():
+            late = now - node.began >= self._settings.slow_after
+            if node.flight is not None and late and not node.told:
+                node.told = node.slow = True
+                seconds = f"{self._settings.slow_after:.0f} s"
+                why = f"node {name or '(unnamed)'} has not answered for {seconds}"
+                cvms = (*node.flight.uuids, *node.urgent, *node.waiting)
+                marks.append(Mark(cvms, why, node.began))
+        return marks
+
+    def _node(self, name: str) -> _Node:
+        return self._nodes.setdefault(name, _Node(Backoff()))
+
+    def _forget(self, row: Watched) -> None:
+        node = self._nodes.get(row.node)
+        if node is not None and row.uuid is not None:
+            node.urgent.pop(row.uuid, None)
+            node.waiting.pop(row.uuid, None)

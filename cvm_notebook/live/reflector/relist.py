@@ -1,0 +1,84 @@
+"""When the whole list is read: pure decisions, told the time by whoever asks."""
+
+from cvm_notebook.live.clock import Backoff
+from cvm_notebook.live.reflector.events import Ill, ReflectorSettings, Trouble
+
+_PAGE = 100
+_NEVER = float("-inf")
+
+
+class Relist:
+    """One list at a time: at once when asked, else every `resync`, later where there is trouble.
+
+    Attributes
+    ----------
+    due
+        When the next begins, or None while one is under way.
+    trouble
+        Why the last failed, or None.
+    """
+
+    def __init__(self, settings: ReflectorSettings, backoff: Backoff) -> None:
+        self.due: float | None = _NEVER
+        self.trouble: Trouble | None = None
+        self._settings = settings
+        self._backoff = backoff
+        self._began = _NEVER
+        self._asked_again = False
+        self._told_until = _NEVER  # by the service: nothing comes before
+        self._wait_until = _NEVER  # by our own back-off: only a user's wish comes before
+        self._doubts = 0
+
+    def ask(self, now: float, *, by_user: bool = False) -> None:
+        """Read it soon; wishes that come together are one."""
+        if self.due is None:
+            self._asked_again = True
+            return
+        floor = self._told_until if by_user else max(self._told_until, self._wait_until)
+        self.due = max(floor, min(self.due, max(now, self._began + self._settings.debounce)))
+
+    def hold(self, until: float) -> None:
+        """Let none begin before then: the service said so."""
+        self._told_until = max(self._told_until, until)
+        if self.due is not None:
+            self.due = max(self.due, self._told_until)
+
+    def begin(self, now: float) -> bool:
+        """Return whether one begins now."""
+        if self.due is None or self.due > now:
+            return False
+        self.due, self._began, self._asked_again = None, now, False
+        return True
+
+    def done(self, now: float, rows: int, *, whole: bool) -> None:
+        """Count a success; after one that may lack rows another comes soon, but not for ever."""
+        self._backoff.succeeded(now)
+        self.trouble, self._wait_until = None, _NEVER
+        pace = max(self._settings.resync, -(-rows // _PAGE) / self._settings.per_second)
+        self._doubts = 0 if whole else self._doubts + 1
+        if not whole:
+            pace = min(pace, self._settings.debounce * 2.0 ** min(self._doubts, 16))
+        self._next(now + pace, now)
+
+    def failed(self, now: float, trouble: Trouble) -> None:
+        """Count a failure."""
+        self.trouble = trouble
+        if trouble.ill is Ill.UNTRUSTED:
+            wait = self._backoff.longest(now)
+        else:
+            wait = self._backoff.failed(now)
+        if trouble.ill is Ill.SLOW_DOWN:
+            self.hold(now + max(wait, trouble.told))
+        self._wait_until = now + wait
+        self._next(max(self._wait_until, self._told_until), now)
+
+    def cut(self, now: float) -> None:
+        """Forget the one under way; read it soon instead."""
+        self.due, self._asked_again = max(now, self._told_until), False
+        self._wait_until = _NEVER
+
+    def _next(self, due: float, now: float) -> None:
+        self.due = due
+        if self._asked_again:
+            self._asked_again = False
+            self.ask(now)

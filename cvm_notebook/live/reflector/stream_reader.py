@@ -1,0 +1,286 @@
+"""The threads that wait for the service: one for each call, and one for each stream it reads."""
+
+import threading
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from cvm_notebook.api.errors.tree import CvmError
+from cvm_notebook.api.http.exchange import ByteStream
+from cvm_notebook.api.http.sse import EventReader, SseEvent
+from cvm_notebook.api.models.actions import CvmState, decode_state
+from cvm_notebook.live.clock import Clock
+from cvm_notebook.live.reflector.events import End, Ended, Event, Opened, Tick, Trouble
+from cvm_notebook.live.reflector.lister import Wire
+from cvm_notebook.live.store.observation import Fact
+
+_LONGEST_RETRY = 30.0
+_BURST, _PER_SECOND = 20.0, 10.0
+FLUSH = 1 / _PER_SECOND
+_GONE_WORDS = ("deleted", "not found", "no longer exists")
+
+
+class Throttle:
+    """Lets bursts through and holds floods back: at most ten a second in the long run. Pure."""
+
+    def __init__(self, burst: float = _BURST, per_second: float = _PER_SECOND) -> None:
+        self._burst = self._left = burst
+        self._per_second = per_second
+        self._at = 0.0
+
+    def passes(self, now: float) -> bool:
+        """Return whether one more may pass."""
+        gained = (now - self._at) * self._per_second
+        self._left, self._at = min(self._burst, self._left + gained), now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Sink:
+    """Where a reader brings what it reads."""
+
+    facts: Callable[[tuple[Fact, ...]], object]
+    event: Callable[[Event], None]
+
+
+class StreamReader:
+    """Reads one stream to its end, in a thread of its own."""
+
+    def __init__(self, wire: Wire, cvm_id: str, sink: Sink, clock: Clock) -> None:
+        self.cvm_id = cvm_id
+        self._wire = wire
+        self._sink = sink
+        self._clock = clock
+        self._throttle = Throttle()
+        self._lock = threading.Lock()
+        self._stream: ByteStream | None = None
+        self._closed = False
+        self._held_back: Fact | None = None
+        self._passed_at = 0.0
+        self._events = EventReader()
+        self.thread = threading.Thread(target=self._run, name=f"cvm-stream-{cvm_id}", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self.thread.start()
+
+    def close(self) -> None:
+        """End it; a read that blocks ends at once."""
+        with self._lock:
+            self._closed = True
+            stream = self._stream
+        if stream is not None:
+            stream.close()
+
+    def flush(self, *, at_end: bool = False) -> None:
+        """Bring on what a flood held back, not oftener than ten times a second."""
+        now = self._clock.monotonic()
+        with self._lock:
+            fact = self._held_back
+            if fact is None or not (at_end or now - self._passed_at >= FLUSH):
+                return
+            self._held_back, self._passed_at = None, now
+        self._sink.facts((fact,))
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether a flood is held back."""
+        return self._held_back is not None
+
+    def _run(self) -> None:
+        how, trouble = End.TROUBLE, None
+        try:
+            how = self._read()
+        except BaseException as error:  # noqa: BLE001 - a thread's top: told as data
+            trouble = Trouble.of(error)
+        finally:
+            self.flush(at_end=True)
+            if self._closed:
+                how, trouble = End.CLOSED, None
+            retry = min(self._events.retry or 0.0, _LONGEST_RETRY)
+            self._sink.event(Ended(self.cvm_id, how, trouble, retry))
+
+    def _read(self) -> End:
+        stream = self._wire.stream(self.cvm_id)
+        with self._lock:
+            self._stream = stream
+            closed = self._closed
+        if closed:
+            stream.close()
+        try:
+            for number, event in enumerate(self._events.events(stream)):
+                if number == 0:
+                    self._sink.event(Opened(self.cvm_id))
+                if (end := self._take(event)) is not None:
+                    return end
+        finally:
+            stream.close()
+        return End.ENDED
+
+    def _take(self, event: SseEvent) -> End | None:
+        received = self._clock.monotonic()
+        if event.event == "state":
+            return self._state(event, received)
+        if event.event == "complete":
+            return End.GONE if self._said(event, "status") == "deleted" else End.ENDED
+        if event.event == "timeout":
+            return End.ENDED
+        if event.event == "error":
+            text = self._said(event, "message") or self._said(event, "error")
+            if any(word in text for word in _GONE_WORDS):
+                return End.GONE
+            raise CvmError(f"the service ended the stream: {text[:200] or 'no reason given'}")
+        return None
+
+    def _state(self, event: SseEvent, received: float) -> End | None:
+        state = _state_of(event)
+        if state is None or not state.status:
+            return None
+        if state.status.lower() == "deleted":
+            return End.GONE
+        fact = Fact.of_state(state, received=received, id=self.cvm_id)
+        passes = self._throttle.passes(received)
+        with self._lock:
+            first = self._held_back is None
+            self._held_back = None if passes else fact
+            self._passed_at = received if passes else self._passed_at
+        if passes:
+            self._sink.facts((fact,))
+        elif first:
+            self._sink.event(Tick())  # whoever serves flushes it
+        return None
+
+    @staticmethod
+    def _said(event: SseEvent, field: str) -> str:
+        try:
+            said = msgspec.json.decode(event.data)
+        except (msgspec.DecodeError, ValueError, RecursionError):
+            return ""
+        return str(said.get(field) or "").lower() if isinstance(said, dict) else ""
+
+
+def _state_of(event: SseEvent) -> CvmState | None:
+    """Return a state; None where it cannot be read: the next one will do."""
+    try:
+        return decode_state(event.data, "a state of the stream")
+    except CvmError:
+        return None
+
+
+class Lines:
+    """The calls and streams of one reflector that are under way.
+
+    They share one `Wire`. After a `cut` what they bring is dropped, and others begin with a new
+    one.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Wire],
+        facts: Callable[[tuple[Fact, ...]], object],
+        tell: Callable[[Event], None],
+        clock: Clock,
+    ) -> None:
+        self._connect = connect
+        self._facts = facts
+        self._tell = tell
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._wire: Wire | None = None
+        self._readers: dict[str, StreamReader] = {}
+        self._threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+        self._ended = False
+
+    def call(
+        self, name: str, work: Callable[[Wire], Event], failed: Callable[[Trouble], Event]
+    ) -> None:
+        """Begin a call; what it tells, or how it failed, comes as an event."""
+        wire = self._connected()
+
+        def run() -> None:
+            try:
+                event = work(wire)
+            except BaseException as error:  # noqa: BLE001 - a thread's top: told as data
+                event = failed(Trouble.of(error))
+            if not wire.ended:
+                self._tell(event)
+
+        thread = threading.Thread(target=run, name=f"cvm-{name}", daemon=True)
+        self._threads.add(thread)
+        thread.start()
+
+    def open(self, cvm_id: str) -> None:
+        """Begin a stream."""
+        wire = self._connected()
+
+        def tell(event: Event) -> None:
+            if not wire.ended:
+                self._tell(event)
+
+        def facts(read: tuple[Fact, ...]) -> None:
+            # Read late from a buffer, it would look newer than the list that is asked for next.
+            if not wire.ended:
+                self._facts(read)
+
+        reader = StreamReader(wire, cvm_id, Sink(facts, tell), self._clock)
+        with self._lock:
+            self._readers[cvm_id] = reader
+            self._threads.add(reader.thread)
+        reader.start()
+
+    def close(self, cvm_id: str) -> None:
+        """Have a stream end; it tells when it has."""
+        reader = self._readers.get(cvm_id)
+        if reader is not None:
+            reader.close()
+
+    def ended(self, cvm_id: str) -> None:
+        """Forget a stream that has ended."""
+        with self._lock:
+            self._readers.pop(cvm_id, None)
+
+    def flush(self) -> None:
+        """Bring on what floods held back."""
+        for reader in self._all():
+            reader.flush()
+
+    @property
+    def hold_back(self) -> bool:
+        """Whether a flood is held back."""
+        return any(reader.holds_back for reader in self._all())
+
+    def cut(self) -> None:
+        """Break off everything."""
+        with self._lock:
+            wire, self._wire = self._wire, None
+            readers, self._readers = self._readers, {}
+        if wire is not None:
+            wire.cut()
+        for reader in readers.values():
+            reader.close()
+
+    def end(self) -> None:
+        """Break off everything, for good."""
+        self._ended = True
+        self.cut()
+
+    def threads(self) -> list[threading.Thread]:
+        """Return the threads that may still run."""
+        return list(self._threads)
+
+    def _all(self) -> list[StreamReader]:
+        with self._lock:
+            return list(self._readers.values())
+
+    def _connected(self) -> Wire:
+        with self._lock:
+            if self._wire is None:
+                self._wire = self._connect()
+            if self._ended:
+                self._wire.cut()
+            return self._wire

@@ -1,0 +1,79 @@
+"""The thread of a reflector: it holds it weakly, so that one that is dropped stops asking."""
+
+import atexit
+import threading
+import weakref
+from typing import Final, Protocol
+
+from cvm_notebook.live.clock import Clock
+from cvm_notebook.live.reflector.event_queue import Inbox
+from cvm_notebook.live.reflector.stream_reader import Lines
+from cvm_notebook.live.store.records import Gap
+from cvm_notebook.live.store.store import Batch, FleetStore
+
+_AT_EXIT: Final = 1.0
+
+
+class Served(Protocol):
+    """What the thread serves."""
+
+    def turn(self) -> float | None:
+        """Do what is to be done now; return the seconds to wait, or None when there is no more."""
+
+    def survives(self, error: BaseException) -> bool:
+        """Begin anew after an error; return whether to go on."""
+
+    def close(self, timeout: float) -> None:
+        """End it."""
+
+
+def serve(served: Served, bell: threading.Event, clock: Clock, lines: Lines) -> threading.Thread:
+    """Start a thread that serves it for as long as there is something to do and it is held."""
+    thread = threading.Thread(
+        target=_run,
+        args=(weakref.ref(served), bell, clock, lines),
+        name="cvm-reflector",
+        daemon=True,
+    )
+    _running.add(served)
+    thread.start()
+    return thread
+
+
+def ended(served: Served) -> None:
+    """Note that its thread ends."""
+    _running.discard(served)
+
+
+def _run(ref: "weakref.ref[Served]", bell: threading.Event, clock: Clock, lines: Lines) -> None:
+    while (served := ref()) is not None:
+        wait = served.turn()
+        del served
+        if wait is None:
+            return
+        try:
+            clock.wait(bell, wait)
+        except BaseException as error:  # noqa: BLE001 - the thread's top: shown in health
+            served = ref()
+            if served is not None and not served.survives(error):
+                return
+            del served
+    lines.end()
+
+
+def note(inbox: Inbox, store: "weakref.ref[FleetStore]", batch: Batch) -> None:
+    """Put the store's news into an inbox."""
+    if not isinstance(batch, Gap):
+        inbox.changed(batch)
+    elif (living := store()) is not None:
+        inbox.all(living.snapshot().rows)
+
+
+_running: weakref.WeakSet[Served] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Give streams back, and let no thread be in the middle of something, when Python ends."""
+    for served in list(_running):
+        served.close(_AT_EXIT)

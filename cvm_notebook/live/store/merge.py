@@ -1,0 +1,266 @@
+"""One CVM's row from all that was said of it lately."""
+
+from dataclasses import replace
+from datetime import datetime
+from math import inf
+from typing import Any, Final, NamedTuple, Self
+
+from msgspec import UNSET, structs
+
+from cvm_notebook.api.models.base import instant
+from cvm_notebook.api.models.cvm import Cvm
+from cvm_notebook.api.status import Phase, phase_of
+from cvm_notebook.live.store.observation import Fact
+from cvm_notebook.live.store.records import Row, Sighting
+
+# A fact so much younger by receipt is newer, whatever times it tells: the service's clock may have
+# been set back, and must not freeze what we know.
+HORIZON: Final = 120.0
+
+
+class Standing(NamedTuple):
+    """What decides between two facts.
+
+    Attributes
+    ----------
+    operation
+        When the operation began that the fact tells of.
+    server
+        The service's own time of it.
+    moment
+        The monotonic time at which it was asked for, or received where it was pushed.
+    """
+
+    operation: datetime | None
+    server: datetime | None
+    moment: float
+
+    @classmethod
+    def of(cls, fact: Fact) -> Self:
+        """Return where a fact stands."""
+        doing = fact.operation
+        began = instant(doing.started_at) if doing else None
+        return cls(began, fact.server_time, fact.moment)
+
+    @property
+    def kind(self) -> int:
+        """Facts of one kind have the same things to be compared by."""
+        return 2 * (self.operation is not None) + (self.server is not None)
+
+
+def newer(one: Standing, other: Standing) -> bool:
+    """Return whether one is at least as new as the other."""
+    if abs(one.moment - other.moment) <= HORIZON:
+        for mine, its in ((one.operation, other.operation), (one.server, other.server)):
+            if mine is not None and its is not None and mine != its:
+                return mine > its
+    return one.moment >= other.moment
+
+
+class Claims:
+    """The best fact of each kind about one thing."""
+
+    __slots__ = ("_best",)
+
+    def __init__(self) -> None:
+        self._best: dict[int, tuple[Standing, Fact]] = {}
+
+    def take(self, standing: Standing, fact: Fact) -> None:
+        """Keep the fact if it is the best of its kind."""
+        held = self._best.get(standing.kind)
+        if held is None or newer(standing, held[0]):
+            self._best[standing.kind] = standing, fact
+
+    def winner(self) -> tuple[Standing, Fact] | None:
+        """Return the newest fact, or None when there was none."""
+        with_operation = self._of_pair(3, 2)
+        without = self._of_pair(1, 0)
+        if with_operation is None or without is None:
+            return with_operation or without
+        return with_operation if newer(with_operation[0], without[0]) else without
+
+    def _of_pair(self, dated: int, plain: int) -> tuple[Standing, Fact] | None:
+        one, other = self._best.get(dated), self._best.get(plain)
+        if one is None or other is None:
+            return one or other
+        return one if newer(one[0], other[0]) else other
+
+
+_AT_REST: Final[frozenset[Phase]] = frozenset({"running", "stopped", "failed", "gone"})
+_PROGRESS: Final = ("boot_progress", "boot_error", "shutdown_progress")
+_LONG_AGO: Final = Standing(None, None, -inf)
+
+
+def same_word(one: object, other: object) -> bool:
+    """Return whether two statuses are one: a watch spells them as its target was spelled."""
+    if isinstance(one, str) and isinstance(other, str):
+        return one == other or one.lower() == other.lower()
+    return one is other
+
+
+def same_record(new: Cvm, held: Cvm) -> bool:
+    """Return whether a record is the one held, but for the compose file, which lists leave out."""
+    if new == held:
+        return True
+    if held.compose_file is None or new.compose_file is not None:
+        return False
+    return structs.replace(new, compose_file=held.compose_file) == held
+
+
+def agrees(row: Row) -> bool:
+    """Return whether a row says of its state what its own record does."""
+    cvm = row.cvm
+    if (
+        row.error is not None
+        or row.status != cvm.status
+        or row.in_progress != bool(cvm.in_progress)
+    ):
+        return False
+    doing, said = row.operation, cvm.progress
+    if doing is None or said is None:
+        return doing is None and said is None
+    return doing.correlation_id == said.correlation_id and doing.started_at == said.started_at
+
+
+def shows(row: Row, fact: Fact) -> bool:
+    """Return whether a row says all that a fact says."""
+    for name in ("in_progress", "operation", *_PROGRESS):
+        said = getattr(fact, name)
+        if said is not UNSET and said != getattr(row, name):
+            return False
+    if fact.status is not UNSET and not same_word(fact.status, row.status):
+        return False
+    return fact.cvm is UNSET or same_record(fact.cvm, row.cvm)
+
+
+def is_plain(fact: Fact, row: Row) -> bool:
+    """Return whether a fact can be taken as it is: newest, whole, and as the record has it.
+
+    Such is every entry of a batch status in a quiet fleet. Nothing needs to be remembered of it
+    beside the row it makes.
+    """
+    if not (fact.operation is None and row.operation is None and row.cvm.progress is None):
+        return False  # what tells of operations is weighed
+    if fact.in_progress is not bool(row.cvm.in_progress) or fact.boot_progress is UNSET:
+        return False
+    if not same_word(fact.status, row.cvm.status) or fact.moment < row.seen.moment:
+        return False
+    return fact.cvm is UNSET and fact.server_time is None and not fact.error and row.error is None
+
+
+def take_plain(fact: Fact, row: Row, seen: Sighting, revision: int) -> Row:
+    """Return the row that a plain fact makes: the old one, if it says the same."""
+    said = {name: getattr(fact, name) or None for name in _PROGRESS}
+    if _rests_untold(row) and not fact.in_progress and not fact.boot_error:
+        # How it came to rest, told for the first time: nothing has happened. In a large fleet the
+        # first batch status would else push everything out of the history.
+        for name, value in said.items():
+            object.__setattr__(row, name, value)
+    said |= {"status": row.cvm.status, "in_progress": fact.in_progress}
+    return _with(row, said, fact.uptime or None, seen, revision)
+
+
+def _rests_untold(row: Row) -> bool:
+    told = row.boot_progress or row.boot_error or row.shutdown_progress
+    return not told and phase_of(row.status) in _AT_REST
+
+
+class Known:
+    """What was said of one CVM in the last minutes, by subject."""
+
+    __slots__ = ("_errors", "_operation", "_progress", "_record", "_status", "latest")
+
+    def __init__(self, row: Row, listed: float) -> None:
+        """Begin with what a row says, and the moment at which its record was listed."""
+        self._record, self._status = Claims(), Claims()
+        self._progress, self._operation = Claims(), Claims()
+        self._errors: tuple[float, str | None] = (-inf, row.error)
+        self.latest = -inf
+        self.take(Fact.of_cvm(row.cvm, received=min(listed, row.seen.moment), source="list"))
+        if row.error is not None:
+            self._errors = (self.latest, row.error)
+        stands = _as_it_stands(row)
+        if row.source == "list":
+            self._progress.take(_LONG_AGO, stands)
+        else:
+            self.take(stands)
+
+    def take(self, fact: Fact) -> None:
+        """Take what a fact says, if it is not known better."""
+        standing = Standing.of(fact)
+        self.latest = max(self.latest, standing.moment)
+        if standing.moment >= self._errors[0]:
+            self._errors = standing.moment, fact.error or None
+        if fact.cvm is not UNSET:
+            self._record.take(standing, fact)
+        if fact.status is not UNSET:
+            self._status.take(standing, fact)
+        if fact.boot_progress is not UNSET:
+            self._progress.take(standing, fact)
+        if fact.in_progress is not UNSET:
+            self._operation.take(standing, fact)
+
+    def row(self, old: Row, seen: Sighting, revision: int) -> Row:
+        """Return the row as it follows from all of it: the old one, if that says it already."""
+        cvm = self._best_record(old)
+        status = self._status.winner()
+        word = status[1].status if status else cvm.status
+        word = cvm.status if same_word(word, cvm.status) else word or None
+        said: dict[str, Any] = {"cvm": cvm, "status": word, "error": self._errors[1]}
+        said |= self._doing(word, status)
+        progress = self._progress.winner()
+        if progress is None or not self._is_of(progress[1], word):
+            return _with(old, said | dict.fromkeys(_PROGRESS), None, seen, revision)
+        said |= {name: getattr(progress[1], name) or None for name in _PROGRESS}
+        return _with(old, said, progress[1].uptime or None, seen, revision)
+
+    @staticmethod
+    def _is_of(fact: Fact, word: str | None) -> bool:
+        """Return whether progress that was told belongs to this status."""
+        return fact.status is UNSET or same_word(fact.status, word)
+
+    def _best_record(self, old: Row) -> Cvm:
+        found = self._record.winner()
+        cvm = (found and found[1].cvm) or old.cvm
+        if same_record(cvm, old.cvm):
+            return old.cvm
+        if cvm.compose_file is None and cvm.compose_hash == old.cvm.compose_hash is not None:
+            return structs.replace(cvm, compose_file=old.cvm.compose_file)
+        return cvm
+
+    def _doing(self, word: str | None, status: tuple[Standing, Fact] | None) -> dict[str, Any]:
+        """Return the operation under way; a newer status tells when there is none any more."""
+        found = self._operation.winner()
+        if found is None:
+            return {}
+        standing, fact = found
+        doing = {"in_progress": fact.in_progress, "operation": fact.operation or None}
+        later = status is not None and status[0].moment > standing.moment
+        phase = phase_of(word)
+        if not later or same_word(word, fact.status) or phase == "unknown":
+            return doing
+        if phase in _AT_REST:
+            return {"in_progress": False, "operation": None}
+        return {**doing, "in_progress": True}
+
+
+def _with(old: Row, said: dict[str, Any], uptime: str | None, seen: Sighting, revision: int) -> Row:
+    if all(getattr(old, name) == value for name, value in said.items()):
+        object.__setattr__(old, "uptime", uptime)
+        return old
+    return replace(old, **said, uptime=uptime, seen=seen, revision=revision)
+
+
+def _as_it_stands(row: Row) -> Fact:
+    return Fact(
+        id=row.id,
+        status=row.status,
+        in_progress=row.in_progress,
+        operation=row.operation,
+        boot_progress=row.boot_progress,
+        boot_error=row.boot_error,
+        shutdown_progress=row.shutdown_progress,
+        uptime=row.uptime,
+        received=row.seen.moment,
+        source=row.source,
+    )

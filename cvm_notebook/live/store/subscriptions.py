@@ -1,0 +1,220 @@
+"""Telling of changes: hooks on the thread that writes, observers each on a thread of its own."""
+
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Self, TypeAlias
+
+from cvm_notebook.live.store.observers import Mailbox, weakly
+from cvm_notebook.live.store.records import Change, Gap, Health
+
+Batch: TypeAlias = tuple[Change, ...] | Gap
+News: TypeAlias = Batch | Health
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something went wrong that no call can raise: told once, and nothing stops for it.
+
+    Attributes
+    ----------
+    where
+        ``observer`` or ``list``.
+    what
+        What happened, in words.
+    """
+
+    where: str
+    what: str
+    error: BaseException | None = None
+
+
+class Hook:
+    """Code of this package that is told of changes on the thread that writes, until `close`.
+
+    It must be quick, wait for nothing, and hold strongly only what may live as long as the store.
+    """
+
+    def __init__(
+        self,
+        outbox: "Outbox",
+        callback: Callable[[Batch], object],
+        health: Callable[[Health], object] | None,
+    ) -> None:
+        self._outbox = outbox
+        self._callback = callback
+        self._health = health
+        self._failed = False
+        self.active = True
+
+    def close(self) -> None:
+        """End it: nothing more is told, not even what waits to be."""
+        self.active = False
+        self._outbox.leave(self)
+
+    def end_with(self, owner: object) -> None:
+        """End it when an object is collected."""
+        weakref.finalize(owner, weakly(self._lapse)).atexit = False
+
+    def _lapse(self) -> None:
+        self.active = False  # and no lock: the collector may run in the middle of anything
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def tell(self, what: News) -> None:
+        """Pass on what there is to tell."""
+        try:
+            self._call(what)
+        except Exception as error:  # noqa: BLE001 - a mistake of ours must not stop the others
+            if not self._failed:
+                self._failed = True
+                self._report(error)
+
+    def _call(self, what: News) -> None:
+        if not self.active:
+            return
+        if not isinstance(what, Health):
+            self._callback(what)
+        elif self._health is not None:
+            self._health(what)
+
+    def _report(self, error: BaseException) -> None:
+        self._outbox.report(Fault("observer", f"an observer of the fleet failed: {error!r}", error))
+
+
+class Subscription(Hook):
+    """An observer that is told of changes on a thread of its own, in order, until `close`.
+
+    When too much waits for it, one `Gap` takes the place of the changes that wait.
+    """
+
+    def __init__(
+        self,
+        outbox: "Outbox",
+        callback: Callable[[Batch], object],
+        health: Callable[[Health], object] | None,
+    ) -> None:
+        super().__init__(outbox, callback, health)
+        self._mailbox: Mailbox[News] = Mailbox(
+            self._call, on_fault=self._report, shorten=_with_gap, size=_size
+        )
+
+    def tell(self, what: News) -> None:
+        """Put down what there is to tell."""
+        self._mailbox.put(what)
+
+    def close(self) -> None:
+        """End it: nothing more is told, not even what waits to be."""
+        super().close()
+        self._mailbox.close()
+
+    def finish(self, ends: float) -> None:
+        """Let what waits be told until a time of `time.monotonic`, and end it."""
+        self._mailbox.finish(ends)
+        self.close()
+
+
+def _size(news: News) -> int:
+    return len(news) if isinstance(news, tuple) else 1
+
+
+def _with_gap(news: Iterable[News]) -> Iterator[News]:
+    """Yield a Gap for all changes, and the newest health."""
+    gap: Gap | None = None
+    health: Health | None = None
+    for one in news:
+        if isinstance(one, Health):
+            health = one
+        else:
+            first, last = _span(one)
+            gap = Gap(gap.since if gap else first, last, last)
+    yield from (one for one in (gap, health) if one is not None)
+
+
+def _span(batch: Batch) -> tuple[int, int]:
+    """Return the revision before a batch, and that after it."""
+    if isinstance(batch, Gap):
+        return batch.since, batch.revision
+    return batch[0].revision - 1, batch[-1].revision
+
+
+class Outbox:
+    """What is to be told, and to whom.
+
+    `post` belongs under the store's lock, so that the order is the store's; `deliver` does not.
+    One thread at a time tells: another that comes leaves its news to it, and so does a hook that
+    writes to the store. What is told therefore always comes in order.
+    """
+
+    def __init__(self, on_fault: Callable[[Fault], object] | None = None) -> None:
+        self._lock = threading.Lock()
+        self._hooks: tuple[Hook, ...] = ()
+        self._waiting: deque[tuple[tuple[Hook, ...], News | Fault]] = deque()
+        self._telling = False
+        self._on_fault = on_fault
+
+    def join(self, hook: Hook, first: Batch | None) -> None:
+        """Tell somebody from now on, and before that what they missed."""
+        with self._lock:
+            self._hooks = (*self._hooks, hook)
+            if first:
+                self._waiting.append(((hook,), first))
+
+    def leave(self, hook: Hook) -> None:
+        """Tell them no more."""
+        with self._lock:
+            self._hooks = tuple(one for one in self._hooks if one is not hook)
+
+    def post(self, what: News | Fault) -> None:
+        """Put down what is to be told."""
+        with self._lock:
+            self._hooks = tuple(one for one in self._hooks if one.active)
+            self._waiting.append((self._hooks, what))
+
+    def deliver(self) -> None:
+        """Tell all that waits to be told, unless a thread is at it.
+
+        An interrupt (Ctrl-C in a thread that writes) is raised once all have been told.
+        """
+        interrupt: BaseException | None = None
+        while (following := self._next()) is not None:
+            to, what = following
+            left = deque(to)
+            try:
+                if isinstance(what, Fault):
+                    self.report(what)
+                while left and not isinstance(what, Fault):
+                    left.popleft().tell(what)
+            except BaseException as error:  # noqa: BLE001 - raised below, after the others were told
+                interrupt = interrupt or error
+            finally:
+                with self._lock:
+                    if left and not isinstance(what, Fault):
+                        self._waiting.appendleft((tuple(left), what))
+                    self._telling = False
+        if interrupt is not None:
+            raise interrupt
+
+    def finish(self, ends: float) -> None:
+        """Let observers be told what waits until a time of `time.monotonic`, and no more."""
+        for hook in self._hooks:
+            if isinstance(hook, Subscription):
+                hook.finish(ends)
+
+    def report(self, fault: Fault) -> None:
+        """Tell of a fault."""
+        if self._on_fault is not None:
+            self._on_fault(fault)
+
+    def _next(self) -> tuple[tuple[Hook, ...], News | Fault] | None:
+        with self._lock:
+            if self._telling or not self._waiting:
+                return None
+            self._telling = True
+            return self._waiting.popleft()

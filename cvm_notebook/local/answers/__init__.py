@@ -1,0 +1,1 @@
+"""The schemas of the answers, and how they are made."""

@@ -1,0 +1,1 @@
+"""The database, the clock, and what every request needs."""

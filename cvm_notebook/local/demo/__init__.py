@@ -1,0 +1,1 @@
+"""The example fleet that a new LocalCloud has."""

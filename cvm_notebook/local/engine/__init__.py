@@ -1,0 +1,1 @@
+"""The rules of the service: what a request does to a CVM."""

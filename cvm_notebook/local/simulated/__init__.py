@@ -1,0 +1,1 @@
+"""What a real CVM would produce: logs, statistics, attestations."""

@@ -1,0 +1,92 @@
+"""The magics ``%cvm`` and ``%%cvm``: ``%load_ext cvm_notebook``."""
+
+import copy
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, line_cell_magic, magics_class
+
+from cvm_notebook.api.errors.envelope import trimmed
+from cvm_notebook.api.errors.tree import CvmError
+from cvm_notebook.magics.arguments import help_text, parser_of, plain_blanks, read
+from cvm_notebook.magics.completion import Completions
+from cvm_notebook.magics.deploy import deploy
+from cvm_notebook.magics.session import Notebook
+from cvm_notebook.magics.verbs import VERBS
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+_DEPLOY: Final = "deploy"
+
+
+@magics_class
+class CvmMagics(Magics):
+    """``%cvm``, for one IPython."""
+
+    def __init__(self, shell: "InteractiveShell") -> None:
+        super().__init__(shell)
+        self.notebook = Notebook(shell)
+
+    @line_cell_magic
+    def cvm(self, line: str, cell: str | None = None) -> object:
+        """Act on the CVMs of this notebook's fleet; %cvm alone shows how."""
+        said = trimmed(plain_blanks(line))
+        verb, _, text = said.removesuffix(";").strip().partition(" ")
+        verb = trimmed(verb)
+        if verb in {"", "help", "-h", "--help"}:
+            print(help_text(text.strip() or None))
+            return None
+        _check_place(verb, cell)
+        asked = read(verb, text)
+        if asked.help:
+            print(help_text(verb))
+            return None
+        asked.verb = verb
+        act = VERBS.get(verb) or partial(deploy, compose=cell or "")
+        try:
+            result = act(self.notebook, asked)
+        except (CvmError, KeyboardInterrupt) as error:
+            failed = _in_a_line(error)
+        else:
+            return None if said.endswith(";") else result  # as with any last line of a cell
+        # outside of the handler: what is raised has no frames of ours, and none that hold a value
+        raise failed
+
+
+def _check_place(verb: str, cell: str | None) -> None:
+    """Refuse what is known, and stands in the wrong kind of cell."""
+    usage = parser_of(verb).usage_line
+    if verb == _DEPLOY and cell is None:
+        raise UsageError(f"deploy takes a whole cell, with the Docker Compose file in it: {usage}")
+    if verb != _DEPLOY and cell is not None:
+        raise UsageError(f"{verb} takes one line, and no cell: {usage}")
+
+
+def _in_a_line(error: CvmError | KeyboardInterrupt) -> CvmError | KeyboardInterrupt:
+    """Return an error as the one that failed, which IPython shows without a traceback."""
+    shown = copy.copy(error) if isinstance(error, CvmError) else type(error)(*error.args)
+    # IPython asks an error for its lines; a run by nbclient or papermill fails all the same
+    name = type(error).__name__
+    lines = [f"{name}: {shown}" if str(shown) else name]
+    shown._render_traceback_ = partial(list, lines)  # type: ignore[union-attr]
+    return shown
+
+
+def load_ipython_extension(shell: "InteractiveShell") -> None:
+    """Add the magics to an IPython: ``%load_ext cvm_notebook``."""
+    unload_ipython_extension(shell)  # `%reload_ext` leaves one of each
+    magics = CvmMagics(shell)
+    shell.register_magics(magics)
+    shell.Completer.custom_matchers.append(Completions(magics.notebook).match)
+
+
+def unload_ipython_extension(shell: "InteractiveShell") -> None:
+    """Take the magics away again: ``%unload_ext cvm_notebook``."""
+    for kind in ("line", "cell"):
+        shell.magics_manager.magics[kind].pop("cvm", None)
+    matchers = shell.Completer.custom_matchers
+    matchers[:] = [
+        one for one in matchers if not isinstance(getattr(one, "__self__", None), Completions)
+    ]

@@ -1,0 +1,323 @@
+"""The verbs of ``%cvm``: each does what the fleet's own methods do, and returns their objects."""
+
+import re
+import shlex
+import threading
+from argparse import Namespace
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from queue import Empty, Queue
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
+
+from cvm_notebook.api.errors.envelope import clean_text
+from cvm_notebook.api.errors.tree import CvmError, WatchTimeout
+from cvm_notebook.api.resources.logs import LogLine
+from cvm_notebook.api.status import phase_of
+from cvm_notebook.fleet import Fleet
+from cvm_notebook.live.operations.operation import Operation, OperationRecord
+from cvm_notebook.live.operations.preconditions import Verb
+from cvm_notebook.live.operations.record import as_text
+from cvm_notebook.live.plans.outcome import Outcome
+from cvm_notebook.live.query import search, where
+from cvm_notebook.live.store.records import Row, Snapshot
+from cvm_notebook.magics.arguments import ACTIONS, split
+from cvm_notebook.magics.session import Notebook
+from cvm_notebook.selection import CvmHandle, FleetPlan, Selection
+from cvm_notebook.widgets.base.log_tail import clean_line
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Act = Callable[[Notebook, Namespace], object]
+# one column and its value, as a keyword of `Fleet.where`; not == nor >=
+_CONDITION: Final = re.compile(r"([A-Za-z_]\w*)=((?!=).*)", re.DOTALL)
+_LONGEST_S: Final = 3600.0  # an operation is given up on long before
+_ANSWER_S: Final = 120.0  # longer than any call of the client's
+_SEEN_S: Final = 10.0
+_LAST_WORDS_S: Final = 2.0
+_OVER: Final = frozenset({"stopped", "failed", "gone"})
+
+
+class NotAllDone(CvmError):  # noqa: N818 - the tree names what happened
+    """Something was not done to some CVMs; `outcome` has each of them."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        first, *told = repr(outcome).splitlines()
+        said = "; ".join(line.strip() for line in told)
+        super().__init__(
+            f"{first.strip('<>')}. {said}".rstrip(". "),
+            hint="fleet.operations() has them all.",
+        )
+        self.outcome = outcome
+
+
+# --- which cloud ---------------------------------------------------------------------------------
+
+
+def use(notebook: Notebook, asked: Namespace) -> None:
+    """Make the notebook's `fleet` and `client`."""
+    notebook.use(asked.target)
+
+
+def login(_notebook: Notebook, asked: Namespace) -> object:
+    """Return whose key is used; a profile that was named must be one that can be used."""
+    from cvm_notebook.widgets.login import login as sign_in  # noqa: PLC0415 - widgets on demand
+
+    shown = sign_in(asked.profile)
+    account = getattr(shown, "account", shown)
+    if asked.profile is not None and account.error is not None:
+        raise account.error
+    return shown
+
+
+# --- looking -------------------------------------------------------------------------------------
+
+
+def ls(notebook: Notebook, asked: Namespace) -> "pd.DataFrame":
+    """Return the CVMs that are asked for as a DataFrame."""
+    fleet = notebook.fleet()
+    snapshot = fleet.snapshot()
+    rows = _chosen(snapshot, asked.text.strip())
+    notebook.seen = fleet, snapshot
+    return Selection(fleet, snapshot, rows).frame()
+
+
+def _chosen(snapshot: Snapshot, text: str) -> tuple[Row, ...]:
+    """Choose by ``name=value`` as `Fleet.where` does, several values of a column being any of them.
+
+    Anything else is the search language of `Fleet.search`.
+    """
+    found = [_CONDITION.fullmatch(word) for word in (split(text) if "=" in text else ())]
+    if not found or not all(found):
+        return search(text).rows(snapshot)
+    conditions: dict[str, list[str]] = {}
+    for one in filter(None, found):
+        conditions.setdefault(one[1], []).append(one[2])
+    return where(snapshot, **conditions)
+
+
+def show(notebook: Notebook, asked: Namespace) -> CvmHandle:
+    """Return one CVM."""
+    return notebook.fleet()[asked.name]
+
+
+def cost(notebook: Notebook, asked: Namespace) -> "pd.DataFrame":
+    """Return what each CVM has cost."""
+    return notebook.fleet().cost(asked.window)
+
+
+def diff(notebook: Notebook, _asked: Namespace) -> "pd.DataFrame":
+    """Return what is otherwise than at the last ls or diff."""
+    from cvm_notebook.frames import fleet_frame  # noqa: PLC0415 - pandas on demand
+    from cvm_notebook.frames.reports.diff import diff as compare  # noqa: PLC0415 - pandas on demand
+
+    fleet = notebook.fleet()
+    seen, now = notebook.seen, fleet.snapshot()
+    if seen is None or seen[0] is not fleet:
+        raise CvmError(
+            "there is no earlier %cvm ls of this fleet to compare with",
+            hint="Run %cvm ls now, and %cvm diff later.",
+        )
+    notebook.seen = fleet, now
+    return compare(fleet_frame(seen[1], columns="wide"), fleet_frame(now, columns="wide"))
+
+
+# --- acting --------------------------------------------------------------------------------------
+
+
+def action(notebook: Notebook, asked: Namespace) -> "Operation | Outcome | FleetPlan":
+    """Do it to one CVM or to several; what wants to be confirmed is shown, and not sent."""
+    fleet = notebook.fleet()
+    snapshot = fleet.snapshot()
+    rows = {row.id: row for row in map(snapshot.find, asked.names)}
+    verb = cast("Verb", asked.verb)
+    params = {"force": True} if getattr(asked, "force", False) else {}
+    plan = Selection(fleet, snapshot, tuple(rows.values())).plan(verb, **params)
+    if plan.phrase is not None and not asked.yes:
+        options = [f"--{name}" for name in ("force", "wait") if getattr(asked, name, False)]
+        words = [verb, *map(shlex.quote, asked.names), *options, "--yes"]
+        print(f"Nothing was sent; this is what it would do. To do it: %cvm {' '.join(words)}")
+        return plan
+    if len(rows) == 1:
+        operation = fleet.operator.submit(verb, *rows.values(), params=params)
+        return see(fleet, operation, wait=asked.wait)
+    until: Literal["accepted", "reached"] = "reached" if asked.wait else "accepted"
+    try:
+        outcome = plan.execute(confirm=plan.phrase, until=until, progress=asked.wait)
+    except KeyboardInterrupt as stop:
+        said = "nothing more is sent; what was sent goes on, and is in fleet.operations()"
+        raise left(stop, said) from None
+    if not outcome.ok:
+        raise NotAllDone(outcome)
+    return outcome
+
+
+def see(fleet: Fleet, operation: Operation, *, wait: bool, name: str | None = None) -> Operation:
+    """See an operation to the service's answer or to its end, each change of it in a line.
+
+    Parameters
+    ----------
+    name
+        Of the CVM, where the operation does not know it: a commit only has the app's id.
+
+    Raises
+    ------
+    CvmError
+        It was refused or failed, or nobody can tell what became of it.
+    """
+    try:
+        if wait:
+            _print_changes(fleet, operation, name)
+        else:
+            operation.wait(_ANSWER_S, until="accepted")
+    except KeyboardInterrupt as stop:
+        said = f"no longer waiting; it goes on: {as_text(operation.record)}"
+        raise left(stop, said) from None
+    if operation.done:
+        operation.result()
+    if operation.made_id is not None:
+        _until_seen(fleet, operation.made_id)
+    return operation
+
+
+def _until_seen(fleet: Fleet, cvm_id: str) -> None:
+    """Wait until the fleet shows what was made, for the next cell may name it."""
+    ends, news = fleet.now() + _SEEN_S, threading.Event()
+    subscription = fleet.store.attach(lambda _batch: news.set())
+    try:
+        while (row := fleet.known(cvm_id)) is None or row.name is None:
+            if not news.wait(max(0.0, ends - fleet.now())):
+                return
+            news.clear()
+    finally:
+        subscription.close()
+
+
+def _print_changes(fleet: Fleet, operation: Operation, name: str | None) -> None:
+    records: Queue[OperationRecord] = Queue()  # as many as the service names steps
+
+    def changed(record: OperationRecord) -> None:
+        if record.id == operation.id:
+            records.put(record)
+
+    end = fleet.operator.attach(changed)
+    told, record = "", operation.record
+    try:
+        while True:
+            text = as_text(record, named=name is None)
+            if record.state not in {"asked", "sent"} and text != told:
+                told = text
+                say(text if name is None else f"{name}  {text}")
+            if record.done:
+                return
+            record = records.get(timeout=_LONGEST_S)
+    except Empty:
+        operation.wait(0)
+    finally:
+        end()
+
+
+# --- waiting and reading -------------------------------------------------------------------------
+
+
+def watch(notebook: Notebook, asked: Namespace) -> CvmHandle:
+    """Wait until one CVM has a status, each change of it in a line."""
+    fleet = notebook.fleet()
+    handle = fleet[asked.name]
+    try:
+        fleet.wait(
+            handle.id, status=asked.until, timeout=asked.timeout, progress=False, on_change=_changed
+        )
+    except KeyboardInterrupt as stop:
+        raise left(stop, f"no longer watching {handle!r}; nothing was done to it") from None
+    except WatchTimeout as error:
+        error.hint = "It goes on: watch again, or look at its log with %cvm logs."
+        raise
+    return handle
+
+
+def _changed(row: Row) -> None:
+    words = (row.name or row.id, row.status or "", row.boot_progress or "")
+    say("  ".join(clean_text(word, 80) for word in words if word))
+
+
+class LogLines(list[LogLine]):
+    """Lines of a log; displayed as text in which nothing acts."""
+
+    def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:
+        # IPython asks a list for nothing else
+        printer.text("\n".join(map(_spelled, self)) or "The log has no such lines.")
+
+
+def logs(notebook: Notebook, asked: Namespace) -> LogLines | None:
+    """Return the last lines of a log; or print them as they come until the CVM ends, or Ctrl-C."""
+    fleet = notebook.fleet()
+    row = fleet.snapshot().find(asked.name)
+    wanted = {name: getattr(asked, name) for name in ("channel", "tail", "since", "timestamps")}
+    wanted["container"] = asked.container
+    if asked.follow:
+        shown = clean_text(row.name or row.id, 80)
+        try:
+            _follow(fleet, row, wanted)
+            print(f"The log of {shown} has ended.")
+        except KeyboardInterrupt:
+            print(f"No longer following the log of {shown}.")
+        return None
+    return LogLines(fleet.client.get_cvm_logs(row.id, **wanted))
+
+
+def _follow(fleet: Fleet, row: Row, wanted: dict[str, Any]) -> None:
+    lines = fleet.client.follow_cvm_logs(row.id, **wanted)
+    # a log may stay open for ever when its CVM has ended: what was said last gets two seconds
+    ending = threading.Timer(_LAST_WORDS_S, lines.close)
+    ending.daemon = True
+    once = threading.Lock()
+
+    def changed(_batch: object = None) -> None:
+        now = fleet.known(row.id)
+        over = now is None or (phase_of(now.status) in _OVER and not now.in_progress)
+        if over and once.acquire(blocking=False):
+            ending.start()
+
+    subscription = fleet.store.attach(changed)
+    fleet.keep_fresh([row.id], on=True)
+    try:
+        changed()
+        for line in lines:
+            print(_spelled(line), flush=True)
+    finally:
+        fleet.keep_fresh([row.id], on=False)
+        subscription.close()
+        ending.cancel()
+        lines.close()
+
+
+def _spelled(line: LogLine) -> str:
+    text = clean_line(line.text)
+    return f"{text}\x1b[0m" if "\x1b" in text else text  # a colour ends with its line
+
+
+# --- said ----------------------------------------------------------------------------------------
+
+
+def say(text: str) -> None:
+    """Print a line with the time."""
+    print(f"{datetime.now().astimezone():%H:%M:%S}  {text}", flush=True)
+
+
+def left(stop: KeyboardInterrupt, text: str) -> KeyboardInterrupt:
+    """Return a Ctrl-C that says what it ended, and what it did not."""
+    return type(stop)(text)
+
+
+VERBS: Final[Mapping[str, Act]] = {
+    "use": use,
+    "login": login,
+    "ls": ls,
+    "show": show,
+    **dict.fromkeys(ACTIONS, action),
+    "watch": watch,
+    "logs": logs,
+    "cost": cost,
+    "diff": diff,
+}

@@ -1,0 +1,133 @@
+"""What is asked before something is destroyed: what dies, and what must be typed and ticked."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final, Self
+
+from cvm_notebook.api.errors.envelope import clean_text
+from cvm_notebook.live.columns import FIELDS, Context, charged_usd
+from cvm_notebook.live.operations.preconditions import Verb
+from cvm_notebook.live.plans.plan import Plan
+from cvm_notebook.live.store.records import Row, Snapshot
+from cvm_notebook.text import age_words, usd
+
+_TYPABLE: Final = 63
+_SHOWN: Final = 50
+_NAMED: Final = 5
+_NOTHING: Final = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """One question, and what counts as yes.
+
+    Attributes
+    ----------
+    phrase
+        What must be typed, to the letter: the name of one CVM, or ``delete 12`` for several.
+    sentences
+        Each must be ticked.
+    head, items
+        What it is about: a table of the CVMs, up to fifty.
+    """
+
+    verb: Verb
+    title: str
+    phrase: str
+    sentences: tuple[str, ...]
+    head: tuple[str, ...]
+    items: tuple[tuple[str, ...], ...]
+    summary: str
+
+    @classmethod
+    def of(cls, plan: Plan, snapshot: Snapshot) -> Self | None:
+        """Return what must be asked before a plan; None when it needs no asking."""
+        if plan.phrase is None:
+            return None
+        ids = {row.cvm_id for row in plan.rows() if row.sends}
+        rows = [row for row in snapshot if row.id in ids]
+        context = Context(snapshot)
+        one = rows[0] if len(rows) == 1 else None
+        what = f"'{clean_text(one.name or one.id, 80)}'" if one else f"{len(rows)} CVMs"
+        return cls(
+            verb=plan.verb,
+            title=f"{plan.verb.capitalize()} {what}?",
+            phrase=_typable(one, snapshot) if one else plan.phrase,
+            sentences=_sentences(rows, snapshot) if plan.verb == "delete" else (),
+            head=("name", "id", "app", "status", "disk", "endpoint", "USD/h", "replicas", "seen"),
+            items=tuple(_facts(row, context) for row in rows[:_SHOWN]),
+            summary=_summary(plan, len(rows)),
+        )
+
+    def refusal(self, typed: str, ticked: int) -> str | None:
+        """Return why what was typed and ticked is no yes; None when it is."""
+        if typed != self.phrase:
+            return f"Nothing was sent: type {self.phrase} to the letter."
+        if ticked != len(self.sentences):
+            return "Nothing was sent: tick what will be lost, too."
+        return None
+
+    def spec(self, click: str) -> dict[str, Any]:
+        """Return it as the views draw it."""
+        return {
+            "kind": "confirm",
+            "click": click,
+            "verb": self.verb,
+            "title": self.title,
+            "phrase": self.phrase,
+            "sentences": self.sentences,
+            "head": self.head,
+            "items": self.items,
+            "summary": self.summary,
+        }
+
+
+def _typable(row: Row, snapshot: Snapshot) -> str:
+    """Return what names one CVM and can be typed: look-alikes and twins go by their id."""
+    name = row.name or ""
+    plain = name.isascii() and name.isprintable() and name == name.strip()
+    twins = sum(other.name == name for other in snapshot)
+    return name if plain and 0 < len(name) <= _TYPABLE and twins == 1 else row.id
+
+
+def _sentences(rows: list[Row], snapshot: Snapshot) -> tuple[str, ...]:
+    ids = {row.id for row in rows}
+    living = {row.app_id for row in snapshot if row.id not in ids}
+    last = sorted({row.name or row.id for row in rows if row.app_id and row.app_id not in living})
+    size = sum(row.cvm.resource.disk_in_gb or 0 for row in rows if row.cvm.resource)
+    disk = f"disk{'s' if len(rows) > 1 else ''}" + (f" ({size} GB)" if size else "")
+    sentences = [f"All data on the {disk} will be lost."]
+    if last:
+        names = ", ".join(clean_text(name, 60) for name in last[:_NAMED])
+        more = f" and {len(last) - _NAMED} more" if len(last) > _NAMED else ""
+        sentences.append(f"No CVM of these apps will be left: {names}{more}.")
+    return tuple(sentences)
+
+
+def _facts(row: Row, context: Context) -> tuple[str, ...]:
+    def read(name: str) -> str:
+        value = FIELDS[name].read(row, context)
+        return "" if value is None else clean_text(value, 120)
+
+    rate = usd(charged_usd(row)) or ""
+    disk, others = read("disk_gb"), int(read("replicas") or 1) - 1
+    return (
+        clean_text(row.name or row.id, 80),
+        row.id,
+        read("app_id"),
+        read("status_raw"),
+        f"{disk} GB" if disk else "",
+        read("url"),
+        rate,
+        f"{others} other" + ("s" if others != 1 else ""),
+        f"{age_words(row.age(context.now))} ago",
+    )
+
+
+def _summary(plan: Plan, count: int) -> str:
+    change = plan.rate_change_usd_h
+    money = f"{change:+f} USD an hour. " if change != _NOTHING else ""
+    hidden = f"{count - _SHOWN} more are not shown here. " if count > _SHOWN else ""
+    left = [row for row in plan.rows() if not row.sends]
+    skipped = f"{len(left)} others need nothing, or cannot be asked. " if left else ""
+    return f"{hidden}{money}{skipped}".strip()

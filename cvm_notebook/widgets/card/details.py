@@ -1,0 +1,180 @@
+"""What a card fetches when it is asked for: compose, attestation, history, the guest's figures.
+
+Each function waits for the service, so it runs on a worker; each returns what the view draws.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Final, TypeAlias
+
+from cvm_notebook.api.client import Client
+from cvm_notebook.api.compose.attestation import Evidence, judge_attestation
+from cvm_notebook.api.compose.hashing import compose_hash
+from cvm_notebook.api.errors.envelope import clean_text
+from cvm_notebook.api.errors.tree import CvmError
+from cvm_notebook.live.store.records import Row
+from cvm_notebook.widgets.base.log_tail import clean_line
+from cvm_notebook.widgets.card.sections import meters_of
+
+Told: TypeAlias = dict[str, Any]
+_CHARS: Final = 300
+_TEXT_CHARS: Final = 250_000  # a compose file and its script have 200 KiB at most
+_OPERATIONS: Final = 50
+
+
+def fetch(what: str, client: Client, row: Row) -> Told:
+    """Return one of `DETAILS` for the view; why it cannot be had, where it cannot."""
+    try:
+        told = DETAILS[what](client, row)
+    except CvmError as error:
+        told = {"error": clean_text(error, 600)}
+    return {"kind": "details", "what": what, **told}
+
+
+def _compose(client: Client, row: Row) -> Told:
+    file = client.get_cvm_compose_file(row.id)
+    try:
+        counted: str | None = compose_hash(file)
+    except CvmError:
+        counted = None
+    said = row.cvm.compose_hash
+    ok = None if counted is None or said is None else counted == _bare(said)
+    facts = [
+        ("runner", file.get("runner")),
+        ("compose hash of the CVM", said),
+        ("hash of this file, counted here", counted),
+        ("variables it may be given", _names(file.get("allowed_envs"))),
+        ("public", _public(file)),
+    ]
+    texts = [
+        ("docker-compose.yml", "docker_compose_file"),
+        ("bash script", "bash_script"),
+        ("pre-launch script", "pre_launch_script"),
+        ("init script", "init_script"),
+    ]
+    return {
+        "check": {"ok": ok, "text": _COMPOSE_WORDS[ok]},
+        "facts": _shown(facts),
+        "texts": [[title, _lines(file.get(key))] for title, key in texts if file.get(key)],
+    }
+
+
+_COMPOSE_WORDS: Final = {
+    True: "Checked here: this file has the compose hash that the service names for the CVM.",
+    False: "This file does NOT have the compose hash that the service names for the CVM.",
+    None: "Not checked: there is no hash to compare, or the file cannot be hashed.",
+}
+
+
+def _attestation(client: Client, row: Row) -> Told:
+    said = client.get_cvm_attestation(row.id)
+    evidence = judge_attestation(
+        said,
+        compose_hash=row.cvm.compose_hash,
+        docker_compose_hash=row.cvm.docker_compose_hash,
+    )
+    tcb = evidence.tcb
+    facts = [
+        ("compose hash, as its log says", evidence.compose_hash_live),
+        ("compose hash, expected", evidence.compose_hash_expected),
+        ("OS image hash", evidence.os_image_hash),
+        ("events in its log", evidence.event_count),
+        ("quote", _QUOTE_WORDS[evidence.quote_present]),
+        ("certificates end", _when(evidence.cert_not_after)),
+        *((name, getattr(tcb, name)) for name in ("mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3")),
+    ]
+    # no tick before the quote is verified: a consistent log is not proof of hardware
+    ok = False if evidence.checked == "failed" else None
+    return {"check": {"ok": ok, "text": _evidence_words(evidence)}, "facts": _shown(facts)}
+
+
+_QUOTE_WORDS: Final = {
+    True: "shown, not verified",
+    False: "none is shown",
+    None: "nothing is said of it",
+}
+
+
+def _evidence_words(evidence: Evidence) -> str:
+    """Say what was compared here, and that it proves nothing of the hardware."""
+    why = clean_text(evidence.why, _CHARS)
+    said = {
+        "failed": f"It does NOT fit: {why}.",
+        "fetched": f"Not checked: {why}.",
+    }.get(
+        evidence.checked,
+        "Not verified. The log is consistent: its compose hash is that of the compose file, and it "
+        "adds up to RTMR3.",
+    )
+    quote = (
+        "The signatures of its quote were not checked"
+        if evidence.quote_present
+        else "No quote is shown"
+    )
+    return f"{said} {quote}, so nothing here proves which hardware it runs on."
+
+
+def _operations(client: Client, row: Row) -> Told:
+    found = client.list_operations(row.id, limit=_OPERATIONS)
+    return {
+        "rows": [
+            [
+                _ms(one.started),
+                _text(one.operation_type),
+                _text(one.status),
+                None if one.duration_ms is None else max(0, one.duration_ms) / 1000,
+                _text(one.triggered_by_username),
+                _text(one.error_message),
+            ]
+            for one in found
+        ]
+    }
+
+
+def _stats(client: Client, row: Row) -> Told:
+    return meters_of(client.get_cvm_stats(row.id))
+
+
+DETAILS: Final[Mapping[str, Callable[[Client, Row], Told]]] = {
+    "compose": _compose,
+    "attestation": _attestation,
+    "operations": _operations,
+    "stats": _stats,
+}
+
+
+def _shown(facts: list[tuple[str, object]]) -> list[list[str]]:
+    return [[label, clean_text(value, _CHARS)] for label, value in facts if value not in (None, "")]
+
+
+def _lines(text: object) -> str:
+    """Return a text in lines, with nothing in it that acts; a long one is cut."""
+    whole = text if isinstance(text, str) else ""
+    cut = whole[:_TEXT_CHARS]
+    clean = "\n".join(clean_line(line).replace("\x1b", "") for line in cut.split("\n"))
+    return clean if cut == whole else f"{clean}\n… ({len(whole)} characters)"
+
+
+def _public(file: Mapping[str, object]) -> str:
+    names = ("logs", "sysinfo", "tcbinfo")
+    return ", ".join(name for name in names if file.get(f"public_{name}") is True) or "nothing"
+
+
+def _bare(digits: str) -> str:
+    return digits.strip().lower().removeprefix("sha256:").removeprefix("0x")
+
+
+def _names(value: object) -> str | None:
+    return ", ".join(str(one) for one in value) if isinstance(value, list) else None
+
+
+def _text(value: object) -> str:
+    return clean_text(value, _CHARS) if value is not None else ""
+
+
+def _when(moment: datetime | None) -> str | None:
+    return f"{moment:%Y-%m-%d %H:%M} UTC" if moment is not None else None
+
+
+def _ms(moment: datetime | None) -> int | None:
+    return int(moment.timestamp() * 1000) if moment is not None else None

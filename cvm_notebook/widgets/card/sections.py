@@ -1,0 +1,230 @@
+"""What a card shows of one CVM: pure functions from what is known to plain data for the view."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from cvm_notebook.api.errors.envelope import clean_text
+from cvm_notebook.api.models.base import seconds_of, shown
+from cvm_notebook.api.models.cvm import Cvm
+from cvm_notebook.api.models.guest import CvmStats, SystemInfo
+from cvm_notebook.api.status import BOOT_STEPS, info_of, phase_of, status_of
+from cvm_notebook.live.columns import charged_usd
+from cvm_notebook.live.operations.operation import OperationRecord
+from cvm_notebook.live.operations.record import as_text
+from cvm_notebook.live.store.observation import Seen
+from cvm_notebook.live.store.records import Change, Row
+from cvm_notebook.text import usd
+
+_BOOTS: Final = frozenset({"provisioning", "starting", "restarting", "updating"})
+_CHARS: Final = 300
+_ENDPOINTS: Final = 20
+_EVENTS: Final = 50
+_GIB: Final = 2**30
+
+
+def face_of(row: Row) -> dict[str, Any]:
+    """Return what is shown of a CVM, but for what changes with the time alone."""
+    cvm, seen = row.cvm, Seen.of_row(row)
+    status = status_of(row.status)
+    raw = _text(row.status, 60)
+    return {
+        "gone": False,
+        "name": seen.name,
+        "id": _text(row.id),
+        "status": status,
+        "raw": None if raw == status else raw,
+        "busy": seen.busy,
+        "doing": seen.doing if seen.busy and seen.doing not in (raw, status) else None,
+        "running": seen.phase == "running",
+        "steps": _steps(row, seen),
+        "trouble": _trouble(row),
+        "facts": _facts(row, cvm),
+        "endpoints": _endpoints(cvm),
+    }
+
+
+def face_of_gone(name: str, cvm_id: str) -> dict[str, Any]:
+    """Return what is shown of a CVM that is no longer in the fleet."""
+    gone = {"gone": True, "name": name, "id": _text(cvm_id), "status": "gone", "raw": None}
+    return {**gone, "busy": False, "doing": None, "running": False, "steps": None, "trouble": []}
+
+
+def clock_of(row: Row | None, now: float) -> dict[str, Any]:
+    """Return what the time alone changes: how old the fact is, and how long the CVM is up."""
+    if row is None:
+        return {"age": None, "uptime": None, "source": None}
+    up = seconds_of(row.uptime) if phase_of(row.status) == "running" else None
+    age = row.age(now)
+    return {
+        "age": round(age, 1),
+        # the service told it when the row was last seen
+        "uptime": None if up is None else up + int(age),
+        "source": row.source,
+    }
+
+
+def events_of(changes: Iterable[Change]) -> list[list[Any]]:
+    """Return what happened to one CVM, the newest first: when, what, its status, whether by us."""
+    told = []
+    for change in changes:
+        text = _event(change)
+        if text:
+            after = change.after
+            status = status_of(after.status) if after is not None else "gone"
+            ours = change.operation_id is not None
+            told.append([_ms(change.at), text, status, ours])
+    return told[: -_EVENTS - 1 : -1]
+
+
+def operation_of(record: OperationRecord) -> dict[str, Any]:
+    """Return how an operation stands, as the line under its button."""
+    return {
+        "id": record.id,
+        "state": record.state,
+        "done": record.done,
+        "text": clean_text(as_text(record, named=False), _CHARS),
+        "steps": [
+            True,
+            record.sent_at is not None,
+            record.accepted_at is not None,
+            record.reached_at is not None,
+        ],
+        "at": _ms(record.ended_at or record.reached_at or record.accepted_at or record.asked_at),
+    }
+
+
+def meters_of(stats: CvmStats) -> dict[str, Any]:
+    """Return a guest's figures as meters: what is used of how much, 0 to 1, and in words."""
+    info = stats.sysinfo
+    if info is None:
+        why = _text(stats.error) or "the guest shows no figures"
+        return {"meters": [], "error": why}
+    meters = [_load(info), _memory(info)]
+    for disk in info.disks[:4]:
+        total, free = disk.total_size, disk.free_size
+        if total and free is not None:
+            place = _text(disk.mount_point or disk.name, 30) or ""
+            meters.append(_bytes(f"disk {place}".strip(), total - free, total))
+    return {"meters": [one for one in meters if one], "error": None}
+
+
+def _load(info: SystemInfo) -> dict[str, Any] | None:
+    hundredths, cpus = info.loadavg_one, info.num_cpus
+    if hundredths is None or not cpus or not 0 <= hundredths < float("inf"):
+        return None
+    load = hundredths / 100
+    words = f"{load:.2f} of {cpus} vCPU" + ("s" if cpus != 1 else "")
+    return {"label": "CPU load", "part": min(1.0, load / cpus), "text": words}
+
+
+def _memory(info: SystemInfo) -> dict[str, Any] | None:
+    used, total = info.used_memory, info.total_memory
+    if used is None and total and info.available_memory is not None:
+        used = total - info.available_memory
+    return _bytes("memory", used, total) if total and used is not None else None
+
+
+def _bytes(label: str, used: int, total: int) -> dict[str, Any]:
+    part = min(1.0, max(0.0, used / total))
+    text = f"{used / _GIB:.1f} of {total / _GIB:.1f} GB"
+    return {"label": label, "part": round(part, 3), "text": text}
+
+
+def _steps(row: Row, seen: Seen) -> dict[str, Any] | None:
+    """Return how far it has booted, in the service's words; None where it does not boot."""
+    word = _text(row.boot_progress, 80)
+    failed = bool(row.boot_error)
+    if not (failed or (seen.busy and seen.phase in _BOOTS)):
+        return None
+    words = list(BOOT_STEPS)
+    at = words.index(word) if word in words else len(words) if word == "done" else None
+    if word and at is None:  # a step that was not known when this was written
+        words, at = [word], 0
+    return {"words": words, "at": at, "failed": failed}
+
+
+def _trouble(row: Row) -> list[str]:
+    said = [("It did not boot", row.boot_error), ("It could not be refreshed", row.error)]
+    return [f"{what}: {clean_text(why, _CHARS)}" for what, why in said if why]
+
+
+def _facts(row: Row, cvm: Cvm) -> list[list[Any]]:
+    """Return label, value, and how it is drawn; what is not known is left out."""
+    node, os, rate = cvm.node_info, cvm.os, cvm.hourly_rate
+    place = [node.name, node.region] if node else []
+    total = rate.total_usd if rate else None
+    now = usd(charged_usd(row))
+    runs = info_of(row.status).computing_charged
+    other = f" ({usd(total)} when it runs)" if not runs and total is not None else ""
+    made = cvm.created
+    said: list[tuple[str, object, str]] = [
+        ("type", _size(cvm), "text"),
+        ("place", " · ".join(_text(one, 60) or "" for one in place if one), "text"),
+        ("price", f"{now} USD/h{other}" if now is not None else None, "text"),
+        ("image", _text(os.name, 80) if os else None, "text"),
+        ("made", _ms(made) if made else None, "when"),
+        ("app", _text(cvm.app_id), "code"),
+        ("compose hash", _text(cvm.compose_hash), "code"),
+        ("id", _text(row.id), "code"),
+    ]
+    return [[label, value, kind] for label, value, kind in said if value]
+
+
+def _size(cvm: Cvm) -> str | None:
+    has = cvm.resource
+    if has is None:
+        return None
+    parts = [
+        _text(has.instance_type, 60),
+        f"{has.vcpu} vCPU" if has.vcpu else None,
+        f"{has.memory_in_gb:g} GB" if has.memory_in_gb else None,
+        f"{has.disk_in_gb} GB disk" if has.disk_in_gb else None,
+        f"{has.gpus} GPU" if has.gpus else None,
+    ]
+    return " · ".join(one for one in parts if one)
+
+
+def _endpoints(cvm: Cvm) -> list[str]:
+    urls = [e.app or e.instance for e in (cvm.endpoints or ())[:_ENDPOINTS]]
+    return [text for url in urls if url and (text := _text(shown(url))) is not None]
+
+
+def _event(change: Change) -> str | None:
+    """Say what a change means to a person; None where it means nothing."""
+    before, after = change.before, change.after
+    if before is None or after is None:
+        began = f"seen first, {_word(after)}" if after is not None else None
+        return began or "gone from the fleet"
+    return next(_news(before, after), None)
+
+
+def _news(before: Row, after: Row) -> Iterator[str]:
+    """Yield what is new of a CVM, the weightiest first."""
+    if after.boot_error and after.boot_error != before.boot_error:
+        yield f"did not boot: {clean_text(after.boot_error, 200)}"
+    if before.status != after.status:
+        yield f"{_word(before)} → {_word(after)}"
+    if before.cvm.compose_hash != after.cvm.compose_hash:
+        yield f"compose hash is now {_text(after.cvm.compose_hash, 80)}"
+    if after.boot_progress and before.boot_progress != after.boot_progress:
+        yield f"boot: {clean_text(after.boot_progress, 80)}"
+    if after.error and before.error != after.error:
+        yield f"could not be refreshed: {clean_text(after.error, 200)}"
+
+
+def _word(row: Row) -> str:
+    return _text(row.status, 60) or "in no known state"
+
+
+def latest(records: Sequence[OperationRecord], cvm_id: str) -> dict[str, OperationRecord]:
+    """Return the newest operation of each verb of a CVM."""
+    return {record.verb: record for record in records if record.cvm_id == cvm_id}
+
+
+def _ms(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)
+
+
+def _text(value: str | None, most: int = _CHARS) -> str | None:
+    return clean_text(value, most) or None if value else None

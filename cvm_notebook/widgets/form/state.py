@@ -1,0 +1,231 @@
+"""What is behind a form: the values, a closer look at them, the catalogue, and the two steps."""
+
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from cvm_notebook.api.compose.hashing import Env
+from cvm_notebook.api.compose.validation import names_a_file
+from cvm_notebook.api.errors.tree import CvmError, InvalidInput
+from cvm_notebook.deploy.deployment import Steps
+from cvm_notebook.deploy.environment import EnvTable
+from cvm_notebook.deploy.pricing import Loader, Price
+from cvm_notebook.deploy.script import as_python
+from cvm_notebook.deploy.spec import Values, read_compose
+from cvm_notebook.live.clock import SystemClock
+from cvm_notebook.live.operations.context import OperationSettings
+from cvm_notebook.live.operations.service import Operations
+from cvm_notebook.live.workers import Workers
+from cvm_notebook.widgets.form.sections import (
+    Look,
+    field_errors,
+    static_rows,
+    step_section,
+    values_section,
+)
+
+if TYPE_CHECKING:
+    from cvm_notebook.api.client import Client
+    from cvm_notebook.fleet import Fleet
+    from cvm_notebook.live.reflector.interest import InterestHandle
+
+_WORKERS: Final = 3
+_CLOSE_S: Final = 2.0
+_LOOKS: Final = OperationSettings(slowest=2.0)  # one CVM that somebody waits for
+
+
+class Draft:
+    """A CVM that is being filled in, and what becomes of it. Safe to use from any thread.
+
+    Parameters
+    ----------
+    fleet
+        Sees the commit through; held weakly.
+    fields
+        What is filled in already.
+    changed
+        Called, from any thread, when there is something else to be shown.
+    crashed
+        Told of a mistake of ours on a worker.
+    """
+
+    def __init__(
+        self,
+        client: "Client",
+        fleet: "Fleet | None",
+        env: Env | None,
+        fields: Mapping[str, object],
+        *,
+        changed: Callable[[], object],
+        crashed: Callable[[BaseException], None],
+    ) -> None:
+        self.values = _filled(Values(), fields)
+        self.env = EnvTable(env)
+        self.client = client
+        self._fleet = weakref.ref(fleet) if fleet is not None else None
+        self._changed = changed
+        self._lock = threading.RLock()
+        self._own: Operations | None = None
+        self._hold: InterestHandle | None = None
+        self._closed = False
+        self._look, self._looking = Look(), False
+        self._workers = Workers(SystemClock(), _WORKERS, "cvm-form", crashed)
+        self.loader = Loader(client, changed)
+        self.steps = Steps(
+            client, self.env, operator=self._operator, workers=self._workers, changed=self._moved
+        )
+
+    def begin(self) -> None:
+        """Read the catalogue, and look at what is filled in."""
+        self.reload()
+        self._look_soon()
+
+    def reload(self) -> None:
+        """Read the catalogue, on a worker."""
+        self._workers.do(self.loader.load)
+
+    def fill(self, fields: Mapping[str, object]) -> None:
+        """Fill in some fields, all or none.
+
+        Raises
+        ------
+        InvalidInput
+            There is no such field, or its value is of another kind.
+        """
+        with self._lock:
+            before, self.values = self.values, _filled(self.values, fields)
+        for field in fields:
+            self.steps.forgive("node" if field in {"region", "node_id"} else field)
+        if before.compose_file != self.values.compose_file:
+            self._look_soon()
+        self._changed()
+
+    def read_path(self, path: str) -> None:
+        """Fill in the compose file from a file on this machine, on a worker."""
+        self._workers.do(partial(self._read_path, path))
+
+    def close(self) -> None:
+        """End it within two seconds; what was sent goes on."""
+        self.steps.close()
+        self.rest(closing=True)
+        with self._lock:
+            self._closed, own = True, self._own
+        self._workers.close(_CLOSE_S / 2)
+        if own is not None:
+            own.close(_CLOSE_S / 2)
+
+    def rest(self, *, closing: bool = False) -> None:
+        """Keep the fleet live no longer, when nothing is under way."""
+        making = self.steps.phase in {"committing", "booting"}
+        if not closing and (making or any(not one.done for one in self.steps.replicas)):
+            return
+        with self._lock:
+            hold, self._hold = self._hold, None
+        if hold is not None:
+            hold.close()
+
+    # --- told -------------------------------------------------------------------------------------
+
+    @property
+    def errors(self) -> dict[str, dict[str, Any]]:
+        """What is wrong, by field."""
+        return field_errors(self.values, self._look, self.steps)
+
+    @property
+    def request(self) -> str:
+        """The Python that does the same."""
+        return as_python(self.values, self.env.names)
+
+    @property
+    def price(self) -> Price:
+        """What it will cost."""
+        return Price.of(self.loader.catalogue, self.values)
+
+    def sections(self) -> dict[str, Any]:
+        """Return everything that is shown, in parts that change by themselves."""
+        values, names, look = self.values, self.env.names, self._look
+        wanted = [name for name in look.variables if name not in names]
+        return {
+            "fields": values_section(values),
+            "compose": values.compose_file,
+            "seen": {"services": look.services, "wanted": wanted},
+            "errors": self.errors,
+            "catalogue": self.loader.tell(values),
+            "price": self.price.tell(),
+            "env": self.env.tell(),
+            "step": step_section(self.steps, values, names, look),
+            "request": self.request,
+            "read_only": self.client.read_only,
+            "who": f"{self.client.base_url}, key from {self.client.key_source}",
+        }
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return what was filled in and what came of it, in words; nothing secret."""
+        hour = self.price.hour
+        price = self.price.tell()
+        said = f"{price['hour']} USD an hour" if hour is not None else str(price["text"])
+        return static_rows(self.values, self.env.names, self.steps, said)
+
+    # --- within -----------------------------------------------------------------------------------
+
+    def _operator(self) -> Operations:
+        """Return the fleet's operations while there is a fleet, else some of our own."""
+        fleet = self._fleet() if self._fleet is not None else None
+        if fleet is not None:
+            with self._lock:
+                self._hold = self._hold or fleet.interest()
+            return fleet.operator
+        with self._lock:
+            if self._closed:
+                raise CvmError("Nothing was sent: the form is closed", hint="Make a new one.")
+            if self._own is None:
+                self._own = Operations(self.client, settings=_LOOKS)
+            return self._own
+
+    def _moved(self) -> None:
+        self._look_soon()  # what was provisioned may be other than before
+        self._changed()
+
+    def _look_soon(self) -> None:
+        """Look at the compose file on a worker; once however much is typed meanwhile."""
+        with self._lock:
+            if self._looking:
+                return
+            self._looking = True
+        self._workers.do(self._look_now)
+
+    def _look_now(self) -> None:
+        looking = True
+        try:
+            while looking:
+                seen = (self.values.compose_file, self.steps.provisioned)
+                look = Look.at(*seen)
+                with self._lock:
+                    self._look = look
+                    looking = seen != (self.values.compose_file, self.steps.provisioned)
+                    self._looking = looking
+        finally:
+            if looking:  # it crashed; the next text is looked at all the same
+                with self._lock:
+                    self._looking = False
+        self._changed()
+
+    def _read_path(self, path: str) -> None:
+        try:
+            self.fill({"compose_file": read_compose(path)})
+        except InvalidInput as error:
+            with self._lock:
+                self._look = Look(problem=error)
+            self._changed()
+
+
+def _filled(values: Values, fields: Mapping[str, object]) -> Values:
+    """Return values with others filled in; a compose file may be named by its path."""
+    for field, value in fields.items():
+        given = value
+        if field == "compose_file" and isinstance(value, str) and names_a_file(value):
+            given = read_compose(value.strip())
+        values = values.with_(field, given)
+    return values

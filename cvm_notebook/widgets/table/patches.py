@@ -1,0 +1,256 @@
+"""From the store to the table: a snapshot by columns, then patches of the cells that changed."""
+
+import threading
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import Any, Final, TypeAlias
+
+from cvm_notebook.api.errors.envelope import clean_text
+from cvm_notebook.api.money import exact, total, without_zeros
+from cvm_notebook.api.status import phase_of
+from cvm_notebook.live.columns import Context, charged_usd
+from cvm_notebook.live.operations.operation import OperationRecord
+from cvm_notebook.live.operations.record import as_text
+from cvm_notebook.live.store.observation import Seen
+from cvm_notebook.live.store.records import Gap, Row, Snapshot
+from cvm_notebook.live.store.store import Batch
+from cvm_notebook.widgets.table.presentation import Cell, Column
+
+_NOTE_CHARS: Final = 120
+_OP_CHARS: Final = 160
+_OLD_S: Final = 150.0  # older than two resyncs: such a row tells its own age
+_APART_S: Final = 5.0
+_APART: Final = 200
+_NOTHING: Final = Decimal(0)
+Cells: TypeAlias = dict[str, Cell]
+ByCell: TypeAlias = dict[str, tuple[list[int], list[Cell]]]
+
+
+class Feed:
+    """Keeps what a view has been told, and says what is new. Safe to use from any thread.
+
+    A view knows a row by a number: shorter than its id, and never used twice. Messages are counted
+    in ``n``, so that a view sees when one was lost.
+
+    Parameters
+    ----------
+    columns
+        What is shown, beside what every row tells.
+    """
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        self._lock = threading.Lock()
+        self.columns = tuple(columns)
+        self.n = 0
+        self._numbers: dict[str, int] = {}
+        self._ids: dict[int, str] = {}
+        self._next = 0
+        self._base = -1  # the store's revision of the last snapshot
+        self._revision = self._heard = -1  # of what was told, and of what was heard
+        self._changes: dict[str, tuple[Row | None, Row | None]] = {}
+        self._operations: dict[str, str | None] = {}
+        self._told: set[str] = set()  # whose operation has changed since it was sent
+        self._lost = True
+        self._running, self._rate = 0, _NOTHING
+
+    # what is heard, from any thread
+
+    def changed(self, batch: Batch) -> None:
+        """Note changes of the store."""
+        with self._lock:
+            if isinstance(batch, Gap):
+                self._lost = True
+                return
+            for change in batch:
+                if change.revision > self._base:
+                    self._heard = change.revision
+                    before, _ = self._changes.get(change.row.id, (change.before, None))
+                    self._changes[change.row.id] = before, change.after
+
+    def operated(self, record: OperationRecord) -> None:
+        """Note how an operation stands; one that ended well is told no more."""
+        cvm_id = record.cvm_id
+        if cvm_id is None:
+            return
+        ended = record.state in {"reached", "cancelled"}
+        shown = None if ended else clean_text(as_text(record, named=False), _OP_CHARS)
+        with self._lock:
+            self._operations[cvm_id] = shown
+            self._told.add(cvm_id)
+
+    def lose(self) -> None:
+        """Send all of it again next time."""
+        with self._lock:
+            self._lost = True
+
+    def show(self, columns: Sequence[Column]) -> None:
+        """Show other columns from the next message on."""
+        with self._lock:
+            self.columns = tuple(columns)
+            self._lost = True
+
+    # what is said
+
+    def number(self, cvm_id: str) -> int | None:
+        """Return the number by which the view knows a CVM."""
+        return self._numbers.get(cvm_id)
+
+    def ids(self, numbers: Sequence[object]) -> list[str]:
+        """Return the CVMs that a view means; numbers it never got are left out."""
+        known = self._ids
+        return [known[k] for k in numbers if type(k) is int and k in known]
+
+    def totals(self) -> dict[str, Cell]:
+        """Return how many run, and what all of them cost an hour at the moment."""
+        rate = without_zeros(self._rate)
+        return {"running": self._running, "rate": rate}
+
+    def message(self, take: Callable[[], Snapshot]) -> dict[str, Any] | None:
+        """Return what is new since the last time: a snapshot, a patch, or None.
+
+        Parameters
+        ----------
+        take
+            Takes a snapshot of the store.
+        """
+        with self._lock:
+            if not (self._lost or self._changes or self._told):
+                return None
+            snapshot = take()
+            said = self._snapshot(snapshot) if self._lost else self._patch(snapshot)
+            self._lost = False
+            self._changes.clear()
+            self._told.clear()
+            self.n += 1
+            return {**said, "n": self.n, "revision": self._revision, "totals": self.totals()}
+
+    def ages(self, snapshot: Snapshot) -> dict[str, Any]:
+        """Return how old the rows are: one age for most, and those that differ from it.
+
+        No row may look fresher than it is, and thousands are confirmed together: the one age is the
+        oldest of them. A row that is much older tells its own.
+        """
+        now = snapshot.monotonic
+        ages = [(row.id, row.age(now)) for row in snapshot]
+        common = max((age for _, age in ages if age <= _OLD_S), default=0.0)
+        old = [(i, age) for i, age in ages if age > _OLD_S]
+        fresh = [(i, age) for i, age in ages if common - age > _APART_S]
+        apart = old + (fresh if len(fresh) <= _APART else [])
+        own = {str(k): round(age) for i, age in apart if (k := self._numbers.get(i)) is not None}
+        return {"common": round(common, 1), "own": own}
+
+    def _snapshot(self, snapshot: Snapshot) -> dict[str, Any]:
+        context = Context(snapshot)
+        self._base = self._revision = snapshot.revision
+        ids = [row.id for row in snapshot]
+        self._numbers = {i: self._numbers.get(i) or self._new() for i in ids}
+        self._ids = {k: i for i, k in self._numbers.items()}
+        self._running = sum(_runs(row) for row in snapshot)
+        self._rate = total(_burns(row) for row in snapshot)
+        return {
+            "kind": "snapshot",
+            "ks": list(self._numbers.values()),
+            "ids": ids,
+            "cols": self._by_column(snapshot.rows, context),
+        }
+
+    def _by_column(self, rows: Sequence[Row], context: Context) -> dict[str, list[Cell]]:
+        cells = [self._cells(row, context) for row in rows]
+        names = cells[0] if cells else ()
+        return {name: [cell[name] for cell in cells] for name in names}
+
+    def _patch(self, snapshot: Snapshot) -> dict[str, Any]:
+        context = Context(snapshot)
+        self._revision = max(self._revision, self._heard)
+        by_cell: ByCell = {}
+        added: list[Row] = []
+        removed: list[int] = []
+        for cvm_id, (before, after) in self._changes.items():
+            self._recount(before, after)
+            k = self._numbers.get(cvm_id)
+            if after is None:
+                removed += self._forget(cvm_id)
+            elif k is None or before is None:
+                added.append(after)
+            else:
+                self._differences(by_cell, k, before, after, context)
+        for cvm_id in self._told:
+            if (k := self._numbers.get(cvm_id)) is not None:
+                _put(by_cell, "op", k, self._operations.get(cvm_id))
+        said: dict[str, Any] = {"kind": "patch", "set": by_cell, "del": removed}
+        if added:
+            said["add"] = self._added(added, snapshot, context)
+        return said
+
+    def _differences(
+        self, by_cell: ByCell, k: int, before: Row, after: Row, context: Context
+    ) -> None:
+        old = self._cells(before, context)
+        for name, cell in self._cells(after, context).items():
+            if name != "op" and cell != old[name]:
+                _put(by_cell, name, k, cell)
+
+    def _forget(self, cvm_id: str) -> list[int]:
+        k = self._numbers.pop(cvm_id, None)
+        self._operations.pop(cvm_id, None)
+        if k is None:
+            return []
+        del self._ids[k]
+        return [k]
+
+    def _added(self, rows: list[Row], snapshot: Snapshot, context: Context) -> dict[str, Any]:
+        new = {row.id for row in rows}
+        rows = [row for row in snapshot if row.id in new]  # in the fleet's order
+        for row in rows:
+            k = self._new()
+            self._numbers[row.id] = k
+            self._ids[k] = row.id
+        return {
+            "ks": [self._numbers[row.id] for row in rows],
+            "ids": [row.id for row in rows],
+            "cols": self._by_column(rows, context),
+        }
+
+    @exact
+    def _recount(self, before: Row | None, after: Row | None) -> None:
+        for row, sign in ((before, -1), (after, 1)):
+            if row is not None:
+                self._running += sign * _runs(row)
+                self._rate += sign * _burns(row)
+
+    def _cells(self, row: Row, context: Context) -> Cells:
+        cells = {column.name: column.read(row, context) for column in self.columns}
+        raw = clean_text(row.status, 60) if row.status else None
+        cells["raw"] = None if raw == cells["status"] else raw
+        cells["note"] = _note(row)
+        cells["op"] = self._operations.get(row.id)
+        return cells
+
+    def _new(self) -> int:
+        self._next += 1
+        return self._next
+
+
+def _put(by_cell: ByCell, name: str, k: int, cell: Cell) -> None:
+    ks, cells = by_cell.setdefault(name, ([], []))
+    ks.append(k)
+    cells.append(cell)
+
+
+def _note(row: Row) -> str | None:
+    """Return what a person should know beside the status: trouble, or how far it is."""
+    progress = row.boot_progress or row.shutdown_progress
+    if progress and not Seen.of_row(row).busy:
+        progress = None
+    said = row.boot_error or row.error or progress
+    return clean_text(said, _NOTE_CHARS) if said else None
+
+
+def _runs(row: Row) -> bool:
+    return phase_of(row.status) == "running"
+
+
+def _burns(row: Row) -> Decimal:
+    """Return what a CVM is charged an hour now."""
+    rate = charged_usd(row)
+    return rate if rate is not None and rate.is_finite() else _NOTHING
