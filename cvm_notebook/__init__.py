@@ -18,7 +18,7 @@ _HOMES = {
     "Secret": "api.secret",
     "connect": "connection",
     "login": "widgets.login",
-    "dashboard": "app",
+    "dashboard": "fleet",
     "compose_hash": "api.compose.hashing",
     "encrypt_env": "api.compose.hashing",
     "GatesFailed": "frames",

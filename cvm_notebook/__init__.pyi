@@ -24,9 +24,9 @@ from cvm_notebook.api.errors.tree import WatchTimeout as WatchTimeout
 from cvm_notebook.api.models.actions import CvmState as CvmState
 from cvm_notebook.api.models.cvm import Cvm as Cvm
 from cvm_notebook.api.secret import Secret as Secret
-from cvm_notebook.app import dashboard as dashboard
 from cvm_notebook.connection import connect as connect
 from cvm_notebook.fleet import Fleet as Fleet
+from cvm_notebook.fleet import dashboard as dashboard
 from cvm_notebook.frames import GatesFailed as GatesFailed
 from cvm_notebook.frames import assert_fleet as assert_fleet
 from cvm_notebook.frames import attestation_frame as attestation_frame

@@ -5,8 +5,8 @@ import threading
 from typing import TYPE_CHECKING
 
 from cvm_notebook.api.client import Client
-from cvm_notebook.api.errors.envelope import trimmed
 from cvm_notebook.api.errors.tree import CvmError, InvalidInput
+from cvm_notebook.text import trimmed
 
 if TYPE_CHECKING:
     from cvm_notebook.local import LocalCloud

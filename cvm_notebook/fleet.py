@@ -1,48 +1,32 @@
 """Fleet: the CVMs of a workspace, live."""
 
-import logging
-import time
-import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date, timedelta
-from os import PathLike
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from cvm_notebook.api.client import Client
-from cvm_notebook.api.errors.tree import WatchTimeout
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.cvm_ref import Ref
 from cvm_notebook.api.times import moment_of
-from cvm_notebook.live.clock import Clock, SystemClock
-from cvm_notebook.live.operations.draining import told
-from cvm_notebook.live.operations.operation import Operation
-from cvm_notebook.live.operations.service import Operations
+from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.query import search, where
-from cvm_notebook.live.reflector.reflector import InterestHandle, Reflector, ReflectorSettings
-from cvm_notebook.live.store.history import History
-from cvm_notebook.live.store.index import Index, UnknownCvm
-from cvm_notebook.live.store.records import Health, Row, Snapshot
-from cvm_notebook.live.store.store import Fault, FleetStore
+from cvm_notebook.live.static_view import show
+from cvm_notebook.live.store.index import UnknownCvm
+from cvm_notebook.live.store.records import Row
+from cvm_notebook.live.wait import Waiting
 from cvm_notebook.selection import Columns, CvmHandle, LiveSelection, Selection
-from cvm_notebook.text import show
-from cvm_notebook.waiting import Waits
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from cvm_notebook.widgets.dashboard import Dashboard
     from cvm_notebook.widgets.form.form import ProvisionForm
     from cvm_notebook.widgets.table.table import FleetTable
 
 T = TypeVar("T")
 
-_log = logging.getLogger(__name__)
-_FIRST_LIST = 60.0
-_DRAIN = 60.0
-_CLOSES_IN = 2.0  # seconds, although an observer is slow
-_AT_LEAST = 0.5  # for what reads, which ends at once when it is broken off
 
-
-class Fleet(Waits):
+class Fleet(FleetEngine):
     """The CVMs of a workspace, kept true by one background thread while somebody looks.
 
     Whatever reads from it waits for the first list, and keeps the fleet live for a minute; as long
@@ -73,147 +57,9 @@ class Fleet(Waits):
     >>> fleet.close()
     """
 
-    def __init__(
-        self,
-        client: Client,
-        *,
-        ledger: str | PathLike[str] | None = None,
-        clock: Clock | None = None,
-        settings: ReflectorSettings | None = None,
-    ) -> None:
-        self.client = client
-        self._clock = clock or SystemClock()
-        self.store = FleetStore(self._clock, on_fault=_note)
-        self._history = History(self.store)
-        self._reflector = Reflector(
-            client, self.store, clock=self._clock, settings=settings or ReflectorSettings()
-        )
-        self.operator = Operations(
-            client,
-            self.store,
-            self._reflector,
-            clock=self._clock,
-            on_fault=_note,
-            ledger=ledger,
-        )
-        self._interest: InterestHandle | None = None
-        self._followed: list[Row] = []
-        # one that nobody holds any more, and nobody closed, asks no more
-        weakref.finalize(self, _drop, weakref.ref(self._reflector), self._followed).atexit = False
-        self._table: FleetTable | None = None
-
-    # --- its own life ------------------------------------------------------------------------
-
-    def close(self, *, wait: bool | float = False) -> None:
-        """End its threads, within two seconds; what was sent goes on at the service.
-
-        Parameters
-        ----------
-        wait
-            Send what waits to be sent first: for a minute at most, or so many seconds. Otherwise
-            it is cancelled, and a warning of the log says what was.
-        """
-        cancelled = self._close(wait)
-        if cancelled:
-            _log.warning("%s", told(cancelled))
-
-    def drain(self, timeout: float = 60.0, *, progress: bool = True) -> None:
-        """Send what waits to be sent, and wait for the service's answers.
-
-        What has a delay, in which it could be taken back, is sent at once.
-
-        Parameters
-        ----------
-        timeout
-            Seconds.
-        progress
-            Show a bar when it takes longer than a second.
-
-        Raises
-        ------
-        WatchTimeout
-            Some have no answer yet; they go on.
-        """
-        left = self.operator.drain(timeout, progress=progress)
-        if left:
-            named = ", ".join(f"{one.verb} {one.name}" for one in left[:5])
-            raise WatchTimeout(
-                f"{len(left)} operations have no answer after {timeout:g} s: {named}",
-                hint="They go on: drain again, or look at fleet.operations().",
-                target="accepted",
-            )
-
-    def _close(self, wait: bool | float) -> tuple[Operation, ...]:
-        try:
-            if wait is not False:
-                self.operator.drain(_DRAIN if wait is True else wait, progress=True)
-        finally:
-            ends = time.monotonic() + _CLOSES_IN
-            cancelled = self.operator.close(_CLOSES_IN)
-            self._reflector.close(max(_AT_LEAST, ends - time.monotonic()))
-            self.store.close(max(0.0, ends - time.monotonic()))
-        return cancelled
-
-    def __enter__(self) -> Self:
-        self._interest = self.interest()
-        return self
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, error: BaseException | None, _: object
-    ) -> None:
-        """Send what waits to be sent; after an error, cancel it and say so in the error."""
-        if error is None or isinstance(error, SystemExit):  # sys.exit() is a clean end
-            self.close(wait=True)
-            return
-        cancelled = self._close(wait=False)
-        if cancelled:
-            error.add_note(told(cancelled))
-
-    @property
-    def health(self) -> Health:
-        """How true it is: live, catching up, offline, or in need of a key; why; what to do."""
-        return self.store.health
-
-    def resume(self, client: Client | None = None) -> None:
-        """Go on after the key was refused: with another client, or with the same one."""
-        self.client = client or self.client
-        self.operator.use(self.client)
-        self._reflector.resume(client)
-
-    def refresh(self) -> None:
-        """Ask for a new list soon."""
-        self._reflector.refresh()
+    _table: "FleetTable | None" = None
 
     # --- who is in it --------------------------------------------------------------------------
-
-    def snapshot(self, *, wait: float = _FIRST_LIST) -> Snapshot:
-        """Return the fleet as it is known now, after the first list.
-
-        Parameters
-        ----------
-        wait
-            Seconds to wait for the first list.
-
-        Raises
-        ------
-        CvmError
-            What prevented the first list.
-        """
-        self._reflector.touch()
-        self._reflector.ready(wait)
-        return self.store.snapshot()
-
-    def interest(self) -> InterestHandle:
-        """Keep the fleet live until the handle is closed."""
-        return self._reflector.interest()
-
-    def known(self, cvm_id: str) -> Row | None:
-        """Return what is known of a CVM without waiting for anything."""
-        return self.store.get(checks.text("cvm_id", cvm_id))
-
-    def now(self) -> float:
-        """Return the time by which the age of rows counts, in monotonic seconds."""
-        return self._clock.monotonic()
 
     def __getitem__(self, identifier: Ref) -> CvmHandle:
         return CvmHandle(self, self.snapshot().find(identifier).id)
@@ -309,47 +155,80 @@ class Fleet(Waits):
 
     # --- waiting ---------------------------------------------------------------------------------
 
-    def follow(self, identifier: str) -> None:
-        """Keep one CVM's row especially fresh, by a stream where one can be had.
+    def wait(
+        self,
+        *identifiers: str,
+        status: str = "running",
+        timeout: float | None = 300.0,
+        progress: bool = True,
+        on_change: Callable[[Row], object] | None = None,
+    ) -> Selection:
+        """Wait until some CVMs, or all, have a status. Ctrl-C ends the waiting at once.
 
-        The fleet is live until `unfollow` has taken it back.
-        """
-        row = self.snapshot().find(identifier)
-        self._reflector.follow(row.id)
-        self._followed.append(row)
+        What was asked of a CVM here is waited for first: after ``fleet["x"].restart()`` it waits
+        for that restart, although the CVM still says that it runs.
 
-    def unfollow(self, identifier: str) -> None:
-        """Take one `follow` back, also of a CVM that is gone; asks the service for nothing.
-
-        Raises
-        ------
-        UnknownCvm
-            There is no such CVM, and none that is followed was called that.
-        """
-        now = Index(self.store.snapshot().rows).matches(identifier)
-        called = {row.id for row in (*now, *Index(self._followed).matches(identifier))}
-        for row in self._followed:
-            if row.id in called:
-                self._followed.remove(row)
-                self._reflector.unfollow(row.id)
-                return
-        if not now:
-            self.store.snapshot().find(identifier)
-
-    def check(self) -> None:
-        """Return while news can be expected.
+        Parameters
+        ----------
+        *identifiers
+            Which CVMs; the whole fleet when none is named.
+        status
+            A status, in the service's word or the frame's: ``"exited"`` is ``"stopped"``;
+            ``"deleted"`` waits until they are gone.
+        timeout
+            Seconds; None to wait as long as it takes.
+        progress
+            Show a bar when there are several.
+        on_change
+            Called here with the row of a CVM that is otherwise: its status, or how it boots.
 
         Raises
         ------
+        InvalidInput
+            There is no such status (the message has the closest), or the timeout is none.
+        WatchTimeout
+            Some do not have it yet; the message names them.
+        TargetUnreachable
+            All that do not have it have failed, are gone, or what was asked of them failed.
         CvmError
-            The key was refused, the fleet is closed, or its thread has ended with an error.
+            It can no longer be known: the key was refused, or the fleet is closed.
         """
-        self._reflector.check()
+        waiting = Waiting(
+            self,
+            identifiers,
+            status=status,
+            timeout=timeout,
+            progress=progress,
+            on_change=on_change,
+        )
+        return self._chosen(waiting.run())
 
-    def keep_fresh(self, ids: list[str], *, on: bool) -> None:
-        """Follow CVMs, or take it back."""
-        for cvm_id in ids:
-            (self._reflector.follow if on else self._reflector.unfollow)(cvm_id)
+    async def wait_async(
+        self,
+        *identifiers: str,
+        status: str = "running",
+        timeout: float | None = 300.0,  # noqa: ASYNC109 - as of `wait`
+        progress: bool = True,
+        on_change: Callable[[Row], object] | None = None,
+    ) -> Selection:
+        """Wait as `wait` does, without blocking the event loop: ``await fleet.wait_async("x")``.
+
+        In a notebook clicks and views are served meanwhile. Cancelling the task ends the waiting,
+        and nothing else.
+        """
+        waiting = Waiting(
+            self,
+            identifiers,
+            status=status,
+            timeout=timeout,
+            progress=progress,
+            on_change=on_change,
+        )
+        return self._chosen(await waiting.arun())
+
+    def _chosen(self, ids: list[str]) -> Selection:
+        after, wanted = self.store.snapshot(), set(ids)
+        return Selection(self, after, tuple(row for row in after if row.id in wanted))
 
     # --- frames ----------------------------------------------------------------------------------
 
@@ -382,13 +261,13 @@ class Fleet(Waits):
         from cvm_notebook.frames import fleet_frame  # noqa: PLC0415 - pandas on demand
 
         then = moment_of("moment", moment, now=self._clock.now())
-        return fleet_frame(self._history.at(then), columns=columns)
+        return fleet_frame(self.history.at(then), columns=columns)
 
     def events(self) -> "pd.DataFrame":
         """Return what happened to the fleet since it is watched; see `events_frame`."""
         from cvm_notebook.frames.reports.events import events_frame  # noqa: PLC0415 - pandas on demand
 
-        return events_frame(self._history.changes())
+        return events_frame(self.history.changes())
 
     def operations(self) -> "pd.DataFrame":
         """Return what was asked for, and what became of it; see `operations_frame`."""
@@ -397,16 +276,6 @@ class Fleet(Waits):
         )
 
         return operations_frame(self.operator.records())
-
-    def recover(self) -> tuple[Operation, ...]:
-        """Find what the service is still doing, as after a restart of the kernel.
-
-        Returns
-        -------
-        tuple of Operation
-            Those that were not known here; they are in the ledger, and followed to their end.
-        """
-        return self.operator.recover(self.snapshot().rows)
 
     def cost(self, window: str | timedelta = "24h") -> "pd.DataFrame":
         """Return what each CVM has cost, to the last digit, and how much of it was observed.
@@ -490,7 +359,7 @@ class Fleet(Waits):
         ['my-app']
         >>> fleet.selection = fleet.frame().index
         """
-        return LiveSelection(self)
+        return LiveSelection(self, lambda: self.table().selected)
 
     @selection.setter
     def selection(self, chosen: Selection | LiveSelection | Iterable[Ref]) -> None:
@@ -507,20 +376,30 @@ class Fleet(Waits):
 
         return with_widget(show(self.snapshot()), self.table)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        raise TypeError(
-            "A Fleet is not pickled: it has threads and connections. Pickle fleet.frame(), and "
-            "make a Fleet in each process."
-        )
 
+def dashboard(of: Client | Fleet) -> "Dashboard":
+    """Show a fleet: its table, the CVM that is selected, the form for a new one, costs, ledger.
 
-def _drop(ref: weakref.ref[Reflector], followed: list[Row]) -> None:
-    """Have a reflector rest whose fleet was dropped; it takes no lock, see `Reflector.drop`."""
-    reflector = ref()
-    if reflector is not None:
-        reflector.drop([row.id for row in followed])
+    Parameters
+    ----------
+    of
+        A client, whose fleet is then made here, and ends with the dashboard; or a fleet there is
+        already, which goes on without it.
 
+    Raises
+    ------
+    CvmError
+        What prevented the first list.
 
-def _note(fault: Fault) -> None:
-    """Say, once each, what went wrong in an observer or a worker."""
-    _log.warning("%s: %s", fault.where, fault.what)
+    Examples
+    --------
+    >>> board = cvm.dashboard(client)
+    >>> board.fleet["my-app"].status
+    'running'
+    >>> board.close()
+    """
+    from cvm_notebook.widgets.dashboard import dashboard_of  # noqa: PLC0415 - widgets on demand
+
+    fleet = of if isinstance(of, Fleet) else Fleet(of)
+    fleet.snapshot()  # what prevents the first list is told here
+    return dashboard_of(fleet, fleet.table(), owns_fleet=fleet is not of)

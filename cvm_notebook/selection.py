@@ -1,7 +1,7 @@
 """Selection and CvmHandle: some CVMs of a live fleet, and one of them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Literal, SupportsIndex, TypeAlias, overload
 
@@ -10,17 +10,19 @@ from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.cvm_ref import Ref
 from cvm_notebook.live.columns import charged_usd
+from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.preconditions import Verb
 from cvm_notebook.live.plans.plan import Plan
 from cvm_notebook.live.query import search, where
+from cvm_notebook.live.static_view import show
 from cvm_notebook.live.store.records import Row, Snapshot
-from cvm_notebook.text import age_words, html_table, show, text_table, usd
+from cvm_notebook.live.wait import Waiting
+from cvm_notebook.text import age_words, html_table, text_table, usd
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from cvm_notebook.fleet import Fleet
     from cvm_notebook.widgets.card.card import CvmCard
 
 Columns: TypeAlias = Literal["narrow", "wide"] | Sequence[str]
@@ -58,7 +60,7 @@ def _usd(row: Any) -> str:
 class _Group(ABC):
     """Some CVMs of a fleet: what `Selection` and `LiveSelection` have in common."""
 
-    _fleet: "Fleet"
+    _fleet: FleetEngine
 
     @abstractmethod
     def now(self) -> "Selection":
@@ -146,7 +148,11 @@ class _Group(ABC):
     def wait(self, status: str = "running", timeout: float | None = 300.0) -> "Selection":
         """Wait until all of them have a status; see `Fleet.wait`."""
         ids = [row.id for row in self.now().rows]
-        return self._fleet.wait(*ids, status=status, timeout=timeout) if ids else self.now()
+        if not ids:
+            return self.now()
+        done = set(_wait(self._fleet, ids, status, timeout))
+        after = self._fleet.store.snapshot()
+        return Selection(self._fleet, after, tuple(row for row in after if row.id in done))
 
     def __repr__(self) -> str:
         return f"<Selection: {self.now().said}>"
@@ -170,7 +176,7 @@ class Selection(_Group):
     'delete 1'
     """
 
-    def __init__(self, fleet: "Fleet", snapshot: Snapshot, rows: tuple[Row, ...]) -> None:
+    def __init__(self, fleet: FleetEngine, snapshot: Snapshot, rows: tuple[Row, ...]) -> None:
         self._fleet = fleet
         self._snapshot = snapshot
         self.rows = rows
@@ -206,8 +212,9 @@ class LiveSelection(_Group):
     1
     """
 
-    def __init__(self, fleet: "Fleet") -> None:
+    def __init__(self, fleet: FleetEngine, selected: Callable[[], Iterable[str]]) -> None:
         self._fleet = fleet
+        self._selected = selected
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -217,7 +224,7 @@ class LiveSelection(_Group):
     def now(self) -> Selection:
         """Return the CVMs that are selected at this moment; those that are gone are left out."""
         snapshot = self._fleet.snapshot()
-        chosen = set(self._fleet.table().selected)
+        chosen = set(self._selected())
         return Selection(self._fleet, snapshot, tuple(r for r in snapshot if r.id in chosen))
 
 
@@ -228,7 +235,7 @@ class CvmHandle:
     Handles of one CVM of one fleet are equal.
     """
 
-    def __init__(self, fleet: "Fleet", cvm_id: str) -> None:
+    def __init__(self, fleet: FleetEngine, cvm_id: str) -> None:
         self._fleet = fleet
         self._id = cvm_id
 
@@ -336,12 +343,14 @@ class CvmHandle:
 
     def wait(self, status: str = "running", timeout: float | None = 300.0) -> "CvmHandle":
         """Wait until it has a status; see `Fleet.wait`."""
-        self._fleet.wait(self.id, status=status, timeout=timeout)
+        _wait(self._fleet, [self.id], status, timeout)
         return self
 
     def events(self) -> "pd.DataFrame":
         """Return what is kept of what happened to it; see `Fleet.events`."""
-        events = self._fleet.events()
+        from cvm_notebook.frames import events_frame  # noqa: PLC0415 - pandas on demand
+
+        events = events_frame(self._fleet.history.changes())
         return events[events["cvm_id"] == self.id]
 
     def __repr__(self) -> str:
@@ -369,6 +378,12 @@ class CvmHandle:
         from cvm_notebook.widgets.base.view import with_widget  # noqa: PLC0415 - widgets on demand
 
         return with_widget(static, self.card)
+
+
+def _wait(fleet: FleetEngine, ids: Sequence[str], status: str, timeout: float | None) -> list[str]:
+    return Waiting(
+        fleet, tuple(ids), status=status, timeout=timeout, progress=True, on_change=None
+    ).run()
 
 
 def _facts(row: Row, now: float) -> list[tuple[str, ...]]:

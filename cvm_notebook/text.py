@@ -1,15 +1,63 @@
-"""Small tables as text and as static html; whatever comes from the service is escaped here."""
+"""Text for people: cleaned, clipped, and set in small tables as text and as static html.
+
+Whatever comes from the service is escaped here, once.
+"""
 
 import html
+import re
+import unicodedata
 from collections.abc import Sequence
 from decimal import Decimal
+from typing import Final
 
-from cvm_notebook.api.errors.envelope import clean_text
-from cvm_notebook.api.money import without_zeros
-from cvm_notebook.live.columns import charged_usd
-from cvm_notebook.live.store.records import Row, Snapshot
+_MESSAGE_CHARS: Final = 600
+_WIDEST: Final = 64  # a hash, whole
 
-_WIDEST = 64  # a hash, whole
+_ANSI: Final = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
+    r"|(?:\x1b\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"  # OSC: links, title, clipboard
+    r"|\x1b[ -/]*[0-~]"
+)
+
+# Printable to Unicode, and nothing to the eye: joiners, fillers, variation selectors.
+_BLANK: Final = re.compile(
+    r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
+    r"\U000e0100-\U000e01ef]"
+)
+
+
+def clean_text(value: object, limit: int = _MESSAGE_CHARS) -> str:
+    """Return the text on one line, without escapes, control or bidi characters, clipped."""
+    text = str(value)  # of a parser's token, too, only the text
+    if len(text) <= limit and _is_plain(text):
+        return text  # as nearly all are; cleaning costs more than all the rest of a row
+    text = _ANSI.sub("", text[: 8 * limit])
+    text = " ".join(text.split())
+    text = "".join(c for c in text if unicodedata.category(c)[0] != "C")
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _is_plain(text: str) -> bool:
+    """Return whether there is nothing in it to be cleaned."""
+    return text.isascii() and text.isprintable() and "  " not in text and text == text.strip(" ")
+
+
+def trimmed(text: str) -> str:
+    """Return the text without blanks and invisible characters around it, as pasting adds them."""
+    seen = [place for place, c in enumerate(text) if c.isprintable() and not c.isspace()]
+    return text[seen[0] : seen[-1] + 1] if seen else ""
+
+
+def quoted(value: object, limit: int = 80) -> str:
+    """Return the text in quotes, clipped, with what cannot be seen as an escape."""
+    text = str(value)
+    shown = repr(text if len(text) <= limit else text[: limit - 1] + "…")
+    return _BLANK.sub(lambda found: found[0].encode("unicode_escape").decode(), shown)
+
+
+def as_sentence(text: str) -> str:
+    """End the text as a sentence, so that the hint can follow."""
+    return text if text.endswith((".", "!", "?", "…", ":")) else text + "."
 
 
 def text_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -51,29 +99,7 @@ def usd(amount: Decimal | None) -> str | None:
     return None if amount is None else without_zeros(amount)
 
 
-def show(snapshot: Snapshot, title: str | None = None, most: int = 50) -> dict[str, str]:
-    """Return a snapshot as text and as html, with its time, and what is not shown said."""
-    head = ("name", "status", "type", "node", "region", "USD/h", "seen")
-    cells = [_cells(row, snapshot.monotonic) for row in snapshot.rows[:most]]
-    left_out = len(snapshot) - len(cells)
-    when = f"{snapshot.taken_at:%Y-%m-%d %H:%M:%S} UTC"
-    title = f"{title or f'{len(snapshot)} CVMs'}; {snapshot.health}; snapshot of {when}"
-    if left_out > 0:
-        title = f"{title}; {left_out} not shown"
-    return {
-        "text/plain": text_table(title, head, cells),
-        "text/html": html_table(title, head, cells),
-    }
-
-
-def _cells(row: Row, now: float) -> tuple[str, ...]:
-    cvm = row.cvm
-    return (
-        row.name or row.id,
-        row.status or "",
-        (cvm.resource.instance_type if cvm.resource else None) or "",
-        (cvm.node_info.name if cvm.node_info else None) or "",
-        (cvm.node_info.region if cvm.node_info else None) or "",
-        usd(charged_usd(row)) or "",
-        f"{age_words(row.age(now))} ago",
-    )
+def without_zeros(amount: Decimal) -> str:
+    """Return an amount without needless zeros, every other digit kept."""
+    digits = f"{amount:f}"
+    return digits.rstrip("0").rstrip(".") if "." in digits else digits

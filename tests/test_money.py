@@ -7,10 +7,10 @@ import pytest
 
 import cvm_notebook as cvm
 from cvm_notebook.api.models.cvm import Cvm, HourlyRate
-from cvm_notebook.api.money import total, without_zeros
+from cvm_notebook.api.money import total
 from cvm_notebook.deploy.pricing import Price, month_of
 from cvm_notebook.frames.reports.gates import gates_frame
-from cvm_notebook.text import usd
+from cvm_notebook.text import usd, without_zeros
 
 CONTEXTS = {
     "three digits": decimal.Context(prec=3),

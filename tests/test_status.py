@@ -24,9 +24,9 @@ from cvm_notebook.frames import fleet_frame
 from cvm_notebook.frames.reports.timeline import Price
 from cvm_notebook.live.columns import charged_usd
 from cvm_notebook.live.plans.plan import Plan
+from cvm_notebook.live.static_view import show
 from cvm_notebook.live.store.records import Health
 from cvm_notebook.live.store.store import FleetStore
-from cvm_notebook.text import show
 from cvm_notebook.widgets.card.sections import face_of
 from cvm_notebook.widgets.table.patches import Feed
 from cvm_notebook.widgets.table.presentation import USUAL, columns_of

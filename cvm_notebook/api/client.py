@@ -6,7 +6,6 @@ from typing import Any, Self
 
 import cvm_notebook
 from cvm_notebook.api.auth.credentials import Credentials, find_api_key
-from cvm_notebook.api.errors.envelope import clean_text
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.http.exchange import Timeout
 from cvm_notebook.api.http.retry import Kind
@@ -17,6 +16,7 @@ from cvm_notebook.api.resources.lifecycle import Lifecycle
 from cvm_notebook.api.resources.logs import Logs
 from cvm_notebook.api.resources.updates import Updates
 from cvm_notebook.api.secret import Secret
+from cvm_notebook.text import clean_text
 
 VERSIONS = ("2026-01-21", "2026-05-22", "2026-06-23")
 _DEFAULT_TIMEOUT = Timeout()

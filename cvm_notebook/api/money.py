@@ -30,8 +30,3 @@ def total(amounts: Iterable[Decimal | None]) -> Decimal:
     known = (amount for amount in amounts if amount is not None)
     with localcontext(EXACT):  # the amounts may be worked out while they are asked for
         return reduce(EXACT.add, known, Decimal(0))
-
-
-def without_zeros(amount: Decimal) -> str:
-    """Return an amount without needless zeros, every other digit kept."""
-    return f"{amount.normalize(EXACT):f}"

@@ -7,9 +7,9 @@ time without a zone is UTC.
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
-from cvm_notebook.api.errors.envelope import clean_text
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.scalars import plain
+from cvm_notebook.text import clean_text
 
 _REMEDY: Final = "Give '14:05', '2026-11-23T14:05Z', a datetime or a Timestamp."
 _CLOCKS: Final = {1: "%H:%M", 2: "%H:%M:%S"}  # by the number of colons

@@ -14,7 +14,8 @@ from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.deploy.environment import EnvTable
 from cvm_notebook.deploy.error_fields import GENERAL, fields_of, sends_back, told
 from cvm_notebook.deploy.spec import Values, keys_on_chain
-from cvm_notebook.live.operations.operation import Operation, OperationRecord
+from cvm_notebook.live.operations.operation import Operation
+from cvm_notebook.live.operations.record import OperationRecord
 from cvm_notebook.live.operations.service import Operations
 from cvm_notebook.live.store.observation import Fact
 from cvm_notebook.live.store.records import Row, Sighting

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from cvm_notebook.api.errors import codes
-from cvm_notebook.api.errors.envelope import SERVER, clean_text
+from cvm_notebook.api.errors.envelope import SERVER
 from cvm_notebook.api.errors.tree import ApiError, CvmError, InvalidInput
+from cvm_notebook.text import clean_text
 
 GENERAL: Final = "general"  # for what names no field
 

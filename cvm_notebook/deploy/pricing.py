@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from cvm_notebook.api.errors.envelope import clean_text
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.api.models.catalogue import InstanceType, Node, OsImage
 from cvm_notebook.api.money import exact
 from cvm_notebook.deploy.error_fields import told
 from cvm_notebook.deploy.spec import Values
-from cvm_notebook.text import usd
+from cvm_notebook.text import clean_text, usd
 
 if TYPE_CHECKING:
     from cvm_notebook.api.client import Client

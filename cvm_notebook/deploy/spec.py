@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cvm_notebook.api.compose.validation import LARGEST_BYTES, check_compose_file, read_text_file
-from cvm_notebook.api.errors.envelope import clean_text
 from cvm_notebook.api.errors.tree import CvmError, InvalidInput
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.cvm_ref import near_miss
+from cvm_notebook.text import clean_text
 
 MOST_REPLICAS: Final = 20
 LEAST_DISK_GB: Final = 20

@@ -10,7 +10,6 @@ from functools import cached_property, lru_cache
 from math import isfinite
 from typing import Any, Final
 
-from cvm_notebook.api.errors.envelope import clean_text
 from cvm_notebook.api.models.base import instant, money, seconds_of, shown
 from cvm_notebook.api.models.cvm import HourlyRate, NodeRef, OsInfo, Resource, first_https
 from cvm_notebook.api.status import (
@@ -25,6 +24,7 @@ from cvm_notebook.api.status import (
 )
 from cvm_notebook.live.store.observation import health_of_row, operation_of_row
 from cvm_notebook.live.store.records import Row, Snapshot
+from cvm_notebook.text import clean_text
 
 _RESOURCE: Final = Resource()
 _NODE: Final = NodeRef()

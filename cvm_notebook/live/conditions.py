@@ -9,13 +9,13 @@ from decimal import Decimal
 from math import isfinite, isnan
 from typing import Any, Final, TypeAlias
 
-from cvm_notebook.api.errors.envelope import clean_text
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.models.base import seconds_of
 from cvm_notebook.api.scalars import plain
 from cvm_notebook.api.times import moment_of
 from cvm_notebook.live.columns import Context, Field, Kind, closest, haystack
 from cvm_notebook.live.store.records import Row
+from cvm_notebook.text import clean_text
 
 # A pattern is pieces between "any text"; in a piece, None stands for any one character.
 Piece: TypeAlias = tuple[str | None, ...]

@@ -8,7 +8,6 @@ from typing import Any, Final, cast
 
 from lark import Lark, Token, Transformer, UnexpectedInput, UnexpectedToken
 
-from cvm_notebook.api.errors.envelope import clean_text
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.live.columns import FIELDS, Context, Field, closest
 from cvm_notebook.live.conditions import (
@@ -25,6 +24,7 @@ from cvm_notebook.live.conditions import (
     says,
 )
 from cvm_notebook.live.store.records import Row, Snapshot
+from cvm_notebook.text import clean_text
 
 _LONGEST: Final = 2_000  # characters
 _MOST: Final = 500  # words and signs

@@ -11,10 +11,10 @@ from typing import Any, Final, NoReturn
 from IPython.core.error import UsageError
 from IPython.core.magic_arguments import MagicArgumentParser
 
-from cvm_notebook.api.errors.envelope import as_sentence, clean_text, quoted, trimmed
 from cvm_notebook.api.models.base import seconds_of
 from cvm_notebook.api.resources.logs import CHANNELS
 from cvm_notebook.api.status import STATUSES, closest_status, is_status
+from cvm_notebook.text import as_sentence, clean_text, quoted, trimmed
 
 ACTIONS: Final = ("start", "stop", "shutdown", "restart", "delete", "replicate")
 _GIVEN: Final = re.compile(r"=.*", re.DOTALL)

@@ -14,19 +14,18 @@ from cvm_notebook.api.auth.credentials import ask
 from cvm_notebook.api.compose.env_file import parse_env_file
 from cvm_notebook.api.compose.hashing import check_env, check_env_name, check_env_value, encrypt_env
 from cvm_notebook.api.compose.validation import check_compose_file, read_text_file
-from cvm_notebook.api.errors.envelope import clean_text
 from cvm_notebook.api.errors.tree import CvmError, InvalidInput
 from cvm_notebook.api.models.actions import Provision
 from cvm_notebook.api.secret import Secret
 from cvm_notebook.deploy.pricing import Catalogue, Price, month_of
 from cvm_notebook.deploy.spec import Values
 from cvm_notebook.fleet import Fleet
-from cvm_notebook.live.operations.operation import Operation, OperationRecord
-from cvm_notebook.live.operations.record import as_text
+from cvm_notebook.live.operations.operation import Operation
+from cvm_notebook.live.operations.record import OperationRecord, as_text
 from cvm_notebook.magics.session import Notebook
 from cvm_notebook.magics.verbs import see
 from cvm_notebook.selection import CvmHandle
-from cvm_notebook.text import html_table, text_table, usd
+from cvm_notebook.text import clean_text, html_table, text_table, usd
 from cvm_notebook.widgets.base.ui_thread import bridge
 from cvm_notebook.widgets.base.view import with_widget
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Final
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class
 
-from cvm_notebook.api.errors.envelope import trimmed
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.magics.arguments import help_text, parser_of, plain_blanks, read
 from cvm_notebook.magics.completion import Completions
 from cvm_notebook.magics.deploy import deploy
 from cvm_notebook.magics.session import Notebook
 from cvm_notebook.magics.verbs import VERBS
+from cvm_notebook.text import trimmed
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell

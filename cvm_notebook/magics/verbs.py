@@ -9,20 +9,20 @@ from datetime import datetime
 from queue import Empty, Queue
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
-from cvm_notebook.api.errors.envelope import clean_text
 from cvm_notebook.api.errors.tree import CvmError, WatchTimeout
 from cvm_notebook.api.resources.logs import LogLine
 from cvm_notebook.api.status import phase_of
 from cvm_notebook.fleet import Fleet
-from cvm_notebook.live.operations.operation import Operation, OperationRecord
+from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.preconditions import Verb
-from cvm_notebook.live.operations.record import as_text
+from cvm_notebook.live.operations.record import OperationRecord, as_text
 from cvm_notebook.live.plans.outcome import Outcome
 from cvm_notebook.live.query import search, where
 from cvm_notebook.live.store.records import Row, Snapshot
 from cvm_notebook.magics.arguments import ACTIONS, split
 from cvm_notebook.magics.session import Notebook
 from cvm_notebook.selection import CvmHandle, FleetPlan, Selection
+from cvm_notebook.text import clean_text
 from cvm_notebook.widgets.base.log_tail import clean_line
 
 if TYPE_CHECKING:

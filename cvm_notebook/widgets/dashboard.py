@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING, Any, Final
 import ipywidgets
 
 from cvm_notebook._lazy import LOADING
-from cvm_notebook.api.errors.envelope import clean_text
 from cvm_notebook.live.clock import SystemClock
-from cvm_notebook.live.operations.operation import OperationRecord
-from cvm_notebook.live.operations.record import as_text
+from cvm_notebook.live.engine import FleetEngine
+from cvm_notebook.live.operations.record import OperationRecord, as_text
+from cvm_notebook.live.static_view import show
 from cvm_notebook.live.workers import Workers
-from cvm_notebook.text import show
+from cvm_notebook.text import clean_text
 from cvm_notebook.widgets.base.closing import ClosesWhole
 from cvm_notebook.widgets.base.ui_thread import bridge
 from cvm_notebook.widgets.base.view import with_widget
 from cvm_notebook.widgets.card.card import card_of, close_cards
 from cvm_notebook.widgets.form.form import ProvisionForm
 from cvm_notebook.widgets.panel import Panel
+from cvm_notebook.widgets.table.table import FleetTable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from cvm_notebook.fleet import Fleet
 
 _DRAW_EVERY_S: Final = 15.0
 _LEDGER: Final = 100
@@ -45,9 +45,9 @@ class Dashboard(ClosesWhole, ipywidgets.VBox):  # type: ignore[misc]  # it has n
         The fleet was made for this dashboard alone, and ends with it.
     """
 
-    def __init__(self, fleet: "Fleet", *, owns_fleet: bool = False) -> None:
+    def __init__(self, fleet: FleetEngine, table: FleetTable, *, owns_fleet: bool = False) -> None:
         self.fleet, self._owns_fleet = fleet, owns_fleet
-        self.table = fleet.table()
+        self.table = table
         self.form = ProvisionForm(fleet.client, fleet=fleet)
         self._nobody = Panel("CVM")
         self._chosen = ipywidgets.VBox([self._nobody])
@@ -194,7 +194,7 @@ def _opened(me: "weakref.ref[Dashboard]", cvm_id: str) -> None:
 _open: Final[list["weakref.ref[Dashboard]"]] = []
 
 
-def dashboard_of(fleet: "Fleet", *, owns_fleet: bool) -> Dashboard:
+def dashboard_of(fleet: FleetEngine, table: FleetTable, *, owns_fleet: bool) -> Dashboard:
     """Make a dashboard; those before it that nobody looks at any more are closed."""
     for ref in list(_open):
         before = ref()
@@ -202,6 +202,6 @@ def dashboard_of(fleet: "Fleet", *, owns_fleet: bool) -> Dashboard:
             _open.remove(ref)
             if before is not None:
                 before.close()
-    made = Dashboard(fleet, owns_fleet=owns_fleet)
+    made = Dashboard(fleet, table, owns_fleet=owns_fleet)
     _open.append(weakref.ref(made))
     return made

@@ -17,13 +17,12 @@ from cvm_notebook.api.auth import credentials
 from cvm_notebook.api.auth.credentials import Credentials, find_api_key
 from cvm_notebook.api.auth.profiles import credentials_path, profile_names
 from cvm_notebook.api.client import Client
-from cvm_notebook.api.errors.envelope import clean_text
 from cvm_notebook.api.errors.tree import CredentialsError, CvmError
 from cvm_notebook.api.models.catalogue import CurrentUser
 from cvm_notebook.api.secret import Secret
 from cvm_notebook.live.clock import SystemClock
 from cvm_notebook.live.workers import Workers
-from cvm_notebook.text import html_table, text_table, usd
+from cvm_notebook.text import clean_text, html_table, text_table, usd
 from cvm_notebook.widgets.base.closing import ClosesWhole
 from cvm_notebook.widgets.base.secret_box import seal
 from cvm_notebook.widgets.base.ui_thread import bridge, publish

@@ -6,8 +6,7 @@ from typing import Any
 import anywidget
 import traitlets
 
-from cvm_notebook.api.errors.envelope import clean_text
-from cvm_notebook.text import html_table, text_table
+from cvm_notebook.text import clean_text, html_table, text_table
 from cvm_notebook.widgets.base.closing import ClosesWhole
 from cvm_notebook.widgets.base.ui_thread import bridge, publish
 from cvm_notebook.widgets.base.view import module, style

@@ -8,7 +8,7 @@ import pandera.pandas as pa
 import pytest
 
 from cvm_notebook.frames.reports.operations import OPERATIONS, operations_frame
-from cvm_notebook.live.operations.operation import OperationRecord
+from cvm_notebook.live.operations.record import OperationRecord
 
 TEXT = pd.StringDtype()
 MOMENT = pd.DatetimeTZDtype("us", "UTC")

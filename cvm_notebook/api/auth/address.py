@@ -4,8 +4,8 @@ import ipaddress
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
-from cvm_notebook.api.errors.envelope import quoted, trimmed
 from cvm_notebook.api.errors.tree import InvalidInput
+from cvm_notebook.text import quoted, trimmed
 
 DEFAULT_BASE_URL: Final = "https://cloud-api.phala.com/api/v1"
 _DEFAULT_PORTS: Final = {"https": 443, "http": 80}

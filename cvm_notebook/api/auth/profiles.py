@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, overload
 
-from cvm_notebook.api.errors.envelope import clean_text, quoted, trimmed
 from cvm_notebook.api.errors.tree import CredentialsError, DecodeError
 from cvm_notebook.api.models.decode import decode
 from cvm_notebook.api.secret import Secret
+from cvm_notebook.text import clean_text, quoted, trimmed
 
 FOLDER_VARIABLE: Final = "PHALA_CLOUD_DIR"
 _FILE: Final = "credentials.json"

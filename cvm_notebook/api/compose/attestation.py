@@ -13,9 +13,9 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-from cvm_notebook.api.errors.envelope import clean_text
 from cvm_notebook.api.models.base import instant
 from cvm_notebook.api.models.guest import CvmAttestation, EventLog, TcbInfo
+from cvm_notebook.text import clean_text
 
 Check: TypeAlias = Literal["fetched", "hash_matched", "quote_verified", "failed"]
 

@@ -12,9 +12,9 @@ import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from cvm_notebook.api.errors.envelope import clean_text
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.secret import Secret
+from cvm_notebook.text import clean_text
 
 # --- the hash ----------------------------------------------------------------------------------
 

@@ -7,8 +7,8 @@ from typing import Final
 
 from cvm_notebook.api.compose.interpolation import Variables, variables_of
 from cvm_notebook.api.compose.yaml_tree import Node, read_yaml, texts
-from cvm_notebook.api.errors.envelope import clean_text
 from cvm_notebook.api.errors.tree import InvalidInput
+from cvm_notebook.text import clean_text
 
 LARGEST_BYTES: Final = 200 * 1024  # of the compose file and the pre-launch script together
 _SOURCES: Final = ("image", "build", "extends", "provider")

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from cvm_notebook.api.errors.envelope import clean_text
 from cvm_notebook.api.errors.tree import InvalidInput
+from cvm_notebook.text import clean_text
 
 if TYPE_CHECKING:
     import yaml

@@ -2,7 +2,6 @@
 
 import re
 import time
-import unicodedata
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
@@ -11,6 +10,7 @@ import msgspec
 
 from cvm_notebook.api.errors.codes import CODES
 from cvm_notebook.api.secret import sealed
+from cvm_notebook.text import as_sentence, clean_text
 
 _MESSAGE_CHARS: Final = 600
 _HINT_CHARS: Final = 400
@@ -18,52 +18,6 @@ _LABEL_CHARS: Final = 120
 _URL_CHARS: Final = 500
 _ITEMS: Final = 20
 _BODY_BYTES: Final = 1 << 20
-
-_ANSI: Final = re.compile(
-    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
-    r"|(?:\x1b\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"  # OSC: links, title, clipboard
-    r"|\x1b[ -/]*[0-~]"
-)
-
-# Printable to Unicode, and nothing to the eye: joiners, fillers, variation selectors.
-_BLANK: Final = re.compile(
-    r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
-    r"\U000e0100-\U000e01ef]"
-)
-
-
-def clean_text(value: object, limit: int = _MESSAGE_CHARS) -> str:
-    """Return the text on one line, without escapes, control or bidi characters, clipped."""
-    text = str(value)  # of a parser's token, too, only the text
-    if len(text) <= limit and _is_plain(text):
-        return text  # as nearly all are; cleaning costs more than all the rest of a row
-    text = _ANSI.sub("", text[: 8 * limit])
-    text = " ".join(text.split())
-    text = "".join(c for c in text if unicodedata.category(c)[0] != "C")
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def _is_plain(text: str) -> bool:
-    """Return whether there is nothing in it to be cleaned."""
-    return text.isascii() and text.isprintable() and "  " not in text and text == text.strip(" ")
-
-
-def trimmed(text: str) -> str:
-    """Return the text without blanks and invisible characters around it, as pasting adds them."""
-    seen = [place for place, c in enumerate(text) if c.isprintable() and not c.isspace()]
-    return text[seen[0] : seen[-1] + 1] if seen else ""
-
-
-def quoted(value: object, limit: int = 80) -> str:
-    """Return the text in quotes, clipped, with what cannot be seen as an escape."""
-    text = str(value)
-    shown = repr(text if len(text) <= limit else text[: limit - 1] + "…")
-    return _BLANK.sub(lambda found: found[0].encode("unicode_escape").decode(), shown)
-
-
-def as_sentence(text: str) -> str:
-    """End the text as a sentence, so that the hint can follow."""
-    return text if text.endswith((".", "!", "?", "…", ":")) else text + "."
 
 
 class Link(NamedTuple):

@@ -7,14 +7,12 @@ cleaned of control characters and clipped before it is shown.
 # ruff: noqa: N818 - names say what happened, as WatchTimeout and the builtin TimeoutError do
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from cvm_notebook.api.errors.envelope import (
     SERVER,
     Detail,
     Link,
-    as_sentence,
-    clean_text,
     next_step,
     own_words,
     parse_retry_after,
@@ -22,9 +20,7 @@ from cvm_notebook.api.errors.envelope import (
     without_query,
 )
 from cvm_notebook.api.secret import masked
-
-if TYPE_CHECKING:
-    from cvm_notebook.api.models.actions import CvmState
+from cvm_notebook.text import as_sentence, clean_text
 
 __all__ = [
     "ApiError",
@@ -57,6 +53,14 @@ __all__ = [
     "clean_text",
     "parse_retry_after",
 ]
+
+
+class HasStatus(Protocol):
+    """What has a status: a CvmState."""
+
+    @property
+    def status(self) -> str | None:
+        """The service's word."""
 
 
 class CvmError(Exception):
@@ -226,7 +230,7 @@ class _WatchError(CvmError):
         The status that was waited for.
     """
 
-    state: "CvmState | None"
+    state: HasStatus | None
     target: str | None
 
     def __init__(
@@ -234,7 +238,7 @@ class _WatchError(CvmError):
         message: str,
         *,
         hint: str | None = None,
-        state: "CvmState | None" = None,
+        state: HasStatus | None = None,
         target: str | None = None,
     ) -> None:
         super().__init__(message, hint=hint)

@@ -14,8 +14,8 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH, select_proxy
 from urllib3.util import parse_url
 
 from cvm_notebook.api.auth.address import is_loopback
-from cvm_notebook.api.errors.envelope import clean_text
 from cvm_notebook.api.errors.tree import ConfigurationError
+from cvm_notebook.text import clean_text
 
 # The first that is set names the certificates of the authorities to trust.
 BUNDLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")

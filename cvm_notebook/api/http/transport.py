@@ -11,7 +11,6 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 
 from cvm_notebook.api.auth.address import is_loopback
-from cvm_notebook.api.errors.envelope import clean_text
 from cvm_notebook.api.errors.tree import (
     ApiError,
     ConfigurationError,
@@ -34,6 +33,7 @@ from cvm_notebook.api.http.retry import (
     RetryPolicy,
 )
 from cvm_notebook.api.secret import Secret
+from cvm_notebook.text import clean_text
 
 T = TypeVar("T")
 Settle: TypeAlias = Callable[[CvmError, Deadline], T | None]

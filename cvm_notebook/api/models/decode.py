@@ -13,10 +13,10 @@ from typing import Any, Final, TypeVar
 import msgspec
 from msgspec import structs
 
-from cvm_notebook.api.errors.envelope import clean_text
 from cvm_notebook.api.errors.tree import DecodeError
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.secret import Secret
+from cvm_notebook.text import clean_text
 
 T = TypeVar("T")
 

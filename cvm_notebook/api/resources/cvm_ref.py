@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, Protocol, TypeAlias
 from urllib.parse import quote
 
-from cvm_notebook.api.errors.envelope import clean_text, quoted, trimmed
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.models.base import Model
+from cvm_notebook.text import clean_text, quoted, trimmed
 
 
 class HasId(Protocol):

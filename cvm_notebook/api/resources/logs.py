@@ -10,7 +10,6 @@ from urllib.parse import quote
 
 import msgspec
 
-from cvm_notebook.api.errors.envelope import clean_text
 from cvm_notebook.api.errors.tree import CvmError, InvalidInput
 from cvm_notebook.api.http.deadline import Deadline
 from cvm_notebook.api.http.exchange import ByteStream
@@ -22,6 +21,7 @@ from cvm_notebook.api.resources.cvms import Reads
 from cvm_notebook.api.scalars import plain
 from cvm_notebook.api.secret import Secret
 from cvm_notebook.api.times import moment_of
+from cvm_notebook.text import clean_text
 
 Channel: TypeAlias = Literal["serial", "stdout", "stderr"]
 Since: TypeAlias = str | date | timedelta | None

@@ -7,12 +7,12 @@ from typing import Any, Final, TypeVar
 
 from cvm_notebook.api.compose.hashing import check_env_count, check_env_name
 from cvm_notebook.api.compose.validation import LARGEST_BYTES, check_compose_file
-from cvm_notebook.api.errors.envelope import clean_text
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.models.actions import Provision
 from cvm_notebook.api.resources.cvm_ref import near_miss, snake_case
 from cvm_notebook.api.scalars import plain
 from cvm_notebook.api.status import STATUSES, closest_status, is_status
+from cvm_notebook.text import clean_text
 
 T = TypeVar("T")
 Check = Callable[[str, Any], Any]

@@ -9,13 +9,14 @@ import pandas as pd
 
 from cvm_notebook.api.errors.tree import CvmError, InvalidInput, clean_text
 from cvm_notebook.api.models.base import money
-from cvm_notebook.api.money import total, without_zeros
+from cvm_notebook.api.money import total
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.scalars import plain
 from cvm_notebook.api.status import PHASES, STATUSES, info_of, phase_of, status_of
 from cvm_notebook.frames.convert import as_text, conform
 from cvm_notebook.frames.reports.timeline import Price
 from cvm_notebook.frames.schema import FLAG, INTEGER, TEXT, Field, Table, require
+from cvm_notebook.text import without_zeros
 
 _NAMED: Final = 3  # CVMs that a failed gate names
 Amount: TypeAlias = Decimal | float | str

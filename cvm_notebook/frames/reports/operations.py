@@ -8,8 +8,8 @@ import pandas as pd
 
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.frames.schema import DURATION, FLAG, INSTANT, INTEGER, TEXT, Field, Table, fixed
-from cvm_notebook.live.operations.operation import OperationRecord
 from cvm_notebook.live.operations.preconditions import VERBS
+from cvm_notebook.live.operations.record import OperationRecord
 
 STATES: Final = (
     "planned",

@@ -12,9 +12,10 @@ from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.live.clock import Clock
 from cvm_notebook.live.operations.database import Entry, LedgerDatabase
 from cvm_notebook.live.operations.ledger import Ledger
-from cvm_notebook.live.operations.operation import OnChange, Operation, OperationRecord
+from cvm_notebook.live.operations.operation import OnChange, Operation
 from cvm_notebook.live.operations.preconditions import Verb
 from cvm_notebook.live.operations.reconcile import target_of
+from cvm_notebook.live.operations.record import OperationRecord
 from cvm_notebook.live.store.observation import Seen
 from cvm_notebook.live.store.records import Row
 from cvm_notebook.live.store.store import FleetStore

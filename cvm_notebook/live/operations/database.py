@@ -22,8 +22,9 @@ from filelock import FileLock, Timeout
 
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.api.verbs import SPECS
-from cvm_notebook.live.operations.operation import Operation, OperationRecord
+from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.preconditions import Refused
+from cvm_notebook.live.operations.record import OperationRecord
 
 _WAIT: Final = 10.0  # seconds for another kernel's transaction
 _VERSION: Final = 1

@@ -5,14 +5,13 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
 
-from cvm_notebook.live.operations.operation import Operation, State
+from cvm_notebook.live.clock import Clock
+from cvm_notebook.live.operations.operation import Operation
+from cvm_notebook.live.operations.record import OperationRecord, State
 from cvm_notebook.live.progress import progress_bar
-
-if TYPE_CHECKING:
-    from cvm_notebook.live.operations.service import Operations
 
 UNANSWERED: Final[frozenset[State]] = frozenset({"asked", "sent"})
 _AT_EXIT: Final = 60.0  # seconds for what waits to be sent
@@ -20,11 +19,37 @@ _ANSWERS: Final = 0.5  # seconds for the answers to what was sent, at the end of
 _LOOK: Final = 0.2  # seconds after which it is looked even without news
 _NAMED: Final = 5
 
-_open: "weakref.WeakSet[Operations]" = weakref.WeakSet()
+
+class Drained(Protocol):
+    """The operations of one fleet."""
+
+    process: int
+
+    @property
+    def clock(self) -> Clock:
+        """Which tells the time."""
+
+    def unsent(self) -> tuple[Operation, ...]:
+        """Return those that are asked for and have no answer."""
+
+    def send_now(self, operation: Operation) -> None:
+        """Send one without its delay."""
+
+    def attach(self, hook: Callable[[OperationRecord], None]) -> Callable[[], None]:
+        """Call back after each change; what is returned ends that."""
+
+    def help(self) -> bool:
+        """Do one piece of work in this thread; return whether there was one."""
+
+    def cancel_unsent(self, note: str) -> tuple[Operation, ...]:
+        """Cancel what was not sent."""
+
+
+_open: "weakref.WeakSet[Drained]" = weakref.WeakSet()
 
 
 def drain(
-    operations: "Operations", timeout: float, *, progress: bool, answers: float | None = None
+    operations: Drained, timeout: float, *, progress: bool, answers: float | None = None
 ) -> tuple[Operation, ...]:
     """Send what waits, and wait until it is answered; return what is not by then.
 
@@ -39,7 +64,7 @@ def drain(
         if operation.state == "asked":
             operations.send_now(operation)
     news = threading.Event()
-    end = operations.attach(lambda _record: news.set())
+    end = operations.attach(lambda _: news.set())
     try:
         _wait(operations, timeout, news, progress=progress, answers=answers)
     finally:
@@ -48,7 +73,7 @@ def drain(
 
 
 def _wait(
-    operations: "Operations",
+    operations: Drained,
     timeout: float,
     news: threading.Event,
     *,
@@ -89,12 +114,12 @@ def told(operations: Sequence[Operation]) -> str:
 # --- the end of the interpreter -------------------------------------------------------------------
 
 
-def at_exit(operations: "Operations") -> None:
+def at_exit(operations: Drained) -> None:
     """Drain operations at the end of the interpreter, unless they are closed by then."""
     _open.add(operations)
 
 
-def no_longer(operations: "Operations") -> None:
+def no_longer(operations: Drained) -> None:
     """Take `at_exit` back."""
     _open.discard(operations)
 

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from itertools import takewhile
 from typing import Any, Final
 
-from cvm_notebook.live.operations.operation import Operation, OperationRecord
+from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.preconditions import Verb
+from cvm_notebook.live.operations.record import OperationRecord
 
 _MOMENT: Final = 1.0  # seconds within which the same click is the same intent
 _SAME_CELL: Final = 900.0  # seconds in which a cell is run again after its kernel has ended

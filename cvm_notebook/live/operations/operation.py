@@ -14,85 +14,18 @@ from cvm_notebook.api.resources.validation import wait_seconds
 from cvm_notebook.live.clock import Clock
 from cvm_notebook.live.completion import Completion, Flag
 from cvm_notebook.live.operations.preconditions import Verb
-from cvm_notebook.live.operations.record import as_html, as_text
+from cvm_notebook.live.operations.record import (
+    UNSENT,
+    OperationRecord,
+    State,
+    as_html,
+    as_text,
+)
 from cvm_notebook.live.store.records import Row
 
 T = TypeVar("T")
 
-State: TypeAlias = Literal["asked", "sent", "accepted", "reached", "failed", "unknown", "cancelled"]
-UNSENT: Final[frozenset[State]] = frozenset({"asked"})
-ENDED: Final[frozenset[State]] = frozenset({"reached", "failed", "cancelled"})
 _FOREVER: Final = 3600.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OperationRecord:
-    """One entry of the ledger at a moment; frozen.
-
-    Attributes
-    ----------
-    id, verb, params
-        What was asked; params without secrets.
-    cvm_id, name
-        Of which CVM. A commit or a replication learns the id of the CVM it made as ``made_id``.
-    target
-        The status it leads to.
-    state
-        ``asked`` (not sent yet), ``sent``, ``accepted``, then ``reached`` or ``failed``;
-        ``unknown`` when it was sent and nobody can tell what became of it; ``cancelled``.
-    done
-        Nothing more will be done about it. An unknown one is done when reading has told nothing
-        in the time allowed.
-    note
-        What is known beyond the state, in a sentence.
-    status, progress
-        The CVM's status, and how far it has booted, when last seen.
-    attempts
-        Calls that were sent; 0 where none was needed or possible.
-    delay
-        Seconds from asking to sending, in which it can be cancelled.
-    asked_at, sent_at, accepted_at, reached_at, ended_at
-        Wall times in UTC. ``elapsed`` is by the monotonic clock.
-    who
-        Where the key came from, in words.
-    recovered
-        It was found under way, and not asked for here.
-    """
-
-    id: str
-    verb: Verb
-    cvm_id: str | None
-    name: str
-    target: str
-    state: State = "asked"
-    done: bool = False
-    note: str = ""
-    status: str | None = None
-    progress: str | None = None
-    attempts: int = 0
-    delay: float = 0.0
-    asked_at: datetime
-    sent_at: datetime | None = None
-    accepted_at: datetime | None = None
-    reached_at: datetime | None = None
-    ended_at: datetime | None = None
-    asked: float
-    sent: float | None = None
-    accepted: float | None = None
-    ended: float | None = None
-    http_status: int | None = None
-    error_code: str | None = None
-    error: str | None = None
-    hint: str | None = None
-    request_id: str | None = None
-    correlation_id: str | None = None
-    made_id: str | None = None
-    who: str | None = None
-    recovered: bool = False
-
-    def elapsed(self, now: float) -> float:
-        """Return the seconds from asking to the end, or until now."""
-        return max(0.0, (now if self.ended is None else self.ended) - self.asked)
 
 
 class _Told(Generic[T]):

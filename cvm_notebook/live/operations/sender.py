@@ -7,7 +7,7 @@ from typing import Final
 from cvm_notebook.api.errors.tree import CvmError, NotFoundError, ReadOnly
 from cvm_notebook.api.models.cvm import BatchStopped
 from cvm_notebook.live.operations.context import Desk
-from cvm_notebook.live.operations.operation import UNSENT, Operation
+from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.preconditions import (
     Answer,
     Refused,
@@ -18,6 +18,7 @@ from cvm_notebook.live.operations.preconditions import (
     what_changed,
 )
 from cvm_notebook.live.operations.reconcile import has_begun
+from cvm_notebook.live.operations.record import UNSENT
 from cvm_notebook.live.operations.remote import end_of
 from cvm_notebook.live.operations.tracker import Follower
 from cvm_notebook.live.store.observation import Fact, Seen

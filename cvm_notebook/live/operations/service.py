@@ -17,8 +17,9 @@ from cvm_notebook.live.operations.database import LedgerDatabase, LedgerError
 from cvm_notebook.live.operations.draining import UNANSWERED, at_exit, drain, no_longer, told
 from cvm_notebook.live.operations.inheritance import recover, take_over
 from cvm_notebook.live.operations.ledger import Ledger, intent_key
-from cvm_notebook.live.operations.operation import UNSENT, Operation, OperationRecord
+from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.preconditions import Refused, Verb, check_verb
+from cvm_notebook.live.operations.record import UNSENT, OperationRecord
 from cvm_notebook.live.operations.remote import params_of
 from cvm_notebook.live.operations.sender import Sender, Turns
 from cvm_notebook.live.operations.tracker import Follower

@@ -15,8 +15,9 @@ from cvm_notebook.api.resources.cvms import BATCH_SIZE
 from cvm_notebook.api.resources.intent import Evidence, as_action
 from cvm_notebook.api.verbs import SPECS
 from cvm_notebook.live.operations.context import Desk
-from cvm_notebook.live.operations.operation import Operation, State
+from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.reconcile import has_begun, is_under_way, turn_of
+from cvm_notebook.live.operations.record import State
 from cvm_notebook.live.store.observation import Fact, Seen
 from cvm_notebook.live.store.records import Change, Gap
 from cvm_notebook.live.store.store import Batch

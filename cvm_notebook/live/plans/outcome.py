@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from cvm_notebook.api.errors.envelope import clean_text
-from cvm_notebook.live.operations.operation import OperationRecord, State
 from cvm_notebook.live.operations.preconditions import Verb
+from cvm_notebook.live.operations.record import OperationRecord, State
+from cvm_notebook.text import clean_text
 
 OutcomeState: TypeAlias = State | Literal["planned", "refused", "skipped"]
 _NAMED = 3  # CVMs whose failure is told in a repr

@@ -11,8 +11,9 @@ from cvm_notebook.api.money import exact
 from cvm_notebook.api.status import charged
 from cvm_notebook.api.verbs import SPECS
 from cvm_notebook.live.operations.ledger import intent_key
-from cvm_notebook.live.operations.operation import Operation, OperationRecord
+from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.preconditions import Refused, Verb, Verdict, check_verb, judge
+from cvm_notebook.live.operations.record import OperationRecord
 from cvm_notebook.live.operations.service import Operations
 from cvm_notebook.live.plans.data import HasOperations, as_json, from_json, rows_as_shown
 from cvm_notebook.live.plans.outcome import Outcome, OutcomeRow

@@ -10,8 +10,9 @@ from typing import Any, Final, Literal
 from cvm_notebook.api.errors.tree import CvmError, InvalidInput
 from cvm_notebook.api.resources.lifecycle import BATCH_STOP_SIZE
 from cvm_notebook.live.clock import Clock
-from cvm_notebook.live.operations.operation import Operation, OperationRecord
+from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.preconditions import Verb
+from cvm_notebook.live.operations.record import OperationRecord
 from cvm_notebook.live.operations.service import Operations
 from cvm_notebook.live.progress import Bar, progress_bar
 from cvm_notebook.live.store.observation import Seen

@@ -5,10 +5,10 @@ from difflib import get_close_matches
 from operator import attrgetter
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from cvm_notebook.api.errors.envelope import clean_text, quoted, trimmed
 from cvm_notebook.api.errors.tree import CvmError, InvalidInput, NotFoundError
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.resources.cvm_ref import Ref, split
+from cvm_notebook.text import clean_text, quoted, trimmed
 
 _SHOWN: Final = 5
 _LONGEST: Final = 80

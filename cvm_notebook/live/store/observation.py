@@ -6,12 +6,12 @@ from typing import Final, Self
 
 from msgspec import UNSET, UnsetType
 
-from cvm_notebook.api.errors.envelope import clean_text
 from cvm_notebook.api.models.actions import CvmAction, CvmState, CvmStatus, OperationStatus
 from cvm_notebook.api.models.base import instant
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.status import Phase, health_of, info_of, operation_of, phase_of, status_of
 from cvm_notebook.live.store.records import Row, Source, key_of, operation_in
+from cvm_notebook.text import clean_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

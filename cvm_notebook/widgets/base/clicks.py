@@ -5,16 +5,14 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from cvm_notebook.api.errors.envelope import clean_text
 from cvm_notebook.api.errors.tree import CvmError
+from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.operations.preconditions import Verb, check_verb
 from cvm_notebook.live.plans.plan import Plan
+from cvm_notebook.text import clean_text
 from cvm_notebook.widgets.base.confirm import Confirmation
-
-if TYPE_CHECKING:
-    from cvm_notebook.fleet import Fleet
 
 UNDO_S: Final = 5.0  # seconds in which a stop or a deletion that was clicked can be taken back
 _UNDOABLE: Final[frozenset[Verb]] = frozenset({"stop", "shutdown", "delete"})
@@ -46,7 +44,7 @@ class Acts:
         Seconds in which a stop or a deletion can be taken back.
     """
 
-    def __init__(self, fleet: "Fleet", say: Say, *, undo: float = UNDO_S) -> None:
+    def __init__(self, fleet: FleetEngine, say: Say, *, undo: float = UNDO_S) -> None:
         self._fleet = weakref.ref(fleet)
         self._say = say
         self.undo = undo
@@ -145,7 +143,7 @@ class Acts:
             return False
         return True
 
-    def _plan(self, fleet: "Fleet", verb: Verb, ids: list[str]) -> tuple[Plan, list[str]]:
+    def _plan(self, fleet: FleetEngine, verb: Verb, ids: list[str]) -> tuple[Plan, list[str]]:
         rows, missing = [], []
         for cvm_id in dict.fromkeys(ids):
             row = fleet.known(cvm_id)
@@ -155,7 +153,7 @@ class Acts:
                 missing.append(f"{clean_text(cvm_id, 80)} is no longer in the fleet")
         return Plan(rows, verb, operations=fleet.operator), missing
 
-    def _send(self, fleet: "Fleet", plan: Plan, click: str, revision: int) -> None:
+    def _send(self, fleet: FleetEngine, plan: Plan, click: str, revision: int) -> None:
         delay = self.undo if plan.verb in _UNDOABLE else 0.0
         sent = []
         try:

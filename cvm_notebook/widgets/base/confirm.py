@@ -4,12 +4,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, Self
 
-from cvm_notebook.api.errors.envelope import clean_text
 from cvm_notebook.live.columns import FIELDS, Context, charged_usd
 from cvm_notebook.live.operations.preconditions import Verb
 from cvm_notebook.live.plans.plan import Plan
 from cvm_notebook.live.store.records import Row, Snapshot
-from cvm_notebook.text import age_words, usd
+from cvm_notebook.text import age_words, clean_text, usd
 
 _TYPABLE: Final = 63
 _SHOWN: Final = 50

@@ -9,11 +9,11 @@ from functools import partial
 from typing import Any, Final
 
 from cvm_notebook.api.client import Client
-from cvm_notebook.api.errors.envelope import clean_text
 from cvm_notebook.api.errors.tree import CvmError, InvalidInput
 from cvm_notebook.api.resources.logs import CHANNELS, LogLine, LogStream
 from cvm_notebook.api.resources.validation import integer
 from cvm_notebook.live.workers import Workers
+from cvm_notebook.text import clean_text
 
 MOST_LINES: Final = 5_000  # as many are kept, here and in the view
 _LINE_CHARS: Final = 4_000

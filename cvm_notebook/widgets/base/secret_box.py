@@ -10,8 +10,8 @@ import anywidget
 import ipywidgets
 import traitlets
 
-from cvm_notebook.api.errors.envelope import clean_text
 from cvm_notebook.api.secret import Secret
+from cvm_notebook.text import clean_text
 from cvm_notebook.widgets.base.closing import ClosesWhole, close_widgets
 from cvm_notebook.widgets.base.ui_thread import bridge, publish
 from cvm_notebook.widgets.base.view import module, style

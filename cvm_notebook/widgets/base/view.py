@@ -7,13 +7,11 @@ import weakref
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from cvm_notebook.api.errors.tree import CvmError
+from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.reflector.interest import InterestHandle
-
-if TYPE_CHECKING:
-    from cvm_notebook.fleet import Fleet
 
 # A busy kernel hears nothing until its cell ends; a closed browser tab says no farewell.
 LEASE_S: Final = 600.0
@@ -28,7 +26,7 @@ class Presence:
         What is kept live; held weakly.
     """
 
-    def __init__(self, fleet: "Fleet") -> None:
+    def __init__(self, fleet: FleetEngine) -> None:
         self._fleet = weakref.ref(fleet)
         self._handle: InterestHandle | None = None
         self._until = 0.0

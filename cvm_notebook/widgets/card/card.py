@@ -8,22 +8,23 @@ import time
 import weakref
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import anywidget
 import ipywidgets
 import traitlets
 
 from cvm_notebook.api.client import Client
-from cvm_notebook.api.errors.envelope import clean_text
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.live.clock import SystemClock
-from cvm_notebook.live.operations.operation import OperationRecord
+from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.operations.preconditions import Verb, judge
+from cvm_notebook.live.operations.record import OperationRecord
 from cvm_notebook.live.store.observation import Seen
 from cvm_notebook.live.store.records import Gap, Health, Row
 from cvm_notebook.live.store.store import Batch
 from cvm_notebook.live.workers import Workers
+from cvm_notebook.text import clean_text
 from cvm_notebook.widgets.base.clicks import Acts
 from cvm_notebook.widgets.base.closing import ClosesWhole, close_widgets
 from cvm_notebook.widgets.base.log_tail import LogTail
@@ -39,9 +40,6 @@ from cvm_notebook.widgets.card.sections import (
     operation_of,
 )
 
-if TYPE_CHECKING:
-    from cvm_notebook.fleet import Fleet
-
 VERBS: Final[Mapping[Verb, str]] = {
     "start": "Start",
     "stop": "Stop",
@@ -56,11 +54,11 @@ _WORKERS: Final = 4  # a log that is followed takes one
 _TWICE_S: Final = 1.0  # the same button within so long is one click
 _CLOSE_S: Final = 0.0  # a worker that waits for the service is a daemon, and nobody hears it
 
-_cards: "weakref.WeakKeyDictionary[Fleet, dict[str, CvmCard]]" = weakref.WeakKeyDictionary()
+_cards: "weakref.WeakKeyDictionary[FleetEngine, dict[str, CvmCard]]" = weakref.WeakKeyDictionary()
 _cards_lock = threading.Lock()
 
 
-def card_of(fleet: "Fleet", cvm_id: str) -> "CvmCard":
+def card_of(fleet: FleetEngine, cvm_id: str) -> "CvmCard":
     """Return the card of a CVM, the same one each time."""
     with _cards_lock:
         cards = _cards.setdefault(fleet, {})
@@ -70,7 +68,7 @@ def card_of(fleet: "Fleet", cvm_id: str) -> "CvmCard":
         return card
 
 
-def close_cards(fleet: "Fleet") -> None:
+def close_cards(fleet: FleetEngine) -> None:
     """Close all cards of a fleet."""
     with _cards_lock:
         cards = _cards.pop(fleet, {})
@@ -96,7 +94,7 @@ class CvmCard(ClosesWhole, anywidget.AnyWidget):
     _boot = traitlets.Bytes(b"").tag(sync=True)
     buttons = traitlets.Tuple().tag(sync=True, **ipywidgets.widget_serialization)
 
-    def __init__(self, fleet: "Fleet", cvm_id: str, *, undo: float | None = None) -> None:
+    def __init__(self, fleet: FleetEngine, cvm_id: str, *, undo: float | None = None) -> None:
         self._fleet = weakref.ref(fleet)
         self.cvm_id = cvm_id
         self._token = secrets.token_hex(8)  # a click from a copy of the notebook has another
@@ -182,7 +180,7 @@ class CvmCard(ClosesWhole, anywidget.AnyWidget):
 
     # --- what is shown ----------------------------------------------------------------------------
 
-    def _whole(self, fleet: "Fleet") -> dict[str, Any]:
+    def _whole(self, fleet: FleetEngine) -> dict[str, Any]:
         self._told = self._state(fleet)
         self._n += 1
         return {
@@ -193,7 +191,7 @@ class CvmCard(ClosesWhole, anywidget.AnyWidget):
             **self._clock(fleet),
         }
 
-    def _state(self, fleet: "Fleet") -> dict[str, Any]:
+    def _state(self, fleet: FleetEngine) -> dict[str, Any]:
         log = fleet.store.log()
         row = fleet.known(self.cvm_id)
         self._revision = log.now.revision
@@ -209,7 +207,7 @@ class CvmCard(ClosesWhole, anywidget.AnyWidget):
             "read_only": fleet.operator.read_only,
         }
 
-    def _clock(self, fleet: "Fleet") -> dict[str, Any]:
+    def _clock(self, fleet: FleetEngine) -> dict[str, Any]:
         snapshot = fleet.store.snapshot()
         health = snapshot.health
         return {
@@ -218,7 +216,7 @@ class CvmCard(ClosesWhole, anywidget.AnyWidget):
             **clock_of(fleet.known(self.cvm_id), snapshot.monotonic),
         }
 
-    def _judge(self, row: Row | None, fleet: "Fleet") -> None:
+    def _judge(self, row: Row | None, fleet: FleetEngine) -> None:
         """Let the buttons say what is allowed, and why not."""
         for verb, button in self._verbs.items():
             if row is None:

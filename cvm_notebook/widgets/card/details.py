@@ -10,9 +10,9 @@ from typing import Any, Final, TypeAlias
 from cvm_notebook.api.client import Client
 from cvm_notebook.api.compose.attestation import Evidence, judge_attestation
 from cvm_notebook.api.compose.hashing import compose_hash
-from cvm_notebook.api.errors.envelope import clean_text
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.live.store.records import Row
+from cvm_notebook.text import clean_text
 from cvm_notebook.widgets.base.log_tail import clean_line
 from cvm_notebook.widgets.card.sections import meters_of
 

@@ -4,17 +4,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from cvm_notebook.api.errors.envelope import clean_text
 from cvm_notebook.api.models.base import seconds_of, shown
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.models.guest import CvmStats, SystemInfo
 from cvm_notebook.api.status import BOOT_STEPS, info_of, phase_of, status_of
 from cvm_notebook.live.columns import charged_usd
-from cvm_notebook.live.operations.operation import OperationRecord
-from cvm_notebook.live.operations.record import as_text
+from cvm_notebook.live.operations.record import OperationRecord, as_text
 from cvm_notebook.live.store.observation import Seen
 from cvm_notebook.live.store.records import Change, Row
-from cvm_notebook.text import usd
+from cvm_notebook.text import clean_text, usd
 
 _BOOTS: Final = frozenset({"provisioning", "starting", "restarting", "updating"})
 _CHARS: Final = 300

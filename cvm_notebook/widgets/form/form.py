@@ -17,6 +17,7 @@ from cvm_notebook.api.compose.hashing import Env
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.deploy.deployment import Phase
 from cvm_notebook.deploy.spec import KINDS
+from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.text import html_table, text_table
 from cvm_notebook.widgets.base.closing import ClosesWhole
 from cvm_notebook.widgets.base.secret_box import seal
@@ -27,7 +28,6 @@ from cvm_notebook.widgets.form.state import Draft
 if TYPE_CHECKING:
     from cvm_notebook.api.client import Client
     from cvm_notebook.api.models.actions import Provision
-    from cvm_notebook.fleet import Fleet
     from cvm_notebook.live.operations.operation import Operation
 
 _CLICKS: Final = 100
@@ -103,7 +103,7 @@ class ProvisionForm(ClosesWhole, anywidget.AnyWidget):
         self,
         client: "Client",
         *,
-        fleet: "Fleet | None" = None,
+        fleet: FleetEngine | None = None,
         env: Env | None = None,
         **fields: object,
     ) -> None:

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any, Final
 
 from cvm_notebook.api.compose.validation import read_compose_file
-from cvm_notebook.api.errors.envelope import clean_text
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.api.status import BOOT_STEPS
 from cvm_notebook.deploy.deployment import Provisioned, Steps
@@ -15,6 +14,7 @@ from cvm_notebook.deploy.error_fields import told
 from cvm_notebook.deploy.spec import MOST_REPLICAS, VISIBILITY, Values
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.record import as_text
+from cvm_notebook.text import clean_text
 
 _BOOT: Final = (*BOOT_STEPS, "done")
 _LONGEST_DIFF: Final = 400  # lines

@@ -15,6 +15,7 @@ from cvm_notebook.deploy.pricing import Loader, Price
 from cvm_notebook.deploy.script import as_python
 from cvm_notebook.deploy.spec import Values, read_compose
 from cvm_notebook.live.clock import SystemClock
+from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.operations.context import OperationSettings
 from cvm_notebook.live.operations.service import Operations
 from cvm_notebook.live.workers import Workers
@@ -28,7 +29,6 @@ from cvm_notebook.widgets.form.sections import (
 
 if TYPE_CHECKING:
     from cvm_notebook.api.client import Client
-    from cvm_notebook.fleet import Fleet
     from cvm_notebook.live.reflector.interest import InterestHandle
 
 _WORKERS: Final = 3
@@ -54,7 +54,7 @@ class Draft:
     def __init__(
         self,
         client: "Client",
-        fleet: "Fleet | None",
+        fleet: FleetEngine | None,
         env: Env | None,
         fields: Mapping[str, object],
         *,

@@ -4,10 +4,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from cvm_notebook.api.errors.envelope import clean_text
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.live.query import search
 from cvm_notebook.live.store.records import Snapshot
+from cvm_notebook.text import clean_text
 
 _EVERY_S: Final = 1.0
 _LONGEST: Final = 2_000

@@ -5,15 +5,14 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
-from cvm_notebook.api.errors.envelope import clean_text
-from cvm_notebook.api.money import exact, total, without_zeros
+from cvm_notebook.api.money import exact, total
 from cvm_notebook.api.status import phase_of
 from cvm_notebook.live.columns import Context, charged_usd
-from cvm_notebook.live.operations.operation import OperationRecord
-from cvm_notebook.live.operations.record import as_text
+from cvm_notebook.live.operations.record import OperationRecord, as_text
 from cvm_notebook.live.store.observation import Seen
 from cvm_notebook.live.store.records import Gap, Row, Snapshot
 from cvm_notebook.live.store.store import Batch
+from cvm_notebook.text import clean_text, without_zeros
 from cvm_notebook.widgets.table.presentation import Cell, Column
 
 _NOTE_CHARS: Final = 120

@@ -6,11 +6,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, Literal, TypeAlias
 
-from cvm_notebook.api.errors.envelope import clean_text
 from cvm_notebook.api.errors.tree import InvalidInput
-from cvm_notebook.api.money import without_zeros
 from cvm_notebook.live.columns import FIELDS, Context, Field, Kind, charged_usd, closest
 from cvm_notebook.live.store.records import Row
+from cvm_notebook.text import clean_text, without_zeros
 
 Cell: TypeAlias = str | int | float | bool | None
 ColumnKind: TypeAlias = Literal["text", "status", "number", "usd", "code", "link", "when", "age"]

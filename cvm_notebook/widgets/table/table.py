@@ -6,19 +6,20 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import anywidget
 import traitlets
 
 from cvm_notebook.api.client import Client
-from cvm_notebook.api.errors.envelope import clean_text
 from cvm_notebook.live.clock import SystemClock
-from cvm_notebook.live.operations.operation import OperationRecord
+from cvm_notebook.live.engine import FleetEngine
+from cvm_notebook.live.operations.record import OperationRecord
+from cvm_notebook.live.static_view import show
 from cvm_notebook.live.store.records import Health
 from cvm_notebook.live.store.store import Batch
 from cvm_notebook.live.workers import Workers
-from cvm_notebook.text import show
+from cvm_notebook.text import clean_text
 from cvm_notebook.widgets.base.clicks import Acts
 from cvm_notebook.widgets.base.closing import ClosesWhole
 from cvm_notebook.widgets.base.log_tail import LogTail
@@ -28,9 +29,6 @@ from cvm_notebook.widgets.card.card import card_of
 from cvm_notebook.widgets.table.finder import Finder
 from cvm_notebook.widgets.table.patches import Feed
 from cvm_notebook.widgets.table.presentation import COLUMNS, USUAL, columns_of, specs
-
-if TYPE_CHECKING:
-    from cvm_notebook.fleet import Fleet
 
 _KEPT_ROWS: Final = 500  # so many are kept for a notebook that is opened without a kernel
 _UNHEARD: Final = 5  # messages without an answer; then one a second
@@ -70,7 +68,7 @@ class FleetTable(ClosesWhole, anywidget.AnyWidget):
     # Of a large fleet it is emptied once it is drawn.
     _boot = traitlets.Bytes(b"").tag(sync=True)
 
-    def __init__(self, fleet: "Fleet") -> None:
+    def __init__(self, fleet: FleetEngine) -> None:
         self._fleet = weakref.ref(fleet)
         self._token = secrets.token_hex(8)  # a click from a copy of the notebook has another
         self._feed = Feed(columns_of(USUAL))
@@ -226,7 +224,7 @@ class FleetTable(ClosesWhole, anywidget.AnyWidget):
         message = self._next()
         return message if message is not None else {}
 
-    def _about(self, fleet: "Fleet") -> dict[str, Any]:
+    def _about(self, fleet: FleetEngine) -> dict[str, Any]:
         """Return what a view needs beside the rows, to begin."""
         snapshot = fleet.store.snapshot()
         return {

@@ -6,20 +6,17 @@ import math
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Final, Self, cast
+from typing import Final, Self
 
 from cvm_notebook.api.errors.tree import TargetUnreachable, WatchTimeout
 from cvm_notebook.api.resources.validation import status_word, wait_seconds
 from cvm_notebook.api.status import info_of, phase_of, same_status
+from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.record import as_text
 from cvm_notebook.live.progress import Bar, progress_bar
 from cvm_notebook.live.store.index import Index
 from cvm_notebook.live.store.records import Row, Snapshot
-from cvm_notebook.selection import Selection
-
-if TYPE_CHECKING:
-    from cvm_notebook.fleet import Fleet
 
 _FOLLOWED: Final = 16
 _FIRST_LIST: Final = 60.0
@@ -42,7 +39,7 @@ class Waiting:
 
     def __init__(
         self,
-        fleet: "Fleet",
+        engine: FleetEngine,
         identifiers: tuple[str, ...],
         *,
         status: str,
@@ -52,7 +49,7 @@ class Waiting:
     ) -> None:
         self.status = status_word("status", status)
         self._timeout = wait_seconds("timeout", timeout)
-        self._fleet = fleet
+        self._engine = engine
         self._identifiers = identifiers
         self._progress = progress
         self._on_change = on_change
@@ -64,7 +61,7 @@ class Waiting:
         self._shown = 0
         self._stack = ExitStack()
         self._wake: Callable[[], object] = lambda: None
-        self._began = fleet.now()
+        self._began = engine.now()
 
     # --- in a thread, and on a loop ----------------------------------------------------------
 
@@ -102,9 +99,9 @@ class Waiting:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:  # Ctrl-C may come in between
-            stack.enter_context(self._fleet.interest())
-            stack.enter_context(self._fleet.store.attach(self._heard, health=self._heard))
-            stack.callback(self._fleet.operator.attach(self._heard))
+            stack.enter_context(self._engine.interest())
+            stack.enter_context(self._engine.store.attach(self._heard, health=self._heard))
+            stack.callback(self._engine.operator.attach(self._heard))
             self._stack = stack.pop_all()
         return self
 
@@ -118,7 +115,7 @@ class Waiting:
 
     def _look(self) -> float:
         """Look at all CVMs; return the seconds to wait for news, or 0 when it is over."""
-        left = self._began + self._timeout - self._fleet.now()
+        left = self._began + self._timeout - self._engine.now()
         if self.ids is None and not self._resolve(left):
             return _FIRST_LOOK
         ids = self.ids or []
@@ -130,24 +127,24 @@ class Waiting:
         self._tell(ids)
         if not self._missing or left <= 0 or all(map(self._why_lost, self._missing)):
             return 0.0
-        self._fleet.check()
+        self._engine.check()
         return min(left, _LOOK_AGAIN)
 
     def _resolve(self, left: float) -> bool:
         """Find out which CVMs are meant, once the fleet is listed; return whether it is."""
-        self._fleet.check()
-        if not self._fleet.store.snapshot().complete:
+        self._engine.check()
+        if not self._engine.store.snapshot().complete:
             listed_by = self._began + min(self._timeout, _FIRST_LIST)
-            if left <= 0 or self._fleet.now() >= listed_by:
-                self._fleet.snapshot(wait=0.0)  # says why there is no list
+            if left <= 0 or self._engine.now() >= listed_by:
+                self._engine.snapshot(wait=0.0)  # says why there is no list
             return False
-        snapshot = self._fleet.store.snapshot()
+        snapshot = self._engine.store.snapshot()
         named = [self._id_of(snapshot, one) for one in self._identifiers]
         self.ids = ids = list(dict.fromkeys(named)) or [row.id for row in snapshot]
         # the reflector follows by itself what is in transition: only a few need more
         for cvm_id in ids if len(ids) <= _FOLLOWED else ():
-            self._fleet.keep_fresh([cvm_id], on=True)
-            self._stack.callback(self._fleet.keep_fresh, [cvm_id], on=False)
+            self._engine.keep_fresh([cvm_id], on=True)
+            self._stack.callback(self._engine.keep_fresh, [cvm_id], on=False)
         words = f"{len(ids)} CVMs {self.status}"
         shown = self._progress and len(ids) > 1
         self._bar = self._stack.enter_context(progress_bar(words, len(ids), shown=shown))
@@ -156,28 +153,28 @@ class Waiting:
     def _id_of(self, snapshot: Snapshot, identifier: str) -> str:
         """Return the id of a CVM; one that is gone already is known by the log."""
         if phase_of(self.status) == "gone" and identifier not in snapshot:
-            changes = self._fleet.store.log().changes
+            changes = self._engine.store.log().changes
             gone = [change.row for change in changes if change.after is None]
             for row in Index(gone).matches(identifier)[-1:]:
                 return row.id
         return snapshot.find(identifier).id
 
     def _has_it(self, cvm_id: str) -> bool:
-        row = self._fleet.known(cvm_id)
+        row = self._engine.known(cvm_id)
         if row is None:
             return phase_of(self.status) == "gone"
         return not self._is_asked(cvm_id) and same_status(row.status, self.status)
 
     def _is_asked(self, cvm_id: str) -> bool:
         """Whether something that was asked for must be over before its status is judged."""
-        alive = [one for one in self._fleet.operator.alive(cvm_id) if _changes(one, cvm_id)]
+        alive = [one for one in self._engine.operator.alive(cvm_id) if _changes(one, cvm_id)]
         for operation in alive:
             self._asked[cvm_id] = operation
         return bool(alive) and not info_of(self.status).moving
 
     def _why_lost(self, cvm_id: str) -> str | None:
         """Say why a CVM can no longer come to have the status by itself; None while it can."""
-        row = self._fleet.known(cvm_id)
+        row = self._engine.known(cvm_id)
         if row is None:
             return "it is gone"
         asked = self._asked.get(cvm_id)
@@ -196,7 +193,7 @@ class Waiting:
         """Tell of what is otherwise than it was told, in the thread that waits."""
         if self._on_change is None:
             return
-        for row in filter(None, map(self._fleet.known, ids)):
+        for row in filter(None, map(self._engine.known, ids)):
             now = (row.status, row.boot_progress)
             if self._told.get(row.id) != now:
                 self._told[row.id] = now
@@ -210,7 +207,7 @@ class Waiting:
             return ids
         lost = all(map(self._why_lost, missing))
         kind, when = (TargetUnreachable, "") if lost else (WatchTimeout, self._in_time())
-        health = self._fleet.health
+        health = self._engine.health
         why = "" if lost or health.state == "live" else f". The fleet is {health}"
         more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
         raise kind(
@@ -227,92 +224,12 @@ class Waiting:
 
     def _as_it_is(self, cvm_id: str) -> str:
         """Say what a CVM is, by name, and what is being done to it."""
-        row = self._fleet.known(cvm_id)
+        row = self._engine.known(cvm_id)
         if row is None:
             return f"{cvm_id} (gone)"
         asked = self._asked.get(cvm_id)
         doing = f"; {as_text(asked.record, named=False)}" if asked is not None else ""
         return f"{row.name or cvm_id} ({row.status}{doing})"
-
-
-class Waits:
-    """The waiting calls of a `Fleet`, which is the only subclass."""
-
-    def wait(
-        self,
-        *identifiers: str,
-        status: str = "running",
-        timeout: float | None = 300.0,
-        progress: bool = True,
-        on_change: Callable[[Row], object] | None = None,
-    ) -> Selection:
-        """Wait until some CVMs, or all, have a status. Ctrl-C ends the waiting at once.
-
-        What was asked of a CVM here is waited for first: after ``fleet["x"].restart()`` it waits
-        for that restart, although the CVM still says that it runs.
-
-        Parameters
-        ----------
-        *identifiers
-            Which CVMs; the whole fleet when none is named.
-        status
-            A status, in the service's word or the frame's: ``"exited"`` is ``"stopped"``;
-            ``"deleted"`` waits until they are gone.
-        timeout
-            Seconds; None to wait as long as it takes.
-        progress
-            Show a bar when there are several.
-        on_change
-            Called here with the row of a CVM that is otherwise: its status, or how it boots.
-
-        Raises
-        ------
-        InvalidInput
-            There is no such status (the message has the closest), or the timeout is none.
-        WatchTimeout
-            Some do not have it yet; the message names them.
-        TargetUnreachable
-            All that do not have it have failed, are gone, or what was asked of them failed.
-        CvmError
-            It can no longer be known: the key was refused, or the fleet is closed.
-        """
-        waiting = Waiting(
-            cast("Fleet", self),
-            identifiers,
-            status=status,
-            timeout=timeout,
-            progress=progress,
-            on_change=on_change,
-        )
-        return _selected(cast("Fleet", self), waiting.run())
-
-    async def wait_async(
-        self,
-        *identifiers: str,
-        status: str = "running",
-        timeout: float | None = 300.0,  # noqa: ASYNC109 - as of `wait`
-        progress: bool = True,
-        on_change: Callable[[Row], object] | None = None,
-    ) -> Selection:
-        """Wait as `wait` does, without blocking the event loop: ``await fleet.wait_async("x")``.
-
-        In a notebook clicks and views are served meanwhile. Cancelling the task ends the waiting,
-        and nothing else.
-        """
-        waiting = Waiting(
-            cast("Fleet", self),
-            identifiers,
-            status=status,
-            timeout=timeout,
-            progress=progress,
-            on_change=on_change,
-        )
-        return _selected(cast("Fleet", self), await waiting.arun())
-
-
-def _selected(fleet: "Fleet", ids: list[str]) -> Selection:
-    after, wanted = fleet.store.snapshot(), set(ids)
-    return Selection(fleet, after, tuple(row for row in after if row.id in wanted))
 
 
 def _changes(operation: Operation, cvm_id: str) -> bool:
