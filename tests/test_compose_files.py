@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cvm_notebook.api.client import Client
-from cvm_notebook.api.compose.declared import read_declaration
 from cvm_notebook.api.compose.interpolation import variables_of
 from cvm_notebook.api.compose.validation import check_compose_file, read_compose_file
 from cvm_notebook.api.errors.tree import InvalidInput, ResourceError
+from cvm_notebook.frames.reports.declared import read_declaration
 from cvm_notebook.local.app import create_app
 from cvm_notebook.local.core.errors import ApiError
 from cvm_notebook.local.core.settings import Settings

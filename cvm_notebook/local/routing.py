@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from cvm_notebook.local.core.auth import authenticate
+from cvm_notebook.local.auth import authenticate
 from cvm_notebook.local.core.context import caller_of, json_answer
 
 _T = TypeVar("_T")

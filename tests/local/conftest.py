@@ -13,9 +13,9 @@ from sqlalchemy import func, select
 from cvm_notebook.local import LocalCloud
 from cvm_notebook.local.core.context import clock_now
 from cvm_notebook.local.core.database import Cvm, Database
+from cvm_notebook.local.core.usage import WorkspaceUsage
 from cvm_notebook.local.engine import billing, capacity
 from cvm_notebook.local.engine.placement import Usage
-from cvm_notebook.local.engine.usage import WorkspaceUsage
 
 COMPOSE = "services:\n  app:\n    image: nginx:latest\n    ports:\n      - '80:80'\n"
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, get_args
 import pandas as pd
 
 from cvm_notebook.api.compose.attestation import Check, Evidence, judge_attestation
-from cvm_notebook.api.compose.declared import Declaration, Declared, read_declaration
 from cvm_notebook.api.errors.tree import AuthError, CvmError, InvalidInput, clean_text
 from cvm_notebook.api.http.prefetch import PageFetcher
 from cvm_notebook.api.models.cvm import Cvm
@@ -17,6 +16,7 @@ from cvm_notebook.api.models.guest import CvmAttestation
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.cvm_ref import Ref
 from cvm_notebook.api.resources.cvms import Reads
+from cvm_notebook.frames.reports.declared import Declaration, Declared, read_declaration
 from cvm_notebook.frames.schema import FLAG, INSTANT, INTEGER, TEXT, Field, Table, fixed
 
 if TYPE_CHECKING:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 import pandas as pd
 
-from cvm_notebook.api.compose.declared import Compose, Declaration, Declared, read_declaration
 from cvm_notebook.api.errors.tree import InvalidInput, NotFoundError
 from cvm_notebook.api.http.prefetch import PageFetcher
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.frames.convert import as_text, conform
 from cvm_notebook.frames.fleet import fleet_frame
+from cvm_notebook.frames.reports.declared import Compose, Declaration, Declared, read_declaration
 from cvm_notebook.frames.reports.diff import WHOLE, differs
 from cvm_notebook.frames.schema import INSTANT, TEXT, Field, Table, fixed
 from cvm_notebook.live.store.records import Row, Snapshot

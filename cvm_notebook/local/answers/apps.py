@@ -10,11 +10,11 @@ from sqlalchemy.orm import Session
 
 from cvm_notebook.local.answers.cvm_views import Shapes
 from cvm_notebook.local.answers.cvms import CvmInfo
+from cvm_notebook.local.core.catalogue import IMAGES, INSTANCE_TYPES, KMS_SLUG, NODES
 from cvm_notebook.local.core.clock import iso
 from cvm_notebook.local.core.database import Cvm
 from cvm_notebook.local.core.errors import ApiError
 from cvm_notebook.local.core.identifiers import WHOLE, hashid, hex40
-from cvm_notebook.local.engine.catalogue import IMAGES, INSTANCE_TYPES, KMS_SLUG, NODES
 
 
 class Profile(BaseModel):

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from functools import cache, cached_property, lru_cache
 from typing import Any
 
+from cvm_notebook.local.core.catalogue import IMAGES, KMS_NUMBER, KMS_SLUG, NODES, Node
 from cvm_notebook.local.core.clock import human, iso, iso_or_none
 from cvm_notebook.local.core.context import Caller, Context
 from cvm_notebook.local.core.database import Cvm
 from cvm_notebook.local.core.identifiers import hashid, log_token, visible_instance_id
 from cvm_notebook.local.core.keys import env_public_key, signer_public_key
-from cvm_notebook.local.engine.catalogue import IMAGES, KMS_NUMBER, KMS_SLUG, NODES, Node
 from cvm_notebook.local.engine.lifecycle import View, view_of
 
 FEATURES = ("kms", "tproxy-net")

@@ -3,9 +3,9 @@
 from typing import Any
 
 from cvm_notebook.local.answers.cvm_views import Shapes, env_pubkey
+from cvm_notebook.local.core.catalogue import NODES
 from cvm_notebook.local.core.clock import iso_or_none
 from cvm_notebook.local.core.database import Cvm
-from cvm_notebook.local.engine.catalogue import NODES
 
 
 def legacy_item(shapes: Shapes, cvm: Cvm) -> dict[str, Any]:

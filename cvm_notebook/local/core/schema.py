@@ -12,8 +12,8 @@ from typing import Any, Final
 from sqlalchemy import Column, Connection, inspect, select
 from sqlalchemy.schema import CreateColumn
 
+from cvm_notebook.local.core import usage
 from cvm_notebook.local.core.database import Base, Cvm, Database, Fact, lock
-from cvm_notebook.local.engine import usage
 
 VERSION: Final = 2
 

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
 
-from cvm_notebook.local.engine.catalogue import TIERS
+from cvm_notebook.local.core.catalogue import TIERS
 
 ENVIRONMENT_NAME = "CVM_NOTEBOOK_LOCAL_SETTINGS"
 """The environment variable that carries the settings as JSON."""

@@ -9,14 +9,14 @@ account up to now whenever something changes, and the rest is computed when aske
 from sqlalchemy import BigInteger, Double, case, cast, func, select, update
 from sqlalchemy.orm import Session
 
-from cvm_notebook.local.core.database import Cvm, LedgerEntry, Workspace
-from cvm_notebook.local.core.errors import ApiError, coded
-from cvm_notebook.local.engine.catalogue import (
+from cvm_notebook.local.core.catalogue import (
     DISK_GB_HOUR_MICROS,
     INSTANCE_TYPES,
     VCPU_HOUR_MICROS,
 )
-from cvm_notebook.local.engine.usage import WorkspaceUsage
+from cvm_notebook.local.core.database import Cvm, LedgerEntry, Workspace
+from cvm_notebook.local.core.errors import ApiError, coded
+from cvm_notebook.local.core.usage import WorkspaceUsage
 
 _MB_PER_VCPU = 2048
 _HOUR = 3600.0

@@ -6,10 +6,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from cvm_notebook.local.core.database import Cvm
-from cvm_notebook.local.core.errors import ApiError, coded, detail
-from cvm_notebook.local.engine import billing
-from cvm_notebook.local.engine.catalogue import (
+from cvm_notebook.local.core.catalogue import (
     DEFAULT_INSTANCE_TYPE,
     IMAGES,
     INSTANCE_TYPES,
@@ -21,8 +18,11 @@ from cvm_notebook.local.engine.catalogue import (
     InstanceType,
     Node,
 )
+from cvm_notebook.local.core.database import Cvm
+from cvm_notebook.local.core.errors import ApiError, coded, detail
+from cvm_notebook.local.core.usage import NodeUsage, WorkspaceUsage
+from cvm_notebook.local.engine import billing
 from cvm_notebook.local.engine.requests import ProvisionRequest
-from cvm_notebook.local.engine.usage import NodeUsage, WorkspaceUsage
 
 
 @dataclass(frozen=True, slots=True)

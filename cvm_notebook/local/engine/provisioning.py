@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
+from cvm_notebook.local.core.catalogue import IMAGES, NODES
 from cvm_notebook.local.core.context import Caller, Context
 from cvm_notebook.local.core.database import Cvm, Provision, Workspace, lock
 from cvm_notebook.local.core.errors import ApiError, coded, detail
@@ -22,7 +23,6 @@ from cvm_notebook.local.core.identifiers import (
 )
 from cvm_notebook.local.core.keys import EnvError, EnvLimitError, decrypt_env, guest_env
 from cvm_notebook.local.engine import billing, operations, placement
-from cvm_notebook.local.engine.catalogue import IMAGES, NODES
 from cvm_notebook.local.engine.compose import AppCompose, columns_of, complete
 from cvm_notebook.local.engine.requests import CommitRequest, ProvisionRequest, ReplicateRequest
 

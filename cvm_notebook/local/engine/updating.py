@@ -7,12 +7,12 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from cvm_notebook.local.core.catalogue import NODES
 from cvm_notebook.local.core.context import Caller, Context
 from cvm_notebook.local.core.database import Cvm, Provision, lock
 from cvm_notebook.local.core.errors import ApiError, coded, detail
 from cvm_notebook.local.core.identifiers import find_cvm, hash64
 from cvm_notebook.local.engine import billing, operations, placement
-from cvm_notebook.local.engine.catalogue import NODES
 from cvm_notebook.local.engine.compose import AppCompose, columns_of, complete
 from cvm_notebook.local.engine.provisioning import check_env, unknown_hash
 from cvm_notebook.local.engine.requests import (

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from cvm_notebook.local.answers import operations as history
+from cvm_notebook.local.core.catalogue import NODES, TIERS
 from cvm_notebook.local.core.clock import machine_now
 from cvm_notebook.local.core.context import Ctx, clock_now, context_of, json_answer
 from cvm_notebook.local.core.database import (
@@ -34,7 +35,6 @@ from cvm_notebook.local.core.errors import ApiError
 from cvm_notebook.local.core.identifiers import find_cvm, key_hash, new_key
 from cvm_notebook.local.core.settings import Settings
 from cvm_notebook.local.engine.billing import balance
-from cvm_notebook.local.engine.catalogue import NODES, TIERS
 from cvm_notebook.local.engine.lifecycle import view_of
 from cvm_notebook.local.engine.operations import check_stays
 from cvm_notebook.local.faults.middleware import FaultMiddleware, SeenMiddleware, SeenRequests

@@ -10,13 +10,13 @@ from sqlalchemy import delete, select
 
 from cvm_notebook.local.answers import account as answers
 from cvm_notebook.local.answers.cvm_views import Shapes, dollars
+from cvm_notebook.local.core.catalogue import NODES, TIERS
 from cvm_notebook.local.core.clock import iso
 from cvm_notebook.local.core.context import Auth, Caller, Ctx, json_answer, page_of
 from cvm_notebook.local.core.database import SshKey, Workspace, lock
 from cvm_notebook.local.core.errors import ApiError, documented
 from cvm_notebook.local.core.identifiers import hashid, unhash
 from cvm_notebook.local.engine.billing import balance, deposited
-from cvm_notebook.local.engine.catalogue import NODES, TIERS
 from cvm_notebook.local.engine.placement import workspace_usage
 from cvm_notebook.local.routes import device_login
 from cvm_notebook.local.routing import api_router

@@ -20,11 +20,11 @@ from cvm_notebook.local.answers.apps import (
 )
 from cvm_notebook.local.answers.cvm_views import Shapes
 from cvm_notebook.local.answers.legacy import legacy_item
+from cvm_notebook.local.core.catalogue import NODES
 from cvm_notebook.local.core.context import Auth, Ctx, json_answer
 from cvm_notebook.local.core.database import Cvm, Revision
 from cvm_notebook.local.core.errors import documented
 from cvm_notebook.local.core.identifiers import find_cvm, hash64, hashid
-from cvm_notebook.local.engine.catalogue import NODES
 from cvm_notebook.local.engine.placement import node_of
 from cvm_notebook.local.engine.provisioning import replicate
 from cvm_notebook.local.engine.requests import EncryptedEnv, NodeId, ReplicateRequest, Short, Text

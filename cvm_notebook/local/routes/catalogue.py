@@ -7,6 +7,17 @@ from sqlalchemy.orm import Session
 
 from cvm_notebook.local.answers import catalogue as answers
 from cvm_notebook.local.answers.cvm_views import Shapes, dollars
+from cvm_notebook.local.core.catalogue import (
+    IMAGES,
+    INSTANCE_TYPES,
+    KMS_NUMBER,
+    KMS_SLUG,
+    NODES,
+    TIERS,
+    Image,
+    InstanceType,
+    Node,
+)
 from cvm_notebook.local.core.clock import machine_now
 from cvm_notebook.local.core.context import Auth, Caller, Ctx, json_answer, page_of
 from cvm_notebook.local.core.database import Workspace
@@ -17,17 +28,6 @@ from cvm_notebook.local.core.keys import (
     env_public_key,
     env_signature,
     signer_public_key,
-)
-from cvm_notebook.local.engine.catalogue import (
-    IMAGES,
-    INSTANCE_TYPES,
-    KMS_NUMBER,
-    KMS_SLUG,
-    NODES,
-    TIERS,
-    Image,
-    InstanceType,
-    Node,
 )
 from cvm_notebook.local.engine.placement import Usage, node_usage
 from cvm_notebook.local.routing import api_router

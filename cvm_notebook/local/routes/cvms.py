@@ -9,11 +9,11 @@ from sqlalchemy.orm import Session
 from cvm_notebook.local.answers import cvms as answers
 from cvm_notebook.local.answers.cvm_views import Shapes, env_pubkey
 from cvm_notebook.local.answers.legacy import legacy_detail, legacy_item
+from cvm_notebook.local.core.catalogue import IMAGES, NODES
 from cvm_notebook.local.core.context import Auth, Caller, Ctx, json_answer, page_of
 from cvm_notebook.local.core.database import Cvm, Provision
 from cvm_notebook.local.core.errors import documented
 from cvm_notebook.local.core.identifiers import find_cvm, unhash
-from cvm_notebook.local.engine.catalogue import IMAGES, NODES
 from cvm_notebook.local.engine.compose import columns_of, complete
 from cvm_notebook.local.engine.provisioning import commit, provision
 from cvm_notebook.local.engine.requests import BatchStatusRequest, CommitRequest, ProvisionRequest

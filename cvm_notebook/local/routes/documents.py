@@ -6,11 +6,11 @@ from typing import Any
 from fastapi import Response
 
 from cvm_notebook.local.answers import cvms as answers
+from cvm_notebook.local.core.catalogue import NODES, Image
 from cvm_notebook.local.core.context import Auth, Caller, Context, Ctx, json_answer
 from cvm_notebook.local.core.database import Cvm
 from cvm_notebook.local.core.errors import documented
 from cvm_notebook.local.core.identifiers import find_cvm
-from cvm_notebook.local.engine.catalogue import NODES, Image
 from cvm_notebook.local.engine.compose import canonical, measured
 from cvm_notebook.local.routing import api_router
 

@@ -8,12 +8,12 @@ from sqlalchemy.orm import Session
 
 from cvm_notebook.local.answers import cvms as answers
 from cvm_notebook.local.answers.cvm_views import Shapes
+from cvm_notebook.local.core.catalogue import NODES
 from cvm_notebook.local.core.context import Auth, Caller, Context, Ctx, json_answer
 from cvm_notebook.local.core.database import Cvm, lock
 from cvm_notebook.local.core.errors import ApiError, coded, documented
 from cvm_notebook.local.core.identifiers import find_cvm, hashid
 from cvm_notebook.local.engine import updating
-from cvm_notebook.local.engine.catalogue import NODES
 from cvm_notebook.local.engine.compose import AppCompose, columns_of, complete, read_ahead
 from cvm_notebook.local.engine.provisioning import name_is_taken
 from cvm_notebook.local.engine.requests import (

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from cvm_notebook.local.core import keys
+from cvm_notebook.local.core.catalogue import IMAGES
 from cvm_notebook.local.core.database import Cvm
-from cvm_notebook.local.engine.catalogue import IMAGES
 from cvm_notebook.local.engine.compose import canonical, measured
 
 NOTICE: Final = (

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from itertools import islice, takewhile
 from typing import Any, Final
 
+from cvm_notebook.local.core.catalogue import NODES
 from cvm_notebook.local.core.database import Cvm
-from cvm_notebook.local.engine.catalogue import NODES
 from cvm_notebook.local.engine.lifecycle import (
     BOOT_WORDS,
     STARTING,

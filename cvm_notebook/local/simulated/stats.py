@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
+from cvm_notebook.local.core.catalogue import IMAGES
 from cvm_notebook.local.core.database import Cvm
-from cvm_notebook.local.engine.catalogue import IMAGES
 
 _GIB: Final = 1 << 30
 _MIB: Final = 1 << 20
