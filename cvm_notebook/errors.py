@@ -50,7 +50,7 @@ _HOMES = {
     "AmbiguousCvm": "live.store.index",
     "GatesFailed": "frames.reports.gates",
     "LedgerError": "live.operations.database",
-    "LocalCloudError": "local.core.folders",
+    "LocalCloudError": "local.core.settings",
     "NotAllDone": "magics.verbs",
     "NotConfirmed": "live.plans.plan",
     "QueryError": "live.query",

@@ -128,7 +128,9 @@ class Waiting:
         if not self._missing or left <= 0 or all(map(self._why_lost, self._missing)):
             return 0.0
         self._engine.check()
-        return min(left, _LOOK_AGAIN)
+        # a reading that shows the same as before is no news, and may still be the proof
+        ended = any(one.done for cvm_id, one in self._asked.items() if cvm_id in self._missing)
+        return min(left, _FIRST_LOOK if ended else _LOOK_AGAIN)
 
     def _resolve(self, left: float) -> bool:
         """Find out which CVMs are meant, once the fleet is listed; return whether it is."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from cvm_notebook.local.core.settings import LocalCloudError as LocalCloudError
     from cvm_notebook.local.server import serve as serve
 
-_HOMES = {"LocalCloud": "cloud", "LocalCloudError": "core.folders", "serve": "server"}
+_HOMES = {"LocalCloud": "cloud", "LocalCloudError": "core.settings", "serve": "server"}
 
 __all__ = ["LocalCloud", "LocalCloudError", "serve"]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cvm_notebook.api.errors.tree import DecodeError
 from cvm_notebook.api.models import actions as models
-from cvm_notebook.api.models import interning as sharing
+from cvm_notebook.api.models import decode as sharing
 from cvm_notebook.api.models.actions import (
     CvmAction,
     CvmState,

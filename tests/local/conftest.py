@@ -14,7 +14,7 @@ from cvm_notebook.local import LocalCloud
 from cvm_notebook.local.core.context import clock_now
 from cvm_notebook.local.core.database import Cvm, Database
 from cvm_notebook.local.core.usage import WorkspaceUsage
-from cvm_notebook.local.engine import billing, capacity
+from cvm_notebook.local.engine import billing, placement
 from cvm_notebook.local.engine.placement import Usage
 
 COMPOSE = "services:\n  app:\n    image: nginx:latest\n    ports:\n      - '80:80'\n"
@@ -166,13 +166,13 @@ def _assert_kept(url):
     database = Database(url)
     with database.read() as session:
         now = clock_now(session)
-        nodes = {key: held for key, held in capacity.node_usage(session).items() if held != Usage()}
+        nodes = {key: held for key, held in placement.node_usage(session).items() if held != Usage()}
         assert nodes == _added_up(session, Cvm.node_id)
         by_workspace = _added_up(session, Cvm.workspace_id)
         rate = select(func.sum(Cvm.compute_rate + Cvm.disk_rate)).where(Cvm.deleted_at.is_(None))
         for kept in session.scalars(select(WorkspaceUsage)):
             number = kept.workspace_id
-            held = capacity.workspace_usage(session, number)
+            held = placement.workspace_usage(session, number)
             assert held == by_workspace.get(number, Usage())
             assert kept.rate == (session.scalar(rate.where(Cvm.workspace_id == number)) or 0)
             assert kept.peak_rate >= kept.rate
