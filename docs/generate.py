@@ -21,8 +21,8 @@ from nbconvert import MarkdownExporter
 import cvm_notebook.frames
 from cvm_notebook.cli import main as cli
 from cvm_notebook.api.errors.codes import CODES
-from cvm_notebook.frames.schema import FLEET, INDEX
-from cvm_notebook.frames.schema import Table
+from cvm_notebook.live.columns import FRAMED, INDEX
+from cvm_notebook.frames.schema import Table, kind_of
 from cvm_notebook.local.faults.spec import ROUTES, RULES
 from cvm_notebook.magics.arguments import help_text, verbs
 
@@ -100,9 +100,10 @@ The fleet, one row each. `fleet.frame()` and `cvm.fleet_frame()` show the narrow
 
 """
     rows = [
-        (code(c.name), *_kind(c.kind.dtype, c.doc), "narrow" if c.narrow else "") for c in FLEET
+        (code(c.name), *_kind(kind_of(c).dtype, c.doc), "narrow" if c.narrow else "")
+        for c in FRAMED.values()
     ]
-    index = (f"{code(INDEX)} (index)", code("string"), "the CVM", "narrow")
+    index = (f"{code(INDEX.name)} (index)", code("string"), "the CVM", "narrow")
     page += table(("column", "dtype", "meaning", "view"), [index, *rows]) + "\n"
     for made in frames():
         page += f"\n## {made.name}\n\n{made.summary}\n\n"
@@ -136,8 +137,8 @@ class Frame:
 
 def frames() -> Iterator[Frame]:
     """Yield every table that is declared in the frames' room."""
-    for found in pkgutil.iter_modules(cvm_notebook.frames.__path__):
-        module = importlib.import_module(f"cvm_notebook.frames.{found.name}")
+    for found in pkgutil.walk_packages(cvm_notebook.frames.__path__, "cvm_notebook.frames."):
+        module = importlib.import_module(found.name)
         for value in vars(module).values():
             if isinstance(value, Table) and value.schema.split("/")[0] in _makers(module):
                 maker = _makers(module)[value.schema.split("/")[0]]

@@ -37,7 +37,7 @@ from traitlets.config import Config
 import cvm_notebook as cvm
 from cvm_notebook.api.errors.codes import CODES
 from cvm_notebook.cli import main as cli
-from cvm_notebook.frames.schema import FLEET
+from cvm_notebook.live.columns import FRAMED
 from cvm_notebook.magics import arguments as magics_words
 
 ROOT = Path(__file__).parents[1]
@@ -313,13 +313,13 @@ def test_every_error_code_is_in_its_table_with_what_to_do(generate):
 
 def test_every_column_of_every_frame_is_in_the_schemas(generate):
     page = generate.schemas()
-    for column in FLEET:
+    for column in FRAMED.values():
         assert f"| `{column.name}` | " in page
         assert column.doc in page
     made = {frame.name for frame in generate.frames()}
     declared = [
         path.read_text().count("] = Table(")
-        for path in (ROOT / "cvm_notebook" / "frames").glob("*.py")
+        for path in (ROOT / "cvm_notebook" / "frames").rglob("*.py")
     ]
     assert len(made) == sum(declared) >= 14
     assert {"cost_frame", "diff", "drift_frame", "events_frame", "quotas_frame"} <= made

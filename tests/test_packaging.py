@@ -174,7 +174,7 @@ def _imported(paths: Iterable[Path]) -> set[str]:
         ("cvm_notebook/local/**/*.py", ["local"]),
         ("cvm_notebook/cli/main.py", []),
         ("cvm_notebook/cli/doctor.py", []),
-        ("cvm_notebook/cli_*.py", ["local", "report", "demo"]),
+        ("cvm_notebook/cli/*.py", ["local", "report", "demo"]),
         ("tests/**/*.py", ["local", "report", "demo", "postgres", "test"]),
     ],
 )

@@ -37,7 +37,7 @@ FAULTS = (
 KERNEL = """
 import functools, random, time
 from cvm_notebook.api.http.exchange import Timeout
-from cvm_notebook.live import operations
+from cvm_notebook.live.operations import service as operations
 facts = json.loads(os.environ["FACTS"])
 operations.OperationSettings = functools.partial(
     operations.OperationSettings, settle=facts["settle"], look=0.2

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar, get_args
 
 T = TypeVar("T")
@@ -159,13 +160,15 @@ def charged(word: str | None, total: T, disk: T, nothing: T) -> T:
     return disk if info.disk_charged else nothing
 
 
-def operation_of(word: str | None, *, in_progress: bool, said: str | None = None) -> str | None:
+@lru_cache(maxsize=1_000)
+def operation_of(word: str | None, in_progress: bool | None, said: str | None) -> str | None:
     """Name what is being done to a CVM: as the service has `said`, or else as its status tells."""
     named = said and _OPERATION_OF_TYPE.get(said.strip().lower())
     return named or info_of(word).operation or ("other" if in_progress else None)
 
 
-def health_of(status: str) -> str:
+@lru_cache(maxsize=1_000)
+def health_of(status: str | None) -> str:
     """Judge a status: ``error`` when it failed, ``unknown`` when the word is, else ``ok``."""
     return info_of(status).health
 

@@ -109,15 +109,20 @@ def money_as_float(values: Sequence[str | float | Decimal | None]) -> Any:
     return real([None if (a := _amount(v)) is None else float(a) for v in values])
 
 
-def category(words: tuple[str, ...]) -> Callable[[Sequence[str | None]], Any]:
-    """Return what builds categoricals of these words; any other word is ``unknown``, the last."""
+def category(
+    words: tuple[str, ...], parse: Callable[[str | None], str | None] | None = None
+) -> Callable[[Sequence[str | None]], Any]:
+    """Return what builds categoricals of these words; any other word is ``unknown``, the last.
+
+    `parse` brings other words into these first.
+    """
     dtype = pd.CategoricalDtype(list(words))
-    codes: dict[str | None, int] = {word: code for code, word in enumerate(words)}
-    codes[None] = -1
+    places: dict[str | None, int] = {None: -1, **{word: code for code, word in enumerate(words)}}
     other = len(words) - 1
 
     def build(values: Sequence[str | None]) -> Any:
-        found = np.array([codes.get(v, other) for v in values], dtype="int8")
+        codes = {v: places.get(parse(v) if parse else v, other) for v in set(values)}
+        found = np.array([codes[v] for v in values], dtype="int8")
         return pd.Categorical.from_codes(found, dtype=dtype, validate=False)
 
     return build

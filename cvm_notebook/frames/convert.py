@@ -11,11 +11,15 @@ from cvm_notebook.api.errors.tree import InvalidInput, clean_text
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.frames import arrays
 from cvm_notebook.frames.fleet import fleet_frame
-from cvm_notebook.frames.schema import COUNT, FLEET, FLEET_BY_NAME, INDEX, INSTANT, TEXT, Kind
+from cvm_notebook.frames.schema import COUNT, INSTANT, Kind, kind_of
+from cvm_notebook.live import columns
+from cvm_notebook.live.columns import FRAMED, SEARCHED
+
+INDEX: Final = columns.INDEX.name
 
 Texts = Sequence[str | None]
 
-_KINDS: Final[Mapping[str, Kind]] = {INDEX: TEXT} | {c.name: c.kind for c in FLEET}
+_KINDS: Final[Mapping[str, Kind]] = {c.name: kind_of(c) for c in SEARCHED.values()}
 _EXACT: Final = fleet_frame((), columns="wide")  # what has the dtypes of ours
 _INT64: Final = range(-(2**63), 2**63)
 _FLAGS: Final = {"true": True, "false": False}
@@ -45,7 +49,7 @@ def conform(frame: pd.DataFrame) -> pd.DataFrame:
 
 def check_columns(names: pd.Index) -> None:
     """Refuse names that are no columns of the fleet table, or occur twice."""
-    strange = [clean_text(name, 60) for name in names if name not in FLEET_BY_NAME]
+    strange = [clean_text(name, 60) for name in names if name not in FRAMED]
     if strange:
         raise InvalidInput(
             "frame",

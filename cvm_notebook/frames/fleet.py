@@ -3,6 +3,7 @@
 import difflib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import partial
 from itertools import islice
@@ -16,25 +17,22 @@ from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.status import SOURCES
 from cvm_notebook.api.times import moment_of
 from cvm_notebook.frames import arrays
-from cvm_notebook.frames.rows import Rows, Same
-from cvm_notebook.frames.schema import (
-    FLEET,
-    FLEET_BY_NAME,
-    FLOAT_MONEY,
-    INDEX,
-    MONEY,
-    NARROW,
-    WIDE,
-    Column,
-    Kind,
-)
-from cvm_notebook.frames.seen import SeenRows
+from cvm_notebook.frames.reading import Chunk, Listing
+from cvm_notebook.frames.schema import FLOAT_MONEY, MONEY, Kind, kind_of
+from cvm_notebook.live.columns import FRAMED, INDEX, Column, Context
 from cvm_notebook.live.store.records import Snapshot
 
 T = TypeVar("T")
 
 SCHEMA: Final = "fleet/1"
 _AT_ONCE: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Same:
+    """One value, the same for every row."""
+
+    value: object
 
 
 def fleet_frame(
@@ -89,19 +87,19 @@ def fleet_frame(
     wanted = _choose(columns)
     amounts = _choose_money(money)
     if isinstance(cvms, Snapshot):
-        live_rows = partial(SeenRows.of, taken_at=cvms.taken_at, monotonic=cvms.monotonic)
-        ids, values = _read(cvms.rows, wanted, live_rows)
+        context = Context(cvms)
+        ids, values = _read(cvms.rows, wanted, partial(Chunk.of_rows, context=context))
         told = _about(cvms)
     else:
         if not isinstance(source, str) or source not in SOURCES:
             raise InvalidInput("source", f"{source!r} is none of {', '.join(SOURCES)}")
         seen, age = _observation(observed_at)
-        rows_of = partial(Rows, observed_at=seen, age_s=age, source=source, revision=revision)
-        ids, values = _read(_cvms(cvms), wanted, rows_of)
+        listing = Listing(seen, age, source, revision)
+        ids, values = _read(_cvms(cvms), wanted, partial(Chunk.of_cvms, listing=listing))
         told = {"source": source, "revision": revision, "as_of": seen.isoformat()}
     # what has been built is let go at once: ten thousand names need not be there twice
-    data = {c.name: c.build(values.pop(c.name), len(ids), amounts) for c in wanted}
-    index = pd.Index(arrays.text(ids), name=INDEX)
+    data = {c.name: _build(c, values.pop(c.name), len(ids), amounts) for c in wanted}
+    index = pd.Index(arrays.text(ids), name=INDEX.name)
     frame = pd.DataFrame(data, index=index, copy=False)
     frame.attrs["cvm"] = {"schema": SCHEMA, **told}
     return frame
@@ -122,37 +120,36 @@ def fleet_columns() -> pd.DataFrame:
     """List the columns of `fleet_frame`: dtype, whether narrow has it, meaning."""
     return pd.DataFrame(
         {
-            "dtype": [c.kind.dtype for c in FLEET],
-            "narrow": [c.narrow for c in FLEET],
-            "meaning": [c.doc for c in FLEET],
+            "dtype": [kind_of(c).dtype for c in FRAMED.values()],
+            "narrow": [c.narrow for c in FRAMED.values()],
+            "meaning": [c.doc for c in FRAMED.values()],
         },
-        index=pd.Index(WIDE, name="column"),
+        index=pd.Index(list(FRAMED), name="column"),
     )
 
 
 def _choose(columns: object) -> list[Column]:
     if isinstance(columns, str):
-        views = {"narrow": NARROW, "wide": WIDE}
-        if columns not in views:
+        if columns not in {"narrow", "wide"}:
             raise InvalidInput(
                 "columns",
                 f"{columns!r} is no view",
                 'Give "narrow", "wide", or a list of column names.',
             )
-        return [FLEET_BY_NAME[name] for name in views[columns]]
+        return [c for c in FRAMED.values() if c.narrow or columns == "wide"]
     names = checks.several("columns", columns, "column names")
     for name in names:
-        if not isinstance(name, str) or name not in FLEET_BY_NAME:
+        if not isinstance(name, str) or name not in FRAMED:
             raise InvalidInput("columns", f"there is no column {name!r}", _remedy(name))
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InvalidInput("columns", f"named twice: {', '.join(twice)}")
-    return [FLEET_BY_NAME[name] for name in names]
+    return [FRAMED[name] for name in names]
 
 
 def _remedy(name: object) -> str:
-    if name == INDEX:
-        return f"{INDEX} is the index; frame.reset_index() makes it a column."
-    close = difflib.get_close_matches(str(name), WIDE, n=3, cutoff=0.5)
+    if name == INDEX.name:
+        return f"{name} is the index; frame.reset_index() makes it a column."
+    close = difflib.get_close_matches(str(name), list(FRAMED), n=3, cutoff=0.5)
     if close:
         return f"Did you mean {' or '.join(close)}? fleet_columns() lists them all."
     return "fleet_columns() lists them all."
@@ -166,7 +163,7 @@ def _choose_money(money: object) -> Kind:
 
 
 def _read(
-    things: Iterable[T], wanted: list[Column], rows_of: Callable[[list[T]], Rows]
+    things: Iterable[T], wanted: list[Column], chunk_of: Callable[[list[T]], Chunk]
 ) -> tuple[list[str | None], dict[str, Any]]:
     """Return the ids and the values of each column.
 
@@ -177,14 +174,13 @@ def _read(
     values: dict[str, Any] = {column.name: [] for column in wanted}
     source = iter(things)
     while some := list(islice(source, _AT_ONCE)):
-        rows = rows_of(some)
-        ids += rows.ids
+        chunk = chunk_of(some)
+        ids += chunk.ids
         for column in wanted:
-            found = column.read(rows)
-            if isinstance(found, Same):
-                values[column.name] = found
+            if chunk.shares(column):
+                values[column.name] = Same(chunk.values(column, 1)[0])
             else:
-                values[column.name] += found
+                values[column.name] += chunk.values(column)
     last = {id_: at for at, id_ in enumerate(ids) if id_ is not None}
     if len(last) + ids.count(None) < len(ids):
         keep = [at for at, id_ in enumerate(ids) if id_ is None or last[id_] == at]
@@ -193,6 +189,14 @@ def _read(
             if not isinstance(found, Same):
                 values[name] = [found[at] for at in keep]
     return ids, values
+
+
+def _build(column: Column, values: Any, length: int, amounts: Kind) -> Any:
+    """Build the array of a column; `amounts` says how sums of money are held."""
+    kind = amounts if kind_of(column) is MONEY else kind_of(column)
+    if isinstance(values, Same):
+        return kind.build([values.value]).repeat(length)
+    return kind.build(values)
 
 
 def _cvms(cvms: object) -> Iterator[Cvm]:

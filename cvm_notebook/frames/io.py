@@ -13,9 +13,10 @@ import pandas as pd
 from cvm_notebook.api.errors.tree import InvalidInput, clean_text
 from cvm_notebook.api.models.base import instant
 from cvm_notebook.files import write_file
-from cvm_notebook.frames.convert import Texts, as_text, build, check_columns, conform
+from cvm_notebook.frames.convert import INDEX, Texts, as_text, build, check_columns, conform
 from cvm_notebook.frames.fleet import SCHEMA
-from cvm_notebook.frames.schema import FLEET_BY_NAME, INDEX, TEXT
+from cvm_notebook.frames.schema import TEXT, kind_of
+from cvm_notebook.live.columns import FRAMED
 
 # A spreadsheet takes a cell that begins so for a formula. The wide forms are of East Asian
 # keyboards; blanks before them do not help.
@@ -231,7 +232,7 @@ def _is_text(name: str) -> bool:
 
 
 def _dtype(name: str) -> str:
-    return FLEET_BY_NAME[name].kind.dtype if name in FLEET_BY_NAME else TEXT.dtype
+    return kind_of(FRAMED[name]).dtype if name in FRAMED else TEXT.dtype
 
 
 _REMEDY: Final = "Give a file that df.cvm.to_parquet, to_csv or to_json has written."

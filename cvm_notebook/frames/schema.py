@@ -2,23 +2,16 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final, Generic, TypeVar
 
 import pandas as pd
 
 from cvm_notebook.api.errors.tree import InvalidInput
-from cvm_notebook.api.models.base import shown
 from cvm_notebook.api.resources import validation as checks
-from cvm_notebook.api.status import (
-    BILLING_PERIODS,
-    HEALTHS,
-    KMS_TYPES,
-    OPERATIONS,
-    SOURCES,
-    STATUSES,
-)
 from cvm_notebook.frames import arrays
-from cvm_notebook.frames.rows import Rows, Same
+from cvm_notebook.live import columns
+from cvm_notebook.live.columns import Column
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., object])
@@ -32,9 +25,9 @@ class Kind:
     build: Callable[[Sequence[Any]], Any]
 
 
-def fixed(words: tuple[str, ...]) -> Kind:
+def fixed(words: tuple[str, ...], parse: Callable[[str | None], str | None] | None = None) -> Kind:
     """Return the kind of a category of these words, of which the last stands for all others."""
-    return Kind(f"category({', '.join(words)})", arrays.category(words))
+    return Kind(f"category({', '.join(words)})", arrays.category(words, parse))
 
 
 TEXT: Final = Kind("string", arrays.text)
@@ -49,197 +42,24 @@ MONEY: Final = Kind("decimal128(18, 6)[pyarrow]", arrays.money)
 FLOAT_MONEY: Final = Kind("Float64", arrays.money_as_float)
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column of the fleet table."""
-
-    name: str
-    kind: Kind
-    read: Callable[[Rows], Sequence[Any] | Same]
-    doc: str
-    narrow: bool = False
-
-    def build(self, values: Sequence[Any] | Same, length: int, money: Kind) -> Any:
-        """Build the column's array of what was read; `money` says how amounts are held."""
-        kind = money if self.kind is MONEY else self.kind
-        if isinstance(values, Same):
-            return kind.build([values.value]).repeat(length)
-        return kind.build(values)
+_OF_COLUMNS: Final = {
+    columns.Kind.TEXT: TEXT,
+    columns.Kind.INTEGER: INTEGER,
+    columns.Kind.COUNT: COUNT,
+    columns.Kind.REAL: REAL,
+    columns.Kind.MONEY: MONEY,
+    columns.Kind.FLAG: FLAG,
+    columns.Kind.TIME: MOMENT,
+    columns.Kind.INSTANT: INSTANT,
+}
 
 
-def _narrow(
-    name: str, kind: Kind, read: Callable[[Rows], Sequence[Any] | Same], doc: str
-) -> Column:
-    return Column(name, kind, read, doc, narrow=True)
-
-
-INDEX: Final = "cvm_id"
-FLEET: Final = (
-    # who
-    _narrow("name", TEXT, lambda r: [c.name for c in r.cvms], "the CVM's name"),
-    Column("app_id", TEXT, lambda r: [c.app_id for c in r.cvms], "the app it is an instance of"),
-    Column("vm_uuid", TEXT, lambda r: [c.vm_uuid for c in r.cvms], "the VM's UUID"),
-    Column(
-        "instance_id",
-        TEXT,
-        lambda r: [c.instance_id for c in r.cvms],
-        "the instance; missing until the first boot",
-    ),
-    # state
-    _narrow("status", fixed(STATUSES), lambda r: r.statuses, "its status, in fixed words"),
-    Column("status_raw", TEXT, lambda r: r.words, "its status, in the server's own word"),
-    Column(
-        "in_progress",
-        FLAG,
-        lambda r: r.in_progress,
-        "whether an operation is under way",
-    ),
-    Column(
-        "operation",
-        fixed(OPERATIONS),
-        lambda r: r.operations,
-        "what is being done to it, as the service or its status tells",
-    ),
-    Column(
-        "operation_since",
-        MOMENT,
-        lambda r: r.operations_since,
-        "when the operation began",
-    ),
-    Column(
-        "correlation_id",
-        TEXT,
-        lambda r: r.correlation_ids,
-        "the operation's id in the service's records",
-    ),
-    Column(
-        "health",
-        fixed(HEALTHS),
-        lambda r: r.healths,
-        "error when it failed, unknown when its status is, stale when the row is old, else ok",
-    ),
-    Column(
-        "error", TEXT, lambda r: r.errors, "why it failed, or was not read; a list does not say"
-    ),
-    # what and where
-    _narrow("instance_type", TEXT, lambda r: [x.instance_type for x in r.resource], "as tdx.small"),
-    _narrow("node", TEXT, lambda r: [n.name for n in r.node], "the machine it runs on"),
-    _narrow("region", TEXT, lambda r: [n.region for n in r.node], "the node's region"),
-    Column("workspace", TEXT, lambda r: [w.name for w in r.workspace], "the workspace's name"),
-    Column("os", TEXT, lambda r: [o.name for o in r.os], "the guest image's name"),
-    Column(
-        "kms_type",
-        fixed(KMS_TYPES),
-        lambda r: [c.kms_type for c in r.cvms],
-        "who keeps its keys",
-    ),
-    Column("creator", TEXT, lambda r: [u.username for u in r.creator], "who made it"),
-    # size
-    Column("vcpu", INTEGER, lambda r: [x.vcpu for x in r.resource], "virtual CPUs"),
-    Column("memory_gb", REAL, lambda r: [x.memory_in_gb for x in r.resource], "memory in GB"),
-    Column("disk_gb", INTEGER, lambda r: [x.disk_in_gb for x in r.resource], "disk in GB"),
-    _narrow("gpus", INTEGER, lambda r: [x.gpus for x in r.resource], "GPUs"),
-    Column(
-        "replicas",
-        COUNT,
-        lambda r: [c.app_id for c in r.cvms],
-        "CVMs of its app in this frame, itself too",
-    ),
-    # switches
-    Column(
-        "is_dev", FLAG, lambda r: [o.is_dev for o in r.os], "whether the image is for debugging"
-    ),
-    Column("listed", FLAG, lambda r: [c.listed for c in r.cvms], "whether the public may find it"),
-    Column("public_logs", FLAG, lambda r: [c.public_logs for c in r.cvms], "logs open to all"),
-    Column(
-        "public_sysinfo",
-        FLAG,
-        lambda r: [c.public_sysinfo for c in r.cvms],
-        "system figures open to all",
-    ),
-    Column(
-        "public_tcbinfo",
-        FLAG,
-        lambda r: [c.public_tcbinfo for c in r.cvms],
-        "measurements open to all",
-    ),
-    Column(
-        "gateway_enabled",
-        FLAG,
-        lambda r: [c.gateway_enabled for c in r.cvms],
-        "whether the gateway leads to it",
-    ),
-    # what it runs
-    Column(
-        "compose_hash",
-        TEXT,
-        lambda r: [c.compose_hash for c in r.cvms],
-        "SHA-256 of the app's compose document",
-    ),
-    Column(
-        "os_image_hash", TEXT, lambda r: [o.os_image_hash for o in r.os], "the guest image's hash"
-    ),
-    # money
-    _narrow(
-        "rate_usd_h",
-        MONEY,
-        lambda r: [x.total for x in r.rate],
-        "price in US dollars an hour of running, also of one that is stopped",
-    ),
-    Column(
-        "rate_compute_usd_h", MONEY, lambda r: [x.compute for x in r.rate], "of it, for compute"
-    ),
-    Column("rate_disk_usd_h", MONEY, lambda r: [x.disk for x in r.rate], "of it, for the disk"),
-    Column(
-        "billing_period",
-        fixed(BILLING_PERIODS),
-        lambda r: [x.billing_period for x in r.resource],
-        "how its price is charged",
-    ),
-    # when
-    _narrow("created_at", MOMENT, lambda r: [c.created_at for c in r.cvms], "when it was made"),
-    Column("updated_at", MOMENT, lambda r: [c.updated_at for c in r.cvms], "when it last changed"),
-    Column("deleted_at", MOMENT, lambda r: [c.deleted_at for c in r.cvms], "when it was deleted"),
-    Column("observed_at", INSTANT, lambda r: r.times, "when we read it"),
-    Column("age_s", REAL, lambda r: r.ages, "seconds from our reading it to this frame"),
-    Column("source", fixed(SOURCES), lambda r: r.sources, "which call told us"),
-    Column("uptime_s", INTEGER, lambda r: r.uptimes, "seconds since boot; a list does not say"),
-    Column("url", TEXT, lambda r: r.urls, "its first https address, without query"),
-    Column("endpoints", INTEGER, lambda r: r.endpoint_counts, "how many addresses it has"),
-    Column("revision", INTEGER, lambda r: r.revisions, "our revision at which the row changed"),
-    # the rest that the service tells of every CVM
-    Column("os_version", TEXT, lambda r: [o.version for o in r.os], "the guest image's version"),
-    Column("base_image", TEXT, lambda r: [c.base_image for c in r.cvms], "the image asked for"),
-    Column("chain_id", INTEGER, lambda r: [k.chain_id for k in r.kms], "the KMS contract's chain"),
-    Column(
-        "gateway_domain",
-        TEXT,
-        lambda r: [g.base_domain for g in r.gateway],
-        "the domain its addresses are under",
-    ),
-    Column("custom_domain", TEXT, lambda r: [g.cname for g in r.gateway], "the user's own domain"),
-    Column("app_url", TEXT, lambda r: [shown(c.app_url) for c in r.cvms], "the app's address"),
-    Column("storage_fs", TEXT, lambda r: [c.storage_fs for c in r.cvms], "the disk's file system"),
-    Column(
-        "secure_time",
-        FLAG,
-        lambda r: [c.secure_time for c in r.cvms],
-        "whether it boots with verified time",
-    ),
-    Column("node_id", INTEGER, lambda r: [n.id for n in r.node], "the node's number"),
-    Column("node_status", TEXT, lambda r: [n.status for n in r.node], "the node's own status"),
-    Column("runner", TEXT, lambda r: [c.runner for c in r.cvms], "what runs the app in it"),
-    Column("project_type", TEXT, lambda r: [c.project_type for c in r.cvms], "kind of project"),
-    Column(
-        "docker_compose_hash",
-        TEXT,
-        lambda r: [c.docker_compose_hash for c in r.cvms],
-        "hash of the Docker Compose text alone",
-    ),
-)
-FLEET_BY_NAME: Final = {column.name: column for column in FLEET}
-NARROW: Final = tuple(column.name for column in FLEET if column.narrow)
-WIDE: Final = tuple(FLEET_BY_NAME)
+@cache
+def kind_of(column: Column) -> Kind:
+    """Return how a column of the fleet is built."""
+    if column.kind is columns.Kind.WORDS:
+        return fixed(column.words, column.parse)
+    return _OF_COLUMNS[column.kind]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,33 @@
-"""What a fleet is searched by: the columns of the fleet frame, read from a row without pandas."""
+"""The columns of a fleet, each declared once: for search, frames, the table, exports and documents.
+
+Whoever shows or searches a fleet reads these. A frame reads a column at a time (`Column.path`, or
+`Column.read` where it is computed), a search a row at a time (`Column.value`).
+"""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from difflib import get_close_matches
 from enum import Enum, auto
 from functools import cached_property, lru_cache
 from math import isfinite
+from operator import attrgetter
+from types import MappingProxyType
 from typing import Any, Final
 
 from cvm_notebook.api.models.base import instant, money, seconds_of, shown
-from cvm_notebook.api.models.cvm import HourlyRate, NodeRef, OsInfo, Resource, first_https
+from cvm_notebook.api.models.cvm import (
+    Gateway,
+    HourlyRate,
+    KmsInfo,
+    NodeRef,
+    OsInfo,
+    Resource,
+    UserRef,
+    WorkspaceRef,
+    first_https,
+)
 from cvm_notebook.api.status import (
     BILLING_PERIODS,
     HEALTHS,
@@ -26,24 +42,54 @@ from cvm_notebook.live.store.observation import health_of_row, operation_of_row
 from cvm_notebook.live.store.records import Row, Snapshot
 from cvm_notebook.text import clean_text
 
-_RESOURCE: Final = Resource()
-_NODE: Final = NodeRef()
-_OS: Final = OsInfo()
+# what stands in for a nested object that is missing or null: each of its fields is None
+EMPTY: Final = MappingProxyType(
+    {
+        "gateway": Gateway(),
+        "hourly_rate": HourlyRate(),
+        "kms_info": KmsInfo(),
+        "node_info": NodeRef(),
+        "os": OsInfo(),
+        "resource": Resource(),
+        "creator": UserRef(),
+        "workspace": WorkspaceRef(),
+    }
+)
 _RATE: Final = HourlyRate()
 _FREE: Final = Decimal(0)
 
 
 class Kind(Enum):
-    """What values a field has, and how they are compared."""
+    """What a column holds."""
 
     TEXT = auto()
-    NUMBER = auto()
+    WORDS = auto()  # of a fixed list
+    INTEGER = auto()
+    COUNT = auto()  # how often the value of `path` occurs
+    REAL = auto()
+    MONEY = auto()  # US dollars
     FLAG = auto()
-    MOMENT = auto()
+    TIME = auto()  # ISO 8601 text of the service
+    INSTANT = auto()  # a datetime of ours
+
+    @property
+    def is_text(self) -> bool:
+        """Whether its values are compared as text."""
+        return self in {Kind.TEXT, Kind.WORDS}
+
+    @property
+    def is_time(self) -> bool:
+        """Whether its values are compared as times."""
+        return self in {Kind.TIME, Kind.INSTANT}
+
+    @property
+    def is_number(self) -> bool:
+        """Whether its values are compared as numbers."""
+        return self in {Kind.INTEGER, Kind.COUNT, Kind.REAL, Kind.MONEY}
 
 
 class Context:
-    """What a field may depend on beside its row."""
+    """What a value may depend on beside its row: the time, and the rows around it."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.rows = snapshot.rows
@@ -59,52 +105,90 @@ class Context:
 Read = Callable[[Row, Context], Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One thing a row is searched by; None is what is missing.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One column of a fleet.
 
     Attributes
     ----------
+    name, doc
+        Its name in frames and searches, and its meaning.
+    path
+        Attributes that lead from a Row to the value, such as ``cvm.resource.vcpu``.
+    read
+        Computes the value from a row, where no path leads to it.
     words
-        All the values there are, where these are fixed.
-    sort
+        All the values there are, the last of which stands for new ones; of `WORDS` alone.
+    parse
         Brings another word for a value into the fixed ones.
+    narrow
+        The narrow frame has it.
+    framed, tabled
+        Frames have it; the table can show it.
+    compared
+        `diff` and `events` compare it: it tells of the CVM, and not of our reading.
+    observed
+        It tells of our reading: in a frame of records it is the same for each.
+    label, width, style
+        How the table heads and draws it: ``code``, ``link``, ``status``, ``age`` or by its kind.
     """
 
     name: str
     kind: Kind
-    read: Read
+    doc: str
+    path: str = ""
+    read: Read | None = None
     words: tuple[str, ...] = ()
-    sort: Callable[[str], str] | None = None
+    parse: Callable[[str | None], str | None] | None = None
+    narrow: bool = False
+    framed: bool = True
+    tabled: bool = True
+    compared: bool = True
+    observed: bool = False
+    label: str = ""
+    width: int = 95
+    style: str = ""
+    value: Read = field(init=False, repr=False, compare=False)
+    """The value that a row is searched by: of one type for each kind, None when it is missing."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "value", _typed(self))
 
 
-def _text(name: str, read: Read) -> Field:
-    return Field(name, Kind.TEXT, read)
+def _typed(column: Column) -> Read:
+    """Return what reads a column from a row as the type that its kind is compared by."""
+    read = column.read or _reader(column.path)
+    convert: Callable[[Any], Any] | None = {
+        Kind.WORDS: column.parse,
+        Kind.REAL: _decimal,
+        Kind.MONEY: _usd,
+        Kind.TIME: instant,
+    }.get(column.kind)
+    if convert is None:
+        return read
+    return lambda row, context: convert(read(row, context))
 
 
-def _number(name: str, read: Read) -> Field:
-    return Field(name, Kind.NUMBER, read)
+def _reader(path: str) -> Read:
+    """Return what follows a path from a row; what is missing on the way is None in the end."""
+    parent, _, name = path.removeprefix("cvm.").rpartition(".")
+    if not path.startswith("cvm."):
+        of_row = attrgetter(path)
+        return lambda row, _: of_row(row)
+    of_part = attrgetter(name)
+    if not parent:
+        return lambda row, _: of_part(row.cvm)
+    part, empty = attrgetter(parent), EMPTY[parent]
+    return lambda row, _: of_part(part(row.cvm) or empty)
 
 
-def _flag(name: str, read: Read) -> Field:
-    return Field(name, Kind.FLAG, read)
-
-
-def _moment(name: str, read: Callable[[Row], object]) -> Field:
-    return Field(name, Kind.MOMENT, lambda row, _: instant(read(row)))
-
-
-def _fixed(words: tuple[str, ...]) -> Callable[[object], str | None]:
+def _fixed(words: tuple[str, ...]) -> Callable[[str | None], str | None]:
     """Return what sorts a value into fixed words, the last of which is for new ones."""
 
-    def sort(value: object) -> str | None:
-        return None if value is None else (value if value in words else "unknown")
+    def sort(value: str | None) -> str | None:
+        return value if value is None or value in words else words[-1]
 
     return sort
-
-
-_billing_period = _fixed(BILLING_PERIODS)
-_kms_type = _fixed(KMS_TYPES)
 
 
 def _decimal(value: float | None) -> Decimal | None:
@@ -113,8 +197,8 @@ def _decimal(value: float | None) -> Decimal | None:
 
 
 @lru_cache(maxsize=1_000)
-def _usd(value: str | float | None) -> Decimal | None:
-    return money(value)
+def _usd(value: str | float | Decimal | None) -> Decimal | None:
+    return value if isinstance(value, Decimal) else money(value)
 
 
 def charged_usd(row: Row) -> Decimal | None:
@@ -123,80 +207,260 @@ def charged_usd(row: Row) -> Decimal | None:
     return charged(row.status, _usd(rate.total), _usd(rate.disk), _FREE)
 
 
-FIELDS: Final = {
-    field.name: field
-    for field in (
-        _text("cvm_id", lambda r, _: r.id),
-        _text("name", lambda r, _: r.cvm.name),
-        _text("app_id", lambda r, _: r.cvm.app_id),
-        _text("vm_uuid", lambda r, _: r.cvm.vm_uuid),
-        _text("instance_id", lambda r, _: r.cvm.instance_id),
-        Field("status", Kind.TEXT, lambda r, _: status_of(r.status), STATUSES, status_of),
-        _text("status_raw", lambda r, _: r.status),
-        _flag("in_progress", lambda r, _: r.in_progress),
-        Field("operation", Kind.TEXT, lambda r, _: operation_of_row(r), OPERATIONS),
-        _moment("operation_since", lambda r: r.operation and r.operation.started_at),
-        _text("correlation_id", lambda r, _: r.operation and r.operation.correlation_id),
-        Field("health", Kind.TEXT, lambda r, x: health_of_row(r, x.now), HEALTHS),
-        _text("error", lambda r, _: r.boot_error or r.error),
-        _text("instance_type", lambda r, _: (r.cvm.resource or _RESOURCE).instance_type),
-        _text("node", lambda r, _: (r.cvm.node_info or _NODE).name),
-        _text("region", lambda r, _: (r.cvm.node_info or _NODE).region),
-        _text("workspace", lambda r, _: r.cvm.workspace and r.cvm.workspace.name),
-        _text("os", lambda r, _: (r.cvm.os or _OS).name),
-        Field("kms_type", Kind.TEXT, lambda r, _: _kms_type(r.cvm.kms_type), KMS_TYPES),
-        _text("creator", lambda r, _: r.cvm.creator and r.cvm.creator.username),
-        _number("vcpu", lambda r, _: (r.cvm.resource or _RESOURCE).vcpu),
-        _number("memory_gb", lambda r, _: _decimal((r.cvm.resource or _RESOURCE).memory_in_gb)),
-        _number("disk_gb", lambda r, _: (r.cvm.resource or _RESOURCE).disk_in_gb),
-        _number("gpus", lambda r, _: (r.cvm.resource or _RESOURCE).gpus),
-        _number("replicas", lambda r, x: r.cvm.app_id and x.of_app[r.cvm.app_id]),
-        _flag("is_dev", lambda r, _: (r.cvm.os or _OS).is_dev),
-        _flag("listed", lambda r, _: r.cvm.listed),
-        _flag("public_logs", lambda r, _: r.cvm.public_logs),
-        _flag("public_sysinfo", lambda r, _: r.cvm.public_sysinfo),
-        _flag("public_tcbinfo", lambda r, _: r.cvm.public_tcbinfo),
-        _flag("gateway_enabled", lambda r, _: r.cvm.gateway_enabled),
-        _text("compose_hash", lambda r, _: r.cvm.compose_hash),
-        _text("os_image_hash", lambda r, _: (r.cvm.os or _OS).os_image_hash),
-        _number("rate_usd_h", lambda r, _: _usd((r.cvm.hourly_rate or _RATE).total)),
-        _number("rate_compute_usd_h", lambda r, _: _usd((r.cvm.hourly_rate or _RATE).compute)),
-        _number("rate_disk_usd_h", lambda r, _: _usd((r.cvm.hourly_rate or _RATE).disk)),
-        Field(
-            "billing_period",
-            Kind.TEXT,
-            lambda r, _: _billing_period((r.cvm.resource or _RESOURCE).billing_period),
-            BILLING_PERIODS,
-        ),
-        _moment("created_at", lambda r: r.cvm.created_at),
-        _moment("updated_at", lambda r: r.cvm.updated_at),
-        _moment("deleted_at", lambda r: r.cvm.deleted_at),
-        Field("observed_at", Kind.MOMENT, lambda r, _: r.seen_at),
-        _number("age_s", lambda r, x: _decimal(r.age(x.now))),
-        Field("source", Kind.TEXT, lambda r, _: r.source, SOURCES),
-        _number("uptime_s", lambda r, _: seconds_of(r.uptime)),
-        _text("url", lambda r, _: first_https(r.cvm.endpoints)),
-        _number("endpoints", lambda r, _: _length(r.cvm.endpoints)),
-        _number("revision", lambda r, _: r.revision),
-        _text("os_version", lambda r, _: (r.cvm.os or _OS).version),
-        _text("base_image", lambda r, _: r.cvm.base_image),
-        _number("chain_id", lambda r, _: r.cvm.kms_info and r.cvm.kms_info.chain_id),
-        _text("gateway_domain", lambda r, _: r.cvm.gateway and r.cvm.gateway.base_domain),
-        _text("custom_domain", lambda r, _: r.cvm.gateway and r.cvm.gateway.cname),
-        _text("app_url", lambda r, _: shown(r.cvm.app_url)),
-        _text("storage_fs", lambda r, _: r.cvm.storage_fs),
-        _flag("secure_time", lambda r, _: r.cvm.secure_time),
-        _number("node_id", lambda r, _: (r.cvm.node_info or _NODE).id),
-        _text("node_status", lambda r, _: (r.cvm.node_info or _NODE).status),
-        _text("runner", lambda r, _: r.cvm.runner),
-        _text("project_type", lambda r, _: r.cvm.project_type),
-        _text("docker_compose_hash", lambda r, _: r.cvm.docker_compose_hash),
-    )
-}
+def _column(name: str, kind: Kind, where: str | Read, doc: str, **more: Any) -> Column:
+    found = {"path": where} if isinstance(where, str) else {"read": where}
+    return Column(name=name, kind=kind, doc=doc, **found, **more)
+
+
+_OURS: Final = {"observed": True, "compared": False, "tabled": False}
+_CODE: Final = {"style": "code", "width": 130}
+_LARGE: Final = {"width": 80}
+_PRICE: Final = {"width": 75}
+_WHEN: Final = {"width": 150}
+
+INDEX: Final = _column("cvm_id", Kind.TEXT, "id", "the CVM", label="id", **_CODE)
+"""By which frames are indexed."""
+
+_TEXT, _FLAG, _TIME = Kind.TEXT, Kind.FLAG, Kind.TIME
+COLUMNS: Final = (
+    # who
+    _column("name", _TEXT, "cvm.name", "the CVM's name", narrow=True, width=140),
+    _column("app_id", _TEXT, "cvm.app_id", "the app it is an instance of", **_CODE),
+    _column("vm_uuid", _TEXT, "cvm.vm_uuid", "the VM's UUID", **_CODE),
+    _column(
+        "instance_id",
+        _TEXT,
+        "cvm.instance_id",
+        "the instance; missing until the first boot",
+        **_CODE,
+    ),
+    # state
+    _column(
+        "status",
+        Kind.WORDS,
+        "status",
+        "its status, in fixed words",
+        words=STATUSES,
+        parse=status_of,
+        narrow=True,
+        width=170,
+        style="status",
+    ),
+    _column("status_raw", _TEXT, "status", "its status, in the server's own word", tabled=False),
+    _column("in_progress", _FLAG, "in_progress", "whether an operation is under way"),
+    _column(
+        "operation",
+        Kind.WORDS,
+        lambda row, _: operation_of_row(row),
+        "what is being done to it, as the service or its status tells",
+        words=OPERATIONS,
+    ),
+    _column(
+        "operation_since",
+        _TIME,
+        lambda row, _: row.operation.started_at if row.operation else None,
+        "when the operation began",
+        **_WHEN,
+    ),
+    _column(
+        "correlation_id",
+        _TEXT,
+        lambda row, _: row.operation.correlation_id if row.operation else None,
+        "the operation's id in the service's records",
+        **_CODE,
+    ),
+    _column(
+        "health",
+        Kind.WORDS,
+        lambda row, context: health_of_row(row, context.now),
+        "error when it failed, unknown when its status is, stale when the row is old, else ok",
+        words=HEALTHS,
+        compared=False,
+        tabled=False,
+    ),
+    _column(
+        "error",
+        _TEXT,
+        lambda row, _: row.boot_error or row.error,
+        "why it failed, or was not read; a list does not say",
+        observed=True,
+        tabled=False,
+    ),
+    # what and where
+    _column(
+        "instance_type",
+        _TEXT,
+        "cvm.resource.instance_type",
+        "as tdx.small",
+        narrow=True,
+        label="type",
+    ),
+    _column("node", _TEXT, "cvm.node_info.name", "the machine it runs on", narrow=True, width=65),
+    _column("region", _TEXT, "cvm.node_info.region", "the node's region", narrow=True),
+    _column("workspace", _TEXT, "cvm.workspace.name", "the workspace's name"),
+    _column("os", _TEXT, "cvm.os.name", "the guest image's name"),
+    _column(
+        "kms_type",
+        Kind.WORDS,
+        "cvm.kms_type",
+        "who keeps its keys",
+        words=KMS_TYPES,
+        parse=_fixed(KMS_TYPES),
+    ),
+    _column("creator", _TEXT, "cvm.creator.username", "who made it"),
+    # size
+    _column("vcpu", Kind.INTEGER, "cvm.resource.vcpu", "virtual CPUs", **_LARGE),
+    _column(
+        "memory_gb",
+        Kind.REAL,
+        "cvm.resource.memory_in_gb",
+        "memory in GB",
+        label="memory GB",
+        **_LARGE,
+    ),
+    _column(
+        "disk_gb", Kind.INTEGER, "cvm.resource.disk_in_gb", "disk in GB", label="disk GB", **_LARGE
+    ),
+    _column("gpus", Kind.INTEGER, "cvm.resource.gpus", "GPUs", narrow=True, width=60),
+    Column(
+        name="replicas",
+        kind=Kind.COUNT,
+        doc="CVMs of its app in this frame, itself too",
+        path="cvm.app_id",
+        read=lambda row, context: row.cvm.app_id and context.of_app[row.cvm.app_id],
+        compared=False,
+        tabled=False,
+    ),
+    # switches
+    _column("is_dev", _FLAG, "cvm.os.is_dev", "whether the image is for debugging"),
+    _column("listed", _FLAG, "cvm.listed", "whether the public may find it"),
+    _column("public_logs", _FLAG, "cvm.public_logs", "logs open to all"),
+    _column("public_sysinfo", _FLAG, "cvm.public_sysinfo", "system figures open to all"),
+    _column("public_tcbinfo", _FLAG, "cvm.public_tcbinfo", "measurements open to all"),
+    _column("gateway_enabled", _FLAG, "cvm.gateway_enabled", "whether the gateway leads to it"),
+    # what it runs
+    _column(
+        "compose_hash",
+        _TEXT,
+        "cvm.compose_hash",
+        "SHA-256 of the app's compose document",
+        **_CODE,
+    ),
+    _column("os_image_hash", _TEXT, "cvm.os.os_image_hash", "the guest image's hash", **_CODE),
+    # money
+    _column(
+        "rate_usd_h",
+        Kind.MONEY,
+        "cvm.hourly_rate.total",
+        "price in US dollars an hour of running, also of one that is stopped",
+        narrow=True,
+        label="USD/h running",
+        **_PRICE,
+    ),
+    _column(
+        "rate_compute_usd_h",
+        Kind.MONEY,
+        "cvm.hourly_rate.compute",
+        "of it, for compute",
+        **_PRICE,
+    ),
+    _column("rate_disk_usd_h", Kind.MONEY, "cvm.hourly_rate.disk", "of it, for the disk", **_PRICE),
+    _column(
+        "charged_usd_h",
+        Kind.MONEY,
+        lambda row, _: charged_usd(row),
+        "what it is charged as it is now",
+        framed=False,
+        label="USD/h",
+        **_PRICE,
+    ),
+    _column(
+        "billing_period",
+        Kind.WORDS,
+        "cvm.resource.billing_period",
+        "how its price is charged",
+        words=BILLING_PERIODS,
+        parse=_fixed(BILLING_PERIODS),
+    ),
+    # when
+    _column("created_at", _TIME, "cvm.created_at", "when it was made", narrow=True, **_WHEN),
+    _column("updated_at", _TIME, "cvm.updated_at", "when it last changed", **_WHEN),
+    _column("deleted_at", _TIME, "cvm.deleted_at", "when it was deleted", **_WHEN),
+    _column("observed_at", Kind.INSTANT, "seen_at", "when we read it", **_OURS),
+    _column(
+        "age_s",
+        Kind.REAL,
+        lambda row, context: row.age(context.now),
+        "seconds from our reading it to this frame",
+        observed=True,
+        compared=False,
+        label="seen",
+        width=62,
+        style="age",
+    ),
+    _column("source", Kind.WORDS, "source", "which call told us", words=SOURCES, **_OURS),
+    _column(
+        "uptime_s",
+        Kind.INTEGER,
+        lambda row, _: seconds_of(row.uptime),
+        "seconds since boot; a list does not say",
+        **_OURS,
+    ),
+    _column(
+        "url",
+        _TEXT,
+        lambda row, _: first_https(row.cvm.endpoints),
+        "its first https address, without query",
+        label="endpoint",
+        width=110,
+        style="link",
+    ),
+    _column(
+        "endpoints",
+        Kind.INTEGER,
+        lambda row, _: None if row.cvm.endpoints is None else len(row.cvm.endpoints),
+        "how many addresses it has",
+        **_LARGE,
+    ),
+    _column("revision", Kind.INTEGER, "revision", "our revision at which the row changed", **_OURS),
+    # the rest that the service tells of every CVM
+    _column("os_version", _TEXT, "cvm.os.version", "the guest image's version"),
+    _column("base_image", _TEXT, "cvm.base_image", "the image asked for"),
+    _column(
+        "chain_id", Kind.INTEGER, "cvm.kms_info.chain_id", "the KMS contract's chain", **_LARGE
+    ),
+    _column(
+        "gateway_domain",
+        _TEXT,
+        "cvm.gateway.base_domain",
+        "the domain its addresses are under",
+    ),
+    _column("custom_domain", _TEXT, "cvm.gateway.cname", "the user's own domain"),
+    _column("app_url", _TEXT, lambda row, _: shown(row.cvm.app_url), "the app's address"),
+    _column("storage_fs", _TEXT, "cvm.storage_fs", "the disk's file system"),
+    _column("secure_time", _FLAG, "cvm.secure_time", "whether it boots with verified time"),
+    _column("node_id", Kind.INTEGER, "cvm.node_info.id", "the node's number", **_LARGE),
+    _column("node_status", _TEXT, "cvm.node_info.status", "the node's own status"),
+    _column("runner", _TEXT, "cvm.runner", "what runs the app in it"),
+    _column("project_type", _TEXT, "cvm.project_type", "kind of project"),
+    _column(
+        "docker_compose_hash",
+        _TEXT,
+        "cvm.docker_compose_hash",
+        "hash of the Docker Compose text alone",
+        **_CODE,
+    ),
+)
+FRAMED: Final = {column.name: column for column in COLUMNS if column.framed}
+"""The columns of frames, in their order."""
+SEARCHED: Final = {INDEX.name: INDEX, **FRAMED}
+"""What a fleet is searched by."""
+TABLED: Final = {column.name: column for column in (INDEX, *COLUMNS) if column.tabled}
+"""What the table can show."""
 
 # What words without an operator are looked for in.
 _HAYSTACK: Final = tuple(
-    FIELDS[name].read
+    SEARCHED[name].value
     for name in (
         "name",
         "status",
@@ -223,7 +487,3 @@ def closest(name: str, known: Iterable[str]) -> str | None:
     """Return a question after the nearest known names, or None when none is near."""
     near = get_close_matches(clean_text(name, 60).lower(), list(known), n=3, cutoff=0.6)
     return f"Did you mean {' or '.join(near)}?" if near else None
-
-
-def _length(things: tuple[object, ...] | None) -> int | None:
-    return None if things is None else len(things)

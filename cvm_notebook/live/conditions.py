@@ -13,7 +13,7 @@ from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.models.base import seconds_of
 from cvm_notebook.api.scalars import plain
 from cvm_notebook.api.times import moment_of
-from cvm_notebook.live.columns import Context, Field, Kind, closest, haystack
+from cvm_notebook.live.columns import Column, Context, Kind, closest, haystack
 from cvm_notebook.live.store.records import Row
 from cvm_notebook.text import clean_text
 
@@ -131,12 +131,6 @@ COMPARE: Final[dict[str, Callable[[Any, Any], bool]]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-_KINDS: Final = {
-    Kind.TEXT: "text",
-    Kind.NUMBER: "number",
-    Kind.FLAG: "flag: true or false",
-    Kind.MOMENT: "time",
-}
 _ALIKE: Final = frozenset({"=", "==", "!=", "<>"})
 _NUMBER: Final = re.compile(r"[+-]?\d{1,18}(?:\.\d{0,18})?\Z", re.ASCII)
 _AGO: Final = re.compile(r"(.{1,60}?)\s+ago\Z", re.IGNORECASE)
@@ -145,13 +139,13 @@ _LONGEST_AGO: Final = 86_400 * 366 * 100
 
 @dataclass(frozen=True, slots=True)
 class Misfit(Exception):  # noqa: N818 - it is turned into an error by who knows the place
-    """A value does not fit its field."""
+    """A value does not fit its column."""
 
     problem: str
     remedy: str | None = None
 
 
-def compare(field: Field, sign: str, raw: str) -> Test:
+def compare(column: Column, sign: str, raw: str) -> Test:
     """Compare a field with a value as it was written.
 
     Raises
@@ -159,20 +153,20 @@ def compare(field: Field, sign: str, raw: str) -> Test:
     Misfit
         The value is not of the field's kind, or the field has no order.
     """
-    if field.words and sign not in _ALIKE:
-        raise Misfit(f"{field.name} has no order", "Compare it with = or !=, or use in (...).")
-    if field.kind is Kind.FLAG and sign not in _ALIKE:
-        raise Misfit(f"{field.name} is true or false", "Compare it with = or !=.")
-    wanted = read_value(field, raw)
-    return _compared(field, COMPARE[sign], wanted)
+    if column.words and sign not in _ALIKE:
+        raise Misfit(f"{column.name} has no order", "Compare it with = or !=, or use in (...).")
+    if column.kind is Kind.FLAG and sign not in _ALIKE:
+        raise Misfit(f"{column.name} is true or false", "Compare it with = or !=.")
+    wanted = read_value(column, raw)
+    return _compared(column, COMPARE[sign], wanted)
 
 
-def among(field: Field, raws: Iterable[str]) -> Test:
+def among(column: Column, raws: Iterable[str]) -> Test:
     """Ask whether a field is one of several values."""
-    wanted = [read_value(field, raw) for raw in raws]
-    read = field.read
-    if field.kind is Kind.MOMENT:
-        return either([_compared(field, operator.eq, one) for one in wanted])
+    wanted = [read_value(column, raw) for raw in raws]
+    read = column.value
+    if column.kind.is_time:
+        return either([_compared(column, operator.eq, one) for one in wanted])
     values = frozenset(one(_NOWHERE) for one in wanted)
 
     def test(row: Row, context: Context) -> bool | None:
@@ -182,19 +176,19 @@ def among(field: Field, raws: Iterable[str]) -> Test:
     return test
 
 
-def resembles(field: Field, pattern: str) -> Test:
+def resembles(column: Column, pattern: str) -> Test:
     """Ask whether a text is like a pattern, whatever the case."""
-    return _matched(field, like(pattern.casefold()))
+    return _matched(column, like(pattern.casefold()))
 
 
-def globbed(field: Field, pattern: str) -> Test:
+def globbed(column: Column, pattern: str) -> Test:
     """Ask whether a text fits a glob, whatever the case."""
-    return _matched(field, glob(pattern.casefold()))
+    return _matched(column, glob(pattern.casefold()))
 
 
-def missing(field: Field) -> Test:
+def missing(column: Column) -> Test:
     """Ask whether the row does not say."""
-    read = field.read
+    read = column.value
     return lambda row, context: read(row, context) is None
 
 
@@ -229,7 +223,7 @@ def either(tests: list[Test]) -> Test:
     return tests[0] if len(tests) == 1 else _joined(tests, decisive=True)
 
 
-def given(field: Field, value: object) -> Test:
+def given(column: Column, value: object) -> Test:
     """Ask for a value as Python or pandas has it: None is missing, a list any of its values.
 
     Raises
@@ -239,52 +233,52 @@ def given(field: Field, value: object) -> Test:
     """
     value = plain(value)
     if value is None or (isinstance(value, float) and isnan(value)):
-        return missing(field)
+        return missing(column)
     if isinstance(value, str):
-        if field.kind is Kind.TEXT and is_glob(value):
-            return globbed(field, value)
-        return compare(field, "=", value)
+        if column.kind.is_text and is_glob(value):
+            return globbed(column, value)
+        return compare(column, "=", value)
     if isinstance(value, Iterable) and not isinstance(value, bytes | Mapping):
-        return either([given(field, one) for one in value] or [_never])
-    return _compared(field, operator.eq, _python_value(field, value))
+        return either([given(column, one) for one in value] or [_never])
+    return _compared(column, operator.eq, _python_value(column, value))
 
 
-def read_value(field: Field, raw: str) -> Wanted:
+def read_value(column: Column, raw: str) -> Wanted:
     """Read a value as it was written, by the field's kind."""
-    if field.kind is Kind.TEXT:
-        return _always(_word(field, raw) if field.words else raw)
-    if field.kind is Kind.FLAG:
+    if column.kind.is_text:
+        return _always(_word(column, raw) if column.words else raw)
+    if column.kind is Kind.FLAG:
         if raw.lower() not in ("true", "false"):
-            raise Misfit(f"{field.name} is true or false, not {_shown(raw)}")
+            raise Misfit(f"{column.name} is true or false, not {_shown(raw)}")
         return _always(raw.lower() == "true")
-    if field.kind is Kind.NUMBER:
-        return _always(_number(field, raw))
-    return _moment(field, raw)
+    if column.kind.is_number:
+        return _always(_number(column, raw))
+    return _moment(column, raw)
 
 
-def _word(field: Field, raw: str) -> str:
+def _word(column: Column, raw: str) -> str:
     word = raw.strip().lower()
-    if word in field.words:
+    if word in column.words:
         return word
-    sorted_ = field.sort(word) if field.sort else "unknown"
-    if sorted_ != "unknown":
-        return sorted_
-    remedy = closest(word, field.words) or f"It is one of {', '.join(field.words)}."
-    raise Misfit(f"{field.name} is never {_shown(raw)}", remedy)
+    parsed = column.parse(word) if column.parse else None
+    if parsed is not None and parsed != "unknown":
+        return parsed
+    remedy = closest(word, column.words) or f"It is one of {', '.join(column.words)}."
+    raise Misfit(f"{column.name} is never {_shown(raw)}", remedy)
 
 
-def _number(field: Field, raw: str) -> Decimal:
+def _number(column: Column, raw: str) -> Decimal:
     text = raw.strip()
     if _NUMBER.match(text):
         return Decimal(text)
-    seconds = seconds_of(text) if field.name.endswith("_s") else None
+    seconds = seconds_of(text) if column.name.endswith("_s") else None
     if seconds is not None:
         return Decimal(seconds)
-    remedy = "Write seconds, or 90m, 24h, '1d 12h'." if field.name.endswith("_s") else None
-    raise Misfit(f"{field.name} is a number, not {_shown(raw)}", remedy)
+    remedy = "Write seconds, or 90m, 24h, '1d 12h'." if column.name.endswith("_s") else None
+    raise Misfit(f"{column.name} is a number, not {_shown(raw)}", remedy)
 
 
-def _moment(field: Field, raw: str) -> Wanted:
+def _moment(column: Column, raw: str) -> Wanted:
     text = raw.strip()
     if text.lower() == "now":
         return lambda context: context.taken_at
@@ -297,38 +291,46 @@ def _moment(field: Field, raw: str) -> Wanted:
     except ValueError:
         at = None
     if at is not None:
-        return _in_utc(field, at)
+        return _in_utc(column, at)
     duration = seconds_of(text) is not None
     remedy = f"Write '{text} ago'." if duration else "Write '2026-06-23', or '24h ago'."
-    raise Misfit(f"{field.name} is a time, not {_shown(raw)}", remedy)
+    raise Misfit(f"{column.name} is a time, not {_shown(raw)}", remedy)
 
 
-def _python_value(field: Field, value: object) -> Wanted:
-    if field.kind is Kind.FLAG and isinstance(value, bool):
+def _python_value(column: Column, value: object) -> Wanted:
+    if column.kind is Kind.FLAG and isinstance(value, bool):
         return _always(value)
-    if field.kind is Kind.NUMBER and not isinstance(value, bool):
-        if isinstance(value, timedelta) and field.name.endswith("_s"):
+    if column.kind.is_number and not isinstance(value, bool):
+        if isinstance(value, timedelta) and column.name.endswith("_s"):
             return _always(Decimal(str(value.total_seconds())))
         if isinstance(value, int | Decimal):
             return _always(value)
         if isinstance(value, float) and isfinite(value):
             return _always(Decimal(str(value)))
-    if field.kind is Kind.MOMENT and isinstance(value, date):
-        return _in_utc(field, value)
-    raise Misfit(f"{field.name} is a {_KINDS[field.kind]}, not {_shown(value)}")
+    if column.kind.is_time and isinstance(value, date):
+        return _in_utc(column, value)
+    raise Misfit(f"{column.name} is a {_kind(column)}, not {_shown(value)}")
 
 
-def _in_utc(field: Field, at: date) -> Wanted:
+def _kind(column: Column) -> str:
+    if column.kind is Kind.FLAG:
+        return "flag: true or false"
+    if column.kind.is_time:
+        return "time"
+    return "number" if column.kind.is_number else "text"
+
+
+def _in_utc(column: Column, at: date) -> Wanted:
     """Return a moment that was written or given; without a zone it is this machine's time."""
     try:
-        return _always(moment_of(field.name, at))
+        return _always(moment_of(column.name, at))
     except InvalidInput as error:
         raise Misfit(error.problem, error.remedy) from None
 
 
-def _compared(field: Field, sign: Callable[[Any, Any], bool], wanted: Wanted) -> Test:
-    read = field.read
-    if field.kind is not Kind.MOMENT:
+def _compared(column: Column, sign: Callable[[Any, Any], bool], wanted: Wanted) -> Test:
+    read = column.value
+    if not column.kind.is_time:
         fixed = wanted(_NOWHERE)
 
         def test(row: Row, context: Context) -> bool | None:
@@ -344,10 +346,10 @@ def _compared(field: Field, sign: Callable[[Any, Any], bool], wanted: Wanted) ->
     return test_moment
 
 
-def _matched(field: Field, matches: Match) -> Test:
-    if field.kind is not Kind.TEXT:
-        raise Misfit(f"{field.name} is no text", "Compare it with =, <, > or in (...).")
-    read = field.read
+def _matched(column: Column, matches: Match) -> Test:
+    if not column.kind.is_text:
+        raise Misfit(f"{column.name} is no text", "Compare it with =, <, > or in (...).")
+    read = column.value
 
     def test(row: Row, context: Context) -> bool | None:
         value = read(row, context)

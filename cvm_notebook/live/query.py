@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 from lark import Lark, Token, Transformer, UnexpectedInput, UnexpectedToken
 
 from cvm_notebook.api.errors.tree import InvalidInput
-from cvm_notebook.live.columns import FIELDS, Context, Field, closest
+from cvm_notebook.live.columns import SEARCHED, Column, Context, closest
 from cvm_notebook.live.conditions import (
     Misfit,
     Test,
@@ -79,7 +79,7 @@ class QueryError(InvalidInput):
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    field: Field
+    column: Column
     down: bool
 
 
@@ -174,11 +174,11 @@ def where(snapshot: Snapshot, **conditions: object) -> tuple[Row, ...]:
     """
     tests = []
     for name, value in conditions.items():
-        field = FIELDS.get(name)
-        if field is None:
+        column = SEARCHED.get(name)
+        if column is None:
             raise InvalidInput(clean_text(name, 60), "there is no such column", _near(name))
         try:
-            tests.append(given(field, value))
+            tests.append(given(column, value))
         except Misfit as misfit:
             raise InvalidInput(name, misfit.problem, misfit.remedy) from None
     return tuple(_chosen(snapshot, both(tests), Context(snapshot))) if tests else snapshot.rows
@@ -190,7 +190,7 @@ def _chosen(snapshot: Snapshot, test: Test, context: Context) -> list[Row]:
 
 def _sorted(rows: list[Row], key: _Key, context: Context) -> list[Row]:
     """Sort by one column; what is missing comes last, up or down."""
-    read = key.field.read
+    read = key.column.value
     values = [(read(row, context), row) for row in rows]
     there = [pair for pair in values if pair[0] is not None]
     there.sort(key=_first, reverse=key.down)
@@ -202,7 +202,7 @@ def _first(pair: tuple[Any, Row]) -> Any:
 
 
 def _near(name: str) -> str:
-    return closest(name, FIELDS) or f"There are {', '.join(_USUAL)}; fleet_columns() lists all."
+    return closest(name, SEARCHED) or f"There are {', '.join(_USUAL)}; fleet_columns() lists all."
 
 
 class _Misplaced(Exception):  # noqa: N818 - it becomes a QueryError where the text is known
@@ -233,23 +233,23 @@ class _Builder(Transformer[Token, Any]):
 
     def compared(self, parts: list[Any]) -> Test:
         name, sign, value = parts
-        return _fitting(value, lambda: compare(_field(name), sign, _plain(value)))
+        return _fitting(value, lambda: compare(_column(name), sign, _plain(value)))
 
     def like(self, parts: list[Any]) -> Test:
         name, no, _, value = parts
-        test = _fitting(name, lambda: resembles(_field(name), _plain(value)))
+        test = _fitting(name, lambda: resembles(_column(name), _plain(value)))
         return negate(test) if no else test
 
     def inside(self, parts: list[Any]) -> Test:
         name, no, _, *values = parts
         for value in values:  # each alone first, so that an error points at the one
-            _fitting(value, partial(compare, _field(name), "=", _plain(value)))
-        test = among(_field(name), [_plain(value) for value in values])
+            _fitting(value, partial(compare, _column(name), "=", _plain(value)))
+        test = among(_column(name), [_plain(value) for value in values])
         return negate(test) if no else test
 
     def null(self, parts: list[Any]) -> Test:
         name, _, no, _ = parts
-        test = missing(_field(name))
+        test = missing(_column(name))
         return negate(test) if no else test
 
     def words(self, parts: list[Token]) -> Test:
@@ -263,7 +263,7 @@ class _Builder(Transformer[Token, Any]):
 
     def key(self, parts: list[Any]) -> _Key:
         name, way = parts
-        return _Key(_field(name), down=way is not None and way.type == "DESC")
+        return _Key(_column(name), down=way is not None and way.type == "DESC")
 
     def limit(self, parts: list[Token]) -> int:
         count = parts[1]
@@ -283,11 +283,11 @@ def _fitting(token: Token, make: Callable[[], Test]) -> Test:
         raise _Misplaced(_place(token), misfit.problem, misfit.remedy) from None
 
 
-def _field(name: Token) -> Field:
-    field = FIELDS.get(name) or FIELDS.get(name.lower())
-    if field is None:
+def _column(name: Token) -> Column:
+    column = SEARCHED.get(name) or SEARCHED.get(name.lower())
+    if column is None:
         raise _Misplaced(_place(name), f"{_named(name)} is no column of the fleet", _near(name))
-    return field
+    return column
 
 
 def _plain(value: Token) -> str:

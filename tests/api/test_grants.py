@@ -15,7 +15,8 @@ from cvm_notebook.api.errors import codes as error_codes
 from cvm_notebook.api.errors.tree import ApiError
 from cvm_notebook.api.http.retry import Kind
 from cvm_notebook.api.http.transport import Request
-from cvm_notebook.api.models import actions as models
+from cvm_notebook.api import models
+from cvm_notebook.api.errors.tree import DecodeError
 from cvm_notebook.api.models.actions import HashRequired, decode_page, decode_state
 from cvm_notebook.api.models.cvm import Cvm, LogUrls
 from cvm_notebook.api.models.decode import decode
@@ -154,7 +155,7 @@ def test_it_is_given_to_who_asks_for_it():
 
 
 def test_a_grant_of_another_shape_is_told_without_its_value():
-    with pytest.raises(models.DecodeError) as caught:
+    with pytest.raises(DecodeError) as caught:
         decode(json.dumps({"logs": {"serial": [SENTINEL]}}), Cvm, "w")
     assert "$.logs.serial" in str(caught.value)
     assert SENTINEL not in str(caught.value)

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cvm_notebook.api.errors.tree import DecodeError
-from cvm_notebook.api.models import actions as models
+from cvm_notebook.api import models
 from cvm_notebook.api.models import decode as sharing
 from cvm_notebook.api.models.actions import (
     CvmAction,

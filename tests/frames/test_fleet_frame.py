@@ -29,7 +29,7 @@ from cvm_notebook.api.models.cvm import (
 )
 from cvm_notebook.api.status import STATUSES
 from cvm_notebook.frames import fleet_columns, fleet_frame
-from cvm_notebook.frames.schema import FLEET, NARROW, WIDE
+from cvm_notebook.live.columns import FRAMED
 
 SEEN = dt.datetime(2026, 6, 1, 12, tzinfo=dt.UTC)
 TEXT = pd.StringDtype()
@@ -226,7 +226,9 @@ def test_dtypes_are_the_same_whatever_is_missing(cvms):
 @given(CVMS)
 def test_narrow_is_a_part_of_wide_and_so_is_any_choice(cvms):
     wide = fleet_frame(cvms, columns="wide", observed_at=SEEN)
-    pd.testing.assert_frame_equal(fleet_frame(cvms, observed_at=SEEN), wide[list(NARROW)])
+    pd.testing.assert_frame_equal(
+        fleet_frame(cvms, observed_at=SEEN), wide[[c.name for c in FRAMED.values() if c.narrow]]
+    )
     for column in wide.columns.drop("age_s"):  # the one that tells the time of the call
         alone = fleet_frame(cvms, columns=[column], observed_at=SEEN)
         pd.testing.assert_series_equal(alone[column], wide[column])
@@ -258,7 +260,7 @@ def test_every_column_of_a_whole_cvm_is_filled():
 
 
 def test_narrow_is_what_fits_beside_a_notebook():
-    assert list(NARROW) == [
+    assert [c.name for c in FRAMED.values() if c.narrow] == [
         *("name", "status", "instance_type", "node", "region", "gpus"),
         *("rate_usd_h", "created_at"),
     ]
@@ -298,11 +300,11 @@ def test_other_bad_arguments_are_refused(bad):
 def test_the_documented_columns_are_the_columns():
     table = fleet_columns()
     wide = fleet_frame([], columns="wide")
-    assert list(table.index) == list(wide.columns) == list(WIDE)
+    assert list(table.index) == list(wide.columns) == list(FRAMED)
     assert list(table.index[table["narrow"]]) == list(fleet_frame([]).columns)
     named = {n: str(d) for n, d in wide.dtypes.items() if str(d) != "category"}
     assert {n: table["dtype"][n] for n in named} == named
-    assert all(c.doc and not c.doc.endswith(".") for c in FLEET)
+    assert all(c.doc and not c.doc.endswith(".") for c in FRAMED.values())
 
 
 # --- rows ---------------------------------------------------------------------------------------

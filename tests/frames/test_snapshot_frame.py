@@ -33,7 +33,7 @@ def test_it_has_the_schema_of_the_fleet_table(make, rows):
 def test_where_no_newer_fact_came_it_is_the_frame_of_the_records(make):
     live = fleet_frame(make.snapshot(make.row(1), make.row(2)), columns="wide")
     plain = fleet_frame([make.cvm(1), make.cvm(2)], columns="wide", observed_at=make.noon)
-    ours = ["age_s", "revision", "uptime_s", "error"]
+    ours = ["age_s", "health", "revision", "uptime_s", "error"]
     pd.testing.assert_frame_equal(live.drop(columns=ours), plain.drop(columns=ours))
 
 

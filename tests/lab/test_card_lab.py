@@ -179,7 +179,7 @@ def test_logs_are_read_by_container_and_followed_until_stopped(lab, card):
 HOSTILE = r"""
 from dataclasses import replace
 import msgspec
-from cvm_notebook.api.models.actions import Endpoint, OsInfo
+from cvm_notebook.api.models.cvm import Endpoint, OsInfo
 from cvm_notebook.live.store.observation import Fact
 import time
 evil = '<img src=x onerror="window.pwned=1">'

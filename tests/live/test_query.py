@@ -24,8 +24,7 @@ from cvm_notebook.api.models.cvm import (
     WorkspaceRef,
 )
 from cvm_notebook.frames.fleet import fleet_frame
-from cvm_notebook.frames.schema import WIDE
-from cvm_notebook.live.columns import FIELDS, Context
+from cvm_notebook.live.columns import FRAMED, SEARCHED, Context
 from cvm_notebook.live.conditions import glob, like
 from cvm_notebook.live.query import QueryError, search, where
 from cvm_notebook.live.store.observation import Fact
@@ -325,7 +324,7 @@ def test_a_search_is_understood_once():
 
 
 def test_the_fields_are_the_columns_of_the_fleet_frame_and_say_the_same(clock):
-    assert set(FIELDS) == {"cvm_id", *WIDE}
+    assert set(SEARCHED) == {"cvm_id", *FRAMED}
     store = FleetStore(clock)
     words = ["running", "Running", "exited", "error", "updating", "pending", "new-word", None,
              "deleted", "shutting_down", "in_progress"]  # fmt: skip
@@ -355,10 +354,10 @@ def test_the_fields_are_the_columns_of_the_fleet_frame_and_say_the_same(clock):
     snapshot = store.snapshot()
     frame = fleet_frame(snapshot, columns="wide")
     context = Context(snapshot)
-    for name in WIDE:
+    for name in FRAMED:
         column = frame[name].astype(object)
         shown = [None if is_missing(value) else value for value in column]
-        read = [FIELDS[name].read(row, context) for row in snapshot]
+        read = [SEARCHED[name].value(row, context) for row in snapshot]
         same = [a is b is None or a == b or float(a) == float(b)
                 for a, b in zip(read, shown, strict=True)]  # fmt: skip
         assert all(same), (name, read, shown)

@@ -166,7 +166,9 @@ def _assert_kept(url):
     database = Database(url)
     with database.read() as session:
         now = clock_now(session)
-        nodes = {key: held for key, held in placement.node_usage(session).items() if held != Usage()}
+        nodes = {
+            key: held for key, held in placement.node_usage(session).items() if held != Usage()
+        }
         assert nodes == _added_up(session, Cvm.node_id)
         by_workspace = _added_up(session, Cvm.workspace_id)
         rate = select(func.sum(Cvm.compute_rate + Cvm.disk_rate)).where(Cvm.deleted_at.is_(None))

@@ -142,7 +142,7 @@ ENDS = """
 import signal
 for name in ("SIGINT", "SIGQUIT", "SIGTERM", "SIGHUP", "SIGCHLD"):
     signal.signal(getattr(signal, name), signal.SIG_IGN)
-from cvm_notebook.local import LocalCloud, process
+from cvm_notebook.local import LocalCloud, cloud as process
 process._END_SECONDS = 60
 by_force = process.kill
 process.kill = lambda one: (print("by force"), by_force(one))

@@ -72,7 +72,7 @@ def made(kind, fleet):
         "panel": lambda: Panel("Title"),
         "secret box": lambda: SecretBox("Password"),
         "secret boxes": lambda: SecretBoxes(("A", "B"), lambda: None),
-        "dashboard": lambda: Dashboard(fleet),
+        "dashboard": lambda: Dashboard(fleet, fleet.table()),
     }[kind]()
 
 
@@ -122,7 +122,7 @@ def test_a_look_that_another_widget_has_too_is_not_closed(wire, fleet):
 
 def test_a_dashboard_ends_the_fleet_that_was_made_for_it_and_no_other(client, wire, fleet):
     fleet["web-1"].card()
-    dashboard_of(fleet, owns_fleet=False).close()
+    dashboard_of(fleet, fleet.table(), owns_fleet=False).close()
     assert fleet.table().comm is not None
     assert fleet.health.state != "closed"
     before = set(_instances)

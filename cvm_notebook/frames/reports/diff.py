@@ -8,13 +8,10 @@ import pandas as pd
 
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.frames.convert import as_text, conform
-from cvm_notebook.frames.schema import FLEET, TEXT, Field, Table, fixed
+from cvm_notebook.frames.schema import TEXT, Field, Table, fixed
+from cvm_notebook.live.columns import FRAMED
 
-# what tells of our reading, or moves by itself, or is counted over the frame
-_NOT_COMPARED: Final = frozenset(
-    {"health", "observed_at", "age_s", "source", "revision", "uptime_s", "replicas"}
-)
-COMPARED: Final = tuple(c.name for c in FLEET if c.name not in _NOT_COMPARED)
+COMPARED: Final = tuple(name for name, column in FRAMED.items() if column.compared)
 KINDS: Final = ("added", "removed", "changed")
 WHOLE: Final = "cvm"  # the field of a row that came or went
 

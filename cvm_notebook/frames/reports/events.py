@@ -10,10 +10,9 @@ import pandas as pd
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.status import SOURCES, STATUSES, status_of
 from cvm_notebook.frames.convert import word
+from cvm_notebook.frames.reading import Chunk
 from cvm_notebook.frames.reports.diff import COMPARED, WHOLE
-from cvm_notebook.frames.rows import Same
 from cvm_notebook.frames.schema import (
-    FLEET_BY_NAME,
     INSTANT,
     INTEGER,
     REAL,
@@ -22,8 +21,8 @@ from cvm_notebook.frames.schema import (
     Table,
     fixed,
 )
-from cvm_notebook.frames.seen import SeenRows
-from cvm_notebook.live.store.records import Change, Row
+from cvm_notebook.live.columns import FRAMED, Context
+from cvm_notebook.live.store.records import Change, Health, Row, Snapshot
 
 KINDS: Final = (
     "added",
@@ -78,7 +77,10 @@ _NOT_OF_RECORD: Final = frozenset(
         *("correlation_id", "error", "updated_at"),
     }
 )
-_ANY_TIME: Final = datetime.min.replace(tzinfo=UTC)  # no column compared tells of it
+_NO_TIME: Final = datetime.min.replace(tzinfo=UTC)
+_AT_ANY_TIME: Final = Context(  # no column compared tells of it
+    Snapshot(0, (), _NO_TIME, 0.0, Health("idle", _NO_TIME))
+)
 _OF_RECORD: Final = (*(c for c in COMPARED if c not in _NOT_OF_RECORD), "updated_at")
 
 
@@ -182,13 +184,11 @@ def _healed(kind: str, after: str | None) -> str:
 def _record_fields(pairs: Sequence[tuple[int, Row, Row]]) -> dict[int, list[Told]]:
     """Return the columns in which records differ, by the change's number; column by column."""
     found: dict[int, list[Told]] = {}
-    old = SeenRows.of([before for _, before, _ in pairs], _ANY_TIME, 0.0)
-    new = SeenRows.of([after for _, _, after in pairs], _ANY_TIME, 0.0)
+    old = Chunk.of_rows([before for _, before, _ in pairs], _AT_ANY_TIME)
+    new = Chunk.of_rows([after for _, _, after in pairs], _AT_ANY_TIME)
     for name in _OF_RECORD:
-        read = FLEET_BY_NAME[name].read
-        was, is_ = read(old), read(new)
-        if isinstance(was, Same) or isinstance(is_, Same):
-            continue
+        column = FRAMED[name]
+        was, is_ = old.values(column), new.values(column)
         for (seq, _, _), before, after in zip(pairs, was, is_, strict=True):
             if before != after:
                 told = Told(name, "changed", word(before), word(after))

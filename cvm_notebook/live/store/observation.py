@@ -9,7 +9,7 @@ from msgspec import UNSET, UnsetType
 from cvm_notebook.api.models.actions import CvmAction, CvmState, CvmStatus, OperationStatus
 from cvm_notebook.api.models.base import instant
 from cvm_notebook.api.models.cvm import Cvm
-from cvm_notebook.api.status import Phase, health_of, info_of, operation_of, phase_of, status_of
+from cvm_notebook.api.status import Phase, health_of, info_of, operation_of, phase_of
 from cvm_notebook.live.store.records import Row, Source, key_of, operation_in
 from cvm_notebook.text import clean_text
 
@@ -172,13 +172,14 @@ _NAME_CHARS: Final = 80
 def operation_of_row(row: Row) -> str | None:
     """Name what is being done to a CVM: as the service says, or else as its status tells."""
     said = row.operation.type if row.operation else None
-    return operation_of(row.status, in_progress=row.in_progress, said=said)
+    return operation_of(row.status, row.in_progress, said)
 
 
 def health_of_row(row: Row, now: float) -> str:
     """Judge a row: an error stays one, however old; what is old is stale."""
-    health = "error" if row.boot_error else health_of(status_of(row.status))
-    if health != "ok":
+    if row.boot_error:
+        return "error"
+    if (health := health_of(row.status)) != "ok":
         return health
     return "stale" if row.error or row.age(now) > STALE_AFTER_S else "ok"
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, Self
 
-from cvm_notebook.live.columns import FIELDS, Context, charged_usd
+from cvm_notebook.live.columns import SEARCHED, Context, charged_usd
 from cvm_notebook.live.operations.preconditions import Verb
 from cvm_notebook.live.plans.plan import Plan
 from cvm_notebook.live.store.records import Row, Snapshot
@@ -105,7 +105,7 @@ def _sentences(rows: list[Row], snapshot: Snapshot) -> tuple[str, ...]:
 
 def _facts(row: Row, context: Context) -> tuple[str, ...]:
     def read(name: str) -> str:
-        value = FIELDS[name].read(row, context)
+        value = SEARCHED[name].value(row, context)
         return "" if value is None else clean_text(value, 120)
 
     rate = usd(charged_usd(row)) or ""

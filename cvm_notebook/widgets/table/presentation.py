@@ -1,13 +1,14 @@
-"""The table's columns: what the fleet frame has and a change of a row tells, and the charge."""
+"""How the table draws the columns of a fleet: heading, kind, width, and cells."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, cast
 
 from cvm_notebook.api.errors.tree import InvalidInput
-from cvm_notebook.live.columns import FIELDS, Context, Field, Kind, charged_usd, closest
+from cvm_notebook.live import columns
+from cvm_notebook.live.columns import TABLED, Context, closest
 from cvm_notebook.live.store.records import Row
 from cvm_notebook.text import clean_text, without_zeros
 
@@ -15,25 +16,6 @@ Cell: TypeAlias = str | int | float | bool | None
 ColumnKind: TypeAlias = Literal["text", "status", "number", "usd", "code", "link", "when", "age"]
 
 _CELL_CHARS: Final = 200
-# what changes without a change of the row, or is shown by another column
-_NOT_SHOWN: Final = frozenset(
-    {"replicas", "health", "observed_at", "source", "uptime_s", "revision", "status_raw", "error"}
-)
-_CODES: Final = frozenset(
-    {"cvm_id", "app_id", "vm_uuid", "instance_id", "correlation_id", "compose_hash"}
-    | {"os_image_hash", "docker_compose_hash"}
-)
-_LABELS: Final = {
-    "instance_type": "type",
-    "charged_usd_h": "USD/h",
-    "rate_usd_h": "USD/h running",
-    "url": "endpoint",
-    "age_s": "seen",
-    "memory_gb": "memory GB",
-    "disk_gb": "disk GB",
-    "cvm_id": "id",
-}
-_WIDTHS: Final = {"name": 140, "status": 170, "url": 110, "node": 65, "age_s": 62, "gpus": 60}
 USUAL: Final = (
     *("name", "status", "instance_type", "region", "node", "charged_usd_h", "url", "age_s"),
 )
@@ -54,15 +36,14 @@ class Column:
         return {"name": self.name, "label": self.label, "kind": self.kind, "width": self.width}
 
 
-def _kind(field: Field) -> ColumnKind:
-    if field.name in {"status", "age_s"}:
-        return "status" if field.name == "status" else "age"
-    if field.name == "url" or field.name in _CODES:
-        return "link" if field.name == "url" else "code"
-    if field.name.endswith("usd_h"):
+def _style(column: columns.Column) -> ColumnKind:
+    if column.style:
+        return cast("ColumnKind", column.style)
+    if column.kind is columns.Kind.MONEY:
         return "usd"
-    kinds: dict[Kind, ColumnKind] = {Kind.NUMBER: "number", Kind.MOMENT: "when"}
-    return kinds.get(field.kind, "text")
+    if column.kind.is_number:
+        return "number"
+    return "when" if column.kind.is_time else "text"
 
 
 def _cell(value: object) -> Cell:
@@ -75,30 +56,23 @@ def _cell(value: object) -> Cell:
     return clean_text(value, _CELL_CHARS)
 
 
-def _column(field: Field) -> Column:
-    read = field.read
+def _column(column: columns.Column) -> Column:
+    read = column.value
 
     def cell(row: Row, context: Context) -> Cell:
         return _cell(read(row, context))
 
-    kind = _kind(field)
-    wide = {"code": 130, "when": 150, "number": 80, "usd": 75}.get(kind, 95)
+    kind = _style(column)
     return Column(
-        field.name,
-        _LABELS.get(field.name, field.name.replace("_", " ")),
+        column.name,
+        column.label or column.name.replace("_", " "),
         kind,
-        _WIDTHS.get(field.name, wide),
+        column.width,
         (lambda _row, _context: None) if kind == "age" else cell,
     )
 
 
-# The frame has the prices and the status; which price that makes at the moment is for views.
-_CHARGED: Final = Field("charged_usd_h", Kind.NUMBER, lambda row, _: charged_usd(row))
-COLUMNS: Final = {
-    field.name: _column(field)
-    for field in (*FIELDS.values(), _CHARGED)
-    if field.name not in _NOT_SHOWN
-}
+COLUMNS: Final = {name: _column(column) for name, column in TABLED.items()}
 
 
 def columns_of(names: Iterable[str]) -> tuple[Column, ...]:
@@ -118,6 +92,6 @@ def columns_of(names: Iterable[str]) -> tuple[Column, ...]:
     return tuple(COLUMNS[name] for name in wanted)
 
 
-def specs(columns: Sequence[Column]) -> list[dict[str, Any]]:
+def specs(shown: Sequence[Column]) -> list[dict[str, Any]]:
     """Return columns as the view draws them."""
-    return [column.spec() for column in columns]
+    return [column.spec() for column in shown]
