@@ -19,6 +19,7 @@ from cvm_notebook.selection import Columns, CvmHandle, LiveSelection, Selection
 if TYPE_CHECKING:
     import pandas as pd
 
+    from cvm_notebook.frames.schema import Money
     from cvm_notebook.widgets.dashboard import Dashboard
     from cvm_notebook.widgets.form.form import ProvisionForm
     from cvm_notebook.widgets.table.table import FleetTable
@@ -232,7 +233,7 @@ class Fleet(FleetEngine):
 
     # --- frames ----------------------------------------------------------------------------------
 
-    def frame(self, columns: Columns = "narrow") -> "pd.DataFrame":
+    def frame(self, columns: Columns = "narrow", *, money: "Money" = "float") -> "pd.DataFrame":
         """Return the fleet as a DataFrame; see `fleet_frame`.
 
         Examples
@@ -242,7 +243,7 @@ class Fleet(FleetEngine):
         """
         from cvm_notebook.frames import fleet_frame  # noqa: PLC0415 - pandas on demand
 
-        return fleet_frame(self.snapshot(), columns=columns)
+        return fleet_frame(self.snapshot(), columns=columns, money=money)
 
     def at(self, moment: str | date, columns: Columns = "narrow") -> "pd.DataFrame":
         """Return the fleet as it was, within the history that is kept.
@@ -277,18 +278,20 @@ class Fleet(FleetEngine):
 
         return operations_frame(self.operator.records())
 
-    def cost(self, window: str | timedelta = "24h") -> "pd.DataFrame":
+    def cost(self, window: str | timedelta = "24h", *, money: "Money" = "float") -> "pd.DataFrame":
         """Return what each CVM has cost, to the last digit, and how much of it was observed.
 
         Parameters
         ----------
         window
             How far back: ``"24h"``, ``"7d"``; see `cost_frame`.
+        money
+            ``"float"``: amounts are ``float64``; ``"decimal"``: exact decimals.
         """
         from cvm_notebook.frames.reports.cost import cost_frame  # noqa: PLC0415 - pandas on demand
 
         self.snapshot()
-        return cost_frame(self.store.log(), window)
+        return cost_frame(self.store.log(), window, money=money)
 
     def drift(self, expected: Any) -> "pd.DataFrame":
         """Return where the fleet is not as it is declared; see `drift_frame`.

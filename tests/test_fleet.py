@@ -64,7 +64,7 @@ def test_an_action_is_an_operation_that_reaches_its_end(fleet):
     assert fleet["fleet-0"].wait("running", 30).status == "running"
     ledger = fleet.operations()
     assert list(ledger["verb"]) == ["stop", "start"]
-    assert list(ledger["state"].astype(str)) == ["observed", "observed"]
+    assert list(ledger["state"].astype(str)) == ["reached", "reached"]
     told = fleet["fleet-0"].events()
     assert {"stopped", "running"} <= set(told["status_to"].dropna().astype(str))
 

@@ -90,7 +90,7 @@ def duration(values: Sequence[timedelta | None]) -> Any:
     return pd.to_timedelta(list(values)).as_unit("us")
 
 
-def money(values: Sequence[str | float | Decimal | None]) -> Any:
+def exact_money(values: Sequence[str | float | Decimal | None]) -> Any:
     """Build an array of exact amounts of six places; what is no amount is missing.
 
     The dtype is ``decimal128(18, 6)[pyarrow]``, or object with Decimals where pyarrow is missing.
@@ -102,11 +102,14 @@ def money(values: Sequence[str | float | Decimal | None]) -> Any:
     return amounts
 
 
-def money_as_float(values: Sequence[str | float | Decimal | None]) -> Any:
-    """Build a ``Float64`` array of amounts, for tools that know no decimals."""
+def money(
+    values: Sequence[str | float | Decimal | None],
+) -> "np.ndarray[Any, np.dtype[np.float64]]":
+    """Build a ``float64`` array of amounts of six places; what is no amount is NaN."""
     if pa is not None:
-        return _to_pandas(_decimals(values).cast(pa.float64()), _REAL)
-    return real([None if (a := _amount(v)) is None else float(a) for v in values])
+        floats = _decimals(values).cast(pa.float64())
+        return np.asarray(floats.to_numpy(zero_copy_only=False), dtype="float64")
+    return np.array([np.nan if (a := _amount(v)) is None else float(a) for v in values], "float64")
 
 
 def category(

@@ -11,14 +11,14 @@ from typing import Any, Final, Literal, TypeVar
 
 import pandas as pd
 
-from cvm_notebook.api.errors.tree import InvalidInput, clean_text
+from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.status import SOURCES
 from cvm_notebook.api.times import moment_of
 from cvm_notebook.frames import arrays
 from cvm_notebook.frames.reading import Chunk, Listing
-from cvm_notebook.frames.schema import FLOAT_MONEY, MONEY, Kind, kind_of
+from cvm_notebook.frames.schema import MONEY, Kind, Money, kind_of, kind_of_money
 from cvm_notebook.live.columns import FRAMED, INDEX, Column, Context
 from cvm_notebook.live.store.records import Snapshot
 
@@ -39,7 +39,7 @@ def fleet_frame(
     cvms: Iterable[Cvm] | Snapshot,
     columns: Literal["narrow", "wide"] | Sequence[str] = "narrow",
     *,
-    money: Literal["exact", "float"] = "exact",
+    money: Money = "float",
     observed_at: date | str | None = None,
     source: str = "list",
     revision: int | None = None,
@@ -58,8 +58,9 @@ def fleet_frame(
     columns
         ``"narrow"`` for reading, ``"wide"`` for everything, or the names wanted, in that order.
     money
-        ``"exact"``: decimals of six places (``decimal128(18, 6)[pyarrow]``; Decimal objects where
-        pyarrow is missing). ``"float"``: ``Float64``, for speed and for tools that want floats.
+        ``"float"``: ``float64``, so that ``nlargest``, ``describe`` and ``to_sql`` work.
+        ``"decimal"``: exact, of six places (``decimal128(18, 6)[pyarrow]``; Decimal objects where
+        pyarrow is missing).
     observed_at
         When the CVMs were read; now when None. Without a time zone it is this machine's local time.
         This and the next two are for CVMs: a Snapshot knows them.
@@ -82,10 +83,10 @@ def fleet_frame(
     --------
     >>> fleet = fleet_frame(client.list_cvms(), columns="wide")
     >>> fleet.set_index("name").loc["my-app", "rate_usd_h"]
-    Decimal('0.060780')
+    0.06078
     """
     wanted = _choose(columns)
-    amounts = _choose_money(money)
+    amounts = kind_of_money(money)
     if isinstance(cvms, Snapshot):
         context = Context(cvms)
         ids, values = _read(cvms.rows, wanted, partial(Chunk.of_rows, context=context))
@@ -153,13 +154,6 @@ def _remedy(name: object) -> str:
     if close:
         return f"Did you mean {' or '.join(close)}? fleet_columns() lists them all."
     return "fleet_columns() lists them all."
-
-
-def _choose_money(money: object) -> Kind:
-    kinds = {"exact": MONEY, "float": FLOAT_MONEY}
-    if not isinstance(money, str) or money not in kinds:
-        raise InvalidInput("money", f"{clean_text(repr(money), 40)} is neither 'exact' nor 'float'")
-    return kinds[money]
 
 
 def _read(

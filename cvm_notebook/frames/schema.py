@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 
 import pandas as pd
 
@@ -12,6 +12,7 @@ from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.frames import arrays
 from cvm_notebook.live import columns
 from cvm_notebook.live.columns import Column
+from cvm_notebook.text import clean_text
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., object])
@@ -38,8 +39,27 @@ FLAG: Final = Kind("boolean", arrays.flag)
 MOMENT: Final = Kind("datetime64[us, UTC]", arrays.moment)
 INSTANT: Final = Kind("datetime64[us, UTC]", arrays.instant)
 DURATION: Final = Kind("timedelta64[us]", arrays.duration)
-MONEY: Final = Kind("decimal128(18, 6)[pyarrow]", arrays.money)
-FLOAT_MONEY: Final = Kind("Float64", arrays.money_as_float)
+MONEY: Final = Kind("float64", arrays.money)
+EXACT_MONEY: Final = Kind("decimal128(18, 6)[pyarrow]", arrays.exact_money)
+
+
+Money: TypeAlias = Literal["float", "decimal"]
+"""How a frame holds amounts."""
+
+
+def kind_of_money(money: Money) -> Kind:
+    """Return how amounts are built.
+
+    Raises
+    ------
+    InvalidInput
+        It is neither ``"float"`` nor ``"decimal"``.
+    """
+    kinds: dict[object, Kind] = {"float": MONEY, "decimal": EXACT_MONEY}
+    if not isinstance(money, str) or money not in kinds:
+        shown = clean_text(repr(money), 40)
+        raise InvalidInput("money", f"{shown} is neither 'float' nor 'decimal'")
+    return kinds[money]
 
 
 _OF_COLUMNS: Final = {
@@ -80,10 +100,14 @@ class Table(Generic[T]):
     index: tuple[Field[T], ...]
     fields: tuple[Field[T], ...]
 
-    def frame(self, items: Iterable[T], **attrs: object) -> pd.DataFrame:
+    def frame(self, items: Iterable[T], *, money: Money = "float", **attrs: object) -> pd.DataFrame:
         """Build the frame, one row an item; `attrs` are repeated in ``attrs["cvm"]``."""
+        amounts = kind_of_money(money)
         rows = list(items)
-        data = {f.name: f.kind.build([f.read(row) for row in rows]) for f in self.fields}
+        data = {
+            f.name: (amounts if f.kind is MONEY else f.kind).build([f.read(row) for row in rows])
+            for f in self.fields
+        }
         levels = [f.kind.build([f.read(row) for row in rows]) for f in self.index]
         frame = pd.DataFrame(data, index=index_of(levels, [f.name for f in self.index]), copy=False)
         frame.attrs["cvm"] = {"schema": self.schema, **attrs}

@@ -11,12 +11,11 @@ import typing
 import msgspec
 import pytest
 
+from cvm_notebook.api import models
 from cvm_notebook.api.errors import codes as error_codes
-from cvm_notebook.api.errors.tree import ApiError
+from cvm_notebook.api.errors.tree import ApiError, DecodeError
 from cvm_notebook.api.http.retry import Kind
 from cvm_notebook.api.http.transport import Request
-from cvm_notebook.api import models
-from cvm_notebook.api.errors.tree import DecodeError
 from cvm_notebook.api.models.actions import HashRequired, decode_page, decode_state
 from cvm_notebook.api.models.cvm import Cvm, LogUrls
 from cvm_notebook.api.models.decode import decode

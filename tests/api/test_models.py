@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cvm_notebook.api.errors.tree import DecodeError
 from cvm_notebook.api import models
+from cvm_notebook.api.errors.tree import DecodeError
 from cvm_notebook.api.models import decode as sharing
 from cvm_notebook.api.models.actions import (
     CvmAction,

@@ -24,7 +24,7 @@ DTYPES = {
     ),
     "target": TEXT,
     "state": pd.CategoricalDtype(
-        ["planned", "asked", "sent", "accepted", "observed", "failed", "unknown", "cancelled"]
+        ["planned", "asked", "sent", "accepted", "reached", "failed", "unknown", "cancelled"]
     ),
     "attempts": "Int64",
     "http_status": "Int64",
@@ -104,7 +104,7 @@ def test_a_whole_record_fills_every_column():
     )
     SCHEMA.validate(frame)
     assert frame.notna().all(axis=None)
-    assert frame["state"].iloc[0] == "observed"
+    assert frame["state"].iloc[0] == "reached"
     assert frame["elapsed"].iloc[0] == pd.Timedelta("3.25s")
     assert frame["observed_at"].iloc[0] == pd.Timestamp(NOON) + pd.Timedelta("3s")
 
@@ -112,7 +112,7 @@ def test_a_whole_record_fills_every_column():
 @pytest.mark.parametrize(
     ("state", "word"),
     [(s, s) for s in ("asked", "sent", "accepted", "failed", "unknown", "cancelled")]
-    + [("reached", "observed")],
+    + [("reached", "reached")],
 )
 def test_every_state_has_its_word(state, word):
     assert operations_frame([record(state=state)])["state"].iloc[0] == word

@@ -40,7 +40,7 @@ DTYPES = {
         "verb": VERB,
         "state": pd.CategoricalDtype(
             [
-                *("planned", "asked", "sent", "accepted", "observed", "failed", "unknown"),
+                *("planned", "asked", "sent", "accepted", "reached", "failed", "unknown"),
                 *("cancelled", "refused", "skipped"),
             ]
         ),
@@ -201,7 +201,7 @@ def test_a_plan_is_sent_by_ids_and_not_by_position(live, columns):
     frame = live.frame(columns)
     plan = frame.sort_values("name", ascending=False).cvm.plan("stop").iloc[[0, 2]]
     outcome = plan.cvm.execute(live, confirm="stop 2", progress=False, until="reached")
-    assert states(outcome) == {third: "observed", first: "observed"}
+    assert states(outcome) == {third: "reached", first: "reached"}
     assert live.client.get_cvm_info(second).status == "running"
     assert live.client.get_cvm_info(first).status == "stopped"
 
@@ -227,7 +227,7 @@ def test_what_changed_since_is_refused_row_by_row(live, columns):
     outcome = plan.cvm.execute(live, confirm="stop 3", progress=False)
     told = states(outcome)
     assert (told[first], told[third]) == ("refused", "refused")
-    assert told[second] in {"accepted", "observed"}
+    assert told[second] in {"accepted", "reached"}
     reasons = dict(zip(outcome["name"], outcome["reason"], strict=True))
     assert "was running when it was shown" in reasons[first]
     assert "no longer in the fleet" in reasons[third]
@@ -243,7 +243,7 @@ def test_a_plan_of_rows_is_held_to_their_revisions(live):
     live.relist()
     told = states(plan.cvm.execute(live, confirm="stop 3", progress=False))
     assert told[first] == "refused"
-    assert told[third] in {"accepted", "observed"}
+    assert told[third] in {"accepted", "reached"}
 
 
 def test_executed_again_it_goes_on_with_what_is_left(live, own_cloud):
@@ -253,8 +253,8 @@ def test_executed_again_it_goes_on_with_what_is_left(live, own_cloud):
     before = len(stops(own_cloud))
     again = states(plan.cvm.execute(live, confirm="stop 3", progress=False, until="reached"))
     # the first is told of as it was asked a moment ago, or as no longer what was shown
-    assert again.pop(plan["name"].iloc[0]) in {"observed", "refused"}
-    assert list(again.values()) == ["observed", "observed"]
+    assert again.pop(plan["name"].iloc[0]) in {"reached", "refused"}
+    assert list(again.values()) == ["reached", "reached"]
     asked = "".join(r["path"] for r in stops(own_cloud)[before:])
     assert live.client.get_cvm_info(live.names[0]).id not in asked
 

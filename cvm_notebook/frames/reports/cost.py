@@ -16,7 +16,7 @@ from cvm_notebook.api.scalars import plain
 from cvm_notebook.api.status import STATUSES, info_of, status_of
 from cvm_notebook.api.times import moment_of
 from cvm_notebook.frames.reports.timeline import Price, Spell, cost_of, hours, spells
-from cvm_notebook.frames.schema import INSTANT, MONEY, REAL, TEXT, Field, Table, fixed
+from cvm_notebook.frames.schema import INSTANT, MONEY, REAL, TEXT, Field, Money, Table, fixed
 from cvm_notebook.live.store.changelog import Log
 from cvm_notebook.live.store.records import Row, Snapshot
 
@@ -104,7 +104,11 @@ COST: Final[Table[Cost]] = Table(
 
 @COST.documents
 def cost_frame(
-    source: Log | Snapshot, window: str | timedelta = "24h", now: str | date | None = None
+    source: Log | Snapshot,
+    window: str | timedelta = "24h",
+    now: str | date | None = None,
+    *,
+    money: Money = "float",
 ) -> pd.DataFrame:
     """Work out what each CVM has cost in the time up to now, to the last digit.
 
@@ -122,6 +126,8 @@ def cost_frame(
     now
         The end of the window; when `source` was taken, if None. Without a time zone it is this
         machine's local time.
+    money
+        ``"float"``: amounts are ``float64``; ``"decimal"``: exact, ``decimal128(18, 6)[pyarrow]``.
 
     Examples
     --------
@@ -136,7 +142,8 @@ def cost_frame(
         lived = spells(source)
         standings = _standings(source, lived)
         taken = source.now.taken_at
-    return frame_of(standings, lived, window, taken if now is None else moment_of("now", now))
+    at = taken if now is None else moment_of("now", now)
+    return frame_of(standings, lived, window, at, money)
 
 
 def frame_of(
@@ -144,6 +151,7 @@ def frame_of(
     lived: Sequence[Spell],
     window: str | timedelta,
     now: datetime,
+    money: Money = "float",
 ) -> pd.DataFrame:
     """Build the frame of CVMs and of what was seen of them."""
     length, label = _window(window)
@@ -152,7 +160,7 @@ def frame_of(
         of.setdefault(spell.cvm_id, []).append(spell)
     with localcontext(EXACT):
         costs = [_cost(s, of.get(s.cvm_id, []), label, now - length, now) for s in standings]
-        return COST.frame(costs, as_of=now.isoformat())
+        return COST.frame(costs, money=money, as_of=now.isoformat())
 
 
 def _window(window: str | timedelta) -> tuple[timedelta, str]:
@@ -288,8 +296,8 @@ PROJECTION: Final[Table[Standing]] = Table(
 
 
 @PROJECTION.documents
-def projection_frame(snapshot: Snapshot) -> pd.DataFrame:
-    """Say what each CVM will cost a month if it goes on as it is now."""
+def projection_frame(snapshot: Snapshot, *, money: Money = "float") -> pd.DataFrame:
+    """Say what each CVM will cost a month if it goes on as it is now; `money` as of `cost_frame`."""
     checks.instance("snapshot", snapshot, Snapshot, "Give fleet.snapshot().")
     with localcontext(EXACT):
-        return PROJECTION.frame(_standing(row) for row in snapshot.rows)
+        return PROJECTION.frame(map(_standing, snapshot.rows), money=money)

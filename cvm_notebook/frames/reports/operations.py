@@ -16,16 +16,11 @@ STATES: Final = (
     "asked",
     "sent",
     "accepted",
-    "observed",
+    "reached",
     "failed",
     "unknown",
     "cancelled",
 )
-
-
-def state_word(state: str) -> str:
-    """Return a state in the words of frames, in which what is reached has been observed."""
-    return "observed" if state == "reached" else state
 
 
 def _ended(record: OperationRecord) -> timedelta | None:
@@ -36,13 +31,13 @@ def _ended(record: OperationRecord) -> timedelta | None:
 
 
 OPERATIONS: Final[Table[OperationRecord]] = Table(
-    "operations/1",
+    "operations/2",
     (Field("operation_id", TEXT, lambda o: o.id, "the entry in the ledger"),),
     (
         Field("asked_at", INSTANT, lambda o: o.asked_at, "when it was asked for"),
         Field("sent_at", INSTANT, lambda o: o.sent_at, "when it was sent"),
         Field("accepted_at", INSTANT, lambda o: o.accepted_at, "when the service took it"),
-        Field("observed_at", INSTANT, lambda o: o.reached_at, "when its target was seen reached"),
+        Field("reached_at", INSTANT, lambda o: o.reached_at, "when its target was seen reached"),
         Field("cvm_id", TEXT, lambda o: o.cvm_id, "the CVM it was asked of"),
         Field("name", TEXT, lambda o: o.name, "that CVM's name"),
         Field("verb", fixed((*VERBS, "other")), lambda o: o.verb, "what was asked"),
@@ -50,8 +45,8 @@ OPERATIONS: Final[Table[OperationRecord]] = Table(
         Field(
             "state",
             fixed(STATES),
-            lambda o: state_word(o.state),
-            "how far it has come; observed is what an Operation calls reached",
+            lambda o: o.state,
+            "how far it has come, as of an Operation",
         ),
         Field("attempts", INTEGER, lambda o: o.attempts, "calls that were sent"),
         Field("http_status", INTEGER, lambda o: o.http_status, "of the last answer"),

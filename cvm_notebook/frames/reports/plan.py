@@ -12,7 +12,7 @@ from cvm_notebook.api.models.cvm import Cvm, HourlyRate
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.status import status_of
 from cvm_notebook.frames.convert import as_text, conform
-from cvm_notebook.frames.reports.operations import STATES, state_word
+from cvm_notebook.frames.reports.operations import STATES
 from cvm_notebook.frames.schema import (
     DURATION,
     FLAG,
@@ -76,7 +76,7 @@ PLAN: Final[Table[Planned]] = Table(
     ),
 )
 OUTCOME: Final[Table[OutcomeRow]] = Table(
-    "outcome/1",
+    "outcome/2",
     (Field("cvm_id", TEXT, lambda o: o.cvm_id, "the CVM"),),
     (
         Field("name", TEXT, lambda o: o.name, "its name"),
@@ -84,7 +84,7 @@ OUTCOME: Final[Table[OutcomeRow]] = Table(
         Field(
             "state",
             fixed(_OUTCOMES),
-            lambda o: state_word(o.state),
+            lambda o: o.state,
             "as of an operation; planned: not sent yet; refused: not possible, and not sent; "
             "skipped: there was nothing to do",
         ),

@@ -15,7 +15,17 @@ from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.money import EXACT
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.status import STATUSES, charged, status_of
-from cvm_notebook.frames.schema import DURATION, FLAG, INSTANT, MONEY, TEXT, Field, Table, fixed
+from cvm_notebook.frames.schema import (
+    DURATION,
+    FLAG,
+    INSTANT,
+    MONEY,
+    TEXT,
+    Field,
+    Money,
+    Table,
+    fixed,
+)
 from cvm_notebook.live.store.changelog import Log
 from cvm_notebook.live.store.records import Row
 
@@ -122,15 +132,15 @@ TIMELINE: Final[Table[Spell]] = Table(
 
 
 @TIMELINE.documents
-def timeline_frame(log: Log) -> pd.DataFrame:
+def timeline_frame(log: Log, *, money: Money = "float") -> pd.DataFrame:
     """List the statuses of every CVM, one after another, as far back as the history is kept.
 
     Where nobody was looking (the fleet was idle, or could not reach the service), the last status
-    goes on, with ``observed`` False.
+    goes on, with ``observed`` False. `money` as of `cost_frame`.
     """
     checks.instance("log", log, Log, "Give fleet.store.log().")
     with localcontext(EXACT):
-        return TIMELINE.frame(spells(log))
+        return TIMELINE.frame(spells(log), money=money)
 
 
 def spells(log: Log) -> list[Spell]:
