@@ -102,12 +102,11 @@ def exact_money(values: Sequence[str | float | Decimal | None]) -> Any:
     return amounts
 
 
-def money(
-    values: Sequence[str | float | Decimal | None],
-) -> "np.ndarray[Any, np.dtype[np.float64]]":
+def money(values: Sequence[str | float | Decimal | None]) -> Any:
     """Build a ``float64`` array of amounts of six places; what is no amount is NaN."""
     if pa is not None:
-        floats = _decimals(values).cast(pa.float64())
+        # by way of text: Arrow's own cast of decimals misses the nearest float
+        floats = _decimals(values).cast(pa.string()).cast(pa.float64())
         return np.asarray(floats.to_numpy(zero_copy_only=False), dtype="float64")
     return np.array([np.nan if (a := _amount(v)) is None else float(a) for v in values], "float64")
 

@@ -63,9 +63,9 @@ def test_cost_is_assumed_from_how_they_are(fleet):
     cost = fleet.cvm.cost("10h")
     assert list(cost["basis"].unique()) == ["assumed"]
     assert list(cost["amount_usd"].dropna()) == [
-        Decimal("0.607800"),
-        Decimal("0.027800"),
-        Decimal("0.027800"),
+        0.6078,
+        0.0278,
+        0.0278,
     ]
     assert list(cost["name"]) == ["web-1", "web-2", "web-3", "web-4"]
     pd.testing.assert_series_equal(

@@ -81,11 +81,11 @@ def test_when_and_how_it_was_read_is_no_difference(make):
 
 
 def test_money_is_compared_as_amounts(make):
-    plain = fleet_frame([make.cvm(1)], columns="wide", money="float")
+    plain = fleet_frame([make.cvm(1)], columns="wide", money="decimal")
     assert diff(plain, wide(make.cvm(1))).empty
     dearer = make.cvm(1, hourly_rate=HourlyRate(total="0.060781", compute="0.058", disk="0.00278"))
     assert rows(diff(plain, wide(dearer))) == [
-        (("cvm_00000001", "rate_usd_h"), "web-1", "changed", "0.060780", "0.060781")
+        (("cvm_00000001", "rate_usd_h"), "web-1", "changed", "0.06078", "0.060781")
     ]
 
 

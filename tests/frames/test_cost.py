@@ -3,6 +3,7 @@
 import datetime as dt
 from decimal import Decimal, localcontext
 from fractions import Fraction
+from functools import partial
 
 import pandas as pd
 import pandera.pandas as pa
@@ -13,8 +14,9 @@ from hypothesis import strategies as st
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.models.cvm import HourlyRate
 from cvm_notebook.api.status import STATUSES
-from cvm_notebook.frames.reports.cost import COST, PROJECTION, cost_frame, projection_frame
-from cvm_notebook.frames.reports.timeline import TIMELINE, timeline_frame
+from cvm_notebook.frames.reports import cost, timeline
+from cvm_notebook.frames.reports.cost import COST, PROJECTION
+from cvm_notebook.frames.reports.timeline import TIMELINE
 from cvm_notebook.live.store.changelog import Log
 from cvm_notebook.live.store.records import Health
 
@@ -58,6 +60,9 @@ DTYPES = {
         "assumption": TEXT,
     },
 }
+cost_frame = partial(cost.cost_frame, money="decimal")  # whose digits are all looked at here
+timeline_frame = partial(timeline.timeline_frame, money="decimal")
+projection_frame = partial(cost.projection_frame, money="decimal")
 FRAMES = {"cost": cost_frame, "timeline": timeline_frame, "projection": projection_frame}
 
 
@@ -123,7 +128,7 @@ def test_schemas_are_the_same_when_nothing_is_said(make, log):
 def test_every_column_stands_in_the_docstring(which):
     table = {"cost": COST, "timeline": TIMELINE, "projection": PROJECTION}[which]
     for column, row in table.describe().iterrows():
-        assert f"{column} : {row['dtype']}\n        {row['meaning']}" in FRAMES[which].__doc__
+        assert f"{column} : {row['dtype']}\n        {row['meaning']}" in FRAMES[which].func.__doc__
 
 
 # --- amounts ------------------------------------------------------------------------------------

@@ -1,6 +1,8 @@
 """fleet_frame: one schema for every input, nothing invented, nothing leaked."""
 
+import contextlib
 import datetime as dt
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -33,7 +35,8 @@ from cvm_notebook.live.columns import FRAMED
 
 SEEN = dt.datetime(2026, 6, 1, 12, tzinfo=dt.UTC)
 TEXT = pd.StringDtype()
-MONEY = "decimal128(18, 6)[pyarrow]"
+MONEY = "float64"
+DECIMALS = "decimal128(18, 6)[pyarrow]"
 MOMENT = pd.DatetimeTZDtype("us", "UTC")
 
 
@@ -374,8 +377,9 @@ def test_a_new_word_of_a_closed_set_is_unknown():
 
 def test_sums_of_money_are_exact():
     rate = HourlyRate(total="0.1", compute="0.1", disk="0")
-    frame = fleet_frame([full(n, hourly_rate=rate) for n in range(10_000)])
-    assert frame["rate_usd_h"].sum() == Decimal(1000)
+    cvms = [full(n, hourly_rate=rate) for n in range(10_000)]
+    assert fleet_frame(cvms, money="decimal")["rate_usd_h"].sum() == Decimal(1000)
+    assert fleet_frame(cvms)["rate_usd_h"].sum() == pytest.approx(1000)
 
 
 @pytest.mark.parametrize(
@@ -392,7 +396,9 @@ def test_sums_of_money_are_exact():
     ],
 )
 def test_an_amount_is_kept_to_six_places(said, amount):
-    assert cell("rate_usd_h", hourly_rate=HourlyRate(total=said)) == amount
+    cvms = [full(hourly_rate=HourlyRate(total=said))]
+    assert fleet_frame(cvms, money="decimal")["rate_usd_h"].iloc[0] == amount
+    assert fleet_frame(cvms)["rate_usd_h"].iloc[0] == float(amount)  # the nearest float
 
 
 @pytest.mark.parametrize(
@@ -400,23 +406,36 @@ def test_an_amount_is_kept_to_six_places(said, amount):
 )
 def test_what_is_no_amount_is_missing_and_harms_no_other_row(said):
     frame = fleet_frame([full(1), full(2, hourly_rate=HourlyRate(total=said))])
-    assert frame["rate_usd_h"].iloc[0] == Decimal("0.06078")
+    assert frame["rate_usd_h"].iloc[0] == 0.06078
     assert pd.isna(frame["rate_usd_h"].iloc[1])
 
 
 def test_amounts_do_not_depend_on_the_callers_decimal_context():
     with localcontext(prec=2):
-        assert cell("rate_usd_h", hourly_rate=HourlyRate(total=12.345678)) == Decimal("12.345678")
+        assert cell("rate_usd_h", hourly_rate=HourlyRate(total=12.345678)) == 12.345678
 
 
-def test_money_as_float_is_asked_for():
-    frame = fleet_frame([full(1), full(2, hourly_rate=None)], columns="wide", money="float")
+def test_money_is_float_and_exact_where_it_is_asked_for():
+    cvms = [full(1), full(2, hourly_rate=None)]
+    frame, exact = (fleet_frame(cvms, columns="wide", money=kind) for kind in ("float", "decimal"))
     rates = ["rate_usd_h", "rate_compute_usd_h", "rate_disk_usd_h"]
-    assert set(frame[rates].dtypes) == {pd.Float64Dtype()}
+    assert set(map(str, frame[rates].dtypes)) == {"float64"}
+    assert set(map(str, exact[rates].dtypes)) == {DECIMALS}
     assert frame["rate_usd_h"].iloc[0] == 0.06078
+    assert exact["rate_usd_h"].iloc[0] == Decimal("0.06078")
     assert frame["rate_usd_h"].isna().iloc[1]
-    exact = fleet_frame([full(1)], columns="wide")
     assert list(frame.drop(columns=rates).dtypes) == list(exact.drop(columns=rates).dtypes)
+
+
+def test_money_does_all_that_pandas_does_with_numbers():
+    frame = fleet_frame([full(n) for n in range(4)], columns="wide")
+    assert frame.nlargest(2, "rate_usd_h").shape[0] == 2
+    assert frame["rate_usd_h"].cumsum().iloc[-1] == pytest.approx(4 * 0.06078)
+    assert frame.describe(include="all").loc["mean", "rate_usd_h"] == pytest.approx(0.06078)
+    with contextlib.closing(sqlite3.connect(":memory:")) as database:
+        frame[["name", "rate_usd_h"]].to_sql("fleet", database)
+        (found,) = database.execute("select sum(rate_usd_h) from fleet").fetchone()
+    assert found == pytest.approx(4 * 0.06078)
 
 
 # --- time ---------------------------------------------------------------------------------------
@@ -565,6 +584,7 @@ def test_without_pyarrow_the_schema_holds_and_money_is_decimal():
                     for n, rate in enumerate(rates)
                 ],
                 columns="wide",
+                money="decimal",
             )
 
         some, none = frame("0.1", None, "free", "0.2", 0.0000015), frame()
@@ -577,8 +597,8 @@ def test_without_pyarrow_the_schema_holds_and_money_is_decimal():
         assert some["vcpu"].dtype == "Int64" and some["vcpu"].isna().sum() == 4
         assert some["created_at"].dtype == pd.DatetimeTZDtype("us", "UTC")
         assert isinstance(some["name"].dtype, pd.StringDtype)
-        floats = fleet_frame([Cvm(id="x", hourly_rate=HourlyRate(total="0.1"))], money="float")
-        assert floats["rate_usd_h"].dtype == "Float64" and floats["rate_usd_h"].iloc[0] == 0.1
+        floats = fleet_frame([Cvm(id="x", hourly_rate=HourlyRate(total="0.1"))])
+        assert floats["rate_usd_h"].dtype == "float64" and floats["rate_usd_h"].iloc[0] == 0.1
         print(*(f"{n}={d}" for n, d in none.dtypes.items()), sep="\\n")
     """
     run = subprocess.run(

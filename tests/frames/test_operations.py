@@ -16,7 +16,7 @@ DTYPES = {
     "asked_at": MOMENT,
     "sent_at": MOMENT,
     "accepted_at": MOMENT,
-    "observed_at": MOMENT,
+    "reached_at": MOMENT,
     "cvm_id": TEXT,
     "name": TEXT,
     "verb": pd.CategoricalDtype(
@@ -106,7 +106,7 @@ def test_a_whole_record_fills_every_column():
     assert frame.notna().all(axis=None)
     assert frame["state"].iloc[0] == "reached"
     assert frame["elapsed"].iloc[0] == pd.Timedelta("3.25s")
-    assert frame["observed_at"].iloc[0] == pd.Timestamp(NOON) + pd.Timedelta("3s")
+    assert frame["reached_at"].iloc[0] == pd.Timestamp(NOON) + pd.Timedelta("3s")
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from cvm_notebook.live.plans.plan import NotConfirmed, Plan
 from cvm_notebook.live.store.store import FleetStore
 
 TEXT = pd.StringDtype()
-MONEY = "decimal128(18, 6)[pyarrow]"
+MONEY = "float64"
 VERB = pd.CategoricalDtype(
     ["start", "stop", "shutdown", "restart", "delete", "replicate", "commit", "other"]
 )
@@ -103,7 +103,7 @@ def test_the_plan_of_a_frame_is_the_plan_of_its_rows(make):
 def test_what_it_saves_is_exact(make):
     rows = [make.row(1), make.row(2, status="stopped"), make.row(3)]
     plan = fleet_frame(make.snapshot(*rows), columns="wide").cvm.plan("stop")
-    assert list(plan["rate_change_usd_h"]) == [Decimal("-0.058"), 0, Decimal("-0.058")]
+    assert list(plan["rate_change_usd_h"]) == [-0.058, 0, -0.058]
     assert plan.cvm.rate_change == Decimal("-0.116")
     assert plan.cvm.phrase == "stop 2"
 

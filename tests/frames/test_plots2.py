@@ -128,7 +128,7 @@ def test_areas_are_what_each_app_was_charged(stopped_at_six, style):
     assert area(ax, "web-2") * 24 == pytest.approx(24 * 0.06078)
     total = stopped_at_six["amount_usd"].sum()
     assert ax.get_title(loc="left") == f"{total:.2f} USD in 24.0 h, by app"
-    assert total == 42 * Decimal("0.06078") + 6 * Decimal("0.00278")
+    assert total == pytest.approx(42 * 0.06078 + 6 * 0.00278)
     assert legend(ax) == ["web-1", "web-2", "(not observed)"]
     assert ax.get_ylim()[0] == 0
     ax.figure.draw_without_rendering()
