@@ -1,15 +1,28 @@
-"""Verbs: what can be done to a CVM, how each is sent, and by what a lost answer is judged."""
+"""Verbs: what can be done to a CVM, one row for each; all that anybody asks of a verb stands here.
+
+What a verb sends is a method of the client (`start_cvm`, `replicate_cvm`, ...).
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Final, Literal, TypeAlias, get_args
 
 from cvm_notebook.api.errors.tree import InvalidInput
-from cvm_notebook.api.status import Phase
+from cvm_notebook.api.status import PHASES, Phase
 
 Verb: TypeAlias = Literal["start", "stop", "shutdown", "restart", "delete", "replicate", "commit"]
 VERBS: Final[tuple[Verb, ...]] = get_args(Verb)
 Evidence: TypeAlias = Literal["status", "history", "new_cvm", "compose_hash"]
+
+
+class Admission(Enum):
+    """What becomes of a request, by what the CVM does now."""
+
+    SEND = auto()
+    ALREADY = auto()  # it is so already: nothing needs to be sent
+    JOIN = auto()  # somebody has asked for it, and it is under way
+    REFUSE = auto()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,22 +31,48 @@ class VerbSpec:
 
     Attributes
     ----------
+    label, help
+        What stands on its button, and in the help of the magics; empty where it has none.
+    effect
+        What it does, in words, as a plan shows it.
     goal
         The status that it leads to.
     under_way
         The statuses in which a CVM is on its way there.
+    admit
+        What becomes of it in which status; in any other it is refused.
+    already
+        What is said where there is nothing to do.
+    interrupts
+        It may be sent while the CVM does something else.
     judged_by
         What shows that a request whose answer was lost was carried out: the CVM's ``status``, a
         new entry of its ``history``, a ``new_cvm`` of the app, or a CVM of the app with the same
         ``compose_hash``.
     history
         What the service calls it in a CVM's history of operations.
+    confirm
+        Whether a plan of it is executed only with its phrase: ``never``, for ``several`` CVMs, or
+        ``always``.
+    undoable
+        A click on it is sent after some seconds, in which it can be taken back.
+    price
+        What it does to the price of an hour: computing or all of it begins (``+``) or ends (``-``).
     """
 
+    label: str = ""
+    help: str = ""
+    effect: str
     goal: Phase
     under_way: frozenset[Phase]
+    admit: Mapping[Phase, Admission] = field(repr=False)
+    already: str = ""
+    interrupts: bool = False
     judged_by: Evidence = "status"
     history: frozenset[str] = frozenset()
+    confirm: Literal["never", "several", "always"] = "never"
+    undoable: bool = False
+    price: Literal["", "+compute", "-compute", "+total", "-total"] = ""
 
     @property
     def creates(self) -> bool:
@@ -46,20 +85,104 @@ class VerbSpec:
         return self.judged_by in {"history", "new_cvm"}
 
 
+_SEND, _ALREADY = Admission.SEND, Admission.ALREADY
+_JOIN, _REFUSE = Admission.JOIN, Admission.REFUSE
+_ANY: Final[Mapping[Phase, Admission]] = dict.fromkeys(PHASES, _SEND)
+_AT_REST: Final[Mapping[Phase, Admission]] = {
+    "running": _SEND,
+    "failed": _SEND,
+    "unknown": _SEND,
+}
 _BOOTS: Final[frozenset[Phase]] = frozenset({"provisioning", "starting"})
+
 SPECS: Final[Mapping[Verb, VerbSpec]] = {
-    "start": VerbSpec(goal="running", under_way=frozenset({"starting"})),
-    "stop": VerbSpec(goal="stopped", under_way=frozenset({"stopping"})),
-    "shutdown": VerbSpec(goal="stopped", under_way=frozenset({"shutting_down", "stopping"})),
+    "start": VerbSpec(
+        label="Start",
+        help="start CVMs",
+        effect="starts it; computing is paid for again",
+        goal="running",
+        under_way=frozenset({"starting"}),
+        admit={
+            "stopped": _SEND,
+            "failed": _SEND,
+            "unknown": _SEND,
+            "running": _ALREADY,
+            "starting": _JOIN,
+            "provisioning": _JOIN,
+        },
+        already="runs already",
+        price="+compute",
+    ),
+    # Stopping is the way out of everything: the service never refuses it.
+    "stop": VerbSpec(
+        label="Stop",
+        help="stop CVMs at once",
+        effect="stops it at once; its disk stays, and stays paid for",
+        goal="stopped",
+        under_way=frozenset({"stopping"}),
+        admit={**_ANY, "stopped": _ALREADY, "gone": _ALREADY, "stopping": _JOIN},
+        already="is stopped already",
+        interrupts=True,
+        confirm="several",
+        undoable=True,
+        price="-compute",
+    ),
+    "shutdown": VerbSpec(
+        label="Shut down",
+        help="stop CVMs, letting their containers end",
+        effect="lets its containers end, then stops it; its disk stays, and stays paid for",
+        goal="stopped",
+        under_way=frozenset({"shutting_down", "stopping"}),
+        admit={**_AT_REST, "stopped": _ALREADY, "shutting_down": _JOIN, "stopping": _JOIN},
+        already="is stopped already",
+        confirm="several",
+        undoable=True,
+        price="-compute",
+    ),
     "restart": VerbSpec(
+        label="Restart",
+        help="restart CVMs",
+        effect="restarts it; it does not answer meanwhile",
         goal="running",
         under_way=frozenset({"restarting"}),
+        admit={**_AT_REST, "restarting": _JOIN},
         judged_by="history",
         history=frozenset({"restart", "force_restart", "reboot"}),
+        confirm="several",
     ),
-    "delete": VerbSpec(goal="gone", under_way=frozenset({"deleting"})),
-    "replicate": VerbSpec(goal="running", under_way=_BOOTS, judged_by="new_cvm"),
-    "commit": VerbSpec(goal="running", under_way=_BOOTS, judged_by="compose_hash"),
+    "delete": VerbSpec(
+        label="Delete",
+        help="delete CVMs and their disks, for good",
+        effect="deletes it and its disk; this cannot be undone",
+        goal="gone",
+        under_way=frozenset({"deleting"}),
+        admit={**_ANY, "gone": _ALREADY, "deleting": _JOIN},
+        already="is gone already",
+        interrupts=True,
+        confirm="always",
+        undoable=True,
+        price="-total",
+    ),
+    "replicate": VerbSpec(
+        label="Replicate",
+        help="make another CVM of the same app",
+        effect="makes another CVM of the same app, which is paid for",
+        goal="running",
+        under_way=_BOOTS,
+        admit={**_ANY, "gone": _REFUSE, "deleting": _REFUSE},
+        interrupts=True,
+        judged_by="new_cvm",
+        price="+total",
+    ),
+    "commit": VerbSpec(
+        effect="makes the CVM; from then on it is paid for",
+        goal="running",
+        under_way=_BOOTS,
+        admit=_ANY,
+        interrupts=True,
+        judged_by="compose_hash",
+        price="+total",
+    ),
 }
 
 

@@ -297,7 +297,7 @@ PROJECTION: Final[Table[Standing]] = Table(
 
 @PROJECTION.documents
 def projection_frame(snapshot: Snapshot, *, money: Money = "float") -> pd.DataFrame:
-    """Say what each CVM will cost a month if it goes on as it is now; `money` as of `cost_frame`."""
+    """Say what each CVM will cost a month as it is now; `money` as of `cost_frame`."""
     checks.instance("snapshot", snapshot, Snapshot, "Give fleet.snapshot().")
     with localcontext(EXACT):
         return PROJECTION.frame(map(_standing, snapshot.rows), money=money)

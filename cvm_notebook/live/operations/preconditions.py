@@ -1,25 +1,20 @@
 """Whether a verb may be asked of a CVM in its present state, why not, and what it would do."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum, auto
-from typing import Final
 
 from cvm_notebook.api.errors.tree import CvmError
-from cvm_notebook.api.status import PHASES, Phase
-from cvm_notebook.api.verbs import VERBS, Verb, check_verb
+from cvm_notebook.api.verbs import SPECS, VERBS, Admission, Verb, check_verb
 from cvm_notebook.live.store.observation import Seen
 from cvm_notebook.live.store.records import Row
 
 __all__ = [
     "VERBS",
-    "Answer",
+    "Precheck",
     "Refused",
     "RowChanged",
     "Verb",
-    "Verdict",
     "check_verb",
-    "judge",
+    "precheck",
     "what_changed",
 ]
 
@@ -32,18 +27,9 @@ class RowChanged(Refused):
     """The CVM is no longer as it was shown when it was asked for; nothing was sent."""
 
 
-class Answer(Enum):
-    """What becomes of a wish."""
-
-    SEND = auto()
-    NOTHING = auto()  # it is so already
-    JOIN = auto()  # somebody has asked for it, and it is under way
-    REFUSE = auto()
-
-
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """The answer to one wish about one CVM.
+class Precheck:
+    """What becomes of one verb asked of one CVM.
 
     Attributes
     ----------
@@ -53,78 +39,39 @@ class Verdict:
         What it does, in words.
     """
 
-    answer: Answer
+    admission: Admission
     effect: str
     reason: str = ""
 
     @property
     def allowed(self) -> bool:
         """Whether it may be asked."""
-        return self.answer is not Answer.REFUSE
+        return self.admission is not Admission.REFUSE
 
     @property
     def sends(self) -> bool:
         """Whether anything would be sent."""
-        return self.answer is Answer.SEND
+        return self.admission is Admission.SEND
 
 
-_S, _N, _J, _R = Answer.SEND, Answer.NOTHING, Answer.JOIN, Answer.REFUSE
-_IDLE: Final[dict[Phase, Answer]] = {"running": _S, "failed": _S, "unknown": _S}
-
-# A phase that a verb does not name is refused.
-_TABLE: Final[Mapping[Verb, Mapping[Phase, Answer]]] = {
-    "start": {
-        "stopped": _S,
-        "failed": _S,
-        "unknown": _S,
-        "running": _N,
-        "starting": _J,
-        "provisioning": _J,
-    },
-    # Stopping is the way out of everything: the service never refuses it.
-    "stop": {**dict.fromkeys(PHASES, _S), "stopped": _N, "gone": _N, "stopping": _J},
-    "shutdown": {**_IDLE, "stopped": _N, "shutting_down": _J, "stopping": _J},
-    "restart": {**_IDLE, "restarting": _J},
-    "delete": {**dict.fromkeys(PHASES, _S), "gone": _N, "deleting": _J},
-    "replicate": {**dict.fromkeys(PHASES, _S), "gone": _R, "deleting": _R},
-    "commit": dict.fromkeys(PHASES, _S),
-}
-_WHATEVER_IT_DOES: Final = frozenset({"stop", "delete", "replicate", "commit"})
-_EFFECTS: Final[Mapping[Verb, str]] = {
-    "start": "starts it; computing is paid for again",
-    "stop": "stops it at once; its disk stays, and stays paid for",
-    "shutdown": "lets its containers end, then stops it; its disk stays, and stays paid for",
-    "restart": "restarts it; it does not answer meanwhile",
-    "delete": "deletes it and its disk; this cannot be undone",
-    "replicate": "makes another CVM of the same app, which is paid for",
-    "commit": "makes the CVM; from then on it is paid for",
-}
-_ALREADY: Final[Mapping[Verb, str]] = {
-    "start": "runs already",
-    "stop": "is stopped already",
-    "shutdown": "is stopped already",
-    "delete": "is gone already",
-}
-
-
-def judge(verb: Verb, seen: Seen) -> Verdict:
-    """Judge a wish by what the CVM does now: pure."""
-    phase = seen.phase
-    answer = _TABLE[verb].get(phase, Answer.REFUSE)
-    if seen.in_progress and answer in {_S, _N}:  # looks idle, with an operation under way
-        answer = Answer.SEND if verb in _WHATEVER_IT_DOES else Answer.REFUSE
-    if answer is Answer.SEND:
+def precheck(verb: Verb, seen: Seen) -> Precheck:
+    """Judge a verb by what the CVM does now: pure."""
+    spec = SPECS[verb]
+    admission = spec.admit.get(seen.phase, Admission.REFUSE)
+    # it looks idle, with an operation under way
+    if seen.in_progress and admission in {Admission.SEND, Admission.ALREADY}:
+        admission = Admission.SEND if spec.interrupts else Admission.REFUSE
+    if admission is Admission.SEND:
         cancels = verb == "stop" and seen.busy
         first = f"ends what it is doing ({seen.doing}), and " if cancels else ""
-        return Verdict(answer, first + _EFFECTS[verb])
-    if answer is Answer.NOTHING:
-        gone = phase == "gone"
-        why = f"'{seen.name}' {'is gone already' if gone else _ALREADY[verb]}"
-        return Verdict(answer, "nothing: " + why.partition("' ")[2], why)
-    if answer is Answer.JOIN:
+        return Precheck(admission, first + spec.effect)
+    if admission is Admission.ALREADY:
+        is_so = SPECS["delete"].already if seen.phase == "gone" else spec.already
+        return Precheck(admission, f"nothing: {is_so}", f"'{seen.name}' {is_so}")
+    if admission is Admission.JOIN:
         why = f"'{seen.name}' is {seen.doing} already"
-        return Verdict(answer, "waits for what is under way", why)
-    return Verdict(answer, "nothing", _why_not(seen))
+        return Precheck(admission, "waits for what is under way", why)
+    return Precheck(admission, "nothing", _why_not(seen))
 
 
 def _why_not(seen: Seen) -> str:

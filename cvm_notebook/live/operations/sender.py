@@ -6,15 +6,15 @@ from typing import Final
 
 from cvm_notebook.api.errors.tree import CvmError, NotFoundError, ReadOnly
 from cvm_notebook.api.models.cvm import BatchStopped
+from cvm_notebook.api.verbs import Admission
 from cvm_notebook.live.operations.context import Desk
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.preconditions import (
-    Answer,
+    Precheck,
     Refused,
     RowChanged,
     Verb,
-    Verdict,
-    judge,
+    precheck,
     what_changed,
 )
 from cvm_notebook.live.operations.reconcile import has_begun
@@ -76,13 +76,13 @@ class Sender:
 
     # --- before ----------------------------------------------------------------------------------
 
-    def refusal(self, verb: Verb, shown: Row | None) -> tuple[Verdict | None, CvmError | None]:
+    def refusal(self, verb: Verb, shown: Row | None) -> tuple[Precheck | None, CvmError | None]:
         """Judge a wish by what is known, without asking anybody.
 
         Returns
         -------
         tuple
-            The verdict, and the error that says why not; both None for what has no CVM yet.
+            The check, and the error that says why not; both None for what has no CVM yet.
         """
         if self._desk.client.read_only:
             return None, ReadOnly(
@@ -119,28 +119,28 @@ class Sender:
 
     def _may(self, operation: Operation) -> bool:
         """Judge it once more, by a reading where what is known is too old; settle what may not."""
-        verdict, error = self.refusal(operation.verb, operation.row)
-        if error is None and verdict is not None and self._needs_reading(operation, verdict):
-            verdict, error = self._judge_anew(operation)
+        check, error = self.refusal(operation.verb, operation.row)
+        if error is None and check is not None and self._needs_reading(operation, check):
+            check, error = self._judge_anew(operation)
         if error is not None:
             operation.move(only=UNSENT, state="failed", done=True, error=error)
-        elif verdict is not None and verdict.answer is Answer.NOTHING:
-            note = f"nothing was sent: {verdict.reason}"
+        elif check is not None and check.admission is Admission.ALREADY:
+            note = f"nothing was sent: {check.reason}"
             operation.move(only=UNSENT, state="reached", done=True, note=note)
-        elif verdict is not None and verdict.answer is Answer.JOIN:
+        elif check is not None and check.admission is Admission.JOIN:
             operation.looks.begun = True
-            self._follower.accepted(operation, None, f"nothing was sent: {verdict.reason}")
+            self._follower.accepted(operation, None, f"nothing was sent: {check.reason}")
         else:
             return True
         return False
 
-    def _needs_reading(self, operation: Operation, verdict: Verdict) -> bool:
+    def _needs_reading(self, operation: Operation, check: Precheck) -> bool:
         row = self._desk.store.get(operation.cvm_id or "") or operation.row
-        if row is None or (verdict.sends and operation.verb not in _CAREFUL):
+        if row is None or (check.sends and operation.verb not in _CAREFUL):
             return False
         return row.age(self._desk.clock.monotonic()) > self._desk.settings.fresh
 
-    def _judge_anew(self, operation: Operation) -> tuple[Verdict | None, CvmError | None]:
+    def _judge_anew(self, operation: Operation) -> tuple[Precheck | None, CvmError | None]:
         cvm_id, asked = operation.cvm_id or "", self._desk.clock.monotonic()
         try:
             cvm = self._desk.client.get_cvm_info(cvm_id)
@@ -296,6 +296,6 @@ class Sender:
         return has_begun("stop", Seen.of_cvm(cvm))
 
 
-def _judged(verb: Verb, seen: Seen) -> tuple[Verdict, CvmError | None]:
-    verdict = judge(verb, seen)
-    return verdict, None if verdict.allowed else Refused(verdict.reason)
+def _judged(verb: Verb, seen: Seen) -> tuple[Precheck, CvmError | None]:
+    check = precheck(verb, seen)
+    return check, None if check.allowed else Refused(check.reason)

@@ -1,7 +1,7 @@
 """Plan: one verb for many CVMs; first a dry run, then sent with bounds, confirmed and resumable."""
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Final, Literal, Self
@@ -12,7 +12,7 @@ from cvm_notebook.api.status import charged
 from cvm_notebook.api.verbs import SPECS
 from cvm_notebook.live.operations.ledger import intent_key
 from cvm_notebook.live.operations.operation import Operation
-from cvm_notebook.live.operations.preconditions import Refused, Verb, Verdict, check_verb, judge
+from cvm_notebook.live.operations.preconditions import Precheck, Refused, Verb, check_verb, precheck
 from cvm_notebook.live.operations.record import OperationRecord
 from cvm_notebook.live.operations.service import Operations
 from cvm_notebook.live.plans.data import HasOperations, as_json, from_json, rows_as_shown
@@ -21,7 +21,6 @@ from cvm_notebook.live.plans.runner import Run, Terms
 from cvm_notebook.live.store.observation import Seen
 from cvm_notebook.live.store.records import Row
 
-_DESTRUCTIVE: Final[frozenset[Verb]] = frozenset({"stop", "shutdown", "restart"})  # of several
 _NOTHING: Final = Decimal(0)
 
 
@@ -341,42 +340,39 @@ class Plan:
 
 def _dry_run(rows: Iterable[Row], verb: Verb) -> tuple[PlanRow, ...]:
     judged = [(row, Seen.of_row(row)) for row in rows]
-    verdicts = [judge(verb, seen) for _, seen in judged]
-    several = sum(verdict.sends for verdict in verdicts) > 1
-    confirmed = verb == "delete" or (verb in _DESTRUCTIVE and several)
+    checks = [precheck(verb, seen) for _, seen in judged]
+    several = sum(check.sends for check in checks) > 1
+    when = SPECS[verb].confirm
+    confirmed = when == "always" or (when == "several" and several)
     return tuple(
         PlanRow(
             cvm_id=row.id,
             name=seen.name,
             verb=verb,
-            allowed=verdict.allowed,
-            reason=verdict.reason,
-            effect=verdict.effect,
-            rate_change_usd_h=_rate_change(verb, row, seen, verdict),
-            needs_confirm=confirmed and verdict.sends,
-            sends=verdict.sends,
+            allowed=check.allowed,
+            reason=check.reason,
+            effect=check.effect,
+            rate_change_usd_h=_rate_change(verb, row, seen, check),
+            needs_confirm=confirmed and check.sends,
+            sends=check.sends,
             revision=row.revision,
         )
-        for (row, seen), verdict in zip(judged, verdicts, strict=True)
+        for (row, seen), check in zip(judged, checks, strict=True)
     )
 
 
 @exact
-def _rate_change(verb: Verb, row: Row, seen: Seen, verdict: Verdict) -> Decimal | None:
+def _rate_change(verb: Verb, row: Row, seen: Seen, check: Precheck) -> Decimal | None:
     """Return what the verb does to the price per hour: computing is paid while it runs."""
-    if not verdict.sends or verb == "restart":
+    price = SPECS[verb].price
+    if not check.sends or not price:
         return _NOTHING
     rate = row.cvm.hourly_rate
     compute = rate.compute_usd if rate is not None else None
-    disk = rate.disk_usd if rate is not None else None
-    if compute is None or (disk is None and verb in {"delete", "replicate"}):
+    disk = _NOTHING if rate is None or price.endswith("compute") else rate.disk_usd
+    if compute is None or disk is None:
         return None
     runs = charged(seen.status, compute, _NOTHING, _NOTHING)
-    change: Mapping[Verb, Callable[[], Decimal]] = {
-        "start": lambda: compute - runs,
-        "stop": lambda: -runs,
-        "shutdown": lambda: -runs,
-        "delete": lambda: -runs - (disk or _NOTHING),
-        "replicate": lambda: compute + (disk or _NOTHING),
-    }
-    return change[verb]()
+    if price == "+compute":
+        return compute - runs
+    return compute + disk if price == "+total" else -runs - disk

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cvm_notebook.api.errors.tree import CvmError
+from cvm_notebook.api.verbs import SPECS, Verb, check_verb
 from cvm_notebook.live.engine import FleetEngine
-from cvm_notebook.live.operations.preconditions import Verb, check_verb
 from cvm_notebook.live.plans.plan import Plan
 from cvm_notebook.text import clean_text
 from cvm_notebook.widgets.base.confirm import Confirmation
 
 UNDO_S: Final = 5.0  # seconds in which a stop or a deletion that was clicked can be taken back
-_UNDOABLE: Final[frozenset[Verb]] = frozenset({"stop", "shutdown", "delete"})
 _CLICKS: Final = 1_000
 _OPEN: Final = 20  # questions at a time
 _ANSWER_WITHIN: Final = 600.0
@@ -154,7 +153,7 @@ class Acts:
         return Plan(rows, verb, operations=fleet.operator), missing
 
     def _send(self, fleet: FleetEngine, plan: Plan, click: str, revision: int) -> None:
-        delay = self.undo if plan.verb in _UNDOABLE else 0.0
+        delay = self.undo if SPECS[plan.verb].undoable else 0.0
         sent = []
         try:
             for planned in plan.rows():

@@ -18,7 +18,7 @@ from cvm_notebook.api.client import Client
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.live.clock import SystemClock
 from cvm_notebook.live.engine import FleetEngine
-from cvm_notebook.live.operations.preconditions import Verb, judge
+from cvm_notebook.live.operations.preconditions import Verb, precheck
 from cvm_notebook.live.operations.record import OperationRecord
 from cvm_notebook.live.store.observation import Seen
 from cvm_notebook.live.store.records import Gap, Health, Row
@@ -224,8 +224,8 @@ class CvmCard(ClosesWhole, anywidget.AnyWidget):
             elif fleet.operator.read_only:
                 allowed, why = False, "this client is read-only"
             else:
-                verdict = judge(verb, Seen.of_row(row))
-                allowed, why = verdict.sends, verdict.reason or verdict.effect
+                check = precheck(verb, Seen.of_row(row))
+                allowed, why = check.sends, check.reason or check.effect
             tooltip = why if allowed else f"Not now: {why}"
             if (button.disabled, button.tooltip) != (not allowed, tooltip):
                 with button.hold_sync():

@@ -4,11 +4,11 @@ import pytest
 
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.status import phase_of
-from cvm_notebook.live.operations.preconditions import Answer, check_verb, judge, what_changed
+from cvm_notebook.live.operations.preconditions import Admission, check_verb, precheck, what_changed
 from cvm_notebook.live.store.observation import Seen
 from cvm_notebook.live.store.records import Row, Sighting
 
-S, N, J, R = Answer.SEND, Answer.NOTHING, Answer.JOIN, Answer.REFUSE
+S, N, J, R = Admission.SEND, Admission.ALREADY, Admission.JOIN, Admission.REFUSE
 STATUSES = (
     *("running", "stopped", "failed", "provisioning", "starting", "stopping"),
     *("shutting_down", "restarting", "updating", "deleting", "deleted", "frobnicated"),
@@ -38,53 +38,53 @@ def row(make_cvm, **fields):
 
 @pytest.mark.parametrize(("verb", "status", "answer"), CELLS)
 def test_each_verb_has_an_answer_in_each_state(verb, status, answer):
-    verdict = judge(verb, seen(status))
+    check = precheck(verb, seen(status))
 
-    assert verdict.answer is answer
-    assert verdict.allowed is (answer is not R)
-    assert verdict.effect
-    assert bool(verdict.reason) is (answer is not S), "silent where it is sent, else it says why"
+    assert check.admission is answer
+    assert check.allowed is (answer is not R)
+    assert check.effect
+    assert bool(check.reason) is (answer is not S), "silent where it is sent, else it says why"
 
 
 @pytest.mark.parametrize("status", STATUSES)
 @pytest.mark.parametrize("verb", ["stop", "delete"])
 def test_stop_and_delete_are_never_refused(verb, status):
-    assert judge(verb, seen(status)).allowed
-    assert judge(verb, seen(status, in_progress=True)).allowed
+    assert precheck(verb, seen(status)).allowed
+    assert precheck(verb, seen(status, in_progress=True)).allowed
 
 
 def test_a_busy_cvm_says_what_it_does_and_since_when(make_cvm):
     doing = {"target": "running", "started_at": "2026-06-23T14:03:20Z", "correlation_id": "c-1"}
     busy = Seen.of_cvm(make_cvm(1, status="restarting", progress=doing))
 
-    verdict = judge("shutdown", busy)
+    check = precheck("shutdown", busy)
 
-    assert verdict.answer is R
-    assert "'web-1' is restarting since 14:03:20 UTC" in verdict.reason
-    assert "stop it" in verdict.reason, "and what to do"
+    assert check.admission is R
+    assert "'web-1' is restarting since 14:03:20 UTC" in check.reason
+    assert "stop it" in check.reason, "and what to do"
 
 
 def test_starting_what_runs_is_nothing_and_said_so():
-    verdict = judge("start", seen("running"))
+    check = precheck("start", seen("running"))
 
-    assert verdict.allowed
-    assert not verdict.sends
-    assert verdict.reason == "'web-1' runs already"
-    assert verdict.effect == "nothing: runs already"
+    assert check.allowed
+    assert not check.sends
+    assert check.reason == "'web-1' runs already"
+    assert check.effect == "nothing: runs already"
 
 
 def test_an_operation_under_way_counts_though_the_status_looks_idle():
     for verb in ("start", "shutdown", "restart"):
-        assert judge(verb, seen("running", in_progress=True)).answer is R
-    assert judge("stop", seen("stopped", in_progress=True)).sends, "it is the way out"
+        assert precheck(verb, seen("running", in_progress=True)).admission is R
+    assert precheck("stop", seen("stopped", in_progress=True)).sends, "it is the way out"
 
 
 def test_stopping_a_busy_cvm_says_that_it_ends_what_goes_on():
-    assert "ends what it is doing (starting)" in judge("stop", seen("starting")).effect
+    assert "ends what it is doing (starting)" in precheck("stop", seen("starting")).effect
 
 
 def test_restarting_what_is_stopped_says_to_start_it():
-    assert "Start it instead" in judge("restart", seen("stopped")).reason
+    assert "Start it instead" in precheck("restart", seen("stopped")).reason
 
 
 def test_an_unknown_verb_names_those_there_are():
@@ -116,4 +116,4 @@ def test_a_row_whose_uptime_alone_has_moved_is_the_one_that_was_shown(make_cvm):
 def test_hostile_names_do_not_reach_the_words_with_their_escapes(make_cvm):
     shown = Seen.of_cvm(make_cvm(1, name="a\x1b[31m\u202eb\n<b>"))
 
-    assert judge("start", shown).reason == "'ab <b>' runs already"
+    assert precheck("start", shown).reason == "'ab <b>' runs already"
