@@ -109,10 +109,10 @@ def test_a_service_that_is_not_there_is_no_failed_gate(tmp_path, monkeypatch, ca
 def crash(how):
     """Run the command where making the page fails in a way that nobody has thought of."""
     code = (
-        "import sys; from cvm_notebook.cli import main as cli, report as cli_report\n"
+        "import sys; from cvm_notebook.cli import main, report\n"
         f"def fail(*_): {how}\n"
-        "cli_report._notebook = fail\n"
-        "sys.exit(cli.main(['report', '--output', 'report.html']))"
+        "report._notebook = fail\n"
+        "sys.exit(main.main(['report', '--output', 'report.html']))"
     )
     return subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=110
