@@ -1,4 +1,4 @@
-"""The two steps of a new CVM: provision, then commit; each sent once, however often asked."""
+"""Deployment of a CVM: provision, encrypt, commit, follow; each request is sent once."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -11,8 +11,15 @@ from cvm_notebook.api.compose.hashing import encrypt_env
 from cvm_notebook.api.errors.tree import CvmError, InvalidInput
 from cvm_notebook.api.models.actions import Provision
 from cvm_notebook.api.models.cvm import Cvm
+from cvm_notebook.api.secret import Secret
 from cvm_notebook.deploy.environment import EnvTable
-from cvm_notebook.deploy.error_fields import GENERAL, fields_of, sends_back, told
+from cvm_notebook.deploy.error_fields import (
+    GENERAL,
+    Errors,
+    error_payload,
+    errors_by_field,
+    needs_provision,
+)
 from cvm_notebook.deploy.spec import Values, keys_on_chain
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.record import OperationRecord
@@ -27,7 +34,6 @@ if TYPE_CHECKING:
 Phase: TypeAlias = Literal[
     "fill", "provisioning", "provisioned", "committing", "booting", "running", "failed"
 ]
-Errors: TypeAlias = dict[str, dict[str, Any]]
 HELD: Final = timedelta(days=14)  # as documented; the service does not say it
 _MAY_PROVISION: Final = frozenset({"fill", "provisioned"})
 _UNDER_WAY: Final = frozenset({"committing", "booting"})
@@ -37,7 +43,7 @@ _LABELS: Final = {"teepod_id": "node", "allowed_envs": "environment names"}
 
 @dataclass(frozen=True, slots=True)
 class Provisioned:
-    """An answer to step one, and what it was given for.
+    """The answer to step one, with the request that it answers; frozen.
 
     Attributes
     ----------
@@ -54,27 +60,64 @@ class Provisioned:
     env_names: tuple[str, ...]
     at: datetime
 
+    @classmethod
+    def request(cls, client: "Client", values: Values, env_names: tuple[str, ...]) -> "Provisioned":
+        """Send step one; nothing runs yet, and nothing costs.
+
+        Raises
+        ------
+        CvmError
+            It was refused, or could not be committed from here.
+        """
+        body = values.body(env_names)
+        answer = client.provision_cvm(body)
+        if (answer.kms_info or {}).get("chain_id"):
+            raise keys_on_chain("node")
+        return cls(answer, body, env_names, datetime.now(UTC))
+
+    def commit(self, operations: Operations, env: Mapping[str, Secret]) -> Operation:
+        """Encrypt the environment, and submit step two.
+
+        Raises
+        ------
+        CvmError
+            The environment cannot be encrypted, or nothing may be submitted.
+        """
+        answer = self.answer
+        params: dict[str, Any] = {"app_id": answer.app_id, "compose_hash": answer.compose_hash}
+        if env:
+            pubkey = answer.app_env_encrypt_pubkey or (answer.kms_info or {}).get(
+                "encrypted_env_pubkey", ""
+            )
+            params["encrypted_env"] = encrypt_env(str(pubkey), env)
+            params["env_keys"] = list(env)
+        return operations.submit("commit", None, params=params)
+
     @property
     def until(self) -> datetime:
-        """How long it can be committed."""
+        """The time until which it can be committed."""
         return self.at + HELD
 
     def changed(self, body: Mapping[str, Any]) -> list[str]:
-        """Return what is filled in otherwise by now, in words."""
+        """Return the names of the fields that differ by now."""
         ours, theirs = _flat(self.body), _flat(body)
         names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
         return [_LABELS.get(name, name.replace("_", " ")) for name in names]
 
 
-class Steps:
-    """Where a form stands. Safe to use from any thread; requests are sent by workers.
+class Deployment:
+    """Deployment in the background: a state machine whose requests are sent by workers.
+
+    Safe to use from any thread.
 
     Parameters
     ----------
-    operator
-        Gives the operations that see the commit through.
+    operations
+        Gives the operations that follow the commit.
     changed
-        Called, from any thread, whenever it stands otherwise.
+        Called, from any thread, after every change.
+    provisioned
+        The answer to step one, where it was sent already.
     """
 
     def __init__(
@@ -82,20 +125,21 @@ class Steps:
         client: "Client",
         env: EnvTable,
         *,
-        operator: Callable[[], Operations],
+        operations: Callable[[], Operations],
         workers: Workers,
         changed: Callable[[], object],
+        provisioned: Provisioned | None = None,
     ) -> None:
         self._client = client
         self._env = env
-        self._operator = operator
+        self._operations = operations
         self._workers = workers
         self._changed = changed
         self._lock = threading.RLock()
         self._unsubscribe: Callable[[], None] | None = None
         self._replicas = 1
-        self.phase: Phase = "fill"
-        self.provisioned: Provisioned | None = None
+        self.phase: Phase = "fill" if provisioned is None else "provisioned"
+        self.provisioned = provisioned
         self.operation: Operation | None = None
         self.replicas: tuple[Operation, ...] = ()
         self.cvm: Cvm | None = None
@@ -104,7 +148,7 @@ class Steps:
     # --- step one ---------------------------------------------------------------------------------
 
     def provision(self, values: Values) -> bool:
-        """Ask for what is filled in; False when that is not possible now, such as twice."""
+        """Send step one; False when that is not possible now, such as twice."""
         with self._lock:
             if self.phase not in _MAY_PROVISION:
                 return False
@@ -123,23 +167,18 @@ class Steps:
         self._changed()
 
     def _provision(self, values: Values, before: Phase) -> None:
-        names = self._env.names
-        body = values.body(names)
-        errors = _told_each(values.problems()) | self._missing_values()
-        answer = None
+        provisioned = None
+        errors = _payloads(values.problems()) | self._missing_values()
         if not errors:
             try:
-                answer = self._client.provision_cvm(body)
+                provisioned = Provisioned.request(self._client, values, self._env.names)
             except CvmError as error:
-                errors = _errors(error)
-        if answer is not None and (answer.kms_info or {}).get("chain_id"):
-            errors, answer = {"node": told(keys_on_chain())}, None  # it could not be committed here
+                errors = errors_by_field(error)
         with self._lock:
             self.errors = errors
-            self.phase = before if answer is None else "provisioned"
-            if answer is not None:
-                self.provisioned = Provisioned(answer, body, names, datetime.now(UTC))
-                self.operation = None
+            self.phase = before if provisioned is None else "provisioned"
+            if provisioned is not None:
+                self.provisioned, self.operation = provisioned, None
         self._changed()
 
     def _missing_values(self) -> Errors:
@@ -148,23 +187,23 @@ class Steps:
             return {}
         problem = f"{', '.join(missing)}: the value was used and not kept"
         remedy = "Give it again, or take the variable out."
-        return {"env": told(InvalidInput("env", problem, remedy))}
+        return {"env": error_payload(InvalidInput("env", problem, remedy))}
 
     # --- step two ---------------------------------------------------------------------------------
 
     def commit(self, values: Values, *, as_provisioned: bool = False) -> bool:
-        """Commit what was provisioned; False when that is not possible now, such as twice.
+        """Send step two; False when that is not possible now, such as twice.
 
         Parameters
         ----------
         as_provisioned
-            Leave aside what was changed since; else such a change is an error.
+            Ignore what was changed since; else such a change is an error.
         """
         with self._lock:
             provisioned = self.provisioned
             if self.phase != "provisioned" or provisioned is None:
                 return False
-            self.errors = self._not_yet(provisioned, values, as_provisioned=as_provisioned)
+            self.errors = self._obstacles(provisioned, values, as_provisioned=as_provisioned)
             if not self.errors:
                 self.phase, self.operation = "committing", None
                 self._replicas = values.replicas
@@ -176,69 +215,61 @@ class Steps:
         self._workers.do(_or_else(back, task))
         return True
 
-    def _not_yet(self, provisioned: Provisioned, values: Values, *, as_provisioned: bool) -> Errors:
-        """Return what must be mended before a commit."""
+    def _obstacles(
+        self, provisioned: Provisioned, values: Values, *, as_provisioned: bool
+    ) -> Errors:
         wrong = values.problems()
-        errors = _told_each({k: v for k, v in wrong.items() if k == "replicas"})
+        errors = _payloads({k: v for k, v in wrong.items() if k == "replicas"})
         changed = provisioned.changed(values.body(self._env.names))
         if changed and not as_provisioned:
             problem = f"changed since it was provisioned: {', '.join(changed)}"
             remedy = "Provision again, or commit as it was provisioned."
-            errors[GENERAL] = told(InvalidInput("", problem, remedy))
+            errors[GENERAL] = error_payload(InvalidInput("", problem, remedy))
         elif set(self._env.names) != set(provisioned.env_names):
             problem = "the names are not those that were provisioned"
-            errors["env"] = told(InvalidInput("env", problem, "Provision again."))
+            errors["env"] = error_payload(InvalidInput("env", problem, "Provision again."))
         else:
             errors |= self._missing_values()
         return errors
 
     def _commit(self, provisioned: Provisioned) -> None:
-        answer = provisioned.answer
-        params: dict[str, Any] = {"app_id": answer.app_id, "compose_hash": answer.compose_hash}
         try:
-            values = self._env.values()
-            if values:
-                pubkey = answer.app_env_encrypt_pubkey or (answer.kms_info or {}).get(
-                    "encrypted_env_pubkey", ""
-                )
-                params["encrypted_env"] = encrypt_env(str(pubkey), values)
-                params["env_keys"] = list(values)
-            operator = self._operator()
-            unsubscribe = operator.attach(self._told)
-            operation = operator.submit("commit", None, params=params)
+            operations = self._operations()
+            operation = provisioned.commit(operations, self._env.values())
         except CvmError as error:
             self._refused(error)
             return
+        unsubscribe = operations.attach(self._record_changed)
         with self._lock:
             self._end_watch()
             self.operation, self._unsubscribe = operation, unsubscribe
-        self._told(operation.record)
+        self._record_changed(operation.record)  # what happened before it was attached
 
     def _refused(self, error: CvmError | None, note: str = "") -> None:
-        """Go back to where it can be mended; everything that was filled in stays."""
+        """Go back to the step where it can be corrected; all values stay."""
         with self._lock:
-            self.errors = _errors(error or CvmError(note))
-            if sends_back(error):
+            self.errors = errors_by_field(error or CvmError(note))
+            if needs_provision(error):
                 self.phase, self.provisioned = "fill", None
             else:
                 self.phase = "provisioned"
         self._changed()
 
-    # --- what becomes of it -----------------------------------------------------------------------
+    # --- following the commit ---------------------------------------------------------------------
 
-    def _told(self, record: OperationRecord) -> None:
-        """Hear of a change of an operation; on whatever thread made it."""
+    def _record_changed(self, record: OperationRecord) -> None:
+        # on whatever thread made the change
         with self._lock:
             operation = self.operation
             mine = operation is not None and record.id == operation.id
             replica = any(record.id == one.id for one in self.replicas)
         if mine and operation is not None:
-            self._moved(operation)
+            self._advance(operation)
         elif replica:
             self._changed()
             self._end_when_done()
 
-    def _moved(self, operation: Operation) -> None:
+    def _advance(self, operation: Operation) -> None:
         record = operation.record
         made = record.made_id is not None
         with self._lock:
@@ -259,13 +290,13 @@ class Steps:
         self._end_when_done()
 
     def _finish(self, cvm_id: str) -> None:
-        """Read where it can be reached, and ask for its replicas."""
+        """Read the endpoints of the new CVM, and submit its replicas."""
         try:
             self.cvm = self._client.get_cvm_info(cvm_id)
             operations = self._replicate(self.cvm, self._replicas - 1)
         except CvmError as error:
             with self._lock:
-                self.errors = _errors(error)
+                self.errors = errors_by_field(error)
         else:
             with self._lock:
                 self.replicas = operations
@@ -273,18 +304,18 @@ class Steps:
         self._end_when_done()
 
     def _replicate(self, cvm: Cvm, number: int) -> tuple[Operation, ...]:
-        """Ask for replicas: now that the first one runs, a mistake in it is not paid for again."""
+        """Submit replicas: now that the first one runs, a mistake in it is not paid for again."""
         if number < 1:
             return ()
-        operator = self._operator()
-        now = operator.clock.monotonic()
-        operator.store.patch([Fact.of_cvm(cvm, received=now)])
-        seen = Sighting(now, operator.clock.now(), "get")
-        row = operator.store.get(cvm.id or "") or Row.of_cvm(cvm, seen)
-        return tuple(operator.submit("replicate", row, again=True) for _ in range(number))
+        operations = self._operations()
+        now = operations.clock.monotonic()
+        operations.store.patch([Fact.of_cvm(cvm, received=now)])
+        seen = Sighting(now, operations.clock.now(), "get")
+        row = operations.store.get(cvm.id or "") or Row.of_cvm(cvm, seen)
+        return tuple(operations.submit("replicate", row, again=True) for _ in range(number))
 
     def start_over(self) -> bool:
-        """Begin another one with what is filled in; False while one is under way."""
+        """Begin another deployment with the same values; False while one is under way."""
         with self._lock:
             if self.phase not in _OVER | {"provisioned"}:
                 return False
@@ -295,12 +326,12 @@ class Steps:
         return True
 
     def forgive(self, field: str) -> None:
-        """Drop what was said of a field: it is being mended."""
+        """Drop the error of a field that is being edited."""
         with self._lock:
             self.errors = {k: v for k, v in self.errors.items() if k not in {field, GENERAL}}
 
     def close(self) -> None:
-        """Hear no more of operations; they go on."""
+        """Stop following; operations go on."""
         with self._lock:
             self._end_watch()
 
@@ -332,16 +363,11 @@ def _or_else(back: Callable[[], None], task: Callable[[], None]) -> Callable[[],
     return run
 
 
-def _errors(error: CvmError) -> Errors:
-    return {field: told(error, field) for field in fields_of(error)}
-
-
-def _told_each(wrong: Mapping[str, CvmError]) -> Errors:
-    return {field: told(error, field) for field, error in wrong.items()}
+def _payloads(errors: Mapping[str, CvmError]) -> Errors:
+    return {field: error_payload(error, field) for field, error in errors.items()}
 
 
 def _flat(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a request with its compose file's members beside the others, as the form has them."""
     flat = {**body, **body["compose_file"]}
     flat["compose_file"] = flat.pop("docker_compose_file")
     flat.pop("env_keys", None)

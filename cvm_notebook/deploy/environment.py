@@ -1,8 +1,8 @@
-"""EnvTable: the environment of a CVM to be: names that are shown, values that are not."""
+"""EnvTable: environment variables of a new CVM; names are shown, values are not."""
 
 import threading
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self
 
 from cvm_notebook.api.compose.env_file import parse_env_file
 from cvm_notebook.api.compose.hashing import Env, check_env, check_env_name, check_env_value
@@ -13,8 +13,13 @@ from cvm_notebook.api.secret import Secret
 class EnvTable:
     """Names and secret values of environment variables. Safe to use from any thread.
 
-    A value that was used is forgotten, and its name stays: it must be given again before it can be
+    A value that was used is dropped, and its name stays: it must be given again before it can be
     used again.
+
+    Parameters
+    ----------
+    env
+        Names and values.
     """
 
     def __init__(self, env: Env | None = None) -> None:
@@ -26,6 +31,13 @@ class EnvTable:
             for name, value in pairs:
                 self.put(name, value)
 
+    @classmethod
+    def of(cls, checked: Mapping[str, Secret | None]) -> Self:
+        """Return a table of variables that are checked already; None is a value to be given."""
+        table = cls()
+        table._values = dict(checked)
+        return table
+
     @property
     def names(self) -> tuple[str, ...]:
         """The names, in the order in which they were given."""
@@ -34,12 +46,12 @@ class EnvTable:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """The names whose values are not there any more."""
+        """The names without a value: not given yet, or used and dropped."""
         with self._lock:
             return tuple(name for name, value in self._values.items() if value is None)
 
     def values(self) -> dict[str, Secret]:
-        """Return what is there."""
+        """Return the variables that have a value."""
         with self._lock:
             return {name: value for name, value in self._values.items() if value is not None}
 
@@ -57,7 +69,6 @@ class EnvTable:
         self._add({name: secret})
 
     def _add(self, more: Mapping[str, Secret]) -> None:
-        """Add what is checked one by one, all or none."""
         with self._lock:
             values = {**self._values, **more}
             check_env(values)
@@ -74,7 +85,7 @@ class EnvTable:
             self._values = dict.fromkeys(self._values)
 
     def receive(self, message: Mapping[str, Any]) -> bool:
-        """Take a message of a view's, already sealed; False when it is about something else."""
+        """Apply a view's message, already sealed; False when it is about something else."""
         kind = message.get("kind")
         if kind not in {"env", "env_file", "env_remove"}:
             return False
@@ -90,8 +101,8 @@ class EnvTable:
             self.problem = str(error)
         return True
 
-    def tell(self) -> dict[str, Any]:
-        """Return what a view shows: names, and which values are there."""
+    def payload(self) -> dict[str, Any]:
+        """Return the state for a view: names, and which have a value."""
         with self._lock:
             rows = [[name, value is not None] for name, value in self._values.items()]
         return {"rows": rows, "problem": self.problem}
@@ -100,14 +111,10 @@ class EnvTable:
         self._add(parse_env_file(text.reveal()))
 
     def __repr__(self) -> str:
-        return f"<EnvTable: {_listed(self.names) or 'empty'}>"
+        return f"<EnvTable: {', '.join(self.names) or 'empty'}>"
 
 
 def _secret(value: object) -> Secret:
     if not isinstance(value, Secret):
         raise InvalidInput("env", "no value came with it, or one that is too long")
     return value
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names)

@@ -1,13 +1,14 @@
-"""Errors as the form shows them: each beside the field that it names."""
+"""Errors by field: which field of a deployment an error is about, and its text for a view."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from cvm_notebook.api.errors import codes
 from cvm_notebook.api.errors.envelope import SERVER
 from cvm_notebook.api.errors.tree import ApiError, CvmError, InvalidInput
 from cvm_notebook.text import clean_text
 
+Errors: TypeAlias = dict[str, dict[str, Any]]  # payloads by field
 GENERAL: Final = "general"  # for what names no field
 
 _FIELDS: Final = {
@@ -63,8 +64,13 @@ def fields_of(error: CvmError) -> tuple[str, ...]:
     return tuple(dict.fromkeys(named or ([by_code] if by_code else [GENERAL])))
 
 
-def told(error: CvmError, field: str = GENERAL) -> dict[str, Any]:
-    """Return an error as the view draws it: what, which code, what to do, the request's id."""
+def errors_by_field(error: CvmError) -> Errors:
+    """Return the payload of an error for each field that it is about."""
+    return {field: error_payload(error, field) for field in fields_of(error)}
+
+
+def error_payload(error: CvmError, field: str = GENERAL) -> dict[str, Any]:
+    """Return an error for a view: its text, code, suggestions, links and request id."""
     said: dict[str, Any] = {"text": _text_of(error, field)}
     if isinstance(error, ApiError):
         said |= {"code": error.error_code or f"HTTP {error.status}", "request_id": error.request_id}
@@ -75,12 +81,12 @@ def told(error: CvmError, field: str = GENERAL) -> dict[str, Any]:
     return said
 
 
-def sends_back(error: CvmError | None) -> bool:
-    """Tell whether what was provisioned cannot be committed any more, and must be asked anew."""
+def needs_provision(error: CvmError | None) -> bool:
+    """Return whether step one must be sent again before a commit can succeed."""
     if not isinstance(error, ApiError):
         return False
     if (error.error_code or "").startswith("ERR-04"):
-        return True  # the purse
+        return True  # the balance
     # after a refused key, too many requests, or a failure of the service the provision still holds
     return error.status not in _KEEPS and error.status < SERVER
 

@@ -1,4 +1,4 @@
-"""What the form offers: instance types with their prices, nodes with what is left, images."""
+"""Catalogue and prices: instance types, nodes with their free capacity, images, and an offer."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -6,11 +6,12 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from cvm_notebook.api.errors.tree import CvmError
+from cvm_notebook.api.models.actions import Provision
 from cvm_notebook.api.models.catalogue import InstanceType, Node, OsImage
 from cvm_notebook.api.money import exact
-from cvm_notebook.deploy.error_fields import told
+from cvm_notebook.deploy.error_fields import error_payload
 from cvm_notebook.deploy.spec import Values
-from cvm_notebook.text import clean_text, usd
+from cvm_notebook.text import clean_text, html_table, text_table, usd
 
 if TYPE_CHECKING:
     from cvm_notebook.api.client import Client
@@ -22,7 +23,7 @@ _CENT: Final = Decimal("0.01")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalogue:
-    """What there is to choose from, as it was read; frozen."""
+    """Snapshot of the service's instance types, nodes and images; frozen."""
 
     types: tuple[InstanceType, ...] = ()
     nodes: tuple[Node, ...] = ()
@@ -30,7 +31,7 @@ class Catalogue:
 
     @classmethod
     def read(cls, client: "Client") -> "Catalogue":
-        """Ask the service for it; three requests.
+        """Read it from the service by three requests.
 
         Raises
         ------
@@ -47,8 +48,8 @@ class Catalogue:
         """Return an instance type by its id."""
         return next((one for one in self.types if one.id == type_id), None)
 
-    def tell(self, chosen: Values) -> dict[str, Any]:
-        """Return what a view draws."""
+    def payload(self, chosen: Values) -> dict[str, Any]:
+        """Return the state for a view."""
         kind = self.type_of(chosen.instance_type)
         return {
             "types": [self._card(one) for one in self.types if one.id],
@@ -74,7 +75,7 @@ class Catalogue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """What the CVMs will cost an hour, in dollars; None where the catalogue does not say."""
+    """Price of a deployment in dollars an hour; None where the catalogue does not say."""
 
     compute: Decimal | None
     disk_gb: int | None
@@ -82,7 +83,7 @@ class Price:
 
     @classmethod
     def of(cls, catalogue: Catalogue, values: Values) -> "Price":
-        """Work it out."""
+        """Compute it from the catalogue."""
         kind = catalogue.type_of(values.instance_type)
         disk = values.disk_size or (kind.default_disk_size_gb if kind else None)
         return cls(
@@ -94,13 +95,13 @@ class Price:
     @property
     @exact
     def hour(self) -> Decimal | None:
-        """All of them together, an hour."""
+        """The price of all replicas together, an hour."""
         if self.compute is None:
             return None
         return (self.compute + DISK_USD_GB_H * (self.disk_gb or 0)) * self.replicas
 
-    def tell(self) -> dict[str, Any]:
-        """Return what a view draws."""
+    def payload(self) -> dict[str, Any]:
+        """Return the price for a view."""
         hour = self.hour
         if hour is None:
             return {"hour": None, "text": "The price is not known yet."}
@@ -111,12 +112,12 @@ class Price:
 
 
 class Loader:
-    """Reads the catalogue on a worker, and knows how that stands.
+    """Loader of the catalogue, with the state of its reading.
 
     Parameters
     ----------
     changed
-        Called, from a worker, whenever it stands otherwise.
+        Called, from a worker, after every change.
     """
 
     def __init__(self, client: "Client", changed: Callable[[], object]) -> None:
@@ -139,15 +140,67 @@ class Loader:
             self.error, self.state = wrong, "ready" if wrong is None else "failed"
             self._changed()
 
-    def tell(self, chosen: Values) -> dict[str, Any]:
-        """Return what a view draws."""
-        said = {"state": self.state, **self.catalogue.tell(chosen)}
-        return said if self.error is None else {**said, "error": told(self.error)}
+    def payload(self, chosen: Values) -> dict[str, Any]:
+        """Return the state for a view."""
+        said = {"state": self.state, **self.catalogue.payload(chosen)}
+        return said if self.error is None else {**said, "error": error_payload(self.error)}
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Result of a dry run: the answer to step one, its price and place. Nothing runs.
+
+    Attributes
+    ----------
+    provision
+        The service's answer; `Client.commit_cvm_provision` takes it.
+    usd_h
+        US dollars an hour; None where the catalogue does not say.
+    """
+
+    provision: Provision
+    rows: tuple[tuple[str, str], ...]
+    usd_h: Decimal | None
+
+    @classmethod
+    def read(
+        cls, client: "Client", values: Values, provision: Provision, env_names: tuple[str, ...]
+    ) -> "Offer":
+        """Look up in the catalogue what the answer does not say: the price, and the place."""
+        catalogue = Catalogue.read(client)
+        price = Price.of(catalogue, values)
+        hour = price.hour
+        cost = "not known" if hour is None else f"{usd(hour)} USD/h, {month_of(hour)} USD a month"
+        node_id = provision.node_id if provision.node_id is not None else provision.teepod_id
+        node = next((one for one in catalogue.nodes if one.id == node_id), None)
+        place = str(node_id) if node is None else f"{node.name}, {node.region_identifier}"
+        cells = (
+            ("name", values.name),
+            ("type", provision.instance_type or values.instance_type),
+            ("price", cost),
+            ("disk", f"{price.disk_gb} GB" if price.disk_gb else ""),
+            ("node", place if node_id is not None else ""),
+            ("compose hash", provision.compose_hash or ""),
+            ("app id", provision.app_id or ""),
+            ("environment", ", ".join(env_names)),
+        )
+        rows = tuple((name, clean_text(value, 80)) for name, value in cells if value)
+        return cls(provision, rows, hour)
+
+    def __repr__(self) -> str:
+        return self._repr_mimebundle_()["text/plain"]
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        title = "Dry run: nothing runs, and nothing is paid for. Without --dry-run it is made."
+        return {
+            "text/plain": text_table(title, ("", ""), self.rows),
+            "text/html": html_table(title, ("", ""), self.rows),
+        }
 
 
 @exact
 def month_of(hour: Decimal | None) -> str:
-    """Return what an hourly price comes to in a month of 730 hours."""
+    """Return the price of a month of 730 hours."""
     if hour is None or not hour.is_finite():
         return "?"
     return f"{(hour * HOURS_A_MONTH).quantize(_CENT):,f}"
@@ -169,7 +222,7 @@ def _node(node: Node, kind: InstanceType | None) -> dict[str, Any]:
 
 
 def _has_room(node: Node, kind: InstanceType) -> bool:
-    """Tell whether a type fits on a node, as far as the node says what it has left."""
+    """Return whether a type fits on a node, as far as the node says what it has left."""
     gpu_images = any("nvidia" in (image.name or "") for image in node.images)
     needs = (
         (node.remaining_vcpu, kind.vcpu),

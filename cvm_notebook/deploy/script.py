@@ -1,4 +1,4 @@
-"""The Python that does what the form does: no value of the environment is in it."""
+"""Python script of a deployment; it holds no value of the environment."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The fields of the form: their values, what may be typed into them, and the request they make."""
+"""Fields of a deployment: their values, their checks, and the request they make."""
 
 import dataclasses
 import os
@@ -26,7 +26,7 @@ _LONGEST: Final = 2 * LARGEST_BYTES  # more is cut off unread: the service takes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Values:
-    """What has been filled in; frozen. Empty is nothing chosen.
+    """Values of the fields; frozen. Empty is nothing chosen.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class Values:
         return dataclasses.replace(self, **{field: kind(field, value)})
 
     def body(self, env_names: tuple[str, ...]) -> dict[str, Any]:
-        """Return what `Client.provision_cvm` takes."""
+        """Return the body of the request for `Client.provision_cvm`."""
         compose: dict[str, Any] = {"docker_compose_file": self.compose_file}
         if env_names:
             compose["allowed_envs"] = list(env_names)
@@ -92,7 +92,7 @@ class Values:
         return {**kept, "listed": self.listed}
 
     def problems(self) -> dict[str, CvmError]:
-        """Return what is wrong, by the field; what the client itself would refuse."""
+        """Return the errors by field that the client itself would raise."""
         found: dict[str, CvmError] = {}
         for field, check in _CHECKS.items():
             try:
@@ -106,7 +106,7 @@ def keys_on_chain(field: str = "") -> InvalidInput:
     """Return the error for a CVM whose keys are managed on a blockchain."""
     return InvalidInput(
         field,
-        "the form makes only CVMs whose keys Phala manages; where they are managed on a "
+        "only CVMs whose keys Phala manages can be made here; where they are managed on a "
         "blockchain, the compose hash must be registered there between the two steps",
         "Call client.provision_cvm() with kms=, register the hash, and give the transaction_hash "
         "to client.commit_cvm_provision().",

@@ -44,7 +44,7 @@ def test_an_environment_shows_names_and_keeps_values_until_they_are_forgotten():
     assert not table.receive({"kind": "commit"})
     assert table.names == ("A", "B")
     assert table.values()["A"].reveal() == SENTINEL
-    assert table.tell() == {"rows": [["A", True], ["B", True]], "problem": None}
+    assert table.payload() == {"rows": [["A", True], ["B", True]], "problem": None}
     table.forget()
     assert table.values() == {}
     assert table.missing == ("A", "B")

@@ -9,8 +9,8 @@ from typing import Any, Final
 from cvm_notebook.api.compose.validation import read_compose_file
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.api.status import BOOT_STEPS
-from cvm_notebook.deploy.deployment import Provisioned, Steps
-from cvm_notebook.deploy.error_fields import told
+from cvm_notebook.deploy.deployment import Deployment, Provisioned
+from cvm_notebook.deploy.error_fields import error_payload
 from cvm_notebook.deploy.spec import MOST_REPLICAS, VISIBILITY, Values
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.record import as_text
@@ -69,7 +69,7 @@ def _diff(provisioned: Provisioned | None, text: str) -> tuple[str, ...]:
     return tuple(line for line, _ in zip(lines, range(_LONGEST_DIFF), strict=False))
 
 
-def field_errors(values: Values, look: Look, steps: Steps) -> dict[str, dict[str, Any]]:
+def field_errors(values: Values, look: Look, steps: Deployment) -> dict[str, dict[str, Any]]:
     """Return what is wrong, by field: what is typed, then what was answered to it."""
     wrong = {
         field: error
@@ -78,7 +78,10 @@ def field_errors(values: Values, look: Look, steps: Steps) -> dict[str, dict[str
     }
     if look.problem is not None:
         wrong["compose_file"] = look.problem
-    return {**{field: told(error, field) for field, error in wrong.items()}, **steps.errors}
+    return {
+        **{field: error_payload(error, field) for field, error in wrong.items()},
+        **steps.errors,
+    }
 
 
 def values_section(values: Values) -> dict[str, Any]:
@@ -95,7 +98,7 @@ _SMALL: Final = tuple(name for name in Values.__dataclass_fields__ if name != "c
 
 
 def step_section(
-    steps: Steps, values: Values, names: tuple[str, ...], look: Look
+    steps: Deployment, values: Values, names: tuple[str, ...], look: Look
 ) -> dict[str, Any]:
     """Return where the two steps stand."""
     provisioned, operation = steps.provisioned, steps.operation
@@ -158,7 +161,7 @@ def _ms(moment: datetime) -> int:
 
 
 def static_rows(
-    values: Values, names: Sequence[str], steps: Steps, price: str
+    values: Values, names: Sequence[str], steps: Deployment, price: str
 ) -> list[tuple[str, str]]:
     """Return what was filled in and what came of it, for where nothing is live; nothing secret."""
     place = f"node {values.node_id}" if values.node_id is not None else values.region

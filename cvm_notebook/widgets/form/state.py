@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cvm_notebook.api.compose.hashing import Env
 from cvm_notebook.api.compose.validation import names_a_file
 from cvm_notebook.api.errors.tree import CvmError, InvalidInput
-from cvm_notebook.deploy.deployment import Steps
+from cvm_notebook.deploy.deployment import Deployment
 from cvm_notebook.deploy.environment import EnvTable
 from cvm_notebook.deploy.pricing import Loader, Price
 from cvm_notebook.deploy.script import as_python
@@ -73,8 +73,12 @@ class Draft:
         self._look, self._looking = Look(), False
         self._workers = Workers(SystemClock(), _WORKERS, "cvm-form", crashed)
         self.loader = Loader(client, changed)
-        self.steps = Steps(
-            client, self.env, operator=self._operator, workers=self._workers, changed=self._moved
+        self.steps = Deployment(
+            client,
+            self.env,
+            operations=self._operations,
+            workers=self._workers,
+            changed=self._moved,
         )
 
     def begin(self) -> None:
@@ -152,9 +156,9 @@ class Draft:
             "compose": values.compose_file,
             "seen": {"services": look.services, "wanted": wanted},
             "errors": self.errors,
-            "catalogue": self.loader.tell(values),
-            "price": self.price.tell(),
-            "env": self.env.tell(),
+            "catalogue": self.loader.payload(values),
+            "price": self.price.payload(),
+            "env": self.env.payload(),
             "step": step_section(self.steps, values, names, look),
             "request": self.request,
             "read_only": self.client.read_only,
@@ -164,13 +168,13 @@ class Draft:
     def rows(self) -> list[tuple[str, str]]:
         """Return what was filled in and what came of it, in words; nothing secret."""
         hour = self.price.hour
-        price = self.price.tell()
+        price = self.price.payload()
         said = f"{price['hour']} USD an hour" if hour is not None else str(price["text"])
         return static_rows(self.values, self.env.names, self.steps, said)
 
     # --- within -----------------------------------------------------------------------------------
 
-    def _operator(self) -> Operations:
+    def _operations(self) -> Operations:
         """Return the fleet's operations while there is a fleet, else some of our own."""
         fleet = self._fleet() if self._fleet is not None else None
         if fleet is not None:
