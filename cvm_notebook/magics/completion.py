@@ -1,4 +1,4 @@
-"""What comes after ``%cvm`` at a press of Tab: verbs, options, CVMs and profiles, asking nobody."""
+"""Tab completion of ``%cvm``: verbs, options, CVMs and profiles, without a request."""
 
 import os
 import re
@@ -18,7 +18,7 @@ from cvm_notebook.api.errors.tree import CredentialsError
 from cvm_notebook.api.resources.logs import CHANNELS
 from cvm_notebook.api.status import STATUSES
 from cvm_notebook.magics.arguments import ACTIONS, options_of, verbs
-from cvm_notebook.magics.session import Notebook
+from cvm_notebook.magics.session import Session
 
 # also `df = %cvm ls`; up to the cursor
 _LINE: Final = re.compile(r"(?:[\w., \t]+=)?\s*(%%?)cvm\s+(.*)", re.DOTALL)
@@ -34,14 +34,14 @@ _OTHERS: Final = frozenset(  # what only the user knows; files are completed by 
 
 
 class Completions:
-    """Completes what is said to the magics of a notebook, from what is known already."""
+    """Matcher of the magics' lines, from what the session knows already."""
 
-    def __init__(self, notebook: Notebook) -> None:
-        self._notebook = notebook
+    def __init__(self, session: Session) -> None:
+        self._session = session
 
     @context_matcher()  # type: ignore[untyped-decorator]
     def match(self, context: CompletionContext) -> SimpleMatcherResult:
-        """Return what may stand where the cursor is; nothing outside of our lines."""
+        """Return the completions at the cursor; none outside of the magics' lines."""
         line = _LINE.fullmatch(context.text_until_cursor)
         if line is None or (line[1] == "%%" and context.cursor_line > 0):
             return SimpleMatcherResult(completions=[], suppress=False)
@@ -71,7 +71,7 @@ class Completions:
 
     def _words(self, verb: str, given: list[str]) -> Iterable[str]:
         if verb in _NAMING:
-            fleet = self._notebook.open_fleet()
+            fleet = self._session.open_fleet()
             names = () if fleet is None else fleet._ipython_key_completions_()
             known = [shlex.quote(name) for name in names if name.isprintable()]
             return [name for name in known if name not in given]

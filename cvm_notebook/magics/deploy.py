@@ -23,8 +23,8 @@ from cvm_notebook.live.clock import SystemClock
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.record import as_text
 from cvm_notebook.live.workers import Workers
-from cvm_notebook.magics.session import Notebook
-from cvm_notebook.magics.verbs import see
+from cvm_notebook.magics.session import Session
+from cvm_notebook.magics.verbs import follow
 from cvm_notebook.selection import CvmHandle
 from cvm_notebook.text import clean_text
 from cvm_notebook.widgets.base.ui_thread import bridge
@@ -37,12 +37,12 @@ _LONGEST_FILE: Final = 1 << 20
 
 
 def deploy(
-    notebook: Notebook, args: Namespace, compose: str
+    session: Session, args: Namespace, compose: str
 ) -> "Offer | PendingDeployment | Operation | CvmHandle":
     """Deploy a compose file, or show the offer of a dry run.
 
     Everything is checked before anything is sent, and step one is answered before a secret is
-    args for. The commit is sent once.
+    asked for. The commit is sent once.
     """
     # the first line of the cell is the magic's: with one before them, lines are those of the cell
     check_compose_file(f"\n{compose}", "the cell")
@@ -52,12 +52,12 @@ def deploy(
     for wrong in values.problems().values():
         raise wrong
     env = _environment(args.env, args.env_file)
-    prompt = notebook.asks_by(wait=args.wait) if env.missing and not args.dry_run else None
+    prompt = session.prompt_kind(wait=args.wait) if env.missing and not args.dry_run else None
     if env.missing and not args.dry_run and prompt is None:
-        problem = "not set in the environment, and nobody can be args for it here"
+        problem = "not set in the environment, and nobody can be asked for it here"
         remedy = "Set it where the kernel is started, or name a file by --env-file."
         raise InvalidInput(", ".join(env.missing), problem, remedy)
-    fleet = notebook.fleet()
+    fleet = session.fleet()
     provisioned = Provisioned.request(fleet.client, values, env.names)
     if args.dry_run:
         return Offer.read(fleet.client, values, provisioned.answer, env.names)
@@ -66,7 +66,7 @@ def deploy(
     for name in env.missing:
         env.put(name, _typed(name))
     operation = provisioned.commit(fleet.operator, env.values())
-    see(fleet, operation, wait=args.wait, name=values.name)
+    follow(fleet, operation, wait=args.wait, name=values.name)
     made = operation.made_id if args.wait else None
     return operation if made is None else CvmHandle(fleet, made)
 
@@ -82,7 +82,7 @@ def _environment(named: list[str], file: str | None) -> EnvTable:
             raise InvalidInput(
                 "--env",
                 "a value on this line would be saved in the notebook and in the history",
-                "Give the name alone: the value is that of the environment, or is args for. "
+                "Give the name alone: the value is that of the environment, or is asked for. "
                 "If it was a real secret, take it out of the cell and make a new one.",
             )
         check_env_name(name, "--env")
@@ -200,7 +200,7 @@ class PendingDeployment:
             return shown._repr_mimebundle_()
         text = (
             f"{self.name} is made as soon as {', '.join(self.missing)} is given, in a box that "
-            "only a notebook with widgets shows. With --wait it is args for at a prompt."
+            "only a notebook with widgets shows. With --wait it is asked for at a prompt."
         )
         static = {"text/plain": text, "text/html": f"<p>{html.escape(text)}</p>"}
         return with_widget(static, self._secret_boxes)

@@ -8,10 +8,10 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class
 
 from cvm_notebook.api.errors.tree import CvmError
-from cvm_notebook.magics.arguments import help_text, parser_of, plain_blanks, read
+from cvm_notebook.magics.arguments import help_text, parse, parser_of, plain_blanks
 from cvm_notebook.magics.completion import Completions
 from cvm_notebook.magics.deploy import deploy
-from cvm_notebook.magics.session import Notebook
+from cvm_notebook.magics.session import Session
 from cvm_notebook.magics.verbs import VERBS
 from cvm_notebook.text import trimmed
 
@@ -27,36 +27,36 @@ class CvmMagics(Magics):
 
     def __init__(self, shell: "InteractiveShell") -> None:
         super().__init__(shell)
-        self.notebook = Notebook(shell)
+        self.session = Session(shell)
 
     @line_cell_magic
     def cvm(self, line: str, cell: str | None = None) -> object:
         """Act on the CVMs of this notebook's fleet; %cvm alone shows how."""
-        said = trimmed(plain_blanks(line))
-        verb, _, text = said.removesuffix(";").strip().partition(" ")
+        typed = trimmed(plain_blanks(line))
+        verb, _, text = typed.removesuffix(";").strip().partition(" ")
         verb = trimmed(verb)
         if verb in {"", "help", "-h", "--help"}:
             print(help_text(text.strip() or None))
             return None
         _check_place(verb, cell)
-        asked = read(verb, text)
-        if asked.help:
+        args = parse(verb, text)
+        if args.help:
             print(help_text(verb))
             return None
-        asked.verb = verb
-        act = VERBS.get(verb) or partial(deploy, compose=cell or "")
+        args.verb = verb
+        handler = VERBS.get(verb) or partial(deploy, compose=cell or "")
         try:
-            result = act(self.notebook, asked)
+            result = handler(self.session, args)
         except (CvmError, KeyboardInterrupt) as error:
-            failed = _in_a_line(error)
+            failed = _without_traceback(error)
         else:
-            return None if said.endswith(";") else result  # as with any last line of a cell
+            return None if typed.endswith(";") else result  # as with any last line of a cell
         # outside of the handler: what is raised has no frames of ours, and none that hold a value
         raise failed
 
 
 def _check_place(verb: str, cell: str | None) -> None:
-    """Refuse what is known, and stands in the wrong kind of cell."""
+    """Raise a UsageError for a verb in the wrong kind of cell."""
     usage = parser_of(verb).usage_line
     if verb == _DEPLOY and cell is None:
         raise UsageError(f"deploy takes a whole cell, with the Docker Compose file in it: {usage}")
@@ -64,8 +64,8 @@ def _check_place(verb: str, cell: str | None) -> None:
         raise UsageError(f"{verb} takes one line, and no cell: {usage}")
 
 
-def _in_a_line(error: CvmError | KeyboardInterrupt) -> CvmError | KeyboardInterrupt:
-    """Return an error as the one that failed, which IPython shows without a traceback."""
+def _without_traceback(error: CvmError | KeyboardInterrupt) -> CvmError | KeyboardInterrupt:
+    """Return a copy of an error that IPython shows in a line, without a traceback."""
     shown = copy.copy(error) if isinstance(error, CvmError) else type(error)(*error.args)
     # IPython asks an error for its lines; a run by nbclient or papermill fails all the same
     name = type(error).__name__
@@ -79,7 +79,7 @@ def load_ipython_extension(shell: "InteractiveShell") -> None:
     unload_ipython_extension(shell)  # `%reload_ext` leaves one of each
     magics = CvmMagics(shell)
     shell.register_magics(magics)
-    shell.Completer.custom_matchers.append(Completions(magics.notebook).match)
+    shell.Completer.custom_matchers.append(Completions(magics.session).match)
 
 
 def unload_ipython_extension(shell: "InteractiveShell") -> None:

@@ -1,4 +1,4 @@
-"""What the magics act on: the variables `fleet` and `client` of the notebook, and nothing else."""
+"""Session of the magics: the variables `fleet` and `client` of the notebook, and no others."""
 
 import sys
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -13,11 +13,11 @@ from cvm_notebook.widgets.base.view import has_kernel
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-Asking: TypeAlias = Literal["box", "prompt"]
+PromptKind: TypeAlias = Literal["box", "prompt"]
 
 
-class Notebook:
-    """The notebook, or the IPython, in which the magics run.
+class Session:
+    """Session of a notebook, or of an IPython, in which the magics run.
 
     Attributes
     ----------
@@ -56,8 +56,8 @@ class Notebook:
         found = self.shell.user_ns.get("fleet")
         return found if isinstance(found, Fleet) and found.health.state != "closed" else None
 
-    def asks_by(self, *, wait: bool) -> Asking | None:
-        """Return how a secret can be asked for; None where nobody can answer.
+    def prompt_kind(self, *, wait: bool) -> PromptKind | None:
+        """Return the way to ask for a secret; None where nobody can answer.
 
         Parameters
         ----------
@@ -65,12 +65,12 @@ class Notebook:
             It is needed while the cell runs, when no widget is heard.
         """
         if not has_kernel():
-            there = all(
+            terminal = all(
                 stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr)
             )
-            return "prompt" if there else None
-        asked = self.shell.get_parent()  # type: ignore[attr-defined] # of a kernel's shell
-        if not asked.get("content", {}).get("allow_stdin"):
+            return "prompt" if terminal else None
+        request = self.shell.get_parent()  # type: ignore[attr-defined] # of a kernel's shell
+        if not request.get("content", {}).get("allow_stdin"):
             return None
         return "prompt" if wait else "box"
 

@@ -1,4 +1,4 @@
-"""The verbs of ``%cvm``: each does what the fleet's own methods do, and returns their objects."""
+"""Verbs of ``%cvm``: each calls the fleet's own methods, and returns their objects."""
 
 import re
 import shlex
@@ -20,7 +20,7 @@ from cvm_notebook.live.plans.outcome import Outcome
 from cvm_notebook.live.query import search, where
 from cvm_notebook.live.store.records import Row, Snapshot
 from cvm_notebook.magics.arguments import ACTIONS, split
-from cvm_notebook.magics.session import Notebook
+from cvm_notebook.magics.session import Session
 from cvm_notebook.selection import CvmHandle, FleetPlan, Selection
 from cvm_notebook.text import clean_text
 from cvm_notebook.widgets.base.log_tail import clean_line
@@ -28,7 +28,7 @@ from cvm_notebook.widgets.base.log_tail import clean_line
 if TYPE_CHECKING:
     import pandas as pd
 
-Act = Callable[[Notebook, Namespace], object]
+Handler = Callable[[Session, Namespace], object]
 # one column and its value, as a keyword of `Fleet.where`; not == nor >=
 _CONDITION: Final = re.compile(r"([A-Za-z_]\w*)=((?!=).*)", re.DOTALL)
 _LONGEST_S: Final = 3600.0  # an operation is given up on long before
@@ -39,11 +39,11 @@ _OVER: Final = frozenset({"stopped", "failed", "gone"})
 
 
 class NotAllDone(CvmError):  # noqa: N818 - the tree names what happened
-    """Something was not done to some CVMs; `outcome` has each of them."""
+    """A plan that failed for some CVMs; `outcome` has each of them."""
 
     def __init__(self, outcome: Outcome) -> None:
-        first, *told = repr(outcome).splitlines()
-        said = "; ".join(line.strip() for line in told)
+        first, *lines = repr(outcome).splitlines()
+        said = "; ".join(line.strip() for line in lines)
         super().__init__(
             f"{first.strip('<>')}. {said}".rstrip(". "),
             hint="fleet.operations() has them all.",
@@ -54,18 +54,18 @@ class NotAllDone(CvmError):  # noqa: N818 - the tree names what happened
 # --- which cloud ---------------------------------------------------------------------------------
 
 
-def use(notebook: Notebook, asked: Namespace) -> None:
-    """Make the notebook's `fleet` and `client`."""
-    notebook.use(asked.target)
+def use(session: Session, args: Namespace) -> None:
+    """Set the notebook's `fleet` and `client`."""
+    session.use(args.target)
 
 
-def login(_notebook: Notebook, asked: Namespace) -> object:
-    """Return whose key is used; a profile that was named must be one that can be used."""
+def login(_session: Session, args: Namespace) -> object:
+    """Return the sign-in; a profile that was named must be usable."""
     from cvm_notebook.widgets.login import login as sign_in  # noqa: PLC0415 - widgets on demand
 
-    shown = sign_in(asked.profile)
+    shown = sign_in(args.profile)
     account = getattr(shown, "account", shown)
-    if asked.profile is not None and account.error is not None:
+    if args.profile is not None and account.error is not None:
         raise account.error
     return shown
 
@@ -73,17 +73,17 @@ def login(_notebook: Notebook, asked: Namespace) -> object:
 # --- looking -------------------------------------------------------------------------------------
 
 
-def ls(notebook: Notebook, asked: Namespace) -> "pd.DataFrame":
-    """Return the CVMs that are asked for as a DataFrame."""
-    fleet = notebook.fleet()
+def ls(session: Session, args: Namespace) -> "pd.DataFrame":
+    """Return the selected CVMs as a DataFrame."""
+    fleet = session.fleet()
     snapshot = fleet.snapshot()
-    rows = _chosen(snapshot, asked.text.strip())
-    notebook.seen = fleet, snapshot
+    rows = _selected(snapshot, args.text.strip())
+    session.seen = fleet, snapshot
     return Selection(fleet, snapshot, rows).frame()
 
 
-def _chosen(snapshot: Snapshot, text: str) -> tuple[Row, ...]:
-    """Choose by ``name=value`` as `Fleet.where` does, several values of a column being any of them.
+def _selected(snapshot: Snapshot, text: str) -> tuple[Row, ...]:
+    """Select by ``name=value`` as `Fleet.where` does, several values of a column being any of them.
 
     Anything else is the search language of `Fleet.search`.
     """
@@ -96,64 +96,64 @@ def _chosen(snapshot: Snapshot, text: str) -> tuple[Row, ...]:
     return where(snapshot, **conditions)
 
 
-def show(notebook: Notebook, asked: Namespace) -> CvmHandle:
+def show(session: Session, args: Namespace) -> CvmHandle:
     """Return one CVM."""
-    return notebook.fleet()[asked.name]
+    return session.fleet()[args.name]
 
 
-def cost(notebook: Notebook, asked: Namespace) -> "pd.DataFrame":
-    """Return what each CVM has cost."""
-    return notebook.fleet().cost(asked.window)
+def cost(session: Session, args: Namespace) -> "pd.DataFrame":
+    """Return the cost of each CVM."""
+    return session.fleet().cost(args.window)
 
 
-def diff(notebook: Notebook, _asked: Namespace) -> "pd.DataFrame":
-    """Return what is otherwise than at the last ls or diff."""
+def diff(session: Session, _args: Namespace) -> "pd.DataFrame":
+    """Return the differences since the last ls or diff."""
     from cvm_notebook.frames import fleet_frame  # noqa: PLC0415 - pandas on demand
     from cvm_notebook.frames.reports.diff import diff as compare  # noqa: PLC0415 - pandas on demand
 
-    fleet = notebook.fleet()
-    seen, now = notebook.seen, fleet.snapshot()
+    fleet = session.fleet()
+    seen, now = session.seen, fleet.snapshot()
     if seen is None or seen[0] is not fleet:
         raise CvmError(
             "there is no earlier %cvm ls of this fleet to compare with",
             hint="Run %cvm ls now, and %cvm diff later.",
         )
-    notebook.seen = fleet, now
+    session.seen = fleet, now
     return compare(fleet_frame(seen[1], columns="wide"), fleet_frame(now, columns="wide"))
 
 
 # --- acting --------------------------------------------------------------------------------------
 
 
-def action(notebook: Notebook, asked: Namespace) -> "Operation | Outcome | FleetPlan":
-    """Do it to one CVM or to several; what wants to be confirmed is shown, and not sent."""
-    fleet = notebook.fleet()
+def action(session: Session, args: Namespace) -> "Operation | Outcome | FleetPlan":
+    """Act on one CVM or on several; a plan that needs confirmation is returned, and not sent."""
+    fleet = session.fleet()
     snapshot = fleet.snapshot()
-    rows = {row.id: row for row in map(snapshot.find, asked.names)}
-    verb = cast("Verb", asked.verb)
-    params = {"force": True} if getattr(asked, "force", False) else {}
+    rows = {row.id: row for row in map(snapshot.find, args.names)}
+    verb = cast("Verb", args.verb)
+    params = {"force": True} if getattr(args, "force", False) else {}
     plan = Selection(fleet, snapshot, tuple(rows.values())).plan(verb, **params)
-    if plan.phrase is not None and not asked.yes:
-        options = [f"--{name}" for name in ("force", "wait") if getattr(asked, name, False)]
-        words = [verb, *map(shlex.quote, asked.names), *options, "--yes"]
+    if plan.phrase is not None and not args.yes:
+        options = [f"--{name}" for name in ("force", "wait") if getattr(args, name, False)]
+        words = [verb, *map(shlex.quote, args.names), *options, "--yes"]
         print(f"Nothing was sent; this is what it would do. To do it: %cvm {' '.join(words)}")
         return plan
     if len(rows) == 1:
         operation = fleet.operator.submit(verb, *rows.values(), params=params)
-        return see(fleet, operation, wait=asked.wait)
-    until: Literal["accepted", "reached"] = "reached" if asked.wait else "accepted"
+        return follow(fleet, operation, wait=args.wait)
+    until: Literal["accepted", "reached"] = "reached" if args.wait else "accepted"
     try:
-        outcome = plan.execute(confirm=plan.phrase, until=until, progress=asked.wait)
+        outcome = plan.execute(confirm=plan.phrase, until=until, progress=args.wait)
     except KeyboardInterrupt as stop:
         said = "nothing more is sent; what was sent goes on, and is in fleet.operations()"
-        raise left(stop, said) from None
+        raise interrupted(stop, said) from None
     if not outcome.ok:
         raise NotAllDone(outcome)
     return outcome
 
 
-def see(fleet: Fleet, operation: Operation, *, wait: bool, name: str | None = None) -> Operation:
-    """See an operation to the service's answer or to its end, each change of it in a line.
+def follow(fleet: Fleet, operation: Operation, *, wait: bool, name: str | None = None) -> Operation:
+    """Follow an operation to the service's answer or to its end, each change printed in a line.
 
     Parameters
     ----------
@@ -172,23 +172,23 @@ def see(fleet: Fleet, operation: Operation, *, wait: bool, name: str | None = No
             operation.wait(_ANSWER_S, until="accepted")
     except KeyboardInterrupt as stop:
         said = f"no longer waiting; it goes on: {as_text(operation.record)}"
-        raise left(stop, said) from None
+        raise interrupted(stop, said) from None
     if operation.done:
         operation.result()
     if operation.made_id is not None:
-        _until_seen(fleet, operation.made_id)
+        _wait_for_row(fleet, operation.made_id)
     return operation
 
 
-def _until_seen(fleet: Fleet, cvm_id: str) -> None:
-    """Wait until the fleet shows what was made, for the next cell may name it."""
-    ends, news = fleet.now() + _SEEN_S, threading.Event()
-    subscription = fleet.store.attach(lambda _batch: news.set())
+def _wait_for_row(fleet: Fleet, cvm_id: str) -> None:
+    """Wait until the fleet shows the new CVM, for the next cell may name it."""
+    ends, changed = fleet.now() + _SEEN_S, threading.Event()
+    subscription = fleet.store.attach(lambda _batch: changed.set())
     try:
         while (row := fleet.known(cvm_id)) is None or row.name is None:
-            if not news.wait(max(0.0, ends - fleet.now())):
+            if not changed.wait(max(0.0, ends - fleet.now())):
                 return
-            news.clear()
+            changed.clear()
     finally:
         subscription.close()
 
@@ -201,13 +201,13 @@ def _print_changes(fleet: Fleet, operation: Operation, name: str | None) -> None
             records.put(record)
 
     end = fleet.operator.attach(changed)
-    told, record = "", operation.record
+    printed, record = "", operation.record
     try:
         while True:
             text = as_text(record, named=name is None)
-            if record.state not in {"asked", "sent"} and text != told:
-                told = text
-                say(text if name is None else f"{name}  {text}")
+            if record.state not in {"asked", "sent"} and text != printed:
+                printed = text
+                print_line(text if name is None else f"{name}  {text}")
             if record.done:
                 return
             record = records.get(timeout=_LONGEST_S)
@@ -220,16 +220,16 @@ def _print_changes(fleet: Fleet, operation: Operation, name: str | None) -> None
 # --- waiting and reading -------------------------------------------------------------------------
 
 
-def watch(notebook: Notebook, asked: Namespace) -> CvmHandle:
-    """Wait until one CVM has a status, each change of it in a line."""
-    fleet = notebook.fleet()
-    handle = fleet[asked.name]
+def watch(session: Session, args: Namespace) -> CvmHandle:
+    """Wait until one CVM has a status, each change printed in a line."""
+    fleet = session.fleet()
+    handle = fleet[args.name]
     try:
         fleet.wait(
-            handle.id, status=asked.until, timeout=asked.timeout, progress=False, on_change=_changed
+            handle.id, status=args.until, timeout=args.timeout, progress=False, on_change=_changed
         )
     except KeyboardInterrupt as stop:
-        raise left(stop, f"no longer watching {handle!r}; nothing was done to it") from None
+        raise interrupted(stop, f"no longer watching {handle!r}; nothing was done to it") from None
     except WatchTimeout as error:
         error.hint = "It goes on: watch again, or look at its log with %cvm logs."
         raise
@@ -238,7 +238,7 @@ def watch(notebook: Notebook, asked: Namespace) -> CvmHandle:
 
 def _changed(row: Row) -> None:
     words = (row.name or row.id, row.status or "", row.boot_progress or "")
-    say("  ".join(clean_text(word, 80) for word in words if word))
+    print_line("  ".join(clean_text(word, 80) for word in words if word))
 
 
 class LogLines(list[LogLine]):
@@ -246,16 +246,16 @@ class LogLines(list[LogLine]):
 
     def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:
         # IPython asks a list for nothing else
-        printer.text("\n".join(map(_spelled, self)) or "The log has no such lines.")
+        printer.text("\n".join(map(_displayed, self)) or "The log has no such lines.")
 
 
-def logs(notebook: Notebook, asked: Namespace) -> LogLines | None:
+def logs(session: Session, args: Namespace) -> LogLines | None:
     """Return the last lines of a log; or print them as they come until the CVM ends, or Ctrl-C."""
-    fleet = notebook.fleet()
-    row = fleet.snapshot().find(asked.name)
-    wanted = {name: getattr(asked, name) for name in ("channel", "tail", "since", "timestamps")}
-    wanted["container"] = asked.container
-    if asked.follow:
+    fleet = session.fleet()
+    row = fleet.snapshot().find(args.name)
+    wanted = {name: getattr(args, name) for name in ("channel", "tail", "since", "timestamps")}
+    wanted["container"] = args.container
+    if args.follow:
         shown = clean_text(row.name or row.id, 80)
         try:
             _follow(fleet, row, wanted)
@@ -284,7 +284,7 @@ def _follow(fleet: Fleet, row: Row, wanted: dict[str, Any]) -> None:
     try:
         changed()
         for line in lines:
-            print(_spelled(line), flush=True)
+            print(_displayed(line), flush=True)
     finally:
         fleet.keep_fresh([row.id], on=False)
         subscription.close()
@@ -292,25 +292,25 @@ def _follow(fleet: Fleet, row: Row, wanted: dict[str, Any]) -> None:
         lines.close()
 
 
-def _spelled(line: LogLine) -> str:
+def _displayed(line: LogLine) -> str:
     text = clean_line(line.text)
     return f"{text}\x1b[0m" if "\x1b" in text else text  # a colour ends with its line
 
 
-# --- said ----------------------------------------------------------------------------------------
+# --- printed -------------------------------------------------------------------------------------
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     """Print a line with the time."""
     print(f"{datetime.now().astimezone():%H:%M:%S}  {text}", flush=True)
 
 
-def left(stop: KeyboardInterrupt, text: str) -> KeyboardInterrupt:
-    """Return a Ctrl-C that says what it ended, and what it did not."""
+def interrupted(stop: KeyboardInterrupt, text: str) -> KeyboardInterrupt:
+    """Return a KeyboardInterrupt that names what it ended, and what it did not."""
     return type(stop)(text)
 
 
-VERBS: Final[Mapping[str, Act]] = {
+VERBS: Final[Mapping[str, Handler]] = {
     "use": use,
     "login": login,
     "ls": ls,
