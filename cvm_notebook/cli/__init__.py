@@ -1,1 +1,1 @@
-"""The command ``cvm-notebook``: demo, cloud, run, report and doctor."""
+"""The command ``cvm-notebook``: demo, cloud, report and doctor."""

@@ -1,4 +1,4 @@
-"""``cvm-notebook cloud``: LocalCloud in the foreground, and how to connect to it."""
+"""``cvm-notebook cloud``: LocalCloud in the foreground."""
 
 import argparse
 import errno
@@ -43,14 +43,12 @@ def cloud(options: argparse.Namespace) -> int:
         )
     except KeyboardInterrupt:
         pass  # the asked-for end
-    except LocalCloudError as error:
+    except (LocalCloudError, DatabaseVersionError) as error:
         raise SystemExit(f"cvm-notebook cloud: {error}") from error
     except OSError as error:
         raise SystemExit(_cannot_listen(error, options)) from error
     except FaultError as error:
         raise SystemExit(f"cvm-notebook cloud: --faults: {error}") from error
-    except DatabaseVersionError as error:
-        raise SystemExit(f"cvm-notebook cloud: {error}") from error
     except SQLAlchemyError as error:
         # its text may hold the password of the URL; the class says what it is about
         raise SystemExit(

@@ -1,4 +1,4 @@
-"""``cvm-notebook demo``: a cloud of its own, the notebooks in a folder, JupyterLab on the first."""
+"""``cvm-notebook demo``: a LocalCloud, the notebooks in a folder, JupyterLab on the first."""
 
 import argparse
 import signal

@@ -1,4 +1,4 @@
-"""``cvm-notebook doctor``: what is installed, which key is used, whether the cloud answers.
+"""``cvm-notebook doctor``: diagnosis of the installation, the key and the way to the cloud.
 
 Everything it finds is a `Finding`; text and JSON show the same list. No finding holds a secret, a
 person's name or the path of a home folder, so that all of it can be pasted into an issue.
@@ -51,7 +51,7 @@ ENVIRONMENT = (
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at, and what was seen."""
+    """Result of one check."""
 
     section: str
     name: str
@@ -60,7 +60,7 @@ class Finding:
 
 
 def doctor(*, profile: str | None, as_json: bool) -> int:
-    """Print what was found and return 0 when nothing stands in the way, 1 otherwise."""
+    """Print the findings and return 0 when none is a problem, 1 otherwise."""
     at = datetime.now(UTC)
     findings = [
         *_installation(),
@@ -151,7 +151,7 @@ def _front_end() -> Iterator[Finding]:
 
 
 def _kernel(section: str, version: str | None) -> Finding:
-    """Say when a click on a widget is handled: it depends on the kernel."""
+    """Return when a click on a widget is handled: it depends on the kernel."""
     if version is None:
         return Finding(section, "kernel", "note", "ipykernel is not in this environment")
     number = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
@@ -268,7 +268,7 @@ def _temporary(section: str) -> Finding:
 
 
 def _can_be_written(folder: Path) -> bool:
-    """Return whether a file could be made there, as far as can be told without making one."""
+    """Return whether a file could be made there; none is made to find out."""
     while not os.path.lexists(folder) and folder != folder.parent:
         folder = folder.parent
     return os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)  # noqa: PTH112 - or no right to look

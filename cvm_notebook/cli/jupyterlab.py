@@ -1,4 +1,4 @@
-"""JupyterLab as a child process: own settings, own port, an end that takes its kernels along."""
+"""JupyterLab as a child process: own settings, own port; its kernels end with it."""
 
 import contextlib
 import json
@@ -31,7 +31,7 @@ QUIET = {
 
 
 class Lab:
-    """JupyterLab serving the folder of one notebook, in a session of its own.
+    """JupyterLab server for the folder of one notebook, in a session of its own.
 
     Ctrl-C in the terminal reaches this program alone, which then ends the server and its kernels.
     Server settings come from a private folder; the user's own Lab settings (theme, shortcuts) stay

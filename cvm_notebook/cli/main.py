@@ -1,4 +1,4 @@
-"""The command ``cvm-notebook``: what it takes, and which part answers."""
+"""Command line ``cvm-notebook``: its options, its signals and its exit codes."""
 
 import argparse
 import importlib.util
@@ -61,14 +61,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _print_any_text() -> None:
-    """Let characters that the terminal or the file cannot show be escaped; never fail by one."""
+    """Escape characters that the terminal or the file cannot show; never fail by one."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def _take_signals() -> None:
-    """Let Ctrl-C, kill and a closed terminal end what was started.
+    """Set the signal handlers: Ctrl-C, kill and a closed terminal end what was started.
 
     What started us may have signals ignored, and we inherit that: a script ignores SIGINT for what
     it runs in the background. SIGHUP stays ignored, for nohup asks for just that.
@@ -83,7 +83,7 @@ def _take_signals() -> None:
 
 
 def _crashed(command: str, error: Exception) -> int:
-    """Say what went wrong in a line; with the variable set, also where."""
+    """Print the error in a line; with the variable set, its traceback, too."""
     if os.environ.get(TRACEBACK_VARIABLE):
         traceback.print_exception(error)
     said = " ".join(f"{type(error).__name__}: {error}".split())

@@ -1,4 +1,4 @@
-"""Run one notebook without a browser and print what each cell showed, as text."""
+"""Notebook runner: executes a notebook without a browser, and prints its outputs as text."""
 
 import asyncio
 import contextlib
@@ -16,20 +16,19 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 
 import cvm_notebook
 
+CELL_WITHIN = 120
+ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+
 
 def shipped() -> Path:
-    """Return their folder: inside the wheel, or beside the package in a checkout."""
+    """Return the folder of the notebooks: inside the wheel, or beside the package in a checkout."""
     package = Path(cvm_notebook.__file__).parent
     packed = package / "_notebooks"
     return packed if packed.is_dir() else package.parent / "notebooks"
 
 
-CELL_WITHIN = 120
-ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-
-
 class _Printer:
-    """Prints each cell as it ends: its first line, how long it took, what it showed."""
+    """Printer of each cell as it ends: its first line, its duration, its outputs."""
 
     def __init__(self) -> None:
         self._began = 0.0
@@ -56,7 +55,7 @@ class _Printer:
 
 
 def output_text(output: Any) -> str:
-    """Return one output of a cell as plain text; a picture by its kind alone."""
+    """Return the output of a cell as plain text; a picture by its kind alone."""
     if output.output_type == "stream":
         return ANSI.sub("", output.text)
     if output.output_type == "error":
@@ -69,24 +68,22 @@ def output_text(output: Any) -> str:
 
 
 def run_notebook(notebook: Path, env: Mapping[str, str]) -> int:
-    """Run `notebook` in its folder, print what it showed, and return 0 when every cell succeeded.
+    """Run `notebook` in its folder, print its outputs, and return 0 when every cell succeeded.
 
     The file itself stays as it is.
     """
     content = nbformat.read(notebook, as_version=4)
     printer = _Printer()
-    client = NotebookClient(
-        content,
-        timeout=CELL_WITHIN,
-        store_widget_state=False,
-        extra_arguments=["--log-level=ERROR"],  # its warnings would stand between the results
-        resources={"metadata": {"path": str(notebook.parent)}},
-        on_cell_start=printer.start,
-        on_cell_executed=printer.executed,
-    )
     began = time.monotonic()
     try:
-        execute(client, env)
+        execute(
+            content,
+            notebook.parent,
+            env=env,
+            timeout=CELL_WITHIN,
+            on_cell_start=printer.start,
+            on_cell_executed=printer.executed,
+        )
     except CellExecutionError as error:
         return _failed(notebook, printer.cells, f"{error.ename}: {ANSI.sub('', error.evalue)}")
     except (CellTimeoutError, DeadKernelError) as error:
@@ -96,9 +93,24 @@ def run_notebook(notebook: Path, env: Mapping[str, str]) -> int:
     return 0
 
 
-def execute(client: NotebookClient, env: Mapping[str, str]) -> None:
-    """Run a notebook with more in its environment; Ctrl-C ends the run and its kernel at once."""
+def execute(content: Any, folder: Path, *, env: Mapping[str, str], **options: Any) -> None:
+    """Execute a notebook in place; Ctrl-C ends the run and its kernel at once.
+
+    Parameters
+    ----------
+    env
+        Variables of the kernel, beside those of this process.
+    **options
+        Of `nbclient.NotebookClient`.
+    """
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # the kernel of this Python, not a namesake
+    client = NotebookClient(
+        content,
+        store_widget_state=False,
+        extra_arguments=["--log-level=ERROR"],  # its warnings would stand between the results
+        resources={"metadata": {"path": str(folder)}},
+        **options,
+    )
     try:
         asyncio.run(_execute(client, {**os.environ, **env}))
     except asyncio.CancelledError:

@@ -1,4 +1,4 @@
-"""``cvm-notebook report``: the fleet's report as one html page, from a shell or from cron."""
+"""``cvm-notebook report``: the report of a fleet as one HTML page, from a shell or from cron."""
 
 import argparse
 import ast
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import nbformat
-from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbconvert import HTMLExporter
 from papermill.inspection import inspect_notebook
@@ -57,7 +56,7 @@ class _Refused(Exception):  # noqa: N818 - it ends the command with a line, and 
 
 
 def report(options: argparse.Namespace) -> int:
-    """Make the report, write it, say in a line what came of it; return the exit code."""
+    """Make the report, write it, print its verdict in a line; return the exit code."""
     output: Path = options.output
     try:
         notebook = _notebook(options)
@@ -66,7 +65,8 @@ def report(options: argparse.Namespace) -> int:
     except _Refused as error:
         return _say(COULD_NOT_RUN, f"could not run: {error}")
     except OSError as error:
-        return _say(COULD_NOT_RUN, f"could not run: {_told(error)}")
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return _say(COULD_NOT_RUN, f"could not run: {where}{error.strerror or error}")
     try:
         write_file(output, page)
     except OSError as error:
@@ -74,11 +74,6 @@ def report(options: argparse.Namespace) -> int:
     if failed is not None:
         return _say(GATES_FAILED, f"{failed}; see {output}")
     return _say(OK, f"all gates passed; see {output}")
-
-
-def _told(error: OSError) -> str:
-    where = f"{error.filename}: " if error.filename is not None else ""
-    return f"{where}{error.strerror or error}"
 
 
 def _say(code: int, text: str) -> int:
@@ -90,7 +85,7 @@ def _say(code: int, text: str) -> int:
 
 
 def _notebook(options: argparse.Namespace) -> Any:
-    """Return the report's notebook with its parameters set; what cannot be done is told first."""
+    """Return the report's notebook with its parameters set; refuse what cannot be done."""
     if options.output.is_dir():
         raise _Refused(f"{options.output} is a folder; name a file in it")
     folder = target_of(options.output).parent
@@ -119,16 +114,9 @@ def _parameters(pairs: Sequence[str], known: Mapping[str, object]) -> dict[str, 
 
 
 def _run(notebook: Any) -> str | None:
-    """Execute the notebook in place; return in a line which gates failed, None when none did."""
-    client = NotebookClient(
-        notebook,
-        timeout=_CELL_WITHIN,
-        store_widget_state=False,
-        extra_arguments=["--log-level=ERROR"],
-        resources={"metadata": {"path": str(Path.cwd())}},
-    )
+    """Execute the notebook in place; return a line about failed gates, None when all passed."""
     try:
-        execute(client, {})
+        execute(notebook, Path.cwd(), env={}, timeout=_CELL_WITHIN)
     except CellExecutionError as error:
         first, *_ = ANSI.sub("", str(error.evalue)).splitlines() or [""]
         if error.ename == "GatesFailed":

@@ -352,13 +352,11 @@ def _or_else(back: Callable[[], None], task: Callable[[], None]) -> Callable[[],
     """Return a task that calls `back` when it crashes."""
 
     def run() -> None:
-        done = False
         try:
             task()
-            done = True
-        finally:
-            if not done:
-                back()
+        except BaseException:
+            back()
+            raise
 
     return run
 
