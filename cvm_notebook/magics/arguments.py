@@ -19,6 +19,7 @@ from cvm_notebook.text import as_sentence, clean_text, quoted, trimmed
 
 ACTIONS: Final = tuple(verb for verb, spec in SPECS.items() if spec.help)
 _GIVEN: Final = re.compile(r"=.*", re.DOTALL)
+_STATUS_WORDS: Final = (*(one for one in STATUSES if one not in {"gone", "unknown"}), "deleted")
 
 
 class Parser(MagicArgumentParser):
@@ -132,6 +133,14 @@ def options_of(verb: str) -> tuple[str, ...]:
     return tuple(sorted(name for name in named if name))
 
 
+def values_of(verb: str, option: str) -> Sequence[str] | None:
+    """Return the known values of an option, none where only the user knows; None if it has none."""
+    for action in parser_of(verb).takes:
+        if option in action.option_strings and action.nargs != 0:
+            return _STATUS_WORDS if action.type is _status else tuple(action.choices or ())
+    return None
+
+
 def help_text(verb: str | None = None) -> str:
     """Return the help of a verb, or of all."""
     if verb is not None:
@@ -153,8 +162,7 @@ def _status(text: str) -> str:
     word = text.strip().lower()
     if not is_status(word):
         near = closest_status(word)
-        usual = ", ".join(one for one in STATUSES if one not in {"gone", "unknown"})
-        what = f"did you mean {near}?" if near else f"it is one of {usual}, deleted"
+        what = f"did you mean {near}?" if near else f"it is one of {', '.join(_STATUS_WORDS)}"
         raise argparse.ArgumentTypeError(f"{clean_text(text, 40)!r} is no status; {what}")
     return word
 

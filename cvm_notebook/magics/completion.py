@@ -15,22 +15,13 @@ from IPython.core.completer import (
 
 from cvm_notebook.api.auth.profiles import credentials_path, profile_names
 from cvm_notebook.api.errors.tree import CredentialsError
-from cvm_notebook.api.resources.logs import CHANNELS
-from cvm_notebook.api.status import STATUSES
-from cvm_notebook.magics.arguments import ACTIONS, options_of, verbs
+from cvm_notebook.magics.arguments import ACTIONS, options_of, values_of, verbs
 from cvm_notebook.magics.session import Session
 
 # also `df = %cvm ls`; up to the cursor
 _LINE: Final = re.compile(r"(?:[\w., \t]+=)?\s*(%%?)cvm\s+(.*)", re.DOTALL)
 _MOST: Final = 500
 _NAMING: Final = frozenset({*ACTIONS, "show", "watch", "logs"})
-_WORDS: Final = {
-    "--until": (*(one for one in STATUSES if one not in {"unknown", "gone"}), "deleted"),
-    "--channel": CHANNELS,
-}
-_OTHERS: Final = frozenset(  # what only the user knows; files are completed by IPython itself
-    {"--env", "--env-file", "--tail", "--since", "--container", "--timeout", "--type", "--region"}
-)
 
 
 class Completions:
@@ -61,11 +52,9 @@ class Completions:
             return verbs()
         if verb not in verbs():
             return ()
-        last = given[-1] if given else ""
-        if last in _WORDS:
-            return _WORDS[last]
-        if last in _OTHERS:
-            return ()
+        values = values_of(verb, given[-1]) if given else None
+        if values is not None:
+            return values  # files are completed by IPython itself
         free = [name for name in options_of(verb) if name not in given or name == "--env"]
         return [*self._words(verb, given), *free]
 
