@@ -375,9 +375,12 @@ class Fleet(FleetEngine):
         return f"<Fleet: {len(self.store.snapshot())} CVMs, {self.health}>"
 
     def _repr_mimebundle_(self, **_: object) -> Any:
+        static = show(self.snapshot())
+        if self.health.state == "closed":
+            return static
         from cvm_notebook.widgets.base.view import with_widget  # noqa: PLC0415 - widgets on demand
 
-        return with_widget(show(self.snapshot()), self.table)
+        return with_widget(static, self.table)
 
 
 def dashboard(of: Client | Fleet) -> "Dashboard":

@@ -153,6 +153,24 @@ def test_what_it_shows_is_static_and_has_its_time(fleet):
     assert "live" in str(fleet.health)
 
 
+def test_a_closed_fleet_answers_from_its_last_snapshot_and_says_that_it_is_closed(client):
+    with Fleet(client) as fleet:
+        number, names = len(fleet), fleet.frame()["name"].tolist()
+    assert number > 0
+    assert len(fleet) == number
+    assert fleet.frame()["name"].tolist() == names
+    assert fleet.frame().attrs["cvm"]["health"] == "closed"
+    assert fleet["fleet-1"].name == "fleet-1"
+    assert repr(fleet) == f"<Fleet: {number} CVMs, closed>"
+    assert "closed" in fleet._repr_mimebundle_()["text/html"]
+    with pytest.raises(cvm.CvmError, match="closed"):
+        fleet["fleet-1"].stop()
+    never = Fleet(client)
+    never.close()
+    with pytest.raises(cvm.CvmError, match="this fleet is closed"):
+        len(never)
+
+
 def test_nobody_looking_means_no_traffic(client, cloud):
     with Fleet(client) as fleet:
         len(fleet)

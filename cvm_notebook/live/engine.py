@@ -153,7 +153,7 @@ class FleetEngine:
     # --- who is in it --------------------------------------------------------------------------
 
     def snapshot(self, *, wait: float = _FIRST_LIST) -> Snapshot:
-        """Return the fleet as it is known now, after the first list.
+        """Return the fleet as it is known now, after the first list; once closed, as it was last.
 
         Parameters
         ----------
@@ -165,6 +165,9 @@ class FleetEngine:
         CvmError
             What prevented the first list.
         """
+        known = self.store.snapshot()
+        if known.complete and known.health.state == "closed":
+            return known
         self._reflector.touch()
         self._reflector.ready(wait)
         return self.store.snapshot()
