@@ -378,7 +378,7 @@ class Fleet(FleetEngine):
         static = show(self.snapshot())
         if self.health.state == "closed":
             return static
-        from cvm_notebook.widgets.base.view import with_widget  # noqa: PLC0415 - widgets on demand
+        from cvm_notebook.widgets.base.mimebundle import with_widget  # noqa: PLC0415 - widgets on demand
 
         return with_widget(static, self.table)
 

@@ -375,7 +375,7 @@ class CvmHandle:
             "text/plain": text_table(title, ("", ""), facts),
             "text/html": html_table(title, ("", ""), facts),
         }
-        from cvm_notebook.widgets.base.view import with_widget  # noqa: PLC0415 - widgets on demand
+        from cvm_notebook.widgets.base.mimebundle import with_widget  # noqa: PLC0415 - widgets on demand
 
         return with_widget(static, self.card)
 

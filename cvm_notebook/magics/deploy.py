@@ -27,8 +27,8 @@ from cvm_notebook.magics.session import Session
 from cvm_notebook.magics.verbs import follow
 from cvm_notebook.selection import CvmHandle
 from cvm_notebook.text import clean_text
-from cvm_notebook.widgets.base.ui_thread import bridge
-from cvm_notebook.widgets.base.view import with_widget
+from cvm_notebook.widgets.base.ui_thread import ui_thread
+from cvm_notebook.widgets.base.mimebundle import with_widget
 
 if TYPE_CHECKING:
     from cvm_notebook.widgets.base.secret_box import SecretBoxes
@@ -139,7 +139,7 @@ class PendingDeployment:
             env,
             operations=lambda: fleet.operator,
             workers=Workers(SystemClock(), 1, "cvm-deploy", self._crashed),
-            changed=lambda: bridge.post(self._show),
+            changed=lambda: ui_thread.post(self._show),
             provisioned=provisioned,
         )
 
@@ -186,7 +186,7 @@ class PendingDeployment:
 
     def _crashed(self, error: BaseException) -> None:
         if self._boxes is not None:
-            bridge.post(partial(self._boxes.say, f"{type(error).__name__}: nothing was sent."))
+            ui_thread.post(partial(self._boxes.say, f"{type(error).__name__}: nothing was sent."))
 
     def __repr__(self) -> str:
         if self.operation is not None:

@@ -8,7 +8,7 @@ from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.connection import connect
 from cvm_notebook.fleet import Fleet
 from cvm_notebook.live.store.records import Snapshot
-from cvm_notebook.widgets.base.view import has_kernel
+from cvm_notebook.widgets.base.mimebundle import has_kernel
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell

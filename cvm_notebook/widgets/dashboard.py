@@ -17,8 +17,8 @@ from cvm_notebook.live.static_view import show
 from cvm_notebook.live.workers import Workers
 from cvm_notebook.text import clean_text
 from cvm_notebook.widgets.base.closing import ClosesWhole
-from cvm_notebook.widgets.base.ui_thread import bridge
-from cvm_notebook.widgets.base.view import with_widget
+from cvm_notebook.widgets.base.mimebundle import with_widget
+from cvm_notebook.widgets.base.ui_thread import ui_thread
 from cvm_notebook.widgets.card.card import card_of, close_cards
 from cvm_notebook.widgets.form.form import ProvisionForm
 from cvm_notebook.widgets.panel import Panel
@@ -66,14 +66,14 @@ class Dashboard(ClosesWhole, ipywidgets.VBox):  # type: ignore[misc]  # it has n
         self._unsubscribe = fleet.operator.attach(partial(_operated, weakref.ref(self)))
         self._unselect = self.table.on_select(partial(_selected, weakref.ref(self)))
         self._unopen = self.table.on_open(partial(_opened, weakref.ref(self)))
-        bridge.join(self)
-        bridge.mark(self)
+        ui_thread.join(self)
+        ui_thread.mark(self)
 
     def close(self) -> None:
         """End it, and the fleet if that was made for it."""
         if self.comm is None:
             return
-        bridge.leave(self)
+        ui_thread.leave(self)
         self._unsubscribe()
         self._unselect()
         self._unopen()
@@ -93,7 +93,7 @@ class Dashboard(ClosesWhole, ipywidgets.VBox):  # type: ignore[misc]  # it has n
         """Whether somebody looks at it, as far as is known."""
         return self.table.seen
 
-    # --- for the bridge --------------------------------------------------------------------------
+    # --- for the UI thread -----------------------------------------------------------------------
 
     def flush(self) -> None:
         """Show the ledger, and the CVM that is selected; see `View`."""
@@ -178,12 +178,12 @@ def _picture(panel: Panel, said: str, alt: str, draw: Callable[["Axes"], object]
 
 def _operated(me: "weakref.ref[Dashboard]", _record: OperationRecord) -> None:
     if (dashboard := me()) is not None:
-        bridge.mark(dashboard)
+        ui_thread.mark(dashboard)
 
 
 def _selected(me: "weakref.ref[Dashboard]") -> None:
     if (dashboard := me()) is not None:
-        bridge.mark(dashboard)
+        ui_thread.mark(dashboard)
 
 
 def _opened(me: "weakref.ref[Dashboard]", cvm_id: str) -> None:

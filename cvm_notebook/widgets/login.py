@@ -23,10 +23,11 @@ from cvm_notebook.api.secret import Secret
 from cvm_notebook.live.clock import SystemClock
 from cvm_notebook.live.workers import Workers
 from cvm_notebook.text import clean_text, html_table, text_table, usd
+from cvm_notebook.widgets.base.assets import module, style
 from cvm_notebook.widgets.base.closing import ClosesWhole
+from cvm_notebook.widgets.base.mimebundle import has_kernel, with_widget
 from cvm_notebook.widgets.base.secret_box import seal
-from cvm_notebook.widgets.base.ui_thread import bridge, publish
-from cvm_notebook.widgets.base.view import has_kernel, module, style, with_widget
+from cvm_notebook.widgets.base.ui_thread import publish, ui_thread
 
 _SOURCE: Final = "the login in this process (in memory only)"
 _CLOSE_S: Final = 2.0
@@ -176,11 +177,11 @@ class Login(ClosesWhole, anywidget.AnyWidget):
 
     def close(self) -> None:
         """End it; the key stays in use."""
-        bridge.leave(self)
+        ui_thread.leave(self)
         self._workers.close(_CLOSE_S)
         super().close()
 
-    # --- for the bridge ---------------------------------------------------------------------------
+    # --- for the UI thread ------------------------------------------------------------------------
 
     def flush(self) -> None:
         """Say how it stands; see `View`."""
@@ -207,7 +208,7 @@ class Login(ClosesWhole, anywidget.AnyWidget):
             self._ask(partial(self.account.look, name))
         elif mine and kind == "profile" and not name:
             self._ask(self.account.forget)
-        bridge.mark(self)
+        ui_thread.mark(self)
 
     def _ask(self, question: Any) -> None:
         self._busy = True
@@ -218,7 +219,7 @@ class Login(ClosesWhole, anywidget.AnyWidget):
             question()
         finally:
             self._busy = False
-            bridge.mark(self)
+            ui_thread.mark(self)
 
     # --- shown ------------------------------------------------------------------------------------
 
@@ -265,4 +266,4 @@ def _crashed(me: "weakref.ref[Login]", error: BaseException) -> None:
 def _received(me: "weakref.ref[Login]", _widget: object, content: object, _buffers: object) -> None:
     view, sealed = me(), seal(content)  # no key goes further in the clear
     if view is not None:
-        bridge.post(partial(view._take, sealed), view)  # noqa: SLF001 - its own handler
+        ui_thread.post(partial(view._take, sealed), view)  # noqa: SLF001 - its own handler

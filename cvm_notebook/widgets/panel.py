@@ -7,9 +7,9 @@ import anywidget
 import traitlets
 
 from cvm_notebook.text import clean_text, html_table, text_table
+from cvm_notebook.widgets.base.assets import module, style
 from cvm_notebook.widgets.base.closing import ClosesWhole
-from cvm_notebook.widgets.base.ui_thread import bridge, publish
-from cvm_notebook.widgets.base.view import module, style
+from cvm_notebook.widgets.base.ui_thread import publish, ui_thread
 
 _CELL_CHARS = 300
 
@@ -68,7 +68,7 @@ class Panel(ClosesWhole, anywidget.AnyWidget):
 
     def _received(self, _widget: object, content: Any, _buffers: object) -> None:
         if isinstance(content, dict) and content.get("kind") == "hello":
-            bridge.post(self._tell)
+            ui_thread.post(self._tell)
 
     def __repr__(self) -> str:
         return f"<Panel {self.title!r}: {self._said['note'] or self._said['alt']}>"

@@ -23,9 +23,9 @@ from cvm_notebook.api.models.guest import (
 )
 from cvm_notebook.api.status import BOOT_STEPS
 from cvm_notebook.live.store.records import Row, Sighting
+from cvm_notebook.widgets.base import mimebundle as show
 from cvm_notebook.widgets.base import view as presence
-from cvm_notebook.widgets.base import view as show
-from cvm_notebook.widgets.base.ui_thread import bridge
+from cvm_notebook.widgets.base.ui_thread import ui_thread
 from cvm_notebook.widgets.card import card as card_module
 from cvm_notebook.widgets.card.card import CvmCard, card_of
 from cvm_notebook.widgets.card.details import _evidence_words, fetch
@@ -60,9 +60,9 @@ def card(fleet):
 
 
 def settled():
-    """Wait until the bridge has done what was asked of it so far."""
+    """Wait until the UI thread has done what was asked of it so far."""
     done = threading.Event()
-    assert bridge.post(done.set)
+    assert ui_thread.post(done.set)
     assert done.wait(5)
 
 
@@ -179,7 +179,7 @@ def test_figures_are_fetched_while_it_is_looked_at_and_not_otherwise(wire, cloud
     settled()
     asked = len(stats_calls(cloud))
     card._measured = float("-inf")
-    bridge.post(card.pulse)
+    ui_thread.post(card.pulse)
     settled()
     assert len(stats_calls(cloud)) == asked
 
@@ -342,7 +342,7 @@ def test_a_lease_ends_when_nothing_is_heard_and_the_next_word_renews_it(
     with monkeypatch.context() as short:
         short.setattr(presence, "LEASE_S", 0.0)
         front.say("alive")
-        bridge.post(card.pulse)
+        ui_thread.post(card.pulse)
         settled()
     assert not follows[card.cvm_id]
     before = len(wire.sent(card, "snapshot"))
@@ -420,7 +420,7 @@ def test_a_fault_of_ours_is_a_line(wire, card, front, monkeypatch):
         raise RuntimeError("a mistake")
 
     monkeypatch.setattr(card_module, "face_of", broken)
-    bridge.post(card.flush, card)
+    ui_thread.post(card.flush, card)
     front.say("hello")
     told = wire.wait(card, "notice")
     assert told["fault"]

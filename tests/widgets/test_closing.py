@@ -11,7 +11,7 @@ from ipywidgets.widgets.widget import _instances
 
 import cvm_notebook as cvm
 from cvm_notebook.widgets.base.secret_box import SecretBox, SecretBoxes
-from cvm_notebook.widgets.base.ui_thread import bridge
+from cvm_notebook.widgets.base.ui_thread import ui_thread
 from cvm_notebook.widgets.dashboard import Dashboard, dashboard_of
 from cvm_notebook.widgets.login import Account, Login
 from cvm_notebook.widgets.panel import Panel
@@ -38,9 +38,9 @@ def fleet(client, wire):
 
 
 def settled():
-    """Wait until the bridge has done what was asked of it before."""
+    """Wait until the UI thread has done what was asked of it before."""
     done = threading.Event()
-    assert bridge.post(done.set)
+    assert ui_thread.post(done.set)
     assert done.wait(5)
 
 

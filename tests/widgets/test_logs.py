@@ -46,7 +46,7 @@ class View:
         return self.tail.receive(asked, "talker")
 
     def until(self, right, within=10.0):
-        """Flush, as the bridge would, until what was told is right; return that message."""
+        """Flush, as the UI thread would, until what was told is right; return that message."""
         for _ in range(int(within / 0.02)):
             self.tail.flush()
             if self.answers and self.told and (n := self.told[-1].get("n")) is not None:

@@ -14,7 +14,7 @@ import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.live.plans.plan import Plan
 from cvm_notebook.widgets.base.confirm import Confirmation
-from cvm_notebook.widgets.base.ui_thread import bridge
+from cvm_notebook.widgets.base.ui_thread import ui_thread
 
 COMPOSE = "services:\n  web:\n    image: nginx:1.27\n"
 
@@ -74,9 +74,9 @@ def front(wire, table):
 
 
 def settled():
-    """Wait until the bridge has done what was asked of it before."""
+    """Wait until the UI thread has done what was asked of it before."""
     done = threading.Event()
-    assert bridge.post(done.set)
+    assert ui_thread.post(done.set)
     assert done.wait(5)
 
 
@@ -494,7 +494,7 @@ def test_what_fails_in_a_view_is_one_line(front, wire, table, monkeypatch, caplo
         raise RuntimeError("sentinel-detail")
 
     monkeypatch.setattr(table, "flush", broken)
-    bridge.mark(table)
+    ui_thread.mark(table)
     notice = wire.wait(table, "notice")
     assert notice["fault"] is True
     assert "Traceback" not in notice["text"]

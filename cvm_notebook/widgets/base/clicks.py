@@ -31,7 +31,7 @@ class _Asked:
 
 
 class Acts:
-    """The clicks of one view. Runs on the bridge's thread; nothing here waits.
+    """The clicks of one view. Runs on the UI thread; nothing here waits.
 
     Parameters
     ----------

@@ -12,9 +12,9 @@ import traitlets
 
 from cvm_notebook.api.secret import Secret
 from cvm_notebook.text import clean_text
+from cvm_notebook.widgets.base.assets import module, style
 from cvm_notebook.widgets.base.closing import ClosesWhole, close_widgets
-from cvm_notebook.widgets.base.ui_thread import bridge, publish
-from cvm_notebook.widgets.base.view import module, style
+from cvm_notebook.widgets.base.ui_thread import publish, ui_thread
 
 _LONGEST: Final = 1 << 20
 _SECRETS: Final = frozenset({"value", "text"})
@@ -54,7 +54,7 @@ class SecretBox(ClosesWhole, anywidget.AnyWidget):
     label
         What is asked for.
     then
-        Called with what is given, on the bridge's thread; returns what is said of it, or None.
+        Called with what is given, on the UI thread; returns what is said of it, or None.
 
     Examples
     --------
@@ -96,7 +96,7 @@ class SecretBox(ClosesWhole, anywidget.AnyWidget):
         self._text = text
         self.pulse()
 
-    # --- for the bridge ---------------------------------------------------------------------------
+    # --- for the UI thread ------------------------------------------------------------------------
 
     def flush(self) -> None:
         """Say whether there is one; see `View`."""
@@ -131,7 +131,7 @@ def _received(
 ) -> None:
     box, sealed = me(), seal(content)
     if box is not None:
-        bridge.post(partial(box._take, sealed), box)  # noqa: SLF001 - its own handler
+        ui_thread.post(partial(box._take, sealed), box)  # noqa: SLF001 - its own handler
 
 
 class SecretBoxes(ClosesWhole, ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no types

@@ -22,16 +22,16 @@ class View(Protocol):
     """Something shown that is told of changes."""
 
     def flush(self) -> object:
-        """Send what has changed since the last time. Runs on the bridge's thread; no I/O."""
+        """Send what has changed since the last time. Runs on the UI thread; no I/O."""
 
     def pulse(self) -> object:
-        """Say that the kernel is there, every few seconds. Runs on the bridge's thread."""
+        """Say that the kernel is there, every few seconds. Runs on the UI thread."""
 
     def failed(self, error: BaseException) -> object:
         """Show that something of ours went wrong, in a line."""
 
 
-class Bridge:
+class UiThread:
     """One daemon thread for all views of this process. Safe to use from any thread.
 
     It comes when there is something to do and goes when nothing is shown any more. Views are held
@@ -162,8 +162,8 @@ class Bridge:
                     _log.warning("and it cannot show that", exc_info=True)
 
 
-bridge: Final = Bridge()
-atexit.register(bridge.close)
+ui_thread: Final = UiThread()
+atexit.register(ui_thread.close)
 
 
 def publish(widget: Any, content: dict[str, Any], buffers: list[bytes] | None = None) -> None:

@@ -1,13 +1,9 @@
 """Whether anybody looks: a view is served while its front end gives signs of life."""
 
 import contextlib
-import sys
 import time
 import weakref
-from collections.abc import Callable, Mapping
-from functools import cache
-from importlib.resources import files
-from typing import Any, Final
+from typing import Final
 
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.live.engine import FleetEngine
@@ -18,7 +14,7 @@ LEASE_S: Final = 600.0
 
 
 class Presence:
-    """Keeps a fleet live while a view is looked at. Only the bridge's thread calls it.
+    """Keeps a fleet live while a view is looked at. Only the UI thread calls it.
 
     Parameters
     ----------
@@ -58,50 +54,3 @@ class Presence:
         if not self.seen:
             self.gone()
         return self.seen
-
-
-_VIEW: Final = "application/vnd.jupyter.widget-view+json"
-
-
-def with_widget(static: Mapping[str, str], make: Callable[[], Any]) -> dict[str, Any]:
-    """Return what is displayed: the static text and html, and the widget where one can live.
-
-    Parameters
-    ----------
-    static
-        What is seen without a kernel: on GitHub, by nbconvert, in a mail.
-    make
-        Makes the widget, or returns the one there is.
-    """
-    if not has_kernel():
-        return dict(static)
-    widget = make()
-    view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
-    return {**static, _VIEW: view}
-
-
-def has_kernel() -> bool:
-    """Whether this process is a kernel, to which a front end may speak."""
-    # another thread may be importing it just now, and then there is no kernel either
-    get_ipython = getattr(sys.modules.get("IPython"), "get_ipython", None)
-    return get_ipython is not None and getattr(get_ipython(), "kernel", None) is not None
-
-
-@cache
-def module(*names: str) -> str:
-    """Return scripts joined to one ES module: what the later ones use stands in the first.
-
-    Each is named by its folder in `widgets`: ``"base/logs"``.
-    """
-    return _joined([f"{name}.js" for name in ("base/common", *names)])
-
-
-@cache
-def style(*names: str) -> str:
-    """Return style sheets joined to one."""
-    return _joined([f"{name}.css" for name in ("base/common", *names)])
-
-
-def _joined(names: list[str]) -> str:
-    widgets = files("cvm_notebook.widgets")
-    return "\n".join((widgets / name).read_text("utf-8") for name in names)

@@ -25,11 +25,12 @@ from cvm_notebook.live.store.records import Gap, Health, Row
 from cvm_notebook.live.store.store import Batch
 from cvm_notebook.live.workers import Workers
 from cvm_notebook.text import clean_text
+from cvm_notebook.widgets.base.assets import module, style
 from cvm_notebook.widgets.base.clicks import Acts
 from cvm_notebook.widgets.base.closing import ClosesWhole, close_widgets
 from cvm_notebook.widgets.base.log_tail import LogTail
-from cvm_notebook.widgets.base.ui_thread import bridge, publish
-from cvm_notebook.widgets.base.view import Presence, module, style
+from cvm_notebook.widgets.base.ui_thread import publish, ui_thread
+from cvm_notebook.widgets.base.view import Presence
 from cvm_notebook.widgets.card.details import DETAILS, fetch
 from cvm_notebook.widgets.card.sections import (
     clock_of,
@@ -120,15 +121,15 @@ class CvmCard(ClosesWhole, anywidget.AnyWidget):
         super().__init__(_boot=boot, buttons=tuple(self._verbs.values()))
         self.on_msg(self._received)
         weakref.finalize(fleet, _end, me).atexit = False
-        bridge.join(self)
-        bridge.post(self._heard, self)
+        ui_thread.join(self)
+        ui_thread.post(self._heard, self)
 
     def close(self) -> None:
         """End it; what shows it lets go of it."""
         with self._ending:  # its fleet may end on any thread
             if self.comm is None:
                 return
-            bridge.leave(self)
+            ui_thread.leave(self)
             self._subscription.close()
             self._unsubscribe()
             self._gone()
@@ -138,7 +139,7 @@ class CvmCard(ClosesWhole, anywidget.AnyWidget):
     def _parts(self) -> Iterable[ipywidgets.Widget]:
         return self._verbs.values()
 
-    # --- for the bridge ---------------------------------------------------------------------------
+    # --- for the UI thread ------------------------------------------------------------------------
 
     def flush(self) -> None:
         """Send what has changed; see `View`."""
@@ -238,7 +239,7 @@ class CvmCard(ClosesWhole, anywidget.AnyWidget):
 
     def _received(self, _widget: object, content: Any, _buffers: object) -> None:
         if isinstance(content, dict):
-            bridge.post(partial(self._take, content), self)
+            ui_thread.post(partial(self._take, content), self)
 
     def _take(self, content: Mapping[str, Any]) -> None:
         kind = content.get("kind")
@@ -247,8 +248,8 @@ class CvmCard(ClosesWhole, anywidget.AnyWidget):
             return
         if self._heard() or kind == "hello":
             self._told = {}
-            bridge.mark(self)
-            bridge.post(self.pulse, self)  # the first figures, too
+            ui_thread.mark(self)
+            ui_thread.post(self.pulse, self)  # the first figures, too
         if content.get("token") != self._token:
             return  # a view of another time may look, and not act
         what = content.get("what")
@@ -295,7 +296,7 @@ class CvmCard(ClosesWhole, anywidget.AnyWidget):
         told = fetch(what, fleet.client, row)
         if what == "stats":
             self._stats = {"meters": told.get("meters", []), "error": told.get("error")}
-            bridge.mark(self)
+            ui_thread.mark(self)
         else:
             self._say(told)
 
@@ -325,13 +326,13 @@ def _buttons(me: "weakref.ref[CvmCard]") -> dict[Verb, ipywidgets.Button]:
 def _pressed(me: "weakref.ref[CvmCard]", verb: Verb, _button: object) -> None:
     card = me()
     if card is not None:
-        bridge.post(partial(card._act, verb), card)  # noqa: SLF001 - its own half
+        ui_thread.post(partial(card._act, verb), card)  # noqa: SLF001 - its own half
 
 
 def _mark(me: "weakref.ref[CvmCard]") -> None:
     card = me()
     if card is not None:
-        bridge.mark(card)
+        ui_thread.mark(card)
 
 
 def _client(me: "weakref.ref[CvmCard]") -> Client | None:
@@ -343,7 +344,7 @@ def _client(me: "weakref.ref[CvmCard]") -> Client | None:
 def _crashed(me: "weakref.ref[CvmCard]", error: BaseException) -> None:
     card = me()
     if card is not None:
-        bridge.post(partial(card.failed, error), card)
+        ui_thread.post(partial(card.failed, error), card)
 
 
 def _changed(me: "weakref.ref[CvmCard]", batch: Batch) -> None:
@@ -351,24 +352,24 @@ def _changed(me: "weakref.ref[CvmCard]", batch: Batch) -> None:
     if card is not None and (
         isinstance(batch, Gap) or any(change.row.id == card.cvm_id for change in batch)
     ):
-        bridge.mark(card)
+        ui_thread.mark(card)
 
 
 def _health(me: "weakref.ref[CvmCard]", _health: Health) -> None:
     card = me()
     if card is not None:
-        bridge.post(card.pulse, card)
+        ui_thread.post(card.pulse, card)
 
 
 def _operated(me: "weakref.ref[CvmCard]", record: OperationRecord) -> None:
     card = me()
     if card is not None and record.cvm_id == card.cvm_id:
         card._operations = {**card._operations, record.verb: record}  # noqa: SLF001 - its own half
-        bridge.mark(card)
+        ui_thread.mark(card)
 
 
 def _end(me: "weakref.ref[CvmCard]") -> None:
     card = me()
     if card is not None:
-        # when the kernel ends, the bridge has ended before: the views stay as they are
-        bridge.post(card.close)
+        # when the kernel ends, the UI thread has ended before: the views stay as they are
+        ui_thread.post(card.close)

@@ -19,10 +19,12 @@ from cvm_notebook.deploy.deployment import Phase
 from cvm_notebook.deploy.spec import KINDS
 from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.text import html_table, text_table
+from cvm_notebook.widgets.base.assets import module, style
 from cvm_notebook.widgets.base.closing import ClosesWhole
+from cvm_notebook.widgets.base.mimebundle import with_widget
 from cvm_notebook.widgets.base.secret_box import seal
-from cvm_notebook.widgets.base.ui_thread import bridge, publish
-from cvm_notebook.widgets.base.view import LEASE_S, module, style, with_widget
+from cvm_notebook.widgets.base.ui_thread import publish, ui_thread
+from cvm_notebook.widgets.base.view import LEASE_S
 from cvm_notebook.widgets.form.state import Draft
 
 if TYPE_CHECKING:
@@ -119,7 +121,7 @@ class ProvisionForm(ClosesWhole, anywidget.AnyWidget):
         super().__init__(_boot=json.dumps(self._news()).encode())
         self.on_msg(partial(_received, me))
         self.draft.begin()
-        bridge.post(self._heard, self)
+        ui_thread.post(self._heard, self)
 
     # --- for Python -------------------------------------------------------------------------------
 
@@ -207,12 +209,12 @@ class ProvisionForm(ClosesWhole, anywidget.AnyWidget):
 
     def close(self) -> None:
         """End it; what was sent goes on."""
-        bridge.leave(self)
+        ui_thread.leave(self)
         if "draft" in vars(self):  # a form that was refused its fields has none, and ends, too
             self.draft.close()
         super().close()
 
-    # --- for the bridge ---------------------------------------------------------------------------
+    # --- for the UI thread ------------------------------------------------------------------------
 
     def flush(self) -> None:
         """Send what has changed; see `View`."""
@@ -227,7 +229,7 @@ class ProvisionForm(ClosesWhole, anywidget.AnyWidget):
     def pulse(self) -> None:
         """Say that the kernel is there; see `View`."""
         if not self._is_seen():
-            bridge.leave(self)
+            ui_thread.leave(self)
             return
         publish(self, {"kind": "pulse", "n": self._n})
 
@@ -243,7 +245,7 @@ class ProvisionForm(ClosesWhole, anywidget.AnyWidget):
         """Note a sign of life; return whether it is the first after a silence."""
         first = not self._is_seen()
         self._until = time.monotonic() + LEASE_S
-        bridge.join(self)
+        ui_thread.join(self)
         return first
 
     def _news(self) -> dict[str, Any]:
@@ -261,11 +263,11 @@ class ProvisionForm(ClosesWhole, anywidget.AnyWidget):
         kind = content.get("kind")
         if kind == "bye":
             self._until = 0.0
-            bridge.leave(self)
+            ui_thread.leave(self)
             return
         if self._heard() or kind == "hello":
             self._sent = {}
-            bridge.mark(self)
+            ui_thread.mark(self)
         if kind == "ack" and self._boot:
             self._boot = b""  # what was filled in is no part of a saved notebook
         if content.get("token") == self._token:  # a view of another time may look, and not act
@@ -280,7 +282,7 @@ class ProvisionForm(ClosesWhole, anywidget.AnyWidget):
             self.draft.reload()
         elif self.draft.env.receive(content):
             self.draft.steps.forgive("env")
-            bridge.mark(self)
+            ui_thread.mark(self)
         elif kind in {"provision", "commit", "again"} and self._is_new(content.get("click")):
             if kind == "provision":
                 self.send_provision()
@@ -288,7 +290,7 @@ class ProvisionForm(ClosesWhole, anywidget.AnyWidget):
                 self.send_commit(as_provisioned=content.get("as_provisioned") is True)
             else:
                 self.start_over()
-            bridge.mark(self)
+            ui_thread.mark(self)
 
     def _typed(self, content: Mapping[str, Any]) -> None:
         typed, edits = content.get("values"), content.get("edits")
@@ -335,7 +337,7 @@ _ALWAYS: Final = ("kind", "n", "token")
 def _mark(me: "weakref.ref[ProvisionForm]") -> None:
     form = me()
     if form is not None:
-        bridge.mark(form)
+        ui_thread.mark(form)
 
 
 def _crashed(me: "weakref.ref[ProvisionForm]", error: BaseException) -> None:
@@ -349,4 +351,4 @@ def _received(
 ) -> None:
     form, sealed = me(), seal(content)  # no secret goes further in the clear
     if form is not None:
-        bridge.post(partial(form._take, sealed), form)  # noqa: SLF001 - its own handler
+        ui_thread.post(partial(form._take, sealed), form)  # noqa: SLF001 - its own handler

@@ -14,7 +14,7 @@ _LONGEST: Final = 2_000
 
 
 class Finder:
-    """Searches a fleet again and again for the same text. Only the bridge's thread calls it.
+    """Searches a fleet again and again for the same text. Only the UI thread calls it.
 
     Parameters
     ----------

@@ -20,11 +20,13 @@ from cvm_notebook.live.store.records import Health
 from cvm_notebook.live.store.store import Batch
 from cvm_notebook.live.workers import Workers
 from cvm_notebook.text import clean_text
+from cvm_notebook.widgets.base.assets import module, style
 from cvm_notebook.widgets.base.clicks import Acts
 from cvm_notebook.widgets.base.closing import ClosesWhole
 from cvm_notebook.widgets.base.log_tail import LogTail
-from cvm_notebook.widgets.base.ui_thread import bridge, publish
-from cvm_notebook.widgets.base.view import Presence, module, style, with_widget
+from cvm_notebook.widgets.base.mimebundle import with_widget
+from cvm_notebook.widgets.base.ui_thread import publish, ui_thread
+from cvm_notebook.widgets.base.view import Presence
 from cvm_notebook.widgets.card.card import card_of
 from cvm_notebook.widgets.table.finder import Finder
 from cvm_notebook.widgets.table.patches import Feed
@@ -91,8 +93,8 @@ class FleetTable(ClosesWhole, anywidget.AnyWidget):
         super().__init__(_boot=boot)
         self.on_msg(self._received)
         weakref.finalize(fleet, _end, me).atexit = False
-        bridge.join(self)
-        bridge.post(self._presence.heard, self)
+        ui_thread.join(self)
+        ui_thread.post(self._presence.heard, self)
 
     # --- for Python -------------------------------------------------------------------------------
 
@@ -104,11 +106,11 @@ class FleetTable(ClosesWhole, anywidget.AnyWidget):
     @selected.setter
     def selected(self, ids: Sequence[str]) -> None:
         self._selected = tuple(dict.fromkeys(ids))
-        bridge.post(self._show_selection, self)
+        ui_thread.post(self._show_selection, self)
         self._tell_selection()
 
     def on_select(self, callback: Callable[[], object]) -> Callable[[], None]:
-        """Call back after each change of the selection, on the bridge's thread or the caller's.
+        """Call back after each change of the selection, on the UI thread or the caller's.
 
         Returns
         -------
@@ -124,7 +126,7 @@ class FleetTable(ClosesWhole, anywidget.AnyWidget):
         Parameters
         ----------
         callback
-            Called with the CVM's id, on the bridge's thread. Without one, the table shows the
+            Called with the CVM's id, on the UI thread. Without one, the table shows the
             CVM's card under its rows.
 
         Returns
@@ -154,7 +156,7 @@ class FleetTable(ClosesWhole, anywidget.AnyWidget):
         """Change what is given; see `Fleet.table`."""
         if columns is not None:
             self._feed.show(columns_of(columns))
-            bridge.mark(self)
+            ui_thread.mark(self)
         if height is not None:
             self.height = height
         if undo is not None:
@@ -162,7 +164,7 @@ class FleetTable(ClosesWhole, anywidget.AnyWidget):
 
     def close(self) -> None:
         """End it; what shows it lets go of it."""
-        bridge.leave(self)
+        ui_thread.leave(self)
         self._subscription.close()
         self._unsubscribe()
         self._logs.stop()
@@ -170,7 +172,7 @@ class FleetTable(ClosesWhole, anywidget.AnyWidget):
         self._presence.gone()
         super().close()
 
-    # --- for the bridge ---------------------------------------------------------------------------
+    # --- for the UI thread ------------------------------------------------------------------------
 
     def flush(self) -> None:
         """Send what has changed; see `View`."""
@@ -180,7 +182,7 @@ class FleetTable(ClosesWhole, anywidget.AnyWidget):
             return
         behind = self._feed.n - self._heard_n
         if behind > _UNHEARD and time.monotonic() - self._sent_at < _SLOW_S:
-            bridge.mark(self)
+            ui_thread.mark(self)
             return
         message = self._next()
         if message is not None:
@@ -196,7 +198,7 @@ class FleetTable(ClosesWhole, anywidget.AnyWidget):
         pulse = {"kind": "pulse", "n": self._feed.n, "ages": self._feed.ages(snapshot)}
         publish(self, {**pulse, **_told(snapshot.health)})
         if self.query:
-            bridge.mark(self)  # what is searched for may depend on the time
+            ui_thread.mark(self)  # what is searched for may depend on the time
 
     def failed(self, error: BaseException) -> None:
         """Show that something of ours went wrong; see `View`."""
@@ -259,7 +261,7 @@ class FleetTable(ClosesWhole, anywidget.AnyWidget):
 
     def _received(self, _widget: object, content: Any, _buffers: object) -> None:
         if isinstance(content, dict):
-            bridge.post(partial(self._take, content), self)
+            ui_thread.post(partial(self._take, content), self)
 
     def _take(self, content: Mapping[str, Any]) -> None:
         kind = content.get("kind")
@@ -273,7 +275,7 @@ class FleetTable(ClosesWhole, anywidget.AnyWidget):
         first = self._presence.heard()
         if first or (kind == "hello" and n != self._feed.n):
             self._feed.lose()
-            bridge.mark(self)
+            ui_thread.mark(self)
         elif kind == "hello":
             self._show_selection()
             self._search()
@@ -339,7 +341,7 @@ class FleetTable(ClosesWhole, anywidget.AnyWidget):
 
     @traitlets.observe("query")
     def _query_changed(self, _change: object) -> None:
-        bridge.post(self._search, self)
+        ui_thread.post(self._search, self)
 
     def _search(self) -> None:
         fleet = self._fleet()
@@ -372,13 +374,13 @@ def _changed(me: "weakref.ref[FleetTable]", batch: Batch) -> None:
     table = me()
     if table is not None:
         table._feed.changed(batch)  # noqa: SLF001 - its own half; weak, or the store would keep it
-        bridge.mark(table)
+        ui_thread.mark(table)
 
 
 def _health(me: "weakref.ref[FleetTable]", _health: Health) -> None:
     table = me()
     if table is not None:
-        bridge.post(table.pulse, table)
+        ui_thread.post(table.pulse, table)
 
 
 def _client(me: "weakref.ref[FleetTable]") -> Client | None:
@@ -390,7 +392,7 @@ def _client(me: "weakref.ref[FleetTable]") -> Client | None:
 def _mark(me: "weakref.ref[FleetTable]") -> None:
     table = me()
     if table is not None:
-        bridge.mark(table)
+        ui_thread.mark(table)
 
 
 def _crashed(me: "weakref.ref[FleetTable]", error: BaseException) -> None:
@@ -403,11 +405,11 @@ def _operated(me: "weakref.ref[FleetTable]", record: OperationRecord) -> None:
     table = me()
     if table is not None:
         table._feed.operated(record)  # noqa: SLF001 - its own half; weak, or the ledger would keep it
-        bridge.mark(table)
+        ui_thread.mark(table)
 
 
 def _end(me: "weakref.ref[FleetTable]") -> None:
     table = me()
     if table is not None:
-        # when the kernel ends, the bridge has ended before: the views keep what they knew
-        bridge.post(table.close)
+        # when the kernel ends, the UI thread has ended before: the views keep what they knew
+        ui_thread.post(table.close)

@@ -1,0 +1,31 @@
+"""Rich display of an object: static text and html, and a widget where there is a kernel for one."""
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+_VIEW: Final = "application/vnd.jupyter.widget-view+json"
+
+
+def with_widget(static: Mapping[str, str], make: Callable[[], Any]) -> dict[str, Any]:
+    """Return what is displayed: the static text and html, and the widget where one can live.
+
+    Parameters
+    ----------
+    static
+        What is seen without a kernel: on GitHub, by nbconvert, in a mail.
+    make
+        Makes the widget, or returns the one there is.
+    """
+    if not has_kernel():
+        return dict(static)
+    widget = make()
+    view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
+    return {**static, _VIEW: view}
+
+
+def has_kernel() -> bool:
+    """Whether this process is a kernel, to which a front end may speak."""
+    # another thread may be importing it just now, and then there is no kernel either
+    get_ipython = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    return get_ipython is not None and getattr(get_ipython(), "kernel", None) is not None
