@@ -1,7 +1,6 @@
 // The account: whose key is used, a box for another, and the profiles.
-function renderLogin({ model, el }) {
-  let said = model.get("_boot"), live = false;
-  const send = (message) => { if (live) tellKernel(model, { ...message, token: said.token }); };
+function renderLogin({ el, store }) {
+  const send = (message) => { if (store.live()) store.send(message); };
   const state = h("strong", {}), rows = h("dl");
   const wrong = h("div", { className: "cvm-fault", role: "alert", hidden: true });
   const busy = h("span", { className: "cvm-dim", role: "status" });
@@ -12,30 +11,31 @@ function renderLogin({ model, el }) {
   const profile = h("select", { "aria-label": "Profile", onchange: () => { busy.textContent = "Asking…"; send({ kind: "profile", profile: profile.value }); } });
   const choose = h("label", { className: "cvm-profile" }, "Profile ", profile);
   const root = h("section", { className: "cvm cvm-login", "aria-label": "Sign in to Phala Cloud" }, h("div", { className: "cvm-login-top" }, state, choose, busy), wrong, rows, place, other);
-  keepKeys(root);
 
   function draw() {
-    state.replaceChildren(h("span", { className: "cvm-shape", "aria-hidden": "true" }, said.in ? "●" : "○"), said.in ? "Signed in to Phala Cloud" : "Not signed in to Phala Cloud");
-    root.dataset.status = said.in ? "in" : "out";
-    rows.replaceChildren(...said.rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
-    wrong.hidden = !said.wrong;
-    wrong.textContent = said.wrong ?? "";
-    const home = said.in ? other : place; // without a key the box stands open
+    const account = store.state, live = store.live();
+    state.replaceChildren(h("span", { className: "cvm-shape", "aria-hidden": "true" }, account.in ? "●" : "○"), account.in ? "Signed in to Phala Cloud" : "Not signed in to Phala Cloud");
+    root.dataset.status = account.in ? "in" : "out";
+    rows.replaceChildren(...account.rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+    wrong.hidden = !account.wrong;
+    wrong.textContent = account.wrong ?? "";
+    const home = account.in ? other : place; // without a key the box stands open
     if (key.el.parentElement !== home) home.append(key.el, note);
-    other.hidden = !said.in;
-    choose.hidden = !said.profiles.length;
-    profile.replaceChildren(h("option", { value: "" }, "none: as it is found"), ...said.profiles.map((name) => h("option", { value: name }, name)));
-    profile.value = said.profile ?? "";
-    profile.disabled = !live || said.busy;
-    key.live(live && !said.busy);
-    busy.textContent = said.busy ? "Asking the service…" : live ? "" : "waiting for the kernel";
+    other.hidden = !account.in;
+    choose.hidden = !account.profiles.length;
+    profile.replaceChildren(h("option", { value: "" }, "none: as it is found"), ...account.profiles.map((name) => h("option", { value: name }, name)));
+    profile.value = account.profile ?? "";
+    profile.disabled = !live || account.busy;
+    key.live(live && !account.busy);
+    busy.textContent = account.busy ? "Asking the service…" : live ? "" : "waiting for the kernel";
   }
-  const hear = (message) => { if (message.kind !== "account") return; said = message; live = true; draw(); };
-  model.on("msg:custom", hear);
+  function heard({ message }) {
+    if (message?.kind === "pulse") return; // the list of profiles may be open
+    draw();
+    if (message?.kind === "notice") { wrong.hidden = false; wrong.textContent = message.text; }
+  }
   draw();
-  el.replaceChildren(root);
-  tellKernel(model, { kind: "hello" });
-  return () => model.off("msg:custom", hear);
+  return store.mount(el, root, heard);
 }
 
-export default () => ({ render: renderLogin });
+export default liveWidget(renderLogin);

@@ -1,17 +1,12 @@
 """login(): whose key is used here, where it came from, and a place to give one."""
 
 import os
-import secrets
 import threading
-import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
-
-import anywidget
-import traitlets
 
 from cvm_notebook.api.auth import credentials
 from cvm_notebook.api.auth.credentials import Credentials, find_api_key
@@ -20,17 +15,12 @@ from cvm_notebook.api.client import Client
 from cvm_notebook.api.errors.tree import CredentialsError, CvmError
 from cvm_notebook.api.models.catalogue import CurrentUser
 from cvm_notebook.api.secret import Secret
-from cvm_notebook.live.clock import SystemClock
-from cvm_notebook.live.workers import Workers
 from cvm_notebook.text import clean_text, html_table, text_table, usd
 from cvm_notebook.widgets.base.assets import module, style
-from cvm_notebook.widgets.base.closing import ClosesWhole
-from cvm_notebook.widgets.base.mimebundle import has_kernel, with_widget
-from cvm_notebook.widgets.base.secret_box import seal
-from cvm_notebook.widgets.base.ui_thread import publish, ui_thread
+from cvm_notebook.widgets.base.mimebundle import has_kernel
+from cvm_notebook.widgets.base.view import LiveView, Message
 
 _SOURCE: Final = "the login in this process (in memory only)"
-_CLOSE_S: Final = 2.0
 
 
 class Account:
@@ -91,7 +81,7 @@ class Account:
             self.error, self.profile = error.with_traceback(None), profile
             self._at = datetime.now(UTC)
 
-    # --- told -------------------------------------------------------------------------------------
+    # --- shown ------------------------------------------------------------------------------------
 
     def rows(self) -> list[tuple[str, str]]:
         """Return what is known of the key that is used, in words."""
@@ -99,14 +89,14 @@ class Account:
             return []
         user, workspace, money = self._user.user, self._user.workspace, self._user.credits
         place = [workspace.name, workspace.tier, workspace.role] if workspace else []
-        said = [
+        facts = [
             ("key", f"from {self._found.source}"),
             ("address", self._found.base_url),
             ("user", clean_text((user.username or user.email or "") if user else "", 80)),
             ("workspace", ", ".join(clean_text(word, 60) for word in place if word)),
             ("credit", f"{usd(money.balance)} USD" if money and money.balance is not None else ""),
         ]
-        return [(name, value) for name, value in said if value]
+        return [(name, value) for name, value in facts if value]
 
     @property
     def title(self) -> str:
@@ -147,87 +137,66 @@ def _profiles() -> list[str]:
         return []
 
 
-class Login(ClosesWhole, anywidget.AnyWidget):
+class Login(LiveView):
     """The account that is used, a box for a key, and a choice of profiles.
 
     Attributes
     ----------
     account
-        What it shows.
+        What it shows; no key is ever in it.
     """
 
     _esm = module("base/secret", "login")
     _css = style("base/secret", "login")
-    # What is drawn first; no key is ever in it.
-    _boot = traitlets.Dict().tag(sync=True)
+    _FAULT = " in the login."
 
     def __init__(self, account: Account) -> None:
         self.account = account
-        self._token = secrets.token_hex(8)  # a message from a copy of the notebook has another
         self._busy = False
-        me = weakref.ref(self)
-        self._workers = Workers(SystemClock(), 1, "cvm-login", partial(_crashed, me))
-        super().__init__(_boot=self._told())
-        self.on_msg(partial(_received, me))
+        self._crew("cvm-login")
+        super().__init__()
 
     @property
     def client(self) -> Client | None:
         """A client with the key; None while there is none."""
         return self.account.client
 
-    def close(self) -> None:
-        """End it; the key stays in use."""
-        ui_thread.leave(self)
-        self._workers.close(_CLOSE_S)
-        super().close()
+    def _state(self) -> Message:
+        return {"busy": self._busy, **self.account.tell()}
 
-    # --- for the UI thread ------------------------------------------------------------------------
-
-    def flush(self) -> None:
-        """Say how it stands; see `View`."""
-        publish(self, self._told())
-
-    def pulse(self) -> None:
-        """Nothing of it changes by itself; see `View`."""
-
-    def failed(self, error: BaseException) -> None:
-        """Show that something of ours went wrong; see `View`."""
-        publish(self, {**self._told(), "wrong": f"{type(error).__name__} in the login."})
-
-    def _told(self) -> dict[str, Any]:
-        said = {"kind": "account", "token": self._token, "busy": self._busy}
-        return {**said, **self.account.tell()}
-
-    def _take(self, content: Mapping[str, Any]) -> None:
-        kind, value = content.get("kind"), content.get("value")
-        mine = content.get("token") == self._token and not self._busy
-        name = content.get("profile")
-        if mine and kind == "secret" and isinstance(value, Secret):
+    def _on_secret(self, message: Mapping[str, Any]) -> None:
+        value = message.get("value")
+        if isinstance(value, Secret):
             self._ask(partial(self.account.give, value))
-        elif mine and kind == "profile" and isinstance(name, str) and name in _profiles():
+
+    def _on_profile(self, message: Mapping[str, Any]) -> None:
+        name = message.get("profile")
+        if isinstance(name, str) and name in _profiles():
             self._ask(partial(self.account.look, name))
-        elif mine and kind == "profile" and not name:
+        elif not name:
             self._ask(self.account.forget)
-        ui_thread.mark(self)
+        else:
+            self._forget()  # a profile that is gone: what stands there is to be drawn again
+            self._mark()
 
-    def _ask(self, question: Any) -> None:
-        self._busy = True
-        self._workers.do(partial(self._asked, question))
+    def _ask(self, question: Callable[[], None]) -> None:
+        if not self._busy:
+            self._busy = True
+            self._workers.do(partial(self._asked, question))
+            self._mark()
 
-    def _asked(self, question: Any) -> None:
+    def _asked(self, question: Callable[[], None]) -> None:
         try:
             question()
         finally:
             self._busy = False
-            ui_thread.mark(self)
-
-    # --- shown ------------------------------------------------------------------------------------
+            self._mark()
 
     def __repr__(self) -> str:
         return repr(self.account)
 
-    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:  # type: ignore[override]
-        return with_widget(self.account.static(), lambda: self)
+    def _static(self) -> dict[str, str]:
+        return self.account.static()
 
 
 def login(profile: str | None = None) -> "Login | Account":
@@ -255,15 +224,3 @@ def login(profile: str | None = None) -> "Login | Account":
         if typed:
             account.give(Secret(typed))
     return account
-
-
-def _crashed(me: "weakref.ref[Login]", error: BaseException) -> None:
-    view = me()
-    if view is not None:
-        view.failed(error)
-
-
-def _received(me: "weakref.ref[Login]", _widget: object, content: object, _buffers: object) -> None:
-    view, sealed = me(), seal(content)  # no key goes further in the clear
-    if view is not None:
-        ui_thread.post(partial(view._take, sealed), view)  # noqa: SLF001 - its own handler

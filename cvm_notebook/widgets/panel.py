@@ -1,37 +1,28 @@
-"""Panel: a caption, a picture, a table of text: what else a dashboard shows, as one widget."""
+"""Panel: a caption, a picture and a table of text, as one widget; a dashboard shows several."""
 
 from collections.abc import Sequence
-from typing import Any
 
-import anywidget
 import traitlets
 
 from cvm_notebook.text import clean_text, html_table, text_table
 from cvm_notebook.widgets.base.assets import module, style
-from cvm_notebook.widgets.base.closing import ClosesWhole
-from cvm_notebook.widgets.base.ui_thread import publish, ui_thread
+from cvm_notebook.widgets.base.view import LiveView, Message
 
 _CELL_CHARS = 300
 
 
-class Panel(ClosesWhole, anywidget.AnyWidget):
-    """Shows what it was told last; nothing of it is kept in a saved notebook but its title."""
+class Panel(LiveView):
+    """A panel of text and a picture; nothing of it is kept in a saved notebook but its title."""
 
     _esm = module("panel")
     _css = style("panel")
+    _FAULT = " in this panel."
     title = traitlets.Unicode("").tag(sync=True)
 
     def __init__(self, title: str) -> None:
-        self._said: dict[str, Any] = {
-            "kind": "panel",
-            "note": "",
-            "head": [],
-            "rows": [],
-            "alt": "",
-        }
+        self._shown: Message = {"note": "", "head": [], "rows": [], "alt": ""}
         self._picture = b""
-        super().__init__(title=title)
-        self.on_msg(self._received)
+        super().__init__(boot=False, title=title)
 
     def show(
         self,
@@ -53,29 +44,25 @@ class Panel(ClosesWhole, anywidget.AnyWidget):
         picture, alt
             A PNG, and what it shows in words.
         """
-        self._said = {
-            "kind": "panel",
+        self._shown = {
             "note": clean_text(note, 600),
             "head": list(head),
             "rows": [[clean_text(cell, _CELL_CHARS) for cell in row] for row in rows],
             "alt": alt,
         }
         self._picture = picture
-        self._tell()
+        self._mark()
 
-    def _tell(self) -> None:
-        publish(self, self._said, [self._picture] if self._picture else None)
+    def _state(self) -> Message:
+        return self._shown
 
-    def _received(self, _widget: object, content: Any, _buffers: object) -> None:
-        if isinstance(content, dict) and content.get("kind") == "hello":
-            ui_thread.post(self._tell)
+    def _buffers(self) -> list[bytes]:
+        return [self._picture] if self._picture else []
 
     def __repr__(self) -> str:
-        return f"<Panel {self.title!r}: {self._said['note'] or self._said['alt']}>"
+        return f"<Panel {self.title!r}: {self._shown['note'] or self._shown['alt']}>"
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        bundle = super()._repr_mimebundle_(**kwargs)
-        data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
-        title = f"{self.title}. {self._said['note'] or self._said['alt']}"
-        said = title, self._said["head"], self._said["rows"]
-        return {**data, "text/html": html_table(*said), "text/plain": text_table(*said)}, metadata
+    def _static(self) -> dict[str, str]:
+        title = f"{self.title}. {self._shown['note'] or self._shown['alt']}"
+        content = title, self._shown["head"], self._shown["rows"]
+        return {"text/html": html_table(*content), "text/plain": text_table(*content)}

@@ -1,7 +1,6 @@
 """All views in one bare page: what each looks like depends on no order of their style sheets."""
 
 import base64
-import json
 
 import pytest
 
@@ -22,7 +21,10 @@ LINES = {
     "kind": "log", "run": 1, "n": 1, "begin": True, "dropped": 0, "state": "read", "text": "",
     "lines": [["one", "stdout"], ["\x1b[31mtwo", "stderr"]],
 }  # fmt: skip
-PANEL = {"kind": "panel", "note": "As of now", "head": ["a"], "rows": [["b"]], "alt": ""}
+PANEL = {
+    "kind": "snapshot", "n": 1, "token": "1",
+    "set": {"note": "As of now", "head": ["a"], "rows": [["b"]], "alt": ""},
+}  # fmt: skip
 SHOW = """async views => {
     for (const { esm, css, state, said } of views) {
         const sheet = document.createElement('style');
@@ -76,8 +78,6 @@ def drawn(widget, *said):
     boot = widget.get_state().get("_boot")
     if isinstance(boot, bytes):
         state["_boot64"] = base64.b64encode(boot).decode()
-    elif boot is not None:
-        state["_boot"] = json.loads(json.dumps(boot))
     return {"esm": widget._esm, "css": widget._css, "state": state, "said": list(said)}
 
 

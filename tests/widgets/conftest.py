@@ -1,5 +1,6 @@
 """The kernel's end of widgets without a kernel: what is sent is kept, what is said is heard."""
 
+import json
 import threading
 import time
 
@@ -54,6 +55,28 @@ class Wire:
                 assert left > 0, f"no message {kind!r}; there were {self.sent(widget)}"
                 self._news.wait(left)
         return found[after]
+
+    def state(self, widget):
+        """Return the state that a front end has by now: the first snapshot, and what came since."""
+        opened = [b for i, kind, _, b in self.log if i == widget.model_id and kind == "comm_open"]
+        state, n = {}, 0
+        for message in [
+            *(json.loads(bytes(b[0])) for b in opened if b and b[0]),
+            *self.sent(widget),
+        ]:
+            if message["kind"] == "snapshot":
+                state, n = dict(message["set"]), message["n"]
+            elif message["kind"] == "patch":
+                assert message["n"] == n + 1, "a message is missing"
+                state, n = {**state, **message["set"]}, message["n"]
+        return state
+
+    def until(self, widget, right, within=_PATIENCE):
+        """Wait until the state that a front end has is right; return it."""
+        with self._news:
+            there = self._news.wait_for(lambda: right(self.state(widget)), within)
+            assert there, self.sent(widget)
+            return self.state(widget)
 
     def say(self, widget, content, buffers=()):
         """Let a front end send a custom message."""

@@ -40,19 +40,17 @@ def write_profiles(home, **tokens):
 
 
 def say(wire, view, **message):
-    wire.say(view, {"token": view._boot["token"], **message})
+    wire.say(view, {"token": view._token, **message})
 
 
 def until(wire, view, true):
-    with wire._news:
-        there = lambda: any(true(m) for m in wire.sent(view, "account"))  # noqa: E731
-        assert wire._news.wait_for(there, PATIENCE), wire.sent(view)
+    return wire.until(view, true, PATIENCE)
 
 
-def test_where_there_is_no_key_it_says_where_it_looked(view):
+def test_where_there_is_no_key_it_says_where_it_looked(view, wire):
     assert view.client is None
-    assert view._boot["missing"]
-    assert "PHALA_CLOUD_API_KEY (not set)" in view._boot["wrong"]
+    assert wire.state(view)["missing"]
+    assert "PHALA_CLOUD_API_KEY (not set)" in wire.state(view)["wrong"]
     assert "not signed in" in repr(view)
 
 
@@ -60,8 +58,7 @@ def test_a_key_that_is_given_is_used_by_connect_and_is_nowhere_else(view, wire, 
     made = cloud.new_workspace("Given")
     key = made["api_key"]
     say(wire, view, kind="secret", value=key)
-    until(wire, view, lambda m: m["in"] and not m["busy"])
-    told = dict(wire.sent(view, "account")[-1]["rows"])
+    told = dict(until(wire, view, lambda m: m["in"] and not m["busy"])["rows"])
     assert told["workspace"] == "Given, ENTERPRISE, owner"
     assert told["credit"] == "10000 USD"
     assert told["key"] == "from the login in this process (in memory only)"
@@ -95,7 +92,7 @@ def test_profiles_are_switched_and_left_again(home, wire, cloud):
     account = Account()
     account.look()
     view = Login(account)
-    assert view._boot["profiles"] == ["work", "play"]
+    assert wire.state(view)["profiles"] == ["work", "play"]
     say(wire, view, kind="profile", profile="play")
     until(wire, view, lambda m: m["profile"] == "play" and not m["busy"])
     with cvm.connect() as client:
@@ -112,7 +109,8 @@ def test_a_view_of_another_time_cannot_give_a_key(view, wire, cloud):
     wire.say(view, {"kind": "secret", "token": "another", "value": cloud.api_key})
     say(wire, view, kind="secret", value=5)
     say(wire, view, kind="profile", profile=["work"])
-    until(wire, view, bool)
+    say(wire, view, kind="hello")
+    wire.wait(view, "snapshot")  # what was said before was heard, too
     assert view.client is None
 
 

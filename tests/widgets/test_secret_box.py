@@ -2,28 +2,37 @@
 
 from cvm_notebook.api.secret import Secret
 from cvm_notebook.deploy.environment import EnvTable
-from cvm_notebook.widgets.base.secret_box import SecretBox, seal
+from cvm_notebook.widgets.base.sealing import seal
+from cvm_notebook.widgets.base.secret_box import SecretBox
 
 SENTINEL = "sentinel-77ad"
 
 
+def give(wire, box, value):
+    wire.say(box, {"kind": "secret", "token": box._token, "value": value})
+
+
 def test_what_is_given_is_a_secret_and_in_no_message_or_state(wire):
     box = SecretBox("Password")
-    wire.say(box, {"kind": "secret", "value": SENTINEL})
-    wire.wait(box, "state")
+    give(wire, box, SENTINEL)
+    told = wire.until(box, lambda state: state.get("text") == "in this kernel's memory only")
     assert box.secret.reveal() == SENTINEL
-    assert SENTINEL not in repr([wire.log, box.get_state(), box, vars(box)])
-    assert wire.sent(box)[-1]["text"] == "in this kernel's memory only"
+    assert SENTINEL not in repr([wire.log, box.get_state(), box, vars(box), told])
     box.clear()
     assert box.secret is None
+    wire.until(box, lambda state: state["text"] == "not set")
 
 
 def test_nonsense_from_a_front_end_is_taken_for_nothing(wire):
     box = SecretBox()
     for message in (5, None, {"kind": "secret"}, {"kind": "secret", "value": 5}, {"kind": "other"}):
-        wire.say(box, message)
-    wire.say(box, {"kind": "secret", "value": "x" * (1 << 21)})
-    wire.wait(box, "state", after=5)
+        wire.say(
+            box, message if not isinstance(message, dict) else {"token": box._token, **message}
+        )
+    give(wire, box, "x" * (1 << 21))
+    wire.say(box, {"kind": "secret", "token": "of another kernel", "value": SENTINEL})
+    wire.say(box, {"kind": "hello"})
+    wire.wait(box, "snapshot")
     assert box.secret is None
 
 

@@ -9,7 +9,9 @@ import pytest
 import tinycss2
 
 FOLDER = {
-    **dict.fromkeys(("choices", "common", "confirm", "logs", "secret", "secret_box"), "base"),
+    **dict.fromkeys(
+        ("choices", "common", "confirm", "logs", "secret", "secret_box", "view_model"), "base"
+    ),
     **dict.fromkeys(("form", "form_parts", "form_store"), "form"),
     **dict.fromkeys(("table", "table_grid", "table_store"), "table"),
     "card": "card",
@@ -95,7 +97,7 @@ def test_every_style_sheet_is_known_here():
     package = Path(str(files("cvm_notebook.widgets")))
     assert {path.stem for path in package.rglob("*.css")} == set(SHEETS)
     scripts = {path.stem for path in package.rglob("*.js")}
-    assert scripts == {*itertools.chain(*SCRIPTS.values()), *PARTS, "common"}
+    assert scripts == {*itertools.chain(*SCRIPTS.values()), *PARTS, "common", "view_model"}
 
 
 @pytest.mark.parametrize("name", SHEETS)

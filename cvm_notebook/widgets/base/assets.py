@@ -10,7 +10,7 @@ def module(*names: str) -> str:
 
     Each is named by its folder in `widgets`: ``"base/logs"``.
     """
-    return _joined([f"{name}.js" for name in ("base/common", *names)])
+    return _joined([f"{name}.js" for name in ("base/common", "base/view_model", *names)])
 
 
 @cache

@@ -48,36 +48,6 @@ const clockTime = (ms) => new Date(ms).toLocaleTimeString(undefined, { hour: "2-
 /** A number that nobody else makes: clicks are told apart by it, and the same click twice is one. */
 const clickId = () => crypto.getRandomValues(new Uint32Array(2)).join("-");
 
-/** Send a message; a kernel that is gone hears nothing, which the view shows already. */
-function tellKernel(model, message) {
-  try { model.send(message); } catch { /* "Cannot send": there is no kernel */ }
-}
-
-/**
- * Who looks at one model. The first view says hello; while there is one, Python hears that somebody is there; the last
- * says bye, after `leaving`.
- */
-function audience(views, alive, send, leaving = () => {}) {
-  let beat = 0;
-  const stop = () => { clearInterval(beat); beat = 0; alive.stop(); };
-  return {
-    stop,
-    shown(view) {
-      views.add(view);
-      alive.start();
-      send({ kind: "hello" });
-      beat ||= setInterval(() => send({ kind: "alive" }), 10000);
-    },
-    hidden(view) {
-      views.delete(view);
-      if (views.size) return;
-      leaving();
-      stop();
-      send({ kind: "bye" });
-    },
-  };
-}
-
 const TEXT_FIELDS = "textarea, input:not([type=checkbox], [type=radio], [type=file])";
 const TEXT_KEYS = new Set(["a", "c", "v", "x", "y", "z", "ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "Backspace", "Delete", "Insert"]);
 const TEXT_SHIFT_KEYS = new Set(["v", "z", "ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "Delete", "Insert"]);
@@ -102,24 +72,3 @@ function ownsKey(event) {
 
 /** Keep the keys that are a view's own from Jupyter. */
 function keepKeys(el) { el.addEventListener("keydown", (event) => { if (ownsKey(event)) event.stopPropagation(); }); }
-
-/** Make a view of another widget; null where there is none, as in a saved notebook without its widgets. */
-async function viewOf(model, id) {
-  try { return await model.widget_manager.create_view(await model.widget_manager.get_model(id)); } catch { return null; }
-}
-
-/**
- * Whether the kernel is there. Anything it says counts; when it has said nothing for long, or this
- * view was restored from a saved notebook, what is shown is a snapshot and its buttons do nothing.
- */
-function liveness(onChange, silent = 16000) {
-  let last = 0, live = false, timer = 0;
-  const set = (now) => { if (now !== live) { live = now; onChange(live); } };
-  const check = () => { if (live && performance.now() - last > silent) set(false); };
-  return {
-    heard() { last = performance.now(); set(true); },
-    get live() { return live; },
-    start() { timer ||= setInterval(check, 1000); },
-    stop() { clearInterval(timer); timer = 0; },
-  };
-}

@@ -1,12 +1,9 @@
 """SecretBox: a field whose text goes to the kernel once, and is never a part of any saved state."""
 
-import logging
-import weakref
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
-import anywidget
 import ipywidgets
 import traitlets
 
@@ -14,39 +11,10 @@ from cvm_notebook.api.secret import Secret
 from cvm_notebook.text import clean_text
 from cvm_notebook.widgets.base.assets import module, style
 from cvm_notebook.widgets.base.closing import ClosesWhole, close_widgets
-from cvm_notebook.widgets.base.ui_thread import publish, ui_thread
-
-_LONGEST: Final = 1 << 20
-_SECRETS: Final = frozenset({"value", "text"})
+from cvm_notebook.widgets.base.view import LiveView, Message
 
 
-def _hide(record: logging.LogRecord) -> bool:
-    """Take the message out of the comm library's note of it, which it makes at DEBUG."""
-    if isinstance(record.args, tuple) and str(record.msg).startswith("handle_msg"):
-        record.args = (*record.args[:-1], "its content is not logged: it may be secret")
-    return True
-
-
-logging.getLogger("Comm").addFilter(_hide)
-
-
-def seal(content: object) -> dict[str, Any]:
-    """Return a message of a front end with what may be secret in it as Secrets.
-
-    It is done first, in the handler: what goes further may be shown in a traceback.
-    """
-    if not isinstance(content, Mapping):
-        return {}
-    return {str(key): _sealed(str(key), value) for key, value in content.items()}
-
-
-def _sealed(key: str, value: object) -> object:
-    if key not in _SECRETS or not isinstance(value, str):
-        return value
-    return Secret(value) if len(value) <= _LONGEST else None
-
-
-class SecretBox(ClosesWhole, anywidget.AnyWidget):
+class SecretBox(LiveView):
     """A masked field; what is typed is handed over in one message and the field is emptied.
 
     Parameters
@@ -65,6 +33,7 @@ class SecretBox(ClosesWhole, anywidget.AnyWidget):
 
     _esm = module("base/secret", "base/secret_box")
     _css = style("base/secret", "base/secret_box")
+    _FAULT = ": nothing was taken."
     label = traitlets.Unicode("API key").tag(sync=True)
     button = traitlets.Unicode("Use").tag(sync=True)
 
@@ -78,8 +47,7 @@ class SecretBox(ClosesWhole, anywidget.AnyWidget):
         self._secret: Secret | None = None
         self._then = then
         self._text: str | None = None
-        super().__init__(label=label, button=button)
-        self.on_msg(partial(_received, weakref.ref(self)))
+        super().__init__(boot=False, label=label, button=button)
 
     @property
     def secret(self) -> Secret | None:
@@ -94,44 +62,25 @@ class SecretBox(ClosesWhole, anywidget.AnyWidget):
     def say(self, text: str | None) -> None:
         """Say something beside the field; None says whether there is one."""
         self._text = text
-        self.pulse()
+        self._mark()
 
-    # --- for the UI thread ------------------------------------------------------------------------
+    def _state(self) -> Message:
+        return {"text": self._status()}
 
-    def flush(self) -> None:
-        """Say whether there is one; see `View`."""
-        self.pulse()
-
-    def pulse(self) -> None:
-        """Say whether there is one; see `View`."""
-        publish(self, {"kind": "state", "text": self._said()})
-
-    def failed(self, error: BaseException) -> None:
-        """Show that something of ours went wrong; see `View`."""
-        publish(self, {"kind": "state", "text": f"{type(error).__name__}: nothing was taken."})
-
-    def _take(self, content: Mapping[str, Any]) -> None:
-        value = content.get("value")
-        if content.get("kind") == "secret" and isinstance(value, Secret) and value:
+    def _on_secret(self, message: Mapping[str, Any]) -> None:
+        value = message.get("value")
+        if isinstance(value, Secret) and value:
             self._secret = value
             self._text = None if self._then is None else self._then(value)
-        self.pulse()
+            self._mark()
 
-    def _said(self) -> str:
+    def _status(self) -> str:
         if self._text is not None:
             return clean_text(self._text)
         return "in this kernel's memory only" if self._secret else "not set"
 
     def __repr__(self) -> str:
-        return f"<SecretBox {clean_text(self.label, 60)!r}: {self._said()}>"
-
-
-def _received(
-    me: "weakref.ref[SecretBox]", _widget: object, content: object, _buffers: object
-) -> None:
-    box, sealed = me(), seal(content)
-    if box is not None:
-        ui_thread.post(partial(box._take, sealed), box)  # noqa: SLF001 - its own handler
+        return f"<SecretBox {clean_text(self.label, 60)!r}: {self._status()}>"
 
 
 class SecretBoxes(ClosesWhole, ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no types
@@ -149,7 +98,7 @@ class SecretBoxes(ClosesWhole, ipywidgets.VBox):  # type: ignore[misc] # ipywidg
     def __init__(
         self, names: Iterable[str], then: Callable[[], Callable[[str, Secret], str | None] | None]
     ) -> None:
-        boxes = [SecretBox(f"Value of {name}", then=partial(_told, then, name)) for name in names]
+        boxes = [SecretBox(f"Value of {name}", then=partial(_given, then, name)) for name in names]
         super().__init__(boxes)
         self._boxes = tuple(boxes)
 
@@ -168,7 +117,7 @@ class SecretBoxes(ClosesWhole, ipywidgets.VBox):  # type: ignore[misc] # ipywidg
         return self._boxes
 
 
-def _told(
+def _given(
     then: Callable[[], Callable[[str, Secret], str | None] | None], name: str, value: Secret
 ) -> str | None:
     waiting = then()

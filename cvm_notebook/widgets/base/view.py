@@ -1,16 +1,254 @@
-"""Whether anybody looks: a view is served while its front end gives signs of life."""
+"""LiveView: a widget whose front ends are kept up to date from Python; the protocol of all widgets.
+
+Its other half is `view_model.js`. A front end gets a ``snapshot``, then ``patch`` messages, counted
+in ``n`` so that a gap shows, and a ``pulse`` every few seconds. It says ``hello`` when it is shown
+or has lost something, ``ack`` to what it got, ``alive`` every few seconds, and ``bye``.
+"""
 
 import contextlib
+import json
+import secrets
+import threading
 import time
 import weakref
-from typing import Final
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, ClassVar, Final, ParamSpec, TypeAlias, TypeVar
+
+import anywidget
+import traitlets
 
 from cvm_notebook.api.errors.tree import CvmError
+from cvm_notebook.live.clock import SystemClock
 from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.reflector.interest import InterestHandle
+from cvm_notebook.live.workers import Workers
+from cvm_notebook.widgets.base.closing import ClosesWhole
+from cvm_notebook.widgets.base.mimebundle import with_widget
+from cvm_notebook.widgets.base.sealing import seal
+from cvm_notebook.widgets.base.ui_thread import publish, ui_thread
 
 # A busy kernel hears nothing until its cell ends; a closed browser tab says no farewell.
 LEASE_S: Final = 600.0
+_UNHEARD: Final = 5  # messages without an answer; then one a second
+_SLOW_S: Final = 1.0
+_CLOSE_S: Final = 0.0  # a worker that waits for the service is a daemon, and nobody hears it
+
+Message: TypeAlias = dict[str, Any]
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def weakly(method: Callable[P, T]) -> Callable[P, T | None]:
+    """Return a function that calls a bound method while its object lives, and then does nothing.
+
+    What subscribes by it is not kept alive by what it subscribes to.
+    """
+    weak = weakref.WeakMethod(method)
+
+    def call(*args: P.args, **kwargs: P.kwargs) -> T | None:
+        living = weak()
+        return None if living is None else living(*args, **kwargs)
+
+    return call
+
+
+class LiveView(ClosesWhole, anywidget.AnyWidget):
+    """A widget of which Python holds the state, and every front end a copy.
+
+    A subclass returns from `_state` what is shown, in sections that are sent when they have
+    changed, and calls `_mark` after a change. A message of kind ``x`` goes to its method ``_on_x``,
+    if it has the token of this widget: a view of another time may look, and not act. All of it runs
+    on the UI thread, but for `_mark`, `_say` and `failed`, which any thread may call.
+
+    Parameters
+    ----------
+    boot
+        The first snapshot rides in the opening of the comm: a busy kernel can answer nothing.
+    traits
+        Of the widget.
+    """
+
+    _boot = traitlets.Bytes(b"").tag(sync=True)
+    _handlers: ClassVar[Mapping[str, str]] = {}
+    _WORKERS: ClassVar[int] = 1
+    _FAULT: ClassVar[str] = " in this view."
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        own = {name[4:]: name for name in vars(cls) if name.startswith("_on_")}
+        cls._handlers = {**cls._handlers, **own}
+
+    def __init__(self, *, boot: bool = True, **traits: object) -> None:
+        self._token = secrets.token_hex(8)  # a message from a copy of the notebook has another
+        self._ending = threading.RLock()
+        self._sent: Message | None = None
+        self._n = self._heard_n = 0
+        self._sent_at = self._leased_until = 0.0
+        if boot:
+            traits["_boot"] = json.dumps(self._changes()).encode()
+        super().__init__(**traits)
+        self.on_msg(weakly(self._received))
+        ui_thread.post(self._lease, self)  # whoever made it is about to look at it
+
+    # --- for a subclass ---------------------------------------------------------------------------
+
+    def _state(self) -> Message:
+        """Return everything that is shown, in sections."""
+        return {}
+
+    def _vitals(self) -> Message:
+        """Return what changes with the time alone; it goes with every message of the state."""
+        return {}
+
+    def _changes(self) -> Message | None:
+        """Return what front ends do not have: a snapshot, a patch, or None."""
+        before, now = self._sent, self._state()
+        self._sent = now
+        if before is None:
+            return self._numbered("snapshot", set=now, **self._vitals())
+        changed = {name: part for name, part in now.items() if before.get(name) != part}
+        return self._numbered("patch", set=changed, **self._vitals()) if changed else None
+
+    def _numbered(self, kind: str, **content: object) -> Message:
+        """Return the next message of the state; only a snapshot tells the token."""
+        self._n += 1
+        token = {"token": self._token} if kind == "snapshot" else {}
+        return {"kind": kind, "n": self._n, **token, **content}
+
+    def _forget(self) -> None:
+        """Send a snapshot next time."""
+        self._sent = None
+
+    def _welcome(self) -> None:
+        """Answer a front end that has the state already."""
+        self.pulse()
+
+    def _viewed(self) -> None:
+        """Note that somebody looks; called at each sign of life."""
+
+    def _unviewed(self) -> None:
+        """Note that nobody looks any more: cause no traffic."""
+
+    def _keeps_boot(self) -> bool:
+        """Return whether the first snapshot may stay in a saved notebook once it was drawn."""
+        return True
+
+    def _buffers(self) -> list[bytes]:
+        """Return what goes with a message of the state."""
+        return []
+
+    def _release(self) -> None:
+        """End what the widget has begun, before it is closed."""
+
+    def _static(self) -> dict[str, str]:
+        """Return what is shown without a kernel, by its media type."""
+        return {"text/plain": repr(self)}
+
+    def _crew(self, name: str) -> Workers:
+        """Return threads for what waits for the service; they are to be closed with the widget."""
+        self._workers = Workers(SystemClock(), self._WORKERS, name, weakly(self.failed))
+        return self._workers
+
+    def _mark(self) -> None:
+        """Have what has changed sent soon."""
+        ui_thread.mark(self)
+
+    def _say(self, message: Message) -> None:
+        """Send a message of the widget's own."""
+        publish(self, message)
+
+    # --- for everybody ----------------------------------------------------------------------------
+
+    @property
+    def seen(self) -> bool:
+        """Whether somebody looks at it, as far as is known."""
+        return time.monotonic() < self._leased_until
+
+    def close(self) -> None:
+        """End it; what shows it lets go of it, and what was sent goes on."""
+        if self.comm is None:  # also one that refused its arguments
+            return
+        with self._ending:  # what it shows may end on any thread
+            ui_thread.leave(self)
+            self._leased_until = 0.0
+            self._release()
+            self._unviewed()
+            if "_workers" in vars(self):
+                self._workers.close(_CLOSE_S)
+            super().close()
+
+    # --- for the UI thread ------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Send what has changed; see `View`."""
+        if not self.seen:
+            self._forget()  # whoever comes back is told everything
+            return
+        now = time.monotonic()
+        if self._n - self._heard_n > _UNHEARD and now - self._sent_at < _SLOW_S:
+            self._mark()
+            return
+        message = self._changes()
+        if message is not None:
+            self._sent_at = now
+            publish(self, message, self._buffers() or None)
+
+    def pulse(self) -> None:
+        """Say that the kernel is there; see `View`."""
+        if not self.seen:
+            self._end_lease()
+            return
+        publish(self, {"kind": "pulse", "n": self._n, **self._vitals()})
+
+    def failed(self, error: BaseException) -> None:
+        """Show that something of ours went wrong; see `View`."""
+        text = f"{type(error).__name__}{self._FAULT}"
+        self._say({"kind": "notice", "text": text, "fault": True})
+
+    def _lease(self) -> bool:
+        """Note a sign of life; return whether it is the first after a silence."""
+        with self._ending:
+            if self.comm is None:
+                return False
+            first = not self.seen
+            self._leased_until = time.monotonic() + LEASE_S
+            ui_thread.join(self)
+            self._viewed()
+            return first
+
+    def _end_lease(self) -> None:
+        self._leased_until = 0.0
+        ui_thread.leave(self)
+        self._unviewed()
+
+    # --- what a front end says --------------------------------------------------------------------
+
+    def _received(self, _widget: object, content: object, _buffers: object) -> None:
+        ui_thread.post(partial(self._take, seal(content)), self)
+
+    def _take(self, message: Mapping[str, Any]) -> None:
+        kind, n = message.get("kind"), message.get("n")
+        if kind == "bye":
+            self._end_lease()
+            return
+        if kind in ("hello", "ack", "alive"):
+            self._heard_n = n if isinstance(n, int) else -1
+        if self._lease() or (kind == "hello" and n != self._n):
+            self._forget()
+            self._mark()
+        elif kind == "hello":
+            self._welcome()
+        if self._boot and not self._keeps_boot():
+            self._boot = b""  # it was drawn, or it will be asked for
+        handler = self._handlers.get(kind) if isinstance(kind, str) else None
+        if handler is not None and message.get("token") == self._token:
+            getattr(self, handler)(message)
+
+    # --- shown ------------------------------------------------------------------------------------
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:  # type: ignore[override]
+        return with_widget(self._static(), lambda: self)
 
 
 class Presence:

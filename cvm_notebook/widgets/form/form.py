@@ -22,7 +22,7 @@ from cvm_notebook.text import html_table, text_table
 from cvm_notebook.widgets.base.assets import module, style
 from cvm_notebook.widgets.base.closing import ClosesWhole
 from cvm_notebook.widgets.base.mimebundle import with_widget
-from cvm_notebook.widgets.base.secret_box import seal
+from cvm_notebook.widgets.base.sealing import seal
 from cvm_notebook.widgets.base.ui_thread import publish, ui_thread
 from cvm_notebook.widgets.base.view import LEASE_S
 from cvm_notebook.widgets.form.state import Draft

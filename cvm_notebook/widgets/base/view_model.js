@@ -1,0 +1,127 @@
+// The model behind the views of one widget; the other half of LiveView (view.py). Joined after common.js.
+//
+//   Python -> view   snapshot {n, token, set}   patch {n, set}   pulse {n}: each with what changes with the time alone
+//                    notice {text, fault}, and what the widget has to say of its own
+//   view -> Python   hello (also after a gap), ack, alive, bye, and what the widget asks for: each with {n, token}
+//
+// One store a model: its views show the same. A new view gets {message, before} of each message, and {live} when the
+// kernel is heard again, or no more.
+
+/** Send a message; a kernel that is gone hears nothing, which the view shows already. */
+function tellKernel(model, message) {
+  try { model.send(message); } catch { /* "Cannot send": there is no kernel */ }
+}
+
+/**
+ * Who looks at one model. The first view says hello; while there is one, Python hears that somebody is there; the last
+ * says bye, after `leaving`.
+ */
+function audience(views, alive, send, leaving = () => {}) {
+  let beat = 0;
+  const stop = () => { clearInterval(beat); beat = 0; alive.stop(); };
+  return {
+    stop,
+    shown(view) {
+      views.add(view);
+      alive.start();
+      send({ kind: "hello" });
+      beat ||= setInterval(() => send({ kind: "alive" }), 10000);
+    },
+    hidden(view) {
+      views.delete(view);
+      if (views.size) return;
+      leaving();
+      stop();
+      send({ kind: "bye" });
+    },
+  };
+}
+
+/**
+ * Make the store of a model. A widget whose state is not sections, or that keeps more beside it, gives its own ways:
+ * `snapshot(message)` and `patch(message)` take what is new, and return what the views are told beside the message;
+ * `received(message, what)` sees every message before them; `live(yes)` and `leaving()` as they say.
+ */
+function viewModel(model, { initial = null, ...own } = {}) {
+  const views = new Set();
+  const alive = liveness((live) => { own.live?.(live); notify({ live }); });
+  const take = {
+    snapshot(message) { store.state = message.set; },
+    patch(message) { store.state = { ...store.state, ...message.set }; },
+    ...own,
+  };
+  const store = { n: -1, token: null, state: initial, live: () => alive.live, notify, send, ended: [] };
+
+  function notify(what) { for (const view of views) view(what); }
+  function send(message) { tellKernel(model, { ...message, token: store.token, n: message.n ?? store.n }); }
+  function begin(message) {
+    store.n = message.n; store.token = message.token;
+    return take.snapshot(message);
+  }
+  function receive(message, buffers) {
+    if (!message || typeof message.kind !== "string") return;
+    alive.heard();
+    const { kind, n } = message, what = { message, buffers, before: store.state };
+    if (kind === "snapshot") Object.assign(what, begin(message));
+    else if (kind === "patch") {
+      if (n !== store.n + 1) { if (n !== store.n) send({ kind: "hello" }); return; }
+      store.n = n;
+      Object.assign(what, take.patch(message));
+    } else if (kind === "pulse" && n !== store.n) send({ kind: "hello" });
+    take.received?.(message, what);
+    if (kind === "snapshot" || kind === "patch") send({ kind: "ack" });
+    notify(what);
+  }
+  const { shown, hidden, stop } = audience(views, alive, send, take.leaving);
+  store.begin = () => {
+    model.on("msg:custom", receive);
+    const boot = model.get("_boot");
+    if (!boot?.byteLength) return;
+    // Drawn at once; it is live when the kernel is heard: this may be a saved notebook.
+    try {
+      const message = JSON.parse(new TextDecoder().decode(boot));
+      begin(message);
+      take.received?.(message, {});
+    } catch { /* none of ours */ }
+  };
+  store.end = () => { model.off("msg:custom", receive); stop(); for (const end of store.ended) end(); };
+  store.mount = (el, root, heard, ended = () => {}) => {
+    keepKeys(root);
+    el.replaceChildren(root);
+    shown(heard);
+    return () => { ended(); hidden(heard); };
+  };
+  return store;
+}
+
+/** What a widget's module exports: one store a model, a drawing a view; it returns what ends the drawing. */
+function liveWidget(render, makeStore = viewModel) {
+  return () => {
+    let store = null;
+    return {
+      initialize({ model }) { store = makeStore(model); store.begin(); return () => store.end(); },
+      render({ model, el }) { return render({ model, el, store }); },
+    };
+  };
+}
+
+/** Make a view of another widget; null where there is none, as in a saved notebook without its widgets. */
+async function viewOf(model, id) {
+  try { return await model.widget_manager.create_view(await model.widget_manager.get_model(id)); } catch { return null; }
+}
+
+/**
+ * Whether the kernel is there. Anything it says counts; when it has said nothing for long, or this
+ * view was restored from a saved notebook, what is shown is a snapshot and its buttons do nothing.
+ */
+function liveness(onChange, silent = 16000) {
+  let last = 0, live = false, timer = 0;
+  const set = (now) => { if (now !== live) { live = now; onChange(live); } };
+  const check = () => { if (live && performance.now() - last > silent) set(false); };
+  return {
+    heard() { last = performance.now(); set(true); },
+    get live() { return live; },
+    start() { timer ||= setInterval(check, 1000); },
+    stop() { clearInterval(timer); timer = 0; },
+  };
+}
