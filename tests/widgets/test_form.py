@@ -102,9 +102,8 @@ class Bench:
         return self.reach("running", "failed", "provisioned", "fill")
 
     def told(self, section):
-        """Return what the view was last told of a section."""
-        told = [self.boot, *self.wire.sent(self.form)]
-        return next(message[section] for message in reversed(told) if section in message)
+        """Return a section of the state that the view has."""
+        return self.wire.state(self.form)[section]
 
     def sent(self, method, ending):
         return sum(
@@ -243,12 +242,12 @@ def test_an_error_stands_beside_the_field_that_it_names(bench, field, given, sai
             )
         )
         said = "left"
-    before = form.draft.values
+    before = form.model.values
     bench.provisioned()
     assert form.phase == "fill"
     assert said in form.errors[field]
     assert "general" not in form.errors
-    assert form.draft.values == before
+    assert form.model.values == before
     assert form.env_names == ("A",)
 
 
@@ -272,13 +271,13 @@ def test_a_provision_that_has_expired_goes_back_to_step_one_with_all_that_was_ty
         bench = Bench(wire, cloud)
         form = bench.filled(env={"A": SENTINEL})
         bench.provisioned()
-        before = form.draft.values
+        before = form.model.values
         cloud.advance(FORTNIGHT)
         bench.committed()
         assert form.phase == "fill"
         assert form.provision is None
         assert "expired" in form.errors["general"]
-        assert form.draft.values == before
+        assert form.model.values == before
         bench.provisioned()
         bench.committed()
         assert form.phase == "running", form.errors
@@ -467,8 +466,8 @@ def test_no_value_of_a_variable_is_anywhere(bench):
     bench.provisioned()
     bench.committed()
     bench.until(lambda: bench.told("env")["rows"][0] == ["ONE", False])
-    shown = [form.get_state(), form._repr_mimebundle_(), form.request, repr(form), vars(form.draft)]
-    shown += [bench.wire.log, form.operation.params, form.operation.record, form.draft.env]
+    shown = [form.get_state(), form._repr_mimebundle_(), form.request, repr(form), vars(form.model)]
+    shown += [bench.wire.log, form.operation.params, form.operation.record, form.model.env]
     assert SENTINEL not in repr(shown)
     assert form.env_names == ("ONE", "TWO", "THREE")
     assert "ONE, TWO, THREE" in form._repr_mimebundle_()["text/plain"]

@@ -16,6 +16,7 @@ from cvm_notebook.widgets.base.confirm import Confirmation
 
 UNDO_S: Final = 5.0  # seconds in which a stop or a deletion that was clicked can be taken back
 _CLICKS: Final = 1_000
+_CLICK_CHARS: Final = 1_000
 _OPEN: Final = 20  # questions at a time
 _ANSWER_WITHIN: Final = 600.0
 _REASONS: Final = 3
@@ -28,6 +29,22 @@ class _Asked:
     plan: Plan
     revision: int
     until: float
+
+
+class RecentClicks:
+    """The ids of the last clicks of a view: one that comes twice counts once."""
+
+    def __init__(self) -> None:
+        self._ids: OrderedDict[str, None] = OrderedDict()
+
+    def is_new(self, click: object) -> bool:
+        """Return whether it is the id of a click that has not come before; note it."""
+        if not isinstance(click, str) or not 0 < len(click) <= _CLICK_CHARS or click in self._ids:
+            return False
+        self._ids[click] = None
+        while len(self._ids) > _CLICKS:
+            self._ids.popitem(last=False)
+        return True
 
 
 class Acts:
@@ -47,7 +64,7 @@ class Acts:
         self._fleet = weakref.ref(fleet)
         self._say = say
         self.undo = undo
-        self._clicks: OrderedDict[str, None] = OrderedDict()
+        self._recent = RecentClicks()
         self._asked: OrderedDict[str, _Asked] = OrderedDict()
 
     def act(self, verb: str, ids: list[str], *, click: str, revision: int) -> None:
@@ -61,7 +78,7 @@ class Acts:
             Tells this click from others: one that comes twice counts once.
         """
         fleet = self._fleet()
-        if fleet is None or not self._is_new(click):
+        if fleet is None or not self._recent.is_new(click):
             return
         try:
             plan, missing = self._plan(fleet, check_verb(verb), ids)
@@ -122,7 +139,7 @@ class Acts:
         if kind == "undo":
             self.take_back(_strings(message.get("ops")))
             return True
-        if not isinstance(click, str) or not click or len(click) > _CLICKS:
+        if not isinstance(click, str) or not click or len(click) > _CLICK_CHARS:
             return False
         if kind == "act":
             revision = message.get("revision")
@@ -173,14 +190,6 @@ class Acts:
             "undo": delay if waiting else 0,
             "text": f"{plan.verb} {first}",
         })  # fmt: skip
-
-    def _is_new(self, click: str) -> bool:
-        if click in self._clicks:
-            return False
-        self._clicks[click] = None
-        while len(self._clicks) > _CLICKS:
-            self._clicks.popitem(last=False)
-        return True
 
     def _notice(self, click: str, text: str) -> None:
         self._say({"kind": "notice", "click": click, "text": text})

@@ -62,8 +62,8 @@ function renderForm({ el, store }) {
   const python = h("pre", { className: "cvm-code", tabIndex: 0, "aria-label": "The same in Python" });
   const copied = h("span", { className: "cvm-dim", role: "status" });
   const copy = h("button", { type: "button", onclick: copyRequest }, "Copy for a cell");
-  const unpaid = () => ["fill", "provisioning", "provisioned"].includes(store.said.step?.phase ?? "fill");
-  const changed = () => Boolean(store.said.step?.provision?.changed?.length);
+  const unpaid = () => ["fill", "provisioning", "provisioned"].includes(store.state.step?.phase ?? "fill");
+  const changed = () => Boolean(store.state.step?.provision?.changed?.length);
 
   const filled = h("details", { className: "cvm-filled", open: true }, h("summary", {}, "1 · What it shall be"), h("div", { className: "cvm-grid" }, fields.name.el, fields.compose_file.el, fields.instance_type.el, fields.node.el, fields.disk_size.el, fields.image.el, fields.replicas.el, fields.env.el, fields.visible.el));
   const one = h("div", { className: "cvm-part", role: "group", "aria-label": "Step 1: what it shall be" }, filled, h("div", { className: "cvm-pay" }, price, provision));
@@ -73,8 +73,6 @@ function renderForm({ el, store }) {
     h("div", { className: "cvm-form-top" }, h("h3", {}, "New CVM"), h("ol", { className: "cvm-marks-row", "aria-label": "Steps" }, ...marks), who, badge),
     notice, one, general, two,
     h("details", { className: "cvm-python" }, h("summary", {}, "The same in Python"), h("div", { className: "cvm-answers" }, copy, copied), python), said);
-  keepKeys(root);
-  el.replaceChildren(root);
 
   // --- clicks ---
   let waiting = 0, asked = false;
@@ -88,7 +86,7 @@ function renderForm({ el, store }) {
   }
   function show(line) { notice.textContent = line ?? ""; notice.hidden = !line; }
   async function copyRequest() {
-    try { await navigator.clipboard.writeText(store.said.request); copied.textContent = "Copied: paste it into a cell."; }
+    try { await navigator.clipboard.writeText(store.state.request); copied.textContent = "Copied: paste it into a cell."; }
     catch { // no clipboard without a secure page: select it instead
       const range = document.createRange();
       range.selectNodeContents(python);
@@ -103,7 +101,7 @@ function renderForm({ el, store }) {
   function drawFields() {
     put(name, store.value("name")); put(disk, store.value("disk_size")); put(replicas, store.value("replicas"));
     compose.draw((called) => env.offer(called));
-    for (const [key, label] of store.said.fields.switches) {
+    for (const [key, label] of store.state.fields.switches) {
       if (!boxes.has(key)) {
         const made = switchBox(label, (on) => store.set({ [key]: on }, true));
         boxes.set(key, made.box);
@@ -113,7 +111,7 @@ function renderForm({ el, store }) {
     }
   }
   function drawCatalogue() {
-    const { catalogue } = store.said;
+    const { catalogue } = store.state;
     if (!catalogue) return;
     const { types: kinds, state } = catalogue;
     const family = (kind) => (kind.gpu ? "GPU" : "CPU");
@@ -136,17 +134,17 @@ function renderForm({ el, store }) {
     disk.placeholder = catalogue.disk ? `${catalogue.disk}, as the type has it` : "as the type has it";
   }
   function drawPrice() {
-    const now = store.said.price;
+    const now = store.state.price;
     if (!now) return;
     price.replaceChildren(...(now.hour === null ? [h("span", { className: "cvm-dim" }, now.text)] : [h("strong", {}, `${now.hour} USD an hour`), ` · ${now.month} USD a month `, h("div", { className: "cvm-dim" }, unpaid() ? `${now.text}; nothing is paid before the commit` : now.text)]));
   }
   function drawErrors() {
     let first = null;
     for (const [key, part] of Object.entries(fields)) {
-      const found = key === "visible" ? ["public_logs", "public_sysinfo", "public_tcbinfo", "listed"].map((one) => store.said.errors[one]).find(Boolean) : store.said.errors[key];
+      const found = key === "visible" ? ["public_logs", "public_sysinfo", "public_tcbinfo", "listed"].map((one) => store.state.errors[one]).find(Boolean) : store.state.errors[key];
       if (part.error(found) || found) first ??= part;
     }
-    const other = store.said.errors.general;
+    const other = store.state.errors.general;
     general.hidden = !other;
     const now = JSON.stringify(other ?? null);
     if (general.dataset.shown !== now) { general.dataset.shown = now; general.replaceChildren(...(other ? errorLines(other) : [])); }
@@ -154,7 +152,7 @@ function renderForm({ el, store }) {
   }
   let phase = null, away = false;
   function drawStep() {
-    const step = store.said.step ?? { phase: "fill" }, live = store.live();
+    const step = store.state.step ?? { phase: "fill" }, live = store.live();
     const order = { fill: 0, provisioning: 0, provisioned: 1, committing: 1, booting: 2, running: 3, failed: 2 }[step.phase];
     marks.forEach((mark, i) => { mark.className = i < order ? "cvm-past" : i === order ? "cvm-here" : ""; if (i === order) mark.setAttribute("aria-current", "step"); else mark.removeAttribute("aria-current"); });
     const making = ["committing", "booting"].includes(step.phase), over = ["running", "failed"].includes(step.phase);
@@ -163,16 +161,16 @@ function renderForm({ el, store }) {
     if (closed !== away) { filled.open = !closed; away = closed; } // out of the way, until somebody opens it
     two.hidden = !step.provision && !step.boot;
     answer.draw(step.provision, unpaid());
-    boot.draw(step, store.said.fields.values);
+    boot.draw(step, store.state.fields.values);
     const locked = making || over || !live;
     provision.hidden = making || over;
     provision.textContent = step.phase === "provisioning" ? "Provisioning…" : step.provision ? "Provision again" : "Provision";
     provision.classList.toggle("cvm-primary", !step.provision || changed());
-    provision.disabled = !live || store.said.read_only || step.phase === "provisioning";
+    provision.disabled = !live || store.state.read_only || step.phase === "provisioning";
     commit.hidden = making || over;
     commit.textContent = changed() ? "Commit as it was provisioned" : "Commit: make the CVM";
     commit.classList.toggle("cvm-primary", !changed());
-    commit.disabled = !live || store.said.read_only || step.phase !== "provisioned";
+    commit.disabled = !live || store.state.read_only || step.phase !== "provisioned";
     again.hidden = !over;
     again.disabled = !live;
     for (const box of one.querySelectorAll(".cvm-grid > .cvm-field > :is(input, select), .cvm-switches input")) box.disabled = making || over;
@@ -180,40 +178,34 @@ function renderForm({ el, store }) {
     compose.disable(making || over);
     env.live(!locked);
     one.classList.toggle("cvm-done", making || over);
-    if (phase !== null && phase !== step.phase) said.textContent = `${PHASE_WORDS[step.phase]}${store.said.errors.general ? `: ${store.said.errors.general.text}` : ""}`;
+    if (phase !== null && phase !== step.phase) said.textContent = `${PHASE_WORDS[step.phase]}${store.state.errors.general ? `: ${store.state.errors.general.text}` : ""}`;
     phase = step.phase;
   }
   function drawLive() {
     const live = store.live();
     badge.dataset.state = live ? "live" : "gone";
-    badge.textContent = live ? (store.said.read_only ? "read-only" : "● live") : store.said.n < 0 ? "waiting for the kernel" : "no kernel: re-run the cell to go on";
+    badge.textContent = live ? (store.state.read_only ? "read-only" : "● live") : store.n < 0 ? "waiting for the kernel" : "no kernel: re-run the cell to go on";
     root.classList.toggle("cvm-inert", !live);
   }
-  function draw(what = {}) {
-    if (what.notice !== undefined) show(what.notice);
-    if (what.sections?.includes("step") || what.sections?.includes("errors")) { clearTimeout(waiting); show(""); }
-    who.textContent = store.said.who ?? "";
-    python.textContent = store.said.request ?? "";
-    drawFields(); drawCatalogue(); drawPrice(); env.draw(store.said.env ?? { rows: [] });
+  function draw({ message } = {}) {
+    if (message?.kind === "notice") { show(message.text); return; }
+    if (message && !message.set) return; // a pulse
+    const stepped = Boolean(message && (message.set.step || message.set.errors));
+    if (stepped) { clearTimeout(waiting); show(""); }
+    who.textContent = store.state.who ?? "";
+    python.textContent = store.state.request ?? "";
+    drawFields(); drawCatalogue(); drawPrice(); env.draw(store.state.env ?? { rows: [] });
     const first = drawErrors();
     drawStep(); drawLive();
-    const settled = what.sections && !["provisioning", "committing"].includes(phase);
-    if (asked && settled && (what.sections.includes("errors") || what.sections.includes("step"))) {
+    if (asked && stepped && !["provisioning", "committing"].includes(phase)) {
       asked = false;
       if (first) first.focus();
       else if (phase === "provisioned") (changed() ? provision : commit).focus();
     }
   }
   draw();
-  store.shown(draw);
-  const tick = setInterval(() => { if (["committing", "booting"].includes(phase)) boot.draw(store.said.step, store.said.fields.values); }, 1000);
-  return () => { clearInterval(tick); store.hidden(draw); };
+  const tick = setInterval(() => { if (["committing", "booting"].includes(phase)) boot.draw(store.state.step, store.state.fields.values); }, 1000);
+  return store.mount(el, root, draw, () => clearInterval(tick));
 }
 
-export default () => {
-  let store = null;
-  return {
-    initialize({ model }) { store = formStore(model); store.begin(); return () => store.end(); },
-    render({ el }) { return renderForm({ el, store }); },
-  };
-};
+export default liveWidget(renderForm, formStore);

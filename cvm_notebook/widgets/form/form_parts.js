@@ -67,7 +67,7 @@ function composeEditor(store) {
     draw(offer) {
       const now = store.value("compose_file") ?? "";
       if (text.value !== now) text.value = now;
-      const seen = store.said.seen ?? { services: [], wanted: [] };
+      const seen = store.state.seen ?? { services: [], wanted: [] };
       services.replaceChildren(...(seen.services.length ? [
         h("div", { className: "cvm-label" }, seen.services.length === 1 ? "1 service" : `${seen.services.length} services`),
         h("ul", {}, ...seen.services.map(([name, image]) => h("li", {}, h("strong", {}, name), " ", h("span", { className: "cvm-code cvm-dim" }, image || "built")))),

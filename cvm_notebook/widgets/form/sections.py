@@ -1,4 +1,4 @@
-"""What the form's views are told: sections, of which each is sent when it has changed."""
+"""Sections of a form's state, as plain data for its views; each is sent when it has changed."""
 
 import difflib
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What is behind a form: the values, a closer look at them, the catalogue, and the two steps."""
+"""FormState: the values of a form, their validation, the catalogue, and the deployment."""
 
 import threading
 import weakref
@@ -36,8 +36,8 @@ _CLOSE_S: Final = 2.0
 _LOOKS: Final = OperationSettings(slowest=2.0)  # one CVM that somebody waits for
 
 
-class Draft:
-    """A CVM that is being filled in, and what becomes of it. Safe to use from any thread.
+class FormState:
+    """The state of one form: a CVM that is filled in, and its deployment. Safe from any thread.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class Draft:
     changed
         Called, from any thread, when there is something else to be shown.
     crashed
-        Told of a mistake of ours on a worker.
+        Called with a mistake of ours on a worker.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class Draft:
         if hold is not None:
             hold.close()
 
-    # --- told -------------------------------------------------------------------------------------
+    # --- shown ------------------------------------------------------------------------------------
 
     @property
     def errors(self) -> dict[str, dict[str, Any]]:
