@@ -27,7 +27,7 @@ from cvm_notebook.live.plans.plan import Plan
 from cvm_notebook.live.static_view import show
 from cvm_notebook.live.store.records import Health
 from cvm_notebook.live.store.store import FleetStore
-from cvm_notebook.widgets.card.sections import face_of
+from cvm_notebook.widgets.card.sections import card_state
 from cvm_notebook.widgets.table.patches import Feed
 from cvm_notebook.widgets.table.presentation import USUAL, columns_of
 
@@ -101,7 +101,7 @@ def test_the_price_that_is_shown_adds_up_to_the_header():
     prices = {
         row.status: fact[1]
         for row in snapshot
-        for fact in face_of(row)["facts"]
+        for fact in card_state(row)["facts"]
         if fact[0] == "price"
     }
     assert prices["stopping"] == "1 USD/h"

@@ -23,13 +23,12 @@ from cvm_notebook.api.models.guest import (
 )
 from cvm_notebook.api.status import BOOT_STEPS
 from cvm_notebook.live.store.records import Row, Sighting
-from cvm_notebook.widgets.base import mimebundle as show
-from cvm_notebook.widgets.base import view as presence
+from cvm_notebook.widgets.base import mimebundle, view
 from cvm_notebook.widgets.base.ui_thread import ui_thread
 from cvm_notebook.widgets.card import card as card_module
 from cvm_notebook.widgets.card.card import CvmCard, card_of
 from cvm_notebook.widgets.card.details import _evidence_words, fetch
-from cvm_notebook.widgets.card.sections import face_of, meters_of
+from cvm_notebook.widgets.card.sections import card_state, meters_of
 
 COMPOSE = "services:\n  web:\n    image: nginx:1.27\n    ports: ['80:80']\n"
 
@@ -54,7 +53,7 @@ def fleet(client, wire):
 @pytest.fixture
 def card(fleet):
     card = fleet["carded"].card()
-    card._acts.undo = 0.0
+    card._clicks.undo = 0.0
     yield card
     card.close()
 
@@ -82,23 +81,11 @@ class Front:
 
     def state(self):
         """Return what it would draw now."""
-        state, n = dict(self.boot["set"]), self.boot["n"]
-        for message in self.wire.sent(self.card):
-            if message["kind"] == "snapshot":
-                state, n = dict(message["set"]), message["n"]
-            elif message["kind"] == "patch":
-                assert message["n"] == n + 1, "a message is missing"
-                state, n = {**state, **message["set"]}, message["n"]
-        return state
+        return self.wire.state(self.card)
 
     def until(self, right, within=10.0):
         """Wait until what it would draw is right; return it."""
-        end, pause = within, threading.Event()
-        while not right(state := self.state()):
-            assert end > 0, state
-            pause.wait(0.02)
-            end -= 0.02
-        return state
+        return self.wire.until(self.card, right, within)
 
 
 @pytest.fixture
@@ -150,11 +137,11 @@ def test_a_boot_is_shown_as_the_services_own_steps():
         cvm=Cvm(id="cvm_1", name="x"), status="starting", in_progress=True,
         boot_progress="requesting app keys", seen=seen,
     )  # fmt: skip
-    steps = face_of(row)["steps"]
+    steps = card_state(row)["steps"]
     assert steps["words"] == list(BOOT_STEPS)
     assert steps["words"][steps["at"]] == "requesting app keys"
     odd = Row(cvm=Cvm(id="cvm_1"), status="starting", boot_progress="warming up", seen=seen)
-    assert face_of(odd)["steps"] == {"words": ["warming up"], "at": 0, "failed": False}
+    assert card_state(odd)["steps"] == {"words": ["warming up"], "at": 0, "failed": False}
 
 
 def test_figures_of_the_guest_become_meters_and_odd_ones_none():
@@ -205,7 +192,7 @@ def test_a_button_stops_the_cvm_and_says_how_it_goes_under_it(client, card, fron
 
 
 def test_a_stop_can_be_taken_back_for_a_few_seconds(wire, client, card, front):
-    card._acts.undo = 60.0
+    card._clicks.undo = 60.0
     front.press("stop")
     asked = wire.wait(card, "asked")
     assert asked["undo"] == 60.0
@@ -340,7 +327,7 @@ def test_a_lease_ends_when_nothing_is_heard_and_the_next_word_renews_it(
 ):
     follows = fleet._reflector._interests._follows
     with monkeypatch.context() as short:
-        short.setattr(presence, "LEASE_S", 0.0)
+        short.setattr(view, "LEASE_S", 0.0)
         front.say("alive")
         ui_thread.post(card.pulse)
         settled()
@@ -408,10 +395,10 @@ def test_a_handle_shows_text_and_html_with_the_time_where_there_is_no_kernel(fle
 
 
 def test_a_handle_shows_its_card_where_there_is_a_kernel(fleet, monkeypatch, wire):
-    monkeypatch.setattr(show, "has_kernel", lambda: True)
+    monkeypatch.setattr(mimebundle, "has_kernel", lambda: True)
     bundle = fleet["carded"]._repr_mimebundle_()
-    view = bundle["application/vnd.jupyter.widget-view+json"]
-    assert view["model_id"] == fleet["carded"].card().model_id
+    shown = bundle["application/vnd.jupyter.widget-view+json"]
+    assert shown["model_id"] == fleet["carded"].card().model_id
     assert {"text/plain", "text/html"} < set(bundle)
 
 
@@ -419,7 +406,7 @@ def test_a_fault_of_ours_is_a_line(wire, card, front, monkeypatch):
     def broken(*_):
         raise RuntimeError("a mistake")
 
-    monkeypatch.setattr(card_module, "face_of", broken)
+    monkeypatch.setattr(card_module, "card_state", broken)
     ui_thread.post(card.flush, card)
     front.say("hello")
     told = wire.wait(card, "notice")

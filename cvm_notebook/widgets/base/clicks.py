@@ -1,4 +1,4 @@
-"""What clicks ask for: each is judged, confirmed where it destroys, sent once, and answered."""
+"""ClickHandler: each click is judged, confirmed where it destroys, sent once, and answered."""
 
 import time
 import weakref
@@ -47,8 +47,8 @@ class RecentClicks:
         return True
 
 
-class Acts:
-    """The clicks of one view. Runs on the UI thread; nothing here waits.
+class ClickHandler:
+    """Handler of the clicks of one view. Runs on the UI thread; nothing here waits.
 
     Parameters
     ----------

@@ -35,6 +35,16 @@ const MOVING = new Set(["provisioning", "starting", "restarting", "stopping", "s
 // How true a fleet is, by the words of its health.
 const HEALTH_MARKS = { live: "●", "catching up": "◑", offline: "✖", "needs a key": "⚠", idle: "◌", closed: "■" };
 
+/** Draw how true what is shown is: by the fleet's health while the kernel answers, else as a snapshot of a moment. */
+function drawHealth(badge, health, at, kernel) {
+  const mode = kernel ? health?.state ?? "idle" : "gone", words = health?.text ?? "";
+  const text = !kernel ? `snapshot of ${clockTime(at)} – re-run to go live` : mode === "offline" ? words.split(":").slice(0, 3).join(":") : mode;
+  const shown = `${HEALTH_MARKS[mode] ?? "○"} ${text}`;
+  badge.dataset.state = mode;
+  if (badge.textContent !== shown) badge.textContent = shown;
+  badge.title = kernel ? words : "The kernel does not answer: nothing here is live, and the buttons do nothing.";
+}
+
 /** An age in one unit: 12 s, 3 min, 2 h, 4 d. */
 function ageWords(seconds) {
   if (!(seconds >= 0)) return "";

@@ -87,9 +87,14 @@ function undoStrip(send) {
   };
 }
 
-/** What Python says to clicks, shown where it belongs. `answer` returns false for a message about something else. */
+/**
+ * Show what Python says to clicks where it belongs. `answer` returns false for a message about something else;
+ * `queued` says, after a while without an answer, that the kernel is busy, and `heard` that there was one.
+ */
 function answers({ confirm, undo, notice, say }) {
+  let late = 0;
   function show(text, fault = false) { notice.textContent = text; notice.className = fault ? "cvm-fault" : "cvm-notice"; notice.hidden = false; }
+  const heard = () => clearTimeout(late);
   const done = (message) => { if (message.click && message.click === confirm.click) confirm.close("yes"); };
   const by = {
     confirm(message) { notice.hidden = true; confirm.open(message); },
@@ -99,11 +104,13 @@ function answers({ confirm, undo, notice, say }) {
     notice(message) { done(message); show(message.text, message.fault); },
   };
   return {
-    show,
+    show, heard,
+    queued() { heard(); late = setTimeout(() => show("queued: the kernel is busy and takes it when its cell has ended"), 1500); },
     answer(message) {
-      const take = Object.hasOwn(by, message.kind) ? by[message.kind] : null;
-      take?.(message);
-      return take !== null;
+      if (!Object.hasOwn(by, message.kind)) return false;
+      heard();
+      by[message.kind](message);
+      return true;
     },
   };
 }

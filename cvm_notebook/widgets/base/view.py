@@ -73,6 +73,10 @@ class LiveView(ClosesWhole, anywidget.AnyWidget):
     _handlers: ClassVar[Mapping[str, str]] = {}
     _WORKERS: ClassVar[int] = 1
     _FAULT: ClassVar[str] = " in this view."
+    # what is subscribed to may call before it is made
+    _sent: Message | None = None
+    _n = _heard_n = 0
+    _sent_at = _leased_until = 0.0
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -82,9 +86,6 @@ class LiveView(ClosesWhole, anywidget.AnyWidget):
     def __init__(self, *, boot: bool = True, **traits: object) -> None:
         self._token = secrets.token_hex(8)  # a message from a copy of the notebook has another
         self._ending = threading.RLock()
-        self._sent: Message | None = None
-        self._n = self._heard_n = 0
-        self._sent_at = self._leased_until = 0.0
         if boot:
             traits["_boot"] = json.dumps(self._changes()).encode()
         super().__init__(**traits)

@@ -1,57 +1,24 @@
 // The card of one CVM: what it is, what it does, what can be done to it, its logs and proofs.
 //
-//   Python -> view   snapshot {n, token, set, at, age, uptime, source, health}   patch {n, set, ...}   pulse {n, ...}
-//                    details {what, ...}   log {...}   and what Acts says
-//   view -> Python   hello (also after a gap), alive, bye; fetch {what}, log {...}, confirmed, cancelled, undo
+//   Python -> view   the sections of the state, each time with {at, age, uptime, source, health}
+//                    details {what, ...}   log {...}   and the answers to clicks
+//   view -> Python   fetch {what}, log {...}, confirmed, cancelled, undo
 //
 // The action buttons are ipywidgets of their own, shown here. One store a model: its views show the same.
 
 const CARD_TABS = [["overview", "Overview"], ["logs", "Logs"], ["events", "Events"], ["compose", "Compose"], ["attestation", "Attestation"]];
 const OP_MARKS = { reached: "✓", failed: "✖", unknown: "?", cancelled: "–" };
 const OP_SHOWN_MS = 20000;
-const LATELY_MS = 1500;
 
 function cardStore(model) {
-  const views = new Set();
-  const store = { n: -1, token: null, state: null, clock: {}, clockAt: 0, at: 0, send, live: () => alive.live };
-  const tell = (what) => { for (const view of views) view(what); };
-  const alive = liveness((live) => tell({ live }));
-  function send(message) { tellKernel(model, { ...message, token: store.token, n: message.n ?? store.n }); }
-  function time(message) {
-    store.clock = { age: message.age, uptime: message.uptime, source: message.source, health: message.health };
-    store.clockAt = performance.now();
-    store.at = message.at;
-  }
-  function snapshot(message) {
-    store.token = message.token; store.n = message.n; store.state = message.set;
-    time(message);
-  }
-  function receive(message) {
-    if (!message || typeof message.kind !== "string") return;
-    alive.heard();
-    const before = store.state;
-    if (message.kind === "snapshot") snapshot(message);
-    else if (message.kind === "patch") {
-      if (message.n !== store.n + 1) { if (message.n !== store.n) send({ kind: "hello" }); return; }
-      store.n = message.n; store.state = { ...store.state, ...message.set };
-      time(message);
-    } else if (message.kind === "pulse") {
-      if (message.n !== store.n) send({ kind: "hello" });
-      time(message);
-    }
-    tell({ message, before });
-  }
-  const { shown, hidden, stop } = audience(views, alive, send);
-  return {
-    store, shown, hidden,
-    begin() {
-      model.on("msg:custom", receive);
-      const boot = model.get("_boot");
-      // Drawn at once; it is live when the kernel is heard: this may be a saved notebook.
-      if (boot?.byteLength) { try { snapshot(JSON.parse(new TextDecoder().decode(boot))); } catch { /* none of ours */ } }
+  const store = viewModel(model, {
+    received(message) {
+      if (message.at === undefined) return; // it has no clock
+      store.clock = message;
+      store.clockAt = performance.now();
     },
-    end() { model.off("msg:custom", receive); stop(); },
-  };
+  });
+  return Object.assign(store, { clock: {}, clockAt: 0 });
 }
 
 /** A code that is selected as a whole. */
@@ -105,7 +72,7 @@ async function drawButtons(model, box, gone) {
   gone.addEventListener("abort", () => { for (const view of views) view?.remove(); });
 }
 
-function renderCard({ model, el, store, shown, hidden }) {
+function renderCard({ model, el, store }) {
   const ended = new AbortController();
   const send = (message) => { if (store.live()) store.send(message); };
   const confirm = confirmPanel(send), undo = undoStrip(send), log = logPanel(send);
@@ -124,8 +91,6 @@ function renderCard({ model, el, store, shown, hidden }) {
   const root = h("section", { className: "cvm cvm-card" },
     h("header", { className: "cvm-card-head" }, h("div", { className: "cvm-title" }, name, status, doing, health), under),
     steps, trouble, actions, ops, undo.el, notice, confirm.el, tabs.strip, ...tabs.panels.values(), said);
-  keepKeys(root);
-  el.replaceChildren(root);
   drawButtons(model, actions, ended.signal);
 
   const facts = h("div", {}), meters = h("div", { className: "cvm-meters" }), links = h("div", { className: "cvm-links" }), recent = h("div", { className: "cvm-recent" });
@@ -230,12 +195,7 @@ function renderCard({ model, el, store, shown, hidden }) {
     if (clock.age !== null && clock.age !== undefined) parts.push(`seen ${ageWords(clock.age + passed)} ago, by ${clock.source}`);
     const text = parts.join(" · ");
     if (under.textContent !== text) under.textContent = text;
-    const mode = kernel ? clock.health?.state ?? "idle" : "gone";
-    health.dataset.state = mode;
-    const words = kernel ? clock.health?.text ?? "" : `snapshot of ${clockTime(store.at)} – re-run to go live`;
-    const badge = `${HEALTH_MARKS[mode] ?? "○"} ${kernel ? (mode === "offline" ? words.split(":").slice(0, 3).join(":") : mode) : words}`;
-    if (health.textContent !== badge) health.textContent = badge;
-    health.title = kernel ? words : "The kernel does not answer: nothing here is live, and the buttons do nothing.";
+    drawHealth(health, clock.health, clock.at, kernel);
     root.dataset.live = kernel;
     actions.inert = !kernel;
   }
@@ -258,13 +218,8 @@ function renderCard({ model, el, store, shown, hidden }) {
   }
 
   // --- what is answered ---
-  let pending = 0;
-  actions.addEventListener("click", (event) => {
-    if (!event.target.closest("button")) return;
-    clearTimeout(pending);
-    pending = setTimeout(() => show("queued: the kernel is busy and takes it when its cell has ended"), LATELY_MS);
-  });
-  const { show, answer } = answers({ confirm, undo, notice, say });
+  const { answer, queued, heard: answered } = answers({ confirm, undo, notice, say });
+  actions.addEventListener("click", (event) => { if (event.target.closest("button")) queued(); });
   function announce(before) {
     const now = store.state;
     if (!before || !now) return;
@@ -280,8 +235,8 @@ function renderCard({ model, el, store, shown, hidden }) {
       drawTime();
       return;
     }
-    if (answer(message)) clearTimeout(pending);
-    else if (message.kind === "log") log.heard(message);
+    if (answer(message)) return;
+    if (message.kind === "log") log.heard(message);
     else if (message.kind === "details") ({ compose, attestation: proof, operations: recorded })[message.what]?.heard(message);
     else if (message.kind === "pulse") drawTime();
     else { draw(); announce(before); }
@@ -292,14 +247,7 @@ function renderCard({ model, el, store, shown, hidden }) {
   tabs.choose("overview");
   log.live(store.live());
   for (const one of [recorded, compose, proof]) one.live(store.live());
-  shown(heard);
-  return () => { clearInterval(clock); clearTimeout(pending); ended.abort(); hidden(heard); };
+  return store.mount(el, root, heard, () => { clearInterval(clock); answered(); ended.abort(); });
 }
 
-export default () => {
-  let card = null;
-  return {
-    initialize({ model }) { card = cardStore(model); card.begin(); return () => card.end(); },
-    render({ model, el }) { return renderCard({ model, el, store: card.store, shown: card.shown, hidden: card.hidden }); },
-  };
-};
+export default liveWidget(renderCard, cardStore);

@@ -21,7 +21,7 @@ _EVENTS: Final = 50
 _GIB: Final = 2**30
 
 
-def face_of(row: Row) -> dict[str, Any]:
+def card_state(row: Row) -> dict[str, Any]:
     """Return what is shown of a CVM, but for what changes with the time alone."""
     cvm, seen = row.cvm, Seen.of_row(row)
     status = status_of(row.status)
@@ -42,7 +42,7 @@ def face_of(row: Row) -> dict[str, Any]:
     }
 
 
-def face_of_gone(name: str, cvm_id: str) -> dict[str, Any]:
+def gone_state(name: str, cvm_id: str) -> dict[str, Any]:
     """Return what is shown of a CVM that is no longer in the fleet."""
     gone = {"gone": True, "name": name, "id": _text(cvm_id), "status": "gone", "raw": None}
     return {**gone, "busy": False, "doing": None, "running": False, "steps": None, "trouble": []}

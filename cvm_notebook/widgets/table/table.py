@@ -21,7 +21,7 @@ from cvm_notebook.live.store.store import Batch
 from cvm_notebook.live.workers import Workers
 from cvm_notebook.text import clean_text
 from cvm_notebook.widgets.base.assets import module, style
-from cvm_notebook.widgets.base.clicks import Acts
+from cvm_notebook.widgets.base.clicks import ClickHandler
 from cvm_notebook.widgets.base.closing import ClosesWhole
 from cvm_notebook.widgets.base.log_tail import LogTail
 from cvm_notebook.widgets.base.mimebundle import with_widget
@@ -74,7 +74,7 @@ class FleetTable(ClosesWhole, anywidget.AnyWidget):
         self._fleet = weakref.ref(fleet)
         self._token = secrets.token_hex(8)  # a click from a copy of the notebook has another
         self._feed = Feed(columns_of(USUAL))
-        self._acts = Acts(fleet, self._say)
+        self._acts = ClickHandler(fleet, self._say)
         self._presence = Presence(fleet)
         self._selected: tuple[str, ...] = ()
         self._on_select: tuple[Callable[[], object], ...] = ()

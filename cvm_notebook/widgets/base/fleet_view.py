@@ -1,0 +1,127 @@
+"""FleetView: a live view of a fleet, with clicks and logs; the base of the table and the card."""
+
+import contextlib
+import weakref
+from collections.abc import Mapping
+from typing import Any
+
+from cvm_notebook.api.client import Client
+from cvm_notebook.api.errors.tree import CvmError
+from cvm_notebook.live.engine import FleetEngine
+from cvm_notebook.live.operations.record import OperationRecord
+from cvm_notebook.live.reflector.interest import InterestHandle
+from cvm_notebook.live.store.records import Health
+from cvm_notebook.live.store.store import Batch
+from cvm_notebook.text import clean_text
+from cvm_notebook.widgets.base.clicks import UNDO_S, ClickHandler
+from cvm_notebook.widgets.base.log_tail import LogTail
+from cvm_notebook.widgets.base.ui_thread import ui_thread
+from cvm_notebook.widgets.base.view import LiveView, Message, weakly
+
+
+class FleetView(LiveView):
+    """A view that keeps a fleet live while somebody looks, and ends with it.
+
+    Parameters
+    ----------
+    fleet
+        What is shown; held weakly: keep the fleet.
+    name
+        Of its threads.
+    undo
+        Seconds in which a stop or a deletion that was clicked can be taken back.
+    """
+
+    def __init__(
+        self, fleet: FleetEngine, name: str, *, undo: float | None = None, **traits: object
+    ) -> None:
+        self._fleet = weakref.ref(fleet)
+        self._interest: InterestHandle | None = None
+        self._logs_of: str | None = None
+        self._clicks = ClickHandler(fleet, self._say, undo=UNDO_S if undo is None else undo)
+        workers = self._crew(name)
+        self._logs = LogTail(weakly(self._client), workers, self._say, weakly(self._mark))
+        self._subscription = fleet.store.attach(
+            weakly(self._changed), health=weakly(self._health_changed)
+        )
+        self._unsubscribe = fleet.operator.attach(weakly(self._operated))
+        super().__init__(**traits)
+        weakref.finalize(fleet, weakly(self._fleet_ended)).atexit = False
+
+    # --- for a subclass ---------------------------------------------------------------------------
+
+    def _changed(self, batch: Batch) -> None:
+        """Take changes of the store; called on any thread."""
+
+    def _operated(self, record: OperationRecord) -> None:
+        """Take how an operation stands; called on any thread."""
+
+    def _meant(self, message: Mapping[str, Any]) -> list[str]:
+        """Return the ids of the CVMs that a message is about."""
+        raise NotImplementedError
+
+    # --- for the UI thread ------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Send what has changed; see `View`."""
+        fleet = self._fleet()  # kept as long as it is read
+        if fleet is not None:
+            self._logs.flush()
+            super().flush()
+
+    def pulse(self) -> None:
+        """Say that the kernel is there, and what changes with the time; see `View`."""
+        fleet = self._fleet()
+        if fleet is not None:
+            super().pulse()
+
+    def _living(self) -> FleetEngine:
+        """Return the fleet, where somebody keeps it meanwhile."""
+        fleet = self._fleet()
+        if fleet is None:
+            raise ReferenceError("the fleet is gone")
+        return fleet
+
+    def _vitals(self) -> Message:
+        health = self._living().store.snapshot().health
+        return {"health": {"state": health.state, "text": clean_text(health, 300)}}
+
+    def _viewed(self) -> None:
+        fleet = self._fleet()
+        if self._interest is None and fleet is not None:
+            with contextlib.suppress(CvmError):  # the fleet is closed: what it knew can be seen
+                self._interest = fleet.interest()
+
+    def _unviewed(self) -> None:
+        interest, self._interest = self._interest, None
+        if interest is not None:
+            interest.close()
+        self._logs.stop()
+
+    def _release(self) -> None:
+        self._subscription.close()
+        self._unsubscribe()
+
+    # --- messages of a view -----------------------------------------------------------------------
+
+    def _on_act(self, message: Mapping[str, Any]) -> None:
+        self._clicks.receive({**message, "ids": self._meant(message)})
+
+    _on_confirmed = _on_cancelled = _on_undo = _on_act
+
+    def _on_log(self, message: Mapping[str, Any]) -> None:
+        if self._logs_of is not None:
+            self._logs.receive(message, self._logs_of)
+
+    # --- from other threads -----------------------------------------------------------------------
+
+    def _client(self) -> Client | None:
+        fleet = self._fleet()
+        return fleet.client if fleet is not None else None
+
+    def _health_changed(self, _health: Health) -> None:
+        ui_thread.post(self.pulse, self)
+
+    def _fleet_ended(self) -> None:
+        # when the kernel ends, the UI thread has ended before: the views keep what they knew
+        ui_thread.post(self.close)
