@@ -162,14 +162,14 @@ fleet.store.patch([told(103, "stopping")])
 def test_messages_that_are_lost_are_noticed_and_asked_for_again(lab, table, cloud):
     lab.kernel(
         """
-import cvm_notebook.widgets.table.table as table_module
-was, lost = table_module.publish, []
+import cvm_notebook.widgets.base.view as view_module
+was, lost = view_module.publish, []
 def lossy(widget, content, buffers=None):
     if content["kind"] == "patch" and len(lost) < 1:
         lost.append(content)
     else:
         was(widget, content, buffers)
-table_module.publish = lossy
+view_module.publish = lossy
 """
     )
     for name in ("alpha", "bravo"):

@@ -167,9 +167,9 @@ def test_a_dashboard_of_a_fleet_that_goes_on_runs_again(wire, fleet):
     second = cvm.dashboard(fleet)
     assert first.comm is None
     assert fleet.health.state != "closed"
-    assert fleet.table()._on_select == (second.table._on_select[-1],)
+    assert fleet.table()._select_callbacks == (second.table._select_callbacks[-1],)
     second.close()
-    assert fleet.table()._on_select == ()
+    assert fleet.table()._select_callbacks == ()
 
 
 def test_a_fleet_that_nobody_holds_leaves_no_hole_in_a_box_of_the_users(client, wire):

@@ -201,7 +201,7 @@ def test_a_large_fleets_rows_do_not_stay_in_the_saved_state(front, wire, table, 
 
 def test_a_view_that_knows_it_all_is_told_no_more_than_the_selection(front, wire, table, fleet):
     fleet.selection = fleet.where(name="web-1")
-    front.say("hello", n=table._feed.n)
+    front.say("hello", n=table._n)
     wire.wait(table, "selected", after=1)
     assert not wire.sent(table, "snapshot")
 
@@ -304,7 +304,7 @@ def test_traits_from_a_forged_state_do_nothing(front, wire, table, fleet):
 def test_a_handler_only_writes_an_intent(front, table, fleet, monkeypatch):
     threads = []
     monkeypatch.setattr(
-        table._acts, "receive", lambda _: threads.append(threading.current_thread().name)
+        table._clicks, "receive", lambda _: threads.append(threading.current_thread().name)
     )
     front.act("stop", front.named(fleet, "web-1"))
     settled()

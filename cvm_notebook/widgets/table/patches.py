@@ -25,11 +25,10 @@ Cells: TypeAlias = dict[str, Cell]
 ByCell: TypeAlias = dict[str, tuple[list[int], list[Cell]]]
 
 
-class Feed:
-    """Keeps what a view has been told, and says what is new. Safe to use from any thread.
+class PatchFeed:
+    """Differences of the store from what views have. Safe to use from any thread.
 
-    A view knows a row by a number: shorter than its id, and never used twice. Messages are counted
-    in ``n``, so that a view sees when one was lost.
+    A view knows a row by a number: shorter than its id, and never used twice.
 
     Parameters
     ----------
@@ -40,19 +39,18 @@ class Feed:
     def __init__(self, columns: Sequence[Column]) -> None:
         self._lock = threading.Lock()
         self.columns = tuple(columns)
-        self.n = 0
         self._numbers: dict[str, int] = {}
         self._ids: dict[int, str] = {}
         self._next = 0
         self._base = -1  # the store's revision of the last snapshot
-        self._revision = self._heard = -1  # of what was told, and of what was heard
+        self._revision = self._latest = -1  # of what was sent, and of what has come
         self._changes: dict[str, tuple[Row | None, Row | None]] = {}
         self._operations: dict[str, str | None] = {}
-        self._told: set[str] = set()  # whose operation has changed since it was sent
+        self._notified: set[str] = set()  # whose operation has changed since it was sent
         self._lost = True
         self._running, self._rate = 0, _NOTHING
 
-    # what is heard, from any thread
+    # notifications, from any thread
 
     def changed(self, batch: Batch) -> None:
         """Note changes of the store."""
@@ -62,7 +60,7 @@ class Feed:
                 return
             for change in batch:
                 if change.revision > self._base:
-                    self._heard = change.revision
+                    self._latest = change.revision
                     before, _ = self._changes.get(change.row.id, (change.before, None))
                     self._changes[change.row.id] = before, change.after
 
@@ -75,7 +73,7 @@ class Feed:
         shown = None if ended else clean_text(as_text(record, named=False), _OP_CHARS)
         with self._lock:
             self._operations[cvm_id] = shown
-            self._told.add(cvm_id)
+            self._notified.add(cvm_id)
 
     def lose(self) -> None:
         """Send all of it again next time."""
@@ -88,7 +86,7 @@ class Feed:
             self.columns = tuple(columns)
             self._lost = True
 
-    # what is said
+    # messages
 
     def number(self, cvm_id: str) -> int | None:
         """Return the number by which the view knows a CVM."""
@@ -113,15 +111,14 @@ class Feed:
             Takes a snapshot of the store.
         """
         with self._lock:
-            if not (self._lost or self._changes or self._told):
+            if not (self._lost or self._changes or self._notified):
                 return None
             snapshot = take()
-            said = self._snapshot(snapshot) if self._lost else self._patch(snapshot)
+            content = self._snapshot(snapshot) if self._lost else self._patch(snapshot)
             self._lost = False
             self._changes.clear()
-            self._told.clear()
-            self.n += 1
-            return {**said, "n": self.n, "revision": self._revision, "totals": self.totals()}
+            self._notified.clear()
+            return {**content, "revision": self._revision, "totals": self.totals()}
 
     def ages(self, snapshot: Snapshot) -> dict[str, Any]:
         """Return how old the rows are: one age for most, and those that differ from it.
@@ -160,7 +157,7 @@ class Feed:
 
     def _patch(self, snapshot: Snapshot) -> dict[str, Any]:
         context = Context(snapshot)
-        self._revision = max(self._revision, self._heard)
+        self._revision = max(self._revision, self._latest)
         by_cell: ByCell = {}
         added: list[Row] = []
         removed: list[int] = []
@@ -173,13 +170,13 @@ class Feed:
                 added.append(after)
             else:
                 self._differences(by_cell, k, before, after, context)
-        for cvm_id in self._told:
+        for cvm_id in self._notified:
             if (k := self._numbers.get(cvm_id)) is not None:
                 _put(by_cell, "op", k, self._operations.get(cvm_id))
-        said: dict[str, Any] = {"kind": "patch", "set": by_cell, "del": removed}
+        patch: dict[str, Any] = {"kind": "patch", "set": by_cell, "del": removed}
         if added:
-            said["add"] = self._added(added, snapshot, context)
-        return said
+            patch["add"] = self._added(added, snapshot, context)
+        return patch
 
     def _differences(
         self, by_cell: ByCell, k: int, before: Row, after: Row, context: Context

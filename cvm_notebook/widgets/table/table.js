@@ -4,7 +4,7 @@ const ACTIONS = [
   ["follow", "Follow"], ["logs", "Logs"], ["delete", "Delete"],
 ];
 
-function renderTable({ model, el, store, shown, hidden }) {
+function renderTable({ model, el, store }) {
   const said = h("div", { className: "cvm-said", role: "status", "aria-live": "polite" });
   const say = (text) => { said.textContent = text; };
   const send = (message) => store.live() && store.send(message);
@@ -34,7 +34,7 @@ function renderTable({ model, el, store, shown, hidden }) {
   }
   function opened({ view, id, of, card }) {
     if (view !== own) return;
-    clearTimeout(pending);
+    answered();
     say(`The details of ${of} are shown below`);
     if (card) details.open(card, id, of);
     else focusCard(root.parentElement?.closest(".widget-vbox") ?? root, id);
@@ -67,17 +67,10 @@ function renderTable({ model, el, store, shown, hidden }) {
       queued();
     }
   }
-  let pending = 0;
-  function queued() {
-    clearTimeout(pending);
-    pending = setTimeout(() => { show("queued: the kernel is busy and takes it when its cell has ended"); }, 1500);
-  }
-  const { show, answer } = answers({ confirm, undo, notice, say });
+  const { show, answer, queued, heard: answered } = answers({ confirm, undo, notice, say });
 
   const root = h("section", { className: "cvm cvm-table", "aria-label": "Fleet" },
     h("div", { className: "cvm-top" }, find, picker.el, h("div", { className: "cvm-totals" }, count, health)), wrong, bar, undo.el, notice, confirm.el, grid.el, details.el, logsFrame, said);
-  keepKeys(root);
-  el.replaceChildren(root);
   const tall = () => { grid.grid.style.maxBlockSize = `${model.get("height")}px`; };
   tall();
   model.on("change:height", tall);
@@ -94,11 +87,7 @@ function renderTable({ model, el, store, shown, hidden }) {
     wrong.textContent = found?.error ?? "";
     find.setAttribute("aria-invalid", Boolean(found?.error));
     count.classList.toggle("cvm-waiting", Boolean(query) && !found && LANGUAGE.test(query));
-    const mode = kernel ? store.health.state : "gone";
-    health.dataset.state = mode;
-    const text = kernel ? store.health.state : `snapshot of ${clockTime(store.at)} – re-run to go live`;
-    health.textContent = `${HEALTH_MARKS[mode] ?? "○"} ${mode === "offline" ? store.health.text.split(":").slice(0, 3).join(":") : text}`;
-    health.title = kernel ? store.health.text : "The kernel does not answer: nothing here is live, and the buttons do nothing.";
+    drawHealth(health, store.health, store.at, kernel);
     picked.textContent = store.selected.size ? `${selected.length} selected${hidden ? `, ${hidden} hidden by the filter` : ""}` : "select CVMs to act on them";
     for (const button of buttons) {
       const verb = button.dataset.verb, changes = !["follow", "logs"].includes(verb);
@@ -115,8 +104,8 @@ function renderTable({ model, el, store, shown, hidden }) {
     }
   }
   function acts(message) {
-    if (answer(message)) clearTimeout(pending);
-    else if (message.kind === "logs") openLogs(message.of);
+    if (answer(message)) return;
+    if (message.kind === "logs") openLogs(message.of);
     else if (message.kind === "opened") opened(message);
     else if (message.kind === "log") logs.heard(message);
   }
@@ -140,8 +129,9 @@ function renderTable({ model, el, store, shown, hidden }) {
 
   if (store.columns.length) { grid.columns(); picker.draw(); }
   grid.queue(true); headLater();
-  shown(heard);
-  return () => { clearInterval(clock); cancelAnimationFrame(drawing); clearTimeout(pending); model.off("change:height", tall); grid.end(); details.end(); hidden(heard); };
+  return store.mount(el, root, heard, () => {
+    clearInterval(clock); cancelAnimationFrame(drawing); answered(); model.off("change:height", tall); grid.end(); details.end();
+  });
 }
 
 /** The card of one CVM under the table; the card is a widget of its own. */
@@ -198,10 +188,4 @@ function columnPicker(store, send) {
   return { el, draw };
 }
 
-export default () => {
-  let table = null;
-  return {
-    initialize({ model }) { table = tableStore(model); table.begin(); return () => table.end(); },
-    render({ model, el }) { return renderTable({ model, el, store: table.store, shown: table.shown, hidden: table.hidden }); },
-  };
-};
+export default liveWidget(renderTable, tableStore);

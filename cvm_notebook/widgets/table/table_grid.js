@@ -30,7 +30,7 @@ function tableGrid(store, { onOpen, say }) {
     const was = store.sort;
     store.sort = was?.name !== name ? { name, down: false } : was.down ? null : { name, down: true };
     say(store.sort ? `Sorted by ${name}, ${store.sort.down ? "descending" : "ascending"}` : "In the fleet's own order");
-    store.tell({ shape: true });
+    store.notify({ shape: true });
   }
   function makeRow() {
     const tick = h("input", { type: "checkbox", tabIndex: -1 });

@@ -1,27 +1,20 @@
-// The rows of a table, as Python tells them: a snapshot, then patches, counted so that a gap shows.
+// The table's model: rows by column, what is searched for, and what is selected, beside the protocol of every view.
 //
-//   Python -> view   snapshot {n, revision, token, columns, more, ks, ids, cols: {name: [cell]}}
-//                    patch    {n, revision, set: {name: [[k], [cell]]}, add: {ks, ids, cols}, del: [k]}
-//                    found    {text, ks | error}     pulse {ages, health}     and what Acts says
+//   Python -> view   snapshot {revision, columns, more, ks, ids, cols: {name: [cell]}, ...}
+//                    patch    {revision, set: {name: [[k], [cell]]}, add: {ks, ids, cols}, del: [k]}
+//                    found    {text, ks | error}     pulse {ages, health}     and the answers to clicks
 //                    opened {view, id, of, card}
-//   view -> Python   hello (also after a gap), ack {n}, alive, bye; act, open, select, columns, follow
+//   view -> Python   act, open, select, columns, follow
 //   trait            query: what is searched for, the same in every view of every window
-//
-// One store a model: its views show the same rows, the same search, the same selection.
 
 function tableStore(model) {
-  const views = new Set();
-  const store = {
-    rows: new Map(), order: [], byId: new Map(), columns: [], more: [], n: -1, revision: 0, token: null, at: 0,
+  const store = Object.assign(viewModel(model, { snapshot, patch, received }), {
+    rows: new Map(), order: [], byId: new Map(), columns: [], more: [], revision: 0, at: 0,
     totals: { running: 0, rate: "0" }, health: { state: "idle", text: "" }, ages: { common: 0, own: {} }, agesAt: 0,
-    selected: new Set(), pick: null, followed: new Set(), query: "", found: null, sort: null, reading: false, readOnly: false,
-    live: null, views, tell, send, act, search, select, showColumns,
-  };
-  const alive = liveness((live) => tell({ live }));
-  store.live = () => alive.live;
-
-  function tell(what) { for (const view of views) view(what); }
-  function send(message) { tellKernel(model, { ...message, token: store.token, n: message.n ?? store.n }); }
+    selected: new Set(), pick: null, followed: new Set(), query: model.get("query") ?? "", found: null, sort: null, reading: false, readOnly: false,
+    act, search, select, showColumns,
+  });
+  const { send, notify } = store;
 
   function take(names, ks, ids, cols) {
     ks.forEach((k, i) => {
@@ -36,16 +29,14 @@ function tableStore(model) {
     store.rows = new Map(); store.byId = new Map();
     take(Object.keys(message.cols), message.ks, message.ids, message.cols);
     store.order = message.ks;
-    for (const name of ["n", "revision", "token", "columns", "more", "at", "reading"]) store[name] = message[name];
+    for (const name of ["columns", "more", "at", "reading"]) store[name] = message[name];
     store.readOnly = message.read_only;
     store.selected = new Set(store.pick ? mine.map((id) => store.byId.get(id)).filter(Boolean) : message.selected);
     store.followed = new Set(message.followed);
-    store.agesAt = performance.now();
     store.found = null;
+    return { shape: true, columns: true };
   }
   function patch(message) {
-    if (message.n !== store.n + 1) { if (message.n !== store.n) send({ kind: "hello" }); return null; }
-    store.n = message.n;
     const changed = new Map();
     for (const [name, [ks, cells]] of Object.entries(message.set)) {
       ks.forEach((k, i) => {
@@ -68,23 +59,16 @@ function tableStore(model) {
     }
     return { changed, shape: message.del.length > 0 || Boolean(message.add) };
   }
-  function receive(message) {
-    alive.heard();
+  function received(message, what) {
     if (message.health) store.health = message.health;
     if (message.ages) { store.ages = message.ages; store.agesAt = performance.now(); }
     if (message.totals) store.totals = message.totals;
     if (message.revision !== undefined) store.revision = message.revision;
-    const what = { kind: message.kind, message };
-    if (message.kind === "snapshot") { snapshot(message); what.shape = true; what.columns = true; }
-    else if (message.kind === "patch") { const done = patch(message); if (!done) return; Object.assign(what, done); }
-    else if (message.kind === "pulse" && message.n !== store.n) send({ kind: "hello" });
-    else if (message.kind === "selected") selected(message);
+    if (message.kind === "selected") selected(message);
     else if (message.kind === "followed") store.followed = new Set(message.ks);
     const found = message.kind === "found" ? message : message.found;
     if (found && found.text === store.query.trim()) { store.found = found; what.shape = true; }
-    if (message.kind === "snapshot" || message.kind === "patch") send({ kind: "ack" });
     if (message.kind === "snapshot" && store.pick) tellSelection();
-    tell(what);
   }
   function act(verb, ks) { send({ kind: "act", verb, ks, click: clickId(), revision: store.revision }); }
   let asked = 0;
@@ -92,14 +76,14 @@ function tableStore(model) {
     store.query = text; store.found = null;
     clearTimeout(asked);
     asked = setTimeout(() => { asked = 0; model.set("query", store.query); model.save_changes(); }, 150);
-    tell({ shape: true });
+    notify({ shape: true });
   }
   /** What is searched for was changed elsewhere: in another window, or in Python. */
   function searched() {
     const text = model.get("query") ?? "";
     if (asked || text === store.query) return; // what is being typed here is newer
     store.query = text; store.found = null;
-    tell({ shape: true });
+    notify({ shape: true });
   }
   let told = 0;
   const tellSelection = () => send({ kind: "select", ks: [...store.selected], pick: store.pick });
@@ -108,7 +92,7 @@ function tableStore(model) {
     store.pick = clickId();
     clearTimeout(told);
     told = setTimeout(tellSelection, 60);
-    tell({ selection: true });
+    notify({ selection: true });
   }
   /** What Python says is selected, unless it was said before Python heard what is picked here. */
   function selected(message) {
@@ -118,23 +102,9 @@ function tableStore(model) {
   }
   function showColumns(names) { send({ kind: "columns", names }); }
 
-  const { shown, hidden, stop } = audience(views, alive, send);
-  return {
-    store, shown, hidden,
-    begin() {
-      model.on("msg:custom", receive);
-      model.on("change:query", searched);
-      store.query = model.get("query") ?? "";
-      const boot = model.get("_boot");
-      if (boot?.byteLength) {
-        // Drawn at once; it is live when the kernel is heard: this may be a saved notebook.
-        const message = JSON.parse(new TextDecoder().decode(boot));
-        store.health = message.health; store.ages = message.ages; store.totals = message.totals; store.revision = message.revision;
-        snapshot(message);
-      }
-    },
-    end() { model.off("msg:custom", receive); model.off("change:query", searched); clearTimeout(asked); stop(); },
-  };
+  model.on("change:query", searched);
+  store.ended.push(() => { model.off("change:query", searched); clearTimeout(asked); });
+  return store;
 }
 
 /** Words without signs or keywords are looked for here, at once; the rest only Python understands. */
