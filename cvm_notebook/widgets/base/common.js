@@ -25,12 +25,19 @@ function safeLink(url, text) {
   return link;
 }
 
-// What a status looks like: its shape says as much as its colour, and its word says more.
-const SHAPES = {
+// What a status looks like: its glyph says as much as its colour, and its word says more. Which of them are MOVING, and
+// which VERBS have a button, is written before this file from the tables of Python.
+const GLYPHS = {
   running: "●", stopped: "■", failed: "✖", unknown: "?", gone: "○", deleting: "◌",
   provisioning: "◔", starting: "◑", restarting: "↻", stopping: "◧", shutting_down: "◧",
 };
-const MOVING = new Set(["provisioning", "starting", "restarting", "stopping", "shutting_down", "deleting"]);
+
+/** Mark an element with a status, and return the glyph that is to stand in it. */
+function statusGlyph(el, status) {
+  el.dataset.status = status;
+  el.toggleAttribute("data-moving", MOVING.has(status));
+  return h("span", { className: "cvm-shape", "aria-hidden": "true" }, GLYPHS[status] ?? (MOVING.has(status) ? "◌" : "?"));
+}
 
 // How true a fleet is, by the words of its health.
 const HEALTH_MARKS = { live: "●", "catching up": "◑", offline: "✖", "needs a key": "⚠", idle: "◌", closed: "■" };

@@ -7,44 +7,14 @@
 // One store a model: its views show the same. A new view gets {message, before} of each message, and {live} when the
 // kernel is heard again, or no more.
 
-/** Send a message; a kernel that is gone hears nothing, which the view shows already. */
-function tellKernel(model, message) {
-  try { model.send(message); } catch { /* "Cannot send": there is no kernel */ }
-}
-
-/**
- * Who looks at one model. The first view says hello; while there is one, Python hears that somebody is there; the last
- * says bye, after `leaving`.
- */
-function audience(views, alive, send, leaving = () => {}) {
-  let beat = 0;
-  const stop = () => { clearInterval(beat); beat = 0; alive.stop(); };
-  return {
-    stop,
-    shown(view) {
-      views.add(view);
-      alive.start();
-      send({ kind: "hello" });
-      beat ||= setInterval(() => send({ kind: "alive" }), 10000);
-    },
-    hidden(view) {
-      views.delete(view);
-      if (views.size) return;
-      leaving();
-      stop();
-      send({ kind: "bye" });
-    },
-  };
-}
-
 /**
  * Make the store of a model. A widget whose state is not sections, or that keeps more beside it, gives its own ways:
  * `snapshot(message)` and `patch(message)` take what is new, and return what the views are told beside the message;
- * `received(message, what)` sees every message before them; `live(yes)` and `leaving()` as they say.
+ * `received(message, what)` sees every message before them; `leaving()` is called before the last of them is gone.
  */
 function viewModel(model, { initial = null, ...own } = {}) {
   const views = new Set();
-  const alive = liveness((live) => { own.live?.(live); notify({ live }); });
+  const alive = liveness((live) => notify({ live }));
   const take = {
     snapshot(message) { store.state = message.set; },
     patch(message) { store.state = { ...store.state, ...message.set }; },
@@ -53,7 +23,9 @@ function viewModel(model, { initial = null, ...own } = {}) {
   const store = { n: -1, token: null, state: initial, live: () => alive.live, notify, send, ended: [] };
 
   function notify(what) { for (const view of views) view(what); }
-  function send(message) { tellKernel(model, { ...message, token: store.token, n: message.n ?? store.n }); }
+  function send(message) {
+    try { model.send({ ...message, token: store.token, n: message.n ?? store.n }); } catch { /* "Cannot send": there is no kernel, which the view shows already */ }
+  }
   function begin(message) {
     store.n = message.n; store.token = message.token;
     return take.snapshot(message);
@@ -72,7 +44,22 @@ function viewModel(model, { initial = null, ...own } = {}) {
     if (kind === "snapshot" || kind === "patch") send({ kind: "ack" });
     notify(what);
   }
-  const { shown, hidden, stop } = audience(views, alive, send, take.leaving);
+  // The first view says hello; while there is one, Python hears that somebody is there; the last says bye.
+  let beat = 0;
+  function stop() { clearInterval(beat); beat = 0; alive.stop(); }
+  function shown(view) {
+    views.add(view);
+    alive.start();
+    send({ kind: "hello" });
+    beat ||= setInterval(() => send({ kind: "alive" }), 10000);
+  }
+  function hidden(view) {
+    views.delete(view);
+    if (views.size) return;
+    take.leaving?.();
+    stop();
+    send({ kind: "bye" });
+  }
   store.begin = () => {
     model.on("msg:custom", receive);
     const boot = model.get("_boot");

@@ -146,11 +146,13 @@ function renderCard({ model, el, store }) {
   }
 
   // --- what changes ---
-  const shape = (state) => h("span", { className: "cvm-shape", "aria-hidden": "true" }, SHAPES[state] ?? "?");
   function eventList(list) {
     if (!list?.length) return h("p", { className: "cvm-dim" }, "Nothing has changed since it is watched.");
-    return h("ul", { className: "cvm-events" }, ...list.map(([at, text, state, ours]) => h("li", { "data-status": state },
-      h("time", { dateTime: new Date(at).toISOString(), title: new Date(at).toLocaleString() }, clockTime(at)), shape(state), h("span", {}, text), ours ? h("span", { className: "cvm-tag" }, "asked here") : null)));
+    return h("ul", { className: "cvm-events" }, ...list.map(([at, text, state, ours]) => {
+      const item = h("li"), when = h("time", { dateTime: new Date(at).toISOString(), title: new Date(at).toLocaleString() }, clockTime(at));
+      item.append(when, statusGlyph(item, state), h("span", {}, text), ...(ours ? [h("span", { className: "cvm-tag" }, "asked here")] : []));
+      return item;
+    }));
   }
   function drawSteps({ steps: boot }) {
     steps.hidden = !boot;
@@ -205,8 +207,7 @@ function renderCard({ model, el, store }) {
     root.setAttribute("aria-label", `CVM ${state.name}`);
     root.dataset.cvm = state.id ?? "";
     name.textContent = state.name; name.title = state.id ?? "";
-    status.dataset.status = state.status;
-    status.replaceChildren(shape(state.status), state.raw ?? state.status);
+    status.replaceChildren(statusGlyph(status, state.status), state.raw ?? state.status);
     doing.textContent = state.doing ?? "";
     status.toggleAttribute("data-busy", state.busy);
     trouble.hidden = !state.trouble?.length;

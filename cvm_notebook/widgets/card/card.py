@@ -20,7 +20,7 @@ from cvm_notebook.live.store.observation import Seen
 from cvm_notebook.live.store.records import Gap
 from cvm_notebook.live.store.store import Batch
 from cvm_notebook.text import clean_text
-from cvm_notebook.widgets.base.assets import module, style
+from cvm_notebook.widgets.base.assets import BUTTONS, module, style
 from cvm_notebook.widgets.base.closing import close_widgets
 from cvm_notebook.widgets.base.fleet_view import FleetView
 from cvm_notebook.widgets.base.ui_thread import ui_thread
@@ -35,14 +35,6 @@ from cvm_notebook.widgets.card.sections import (
     operation_of,
 )
 
-VERBS: Final[Mapping[Verb, str]] = {
-    "start": "Start",
-    "stop": "Stop",
-    "shutdown": "Shut down",
-    "restart": "Restart",
-    "replicate": "Replicate",
-    "delete": "Delete",
-}
 _NO_FIGURES: Final[dict[str, Any]] = {"meters": [], "error": None}
 STATS_EVERY_S: Final = 10.0
 _TWICE_S: Final = 1.0  # the same button within so long is one click
@@ -199,7 +191,7 @@ class CvmCard(FleetView):
         layout = ipywidgets.Layout(width="auto")  # shared: a constant number of models
         plain = ipywidgets.ButtonStyle()
         buttons = {}
-        for verb, label in VERBS.items():
+        for verb, label in BUTTONS.items():
             button = ipywidgets.Button(description=label, layout=layout, style=plain)
             button.add_class(f"cvm-verb-{verb}")
             if verb == "delete":

@@ -124,9 +124,8 @@ function bootPart() {
       el.hidden = !boot;
       if (!boot) return;
       const phase = { committing: "provisioning", booting: "starting", running: "running", failed: "failed" }[step.phase];
-      text.dataset.status = phase;
       const seconds = Math.max(0, Math.round(((boot.until ?? Date.now()) - boot.since) / 1000));
-      text.replaceChildren(h("span", { className: "cvm-shape", "aria-hidden": "true" }, SHAPES[phase]), h("strong", {}, boot.status || "sent"), ["failed", "committing"].includes(step.phase) ? ` ${boot.text} ` : " ", h("span", { className: "cvm-dim" }, `${seconds} s`));
+      text.replaceChildren(statusGlyph(text, phase), h("strong", {}, boot.status || "sent"), ["failed", "committing"].includes(step.phase) ? ` ${boot.text} ` : " ", h("span", { className: "cvm-dim" }, `${seconds} s`));
       steps.hidden = step.phase === "committing";
       steps.replaceChildren(...boot.steps.map(([name, mark]) => h("li", { className: `cvm-step-${mark}`, ...(mark === "now" ? { "aria-current": "step" } : {}) }, h("span", { "aria-hidden": "true" }, STEP_SIGNS[mark]), ` ${name}`)));
       const urls = (step.endpoints ?? []).map((pair) => pair[0]).filter(Boolean);

@@ -10,7 +10,7 @@
 function formStore(model) {
   const store = viewModel(model, {
     initial: { edits: {}, fields: { values: {}, switches: [] }, compose: "", errors: {} },
-    live(yes) { if (yes) pushTyped(); },
+    received() { if (!timer) pushTyped(); }, // what was typed while the kernel was not heard
     leaving: () => pushTyped(),
   });
   const typed = {}, edits = {};
@@ -18,7 +18,8 @@ function formStore(model) {
 
   function pushTyped() {
     clearTimeout(timer);
-    if (!store.live() || !Object.keys(waiting).length) return;
+    timer = 0;
+    if (!store.live() || !store.token || !Object.keys(waiting).length) return;
     const values = waiting;
     waiting = {};
     store.send({ kind: "set", values, edits: Object.fromEntries(Object.keys(values).map((field) => [field, edits[field]])) });

@@ -1,8 +1,5 @@
 // The table's view: filter, actions, health and totals around the grid.
-const ACTIONS = [
-  ["start", "Start"], ["stop", "Stop"], ["shutdown", "Shut down"], ["restart", "Restart"], ["replicate", "Replicate"],
-  ["follow", "Follow"], ["logs", "Logs"], ["delete", "Delete"],
-];
+const ACTIONS = [...VERBS.slice(0, -1), ["follow", "Follow"], ["logs", "Logs"], ...VERBS.slice(-1)];
 
 function renderTable({ model, el, store }) {
   const said = h("div", { className: "cvm-said", role: "status", "aria-live": "polite" });

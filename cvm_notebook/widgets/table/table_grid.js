@@ -104,10 +104,8 @@ function tableGrid(store, { onOpen, say }) {
   }
   function drawStatus(cell, data) {
     const status = data.status ?? "unknown", note = data.op ?? data.note;
-    cell.dataset.status = status;
-    cell.classList.toggle("cvm-cell-moving", MOVING.has(status));
     cell.replaceChildren(
-      h("span", { className: "cvm-shape", "aria-hidden": "true" }, SHAPES[status] ?? "?"),
+      statusGlyph(cell, status),
       h("span", {}, data.raw ?? status.replace("_", " ")),
       note ? h("span", { className: data.op ? "cvm-op" : "cvm-note" }, ` ${note}`) : "",
     );
