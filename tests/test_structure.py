@@ -49,9 +49,7 @@ def test_the_top_of_the_package_has_a_handful_of_modules():
 
 
 def test_modules_are_short():
-    lines = {
-        str(path.relative_to(PACKAGE)): len(path.read_text().splitlines()) for path in MODULES
-    }
+    lines = {str(path.relative_to(PACKAGE)): len(path.read_text().splitlines()) for path in MODULES}
     too_long = {
         name: count for name, count in lines.items() if count > LONGER.get(name, MOST_LINES)
     }

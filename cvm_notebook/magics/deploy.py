@@ -27,8 +27,8 @@ from cvm_notebook.magics.session import Session
 from cvm_notebook.magics.verbs import follow
 from cvm_notebook.selection import CvmHandle
 from cvm_notebook.text import clean_text
-from cvm_notebook.widgets.base.ui_thread import ui_thread
 from cvm_notebook.widgets.base.mimebundle import with_widget
+from cvm_notebook.widgets.base.ui_thread import ui_thread
 
 if TYPE_CHECKING:
     from cvm_notebook.widgets.base.secret_box import SecretBoxes

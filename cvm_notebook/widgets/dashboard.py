@@ -4,7 +4,6 @@ import io
 import time
 import weakref
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import ipywidgets
@@ -19,6 +18,7 @@ from cvm_notebook.text import clean_text
 from cvm_notebook.widgets.base.closing import ClosesWhole
 from cvm_notebook.widgets.base.mimebundle import with_widget
 from cvm_notebook.widgets.base.ui_thread import ui_thread
+from cvm_notebook.widgets.base.view import weakly
 from cvm_notebook.widgets.card.card import card_of, close_cards
 from cvm_notebook.widgets.form.form import ProvisionForm
 from cvm_notebook.widgets.panel import Panel
@@ -56,16 +56,16 @@ class Dashboard(ClosesWhole, ipywidgets.VBox):  # type: ignore[misc]  # it has n
         self._plots = ipywidgets.HBox(
             [self._statuses, self._costs], layout={"flex_flow": "row wrap", "grid_gap": "8px"}
         )
-        self._workers = Workers(SystemClock(), 1, "cvm-dashboard", self.failed)
+        self._workers = Workers(SystemClock(), 1, "cvm-dashboard", weakly(self.failed))
         self._drawn, self._drawn_at = -1, 0.0
-        self._told: str | None = None
+        self._chosen_id: str | None = None
         pages = [self._chosen, self.form, self._plots, self._ledger]
         self._tabs = ipywidgets.Tab(pages, titles=_TABS)
         super().__init__([self.table, self._tabs], layout={"grid_gap": "8px"})
         self._nobody.show(note=_NOTHING_CHOSEN)
-        self._unsubscribe = fleet.operator.attach(partial(_operated, weakref.ref(self)))
-        self._unselect = self.table.on_select(partial(_selected, weakref.ref(self)))
-        self._unopen = self.table.on_open(partial(_opened, weakref.ref(self)))
+        self._unsubscribe = fleet.operator.attach(weakly(self._changed))
+        self._unselect = self.table.on_select(weakly(self._changed))
+        self._unopen = self.table.on_open(weakly(self._open))
         ui_thread.join(self)
         ui_thread.mark(self)
 
@@ -115,10 +115,13 @@ class Dashboard(ClosesWhole, ipywidgets.VBox):  # type: ignore[misc]  # it has n
             self._drawn_at, self._drawn = time.monotonic(), self.fleet.store.revision
             self._workers.do(self._draw)
 
+    def _changed(self, _record: OperationRecord | None = None) -> None:
+        ui_thread.mark(self)
+
     def _show_chosen(self) -> None:
         chosen = self.table.selected[-1] if self.table.selected else None
-        if chosen != self._told:
-            self._told = chosen
+        if chosen != self._chosen_id:
+            self._chosen_id = chosen
             shown = self._nobody if chosen is None else card_of(self.fleet, chosen)
             self._chosen.children = (shown,)
 
@@ -150,9 +153,11 @@ class Dashboard(ClosesWhole, ipywidgets.VBox):  # type: ignore[misc]  # it has n
 
         snapshot = self.fleet.store.snapshot()
         frame, timeline = fleet_frame(snapshot), timeline_frame(self.fleet.store.log())
-        said = f"as of {snapshot.taken_at.astimezone():%H:%M:%S}"
-        _picture(self._statuses, said, f"{len(snapshot)} CVMs", lambda ax: plot_fleet(frame, ax=ax))
-        _picture(self._costs, said, "cost an hour by app", lambda ax: plot_cost(timeline, ax=ax))
+        as_of = f"as of {snapshot.taken_at.astimezone():%H:%M:%S}"
+        _picture(
+            self._statuses, as_of, f"{len(snapshot)} CVMs", lambda ax: plot_fleet(frame, ax=ax)
+        )
+        _picture(self._costs, as_of, "cost an hour by app", lambda ax: plot_cost(timeline, ax=ax))
 
     def __repr__(self) -> str:
         return f"<Dashboard of {self.fleet!r}>"
@@ -161,7 +166,7 @@ class Dashboard(ClosesWhole, ipywidgets.VBox):  # type: ignore[misc]  # it has n
         return with_widget(show(self.fleet.store.snapshot()), lambda: self)
 
 
-def _picture(panel: Panel, said: str, alt: str, draw: Callable[["Axes"], object]) -> None:
+def _picture(panel: Panel, as_of: str, alt: str, draw: Callable[["Axes"], object]) -> None:
     """Draw on a figure that no window and no other thread knows."""
     try:
         with LOADING:
@@ -173,22 +178,7 @@ def _picture(panel: Panel, said: str, alt: str, draw: Callable[["Axes"], object]
     draw(figure.subplots())
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=110)
-    panel.show(note=said, picture=png.getvalue(), alt=clean_text(f"{panel.title}: {alt}, {said}"))
-
-
-def _operated(me: "weakref.ref[Dashboard]", _record: OperationRecord) -> None:
-    if (dashboard := me()) is not None:
-        ui_thread.mark(dashboard)
-
-
-def _selected(me: "weakref.ref[Dashboard]") -> None:
-    if (dashboard := me()) is not None:
-        ui_thread.mark(dashboard)
-
-
-def _opened(me: "weakref.ref[Dashboard]", cvm_id: str) -> None:
-    if (dashboard := me()) is not None:
-        dashboard._open(cvm_id)  # noqa: SLF001 - its own half
+    panel.show(note=as_of, picture=png.getvalue(), alt=clean_text(f"{panel.title}: {alt}, {as_of}"))
 
 
 _open: Final[list["weakref.ref[Dashboard]"]] = []

@@ -33,7 +33,7 @@ class FleetView(LiveView):
     """
 
     def __init__(
-        self, fleet: FleetEngine, name: str, *, undo: float | None = None, **traits: object
+        self, fleet: FleetEngine, name: str, *, undo: float | None = None, **traits: Any
     ) -> None:
         self._fleet = weakref.ref(fleet)
         self._interest: InterestHandle | None = None

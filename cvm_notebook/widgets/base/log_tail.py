@@ -1,4 +1,4 @@
-"""LogTail: one log for one view, read or followed by a worker, told in bounded pieces."""
+"""LogTail: one log for one view, read or followed by a worker, sent in bounded pieces."""
 
 import re
 import threading
@@ -51,7 +51,7 @@ def _plain(text: str) -> str:
 class LogTail:
     """Reads one log at a time for a view. Safe to use from any thread.
 
-    It is told what to do by `receive`; what it reads is said when the view calls `flush`.
+    `receive` takes what is asked for; what was read is sent when the view calls `flush`.
 
     Parameters
     ----------

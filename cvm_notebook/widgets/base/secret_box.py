@@ -22,7 +22,7 @@ class SecretBox(LiveView):
     label
         What is asked for.
     then
-        Called with what is given, on the UI thread; returns what is said of it, or None.
+        Called with what is given, on the UI thread; returns what to show beside the field, or None.
 
     Examples
     --------

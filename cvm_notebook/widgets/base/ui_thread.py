@@ -19,7 +19,7 @@ _LINGER: Final = 2.0
 
 
 class View(Protocol):
-    """Something shown that is told of changes."""
+    """A widget that the UI thread keeps up to date."""
 
     def flush(self) -> object:
         """Send what has changed since the last time. Runs on the UI thread; no I/O."""
@@ -158,7 +158,7 @@ class UiThread:
             if view is not None:
                 try:
                     view.failed(error)
-                except Exception:  # noqa: BLE001 - it cannot even be said there
+                except Exception:  # noqa: BLE001 - not even that can be shown
                     _log.warning("and it cannot show that", exc_info=True)
 
 

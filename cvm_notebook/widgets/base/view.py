@@ -79,7 +79,7 @@ class LiveView(ClosesWhole, anywidget.AnyWidget):
         own = {name[4:]: name for name in vars(cls) if name.startswith("_on_")}
         cls._handlers = {**cls._handlers, **own}
 
-    def __init__(self, *, boot: bool = True, **traits: object) -> None:
+    def __init__(self, *, boot: bool = True, **traits: Any) -> None:
         self._token = secrets.token_hex(8)  # a message from a copy of the notebook has another
         self._ending = threading.RLock()
         if boot:
@@ -180,7 +180,7 @@ class LiveView(ClosesWhole, anywidget.AnyWidget):
     def flush(self) -> None:
         """Send what has changed; see `View`."""
         if not self.seen:
-            self._forget()  # whoever comes back is told everything
+            self._forget()  # whoever comes back gets a snapshot
             return
         now = time.monotonic()
         if self._n - self._heard_n > _UNHEARD and now - self._sent_at < _SLOW_S:

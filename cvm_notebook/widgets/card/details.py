@@ -1,4 +1,4 @@
-"""What a card fetches when it is asked for: compose, attestation, history, the guest's figures.
+"""Details of a CVM, fetched on demand: compose file, attestation, history, the guest's figures.
 
 Each function waits for the service, so it runs on a worker; each returns what the view draws.
 """
@@ -16,32 +16,32 @@ from cvm_notebook.text import clean_text
 from cvm_notebook.widgets.base.log_tail import clean_line
 from cvm_notebook.widgets.card.sections import meters_of
 
-Told: TypeAlias = dict[str, Any]
+Details: TypeAlias = dict[str, Any]
 _CHARS: Final = 300
 _TEXT_CHARS: Final = 250_000  # a compose file and its script have 200 KiB at most
 _OPERATIONS: Final = 50
 
 
-def fetch(what: str, client: Client, row: Row) -> Told:
+def fetch(what: str, client: Client, row: Row) -> Details:
     """Return one of `DETAILS` for the view; why it cannot be had, where it cannot."""
     try:
-        told = DETAILS[what](client, row)
+        details = DETAILS[what](client, row)
     except CvmError as error:
-        told = {"error": clean_text(error, 600)}
-    return {"kind": "details", "what": what, **told}
+        details = {"error": clean_text(error, 600)}
+    return {"kind": "details", "what": what, **details}
 
 
-def _compose(client: Client, row: Row) -> Told:
+def _compose(client: Client, row: Row) -> Details:
     file = client.get_cvm_compose_file(row.id)
     try:
         counted: str | None = compose_hash(file)
     except CvmError:
         counted = None
-    said = row.cvm.compose_hash
-    ok = None if counted is None or said is None else counted == _bare(said)
+    declared = row.cvm.compose_hash
+    ok = None if counted is None or declared is None else counted == _bare(declared)
     facts = [
         ("runner", file.get("runner")),
-        ("compose hash of the CVM", said),
+        ("compose hash of the CVM", declared),
         ("hash of this file, counted here", counted),
         ("variables it may be given", _names(file.get("allowed_envs"))),
         ("public", _public(file)),
@@ -66,10 +66,10 @@ _COMPOSE_WORDS: Final = {
 }
 
 
-def _attestation(client: Client, row: Row) -> Told:
-    said = client.get_cvm_attestation(row.id)
+def _attestation(client: Client, row: Row) -> Details:
+    attestation = client.get_cvm_attestation(row.id)
     evidence = judge_attestation(
-        said,
+        attestation,
         compose_hash=row.cvm.compose_hash,
         docker_compose_hash=row.cvm.docker_compose_hash,
     )
@@ -98,7 +98,7 @@ _QUOTE_WORDS: Final = {
 def _evidence_words(evidence: Evidence) -> str:
     """Say what was compared here, and that it proves nothing of the hardware."""
     why = clean_text(evidence.why, _CHARS)
-    said = {
+    verdict = {
         "failed": f"It does NOT fit: {why}.",
         "fetched": f"Not checked: {why}.",
     }.get(
@@ -111,10 +111,10 @@ def _evidence_words(evidence: Evidence) -> str:
         if evidence.quote_present
         else "No quote is shown"
     )
-    return f"{said} {quote}, so nothing here proves which hardware it runs on."
+    return f"{verdict} {quote}, so nothing here proves which hardware it runs on."
 
 
-def _operations(client: Client, row: Row) -> Told:
+def _operations(client: Client, row: Row) -> Details:
     found = client.list_operations(row.id, limit=_OPERATIONS)
     return {
         "rows": [
@@ -131,11 +131,11 @@ def _operations(client: Client, row: Row) -> Told:
     }
 
 
-def _stats(client: Client, row: Row) -> Told:
+def _stats(client: Client, row: Row) -> Details:
     return meters_of(client.get_cvm_stats(row.id))
 
 
-DETAILS: Final[Mapping[str, Callable[[Client, Row], Told]]] = {
+DETAILS: Final[Mapping[str, Callable[[Client, Row], Details]]] = {
     "compose": _compose,
     "attestation": _attestation,
     "operations": _operations,

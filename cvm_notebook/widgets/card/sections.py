@@ -1,4 +1,4 @@
-"""What a card shows of one CVM: pure functions from what is known to plain data for the view."""
+"""State of a card: pure functions from a row of the store to plain data for the view."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
@@ -56,7 +56,7 @@ def clock_of(row: Row | None, now: float) -> dict[str, Any]:
     age = row.age(now)
     return {
         "age": round(age, 1),
-        # the service told it when the row was last seen
+        # as it was when the row was last observed
         "uptime": None if up is None else up + int(age),
         "source": row.source,
     }
@@ -64,15 +64,15 @@ def clock_of(row: Row | None, now: float) -> dict[str, Any]:
 
 def events_of(changes: Iterable[Change]) -> list[list[Any]]:
     """Return what happened to one CVM, the newest first: when, what, its status, whether by us."""
-    told = []
+    events = []
     for change in changes:
         text = _event(change)
         if text:
             after = change.after
             status = status_of(after.status) if after is not None else "gone"
             ours = change.operation_id is not None
-            told.append([_ms(change.at), text, status, ours])
-    return told[: -_EVENTS - 1 : -1]
+            events.append([_ms(change.at), text, status, ours])
+    return events[: -_EVENTS - 1 : -1]
 
 
 def operation_of(record: OperationRecord) -> dict[str, Any]:
@@ -143,8 +143,8 @@ def _steps(row: Row, seen: Seen) -> dict[str, Any] | None:
 
 
 def _trouble(row: Row) -> list[str]:
-    said = [("It did not boot", row.boot_error), ("It could not be refreshed", row.error)]
-    return [f"{what}: {clean_text(why, _CHARS)}" for what, why in said if why]
+    errors = [("It did not boot", row.boot_error), ("It could not be refreshed", row.error)]
+    return [f"{what}: {clean_text(why, _CHARS)}" for what, why in errors if why]
 
 
 def _facts(row: Row, cvm: Cvm) -> list[list[Any]]:
@@ -156,7 +156,7 @@ def _facts(row: Row, cvm: Cvm) -> list[list[Any]]:
     runs = info_of(row.status).computing_charged
     other = f" ({usd(total)} when it runs)" if not runs and total is not None else ""
     made = cvm.created
-    said: list[tuple[str, object, str]] = [
+    facts: list[tuple[str, object, str]] = [
         ("type", _size(cvm), "text"),
         ("place", " · ".join(_text(one, 60) or "" for one in place if one), "text"),
         ("price", f"{now} USD/h{other}" if now is not None else None, "text"),
@@ -166,7 +166,7 @@ def _facts(row: Row, cvm: Cvm) -> list[list[Any]]:
         ("compose hash", _text(cvm.compose_hash), "code"),
         ("id", _text(row.id), "code"),
     ]
-    return [[label, value, kind] for label, value, kind in said if value]
+    return [[label, value, kind] for label, value, kind in facts if value]
 
 
 def _size(cvm: Cvm) -> str | None:

@@ -18,7 +18,7 @@ from cvm_notebook.text import clean_text
 
 _BOOT: Final = (*BOOT_STEPS, "done")
 _LONGEST_DIFF: Final = 400  # lines
-_EMPTY: Final = frozenset({"name", "compose_file"})  # nobody is told at once that these are missing
+_EMPTY: Final = frozenset({"name", "compose_file"})  # that these are missing is no error at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,30 +102,30 @@ def step_section(
 ) -> dict[str, Any]:
     """Return where the two steps stand."""
     provisioned, operation = steps.provisioned, steps.operation
-    said: dict[str, Any] = {"phase": steps.phase}
+    step: dict[str, Any] = {"phase": steps.phase}
     if provisioned is not None:
         over = steps.phase not in {"provisioned", "provisioning", "committing"}
         changed = [] if over else provisioned.changed(values.body(names))
-        said["provision"] = {
+        step["provision"] = {
             "rows": facts_of(provisioned),
             "until": _ms(provisioned.until),
             "changed": changed,
             "diff": [] if over else list(look.diff),
         }
     if operation is not None and steps.phase in {"committing", "booting", "running", "failed"}:
-        said["boot"] = _boot(operation)
+        step["boot"] = _boot(operation)
     if steps.cvm is not None:
         endpoints = [[e.app, e.instance] for e in steps.cvm.endpoints or ()]
-        said["endpoints"] = [[clean_text(u, 300) for u in pair if u] for pair in endpoints]
-    said["replicas"] = [as_text(one.record) for one in steps.replicas]
-    return said
+        step["endpoints"] = [[clean_text(u, 300) for u in pair if u] for pair in endpoints]
+    step["replicas"] = [as_text(one.record) for one in steps.replicas]
+    return step
 
 
 def facts_of(provisioned: Provisioned) -> list[list[str]]:
     """Return the answer to step one as names and values."""
     answer = provisioned.answer
     node = answer.node_id if answer.node_id is not None else answer.teepod_id
-    said: Sequence[tuple[str, object]] = (
+    facts: Sequence[tuple[str, object]] = (
         ("app id", answer.app_id),
         ("compose hash", answer.compose_hash),
         ("instance type", answer.instance_type),
@@ -133,7 +133,7 @@ def facts_of(provisioned: Provisioned) -> list[list[str]]:
         ("OS image hash", answer.os_image_hash),
         ("device", answer.device_id),
     )
-    return [[name, clean_text(value, 140)] for name, value in said if value not in (None, "")]
+    return [[name, clean_text(value, 140)] for name, value in facts if value not in (None, "")]
 
 
 def _boot(operation: Operation) -> dict[str, Any]:

@@ -169,8 +169,8 @@ class FormState:
         """Return what was filled in and what came of it, in words; nothing secret."""
         hour = self.price.hour
         price = self.price.payload()
-        said = f"{price['hour']} USD an hour" if hour is not None else str(price["text"])
-        return static_rows(self.values, self.env.names, self.steps, said)
+        cost = f"{price['hour']} USD an hour" if hour is not None else str(price["text"])
+        return static_rows(self.values, self.env.names, self.steps, cost)
 
     # --- within -----------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Finder: what the filter of a table finds, told when it is news."""
+"""Finder: the filter of a table, run again and again; results are sent when they differ."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -50,11 +50,11 @@ class Finder:
             rows = query.rows(take())
         except CvmError as error:
             found: Any = clean_text(error, 600)
-            said = {"text": text, "error": found}
+            result = {"text": text, "error": found}
         else:
             found = self._numbers([row.id for row in rows])
-            said = {"text": text, "ks": found, "ordered": query.ordered}
+            result = {"text": text, "ks": found, "ordered": query.ordered}
         if found == self._found:
             return None
         self._found = found
-        return said
+        return result

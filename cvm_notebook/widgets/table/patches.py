@@ -65,7 +65,7 @@ class PatchFeed:
                     self._changes[change.row.id] = before, change.after
 
     def operated(self, record: OperationRecord) -> None:
-        """Note how an operation stands; one that ended well is told no more."""
+        """Note how an operation stands; one that ended well is shown no more."""
         cvm_id = record.cvm_id
         if cvm_id is None:
             return
@@ -238,8 +238,8 @@ def _note(row: Row) -> str | None:
     progress = row.boot_progress or row.shutdown_progress
     if progress and not Seen.of_row(row).busy:
         progress = None
-    said = row.boot_error or row.error or progress
-    return clean_text(said, _NOTE_CHARS) if said else None
+    note = row.boot_error or row.error or progress
+    return clean_text(note, _NOTE_CHARS) if note else None
 
 
 def _runs(row: Row) -> bool:

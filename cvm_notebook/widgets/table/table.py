@@ -136,7 +136,7 @@ class FleetTable(FleetView):
         message = self._feed.message(fleet.store.snapshot)
         whole = message is not None and message["kind"] == "snapshot"
         if whole:
-            self._finder.anew()  # whoever begins anew is told what is found
+            self._finder.anew()  # a view that begins anew gets what is found
         found = self._finder.news(self.query, fleet.store.snapshot)
         if message is None:
             return None if found is None else {"kind": "found", **found}
@@ -182,7 +182,7 @@ class FleetTable(FleetView):
             callback()
 
     def _show_selection(self, pick: str = "") -> None:
-        """Tell all views; `pick` tells one of them that it was heard, and what it said before."""
+        """Send the selection to all views; `pick` shows one of them that its own was taken."""
         self._say({"kind": "selected", "ks": self._numbers(self._selected), "pick": pick})
 
     # --- from other threads -----------------------------------------------------------------------
