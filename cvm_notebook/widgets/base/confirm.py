@@ -1,6 +1,6 @@
 """What is asked before something is destroyed: what dies, and what must be typed and ticked."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Any, Final, Self
 
@@ -68,17 +68,7 @@ class Confirmation:
 
     def spec(self, click: str) -> dict[str, Any]:
         """Return it as the views draw it."""
-        return {
-            "kind": "confirm",
-            "click": click,
-            "verb": self.verb,
-            "title": self.title,
-            "phrase": self.phrase,
-            "sentences": self.sentences,
-            "head": self.head,
-            "items": self.items,
-            "summary": self.summary,
-        }
+        return {"kind": "confirm", "click": click, **asdict(self)}
 
 
 def _typable(row: Row, snapshot: Snapshot) -> str:
