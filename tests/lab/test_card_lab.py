@@ -110,7 +110,7 @@ def test_a_boot_is_shown_step_by_step_and_ends_in_its_endpoints(lab, cloud):
 def test_a_stop_goes_from_the_click_to_the_server_with_its_progress_under_the_button(
     lab, card, cloud
 ):
-    lab.kernel("fleet['my-app'].card()._acts.undo = 0.5")
+    lab.kernel("fleet['my-app'].card()._clicks.undo = 0.5")
     press(card, "Stop")
     card.get_by_text("will be sent in").wait_for()
     line = card.locator('.cvm-op-line[data-verb="stop"]')
@@ -134,7 +134,7 @@ def test_a_stop_is_taken_back_within_its_seconds(lab, card, cloud):
 
 
 def test_a_deletion_by_the_keyboard_alone_leaves_a_card_that_says_gone(lab, card, cloud):
-    lab.kernel("fleet['my-app'].card()._acts.undo = 0")
+    lab.kernel("fleet['my-app'].card()._clicks.undo = 0")
     page = lab.page
     card.get_by_role("button", name="Delete").focus()
     page.keyboard.press("Enter")

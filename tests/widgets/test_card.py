@@ -299,6 +299,18 @@ def test_what_cannot_be_fetched_is_a_line(wire, client, card, front):
     assert error
 
 
+def test_its_log_is_read_when_it_is_asked_for(wire, card, front):
+    front.say("log", do="read", channel="serial", tail=10)
+    front.say("log", do="sources")
+    with wire._news:
+        assert wire._news.wait_for(
+            lambda: [one for one in wire.sent(card, "log") if one.get("lines")], 10
+        )
+        assert wire._news.wait_for(
+            lambda: [one for one in wire.sent(card, "log") if one.get("sources")], 10
+        )
+
+
 # --- its life -------------------------------------------------------------------------------------
 
 

@@ -32,12 +32,13 @@ class FleetView(LiveView):
         Seconds in which a stop or a deletion that was clicked can be taken back.
     """
 
+    _logs_of: str | None = None  # the CVM whose logs are shown
+
     def __init__(
         self, fleet: FleetEngine, name: str, *, undo: float | None = None, **traits: Any
     ) -> None:
         self._fleet = weakref.ref(fleet)
         self._interest: InterestHandle | None = None
-        self._logs_of: str | None = None
         self._clicks = ClickHandler(fleet, self._say, undo=UNDO_S if undo is None else undo)
         workers = self._crew(name)
         self._logs = LogTail(weakly(self._client), workers, self._say, weakly(self._mark))
