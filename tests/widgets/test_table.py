@@ -261,6 +261,9 @@ def test_what_is_searched_for_is_one_trait_and_whoever_comes_later_is_told_what_
     assert found == front.named(fleet, "web-1", "web-2")
     front.say("hello", n=0)  # of a page that is loaded again
     assert wire.wait(table, "snapshot")["found"]["ks"] == found
+    before = len(wire.sent(table, "found"))
+    front.say("hello", n=table._n)  # of one that has all rows
+    assert wire.wait(table, "found", after=before)["ks"] == found
     table.query = ""
     settled()
     table.flush()
