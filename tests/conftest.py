@@ -19,21 +19,23 @@ from pathlib import Path
 import platformdirs
 import pytest
 import trustme
+from helpers import LONG_PATIENCE, PATIENCE, PYTHON_PATH, until
 
 from cvm_notebook.local import LocalCloud
 from cvm_notebook.local.forkserver import Nursery
 
-_PATIENCE = 5.0  # real seconds
-_LONG_PATIENCE = 60.0
-_ROOT = str(Path(__file__).parents[1])
 _SDK = "0.2.0"
 _LONG = {"test_stateful.py", "test_binder.py"}  # minutes each
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, and not a second
 
 
 def pytest_configure() -> None:
-    """Let exit codes be asked for: SIGCHLD may be inherited as ignored."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    """Make this process, and those it will start, what tests rely on."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # may be inherited as ignored: no exit codes
+    there = os.environ.get("PYTHONPATH", "")
+    if not there.startswith(PYTHON_PATH):
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [PYTHON_PATH, there]))
+    sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]  # see tests/lean
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -111,7 +113,7 @@ class Line:
         listening = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(listening,), name="line")
         self._thread.start()
-        assert listening.wait(_PATIENCE)
+        assert listening.wait(PATIENCE)
 
     def stall(self) -> None:
         """Carry nothing more, and tell nobody: connections stand, also new ones."""
@@ -135,13 +137,13 @@ class Line:
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._task.cancel)
-        self._thread.join(_PATIENCE)
+        self._thread.join(PATIENCE)
         assert not self._thread.is_alive()
 
     def _do(self, act: Callable[[], object]) -> None:
         done = threading.Event()
         self._loop.call_soon_threadsafe(lambda: (act(), done.set()))
-        assert done.wait(_PATIENCE)
+        assert done.wait(PATIENCE)
 
     def _run(self, listening: threading.Event) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
@@ -233,7 +235,6 @@ def kernel_cloud(
     for name, value in {
         "PHALA_CLOUD_API_PREFIX": cvm_cloud.url,
         "PHALA_CLOUD_API_KEY": cvm_cloud.api_key,
-        "PYTHONPATH": str(Path(__file__).parents[1]),
         "IPYTHONDIR": str(tmp_path / "ipython"),
     }.items():
         monkeypatch.setenv(name, value)
@@ -339,7 +340,7 @@ class Kernels:
             [sys.executable, "-c", _KERNELS],
             stdin=subprocess.PIPE,
             text=True,
-            env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": _ROOT},
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
             start_new_session=True,
         )
 
@@ -366,16 +367,7 @@ class Kernels:
         self.clear()
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(_LONG_PATIENCE)
-
-
-def until(condition: Callable[[], object], seconds: float = 90.0) -> None:
-    """Wait until something is so; what other processes do does not say when."""
-    end = time.monotonic() + seconds
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < end, "it did not come about"
-        pause.wait(0.02)
+        self._process.wait(LONG_PATIENCE)
 
 
 @pytest.fixture(scope="session")
@@ -423,7 +415,7 @@ def nothing_leaks() -> Iterator[None]:
     """Threads and file descriptors, sockets among them, are no more after a test than before."""
     threads, files = set(threading.enumerate()), _open_files()
     yield
-    end = time.monotonic() + _PATIENCE
+    end = time.monotonic() + PATIENCE
     pause = threading.Event()  # a thread that ends does not say so
     while (_left(threads) or _open_files() > files) and time.monotonic() < end:
         gc.collect()

@@ -6,11 +6,10 @@ import inspect
 from collections.abc import Iterator
 
 import pytest
+from helpers import COMPOSE
 
 import cvm_notebook as cvm
 from cvm_notebook.selection import Selection
-
-COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
 
 
 def documented() -> Iterator[doctest.DocTest]:

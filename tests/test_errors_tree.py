@@ -8,11 +8,10 @@ from datetime import date, timedelta
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import COMPOSE
 
 import cvm_notebook as cvm
 from cvm_notebook import errors, frames
-
-COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
 
 
 def all_of(kind):

@@ -9,13 +9,13 @@ import time
 from datetime import UTC, datetime
 
 import pytest
+from helpers import COMPOSE
 
 import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import TargetUnreachable
 from cvm_notebook.fleet import Fleet
 from cvm_notebook.live.store.index import UnknownCvm
 
-COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
 NAMES = [f"fleet-{n}" for n in range(5)]
 
 

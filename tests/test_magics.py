@@ -13,6 +13,7 @@ import nbformat
 import pandas as pd
 import papermill
 import pytest
+from helpers import COMPOSE
 from IPython.core.completer import provisionalcompleter
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
@@ -26,7 +27,6 @@ from cvm_notebook.live.query import QueryError
 from cvm_notebook.live.store.index import UnknownCvm
 from cvm_notebook.magics.arguments import verbs
 
-COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
 NAMES = ["agent-1", "agent-2", "agent-3"]
 SENTINEL = "sentinel-vq7Zt"
 WITHIN = 60

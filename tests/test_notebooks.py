@@ -159,7 +159,6 @@ def test_connect_local_starts_a_cloud_where_none_runs(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     for name in ("HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_DATA_HOME"):
         monkeypatch.setenv(name, str(tmp_path))
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     notebook = nbformat.read(ROOT / "notebooks" / "06_drift_and_attestation.ipynb", as_version=4)
     shown = nbformat.v4.new_code_cell("print(client.base_url, len(frame))")
     notebook.cells.insert(-1, shown)

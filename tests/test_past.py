@@ -6,12 +6,11 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import COMPOSE
 
 import cvm_notebook as cvm
 from cvm_notebook.frames import cost_frame, timeline_frame
 from cvm_notebook.live.clock import SystemClock
-
-COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
 
 
 class MovedClock(SystemClock):

@@ -97,7 +97,6 @@ def test_what_cannot_be_done_is_told_in_a_line_and_changes_no_page(
 def test_a_service_that_is_not_there_is_no_failed_gate(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PHALA_CLOUD_API_PREFIX", "http://127.0.0.1:9/api/v1")
     monkeypatch.setenv("PHALA_CLOUD_API_KEY", "phak_of_a_test")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.chdir(tmp_path)
     assert report(tmp_path / "report.html") == cli_report.COULD_NOT_RUN
     (line,) = capsys.readouterr().err.splitlines()
@@ -122,7 +121,6 @@ def crash(how):
 @pytest.mark.parametrize("how", ["raise KeyError('that')", "raise MemoryError", "1 / 0"])
 def test_a_fault_of_ours_is_no_failed_gate_and_no_traceback(monkeypatch, tmp_path, how):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     done = crash(how)
     assert done.returncode == cli.CRASHED
     assert cli.CRASHED not in {cli_report.OK, cli_report.GATES_FAILED, cli_report.COULD_NOT_RUN}

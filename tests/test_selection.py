@@ -1,11 +1,11 @@
 """Selections and handles: what Python users reach for on a collection, against a LocalCloud."""
 
 import pytest
+from helpers import COMPOSE
 
 import cvm_notebook as cvm
 from cvm_notebook.selection import Selection
 
-COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
 NAMES = [f"chosen-{n}" for n in range(4)]
 
 

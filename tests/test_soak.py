@@ -7,6 +7,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
+from helpers import COMPOSE
 
 import cvm_notebook as cvm
 from cvm_notebook.fleet import Fleet
@@ -15,7 +16,6 @@ from cvm_notebook.live.store.history import History
 from cvm_notebook.live.store.observation import Fact
 from cvm_notebook.live.store.store import FleetStore
 
-COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
 WARM_UP, CYCLES = 10, 100
 UPDATES, KEPT = 2_000, 500
 PER_CYCLE = 2_000  # bytes that a cycle may leave: a Fleet with its store is some hundred thousand

@@ -10,11 +10,11 @@ import threading
 import time
 
 import pytest
+from helpers import COMPOSE
 
 import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import NotFoundError
 
-COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
 SECONDS = 600.0 if os.environ.get("CVM_NOTEBOOK_NIGHTLY") == "1" else 8.0
 SEED = random.SystemRandom().randrange(10_000)
 LONG = 60.0

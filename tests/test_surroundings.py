@@ -7,6 +7,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from helpers import PYTHON_PATH
 
 from cvm_notebook import CvmError, LocalCloud, connect
 from cvm_notebook.api.auth.credentials import find_api_key
@@ -28,7 +29,7 @@ OF_THE_USER = ("PHALA_", "XDG_", "JUPYTER", "IPYTHON", "CVM_NOTEBOOK", "HOME", "
 def surroundings(tmp_path) -> dict[str, str]:
     """An environment that names no folder of the user's."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(OF_THE_USER)}
-    return {**kept, "PYTHONPATH": str(ROOT)}
+    return {**kept, "PYTHONPATH": PYTHON_PATH}
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def nobody(surroundings, tmp_path) -> dict[str, str]:
     """An environment without a home, of a user without an entry: as in many containers."""
     (tmp_path / "path").mkdir()
     (tmp_path / "path" / "sitecustomize.py").write_text(NOBODY)
-    return {**surroundings, "PYTHONPATH": f"{tmp_path / 'path'}{os.pathsep}{ROOT}"}
+    return {**surroundings, "PYTHONPATH": f"{tmp_path / 'path'}{os.pathsep}{PYTHON_PATH}"}
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from helpers import PYTHON_PATH
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "how-to" / "test-with-localcloud.md"
@@ -28,7 +29,7 @@ def run(tmp_path):
         return subprocess.run(
             [sys.executable, "-m", "pytest", *STRICT, *options],
             cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (*path, ROOT)))},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join([*map(str, path), PYTHON_PATH])},
             capture_output=True,
             text=True,
             check=False,

@@ -408,10 +408,8 @@ print("FOUND", len(found.secret.reveal()), found.source, found.secret)
 
 
 def run(code, **options):
-    root = str(Path(__file__).parents[2])
     env = {
         **os.environ,
-        "PYTHONPATH": root,
         "PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring",
     }
     return [sys.executable, "-c", code], {"env": {**env, **options.pop("env", {})}, **options}

@@ -4,11 +4,10 @@ import http.server
 import threading
 
 import pytest
+from helpers import COMPOSE
 
 import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import DecodeError
-
-COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
 
 
 class Quiet(http.server.BaseHTTPRequestHandler):

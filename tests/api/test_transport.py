@@ -8,14 +8,13 @@ import threading
 import traceback
 
 import pytest
+from helpers import COMPOSE
 from IPython.core.ultratb import VerboseTB
 
 import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import DeadlineExceeded, TruncatedResponse
 from cvm_notebook.api.http.exchange import Timeout
 from cvm_notebook.api.resources.intent import may_have_begun
-
-COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
 
 
 def sent(cloud, method, path):

@@ -11,8 +11,6 @@ import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import TargetUnreachable
 from cvm_notebook.api.http.sse import EventReader
 
-COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
-
 
 def streams(cloud):
     return [r for r in cloud.requests() if r["path"].endswith("/state")]

@@ -7,6 +7,7 @@ from decimal import Decimal
 import pandas as pd
 import pandera.pandas as pa
 import pytest
+from helpers import COMPOSE
 
 from cvm_notebook import Client, LocalCloud
 from cvm_notebook.api.errors.tree import InvalidInput
@@ -54,7 +55,6 @@ DTYPES = {
     },
 }
 _numbers = itertools.count()
-COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
 
 
 def check(which, frame):

@@ -20,7 +20,6 @@ import time
 import urllib.request
 from pathlib import Path
 
-import nbformat
 import pytest
 
 from cvm_notebook.local import LocalCloud
@@ -151,9 +150,6 @@ class Server:
             "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
             "JUPYTER_PREFER_ENV_PATH": "1",
             "IPYTHONDIR": str(home / "ipython"),
-            "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(
-                ":"
-            ),
             **env,
         }
         for folder in (self.folder, home / "config", home / "data", home / "runtime"):
@@ -331,6 +327,8 @@ class Lab:
 
     def write(self, name, cells, kernel="python3"):
         """Write a notebook of code cells into the server's folder and return its path."""
+        import nbformat  # where it is used: it is imported slowly
+
         spec = {"name": kernel, "display_name": kernel, "language": "python"}
         notebook = nbformat.v4.new_notebook(metadata={"kernelspec": spec})
         notebook.cells = [nbformat.v4.new_code_cell(cell) for cell in cells]
@@ -481,6 +479,7 @@ class Lab:
 
     def html(self):
         """Return a page with what nbconvert makes of the notebook as it was saved."""
+        import nbformat
         from nbconvert import HTMLExporter
 
         saved = nbformat.read(self.server.folder / self.name, as_version=4)

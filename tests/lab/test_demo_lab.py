@@ -20,7 +20,6 @@ def demo(tmp_path):
     """`cvm-notebook demo` as a user starts it; the address it prints."""
     env = {
         **os.environ,
-        "PYTHONPATH": str(ROOT),
         "PYTHONUNBUFFERED": "1",
         "HOME": str(tmp_path / "home"),
         "JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "settings"),

@@ -69,7 +69,6 @@ def reported(lab_cloud, tmp_path, monkeypatch):
     """A report of a fleet that breaks a limit."""
     monkeypatch.setenv("PHALA_CLOUD_API_PREFIX", lab_cloud.url)
     monkeypatch.setenv("PHALA_CLOUD_API_KEY", lab_cloud.api_key)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     output = tmp_path / "report.html"
     asked = argparse.Namespace(output=output, target=None, parameters=["max_failed=0", "attest=3"])
     assert cli_report.report(asked) == cli_report.GATES_FAILED

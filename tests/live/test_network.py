@@ -6,6 +6,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from helpers import COMPOSE
 
 import cvm_notebook as cvm
 from cvm_notebook.live.clock import SystemClock
@@ -14,7 +15,6 @@ from cvm_notebook.live.reflector.events import ReflectorSettings
 from cvm_notebook.live.reflector.reflector import Reflector
 from cvm_notebook.live.store.store import FleetStore
 
-COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
 PATIENCE = 15.0
 QUICK = ReflectorSettings(
     resync=1.0, sweep=0.5, fast=0.2, debounce=0.05, per_second=100.0, give_up_after=0.5

@@ -7,6 +7,7 @@ import time
 import weakref
 
 import pytest
+from helpers import COMPOSE
 
 from cvm_notebook import Client
 from cvm_notebook.fleet import Fleet
@@ -16,7 +17,6 @@ from cvm_notebook.live.store.records import Gap, Health
 from cvm_notebook.live.store.store import FleetStore
 
 PATIENCE = 30.0
-COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
 
 
 def until(condition, within=PATIENCE):

@@ -14,6 +14,7 @@ from collections import Counter
 from itertools import pairwise
 
 import pytest
+from helpers import COMPOSE
 
 import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import AuthError, CvmError, TransportError
@@ -25,7 +26,6 @@ from cvm_notebook.local.core.identifiers import new_instance_id, new_uuid
 from cvm_notebook.local.engine.compose import AppCompose, columns_of, complete
 from cvm_notebook.local.engine.placement import Size, columns_of_size
 
-COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
 PATIENCE = 15.0
 ROWS = 250
 QUICK = ReflectorSettings(

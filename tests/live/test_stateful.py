@@ -19,6 +19,7 @@ from typing import ClassVar
 
 import pytest
 import requests
+from helpers import COMPOSE
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
@@ -40,7 +41,6 @@ EXAMPLES = LEAST // 125  # of two hundred steps hypothesis takes some 130 to 160
 TIMES = 20  # faster than the wall
 ON_ITS_WAY = 2.0 * TIMES  # an event of a stream may come so late: it does not say when it was true
 PATIENCE = 20.0  # real seconds in which all must come to rest
-COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
 ACTS = ("start", "stop", "shutdown", "restart", "delete", "replicate")
 RARE = ("restart", "replicate", "shutdown")
 MOST = 6  # CVMs at a time

@@ -8,6 +8,7 @@ from contextlib import suppress
 from queue import Empty, Queue
 
 import pytest
+from helpers import COMPOSE
 
 import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import TransportError
@@ -16,7 +17,6 @@ from cvm_notebook.live.reflector.events import End, Ended, Ill, Opened, Reflecto
 from cvm_notebook.live.reflector.lister import Wire
 from cvm_notebook.live.reflector.stream_reader import FLUSH, Lines, Sink, StreamReader, Throttle
 
-COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
 PATIENCE = 10.0
 NO_STREAM = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 999\r\n\r\nevent: s"
 

@@ -166,9 +166,8 @@ def _assert_kept(url):
     database = Database(url)
     with database.read() as session:
         now = clock_now(session)
-        nodes = {
-            key: held for key, held in placement.node_usage(session).items() if held != Usage()
-        }
+        held = placement.node_usage(session).items()
+        nodes = {key: usage for key, usage in held if usage != Usage()}
         assert nodes == _added_up(session, Cvm.node_id)
         by_workspace = _added_up(session, Cvm.workspace_id)
         rate = select(func.sum(Cvm.compute_rate + Cvm.disk_rate)).where(Cvm.deleted_at.is_(None))

@@ -7,6 +7,7 @@ import sys
 import textwrap
 
 import pytest
+from helpers import PYTHON_PATH
 
 LIFECYCLE = """
 import json, os, sys
@@ -78,10 +79,12 @@ print(json.dumps(seen))
 def run(sdk, cloud):
     """Run a program that uses the SDK and return what it printed as JSON."""
 
+    path = f"{sdk}{os.pathsep}{PYTHON_PATH}"
+
     def run_it(program, *arguments):
         done = subprocess.run(
             [sys.executable, "-c", textwrap.dedent(program), *arguments],
-            env=os.environ | {"PYTHONPATH": str(sdk), "URL": cloud.url, "KEY": cloud.api_key},
+            env=os.environ | {"PYTHONPATH": path, "URL": cloud.url, "KEY": cloud.api_key},
             capture_output=True,
             text=True,
             timeout=100,

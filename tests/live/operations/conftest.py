@@ -12,13 +12,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 
 import pytest
+from helpers import COMPOSE
 
 from cvm_notebook.api.client import Client
 from cvm_notebook.live.operations.service import Operations
 from cvm_notebook.live.store.store import FleetStore
 from cvm_notebook.local import LocalCloud
 
-COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
 _numbers = count(1)
 
 

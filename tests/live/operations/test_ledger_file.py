@@ -13,11 +13,10 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
-from pathlib import Path
 
 import pytest
+from helpers import COMPOSE
 
-import cvm_notebook
 from cvm_notebook.api.compose.hashing import encrypt_env
 from cvm_notebook.api.errors.tree import NotFoundError
 from cvm_notebook.api.verbs import SPECS, VERBS
@@ -25,7 +24,6 @@ from cvm_notebook.fleet import Fleet
 from cvm_notebook.live.operations.database import LedgerDatabase, LedgerError
 from cvm_notebook.live.plans.plan import Plan
 
-COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
 TRIALS = 3 if os.environ.get("CVM_NOTEBOOK_NIGHTLY") == "1" else 1
 SEED = random.SystemRandom().randrange(1000)  # shown where a test fails
 START = """
@@ -529,7 +527,6 @@ def test_parts_of_a_plan_are_run_by_dask_and_a_killed_worker_doubles_nothing(ben
         **os.environ,
         "PHALA_CLOUD_API_PREFIX": bench.cloud.url,
         "PHALA_CLOUD_API_KEY": bench.cloud.api_key,
-        "PYTHONPATH": str(Path(cvm_notebook.__file__).parents[1]),
     }
     engine = subprocess.Popen(
         [sys.executable, "-c", DASK, str(tmp_path), *parts],

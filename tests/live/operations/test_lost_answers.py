@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 import pytest
+from helpers import COMPOSE
 
 from cvm_notebook.api.client import Client
 from cvm_notebook.api.errors.tree import CvmError, NotFoundError, TransportError
@@ -20,7 +21,6 @@ from cvm_notebook.api.resources.intent import may_have_begun
 from cvm_notebook.api.verbs import SPECS, VERBS
 from cvm_notebook.live.operations.context import OperationSettings
 
-COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
 TIMEOUT = Timeout(5.0, 1.0, 12.0)
 SETTLE = 5.0
 GRACE = 20.0  # real seconds beyond what is allowed: the machine may be busy

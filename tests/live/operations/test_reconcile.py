@@ -5,6 +5,7 @@ import time
 from functools import partial
 
 import pytest
+from helpers import COMPOSE
 
 from cvm_notebook.api.errors.tree import (
     ConflictError,
@@ -26,7 +27,6 @@ from cvm_notebook.live.operations.remote import end_of
 from cvm_notebook.live.store.observation import Seen
 from cvm_notebook.live.store.store import FleetStore
 
-COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
 # The client's own looks fail too, so that what became of it is left to the ledger.
 BLIND = {"kind": "status", "arg": 503, "times": 4}
 

@@ -1,0 +1,24 @@
+"""Constants and waits that several test modules share; fixtures are in the conftests."""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parent
+ROOT = TESTS.parent
+PYTHON_PATH = os.pathsep.join([str(TESTS / "lean"), str(ROOT)])
+"""PYTHONPATH of whatever a test starts; in the environment of the tests already."""
+PATIENCE = 5.0  # real seconds
+LONG_PATIENCE = 60.0
+COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
+
+
+def until(condition: Callable[[], object], seconds: float = 90.0) -> None:
+    """Wait until something is so; what other processes do does not say when."""
+    end = time.monotonic() + seconds
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < end, "it did not come about"
+        pause.wait(0.02)
