@@ -15,17 +15,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
+import markers
 import platformdirs
 import pytest
 import trustme
-from helpers import LONG_PATIENCE, PATIENCE, PYTHON_PATH, until
+from helpers import LONG_PATIENCE, PATIENCE, PYTHON_PATH, TESTS, until
 
 from cvm_notebook.local import LocalCloud
 from cvm_notebook.local.forkserver import Nursery
 
 _SDK = "0.2.0"
-_LONG = {"test_stateful.py", "test_binder.py"}  # minutes each
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, and not a second
 
 
@@ -48,9 +49,55 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return most
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Read no module in vain where unit tests alone are asked for."""
+    if config.option.markexpr != "unit" or not collection_path.is_relative_to(TESTS):
+        return None
+    place = collection_path.relative_to(TESTS).as_posix()
+    return True if place == "lab" or place in markers.NO_UNIT else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest, or the other workers wait for it at the end."""
-    items.sort(key=lambda item: item.path.name not in _LONG)
+    """Mark the tests, and begin with those that take longest, or others wait for them at the end.
+
+    A test is `unit` unless it asks for a LocalCloud, opens a browser, takes seconds, or is known to
+    start threads, processes or servers of its own (`tests/markers.py`).
+    """
+    for item in items:
+        module = _module(item)
+        places = {module, f"{module}::{item.nodeid.partition('::')[2].partition('[')[0]}"}
+        slow = not places.isdisjoint(markers.SLOW)
+        if module.startswith("lab/"):
+            slow = True
+            item.add_marker(pytest.mark.browser)
+            item.add_marker(pytest.mark.timeout(240))
+        elif "_cvm_nursery" in getattr(item, "fixturenames", ()) or places & markers.CLOUD:
+            item.add_marker(pytest.mark.cloud)
+        elif not slow and places.isdisjoint(markers.PROCESS):
+            item.add_marker(pytest.mark.unit)
+        if slow:
+            item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: _module(item) not in markers.FIRST)
+
+
+def _module(item: pytest.Item) -> str:
+    return item.path.relative_to(TESTS).as_posix() if item.path.is_relative_to(TESTS) else ""
+
+
+@pytest.fixture(autouse=True)
+def _unit_is_alone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hold unit tests to what their marker says."""
+    if request.node.get_closest_marker("unit") is None:
+        return
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        pytest.fail("a unit test starts no thread or process, and opens no socket")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    monkeypatch.setattr(os, "fork", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket.socket, "bind", refuse)
 
 
 @pytest.fixture
@@ -68,12 +115,12 @@ def press_ctrl_c() -> Iterator[Callable[[], None]]:
 
 
 @pytest.fixture(scope="session")
-def cloud() -> Iterator[LocalCloud]:
+def cloud(new_cloud: Callable[..., LocalCloud]) -> Iterator[LocalCloud]:
     """One LocalCloud for the whole session: it begins empty, and boots take a fraction of a second.
 
     Tests share it: name what you make, and don't count what others made.
     """
-    with LocalCloud(seed="empty", speed=200) as running:
+    with new_cloud(seed="empty", speed=200) as running:
         yield running
 
 

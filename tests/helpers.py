@@ -8,7 +8,8 @@ from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent
-PYTHON_PATH = os.pathsep.join([str(TESTS / "lean"), str(ROOT)])
+LEAN = TESTS / "lean"
+PYTHON_PATH = os.pathsep.join([str(LEAN), str(ROOT)])
 """PYTHONPATH of whatever a test starts; in the environment of the tests already."""
 PATIENCE = 5.0  # real seconds
 LONG_PATIENCE = 60.0

@@ -163,10 +163,9 @@ services:
 
 
 @pytest.fixture(scope="module")
-def cloud():
-    from cvm_notebook.local import LocalCloud
+def cloud(new_cloud):
 
-    with LocalCloud(seed="empty", speed=400) as running:
+    with new_cloud(seed="empty", speed=400) as running:
         yield running
 
 

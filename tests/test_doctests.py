@@ -3,7 +3,7 @@
 import doctest
 import importlib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from helpers import COMPOSE
@@ -28,10 +28,10 @@ EXAMPLES = {test.name: test for test in documented() if test.examples}
 
 
 @pytest.fixture(scope="module")
-def names() -> Iterator[dict[str, object]]:
+def names(new_cloud: Callable[..., cvm.LocalCloud]) -> Iterator[dict[str, object]]:
     """What the examples take for granted: a cloud, its client, and some CVMs that run."""
     with (
-        cvm.LocalCloud(seed="empty", speed=100) as cloud,
+        new_cloud(seed="empty", speed=100) as cloud,
         cvm.Client(api_key=cloud.api_key, base_url=cloud.url) as client,
         pytest.MonkeyPatch.context() as patch,
     ):

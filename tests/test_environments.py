@@ -8,7 +8,6 @@ from dstack_sdk import EnvVar, encrypt_env_vars
 import cvm_notebook as cvm
 from cvm_notebook.api.compose.hashing import check_env_value
 from cvm_notebook.api.errors.tree import ApiError, InvalidInput
-from cvm_notebook.local import LocalCloud
 
 COMPOSE = "services:\n  web:\n    image: nginx:1\n"
 SENTINEL = "sentinel-7d01-value"
@@ -17,8 +16,8 @@ KIB = 1024
 
 
 @pytest.fixture(scope="module")
-def cloud():
-    with LocalCloud(seed="empty", speed=400) as running:
+def cloud(new_cloud):
+    with new_cloud(seed="empty", speed=400) as running:
         yield running
 
 

@@ -44,9 +44,9 @@ def test_what_is_named_in_cvm_is_the_same_as_in_errors():
 
 
 @pytest.fixture(scope="module")
-def client():
+def client(new_cloud):
     with (
-        cvm.LocalCloud(seed="empty", speed=100) as cloud,
+        new_cloud(seed="empty", speed=100) as cloud,
         cvm.Client(api_key=cloud.api_key, base_url=cloud.url) as made,
     ):
         for name in ("typed-1", "typed-2"):

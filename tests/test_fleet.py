@@ -20,8 +20,8 @@ NAMES = [f"fleet-{n}" for n in range(5)]
 
 
 @pytest.fixture(scope="module")
-def cloud():
-    with cvm.LocalCloud(seed="empty", speed=100) as running:
+def cloud(new_cloud):
+    with new_cloud(seed="empty", speed=100) as running:
         with cvm.Client(api_key=running.api_key, base_url=running.url) as client:
             for name in NAMES:
                 client.commit_cvm_provision(client.provision_cvm(name=name, compose_file=COMPOSE))
@@ -231,9 +231,9 @@ def test_what_it_costs_and_where_it_drifts(fleet):
     assert kinds == {"different", "missing", "extra"}  # extra: what nobody declared
 
 
-def test_what_another_kernel_has_asked_for_is_found_again():
+def test_what_another_kernel_has_asked_for_is_found_again(new_cloud):
     with (
-        cvm.LocalCloud(seed="empty", speed=1) as cloud,  # an operation lasts long enough
+        new_cloud(seed="empty", speed=1) as cloud,  # an operation lasts long enough
         cvm.Client(api_key=cloud.api_key, base_url=cloud.url) as client,
     ):
         client.commit_cvm_provision(client.provision_cvm(name="again", compose_file=COMPOSE))
@@ -251,9 +251,9 @@ def test_what_another_kernel_has_asked_for_is_found_again():
 
 
 @pytest.fixture
-def slow():
+def slow(new_cloud):
     """A cloud of its own in which a restart takes a while."""
-    with cvm.LocalCloud(seed="empty", speed=20) as running:
+    with new_cloud(seed="empty", speed=20) as running:
         with cvm.Client(api_key=running.api_key, base_url=running.url) as client:
             client.commit_cvm_provision(client.provision_cvm(name="slowly", compose_file=COMPOSE))
             client.watch_cvm_state("slowly", target="running")

@@ -162,6 +162,6 @@ def test_threads_that_use_different_names_first_all_get_them(sample, first_use_c
 
 
 @pytest.fixture(scope="module")
-def first_use_cloud():
-    with cvm.LocalCloud(seed="demo") as cloud:
+def first_use_cloud(new_cloud):
+    with new_cloud(seed="demo") as cloud:
         yield cloud

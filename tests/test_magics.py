@@ -33,8 +33,8 @@ WITHIN = 60
 
 
 @pytest.fixture(scope="module")
-def cloud():
-    with cvm.LocalCloud(seed="empty", speed=200) as running:
+def cloud(new_cloud):
+    with new_cloud(seed="empty", speed=200) as running:
         with cvm.Client(api_key=running.api_key, base_url=running.url) as client:
             for name in NAMES:
                 client.commit_cvm_provision(client.provision_cvm(name=name, compose_file=COMPOSE))

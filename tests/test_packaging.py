@@ -161,7 +161,7 @@ def _imported(paths: Iterable[Path]) -> set[str]:
                 names |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 names.add(str(node.module).partition(".")[0])
-    return names - set(sys.stdlib_module_names) - {"cvm_notebook", "helpers"}
+    return names - set(sys.stdlib_module_names) - {"cvm_notebook", "helpers", "markers"}
 
 
 @pytest.mark.parametrize(

@@ -24,9 +24,9 @@ class MovedClock(SystemClock):
 
 
 @pytest.fixture(scope="module")
-def client():
+def client(new_cloud):
     with (
-        cvm.LocalCloud(seed="empty", speed=100) as cloud,
+        new_cloud(seed="empty", speed=100) as cloud,
         cvm.Client(api_key=cloud.api_key, base_url=cloud.url) as made,
     ):
         made.commit_cvm_provision(made.provision_cvm(name="past-1", compose_file=COMPOSE))

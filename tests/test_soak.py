@@ -16,7 +16,7 @@ from cvm_notebook.live.store.history import History
 from cvm_notebook.live.store.observation import Fact
 from cvm_notebook.live.store.store import FleetStore
 
-WARM_UP, CYCLES = 10, 100
+WARM_UP, CYCLES = 10, 40
 UPDATES, KEPT = 2_000, 500
 PER_CYCLE = 2_000  # bytes that a cycle may leave: a Fleet with its store is some hundred thousand
 PER_UPDATE = 50  # bytes that an update may leave once the history is full: a change is some 500
@@ -24,8 +24,8 @@ STATUSES = ("stopping", "stopped", "starting", "running")
 
 
 @pytest.fixture(scope="module")
-def cloud():
-    with cvm.LocalCloud(seed="empty", speed=200) as running:
+def cloud(new_cloud):
+    with new_cloud(seed="empty", speed=200) as running:
         with cvm.Client(api_key=running.api_key, base_url=running.url) as client:
             for number in range(3):
                 name = f"soak-{number}"
@@ -78,7 +78,7 @@ def open_and_close(client):
         assert len(fleet.where(status="running")) == 3
 
 
-def test_a_hundred_fleets_leave_nothing_behind(client, traced):
+def test_forty_fleets_leave_nothing_behind(client, traced):
     client.list_cvms()  # it keeps a connection
     before = counts()
     for _ in range(WARM_UP):

@@ -37,10 +37,10 @@ FAULTS = (
 KERNEL = """
 import functools, random, time
 from cvm_notebook.api.http.exchange import Timeout
-from cvm_notebook.live.operations import service as operations
+from cvm_notebook.live.operations import service
 facts = json.loads(os.environ["FACTS"])
-operations.OperationSettings = functools.partial(
-    operations.OperationSettings, settle=facts["settle"], look=0.2
+service.OperationSettings = functools.partial(
+    service.OperationSettings, settle=facts["settle"], look=0.2
 )
 dice = random.Random(facts["seed"])
 client = cvm.Client(timeout=Timeout(5.0, 1.0, 8.0))
@@ -134,18 +134,11 @@ def test_what_is_reached_was_done_once_however_the_service_fails(
     print(f"seed {SEED}")
     first = [made(client, number) for number in range(SHARED)]
     facts = {"names": [one.name for one in first], "seconds": SECONDS, "settle": SETTLE}
-    facts |= {"round": ROUND, "ledger": str(tmp_path / "fleet.sqlite")}
+    facts |= {"round": ROUND}
     running = [
         kernels.start(
             KERNEL,
-            FACTS=json.dumps(
-                {
-                    **facts,
-                    "round": ROUND,
-                    "seed": SEED + number,
-                    "ledger": str(tmp_path / "l.sqlite"),
-                }
-            ),
+            FACTS=json.dumps(facts | {"seed": SEED + number, "ledger": str(tmp_path / "l.sqlite")}),
             PHALA_CLOUD_API_PREFIX=cloud.url,
             PHALA_CLOUD_API_KEY=cloud.api_key,
         )

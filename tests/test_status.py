@@ -134,10 +134,10 @@ def test_every_word_of_the_table_is_a_status(word):
 
 
 @pytest.fixture(scope="module")
-def demo():
+def demo(new_cloud):
     """A client of a cloud in which some CVMs have exited, as the service calls it."""
     with (
-        cvm.LocalCloud(seed="demo", speed=30) as running,
+        new_cloud(seed="demo", speed=30) as running,
         cvm.Client(api_key=running.api_key, base_url=running.url) as client,
     ):
         yield client

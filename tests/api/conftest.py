@@ -24,8 +24,8 @@ def client(cloud: cvm.LocalCloud) -> Iterator[cvm.Client]:
 
 
 @pytest.fixture(scope="session")
-def _breakable() -> Iterator[cvm.LocalCloud]:
-    with cvm.LocalCloud(seed="empty", speed=300) as running:
+def _breakable(new_cloud: Callable[..., cvm.LocalCloud]) -> Iterator[cvm.LocalCloud]:
+    with new_cloud(seed="empty", speed=300) as running:
         yield running
 
 

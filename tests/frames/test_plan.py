@@ -9,7 +9,7 @@ import pandera.pandas as pa
 import pytest
 from helpers import COMPOSE
 
-from cvm_notebook import Client, LocalCloud
+from cvm_notebook import Client
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.frames import fleet_frame, plan_frame
 from cvm_notebook.frames.reports.plan import OUTCOME, PLAN, outcome_frame
@@ -150,8 +150,8 @@ def test_every_column_stands_in_the_docstring(table):
 
 
 @pytest.fixture(scope="module")
-def own_cloud():
-    with LocalCloud(seed="empty", speed=500) as cloud:
+def own_cloud(new_cloud):
+    with new_cloud(seed="empty", speed=500) as cloud:
         yield cloud
 
 

@@ -235,12 +235,12 @@ class Server:
 
 
 @pytest.fixture(scope="session")
-def lab_cloud():
+def lab_cloud(new_cloud):
     """The LocalCloud that kernels find: `cvm.connect("local")`. It begins with the demo fleet.
 
     Tests share it: name what you make, and don't count what others made.
     """
-    with LocalCloud(seed="demo", speed=100) as cloud:
+    with new_cloud(seed="demo", speed=100) as cloud:
         yield cloud
 
 
@@ -653,12 +653,3 @@ def page(browser):
     yield context.new_page()
     context.close()
     guard.check()
-
-
-def pytest_collection_modifyitems(items):
-    """Mark what opens a browser: `pytest -m "not lab"` leaves it out."""
-    here = Path(__file__).parent
-    for item in items:
-        if item.path.is_relative_to(here):
-            item.add_marker(pytest.mark.lab)
-            item.add_marker(pytest.mark.timeout(240))

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from cvm_notebook import Client
-from cvm_notebook.local import LocalCloud
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 25_000
@@ -30,8 +29,8 @@ def live(page):
     page.locator(".cvm-space .cvm-row").first.wait_for(timeout=PATIENCE)
 
 
-def test_from_a_row_to_its_card_its_stop_and_the_ledger(lab, shipped):
-    with LocalCloud(seed="demo", speed=100) as cloud:
+def test_from_a_row_to_its_card_its_stop_and_the_ledger(new_cloud, lab, shipped):
+    with new_cloud(seed="demo", speed=100) as cloud:
         page = lab.open(shipped, cloud=cloud).run_all().page
         live(page)
         page.locator(".cvm-find").fill("agent-echo")

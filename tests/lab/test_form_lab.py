@@ -4,7 +4,6 @@ import re
 
 import pytest
 
-pytestmark = pytest.mark.lab
 
 CELL = """import cvm_notebook as cvm
 client = cvm.connect()

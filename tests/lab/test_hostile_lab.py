@@ -5,7 +5,6 @@ import json
 import pytest
 
 import cvm_notebook as cvm
-from cvm_notebook.local import LocalCloud
 
 PWN = "window.pwned=1"
 # what goes into each name, status, node and message, a CVM each
@@ -114,9 +113,9 @@ def refusal(text):
 
 
 @pytest.fixture(scope="module")
-def hostile():
+def hostile(new_cloud):
     """A cloud that says all this."""
-    with LocalCloud(seed="demo", speed=100) as cloud:
+    with new_cloud(seed="demo", speed=100) as cloud:
         client = cvm.Client(api_key=cloud.api_key, base_url=cloud.url)
         count = len(client.list_cvms())
         assert count > len(TEXTS)

@@ -7,7 +7,6 @@ import sys
 import pytest
 
 import cvm_notebook as cvm
-from cvm_notebook.local import LocalCloud
 
 COMPOSE = "services:\n  web:\n    image: nginx:1.27\n"
 PATIENCE = 15_000
@@ -47,8 +46,8 @@ def kernels(jupyter, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def cloud():
-    with LocalCloud(seed="empty", speed=100) as cloud:
+def cloud(new_cloud):
+    with new_cloud(seed="empty", speed=100) as cloud:
         client = cvm.Client(api_key=cloud.api_key, base_url=cloud.url)
         for name in ("alpha", "bravo", "charlie"):
             made = client.commit_cvm_provision(

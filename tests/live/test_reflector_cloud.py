@@ -35,9 +35,9 @@ CALM = ReflectorSettings(resync=300.0, sweep=300.0, fast=300.0, debounce=0.05)
 
 
 @pytest.fixture(scope="module")
-def server():
+def server(new_cloud):
     """A demo fleet of some forty CVMs on several nodes."""
-    with cvm.LocalCloud(seed="demo", speed=200) as running:
+    with new_cloud(seed="demo", speed=200) as running:
         yield running
 
 
@@ -51,17 +51,17 @@ def cloud(server):
 
 
 @pytest.fixture(scope="module")
-def slow():
+def slow(new_cloud):
     """An empty cloud in which a boot takes some three seconds."""
-    with cvm.LocalCloud(seed="empty", speed=20) as running:
+    with new_cloud(seed="empty", speed=20) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def large(tmp_path_factory):
+def large(new_cloud, tmp_path_factory):
     """A fleet of three pages, on three nodes; nothing in it moves."""
     database = f"sqlite:///{tmp_path_factory.mktemp('large') / 'cloud.sqlite'}"
-    with cvm.LocalCloud(seed="empty", database=database) as running:
+    with new_cloud(seed="empty", database=database) as running:
         _fill(database, ROWS)
         yield running
 
@@ -272,10 +272,10 @@ def test_a_slow_node_holds_up_only_its_own_rows(cloud, make):
         until(lambda: not any(row.error for row in rows(reflector).values()))
 
 
-def test_an_outage_is_shown_with_its_cause_and_ends_by_itself(make, tmp_path):
+def test_an_outage_is_shown_with_its_cause_and_ends_by_itself(new_cloud, make, tmp_path):
     database = f"sqlite:///{tmp_path / 'cloud.sqlite'}"
     shown = []
-    with cvm.LocalCloud(seed="demo", database=database) as first:
+    with new_cloud(seed="demo", database=database) as first:
         port = first.port
         reflector = make(first)
         reflector.store.subscribe(lambda _: None, health=shown.append)
@@ -286,7 +286,7 @@ def test_an_outage_is_shown_with_its_cause_and_ends_by_itself(make, tmp_path):
     until(lambda: shown[-1].cause and "cannot be reached" in shown[-1].cause)
     assert "offline since" in str(reflector.store.health)
     assert rows(reflector).keys() == before
-    with cvm.LocalCloud(port=port, seed="demo", database=database) as second:
+    with new_cloud(port=port, seed="demo", database=database) as second:
         until(lambda: state(reflector) == "live")
         assert second.port == port
         reflector.close()

@@ -24,7 +24,6 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-import cvm_notebook as cvm
 from cvm_notebook.api.client import Client
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.api.http.exchange import Timeout
@@ -36,7 +35,7 @@ from cvm_notebook.live.store.records import Gap
 
 NIGHTLY = bool(os.environ.get("CVM_NOTEBOOK_NIGHTLY"))
 STEPS = 200
-LEAST = 100_000 if NIGHTLY else 4_500  # steps in all
+LEAST = 100_000 if NIGHTLY else 1_000  # steps in all
 EXAMPLES = LEAST // 125  # of two hundred steps hypothesis takes some 130 to 160
 TIMES = 20  # faster than the wall
 ON_ITS_WAY = 2.0 * TIMES  # an event of a stream may come so late: it does not say when it was true
@@ -635,8 +634,8 @@ def quick_client(url, key):
 
 
 @pytest.fixture(scope="module")
-def cloud():
-    with cvm.LocalCloud(seed="empty", speed=TIMES) as running:
+def cloud(new_cloud):
+    with new_cloud(seed="empty", speed=TIMES) as running:
         yield running
 
 

@@ -22,8 +22,8 @@ NO_STREAM = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 999\
 
 
 @pytest.fixture(scope="module")
-def server():
-    with cvm.LocalCloud(seed="empty", speed=100) as running:
+def server(new_cloud):
+    with new_cloud(seed="empty", speed=100) as running:
         client = cvm.Client(api_key=running.api_key, base_url=running.url)
         client.commit_cvm_provision(client.provision_cvm(name="streamed", compose_file=COMPOSE))
         client.watch_cvm_state("streamed", target="running")

@@ -133,9 +133,9 @@ def fresh(fresh_cloud: LocalCloud, connect: Callable[..., Api]) -> Api:
 
 
 @pytest.fixture(scope="session")
-def clocked_cloud() -> Iterator[LocalCloud]:
+def clocked_cloud(new_cloud: Callable[..., LocalCloud]) -> Iterator[LocalCloud]:
     """One LocalCloud whose clock tests move forward; slow, so that nothing ends by itself."""
-    with LocalCloud(seed="empty", speed=1, balance="10000000") as running:
+    with new_cloud(seed="empty", speed=1, balance="10000000") as running:
         yield running
 
 

@@ -5,12 +5,10 @@ import json
 
 import pytest
 
-from cvm_notebook.local import LocalCloud
-
 
 @pytest.fixture(scope="module")
-def demo_cloud():
-    with LocalCloud(seed="demo") as running:
+def demo_cloud(new_cloud):
+    with new_cloud(seed="demo") as running:
         yield running
 
 

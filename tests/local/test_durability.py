@@ -8,12 +8,10 @@ import threading
 import psutil
 import requests
 
-from cvm_notebook.local import LocalCloud
 
-
-def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path, connect, monkeypatch):
+def test_kill_9_loses_nothing_that_was_acknowledged(new_cloud, tmp_path, connect, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    cloud = LocalCloud(seed="empty", speed=200, database=f"sqlite:///{tmp_path / 'db.sqlite'}")
+    cloud = new_cloud(seed="empty", speed=200, database=f"sqlite:///{tmp_path / 'db.sqlite'}")
     acknowledged, deleted = {}, set()
     chance = random.Random(20260623)
     for round_number in range(3):
@@ -46,10 +44,12 @@ def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path, connect, monkeypat
     assert acknowledged
 
 
-def test_the_places_of_a_killed_servers_streams_come_back(tmp_path, connect, monkeypatch):
+def test_the_places_of_a_killed_servers_streams_come_back(
+    new_cloud, tmp_path, connect, monkeypatch
+):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     database = f"sqlite:///{tmp_path / 'db.sqlite'}"
-    with LocalCloud(seed="empty", database=database, speed=1) as cloud:
+    with new_cloud(seed="empty", database=database, speed=1) as cloud:
         api = connect(cloud)
         made = api.create()
         path = f"{cloud.url}/cvms/{made['id']}/state"

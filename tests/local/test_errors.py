@@ -3,13 +3,11 @@
 import sqlite3
 from contextlib import closing
 
-from cvm_notebook.local import LocalCloud
 
-
-def test_a_500_says_that_the_connection_is_closed(tmp_path, monkeypatch, connect):
+def test_a_500_says_that_the_connection_is_closed(new_cloud, tmp_path, monkeypatch, connect):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     path = tmp_path / "broken.sqlite"
-    with LocalCloud(seed="empty", database=f"sqlite:///{path}") as cloud:
+    with new_cloud(seed="empty", database=f"sqlite:///{path}") as cloud:
         api = connect(cloud)
         with closing(sqlite3.connect(path)) as connection:
             connection.executescript("ALTER TABLE cvms RENAME TO elsewhere")

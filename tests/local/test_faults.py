@@ -8,7 +8,6 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 
-from cvm_notebook.local import LocalCloud
 from cvm_notebook.local.faults.spec import (
     RULES,
     Asked,
@@ -23,8 +22,8 @@ PATIENCE = 5.0
 
 
 @pytest.fixture(scope="module")
-def faulty_cloud():
-    with LocalCloud(seed="empty", speed=200) as running:
+def faulty_cloud(new_cloud):
+    with new_cloud(seed="empty", speed=200) as running:
         yield running
 
 
@@ -347,9 +346,9 @@ def test_every_kind_has_a_rule():
     assert set(RULES) == set(Kind)
 
 
-def test_faults_from_the_start_are_in_force():
+def test_faults_from_the_start_are_in_force(new_cloud):
     start = [{"kind": "status", "arg": 500, "route": "GET /auth/me"}]
-    with LocalCloud(seed="empty", faults=start) as cloud:
+    with new_cloud(seed="empty", faults=start) as cloud:
         assert [Wire(cloud).status for _ in range(2)] == [500, 200]
 
 

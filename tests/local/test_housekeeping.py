@@ -8,7 +8,6 @@ from datetime import datetime
 import pytest
 from sqlalchemy import func, select
 
-from cvm_notebook.local import LocalCloud
 from cvm_notebook.local.core.clock import SteadyClock
 from cvm_notebook.local.core.database import Cvm, Database, Fact, Operation, Provision, Revision
 from cvm_notebook.local.engine import housekeeping
@@ -52,11 +51,11 @@ def test_a_clock_begins_no_earlier_than_it_is_told():
 
 
 @pytest.fixture
-def kept(tmp_path, monkeypatch):
+def kept(new_cloud, tmp_path, monkeypatch):
     """A cloud with a database of its own, not started, and the path of that."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     path = tmp_path / "kept.sqlite"
-    return LocalCloud(seed="empty", speed=200, database=f"sqlite:///{path}"), path
+    return new_cloud(seed="empty", speed=200, database=f"sqlite:///{path}"), path
 
 
 def test_after_a_clock_was_set_back_a_running_cvm_still_runs(kept, connect):

@@ -2,8 +2,6 @@
 
 import pytest
 
-from cvm_notebook.local import LocalCloud
-
 MINUTE = 60
 
 
@@ -137,8 +135,8 @@ def test_two_workspaces_never_see_each_other(workspace):
     assert code_of(theirs.commit(plan)) == "ERR-01-006"
 
 
-def test_the_rate_limit_is_off_until_asked_for_and_says_when_to_come_back(connect):
-    with LocalCloud(seed="empty", rate_limit=5) as cloud:
+def test_the_rate_limit_is_off_until_asked_for_and_says_when_to_come_back(new_cloud, connect):
+    with new_cloud(seed="empty", rate_limit=5) as cloud:
         api = connect(cloud)
         answers = [api.get("/cvms") for _ in range(12)]
         refused = [answer for answer in answers if answer.status_code == 429]

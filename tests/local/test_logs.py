@@ -10,7 +10,6 @@ import pytest
 import requests
 from dstack_sdk import EnvVar, encrypt_env_vars
 
-from cvm_notebook.local import LocalCloud
 from cvm_notebook.local.core.database import Cvm
 from cvm_notebook.local.simulated import log_texts, logs
 
@@ -124,8 +123,8 @@ def test_every_text_of_a_program_can_be_written(program):
 
 
 @pytest.fixture(scope="module")
-def logged():
-    with LocalCloud(seed="empty", speed=200) as cloud:
+def logged(new_cloud):
+    with new_cloud(seed="empty", speed=200) as cloud:
         yield cloud
 
 

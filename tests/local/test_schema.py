@@ -7,7 +7,6 @@ from contextlib import closing
 
 import pytest
 
-from cvm_notebook.local import LocalCloud
 from cvm_notebook.local.cloud import LocalCloudError
 
 _TO_VERSION_1 = """
@@ -23,11 +22,11 @@ DELETE FROM facts WHERE name = 'schema';
 
 
 @pytest.fixture
-def kept(tmp_path, monkeypatch):
+def kept(new_cloud, tmp_path, monkeypatch):
     """The path of a database that holds one CVM, and a cloud that serves it when started."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     path = tmp_path / "kept.sqlite"
-    with LocalCloud(seed="empty", speed=200, database=f"sqlite:///{path}") as cloud:
+    with new_cloud(seed="empty", speed=200, database=f"sqlite:///{path}") as cloud:
         yield path, cloud
 
 

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cvm_notebook.local import LocalCloud
 from cvm_notebook.local.core.database import Database
 from cvm_notebook.local.core.identifiers import is_name
 from cvm_notebook.local.demo.seed import columns_of_release, seed_many
@@ -15,8 +14,8 @@ from cvm_notebook.local.demo.seed_data import APPS
 
 
 @pytest.fixture(scope="module")
-def demo_cloud():
-    with LocalCloud(seed="demo", speed=200) as running:
+def demo_cloud(new_cloud):
+    with new_cloud(seed="demo", speed=200) as running:
         yield running
 
 
@@ -90,10 +89,10 @@ def test_the_compose_file_of_an_app_runs_and_changes_with_each_release(app):
     assert first["compose_hash"] != second["compose_hash"]
 
 
-def test_a_kept_database_is_planted_once(tmp_path):
+def test_a_kept_database_is_planted_once(new_cloud, tmp_path):
     database = f"sqlite:///{tmp_path / 'kept.sqlite'}"
     for _ in range(2):
-        with LocalCloud(seed="demo", database=database):
+        with new_cloud(seed="demo", database=database):
             pass
     with sqlite3.connect(tmp_path / "kept.sqlite") as connection:
         (count,) = connection.execute("SELECT count(*) FROM cvms").fetchone()
@@ -101,9 +100,9 @@ def test_a_kept_database_is_planted_once(tmp_path):
     assert count == sum(len(app.cvms) for app in APPS)
 
 
-def test_thousands_are_planted_quickly_and_can_be_listed(tmp_path, connect):
+def test_thousands_are_planted_quickly_and_can_be_listed(new_cloud, tmp_path, connect):
     database = f"sqlite:///{tmp_path / 'many.sqlite'}"
-    with LocalCloud(seed="empty", database=database) as cloud:
+    with new_cloud(seed="empty", database=database) as cloud:
         opened = Database(database)
         began = time.perf_counter()
         with opened.write() as session:

@@ -80,8 +80,8 @@ def test_frames_are_as_documented_byte_by_byte(api):
         assert second.startswith(b"data: {")
 
 
-def test_each_step_of_a_boot_is_seen_in_samples_as_often_as_the_speed_says(connect):
-    with LocalCloud(seed="empty", speed=20) as cloud:
+def test_each_step_of_a_boot_is_seen_in_samples_as_often_as_the_speed_says(new_cloud, connect):
+    with new_cloud(seed="empty", speed=20) as cloud:
         api = connect(cloud)
         made = api.create()
         events = api.watch(made["id"], "running", interval=5)

@@ -16,7 +16,6 @@ from cvm_notebook.api.client import Client
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.deploy import deployment as form_steps
 from cvm_notebook.fleet import Fleet
-from cvm_notebook.local import LocalCloud
 from cvm_notebook.widgets.form import sections as form_view
 from cvm_notebook.widgets.form.form import ProvisionForm
 
@@ -27,8 +26,8 @@ FORTNIGHT = 15 * 86_400
 
 
 @pytest.fixture(scope="module")
-def shared():
-    with LocalCloud(seed="empty", speed=400) as cloud:
+def shared(new_cloud):
+    with new_cloud(seed="empty", speed=400) as cloud:
         yield cloud
 
 
@@ -266,8 +265,10 @@ def test_a_name_that_is_taken_is_told_with_code_advice_and_request(bench):
     assert not form.errors
 
 
-def test_a_provision_that_has_expired_goes_back_to_step_one_with_all_that_was_typed(wire):
-    with LocalCloud(seed="empty", speed=400) as cloud:
+def test_a_provision_that_has_expired_goes_back_to_step_one_with_all_that_was_typed(
+    new_cloud, wire
+):
+    with new_cloud(seed="empty", speed=400) as cloud:
         bench = Bench(wire, cloud)
         form = bench.filled(env={"A": SENTINEL})
         bench.provisioned()

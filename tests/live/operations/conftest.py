@@ -17,14 +17,13 @@ from helpers import COMPOSE
 from cvm_notebook.api.client import Client
 from cvm_notebook.live.operations.service import Operations
 from cvm_notebook.live.store.store import FleetStore
-from cvm_notebook.local import LocalCloud
 
 _numbers = count(1)
 
 
 @pytest.fixture(scope="module")
-def shared_cloud():
-    with LocalCloud(seed="empty", speed=500) as cloud:
+def shared_cloud(new_cloud):
+    with new_cloud(seed="empty", speed=500) as cloud:
         yield cloud
 
 

@@ -28,8 +28,8 @@ TRIALS = 3 if os.environ.get("CVM_NOTEBOOK_NIGHTLY") == "1" else 1
 SEED = random.SystemRandom().randrange(1000)  # shown where a test fails
 START = """
 import functools
-from cvm_notebook.live.operations import service as operations
-operations.OperationSettings = functools.partial(operations.OperationSettings, settle=4.0, look=0.2)
+from cvm_notebook.live.operations import service
+service.OperationSettings = functools.partial(service.OperationSettings, settle=4.0, look=0.2)
 client = cvm.Client()
 NAMES = os.environ["NAMES"].split()
 LEDGER = os.environ["LEDGER"]
