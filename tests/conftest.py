@@ -21,10 +21,14 @@ import markers
 import platformdirs
 import pytest
 import trustme
-from helpers import LONG_PATIENCE, PATIENCE, PYTHON_PATH, TESTS, until
+from helpers import LONG_PATIENCE, PATIENCE, PYTHON_PATH, TESTS, examples, until
+from hypothesis import settings
 
 from cvm_notebook.local import LocalCloud
 from cvm_notebook.local.forkserver import Nursery
+
+settings.register_profile("tests", max_examples=examples(100), deadline=None)
+settings.load_profile("tests")
 
 _SDK = "0.2.0"
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, and not a second
@@ -40,10 +44,11 @@ def pytest_configure() -> None:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Two workers a core, for tests mostly wait for a server; none for a file alone."""
+    """Three workers for two cores, as some tests wait for a server; none for a file alone."""
     files = {arg.partition("::")[0] for arg in config.args}
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    most = 2 * (cores or 1)
+    cores = cores or 1
+    most = cores if config.option.markexpr == "unit" else cores + (cores + 1) // 2
     if all(Path(file).is_file() for file in files):
         return min(len(files), most) if len(files) > 1 else 0
     return most
@@ -70,7 +75,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if module.startswith("lab/"):
             slow = True
             item.add_marker(pytest.mark.browser)
-            item.add_marker(pytest.mark.timeout(240))
+            item.add_marker(pytest.mark.timeout(400))
         elif "_cvm_nursery" in getattr(item, "fixturenames", ()) or places & markers.CLOUD:
             item.add_marker(pytest.mark.cloud)
         elif not slow and places.isdisjoint(markers.PROCESS):

@@ -11,6 +11,7 @@ ROOT = TESTS.parent
 LEAN = TESTS / "lean"
 PYTHON_PATH = os.pathsep.join([str(LEAN), str(ROOT)])
 """PYTHONPATH of whatever a test starts; in the environment of the tests already."""
+NIGHTLY = bool(os.environ.get("CVM_NOTEBOOK_NIGHTLY"))
 PATIENCE = 5.0  # real seconds
 LONG_PATIENCE = 60.0
 COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
@@ -23,3 +24,8 @@ def until(condition: Callable[[], object], seconds: float = 90.0) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not come about"
         pause.wait(0.02)
+
+
+def examples(number: int) -> int:
+    """Return how many examples of so many a property is tried with: by night all, by day a few."""
+    return number if NIGHTLY else max(number // 4, 8)

@@ -105,29 +105,21 @@ def test_a_service_that_is_not_there_is_no_failed_gate(tmp_path, monkeypatch, ca
     assert not (tmp_path / "report.html").exists()
 
 
-def crash(how):
-    """Run the command where making the page fails in a way that nobody has thought of."""
-    code = (
-        "import sys; from cvm_notebook.cli import main, report\n"
-        f"def fail(*_): {how}\n"
-        "report._notebook = fail\n"
-        "sys.exit(main.main(['report', '--output', 'report.html']))"
-    )
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=110
-    )
+@pytest.mark.parametrize("error", [KeyError("that"), MemoryError(), ZeroDivisionError("by zero")])
+def test_a_fault_of_ours_is_no_failed_gate_and_no_traceback(monkeypatch, capsys, error):
+    def fail(*_):
+        raise error
 
-
-@pytest.mark.parametrize("how", ["raise KeyError('that')", "raise MemoryError", "1 / 0"])
-def test_a_fault_of_ours_is_no_failed_gate_and_no_traceback(monkeypatch, tmp_path, how):
-    monkeypatch.chdir(tmp_path)
-    done = crash(how)
-    assert done.returncode == cli.CRASHED
+    monkeypatch.setattr(cli_report, "_notebook", fail)
+    monkeypatch.setattr(cli, "_take_signals", lambda: None)  # they are those of the tests
+    assert cli.main(["report", "--output", "report.html"]) == cli.CRASHED
     assert cli.CRASHED not in {cli_report.OK, cli_report.GATES_FAILED, cli_report.COULD_NOT_RUN}
-    assert "Traceback" not in done.stderr
-    assert done.stderr.startswith("cvm-notebook report: ended by ")
+    told = capsys.readouterr().err
+    assert "Traceback" not in told
+    assert told.startswith("cvm-notebook report: ended by ")
     monkeypatch.setenv(cli.TRACEBACK_VARIABLE, "1")
-    assert "Traceback" in crash(how).stderr
+    assert cli.main(["report", "--output", "report.html"]) == cli.CRASHED
+    assert "Traceback" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("env")

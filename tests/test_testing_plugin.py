@@ -16,7 +16,7 @@ from helpers import PYTHON_PATH
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "how-to" / "test-with-localcloud.md"
-STRICT = ["-W", "error", "--strict-markers", "-p", "no:cacheprovider"]
+STRICT = ["-W", "error", "--strict-markers", "-p", "no:cacheprovider", "-p", "no:schemathesis"]
 
 
 @pytest.fixture

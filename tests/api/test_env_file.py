@@ -6,6 +6,7 @@ import logging
 
 import dotenv
 import pytest
+from helpers import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -77,7 +78,7 @@ def test_a_file_is_read_as_python_dotenv_reads_it(text, expected, official):
 SPELLING = st.text("AB_1='\"\\ntu#$ \t\n\r`{}:\ufeffé", max_size=30)
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=examples(400))
 @given(st.lists(st.tuples(st.sampled_from(["", "export ", " "]), SPELLING), max_size=4))
 def test_what_is_read_at_all_is_read_as_python_dotenv_reads_it(lines):
     text = "".join(f"{before}A{n}={rest}\n" for n, (before, rest) in enumerate(lines))

@@ -3,6 +3,7 @@
 import pandas as pd
 import pandera.pandas as pa
 import pytest
+from helpers import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -136,7 +137,7 @@ FLEETS = st.lists(
 )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(FLEETS, FLEETS)
 def test_it_says_exactly_what_a_comparison_cell_by_cell_says(old, new):
     before, after = wide(*old), wide(*new)

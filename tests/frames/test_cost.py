@@ -8,6 +8,7 @@ from functools import partial
 import pandas as pd
 import pandera.pandas as pa
 import pytest
+from helpers import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -359,7 +360,7 @@ LIVE = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(steps=STEPS, live=LIVE, window=st.sampled_from(["1h", "24h", "36h"]))
 def test_hours_coverage_and_amounts_add_up(make, steps, live, window):
     present, changes = {0: make.row(0), 1: make.row(1)}, []

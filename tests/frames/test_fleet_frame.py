@@ -12,6 +12,7 @@ import msgspec
 import pandas as pd
 import pandera.pandas as pa
 import pytest
+from helpers import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -217,7 +218,7 @@ CVMS = st.lists(
 )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(CVMS)
 def test_dtypes_are_the_same_whatever_is_missing(cvms):
     frame = fleet_frame(cvms, columns="wide")
@@ -225,7 +226,7 @@ def test_dtypes_are_the_same_whatever_is_missing(cvms):
     SCHEMA.validate(frame)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(CVMS)
 def test_narrow_is_a_part_of_wide_and_so_is_any_choice(cvms):
     wide = fleet_frame(cvms, columns="wide", observed_at=SEEN)
@@ -502,7 +503,7 @@ def test_a_time_of_reading_without_a_zone_is_utc_and_none_is_now():
 # --- hostile values -----------------------------------------------------------------------------
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(st.text())
 def test_any_text_survives_as_text(name):
     encodable = name.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

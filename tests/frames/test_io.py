@@ -8,6 +8,7 @@ import pathlib
 import msgspec
 import pandas as pd
 import pytest
+from helpers import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -80,7 +81,9 @@ def there_and_back(frame, path):
 
 @every_format
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(25),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(cvms=CVMS)
 def test_a_frame_comes_back_as_it_was(tmp_path, ending, cvms):

@@ -4,7 +4,6 @@ import re
 
 import pytest
 
-
 CELL = """import cvm_notebook as cvm
 client = cvm.connect()
 form = cvm.ProvisionForm(client)

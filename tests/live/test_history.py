@@ -3,6 +3,7 @@
 from datetime import UTC, timedelta, timezone
 
 import pytest
+from helpers import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -43,7 +44,9 @@ STEPS = st.lists(
 
 
 @settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(100),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(steps=STEPS, limit=st.sampled_from([3, 10_000]))
 def test_at_a_moment_is_what_the_snapshot_was_then(clock, make_cvm, steps, limit):
@@ -74,7 +77,9 @@ def test_at_a_moment_is_what_the_snapshot_was_then(clock, make_cvm, steps, limit
 
 
 @settings(
-    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(50),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(steps=st.lists(st.tuples(NUMBERS, STATUSES), max_size=20))
 def test_in_the_past_no_row_looks_fresher_than_it_was(clock, make_cvm, steps):

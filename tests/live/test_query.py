@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from time import process_time
 
 import pytest
+from helpers import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -251,7 +252,7 @@ def test_what_is_no_search_is_refused_and_nothing_is_run(text):
     assert len(str(caught.value)) < 600
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(
     st.lists(
         st.sampled_from(

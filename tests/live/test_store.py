@@ -6,6 +6,7 @@ from itertools import permutations
 from time import process_time
 
 import pytest
+from helpers import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -381,7 +382,9 @@ def settled(clock, cvm, facts):
 
 
 @settings(
-    max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(250),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(facts=facts(), order=st.randoms(use_true_random=False))
 def test_any_interleaving_of_facts_ends_in_one_state(clock, make_cvm, facts, order):
@@ -676,4 +679,4 @@ def cvm(number, status="running", vcpu=1):
 
 
 TestOracle = Oracle.TestCase
-TestOracle.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestOracle.settings = settings(max_examples=examples(40), stateful_step_count=30, deadline=None)

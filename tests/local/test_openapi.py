@@ -70,7 +70,6 @@ def keep_to_it(described, method, path):
     keeps()
 
 
-@pytest.mark.timeout(300)
 def test_the_server_keeps_to_its_description(described):
     broken = {}
     for method, path in described[-1]:
