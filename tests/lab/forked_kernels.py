@@ -1,0 +1,106 @@
+"""Kernels in a third of the time: forked from a process that has imported what they all import.
+
+Two programs. ``serve SOCKET`` imports, then forks a kernel for each connection. ``run SOCKET FILE``
+is what Jupyter starts and signals: it hands over its environment, its folder and its standard
+streams, sends signals on, and ends as the kernel ends. When it is killed, so is the kernel.
+"""
+
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+
+def serve(path: str) -> None:
+    """Fork a kernel for each connection, until this process is ended.
+
+    matplotlib is left to the kernels: it asks for its backend when it is imported.
+    """
+    import ipywidgets  # noqa: F401
+    from ipykernel import ipkernel, kernelapp, zmqshell  # noqa: F401
+
+    import cvm_notebook.fleet
+    import cvm_notebook.frames
+    import cvm_notebook.widgets.dashboard  # noqa: F401
+
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
+        listening.bind(path)
+        listening.listen(64)
+        while True:
+            line, _ = listening.accept()
+            if os.fork() == 0:
+                listening.close()
+                watch(line)
+            line.close()
+
+
+def watch(line: socket.socket) -> None:
+    """Fork the kernel, say its pid and how it ended; end it when nobody listens any more."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    body, streams, _, _ = socket.recv_fds(line, 1_000_000, 3)
+    job = json.loads(body)
+    kernel = os.fork()
+    if kernel == 0:
+        line.close()
+        for place, stream in enumerate(streams):
+            os.dup2(stream, place)
+            os.close(stream)
+        be_kernel(job)
+    for stream in streams:
+        os.close(stream)
+    line.sendall(f"{kernel}\n".encode())
+    if os.fork() == 0:
+        line.recv(1)  # its end: whoever Jupyter has started is gone
+        try:
+            os.kill(kernel, signal.SIGKILL)
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(kernel, 0)
+    line.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+    os._exit(0)
+
+
+def be_kernel(job: dict) -> None:
+    """Run ipykernel as `python -m ipykernel_launcher` does."""
+    from ipykernel import kernelapp
+
+    os.setsid()
+    os.chdir(job["folder"])
+    os.environ.clear()
+    os.environ.update(job["environment"])
+    os.environ.pop("JPY_PARENT_PID", None)  # it is no child of ours; we end by the line
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.argv = ["ipykernel_launcher", "-f", job["connection"]]
+    sys.path[0] = ""
+    kernelapp.launch_new_instance()
+    os._exit(0)
+
+
+def run(path: str, connection: str) -> int:
+    """Have a kernel forked, and be its stand-in."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
+        end = time.monotonic() + 100
+        while line.connect_ex(path) and time.monotonic() < end:
+            time.sleep(0.1)  # it imports
+        job = {
+            "connection": connection,
+            "folder": str(Path.cwd()),
+            "environment": dict(os.environ),
+        }
+        socket.send_fds(line, [json.dumps(job).encode()], [0, 1, 2])
+        answers = line.makefile()
+        kernel = int(answers.readline())
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda caught, _: os.kill(kernel, caught))
+        code = int(answers.readline() or "1")
+    return code if code >= 0 else 128 - code
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "serve":
+        serve(sys.argv[2])
+    sys.exit(run(*sys.argv[2:]))
