@@ -4,11 +4,13 @@ import doctest
 import importlib
 import inspect
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 from helpers import COMPOSE
 
 import cvm_notebook as cvm
+from cvm_notebook.api.errors.tree import NotFoundError
 from cvm_notebook.selection import Selection
 
 
@@ -59,7 +61,8 @@ def ready(names: dict[str, object], request: pytest.FixtureRequest) -> dict[str,
     assert isinstance(client, cvm.Client)
     for one in client.list_cvms():  # replicas of another example
         if (one.name or "").startswith("my-app-"):
-            client.delete_cvm(one)
+            with suppress(NotFoundError):  # its own example may have deleted it
+                client.delete_cvm(one)
     state = client.get_cvm_state("my-app").status
     if "start_cvm" in request.node.name and "restart" not in request.node.name:
         client.stop_cvm("my-app")
