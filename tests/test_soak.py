@@ -13,7 +13,7 @@ import cvm_notebook as cvm
 from cvm_notebook.fleet import Fleet
 from cvm_notebook.live.clock import SystemClock
 from cvm_notebook.live.store.history import History
-from cvm_notebook.live.store.observation import Fact
+from cvm_notebook.live.store.observation import Observation
 from cvm_notebook.live.store.store import FleetStore
 
 WARM_UP, CYCLES = 10, 40
@@ -101,7 +101,7 @@ def test_two_thousand_updates_leave_no_more_than_the_history_that_is_kept(client
     store.replace(listed, received=time.monotonic())
 
     def update(number):
-        fact = Fact(
+        fact = Observation(
             id=listed[number % len(listed)].id,
             status=STATUSES[number // len(listed) % len(STATUSES)],
             in_progress=False,

@@ -21,7 +21,7 @@ from cvm_notebook.api.status import (
 )
 from cvm_notebook.fleet import Fleet
 from cvm_notebook.frames import fleet_frame
-from cvm_notebook.frames.reports.timeline import Price
+from cvm_notebook.frames.reports.timeline import HourlyPrice
 from cvm_notebook.live.columns import charged_usd
 from cvm_notebook.live.plans.plan import Plan
 from cvm_notebook.live.static_view import show
@@ -74,7 +74,7 @@ def test_what_is_charged_is_the_same_everywhere(word):
     feed.message(lambda: snapshot)
     assert charged_usd(row) == expected
     assert frame.cvm.charged == expected
-    assert Price(FULL, DISK).charged(status_of(word)) == expected
+    assert HourlyPrice(FULL, DISK).charged(status_of(word)) == expected
     assert Decimal(feed.totals()["rate"]) == expected
     (amount,) = frame.cvm.cost("1h")["amount_usd"]
     assert Decimal(amount) == expected

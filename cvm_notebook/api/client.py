@@ -8,7 +8,7 @@ import cvm_notebook
 from cvm_notebook.api.auth.credentials import Credentials, find_api_key
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.http.exchange import Timeout
-from cvm_notebook.api.http.retry import Kind
+from cvm_notebook.api.http.retry import RetryKind
 from cvm_notebook.api.http.transport import Reply, Request, Transport, query, to_json
 from cvm_notebook.api.models.decode import decode
 from cvm_notebook.api.resources import validation as checks
@@ -109,7 +109,7 @@ class Client(Lifecycle, Logs, Updates):
         1
         """
         return self._transport.call(
-            Request(Kind.READ, "GET", _path(path) + query(**params)), _json(f"GET {path}")
+            Request(RetryKind.READ, "GET", _path(path) + query(**params)), _json(f"GET {path}")
         )
 
     def post(self, path: str, body: Mapping[str, object] | None = None) -> Any:
@@ -131,7 +131,7 @@ class Client(Lifecycle, Logs, Updates):
     def _other(self, method: str, path: str, body: Mapping[str, object] | None) -> Any:
         content = None if body is None else to_json(checks.sendable("body", body))
         return self._transport.call(
-            Request(Kind.UPDATE, method, _path(path), content), _json(f"{method} {path}")
+            Request(RetryKind.UPDATE, method, _path(path), content), _json(f"{method} {path}")
         )
 
     # --- its own life ------------------------------------------------------------------------

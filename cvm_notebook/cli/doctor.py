@@ -28,7 +28,7 @@ from cvm_notebook.api.auth.profiles import credentials_path
 from cvm_notebook.api.client import VERSIONS
 from cvm_notebook.api.errors.tree import ApiError, CvmError
 from cvm_notebook.api.http.exchange import Timeout
-from cvm_notebook.api.http.retry import Kind
+from cvm_notebook.api.http.retry import RetryKind
 from cvm_notebook.api.http.transport import Reply, Request, Transport
 
 CORE = ("cryptography", "ipywidgets", "msgspec", "pandas", "requests", "sseclient-py", "urllib3")
@@ -201,7 +201,7 @@ def _reach(section: str, found: Credentials) -> Iterator[Finding]:
     )
     began, clock = time.monotonic(), time.time()
     try:
-        reply = transport.send(Request(Kind.READ, "GET", "/auth/me"))
+        reply = transport.send(Request(RetryKind.READ, "GET", "/auth/me"))
     except ApiError as error:
         yield Finding(section, "GET /auth/me", "problem", f"{error.status}: {error}")
     except CvmError as error:

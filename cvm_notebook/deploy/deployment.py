@@ -23,9 +23,9 @@ from cvm_notebook.deploy.error_fields import (
 from cvm_notebook.deploy.spec import Values, keys_on_chain
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.record import OperationRecord
-from cvm_notebook.live.operations.service import Operations
-from cvm_notebook.live.store.observation import Fact
-from cvm_notebook.live.store.records import Row, Sighting
+from cvm_notebook.live.operations.service import OperationService
+from cvm_notebook.live.store.observation import Observation
+from cvm_notebook.live.store.records import Provenance, Row
 from cvm_notebook.live.workers import Workers
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Provisioned:
             raise keys_on_chain("node")
         return cls(answer, body, env_names, datetime.now(UTC))
 
-    def commit(self, operations: Operations, env: Mapping[str, Secret]) -> Operation:
+    def commit(self, operations: OperationService, env: Mapping[str, Secret]) -> Operation:
         """Encrypt the environment, and submit step two.
 
         Raises
@@ -125,7 +125,7 @@ class Deployment:
         client: "Client",
         env: EnvTable,
         *,
-        operations: Callable[[], Operations],
+        operations: Callable[[], OperationService],
         workers: Workers,
         changed: Callable[[], object],
         provisioned: Provisioned | None = None,
@@ -309,8 +309,8 @@ class Deployment:
             return ()
         operations = self._operations()
         now = operations.clock.monotonic()
-        operations.store.patch([Fact.of_cvm(cvm, received=now)])
-        seen = Sighting(now, operations.clock.now(), "get")
+        operations.store.patch([Observation.of_cvm(cvm, received=now)])
+        seen = Provenance(now, operations.clock.now(), "get")
         row = operations.store.get(cvm.id or "") or Row.of_cvm(cvm, seen)
         return tuple(operations.submit("replicate", row, again=True) for _ in range(number))
 

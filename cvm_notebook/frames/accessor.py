@@ -19,7 +19,7 @@ from cvm_notebook.frames.convert import as_text, conform
 from cvm_notebook.frames.io import write_fleet
 from cvm_notebook.frames.reports.cost import Standing, frame_of
 from cvm_notebook.frames.reports.diff import diff
-from cvm_notebook.frames.reports.timeline import Price
+from cvm_notebook.frames.reports.timeline import HourlyPrice
 from cvm_notebook.frames.schema import require
 
 if TYPE_CHECKING:
@@ -232,6 +232,8 @@ def _column(frame: pd.DataFrame, name: str) -> Sequence[str | None]:
     return as_text(frame[name]) if name in frame else [None] * len(frame)
 
 
-def _prices(frame: pd.DataFrame) -> list[Price]:
+def _prices(frame: pd.DataFrame) -> list[HourlyPrice]:
     totals, disks = (_column(frame, name) for name in ("rate_usd_h", "rate_disk_usd_h"))
-    return [Price(money(total), money(disk)) for total, disk in zip(totals, disks, strict=True)]
+    return [
+        HourlyPrice(money(total), money(disk)) for total, disk in zip(totals, disks, strict=True)
+    ]

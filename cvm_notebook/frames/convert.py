@@ -11,7 +11,7 @@ from cvm_notebook.api.errors.tree import InvalidInput, clean_text
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.frames import arrays
 from cvm_notebook.frames.fleet import fleet_frame
-from cvm_notebook.frames.schema import COUNT, INSTANT, Kind, kind_of
+from cvm_notebook.frames.schema import COUNT, INSTANT, ArrayKind, kind_of
 from cvm_notebook.live import columns
 from cvm_notebook.live.columns import FRAMED, SEARCHED
 
@@ -19,7 +19,7 @@ INDEX: Final = columns.INDEX.name
 
 Texts = Sequence[str | None]
 
-_KINDS: Final[Mapping[str, Kind]] = {c.name: kind_of(c) for c in SEARCHED.values()}
+_KINDS: Final[Mapping[str, ArrayKind]] = {c.name: kind_of(c) for c in SEARCHED.values()}
 _EXACT: Final = fleet_frame((), columns="wide")  # what has the dtypes of ours
 _INT64: Final = range(-(2**63), 2**63)
 _FLAGS: Final = {"true": True, "false": False}

@@ -17,8 +17,8 @@ from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.status import SOURCES
 from cvm_notebook.api.times import moment_of
 from cvm_notebook.frames import arrays
-from cvm_notebook.frames.reading import Chunk, Listing
-from cvm_notebook.frames.schema import MONEY, Kind, Money, kind_of, kind_of_money
+from cvm_notebook.frames.reading import ListingInfo, RowChunk
+from cvm_notebook.frames.schema import MONEY, ArrayKind, Money, kind_of, kind_of_money
 from cvm_notebook.live.columns import FRAMED, INDEX, Column, Context
 from cvm_notebook.live.store.records import Snapshot
 
@@ -89,14 +89,14 @@ def fleet_frame(
     amounts = kind_of_money(money)
     if isinstance(cvms, Snapshot):
         context = Context(cvms)
-        ids, values = _read(cvms.rows, wanted, partial(Chunk.of_rows, context=context))
+        ids, values = _read(cvms.rows, wanted, partial(RowChunk.of_rows, context=context))
         told = _about(cvms)
     else:
         if not isinstance(source, str) or source not in SOURCES:
             raise InvalidInput("source", f"{source!r} is none of {', '.join(SOURCES)}")
         seen, age = _observation(observed_at)
-        listing = Listing(seen, age, source, revision)
-        ids, values = _read(_cvms(cvms), wanted, partial(Chunk.of_cvms, listing=listing))
+        listing = ListingInfo(seen, age, source, revision)
+        ids, values = _read(_cvms(cvms), wanted, partial(RowChunk.of_cvms, listing=listing))
         told = {"source": source, "revision": revision, "as_of": seen.isoformat()}
     # what has been built is let go at once: ten thousand names need not be there twice
     data = {c.name: _build(c, values.pop(c.name), len(ids), amounts) for c in wanted}
@@ -157,7 +157,7 @@ def _remedy(name: object) -> str:
 
 
 def _read(
-    things: Iterable[T], wanted: list[Column], chunk_of: Callable[[list[T]], Chunk]
+    things: Iterable[T], wanted: list[Column], chunk_of: Callable[[list[T]], RowChunk]
 ) -> tuple[list[str | None], dict[str, Any]]:
     """Return the ids and the values of each column.
 
@@ -185,7 +185,7 @@ def _read(
     return ids, values
 
 
-def _build(column: Column, values: Any, length: int, amounts: Kind) -> Any:
+def _build(column: Column, values: Any, length: int, amounts: ArrayKind) -> Any:
     """Build the array of a column; `amounts` says how sums of money are held."""
     kind = amounts if kind_of(column) is MONEY else kind_of(column)
     if isinstance(values, Same):

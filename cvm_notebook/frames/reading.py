@@ -14,7 +14,7 @@ from cvm_notebook.live.store.records import Row, operation_in
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class ListingInfo:
     """When and how a list of CVMs was read."""
 
     seen_at: datetime
@@ -23,13 +23,13 @@ class Listing:
     revision: int | None
 
 
-class Listed:
+class ListedCvm:
     """A CVM of a list, with those attributes of a live Row that columns are computed from."""
 
     __slots__ = ("_listing", "cvm", "in_progress", "operation", "status")
     boot_error = error = uptime = None  # a list does not say
 
-    def __init__(self, cvm: Cvm, listing: Listing) -> None:
+    def __init__(self, cvm: Cvm, listing: ListingInfo) -> None:
         self._listing = listing
         self.cvm = cvm
         self.status = cvm.status
@@ -56,7 +56,7 @@ class Listed:
         return self._listing.age_s
 
 
-class Chunk:
+class RowChunk:
     """Some rows of a frame; each nested object of theirs is looked up once for all columns."""
 
     def __init__(
@@ -64,7 +64,7 @@ class Chunk:
         cvms: Sequence[Cvm],
         context: Any,
         rows: Sequence[Row] | None = None,
-        listing: Listing | None = None,
+        listing: ListingInfo | None = None,
     ) -> None:
         self._context = context
         self._live = rows
@@ -77,7 +77,7 @@ class Chunk:
         return cls([row.cvm for row in rows], context, rows=rows)
 
     @classmethod
-    def of_cvms(cls, cvms: Sequence[Cvm], listing: Listing) -> Self:
+    def of_cvms(cls, cvms: Sequence[Cvm], listing: ListingInfo) -> Self:
         """Take CVMs as a list told them."""
         return cls(cvms, _NoContext(), listing=listing)
 
@@ -94,7 +94,7 @@ class Chunk:
             return self._live
         listing = self._listing
         assert listing is not None  # noqa: S101 - there are rows, or a listing
-        return [Listed(cvm, listing) for cvm in self._parts["cvm"]]
+        return [ListedCvm(cvm, listing) for cvm in self._parts["cvm"]]
 
     def shares(self, column: Column) -> bool:
         """Whether a column has one value for all rows."""

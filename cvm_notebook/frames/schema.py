@@ -19,35 +19,37 @@ F = TypeVar("F", bound=Callable[..., object])
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ArrayKind:
     """How a column is built from what was read, and what dtype comes of it."""
 
     dtype: str
     build: Callable[[Sequence[Any]], Any]
 
 
-def fixed(words: tuple[str, ...], parse: Callable[[str | None], str | None] | None = None) -> Kind:
+def fixed(
+    words: tuple[str, ...], parse: Callable[[str | None], str | None] | None = None
+) -> ArrayKind:
     """Return the kind of a category of these words, of which the last stands for all others."""
-    return Kind(f"category({', '.join(words)})", arrays.category(words, parse))
+    return ArrayKind(f"category({', '.join(words)})", arrays.category(words, parse))
 
 
-TEXT: Final = Kind("string", arrays.text)
-INTEGER: Final = Kind("Int64", arrays.integer)
-COUNT: Final = Kind("Int64", arrays.count)
-REAL: Final = Kind("Float64", arrays.real)
-FLAG: Final = Kind("boolean", arrays.flag)
-MOMENT: Final = Kind("datetime64[us, UTC]", arrays.moment)
-INSTANT: Final = Kind("datetime64[us, UTC]", arrays.instant)
-DURATION: Final = Kind("timedelta64[us]", arrays.duration)
-MONEY: Final = Kind("float64", arrays.money)
-EXACT_MONEY: Final = Kind("decimal128(18, 6)[pyarrow]", arrays.exact_money)
+TEXT: Final = ArrayKind("string", arrays.text)
+INTEGER: Final = ArrayKind("Int64", arrays.integer)
+COUNT: Final = ArrayKind("Int64", arrays.count)
+REAL: Final = ArrayKind("Float64", arrays.real)
+FLAG: Final = ArrayKind("boolean", arrays.flag)
+MOMENT: Final = ArrayKind("datetime64[us, UTC]", arrays.moment)
+INSTANT: Final = ArrayKind("datetime64[us, UTC]", arrays.instant)
+DURATION: Final = ArrayKind("timedelta64[us]", arrays.duration)
+MONEY: Final = ArrayKind("float64", arrays.money)
+EXACT_MONEY: Final = ArrayKind("decimal128(18, 6)[pyarrow]", arrays.exact_money)
 
 
 Money: TypeAlias = Literal["float", "decimal"]
 """How a frame holds amounts."""
 
 
-def kind_of_money(money: Money) -> Kind:
+def kind_of_money(money: Money) -> ArrayKind:
     """Return how amounts are built.
 
     Raises
@@ -55,7 +57,7 @@ def kind_of_money(money: Money) -> Kind:
     InvalidInput
         It is neither ``"float"`` nor ``"decimal"``.
     """
-    kinds: dict[object, Kind] = {"float": MONEY, "decimal": EXACT_MONEY}
+    kinds: dict[object, ArrayKind] = {"float": MONEY, "decimal": EXACT_MONEY}
     if not isinstance(money, str) or money not in kinds:
         shown = clean_text(repr(money), 40)
         raise InvalidInput("money", f"{shown} is neither 'float' nor 'decimal'")
@@ -75,7 +77,7 @@ _OF_COLUMNS: Final = {
 
 
 @cache
-def kind_of(column: Column) -> Kind:
+def kind_of(column: Column) -> ArrayKind:
     """Return how a column of the fleet is built."""
     if column.kind is columns.Kind.WORDS:
         return fixed(column.words, column.parse)
@@ -87,7 +89,7 @@ class Field(Generic[T]):
     """One column of a table, or one level of its index."""
 
     name: str
-    kind: Kind
+    kind: ArrayKind
     read: Callable[[T], Any]
     doc: str
 

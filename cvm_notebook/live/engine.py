@@ -13,9 +13,9 @@ from cvm_notebook.api.client import Client
 from cvm_notebook.api.errors.tree import WatchTimeout
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.live.clock import Clock, SystemClock
-from cvm_notebook.live.operations.draining import told
+from cvm_notebook.live.operations.draining import cancelled_text
 from cvm_notebook.live.operations.operation import Operation
-from cvm_notebook.live.operations.service import Operations
+from cvm_notebook.live.operations.service import OperationService
 from cvm_notebook.live.reflector.reflector import InterestHandle, Reflector, ReflectorSettings
 from cvm_notebook.live.store.history import History
 from cvm_notebook.live.store.index import Index
@@ -55,7 +55,7 @@ class FleetEngine:
         self._reflector = Reflector(
             client, self.store, clock=self._clock, settings=settings or ReflectorSettings()
         )
-        self.operator = Operations(
+        self.operator = OperationService(
             client,
             self.store,
             self._reflector,
@@ -81,7 +81,7 @@ class FleetEngine:
         """
         cancelled = self._close(wait)
         if cancelled:
-            _log.warning("%s", told(cancelled))
+            _log.warning("%s", cancelled_text(cancelled))
 
     def drain(self, timeout: float = 60.0, *, progress: bool = True) -> None:
         """Send what waits to be sent, and wait for the service's answers.
@@ -133,7 +133,7 @@ class FleetEngine:
             return
         cancelled = self._close(wait=False)
         if cancelled:
-            error.add_note(told(cancelled))
+            error.add_note(cancelled_text(cancelled))
 
     @property
     def health(self) -> Health:

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from cvm_notebook.api.resources import claims as module
-from cvm_notebook.api.resources.claims import Claims, claims_of_this_machine
+from cvm_notebook.api.resources.claims import SentClaims, claims_of_this_machine
 
 APP = "replicas of app-1"
 
 
 @pytest.fixture(params=["memory", "file"])
 def claims(request, tmp_path):
-    return Claims() if request.param == "memory" else Claims(tmp_path / "claims.sqlite")
+    return SentClaims() if request.param == "memory" else SentClaims(tmp_path / "claims.sqlite")
 
 
 def begun(claims, known=(), scope=APP):
@@ -153,7 +153,7 @@ def test_a_name_is_never_given_twice_however_many_ask_at_once(claims):
 
 def test_two_processes_share_one_file(tmp_path):
     path = tmp_path / "claims.sqlite"
-    mine = lost(Claims(path))
+    mine = lost(SentClaims(path))
     code = (
         "import sys, pathlib; from cvm_notebook.api.resources.claims import Claims\n"
         "claims = Claims(pathlib.Path(sys.argv[1])); name = claims.begin(sys.argv[2])\n"
@@ -168,18 +168,18 @@ def test_two_processes_share_one_file(tmp_path):
         timeout=100,
     ).stdout.strip()
 
-    assert {Claims(path).assign(mine, ["a", "b"]), other} == {"a", "b"}
-    assert Claims(path).assign(mine, ["a"]) != other
+    assert {SentClaims(path).assign(mine, ["a", "b"]), other} == {"a", "b"}
+    assert SentClaims(path).assign(mine, ["a"]) != other
 
 
 def test_what_is_older_than_a_day_is_forgotten(tmp_path):
     path = tmp_path / "claims.sqlite"
-    old = lost(Claims(path))
+    old = lost(SentClaims(path))
     with sqlite3.connect(path) as database:
         database.execute("UPDATE claim SET at = datetime('now', '-2 days')")
     database.close()
 
-    assert Claims(path).assign(old, ["a"]) is None
+    assert SentClaims(path).assign(old, ["a"]) is None
 
 
 # --- where they are kept --------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import DeadlineExceeded
 from cvm_notebook.api.http.deadline import Deadline
 from cvm_notebook.api.http.exchange import Timeout
-from cvm_notebook.api.http.retry import Kind
+from cvm_notebook.api.http.retry import RetryKind
 from cvm_notebook.api.http.transport import Request
 from cvm_notebook.api.resources import watch as watching
 from cvm_notebook.api.resources.watch import Watch, watch
@@ -227,7 +227,7 @@ def test_a_body_that_nobody_takes_ends_with_the_deadline(peer, connect):
     script = "# " + "x" * 40_000_000
     error = ends_in_time(
         connect(server.url)._transport.send,
-        Request(Kind.UPDATE, "PATCH", "/cvms/abcde/pre-launch-script", script.encode()),
+        Request(RetryKind.UPDATE, "PATCH", "/cvms/abcde/pre-launch-script", script.encode()),
     )
     assert isinstance(error, DeadlineExceeded)
     assert error.sent
@@ -492,7 +492,7 @@ def ok(server, plain):
         plain.sendall(answering(b"{}"))
 
 
-READ = Request(Kind.READ, "GET", "/x")
+READ = Request(RetryKind.READ, "GET", "/x")
 
 
 def test_a_deadline_that_is_over_sends_nothing(peer, connect):
@@ -517,7 +517,7 @@ def test_a_part_is_never_longer_than_the_whole():
 def test_what_settles_is_given_the_deadline_of_the_call(peer, connect):
     deadline, seen = Deadline(PATIENCE), []
     transport = connect(peer(losing).url)._transport
-    request = Request(Kind.COMMIT, "POST", "/x")
+    request = Request(RetryKind.COMMIT, "POST", "/x")
 
     def settle(error, given):
         seen.append((error.sent, given))
@@ -536,7 +536,10 @@ def test_each_attempt_that_may_have_left_is_counted_before_anything_is_decided(p
 
     with pytest.raises(cvm.TransportError):
         transport.call(
-            Request(Kind.COMMIT, "POST", "/x"), bytes, settle, on_sent=lambda: told.append("sent")
+            Request(RetryKind.COMMIT, "POST", "/x"),
+            bytes,
+            settle,
+            on_sent=lambda: told.append("sent"),
         )
     assert told == ["sent", "settles"] * 3 + ["sent"]
     assert len(server.asked) == 4
@@ -563,7 +566,7 @@ def test_a_request_that_was_lost_stays_so_when_the_next_attempt_cannot_connect(p
 
     server = peer(once)
     with pytest.raises(cvm.TransportError) as caught:
-        connect(server.url, 30)._transport.send(Request(Kind.PROVISION, "POST", "/x"))
+        connect(server.url, 30)._transport.send(Request(RetryKind.PROVISION, "POST", "/x"))
     assert caught.value.sent
     assert caught.value.attempts == 4
     assert len(server.asked) == 1

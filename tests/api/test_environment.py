@@ -8,7 +8,7 @@ import pytest
 
 import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import ConfigurationError
-from cvm_notebook.api.http.retry import Kind
+from cvm_notebook.api.http.retry import RetryKind
 from cvm_notebook.api.http.transport import Request
 
 SECRET = "hunter2"
@@ -42,7 +42,11 @@ def listener():
 def refused(client, listening=None):
     """Every call, one that changes something too, ends at once and was never sent."""
     transport, sent = client._transport, []
-    for kind, method in ((Kind.READ, "GET"), (Kind.UPDATE, "PATCH"), (Kind.COMMIT, "POST")):
+    for kind, method in (
+        (RetryKind.READ, "GET"),
+        (RetryKind.UPDATE, "PATCH"),
+        (RetryKind.COMMIT, "POST"),
+    ):
         with pytest.raises(ConfigurationError) as caught:
             transport.call(Request(kind, method, "/x"), bytes, on_sent=lambda: sent.append(1))
         assert not caught.value.sent

@@ -14,7 +14,7 @@ import pytest
 from cvm_notebook.api import models
 from cvm_notebook.api.errors import codes as error_codes
 from cvm_notebook.api.errors.tree import ApiError, DecodeError
-from cvm_notebook.api.http.retry import Kind
+from cvm_notebook.api.http.retry import RetryKind
 from cvm_notebook.api.http.transport import Request
 from cvm_notebook.api.models.actions import HashRequired, decode_page, decode_state
 from cvm_notebook.api.models.cvm import Cvm, LogUrls
@@ -128,7 +128,7 @@ def test_what_grants_access_is_shown_nowhere(at):
 
 def test_a_request_shows_what_is_asked_and_not_with_what():
     path, headers = f"/x?token={SENTINEL}", (("X-Transaction-Hash", SENTINEL),)
-    request = Request(Kind.READ, "GET", path, SENTINEL.encode(), "text/plain", headers)
+    request = Request(RetryKind.READ, "GET", path, SENTINEL.encode(), "text/plain", headers)
     assert SENTINEL not in repr(request) + request.where
 
 

@@ -3,16 +3,16 @@
 import pytest
 
 from cvm_notebook.api.http.retry import (
+    AttemptOutcome,
     GiveUp,
-    Kind,
-    Outcome,
     Reconcile,
     Retry,
     RetryBudget,
+    RetryKind,
     RetryPolicy,
 )
 
-K, O = Kind, Outcome  # noqa: E741 - the table below is read by columns
+K, O = RetryKind, AttemptOutcome  # noqa: E741 - the table below is read by columns
 KINDS = [K.READ, K.PROVISION, K.COMMIT, K.UPDATE]
 #                     READ       PROVISION  COMMIT     UPDATE
 TABLE = {
@@ -31,7 +31,7 @@ POLICY = RetryPolicy(attempts=4, base=0.2, cap=8, retry_after_cap=60)
 
 
 def test_the_table_has_every_cell():
-    assert {(k, o) for k, o, _ in CELLS} == {(k, o) for k in Kind for o in Outcome}
+    assert {(k, o) for k, o, _ in CELLS} == {(k, o) for k in RetryKind for o in AttemptOutcome}
 
 
 @pytest.mark.parametrize(
@@ -41,8 +41,8 @@ def test_cell(kind, outcome, expected):
     assert type(POLICY.decide(kind, 1, outcome)) is expected
 
 
-@pytest.mark.parametrize("outcome", Outcome)
-@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("outcome", AttemptOutcome)
+@pytest.mark.parametrize("kind", RetryKind)
 def test_no_attempt_without_end(kind, outcome):
     assert POLICY.decide(kind, 8, outcome) == GiveUp()
 

@@ -18,7 +18,7 @@ from cvm_notebook.api.models.cvm import (
     UserRef,
     WorkspaceRef,
 )
-from cvm_notebook.live.store.records import Change, Health, Row, Sighting, Snapshot
+from cvm_notebook.live.store.records import Change, Health, Provenance, Row, Snapshot
 
 NOON = dt.datetime(2026, 6, 1, 12, tzinfo=dt.UTC)
 MONOTONIC = 1000.0
@@ -74,7 +74,7 @@ def row(number=0, *, at=NOON, received=MONOTONIC, source="list", record=None, **
     """A row of it; `record` holds changes of the CVM, the rest are of the row."""
     known = cvm(number, **(record or {}))
     fields = {"status": known.status, "revision": 1} | changes
-    return Row(cvm=known, seen=Sighting(received, at, source), **fields)
+    return Row(cvm=known, seen=Provenance(received, at, source), **fields)
 
 
 def snapshot(*rows, at=NOON, monotonic=MONOTONIC, revision=1, state="live"):

@@ -12,7 +12,7 @@ from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.models.cvm import NodeRef, OsInfo, Resource
 from cvm_notebook.frames import fleet_frame
 from cvm_notebook.frames.reports.drift import DRIFT, drift_frame
-from cvm_notebook.live.store.records import Row, Sighting
+from cvm_notebook.live.store.records import Provenance, Row
 
 TEXT = pd.StringDtype()
 SCHEMA = pa.DataFrameSchema(
@@ -292,7 +292,7 @@ def test_every_column_stands_in_the_docstring():
 
 
 def test_it_holds_for_what_a_service_really_answers(make, cloud):
-    seen = Sighting(1.0, make.noon, "get")
+    seen = Provenance(1.0, make.noon, "get")
     with Client(cloud.api_key, cloud.url) as client:
         made = client.provision_cvm(
             name="drift-test",
@@ -321,7 +321,7 @@ def test_names_of_variables_are_read_where_a_list_leaves_them_out_once_for_each_
             client.commit_cvm_provision(client.provision_cvm(name=name, compose_file=whole))
         listed = client.list_cvms()
         taken = make.snapshot(
-            *(Row.of_cvm(one, Sighting(1.0, make.noon, "list")) for one in listed)
+            *(Row.of_cvm(one, Provenance(1.0, make.noon, "list")) for one in listed)
         )
         names = {one.id: one.name for one in listed}
         fresh_cloud.clear_requests()

@@ -11,7 +11,7 @@ from cvm_notebook.api.models.cvm import Endpoint, LogUrls, Resource
 from cvm_notebook.api.status import SOURCES, STATUSES
 from cvm_notebook.frames.reports.events import EVENTS, events_frame
 from cvm_notebook.live.clock import SystemClock
-from cvm_notebook.live.store.observation import Fact
+from cvm_notebook.live.store.observation import Observation
 from cvm_notebook.live.store.store import FleetStore
 
 TEXT = pd.StringDtype()
@@ -172,7 +172,7 @@ def test_no_token_of_an_address_is_shown(make):
 def test_what_a_store_really_tells_has_the_schema(make):
     store = FleetStore(SystemClock())
     store.replace([make.cvm(1), make.cvm(2)], received=1.0)
-    store.patch([Fact(id="cvm_00000001", status="stopping", received=2.0, source="stream")])
+    store.patch([Observation(id="cvm_00000001", status="stopping", received=2.0, source="stream")])
     store.replace([make.cvm(2)], received=3.0)
     seen = []
     store.attach(seen.extend, since=0)

@@ -13,7 +13,7 @@ from cvm_notebook import Client
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.frames import fleet_frame, plan_frame
 from cvm_notebook.frames.reports.plan import OUTCOME, PLAN, outcome_frame
-from cvm_notebook.live.operations.service import Operations
+from cvm_notebook.live.operations.service import OperationService
 from cvm_notebook.live.plans.outcome import OutcomeRow
 from cvm_notebook.live.plans.plan import NotConfirmed, Plan
 from cvm_notebook.live.store.store import FleetStore
@@ -171,7 +171,7 @@ def live(own_cloud):
             store.replace(mine, received=store.snapshot().monotonic)
 
         relist()
-        with Operations(client, store) as operations:
+        with OperationService(client, store) as operations:
             yield types.SimpleNamespace(
                 operator=operations,
                 store=store,

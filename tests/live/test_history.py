@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.live.store.history import History
-from cvm_notebook.live.store.observation import Fact
+from cvm_notebook.live.store.observation import Observation
 from cvm_notebook.live.store.records import Health
 from cvm_notebook.live.store.store import FleetStore
 
@@ -23,7 +23,9 @@ def store(clock):
 
 
 def stream(store, clock, number, status):
-    fact = Fact(id=f"cvm_{number:08d}", status=status, received=clock.monotonic(), source="stream")
+    fact = Observation(
+        id=f"cvm_{number:08d}", status=status, received=clock.monotonic(), source="stream"
+    )
     store.patch([fact])
 
 
@@ -167,7 +169,7 @@ def test_the_first_batch_status_of_a_large_fleet_leaves_the_history_alone(clock,
     stream(store, clock, 0, "stopping")
     clock.advance(1)
     store.patch(
-        Fact(
+        Observation(
             id=row.id,
             status="running",
             in_progress=False,

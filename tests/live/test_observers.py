@@ -11,7 +11,7 @@ from helpers import COMPOSE
 
 from cvm_notebook import Client
 from cvm_notebook.fleet import Fleet
-from cvm_notebook.live.operations.service import Operations
+from cvm_notebook.live.operations.service import OperationService
 from cvm_notebook.live.store.observers import Mailbox
 from cvm_notebook.live.store.records import Gap, Health
 from cvm_notebook.live.store.store import FleetStore
@@ -409,7 +409,7 @@ def test_a_fleet_that_is_dropped_stops_asking(client, cloud, name, how):
 def test_operations_that_are_dropped_leave_no_thread_and_no_hook(client, name):
     store = FleetStore()
     store.replace(client.list_cvms(), received=time.monotonic())
-    operations = Operations(client, store)
+    operations = OperationService(client, store)
     row = store.snapshot().find(name)
     operations.submit("restart", row).wait(PATIENCE)
     gone = weakref.ref(operations)

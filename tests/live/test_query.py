@@ -28,7 +28,7 @@ from cvm_notebook.frames.fleet import fleet_frame
 from cvm_notebook.live.columns import FRAMED, SEARCHED, Context
 from cvm_notebook.live.conditions import glob, like
 from cvm_notebook.live.query import QueryError, search, where
-from cvm_notebook.live.store.observation import Fact
+from cvm_notebook.live.store.observation import Observation
 from cvm_notebook.live.store.store import FleetStore
 
 
@@ -46,7 +46,7 @@ def snapshot(clock, make_cvm):
     ]
     store.replace(listed, received=clock.monotonic())
     clock.advance(3600)
-    store.patch([Fact(id=listed[4].id, status="stopping", received=clock.monotonic(),
+    store.patch([Observation(id=listed[4].id, status="stopping", received=clock.monotonic(),
                       source="stream")])  # fmt: skip
     return store.snapshot()
 
@@ -346,10 +346,10 @@ def test_the_fields_are_the_columns_of_the_fleet_frame_and_say_the_same(clock):
     clock.advance(10)
     busy = OperationStatus(type="power_on", started_at="2026-06-23T12:00:00Z", correlation_id="c")
     store.patch([
-        Fact(id="c0", status="starting", in_progress=True, operation=busy, boot_progress="x",
+        Observation(id="c0", status="starting", in_progress=True, operation=busy, boot_progress="x",
              boot_error="broken", shutdown_progress=None, uptime="1day 2h",
              received=clock.monotonic(), source="batch"),
-        Fact.of_error("HTTP 403", id="c1", received=clock.monotonic(), source="get"),
+        Observation.of_error("HTTP 403", id="c1", received=clock.monotonic(), source="get"),
     ])  # fmt: skip
     clock.advance(300)
     snapshot = store.snapshot()

@@ -20,42 +20,42 @@ from cvm_notebook.api.errors.tree import (
 )
 from cvm_notebook.live.clock import SleepDetector
 from cvm_notebook.live.reflector.events import (
-    Answered,
-    Ask,
-    AskFailed,
-    Close,
+    AbortAll,
+    CloseReason,
+    CloseStream,
     Crashed,
-    Cut,
-    End,
-    Ended,
+    Failure,
+    FailureKind,
+    FetchList,
+    FetchStatuses,
     Follow,
-    Ill,
     Interest,
-    List,
-    Listed,
     ListFailed,
-    Mark,
-    Open,
-    Opened,
+    ListFetched,
+    MarkFailed,
+    OpenStream,
     ReflectorSettings,
     Refresh,
     Resumed,
-    Rows,
-    Show,
+    RowsChanged,
+    SetHealth,
+    StatusesFailed,
+    StatusesFetched,
+    StreamClosed,
+    StreamOpened,
     Tick,
     Touched,
-    Trouble,
-    Watched,
+    WatchTarget,
     Woke,
 )
 from cvm_notebook.live.reflector.machine import Machine, Mode
-from cvm_notebook.live.store.records import Row, Sighting
+from cvm_notebook.live.store.records import Provenance, Row
 
-REQUESTS = (List, Ask, Open)
+REQUESTS = (FetchList, FetchStatuses, OpenStream)
 
 
 def watched(number, *, node="n1", busy=False, settling=False):
-    return Watched(f"cvm_{number}", f"uuid-{number}", node, busy, settling)
+    return WatchTarget(f"cvm_{number}", f"uuid-{number}", node, busy, settling)
 
 
 class Play:
@@ -81,15 +81,15 @@ class Play:
         kind = type(action)
         if kind in self.answer:
             return self.answer[kind](action)
-        if kind is List:
-            self.tell(Rows(tuple(self.rows)))
-            return Listed(len(self.rows))
-        if kind is Ask:
-            return Answered(action)
-        if kind is Open:
-            return Opened(action.cvm_id)
-        if kind is Close:
-            return Ended(action.cvm_id, End.CLOSED)
+        if kind is FetchList:
+            self.tell(RowsChanged(tuple(self.rows)))
+            return ListFetched(len(self.rows))
+        if kind is FetchStatuses:
+            return StatusesFetched(action)
+        if kind is OpenStream:
+            return StreamOpened(action.cvm_id)
+        if kind is CloseStream:
+            return StreamClosed(action.cvm_id, CloseReason.CLOSED)
         return None
 
     def advance(self, seconds):
@@ -119,7 +119,7 @@ class Play:
 
     @property
     def health(self):
-        return self.of(Show)[-1].state if self.of(Show) else None
+        return self.of(SetHealth)[-1].state if self.of(SetHealth) else None
 
 
 @pytest.fixture
@@ -134,11 +134,11 @@ def play(clock):
 
 def fails(error):
     return lambda action: (
-        ListFailed(Trouble.of(error))
-        if isinstance(action, List)
-        else AskFailed(action, Trouble.of(error))
-        if isinstance(action, Ask)
-        else Ended(action.cvm_id, End.TROUBLE, Trouble.of(error))
+        ListFailed(Failure.of(error))
+        if isinstance(action, FetchList)
+        else StatusesFailed(action, Failure.of(error))
+        if isinstance(action, FetchStatuses)
+        else StreamClosed(action.cvm_id, CloseReason.TROUBLE, Failure.of(error))
     )
 
 
@@ -154,7 +154,7 @@ MISSING = NotFoundError(404, "no such CVM")
 
 def test_nobody_listening_means_no_requests(clock):
     play = Play(clock, [watched(1, busy=True)])
-    play.tell(Rows(tuple(play.rows)))
+    play.tell(RowsChanged(tuple(play.rows)))
     play.tell(Follow("cvm_1"))
     play.advance(3600)
     assert play.requests == []
@@ -168,7 +168,7 @@ def test_requests_end_a_while_after_the_last_interest_did(play):
     assert play.machine.mode is Mode.ACTIVE
     play.advance(2)
     assert play.machine.mode is Mode.PARKED
-    assert isinstance(play.did[-2][1], Cut)
+    assert isinstance(play.did[-2][1], AbortAll)
     assert play.health == "idle"
     play.forget()
     play.advance(3600)
@@ -194,8 +194,8 @@ def test_new_interest_catches_up_with_one_list(play):
     play.forget()
     play.tell(Interest(held=True))
     play.tell(Interest(held=True))
-    assert len(play.of(List)) == 1
-    assert [show.state for show in play.of(Show)] == ["catching up", "live"]
+    assert len(play.of(FetchList)) == 1
+    assert [show.state for show in play.of(SetHealth)] == ["catching up", "live"]
 
 
 # --- list, statuses, streams ---------------------------------------------------------------------
@@ -204,9 +204,9 @@ def test_new_interest_catches_up_with_one_list(play):
 def test_the_list_comes_first_then_statuses_and_streams(play):
     play = play(watched(1), watched(2, busy=True))
     assert [type(action) for _, action in play.did if isinstance(action, REQUESTS)] == [
-        List,
-        Ask,
-        Open,
+        FetchList,
+        FetchStatuses,
+        OpenStream,
     ]
 
 
@@ -214,7 +214,7 @@ def test_statuses_are_asked_for_by_node_in_chunks(play):
     play = play(
         *(watched(i, node="big") for i in range(250)), *(watched(i, node="x") for i in (500, 501))
     )
-    asks = play.of(Ask)
+    asks = play.of(FetchStatuses)
     assert sorted((ask.node, len(ask.uuids)) for ask in asks) == [
         ("big", 50),
         ("big", 100),
@@ -226,61 +226,65 @@ def test_statuses_are_asked_for_by_node_in_chunks(play):
 
 def test_a_node_has_one_question_under_way(play, clock):
     play = Play(clock, [watched(i) for i in range(250)])
-    play.answer[Ask] = lambda _: None
+    play.answer[FetchStatuses] = lambda _: None
     play.tell(Interest(held=True))
     play.advance(120)
-    assert len(play.of(Ask)) == 1
+    assert len(play.of(FetchStatuses)) == 1
 
 
 def test_a_slow_node_does_not_hold_up_the_others(clock):
     play = Play(clock, [watched(1, node="slow"), watched(2, node="fast")])
-    play.answer[Ask] = lambda ask: None if ask.node == "slow" else Answered(ask)
+    play.answer[FetchStatuses] = lambda ask: None if ask.node == "slow" else StatusesFetched(ask)
     play.tell(Interest(held=True))
     play.advance(60)
-    assert len([a for a in play.of(Ask) if a.node == "slow"]) == 1
-    assert len([a for a in play.of(Ask) if a.node == "fast"]) >= 4
+    assert len([a for a in play.of(FetchStatuses) if a.node == "slow"]) == 1
+    assert len([a for a in play.of(FetchStatuses) if a.node == "fast"]) >= 4
 
 
 def test_rows_of_a_slow_node_say_why(clock):
     play = Play(clock, [watched(1, node="slow"), watched(2, node="fast")])
-    play.answer[Ask] = lambda ask: None if ask.node == "slow" else Answered(ask)
+    play.answer[FetchStatuses] = lambda ask: None if ask.node == "slow" else StatusesFetched(ask)
     play.tell(Interest(held=True))
     play.advance(9)
-    assert play.of(Mark) == []
+    assert play.of(MarkFailed) == []
     play.advance(2)
-    (mark,) = play.of(Mark)
+    (mark,) = play.of(MarkFailed)
     assert (mark.cvms, mark.why) == (("uuid-1",), "node slow has not answered for 10 s")
     assert mark.asked == play.did[0][0]
     assert play.health == "live"
     play.advance(60)
-    assert len(play.of(Mark)) == 1
+    assert len(play.of(MarkFailed)) == 1
 
 
 def test_slow_nodes_leave_room_for_the_others(clock):
     rows = [watched(i, node=f"slow{i}") for i in range(6)] + [watched(9, node="fast")]
     play = Play(clock, rows)
-    play.answer[Ask] = lambda ask: None if ask.node.startswith("slow") else Answered(ask)
+    play.answer[FetchStatuses] = lambda ask: (
+        None if ask.node.startswith("slow") else StatusesFetched(ask)
+    )
     play.tell(Interest(held=True))
     play.advance(11)  # four are slow now, and known to be
-    for ask in play.of(Ask):
+    for ask in play.of(FetchStatuses):
         if ask.node.startswith("slow"):
-            play.tell(Answered(ask))
+            play.tell(StatusesFetched(ask))
     play.forget()
     play.advance(60)
-    assert len([a for a in play.of(Ask) if a.node == "fast"]) >= 3
+    assert len([a for a in play.of(FetchStatuses) if a.node == "fast"]) >= 3
 
 
 def test_a_node_that_fails_is_asked_again_later_and_later(clock):
     play = Play(clock, [watched(1, node="bad"), watched(2, node="good")])
     late = DeadlineExceeded("no byte came")
-    play.answer[Ask] = lambda a: AskFailed(a, Trouble.of(late)) if a.node == "bad" else Answered(a)
+    play.answer[FetchStatuses] = lambda a: (
+        StatusesFailed(a, Failure.of(late)) if a.node == "bad" else StatusesFetched(a)
+    )
     play.tell(Interest(held=True))
     play.advance(30)
-    bad = [at for at, a in play.did if isinstance(a, Ask) and a.node == "bad"]
+    bad = [at for at, a in play.did if isinstance(a, FetchStatuses) and a.node == "bad"]
     waits = [b - a for a, b in pairwise(bad)]
     assert waits == sorted(waits)
     assert 3 <= len(bad) <= 7
-    assert play.of(Mark)[0].cvms == ("uuid-1",)
+    assert play.of(MarkFailed)[0].cvms == ("uuid-1",)
     assert play.health == "live"
 
 
@@ -289,7 +293,7 @@ def test_a_cvm_in_transition_without_a_stream_is_asked_for_oftener(clock):
     play.tell(Interest(held=True))
     play.forget()
     play.advance(21)
-    assert play.of(Ask) == [Ask("n1", ("uuid-1",))] * 4
+    assert play.of(FetchStatuses) == [FetchStatuses("n1", ("uuid-1",))] * 4
 
 
 def test_a_cvm_with_a_stream_is_not_asked_for_oftener(clock):
@@ -297,53 +301,53 @@ def test_a_cvm_with_a_stream_is_not_asked_for_oftener(clock):
     play.tell(Interest(held=True))
     play.forget()
     play.advance(60)
-    assert play.of(Ask) == []
+    assert play.of(FetchStatuses) == []
 
 
 def test_a_cvm_that_has_settled_on_its_stream_is_asked_for_at_once(play):
     play = play(watched(1, busy=True))
     play.forget()
-    play.tell(Rows((watched(1, busy=True, settling=True),)))
-    assert play.of(Ask) == [Ask("n1", ("uuid-1",))]
+    play.tell(RowsChanged((watched(1, busy=True, settling=True),)))
+    assert play.of(FetchStatuses) == [FetchStatuses("n1", ("uuid-1",))]
 
 
 def test_every_cvm_is_asked_for_now_and_then(play):
     play = play(watched(1), watched(2), resync=1000.0)
     play.forget()
     play.advance(61)
-    assert len(play.of(Ask)) == 4
+    assert len(play.of(FetchStatuses)) == 4
 
 
 def test_a_whole_list_is_read_every_minute(play):
     play = play(watched(1))
     play.forget()
     play.advance(301)
-    assert len(play.of(List)) == 5
+    assert len(play.of(FetchList)) == 5
 
 
 def test_a_large_fleet_is_listed_and_asked_for_less_often(play):
     play = play(*(watched(i, node=f"n{i % 7}") for i in range(10_000)))
     play.forget()
     play.advance(1000)
-    assert len(play.of(List)) == 8
+    assert len(play.of(FetchList)) == 8
     assert len(play.requests) < 1000 * 2 * 0.85
 
 
 def test_a_silent_cvm_is_confirmed_by_one_list(play):
     play = play(watched(1), watched(2), resync=10_000.0)
     play.forget()
-    play.answer[Ask] = lambda ask: Answered(ask, silent=("uuid-2",))
+    play.answer[FetchStatuses] = lambda ask: StatusesFetched(ask, silent=("uuid-2",))
     play.advance(200)
-    assert len(play.of(List)) == 1
-    assert play.of(Mark)[0].cvms == ("cvm_2",)
+    assert len(play.of(FetchList)) == 1
+    assert play.of(MarkFailed)[0].cvms == ("cvm_2",)
 
 
 def test_a_list_that_may_lack_rows_is_read_again_soon_but_not_for_ever(clock):
     play = Play(clock, [watched(1)])
-    play.answer[List] = lambda _: Listed(1, whole=False)
+    play.answer[FetchList] = lambda _: ListFetched(1, whole=False)
     play.tell(Interest(held=True))
     play.advance(300)
-    times = play.times(List)
+    times = play.times(FetchList)
     assert times[:3] == [0, 2, 6]
     assert len(times) <= 10
 
@@ -357,21 +361,21 @@ def test_wishes_that_come_together_are_one_list(play):
     play.forget()
     for _ in range(50):
         play.tell(Refresh())
-    assert len(play.of(List)) == 1
+    assert len(play.of(FetchList)) == 1
     play.advance(5)
-    assert len(play.of(List)) == 2
+    assert len(play.of(FetchList)) == 2
 
 
 def test_a_wish_while_a_list_is_under_way_brings_another(clock):
     play = Play(clock, [watched(1)])
-    play.answer[List] = lambda _: None
+    play.answer[FetchList] = lambda _: None
     play.tell(Interest(held=True))
     play.tell(Refresh())
     play.advance(5)
-    assert len(play.of(List)) == 1
-    del play.answer[List]
-    play.tell(Listed(1))
-    assert len(play.of(List)) == 2
+    assert len(play.of(FetchList)) == 1
+    del play.answer[FetchList]
+    play.tell(ListFetched(1))
+    assert len(play.of(FetchList)) == 2
 
 
 # --- trouble -------------------------------------------------------------------------------------
@@ -382,9 +386,9 @@ def test_an_outage_is_probed_by_lists_that_come_ever_later(clock):
     play.answer = dict.fromkeys(REQUESTS, fails(REFUSED))
     play.tell(Interest(held=True))
     play.advance(120)
-    assert play.times(List)[:6] == [0, 0.8, 2.4, 5.6, 12.0, 24.8]
-    assert play.requests == play.of(List)
-    assert [show.state for show in play.of(Show)] == ["catching up", "offline"]
+    assert play.times(FetchList)[:6] == [0, 0.8, 2.4, 5.6, 12.0, 24.8]
+    assert play.requests == play.of(FetchList)
+    assert [show.state for show in play.of(SetHealth)] == ["catching up", "offline"]
 
 
 def test_after_an_outage_everything_goes_on_by_itself(clock):
@@ -396,8 +400,8 @@ def test_after_an_outage_everything_goes_on_by_itself(clock):
     play.forget()
     play.advance(31)
     assert play.health == "live"
-    assert len(play.of(List)) == 1
-    assert len(play.of(Open)) == 1
+    assert len(play.of(FetchList)) == 1
+    assert len(play.of(OpenStream)) == 1
 
 
 def test_a_question_without_a_connection_is_settled_by_one_list(play):
@@ -408,40 +412,42 @@ def test_a_question_without_a_connection_is_settled_by_one_list(play):
     assert play.health == "offline"
     play.forget()
     play.advance(10)
-    assert play.requests == play.of(List)
+    assert play.requests == play.of(FetchList)
 
 
 def test_one_failing_node_does_not_bring_list_after_list(clock):
     play = Play(clock, [watched(1, node="bad"), watched(2, node="good")], resync=10_000)
     error = ServerError(503, "node unreachable")
-    play.answer[Ask] = lambda a: AskFailed(a, Trouble.of(error)) if a.node == "bad" else Answered(a)
+    play.answer[FetchStatuses] = lambda a: (
+        StatusesFailed(a, Failure.of(error)) if a.node == "bad" else StatusesFetched(a)
+    )
     play.tell(Interest(held=True))
     play.forget()
     play.advance(300)
-    assert len(play.of(List)) <= 1
+    assert len(play.of(FetchList)) <= 1
 
 
 def test_429_backs_off_without_relist(play):
     play = play(watched(1), resync=1000.0)
-    play.answer[Ask] = fails(TOO_MANY)
+    play.answer[FetchStatuses] = fails(TOO_MANY)
     play.forget()
     play.advance(15)
-    asked = len(play.of(Ask))
+    asked = len(play.of(FetchStatuses))
     assert asked == 1
     assert play.health == "catching up"
     play.advance(6.9)
-    assert len(play.of(Ask)) == 1
-    assert play.of(List) == []
+    assert len(play.of(FetchStatuses)) == 1
+    assert play.of(FetchList) == []
 
 
 def test_429_delays_the_list_too(play):
     play = play(watched(1), resync=20.0)
-    play.answer[Ask] = fails(RateLimited(429, "slow down", retry_after=30.0))
+    play.answer[FetchStatuses] = fails(RateLimited(429, "slow down", retry_after=30.0))
     play.forget()
     play.advance(44)
-    assert play.of(List) == []
+    assert play.of(FetchList) == []
     play.advance(2)
-    assert len(play.of(List)) == 1
+    assert len(play.of(FetchList)) == 1
 
 
 def test_429_on_everything_is_at_most_one_probe_per_backoff(clock):
@@ -457,37 +463,37 @@ def test_429_on_everything_is_at_most_one_probe_per_backoff(clock):
 
 @pytest.mark.parametrize("told", [None, 0.0, 10.0**9])
 def test_what_a_429_tells_is_clamped(told):
-    assert 0 <= Trouble.of(RateLimited(429, "slow down", retry_after=told)).told <= 60
+    assert 0 <= Failure.of(RateLimited(429, "slow down", retry_after=told)).told <= 60
 
 
 def test_a_refresh_does_not_wait_for_a_backoff_but_for_what_the_service_said(clock):
     play = Play(clock, [watched(1)])
-    play.answer[List] = fails(REFUSED)
+    play.answer[FetchList] = fails(REFUSED)
     play.tell(Interest(held=True))
     play.advance(60)
     play.forget()
     play.tell(Refresh())
-    assert len(play.of(List)) == 1
-    play.answer[List] = fails(RateLimited(429, "slow down", retry_after=60.0))
+    assert len(play.of(FetchList)) == 1
+    play.answer[FetchList] = fails(RateLimited(429, "slow down", retry_after=60.0))
     play.advance(60)
     play.forget()
     play.tell(Refresh())
-    assert play.of(List) == []
+    assert play.of(FetchList) == []
 
 
 def test_a_certificate_that_is_not_trusted_is_not_asked_again_at_once(clock):
     play = Play(clock, [watched(1)])
-    play.answer[List] = fails(NotTrustedError("the certificate was not accepted"))
+    play.answer[FetchList] = fails(NotTrustedError("the certificate was not accepted"))
     play.tell(Interest(held=True))
     play.advance(100)
-    assert play.times(List) == [0, 30, 60, 90]
+    assert play.times(FetchList) == [0, 30, 60, 90]
     assert play.health == "offline"
 
 
 # --- the key -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [List, Ask, Open])
+@pytest.mark.parametrize("kind", [FetchList, FetchStatuses, OpenStream])
 def test_a_refused_key_stops_all_loops_and_asks_for_one_once(clock, kind):
     play = Play(clock, [watched(1, busy=True), watched(2, node="b")])
     play.answer[kind] = fails(NO_KEY)
@@ -497,7 +503,7 @@ def test_a_refused_key_stops_all_loops_and_asks_for_one_once(clock, kind):
     play.forget()
     play.tell(Refresh())
     play.tell(Touched())
-    play.tell(Rows((watched(3, busy=True),)))
+    play.tell(RowsChanged((watched(3, busy=True),)))
     play.advance(3600)
     assert play.did == []
 
@@ -506,8 +512,8 @@ def test_a_refused_key_is_shown_once_with_the_next_step(clock):
     play = Play(clock, [watched(1)])
     play.answer = dict.fromkeys(REQUESTS, fails(NO_KEY))
     play.tell(Interest(held=True))
-    play.tell(ListFailed(Trouble.of(NO_KEY)))
-    shown = [show for show in play.of(Show) if show.state == "needs a key"]
+    play.tell(ListFailed(Failure.of(NO_KEY)))
+    shown = [show for show in play.of(SetHealth) if show.state == "needs a key"]
     assert len(shown) == 1
     assert "revoked" in shown[0].cause
     assert "resume" in shown[0].next_step
@@ -521,16 +527,16 @@ def test_a_new_key_resumes(clock):
     play.forget()
     play.tell(Resumed())
     assert play.health == "live"
-    assert len(play.of(List)) == len(play.of(Open)) == 1
+    assert len(play.of(FetchList)) == len(play.of(OpenStream)) == 1
 
 
 def test_403_of_one_cvm_marks_only_its_row(play):
     play = play(watched(1, busy=True), watched(2, busy=True))
     play.forget()
-    play.tell(Ended("cvm_1", End.TROUBLE, Trouble.of(FORBIDDEN)))
+    play.tell(StreamClosed("cvm_1", CloseReason.TROUBLE, Failure.of(FORBIDDEN)))
     play.advance(30)
-    assert [(mark.cvms, mark.why) for mark in play.of(Mark)] == [(("cvm_1",), "not for you")]
-    assert play.of(Open) == []
+    assert [(mark.cvms, mark.why) for mark in play.of(MarkFailed)] == [(("cvm_1",), "not for you")]
+    assert play.of(OpenStream) == []
     assert play.health is None
 
 
@@ -539,7 +545,7 @@ def test_403_of_one_cvm_marks_only_its_row(play):
 
 def test_one_of_the_five_streams_is_left_free(play):
     play = play(*(watched(i, busy=True) for i in range(20)))
-    assert len(play.of(Open)) == 4
+    assert len(play.of(OpenStream)) == 4
 
 
 def test_followed_cvms_come_before_those_in_transition(play):
@@ -547,55 +553,57 @@ def test_followed_cvms_come_before_those_in_transition(play):
     play.forget()
     play.tell(Follow("cvm_9"))
     play.tell(Tick())
-    assert len(play.of(Close)) == 1
-    assert play.of(Open) == [Open("cvm_9")]
+    assert len(play.of(CloseStream)) == 1
+    assert play.of(OpenStream) == [OpenStream("cvm_9")]
 
 
 def test_a_stream_ends_with_its_transition(play):
     play = play(watched(1, busy=True))
-    play.tell(Rows((watched(1),)))
-    assert play.of(Close) == [Close("cvm_1")]
+    play.tell(RowsChanged((watched(1),)))
+    assert play.of(CloseStream) == [CloseStream("cvm_1")]
 
 
 def test_a_followed_cvm_keeps_its_stream_until_nobody_follows(play):
     play = play(watched(1))
     play.tell(Follow("cvm_1"))
     play.advance(100)
-    assert play.of(Close) == []
+    assert play.of(CloseStream) == []
     play.tell(Follow("cvm_1", on=False))
-    assert play.of(Close) == [Close("cvm_1")]
+    assert play.of(CloseStream) == [CloseStream("cvm_1")]
 
 
 def test_a_refused_stream_turns_to_polling_and_does_not_fight(clock):
     play = Play(clock, [watched(i, busy=True) for i in range(4)], sweep=1000, resync=1000)
     full = RateLimited(429, "5 streams are open")
-    play.answer[Open] = fails(full)
+    play.answer[OpenStream] = fails(full)
     play.tell(Interest(held=True))
-    opened = len(play.of(Open))
+    opened = len(play.of(OpenStream))
     play.forget()
     play.advance(59)
-    assert play.of(Open) == []
-    assert play.of(List) == []
-    assert {uuid for ask in play.of(Ask) for uuid in ask.uuids} == {f"uuid-{i}" for i in range(4)}
+    assert play.of(OpenStream) == []
+    assert play.of(FetchList) == []
+    assert {uuid for ask in play.of(FetchStatuses) for uuid in ask.uuids} == {
+        f"uuid-{i}" for i in range(4)
+    }
     assert opened <= 4
     play.forget()
     play.advance(600)
-    assert 1 <= len(play.of(Open)) <= 4
+    assert 1 <= len(play.of(OpenStream)) <= 4
 
 
 def test_who_is_refused_gives_one_place_back(clock):
     play = Play(clock, [watched(i, busy=True) for i in range(4)])
     places = iter([True, True, False])
     full = fails(RateLimited(429, "5 streams are open"))
-    play.answer[Open] = lambda a: Opened(a.cvm_id) if next(places, False) else full(a)
+    play.answer[OpenStream] = lambda a: StreamOpened(a.cvm_id) if next(places, False) else full(a)
     play.tell(Interest(held=True))
-    assert len(play.of(Close)) >= 1
+    assert len(play.of(CloseStream)) >= 1
     assert len(play.machine.streams) <= 1
 
 
 def test_a_refused_stream_does_not_make_the_fleet_look_ill(clock):
     play = Play(clock, [watched(1, busy=True)])
-    play.answer[Open] = fails(RateLimited(429, "5 streams are open"))
+    play.answer[OpenStream] = fails(RateLimited(429, "5 streams are open"))
     play.tell(Interest(held=True))
     assert play.health == "live"
 
@@ -604,49 +612,52 @@ def test_a_stream_whose_time_is_over_is_opened_again(play):
     play = play(watched(1, busy=True))
     play.advance(400)
     play.forget()
-    play.tell(Ended("cvm_1", End.ENDED))
+    play.tell(StreamClosed("cvm_1", CloseReason.ENDED))
     play.advance(2)
-    assert play.of(Open) == [Open("cvm_1")]
+    assert play.of(OpenStream) == [OpenStream("cvm_1")]
 
 
 def test_streams_that_end_at_once_back_off_and_turn_to_polling(clock):
     play = Play(clock, [watched(1, busy=True)], sweep=1000, resync=1000)
 
     def opens(action):
-        play.tell(Opened(action.cvm_id))
-        return Ended(action.cvm_id, End.ENDED)
+        play.tell(StreamOpened(action.cvm_id))
+        return StreamClosed(action.cvm_id, CloseReason.ENDED)
 
-    play.answer[Open] = opens
+    play.answer[OpenStream] = opens
     play.tell(Interest(held=True))
     play.advance(100)
-    assert len(play.of(Open)) == 3
-    assert len(play.of(Ask)) >= 15
+    assert len(play.of(OpenStream)) == 3
+    assert len(play.of(FetchStatuses)) >= 15
 
 
 def test_the_wait_a_stream_asks_for_is_kept(play):
     play = play(watched(1, busy=True))
     play.forget()
-    play.tell(Ended("cvm_1", End.ENDED, retry=20.0))
+    play.tell(StreamClosed("cvm_1", CloseReason.ENDED, retry=20.0))
     play.advance(19)
-    assert play.of(Open) == []
+    assert play.of(OpenStream) == []
     play.advance(2)
-    assert len(play.of(Open)) == 1
+    assert len(play.of(OpenStream)) == 1
 
 
 def test_where_no_stream_comes_through_none_is_tried_for_ten_minutes(clock):
     play = Play(clock, [watched(i, busy=True) for i in range(4)])
-    play.answer[Open] = fails(DecodeError("the answer is text/html, not an event stream"))
+    play.answer[OpenStream] = fails(DecodeError("the answer is text/html, not an event stream"))
     play.tell(Interest(held=True))
-    assert "asked for instead" in play.of(Show)[-1].cause
+    assert "asked for instead" in play.of(SetHealth)[-1].cause
     assert play.health == "live"
     play.forget()
     play.advance(590)
-    assert play.of(Open) == []
+    assert play.of(OpenStream) == []
 
 
 @pytest.mark.parametrize(
     "end",
-    [Ended("cvm_1", End.TROUBLE, Trouble.of(MISSING)), Ended("cvm_1", End.GONE)],
+    [
+        StreamClosed("cvm_1", CloseReason.TROUBLE, Failure.of(MISSING)),
+        StreamClosed("cvm_1", CloseReason.GONE),
+    ],
     ids=["404", "deleted"],
 )
 def test_a_404_row_is_confirmed_by_a_list_before_it_goes(play, end):
@@ -654,24 +665,24 @@ def test_a_404_row_is_confirmed_by_a_list_before_it_goes(play, end):
     play.advance(10)
     play.forget()
     play.rows = []
-    play.answer[List] = lambda _: Rows((), gone=("cvm_1",))
+    play.answer[FetchList] = lambda _: RowsChanged((), gone=("cvm_1",))
     play.tell(end)
-    assert len(play.of(List)) == 1
+    assert len(play.of(FetchList)) == 1
     play.advance(30)
-    assert play.of(Open) == []
-    assert play.of(Ask) == []
+    assert play.of(OpenStream) == []
+    assert play.of(FetchStatuses) == []
 
 
 def test_a_404_of_a_listed_cvm_makes_no_loop(play):
     play = play(watched(1, busy=True), resync=1000.0)
-    play.answer[Open] = fails(MISSING)
+    play.answer[OpenStream] = fails(MISSING)
     play.advance(10)
     play.forget()
-    play.tell(Ended("cvm_1", End.TROUBLE, Trouble.of(MISSING)))
+    play.tell(StreamClosed("cvm_1", CloseReason.TROUBLE, Failure.of(MISSING)))
     play.advance(200)
-    assert len(play.of(List)) <= 2
-    assert len(play.of(Open)) <= 2
-    assert "gone, or not yours" in play.of(Mark)[0].why
+    assert len(play.of(FetchList)) <= 2
+    assert len(play.of(OpenStream)) <= 2
+    assert "gone, or not yours" in play.of(MarkFailed)[0].why
 
 
 # --- sleep ---------------------------------------------------------------------------------------
@@ -683,11 +694,11 @@ def test_after_a_sleep_there_is_one_relist_and_no_burst(play):
     play.clock.jump(8 * 3600)
     play.tell(Woke())
     play.tell(Tick())
-    assert len(play.of(List)) == 1
-    assert len(play.of(Open)) == 1
-    assert len(play.of(Ask)) == 2
-    assert isinstance(play.did[0][1], Cut)
-    assert [show.state for show in play.of(Show)] == ["catching up", "live"]
+    assert len(play.of(FetchList)) == 1
+    assert len(play.of(OpenStream)) == 1
+    assert len(play.of(FetchStatuses)) == 2
+    assert isinstance(play.did[0][1], AbortAll)
+    assert [show.state for show in play.of(SetHealth)] == ["catching up", "live"]
 
 
 def test_a_sleep_while_parked_asks_for_nothing(clock):
@@ -720,12 +731,12 @@ def test_a_sleep_is_told_from_a_clock_that_is_set(clock, times, slept):
 def test_a_crash_is_shown_until_the_next_list_is_in(play):
     play = play(watched(1, busy=True))
     play.forget()
-    play.answer[List] = lambda _: None
+    play.answer[FetchList] = lambda _: None
     play.tell(Crashed("the background thread fell over (MemoryError: )"))
     assert play.health == "catching up"
-    assert "MemoryError" in play.of(Show)[-1].cause
-    assert play.of(Open) == play.of(Open)[:1]
-    play.tell(Listed(1))
+    assert "MemoryError" in play.of(SetHealth)[-1].cause
+    assert play.of(OpenStream) == play.of(OpenStream)[:1]
+    play.tell(ListFetched(1))
     assert play.health == "live"
 
 
@@ -764,28 +775,28 @@ def test_a_row_is_in_transition_by_its_status_or_its_progress(
         cvm=make_cvm(1, node="prod5"),
         status=status,
         in_progress=in_progress,
-        seen=Sighting(0.0, clock.now(), "list"),
+        seen=Provenance(0.0, clock.now(), "list"),
     )
-    assert Watched.of(row) == Watched(row.id, row.vm_uuid, "prod5", busy, settling)
+    assert WatchTarget.of(row) == WatchTarget(row.id, row.vm_uuid, "prod5", busy, settling)
 
 
 @pytest.mark.parametrize(
     ("error", "ill"),
     [
-        (NO_KEY, Ill.KEY),
-        (FORBIDDEN, Ill.DENIED),
-        (TOO_MANY, Ill.SLOW_DOWN),
-        (MISSING, Ill.MISSING),
-        (NotTrustedError("certificate"), Ill.UNTRUSTED),
-        (ConfigurationError("no certificates"), Ill.UNTRUSTED),
-        (UnsafeRedirect("elsewhere"), Ill.UNTRUSTED),
-        (DecodeError("no JSON"), Ill.NO_SENSE),
-        (DeadlineExceeded("late"), Ill.LATE),
-        (REFUSED, Ill.FAILED),
-        (ServerError(503, "down"), Ill.FAILED),
-        (ApiError(418, "teapot"), Ill.FAILED),
-        (MemoryError(), Ill.FAILED),
+        (NO_KEY, FailureKind.KEY),
+        (FORBIDDEN, FailureKind.DENIED),
+        (TOO_MANY, FailureKind.SLOW_DOWN),
+        (MISSING, FailureKind.MISSING),
+        (NotTrustedError("certificate"), FailureKind.UNTRUSTED),
+        (ConfigurationError("no certificates"), FailureKind.UNTRUSTED),
+        (UnsafeRedirect("elsewhere"), FailureKind.UNTRUSTED),
+        (DecodeError("no JSON"), FailureKind.NO_SENSE),
+        (DeadlineExceeded("late"), FailureKind.LATE),
+        (REFUSED, FailureKind.FAILED),
+        (ServerError(503, "down"), FailureKind.FAILED),
+        (ApiError(418, "teapot"), FailureKind.FAILED),
+        (MemoryError(), FailureKind.FAILED),
     ],
 )
 def test_errors_are_sorted_by_what_to_do_about_them(error, ill):
-    assert Trouble.of(error).ill is ill
+    assert Failure.of(error).ill is ill

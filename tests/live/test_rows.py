@@ -9,8 +9,8 @@ from cvm_notebook.api.models.actions import CvmAction, CvmState, CvmStatus
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.live.clock import SystemClock
 from cvm_notebook.live.store.index import AmbiguousCvm, UnknownCvm
-from cvm_notebook.live.store.observation import Fact
-from cvm_notebook.live.store.records import Row, Sighting, key_of
+from cvm_notebook.live.store.observation import Observation
+from cvm_notebook.live.store.records import Provenance, Row, key_of
 from cvm_notebook.live.store.store import FleetStore
 
 ID = "cvm_00000001"
@@ -24,8 +24,8 @@ def store(clock, make_cvm):
 
 
 def test_a_row_is_frozen_and_equal_by_what_it_says(clock, make_cvm):
-    one = Row.of_cvm(make_cvm(1), Sighting(1.0, clock.now(), "list"), 3)
-    other = Row.of_cvm(make_cvm(1), Sighting(2.0, clock.now(), "get"), 3)
+    one = Row.of_cvm(make_cvm(1), Provenance(1.0, clock.now(), "list"), 3)
+    other = Row.of_cvm(make_cvm(1), Provenance(2.0, clock.now(), "get"), 3)
     assert one == other
     assert hash(one) == hash(other)
     assert one != Row.of_cvm(make_cvm(1, status="stopped"), one.seen, 3)
@@ -34,7 +34,7 @@ def test_a_row_is_frozen_and_equal_by_what_it_says(clock, make_cvm):
 
 
 def test_an_age_is_never_negative(clock, make_cvm):
-    row = Row.of_cvm(make_cvm(1), Sighting(10.0, clock.now(), "list"))
+    row = Row.of_cvm(make_cvm(1), Provenance(10.0, clock.now(), "list"))
     assert (row.age(12.5), row.age(9.0)) == (2.5, 0.0)
 
 
@@ -45,23 +45,23 @@ def test_a_cvm_without_an_id_is_kept_under_its_next_best_identifier():
 
 
 def test_an_answer_is_as_old_as_its_question():
-    assert Fact(received=9.0, asked=4.0, source="batch").moment == 4.0
-    assert Fact(received=9.0, source="stream").moment == 9.0
+    assert Observation(received=9.0, asked=4.0, source="batch").moment == 4.0
+    assert Observation(received=9.0, source="stream").moment == 9.0
 
 
 def test_each_answer_becomes_a_fact_of_what_it_speaks_of(make_cvm):
-    state = Fact.of_state(CvmState(id="a", status="running", uptime="1m"), received=1.0)
+    state = Observation.of_state(CvmState(id="a", status="running", uptime="1m"), received=1.0)
     assert (state.id, state.status, state.in_progress) == ("a", "running", UNSET)
-    numbered = Fact.of_state(CvmState(id=7, vm_uuid="u"), received=1.0)
+    numbered = Observation.of_state(CvmState(id=7, vm_uuid="u"), received=1.0)
     assert (numbered.id, numbered.vm_uuid, numbered.status) == (None, "u", UNSET)
     flat = CvmStatus(status="stopping", in_progress=True, operation_type="stop",
                      operation_started_at="2026-06-23T12:00:00Z", correlation_id="c")  # fmt: skip
-    batch = Fact.of_status(flat, vm_uuid="u", received=1.0)
+    batch = Observation.of_status(flat, vm_uuid="u", received=1.0)
     assert (batch.vm_uuid, batch.operation.type, batch.correlation_id) == ("u", "stop", "c")
-    action = Fact.of_action(CvmAction(id=0, status="stopping"), id="a", received=1.0)
+    action = Observation.of_action(CvmAction(id=0, status="stopping"), id="a", received=1.0)
     assert (action.id, action.status, action.boot_progress) == ("a", "stopping", UNSET)
     busy = make_cvm(1, progress={"target": "stopped", "started_at": "2026-06-23T12:00:00Z"})
-    assert Fact.of_cvm(busy, received=1.0).operation.type == "stopped"
+    assert Observation.of_cvm(busy, received=1.0).operation.type == "stopped"
 
 
 def test_a_row_is_found_by_any_identifier(store):

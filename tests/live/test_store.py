@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from cvm_notebook.api.models.actions import CvmStatus, OperationStatus
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.live.store.merge import HORIZON
-from cvm_notebook.live.store.observation import Fact
+from cvm_notebook.live.store.observation import Observation
 from cvm_notebook.live.store.records import Gap, Health
 from cvm_notebook.live.store.store import FleetStore
 
@@ -41,7 +41,7 @@ def content(row):
 
 def said(clock, status, ago=0.0, **more):
     fields = {"id": ID, "status": status, "received": clock.monotonic() - ago, "source": "stream"}
-    return Fact(**(fields | more))
+    return Observation(**(fields | more))
 
 
 def doing(kind, minute):
@@ -102,7 +102,7 @@ def test_an_older_list_does_not_undo_a_newer_one(clock, make_cvm):
 def test_a_cvm_seen_while_the_list_was_on_its_way_stays(store, clock, make_cvm):
     asked = clock.monotonic()
     clock.advance(1)
-    store.patch([Fact.of_cvm(make_cvm(2), received=clock.monotonic())])
+    store.patch([Observation.of_cvm(make_cvm(2), received=clock.monotonic())])
     clock.advance(1)
     assert store.replace([make_cvm(1)], received=clock.monotonic(), asked=asked) == ()
     (gone,) = store.replace([make_cvm(1)], received=clock.monotonic())
@@ -116,7 +116,7 @@ def test_a_cvm_that_went_does_not_come_back_by_an_older_list(store, clock, make_
     assert gone.kind == "removed"
     clock.advance(1)
     assert store.replace([make_cvm(1)], received=clock.monotonic(), asked=asked) == ()
-    late = Fact.of_cvm(make_cvm(1), received=clock.monotonic(), asked=asked)
+    late = Observation.of_cvm(make_cvm(1), received=clock.monotonic(), asked=asked)
     assert store.patch([late]) == ()
     (back,) = store.replace([make_cvm(1)], received=clock.monotonic())
     assert back.kind == "added"
@@ -147,7 +147,7 @@ def test_missing_fields_and_new_statuses_keep_their_row(clock):
 
 def test_a_list_keeps_the_compose_file_that_a_get_brought(store, clock, make_cvm):
     full = make_cvm(1, compose_hash="h", compose_file={"name": "x"})
-    store.patch([Fact.of_cvm(full, received=clock.monotonic())])
+    store.patch([Observation.of_cvm(full, received=clock.monotonic())])
     row = store.snapshot().rows[0]
     clock.advance(1)
     assert store.replace([make_cvm(1, compose_hash="h")], received=clock.monotonic()) == ()
@@ -264,14 +264,14 @@ def test_a_later_operation_wins_over_a_later_receipt(store, clock):
 def test_a_later_server_time_wins_over_a_later_receipt(store, clock, make_cvm):
     new = make_cvm(1, status="stopped", updated_at="2026-06-02T10:00:00Z")
     old = make_cvm(1, status="stopping", updated_at="2026-06-02T09:00:00Z")
-    store.patch([Fact.of_cvm(new, received=clock.monotonic() - 0.5)])
-    assert store.patch([Fact.of_cvm(old, received=clock.monotonic())]) == ()
+    store.patch([Observation.of_cvm(new, received=clock.monotonic() - 0.5)])
+    assert store.patch([Observation.of_cvm(old, received=clock.monotonic())]) == ()
     assert store.get(ID).status == "stopped"
 
 
 def test_a_server_clock_that_was_set_back_does_not_freeze_a_row(store, clock, make_cvm):
     old = make_cvm(1, status="stopped", updated_at="2020-01-01T00:00:00Z")
-    store.patch([Fact.of_cvm(old, received=clock.monotonic())])
+    store.patch([Observation.of_cvm(old, received=clock.monotonic())])
     assert store.get(ID).status == "running"
     clock.advance(HORIZON + 1)
     store.replace([old], received=clock.monotonic())
@@ -313,7 +313,7 @@ def test_the_spelling_of_a_watched_status_is_no_change(store, clock):
 
 def test_uptime_advances_without_a_change(store, clock):
     def fact(uptime):
-        return Fact.of_status(
+        return Observation.of_status(
             CvmStatus(vm_uuid=store.get(ID).vm_uuid, status="running", in_progress=False,
                       uptime=uptime),
             received=clock.monotonic(),
@@ -329,7 +329,7 @@ def test_uptime_advances_without_a_change(store, clock):
 
 def test_a_row_that_could_not_be_read_says_why_and_looks_no_fresher(store, clock, make_cvm):
     seen = store.get(ID).seen
-    store.patch([Fact.of_error("HTTP 403", id=ID, received=clock.monotonic(), source="get")])
+    store.patch([Observation.of_error("HTTP 403", id=ID, received=clock.monotonic(), source="get")])
     row = store.get(ID)
     assert (row.error, row.seen, row.status) == ("HTTP 403", seen, "running")
     clock.advance(1)
@@ -338,8 +338,11 @@ def test_a_row_that_could_not_be_read_says_why_and_looks_no_fresher(store, clock
 
 
 def test_a_fact_about_an_unknown_cvm_counts_only_with_its_record(store, clock, make_cvm):
-    assert store.patch([Fact(id="cvm_x", status="running", received=2.0, source="stream")]) == ()
-    (change,) = store.patch([Fact.of_cvm(make_cvm(9), received=clock.monotonic())])
+    assert (
+        store.patch([Observation(id="cvm_x", status="running", received=2.0, source="stream")])
+        == ()
+    )
+    (change,) = store.patch([Observation.of_cvm(make_cvm(9), received=clock.monotonic())])
     assert change.kind == "added"
     assert [r.name for r in store.snapshot()] == ["web-9", "web-1"]
 
@@ -359,7 +362,7 @@ def facts(draw):
         kind = draw(st.sampled_from(["quiet", "busy", "calm", "bare"]))
         if kind == "quiet":  # an entry of a batch in a quiet fleet
             quiet = {"in_progress": False, "operation": None, **progress, **more}
-            made.append(Fact(id=ID, status="running", **quiet))
+            made.append(Observation(id=ID, status="running", **quiet))
             continue
         if kind == "busy":
             more |= {"in_progress": True, "operation": doing("x", draw(MINUTES))}
@@ -369,7 +372,7 @@ def facts(draw):
             more["server_time"] = SERVER + timedelta(minutes=draw(MINUTES))
         if draw(st.booleans()):
             more |= progress
-        made.append(Fact(id=ID, status=draw(STATUSES), **more))
+        made.append(Observation(id=ID, status=draw(STATUSES), **more))
     return made
 
 
@@ -400,13 +403,19 @@ def test_any_interleaving_of_facts_ends_in_one_state(clock, make_cvm, facts, ord
 def test_any_order_of_whole_facts_ends_in_the_newest_alone(clock, make_cvm):
     whole = {"boot_error": None, "shutdown_progress": None, "source": "batch", "id": ID}
     made = [
-        Fact(status="stopping", in_progress=True, operation=doing("stop", 1), received=1010.0,
+        Observation(
+            status="stopping", in_progress=True, operation=doing("stop", 1),
+            received=1010.0,
              boot_progress=None, **whole),
-        Fact(status="starting", in_progress=True, operation=doing("start", 2), received=1005.0,
+        Observation(
+            status="starting", in_progress=True, operation=doing("start", 2),
+            received=1005.0,
              boot_progress="a", **whole),
-        Fact(status="starting", in_progress=True, operation=doing("start", 2), received=1004.0,
+        Observation(
+            status="starting", in_progress=True, operation=doing("start", 2),
+            received=1004.0,
              boot_progress=None, **whole),
-        Fact(status="running", in_progress=False, operation=None, received=1002.0,
+        Observation(status="running", in_progress=False, operation=None, received=1002.0,
              boot_progress="done", **whole),
     ]  # fmt: skip
     newest = content(settled(clock, make_cvm(1), [made[1]]).get(ID))
@@ -429,7 +438,7 @@ def test_a_snapshot_does_not_move(store, clock, make_cvm):
 def test_a_snapshot_says_whether_a_whole_list_was_read(clock, make_cvm):
     store = FleetStore(clock)
     assert not store.snapshot().complete
-    store.patch([Fact.of_cvm(make_cvm(1), received=1.0)])
+    store.patch([Observation.of_cvm(make_cvm(1), received=1.0)])
     assert not store.snapshot().complete
     store.replace([], received=2.0)
     assert store.snapshot().complete
@@ -574,7 +583,7 @@ def test_eight_writers_and_readers_see_one_order(make_cvm):
             if turn % 10 == 9:
                 store.replace([make_cvm(n, vcpu=turn + writer) for n in range(50)], received=moment)
             else:
-                fact = Fact(id=f"cvm_{turn % 50:08d}", status=f"s{turn}{writer}",
+                fact = Observation(id=f"cvm_{turn % 50:08d}", status=f"s{turn}{writer}",
                             received=moment, source="stream")  # fmt: skip
                 store.patch([fact])
 
@@ -637,18 +646,20 @@ class Oracle(RuleBasedStateMachine):
     @rule(n=cvms, status=STATUSES)
     def stream(self, n, status):
         key = cvm(n).id
-        self.store.patch([Fact(id=key, status=status, received=self.tick(), source="stream")])
+        self.store.patch(
+            [Observation(id=key, status=status, received=self.tick(), source="stream")]
+        )
         if key in self.truth:
             self.truth[key] = (status, self.truth[key][1])
 
     @rule(n=cvms, status=STATUSES, vcpu=st.integers(1, 2))
     def get(self, n, status, vcpu):
-        self.store.patch([Fact.of_cvm(cvm(n, status, vcpu), received=self.tick())])
+        self.store.patch([Observation.of_cvm(cvm(n, status, vcpu), received=self.tick())])
         self.truth[cvm(n).id] = (status, vcpu)
 
     @rule(n=cvms, status=STATUSES)
     def late(self, n, status):
-        fact = Fact(id=cvm(n).id, status=status, received=self.now - 1e6, source="stream")
+        fact = Observation(id=cvm(n).id, status=status, received=self.now - 1e6, source="stream")
         assert self.store.patch([fact]) == ()
 
     @rule(n=cvms)

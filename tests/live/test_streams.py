@@ -13,9 +13,22 @@ from helpers import COMPOSE
 import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import TransportError
 from cvm_notebook.live.clock import SystemClock
-from cvm_notebook.live.reflector.events import End, Ended, Ill, Opened, ReflectorSettings, Tick
-from cvm_notebook.live.reflector.lister import Wire
-from cvm_notebook.live.reflector.stream_reader import FLUSH, Lines, Sink, StreamReader, Throttle
+from cvm_notebook.live.reflector.events import (
+    CloseReason,
+    FailureKind,
+    ReflectorSettings,
+    StreamClosed,
+    StreamOpened,
+    Tick,
+)
+from cvm_notebook.live.reflector.lister import FleetApi
+from cvm_notebook.live.reflector.stream_reader import (
+    FLUSH,
+    Sink,
+    StreamPool,
+    StreamReader,
+    Throttle,
+)
 
 PATIENCE = 10.0
 NO_STREAM = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 999\r\n\r\nevent: s"
@@ -45,7 +58,7 @@ def cloud(server):
 @pytest.fixture
 def wire(cloud):
     client = cvm.Client(api_key=cloud.api_key, base_url=cloud.url)
-    made = Wire(client, ReflectorSettings())
+    made = FleetApi(client, ReflectorSettings())
     yield made
     made.cut()
     client.close()
@@ -63,7 +76,7 @@ class Heard:
         return Sink(self.facts.put, self.events.put)
 
     def end(self):
-        while not isinstance(event := self.events.get(timeout=PATIENCE), Ended):
+        while not isinstance(event := self.events.get(timeout=PATIENCE), StreamClosed):
             pass
         return event
 
@@ -83,9 +96,9 @@ def test_a_state_is_brought_as_a_fact_when_it_arrives(read):
     reader, heard = read()
     (fact,) = heard.facts.get(timeout=PATIENCE)
     assert (fact.status, fact.source, fact.id) == ("running", "stream", "streamed")
-    assert heard.events.get(timeout=PATIENCE) == Opened("streamed")
+    assert heard.events.get(timeout=PATIENCE) == StreamOpened("streamed")
     reader.close()
-    assert heard.end().how is End.CLOSED
+    assert heard.end().how is CloseReason.CLOSED
 
 
 def test_a_stream_is_closed_from_another_thread_at_once(read):
@@ -106,7 +119,7 @@ def test_a_stream_that_has_not_begun_is_cut_with_its_wire(read, wire, cloud):
     wire.cut()
     reader.thread.join(PATIENCE)
     assert time.monotonic() - began < 0.5
-    assert heard.end().how is End.CLOSED
+    assert heard.end().how is CloseReason.CLOSED
 
 
 def _requested(cloud, what):
@@ -119,17 +132,17 @@ def _requested(cloud, what):
 @pytest.mark.parametrize(
     ("fault", "how", "ill"),
     [
-        ({"kind": "drop", "arg": 1}, End.ENDED, None),
-        ({"kind": "half", "arg": 1}, End.ENDED, None),
-        ({"kind": "cut", "arg": 1}, End.TROUBLE, Ill.FAILED),
-        ({"kind": "status", "arg": 429}, End.TROUBLE, Ill.SLOW_DOWN),
-        ({"kind": "status", "arg": 401}, End.TROUBLE, Ill.KEY),
-        ({"kind": "status", "arg": 404}, End.TROUBLE, Ill.MISSING),
-        ({"kind": "status", "arg": 503}, End.TROUBLE, Ill.FAILED),
-        ({"kind": "status", "arg": 204}, End.TROUBLE, Ill.NO_SENSE),
-        ({"kind": "html"}, End.TROUBLE, Ill.NO_SENSE),
-        ({"kind": "raw", "arg": [NO_STREAM, None]}, End.TROUBLE, Ill.NO_SENSE),
-        ({"kind": "redirect", "arg": "http://evil/"}, End.TROUBLE, Ill.UNTRUSTED),
+        ({"kind": "drop", "arg": 1}, CloseReason.ENDED, None),
+        ({"kind": "half", "arg": 1}, CloseReason.ENDED, None),
+        ({"kind": "cut", "arg": 1}, CloseReason.TROUBLE, FailureKind.FAILED),
+        ({"kind": "status", "arg": 429}, CloseReason.TROUBLE, FailureKind.SLOW_DOWN),
+        ({"kind": "status", "arg": 401}, CloseReason.TROUBLE, FailureKind.KEY),
+        ({"kind": "status", "arg": 404}, CloseReason.TROUBLE, FailureKind.MISSING),
+        ({"kind": "status", "arg": 503}, CloseReason.TROUBLE, FailureKind.FAILED),
+        ({"kind": "status", "arg": 204}, CloseReason.TROUBLE, FailureKind.NO_SENSE),
+        ({"kind": "html"}, CloseReason.TROUBLE, FailureKind.NO_SENSE),
+        ({"kind": "raw", "arg": [NO_STREAM, None]}, CloseReason.TROUBLE, FailureKind.NO_SENSE),
+        ({"kind": "redirect", "arg": "http://evil/"}, CloseReason.TROUBLE, FailureKind.UNTRUSTED),
     ],
 )
 def test_each_way_a_stream_ends_is_told_apart(read, cloud, fault, how, ill):
@@ -154,7 +167,7 @@ def test_a_stream_of_a_deleted_cvm_says_that_it_is_gone(read, cloud):
         _, heard = read("leaving")
         heard.facts.get(timeout=PATIENCE)
         client.delete_cvm("leaving")
-    assert heard.end().how is End.GONE
+    assert heard.end().how is CloseReason.GONE
 
 
 @pytest.mark.parametrize(("said", "kept"), [("0", 0.0), ("4000", 4.0), ("99999999", 30.0)])
@@ -174,7 +187,7 @@ def test_what_cannot_be_read_is_passed_over(read, cloud):
     head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
     cloud.inject({"kind": "raw", "arg": head + body, "route": "stream"})
     _, heard = read()
-    assert heard.end().how is End.ENDED
+    assert heard.end().how is CloseReason.ENDED
     assert [fact.status for (fact,) in heard.facts.queue] == ["stopped"]
 
 
@@ -202,18 +215,18 @@ def test_a_throttle_lets_bursts_through_and_holds_floods_back(clock):
 
 def test_a_call_that_dies_is_told_as_trouble(wire):
     heard = Queue()
-    lines = Lines(lambda: wire, lambda _: None, heard.put, SystemClock())
+    lines = StreamPool(lambda: wire, lambda _: None, heard.put, SystemClock())
 
     def dies(_wire):
         raise SystemExit
 
     lines.call("ask", dies, lambda trouble: trouble)
-    assert heard.get(timeout=PATIENCE).ill is Ill.FAILED
+    assert heard.get(timeout=PATIENCE).ill is FailureKind.FAILED
 
 
 def test_what_a_call_brings_after_a_cut_is_dropped(wire):
     heard, go = Queue(), threading.Event()
-    lines = Lines(lambda: wire, lambda _: None, heard.put, SystemClock())
+    lines = StreamPool(lambda: wire, lambda _: None, heard.put, SystemClock())
 
     def waits(_wire):
         go.wait(PATIENCE)
@@ -232,11 +245,13 @@ def test_what_a_stream_still_had_in_its_buffer_at_a_cut_is_dropped(wire, cloud):
     brought, opened = Queue(), threading.Event()
 
     def tell(event):
-        if isinstance(event, Opened):  # on the reader's thread: its first state is read already
+        if isinstance(
+            event, StreamOpened
+        ):  # on the reader's thread: its first state is read already
             lines.cut()
             opened.set()
 
-    lines = Lines(lambda: wire, brought.put, tell, SystemClock())
+    lines = StreamPool(lambda: wire, brought.put, tell, SystemClock())
     lines.open("streamed")
     assert opened.wait(PATIENCE)
     for thread in lines.threads():
@@ -269,9 +284,9 @@ def deaf(authority, tmp_path, monkeypatch):
 def test_a_cut_wakes_a_call_that_waits_under_tls(deaf):
     url, asked = deaf
     with cvm.Client(api_key="phak_x", base_url=url) as client:
-        wire = Wire(client, ReflectorSettings())
+        wire = FleetApi(client, ReflectorSettings())
         heard = Queue()
-        lines = Lines(lambda: wire, lambda _: None, heard.put, SystemClock())
+        lines = StreamPool(lambda: wire, lambda _: None, heard.put, SystemClock())
         lines.call("list", lambda each: each.page(1), lambda trouble: trouble)
         assert asked.wait(PATIENCE)
         began = time.monotonic()

@@ -22,7 +22,7 @@ from cvm_notebook.api.models.guest import (
     TcbInfo,
 )
 from cvm_notebook.api.status import BOOT_STEPS
-from cvm_notebook.live.store.records import Row, Sighting
+from cvm_notebook.live.store.records import Provenance, Row
 from cvm_notebook.widgets.base import mimebundle, view
 from cvm_notebook.widgets.base.ui_thread import ui_thread
 from cvm_notebook.widgets.card import card as card_module
@@ -132,7 +132,7 @@ def test_a_card_that_is_gone_says_so_and_its_buttons_say_why(fleet, client, card
 
 
 def test_a_boot_is_shown_as_the_services_own_steps():
-    seen = Sighting(0.0, datetime.now(UTC), "get")
+    seen = Provenance(0.0, datetime.now(UTC), "get")
     row = Row(
         cvm=Cvm(id="cvm_1", name="x"), status="starting", in_progress=True,
         boot_progress="requesting app keys", seen=seen,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from cvm_notebook.api.compose.interpolation import Variables, variables_of
-from cvm_notebook.api.compose.yaml_tree import Node, read_yaml, texts
+from cvm_notebook.api.compose.yaml_tree import YamlNode, read_yaml, texts
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.text import clean_text
 
@@ -109,7 +109,7 @@ def read_text_file(field: str, path: str, most_bytes: int) -> str:
 # --- services ----------------------------------------------------------------------------------
 
 
-def _services(root: Node, field: str) -> Mapping[str, Mapping[str, Node]]:
+def _services(root: YamlNode, field: str) -> Mapping[str, Mapping[str, YamlNode]]:
     """Return the members of each service."""
     if root.kind != "mapping":
         raise InvalidInput(field, f"it is a {root.kind}, not a mapping", _SERVICES)
@@ -125,7 +125,7 @@ def _services(root: Node, field: str) -> Mapping[str, Mapping[str, Node]]:
     }
 
 
-def _members(service: Node, named: str, field: str) -> Mapping[str, Node]:
+def _members(service: YamlNode, named: str, field: str) -> Mapping[str, YamlNode]:
     """Return the members of a service that has something to run."""
     if service.kind != "mapping":
         raise _wrong(service, f"{named} is no mapping", field)
@@ -141,11 +141,11 @@ def _members(service: Node, named: str, field: str) -> Mapping[str, Node]:
     return members
 
 
-def _is_there(node: Node | None) -> bool:
+def _is_there(node: YamlNode | None) -> bool:
     return node is not None and not node.is_null and (node.kind != "text" or bool(node.text))
 
 
-def _images(services: Mapping[str, Mapping[str, Node]], field: str) -> dict[str, str]:
+def _images(services: Mapping[str, Mapping[str, YamlNode]], field: str) -> dict[str, str]:
     """Return the image of each service, its own or that of the service it extends."""
     found: dict[str, str] = {}
     for service in services:
@@ -165,11 +165,11 @@ def _images(services: Mapping[str, Mapping[str, Node]], field: str) -> dict[str,
     return {service: found[service] for service in services}
 
 
-def _text(node: Node | None) -> str:
+def _text(node: YamlNode | None) -> str:
     return node.text if node is not None and not node.is_null else ""
 
 
-def _extended(extends: Node) -> str | None:
+def _extended(extends: YamlNode) -> str | None:
     """Return the service of the same file that is extended; None where it is another file's."""
     if extends.kind == "text":
         return extends.text
@@ -178,7 +178,7 @@ def _extended(extends: Node) -> str | None:
     return service.text if service is not None and "file" not in members else None
 
 
-def _passed_on(service: Mapping[str, Node]) -> list[str]:
+def _passed_on(service: Mapping[str, YamlNode]) -> list[str]:
     """Return the variables that are named without a value: they come from outside."""
     environment = service.get("environment")
     if environment is None:
@@ -187,9 +187,11 @@ def _passed_on(service: Mapping[str, Node]) -> list[str]:
     return named + [entry.text for entry in environment.items if _has_no_value(entry)]
 
 
-def _has_no_value(entry: Node) -> bool:
+def _has_no_value(entry: YamlNode) -> bool:
     return entry.kind == "text" and bool(entry.text) and not {"=", "$"} & set(entry.text)
 
 
-def _wrong(node: Node, problem: str, field: str, remedy: str = "Give it an image.") -> InvalidInput:
+def _wrong(
+    node: YamlNode, problem: str, field: str, remedy: str = "Give it an image."
+) -> InvalidInput:
     return InvalidInput(field, f"line {node.line}: {problem}", remedy)

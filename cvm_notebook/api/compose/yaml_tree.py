@@ -31,7 +31,7 @@ _CONTROL: Final = re.compile(
 
 
 @dataclass(slots=True, eq=False)
-class Node:
+class YamlNode:
     """A value of the file; where it is named again by an alias it is the same node.
 
     Attributes
@@ -53,9 +53,9 @@ class Node:
     tag: str = ""
     text: str = ""
     plain: bool = False
-    items: list["Node"] = field(default_factory=list)
-    members: dict[str, "Node"] = field(default_factory=dict)
-    merged: tuple["Node", ...] = ()
+    items: list["YamlNode"] = field(default_factory=list)
+    members: dict[str, "YamlNode"] = field(default_factory=dict)
+    merged: tuple["YamlNode", ...] = ()
     size: int = 1
     height: int = 1
 
@@ -64,16 +64,16 @@ class Node:
         """Whether nothing stands there, or an unquoted null."""
         return self.kind == "text" and self.plain and self.text in _NULLS
 
-    def whole(self) -> Mapping[str, "Node"]:
+    def whole(self) -> Mapping[str, "YamlNode"]:
         """Return the members of a mapping with those that it merges; its own are the stronger."""
-        found: dict[str, Node] = {}
+        found: dict[str, YamlNode] = {}
         for part in self.merged:
             found = {**part.whole(), **found}
         found |= self.members
         return {name: node for name, node in found.items() if node.tag != _RESET}
 
 
-def read_yaml(text: str, argument: str) -> Node | None:
+def read_yaml(text: str, argument: str) -> YamlNode | None:
     """Return the tree of a YAML text; None where it is empty.
 
     Raises
@@ -124,7 +124,7 @@ def _too_large(line: str, argument: str) -> InvalidInput:
 class _Open:
     """A list or mapping whose end has not come; of a mapping, the name whose value comes next."""
 
-    node: Node
+    node: YamlNode
     name: tuple[str, bool] | None = None  # and whether it is a merge
     lines: dict[tuple[str, bool], int] = field(default_factory=dict)
 
@@ -134,11 +134,11 @@ class _Tree:
 
     def __init__(self, argument: str) -> None:
         self._argument = argument
-        self._root: Node | None = None
+        self._root: YamlNode | None = None
         self._open: list[_Open] = []
-        self._anchors: dict[str, Node] = {}
+        self._anchors: dict[str, YamlNode] = {}
 
-    def grow(self, events: Iterable[Any]) -> Node | None:
+    def grow(self, events: Iterable[Any]) -> YamlNode | None:
         """Return the root of the only document; None where there is none."""
         documents = 0
         for event in events:
@@ -162,7 +162,7 @@ class _Tree:
         if tag not in _TAGS:
             shown = clean_text(tag.replace(_STANDARD, "!!"), 60)
             raise self._wrong(line, f"the tag {shown} is not taken", "Write it without a tag.")
-        node = Node(kind, line, tag)
+        node = YamlNode(kind, line, tag)
         if event.anchor:
             self._anchors[event.anchor] = node
         if kind == "text":
@@ -173,7 +173,7 @@ class _Tree:
         if len(self._open) > _DEEPEST:
             raise _too_large(f"line {line}: ", self._argument)
 
-    def _named(self, event: Any) -> Node:
+    def _named(self, event: Any) -> YamlNode:
         node, shown = self._anchors.get(event.anchor), clean_text(event.anchor, 60)
         if node is None:
             problem = f"undefined alias: no &{shown} stands before *{shown}"
@@ -182,7 +182,7 @@ class _Tree:
             raise _too_large(f"line {_line(event)}: ", self._argument)  # it would have no end
         return node
 
-    def _put(self, node: Node, line: int) -> None:
+    def _put(self, node: YamlNode, line: int) -> None:
         """Put a node that is whole where it belongs."""
         if not self._open:
             self._root = node
@@ -204,7 +204,7 @@ class _Tree:
             else:
                 parent.members[name] = node
 
-    def _name(self, part: _Open, node: Node, line: int) -> tuple[str, bool]:
+    def _name(self, part: _Open, node: YamlNode, line: int) -> tuple[str, bool]:
         """Return the name of the member to come, and whether it is a merge."""
         if node.kind != "text":
             remedy = "Fill templates such as {{ name }} in first, or put the value in quotes."
@@ -218,7 +218,7 @@ class _Tree:
         part.lines[name] = line
         return name
 
-    def _merged(self, node: Node, line: int) -> tuple[Node, ...]:
+    def _merged(self, node: YamlNode, line: int) -> tuple[YamlNode, ...]:
         parts = tuple(node.items) if node.kind == "list" else (node,)
         if any(part.kind != "mapping" for part in parts):
             remedy = "Name a mapping, or a list of them: <<: *base."
@@ -241,7 +241,7 @@ def _line(event: Any) -> int:
     return line
 
 
-def texts(root: Node) -> Iterator[str]:
+def texts(root: YamlNode) -> Iterator[str]:
     """Yield each text of the tree that is a value, once; names are none."""
     seen: set[int] = set()
     waiting = [root]

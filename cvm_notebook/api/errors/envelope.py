@@ -35,7 +35,7 @@ class Detail(NamedTuple):
     message: str
 
 
-class Said(NamedTuple):
+class ErrorEnvelope(NamedTuple):
     """What the body of an error says, cleaned."""
 
     message: str = ""
@@ -46,10 +46,10 @@ class Said(NamedTuple):
     request_id: str | None = None
 
 
-def read_error(body: bytes, content_type: str) -> Said:
+def read_error(body: bytes, content_type: str) -> ErrorEnvelope:
     """Read any of the service's envelopes; what is none of them is named, not shown."""
     if not body.strip():
-        return Said()
+        return ErrorEnvelope()
     try:
         data = msgspec.json.decode(body) if len(body) <= _BODY_BYTES else None
     except (msgspec.DecodeError, ValueError, RecursionError):
@@ -57,12 +57,14 @@ def read_error(body: bytes, content_type: str) -> Said:
     if not isinstance(data, dict):
         kind = clean_text(content_type.partition(";")[0], 60) or "an unnamed type"
         if "json" in kind:
-            return Said(message="The service answered with JSON that is not an error of its API")
-        return Said(message=f"The service answered with {kind} instead of JSON")
+            return ErrorEnvelope(
+                message="The service answered with JSON that is not an error of its API"
+            )
+        return ErrorEnvelope(message=f"The service answered with {kind} instead of JSON")
     if isinstance(data.get("detail"), dict):  # the same envelopes, one level down
         data = {**data, **data["detail"]}
     code = data.get("error_code")
-    return Said(
+    return ErrorEnvelope(
         message=_message(data),
         error_code=clean_text(code, 40) if isinstance(code, str) and code else None,
         suggestions=tuple(filter(None, (clean_text(s, _HINT_CHARS) for s in _strings(data)))),

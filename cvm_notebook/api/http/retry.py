@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 
-class Kind(Enum):
+class RetryKind(Enum):
     """What a request does to the service: the columns of the retry table."""
 
     READ = auto()
@@ -16,7 +16,7 @@ class Kind(Enum):
     UPDATE = auto()  # everything else that changes something: never sent again once it may be there
 
 
-class Outcome(Enum):
+class AttemptOutcome(Enum):
     """How an attempt ended without success: the rows of the retry table."""
 
     NOT_SENT = auto()  # refused, no such host: the service saw nothing
@@ -53,25 +53,25 @@ Decision = Retry | Reconcile | GiveUp
 
 _RETRY, _RECONCILE, _GIVE_UP = "retry", "reconcile", "give up"
 _ALWAYS = {
-    Outcome.NOT_SENT: _RETRY,
-    Outcome.RATE_LIMITED: _RETRY,  # refused before any work
-    Outcome.UNTRUSTED: _GIVE_UP,
-    Outcome.REDIRECT: _GIVE_UP,
-    Outcome.REFUSED: _GIVE_UP,
-    Outcome.CONFLICT: _GIVE_UP,
+    AttemptOutcome.NOT_SENT: _RETRY,
+    AttemptOutcome.RATE_LIMITED: _RETRY,  # refused before any work
+    AttemptOutcome.UNTRUSTED: _GIVE_UP,
+    AttemptOutcome.REDIRECT: _GIVE_UP,
+    AttemptOutcome.REFUSED: _GIVE_UP,
+    AttemptOutcome.CONFLICT: _GIVE_UP,
 }
-_LOST = (Outcome.NO_ANSWER, Outcome.UNAVAILABLE, Outcome.SERVER_ERROR)
-_TABLE: dict[tuple[Kind, Outcome], str] = {
-    **{(kind, outcome): what for kind in Kind for outcome, what in _ALWAYS.items()},
-    **{(Kind.READ, outcome): _RETRY for outcome in _LOST},
-    **{(Kind.COMMIT, outcome): _RECONCILE for outcome in _LOST},
-    **{(Kind.UPDATE, outcome): _GIVE_UP for outcome in _LOST},
+_LOST = (AttemptOutcome.NO_ANSWER, AttemptOutcome.UNAVAILABLE, AttemptOutcome.SERVER_ERROR)
+_TABLE: dict[tuple[RetryKind, AttemptOutcome], str] = {
+    **{(kind, outcome): what for kind in RetryKind for outcome, what in _ALWAYS.items()},
+    **{(RetryKind.READ, outcome): _RETRY for outcome in _LOST},
+    **{(RetryKind.COMMIT, outcome): _RECONCILE for outcome in _LOST},
+    **{(RetryKind.UPDATE, outcome): _GIVE_UP for outcome in _LOST},
     # a provision costs nothing and expires by itself
-    (Kind.PROVISION, Outcome.NO_ANSWER): _RETRY,
-    (Kind.PROVISION, Outcome.UNAVAILABLE): _RETRY,
-    (Kind.PROVISION, Outcome.SERVER_ERROR): _GIVE_UP,
+    (RetryKind.PROVISION, AttemptOutcome.NO_ANSWER): _RETRY,
+    (RetryKind.PROVISION, AttemptOutcome.UNAVAILABLE): _RETRY,
+    (RetryKind.PROVISION, AttemptOutcome.SERVER_ERROR): _GIVE_UP,
     # the conflict may be our own first attempt
-    (Kind.COMMIT, Outcome.CONFLICT): _RECONCILE,
+    (RetryKind.COMMIT, AttemptOutcome.CONFLICT): _RECONCILE,
 }
 
 
@@ -97,9 +97,9 @@ class RetryPolicy:
 
     def decide(
         self,
-        kind: Kind,
+        kind: RetryKind,
         attempt: int,
-        outcome: Outcome,
+        outcome: AttemptOutcome,
         *,
         told: float | None = None,
         rand: Callable[[], float] = random.random,
@@ -122,10 +122,10 @@ class RetryPolicy:
         after = self._wait(attempt, told, rand)
         return Retry(after) if what == _RETRY else Reconcile(after)
 
-    def _most(self, kind: Kind, outcome: Outcome) -> int:
-        if outcome is Outcome.RATE_LIMITED:
+    def _most(self, kind: RetryKind, outcome: AttemptOutcome) -> int:
+        if outcome is AttemptOutcome.RATE_LIMITED:
             return 2 * self.attempts
-        if outcome is Outcome.SERVER_ERROR and kind is Kind.READ:
+        if outcome is AttemptOutcome.SERVER_ERROR and kind is RetryKind.READ:
             return min(2, self.attempts)  # a fault of the service's own is not cured by asking
         return self.attempts
 

@@ -24,12 +24,12 @@ from cvm_notebook.api.errors.tree import (
 from cvm_notebook.api.http.deadline import Deadline
 from cvm_notebook.api.http.exchange import Answer, ByteStream, Exchange, Timeout
 from cvm_notebook.api.http.retry import (
+    AttemptOutcome,
     GiveUp,
-    Kind,
-    Outcome,
     Reconcile,
     Retry,
     RetryBudget,
+    RetryKind,
     RetryPolicy,
 )
 from cvm_notebook.api.secret import Secret
@@ -39,13 +39,13 @@ T = TypeVar("T")
 Settle: TypeAlias = Callable[[CvmError, Deadline], T | None]
 
 _OUTCOMES: Final = {
-    409: Outcome.CONFLICT,
-    429: Outcome.RATE_LIMITED,
-    502: Outcome.UNAVAILABLE,
-    503: Outcome.UNAVAILABLE,
-    504: Outcome.UNAVAILABLE,
+    409: AttemptOutcome.CONFLICT,
+    429: AttemptOutcome.RATE_LIMITED,
+    502: AttemptOutcome.UNAVAILABLE,
+    503: AttemptOutcome.UNAVAILABLE,
+    504: AttemptOutcome.UNAVAILABLE,
 }
-_LOST: Final = (Outcome.NO_ANSWER, Outcome.UNAVAILABLE, Outcome.SERVER_ERROR)
+_LOST: Final = (AttemptOutcome.NO_ANSWER, AttemptOutcome.UNAVAILABLE, AttemptOutcome.SERVER_ERROR)
 _FOR_EVER: Final = Deadline(math.inf)
 _STREAM_HEADERS: Final = {
     "Accept": "text/event-stream",
@@ -64,7 +64,7 @@ class Request:
         Below the base URL, already percent-encoded, with its query.
     """
 
-    kind: Kind
+    kind: RetryKind
     method: str
     path: str = field(repr=False)
     body: bytes | None = field(default=None, repr=False)
@@ -89,7 +89,7 @@ class Reply(NamedTuple):
 class _Failure(NamedTuple):
     """An attempt without success."""
 
-    outcome: Outcome
+    outcome: AttemptOutcome
     error: CvmError
 
     @property
@@ -211,7 +211,7 @@ class Transport:
             if not isinstance(result, _Failure):
                 self.budget.succeeded()
                 return result
-            slowed = slowed or result.outcome is Outcome.RATE_LIMITED
+            slowed = slowed or result.outcome is AttemptOutcome.RATE_LIMITED
             lost = lost or result.lost
             error = _after(result.error, attempt, request, lost=lost)
             told = error.retry_after if isinstance(error, ApiError) else None
@@ -257,7 +257,7 @@ class Transport:
         DecodeError
             When the answer is a success, but no stream.
         """
-        request = Request(Kind.READ, "GET", path)
+        request = Request(RetryKind.READ, "GET", path)
         life = deadline or _FOR_EVER
         opened = self._exchange.open(
             path,
@@ -323,7 +323,7 @@ class Transport:
             where=where,
         )
         if isinstance(opened, Answer):
-            raise self._refusal(opened, Request(Kind.READ, where, "")).error
+            raise self._refusal(opened, Request(RetryKind.READ, where, "")).error
         if isinstance(opened, CvmError):
             raise opened
         return opened
@@ -376,12 +376,12 @@ class Transport:
             return decode(Reply(answer.headers, answer.body, slowed))
         except DecodeError as error:
             error.__context__ = None  # as with all failures: nothing of a library hangs on to it
-            return _Failure(Outcome.NO_ANSWER, error.with_traceback(None))
+            return _Failure(AttemptOutcome.NO_ANSWER, error.with_traceback(None))
 
     def _refusal(self, answer: Answer, request: Request) -> _Failure:
         if 300 <= answer.status < 400:  # noqa: PLR2004 - RFC 9110: redirection
-            return _Failure(Outcome.REDIRECT, _redirect(answer, request))
-        default = Outcome.SERVER_ERROR if answer.status >= 500 else Outcome.REFUSED  # noqa: PLR2004
+            return _Failure(AttemptOutcome.REDIRECT, _redirect(answer, request))
+        default = AttemptOutcome.SERVER_ERROR if answer.status >= 500 else AttemptOutcome.REFUSED  # noqa: PLR2004
         error = ApiError.from_response(
             answer.status,
             answer.headers,
@@ -399,21 +399,21 @@ class Transport:
 
     def check_may_send(self, request: Request) -> None:
         """Refuse a change where the client is read-only, before anything is sent for it."""
-        if self.read_only and request.kind is not Kind.READ:
+        if self.read_only and request.kind is not RetryKind.READ:
             raise ReadOnly(
                 f"{request.where} was not sent: this client is read-only",
                 hint="Make a client with read_only=False to change things.",
             )
 
 
-def _outcome_of(error: CvmError) -> Outcome:
+def _outcome_of(error: CvmError) -> AttemptOutcome:
     if isinstance(error, NotTrustedError | ConfigurationError):
-        return Outcome.UNTRUSTED
+        return AttemptOutcome.UNTRUSTED
     if isinstance(error, DecodeError):
-        return Outcome.REFUSED  # an answer too large to be read would be as large again
+        return AttemptOutcome.REFUSED  # an answer too large to be read would be as large again
     if isinstance(error, TransportError) and not error.sent:
-        return Outcome.NOT_SENT
-    return Outcome.NO_ANSWER
+        return AttemptOutcome.NOT_SENT
+    return AttemptOutcome.NO_ANSWER
 
 
 def _after(error: CvmError, attempts: int, request: Request, *, lost: bool) -> CvmError:

@@ -4,14 +4,14 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from cvm_notebook.api.http.deadline import Deadline
-from cvm_notebook.api.http.retry import Kind, RetryPolicy
+from cvm_notebook.api.http.retry import RetryKind, RetryPolicy
 from cvm_notebook.api.http.transport import Request, Transport, to_json
 from cvm_notebook.api.models.decode import decode, decode_accepted
 
 T = TypeVar("T")
 
 
-class Calls:
+class Endpoints:
     """Calls over one transport; each group of endpoints is a subclass."""
 
     _transport: Transport
@@ -43,21 +43,21 @@ class Calls:
     ) -> T:
         """GET one thing, in the shape of another API version where one is named."""
         headers = (("X-Phala-Version", version),) if version else ()
-        request = Request(Kind.READ, "GET", path, headers=headers)
+        request = Request(RetryKind.READ, "GET", path, headers=headers)
         return self._transport.call(
             request, lambda reply: decode(reply.body, kind, request.where), deadline=deadline
         )
 
     def _text(self, path: str) -> str:
         """GET a text, which the service may send as a JSON string; null is the empty one."""
-        reply = self._transport.send(Request(Kind.READ, "GET", path))
+        reply = self._transport.send(Request(RetryKind.READ, "GET", path))
         if "json" in reply.headers.get("content-type", ""):
             return decode_accepted(reply.body, str, f"GET {path}")
         return reply.body.decode("utf-8", "replace")
 
     def _change(
         self,
-        kind: Kind,
+        kind: RetryKind,
         method: str,
         path: str,
         answer: type[T],
@@ -72,7 +72,7 @@ class Calls:
         """
         where = f"{method} {path.partition('?')[0]}"
         content = None if body is None else to_json(body)
-        read = decode_accepted if kind is Kind.UPDATE else decode
+        read = decode_accepted if kind is RetryKind.UPDATE else decode
         return self._transport.call(
             Request(kind, method, path, content),
             lambda reply: read(reply.body, answer, where),

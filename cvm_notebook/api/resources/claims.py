@@ -41,7 +41,7 @@ _TABLES: Final = (
 )
 
 
-class Claims:
+class SentClaims:
     """The requests that were sent of late, and what each of them made.
 
     Safe to use from any thread, and from several processes where it is a file.
@@ -201,11 +201,11 @@ def _next(database: sqlite3.Connection) -> int:
 
 # --- those of this machine ----------------------------------------------------------------------
 
-_shared: tuple[int, Claims] | None = None
+_shared: tuple[int, SentClaims] | None = None
 _shared_lock = threading.Lock()
 
 
-def claims_of_this_machine() -> Claims:
+def claims_of_this_machine() -> SentClaims:
     """Return the claims that all kernels of this user on this machine share.
 
     They are in the folder for temporary files. Where that cannot be written to, they are those of
@@ -218,11 +218,11 @@ def claims_of_this_machine() -> Claims:
         return _shared[1]
 
 
-def _opened() -> Claims:
+def _opened() -> SentClaims:
     try:
-        return Claims(_own_folder() / "claims.sqlite")
+        return SentClaims(_own_folder() / "claims.sqlite")
     except (OSError, sqlite3.Error):
-        return Claims()
+        return SentClaims()
 
 
 def _own_folder() -> Path:

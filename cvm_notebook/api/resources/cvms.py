@@ -10,7 +10,7 @@ from cvm_notebook.api.errors.tree import CvmError, DecodeError
 from cvm_notebook.api.http.deadline import Deadline
 from cvm_notebook.api.http.exchange import Timeout
 from cvm_notebook.api.http.prefetch import MOST_PAGES, PAGE_SIZE, PageFetcher, pages_of, window_for
-from cvm_notebook.api.http.retry import Kind
+from cvm_notebook.api.http.retry import RetryKind
 from cvm_notebook.api.http.transport import Reply, Request, query, to_json
 from cvm_notebook.api.models.actions import (
     CvmState,
@@ -49,7 +49,7 @@ from cvm_notebook.api.models.guest import (
     OperationPage,
 )
 from cvm_notebook.api.resources import validation as checks
-from cvm_notebook.api.resources.base import Calls
+from cvm_notebook.api.resources.base import Endpoints
 from cvm_notebook.api.resources.cvm_ref import Ref, path_segment, split
 from cvm_notebook.api.times import moment_of
 
@@ -58,7 +58,7 @@ _PAGES_AT_ONCE = 16
 _KMS_VERSION = "2026-05-22"  # later versions speak of KMS contracts instead of servers
 
 
-class Reads(Calls):
+class Reads(Endpoints):
     """Reading calls; none of them changes anything."""
 
     _user: CurrentUser | None = None
@@ -91,7 +91,7 @@ class Reads(Calls):
         'running'
         """
         path = self._cvm(cvm, identifier, "get_cvm_state", "/state")
-        request = Request(Kind.READ, "GET", path)
+        request = Request(RetryKind.READ, "GET", path)
         return self._transport.call(request, lambda reply: decode_state(reply.body, f"GET {path}"))
 
     def get_cvm_stats(self, cvm: Ref = None, /, **identifier: object) -> CvmStats:
@@ -225,7 +225,7 @@ class Reads(Calls):
             )
 
         def fetch(number: int) -> tuple[bytes, bool]:
-            request = Request(Kind.READ, "GET", path(number))
+            request = Request(RetryKind.READ, "GET", path(number))
             reply = self._transport.call(request, _whole_page, deadline=deadline)
             return reply.body, reply.slowed
 
@@ -276,7 +276,7 @@ class Reads(Calls):
         connect, _, total = self._transport.timeout
         timeout = Timeout(connect, total, total)
         body = to_json({"vm_uuids": uuids})
-        request = Request(Kind.READ, "POST", path, body, timeout=timeout)
+        request = Request(RetryKind.READ, "POST", path, body, timeout=timeout)
         return self._transport.call(
             request,
             lambda reply: (decode_statuses(reply.body, f"POST {path}"), reply.slowed),
@@ -296,7 +296,7 @@ class Reads(Calls):
         return self._me(None)
 
     def _me(self, deadline: Deadline | None) -> CurrentUser:
-        request = Request(Kind.READ, "GET", "/auth/me")
+        request = Request(RetryKind.READ, "GET", "/auth/me")
         self._user = self._transport.call(
             request, lambda reply: decode_current_user(reply.body), deadline=deadline
         )

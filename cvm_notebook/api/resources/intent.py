@@ -23,13 +23,13 @@ from cvm_notebook.api.errors.tree import (
     UnsafeRedirect,
 )
 from cvm_notebook.api.http.deadline import Deadline
-from cvm_notebook.api.http.retry import Kind
+from cvm_notebook.api.http.retry import RetryKind
 from cvm_notebook.api.http.transport import Reply, Request, Transport, to_json
 from cvm_notebook.api.models.actions import CvmAction
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.models.decode import decode, decode_accepted
 from cvm_notebook.api.models.guest import OperationPage
-from cvm_notebook.api.resources.claims import Claims, claims_of_this_machine
+from cvm_notebook.api.resources.claims import SentClaims, claims_of_this_machine
 from cvm_notebook.api.resources.cvm_ref import path_segment
 from cvm_notebook.api.status import phase_of
 from cvm_notebook.api.verbs import SPECS, Verb
@@ -42,7 +42,7 @@ _HISTORY: Final = 20  # entries of a CVM's history that are compared
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class SettleResult:
     """What reading back has shown.
 
     Attributes
@@ -90,7 +90,7 @@ class Intent:
     known
         What was there of its kind before it was sent; None where that could not be read.
     claimant
-        Its name among the `Claims` of this machine.
+        Its name among the `SentClaims` of this machine.
     """
 
     def __init__(
@@ -250,7 +250,7 @@ class Intent:
 
     # --- after an answer was lost --------------------------------------------------------------
 
-    def read_back(self, deadline: Deadline | None = None) -> Evidence:
+    def read_back(self, deadline: Deadline | None = None) -> SettleResult:
         """Read what became of it; nothing is sent.
 
         Raises
@@ -265,16 +265,18 @@ class Intent:
         try:
             cvm = self._cvm(deadline)
         except NotFoundError:
-            return Evidence(begun=self.verb == "delete", gone=True)
+            return SettleResult(begun=self.verb == "delete", gone=True)
         correlation_id = cvm.progress.correlation_id if cvm.progress else None
         if self.verb == "restart":
             correlation_id = self._made(deadline)
-            return Evidence(correlation_id is not None, cvm, correlation_id=correlation_id)
+            return SettleResult(correlation_id is not None, cvm, correlation_id=correlation_id)
         phase = phase_of(cvm.status)
         there = phase == self.spec.goal and not cvm.in_progress
-        return Evidence(phase in self.spec.under_way or there, cvm, correlation_id=correlation_id)
+        return SettleResult(
+            phase in self.spec.under_way or there, cvm, correlation_id=correlation_id
+        )
 
-    def _look(self, error: CvmError, deadline: Deadline) -> Evidence | None:
+    def _look(self, error: CvmError, deadline: Deadline) -> SettleResult | None:
         """Look a few times; None when nothing of it is to be seen."""
         for pause in _LOOKS:
             if self.transport.pause(min(pause, deadline.remaining())) or deadline.expired:
@@ -296,17 +298,17 @@ class Intent:
             raise error
         return None
 
-    def _read_commit(self, deadline: Deadline | None) -> Evidence:
+    def _read_commit(self, deadline: Deadline | None) -> SettleResult:
         wanted = _bare(self.compose_hash)
         for cvm in self._cvms_of_app(_bare(self.app_id), deadline):
             if _bare(cvm.compose_hash) == wanted:
                 return _evidence_of(cvm)
-        return Evidence(begun=False)
+        return SettleResult(begun=False)
 
-    def _read_replica(self, deadline: Deadline | None) -> Evidence:
+    def _read_replica(self, deadline: Deadline | None) -> SettleResult:
         made = self._made(deadline)
         if made is None:
-            return Evidence(begun=False)
+            return SettleResult(begun=False)
         return _evidence_of(self._get(f"/cvms/{path_segment(made)}", Cvm, deadline))
 
     def _made(self, deadline: Deadline | None) -> str | None:
@@ -316,7 +318,7 @@ class Intent:
         new = [one for one in self._there(deadline) if one not in self.known]
         return self._claims(lambda claims, name: claims.assign(name, new)) if new else None
 
-    def _claims(self, do: Callable[[Claims, str], T]) -> T | None:
+    def _claims(self, do: Callable[[SentClaims, str], T]) -> T | None:
         """Do something with its claim; None where there is none, or it cannot be had."""
         if self.claimant is None:
             return None
@@ -350,7 +352,7 @@ class Intent:
             return []
 
     def _get(self, path: str, kind: type[T], deadline: Deadline | None) -> T:
-        request = Request(Kind.READ, "GET", path)
+        request = Request(RetryKind.READ, "GET", path)
         reply = self.transport.send(request, deadline=deadline)
         return decode(reply.body, kind, request.where)
 
@@ -366,15 +368,15 @@ def intent_of(
     """Return the intent of a verb, with the request that it sends."""
     content = None if body is None else to_json(body)
     if verb == "commit":
-        request = Request(Kind.COMMIT, "POST", "/cvms", content)
+        request = Request(RetryKind.COMMIT, "POST", "/cvms", content)
         app, compose = str((body or {})["app_id"]), str((body or {})["compose_hash"])
         return Intent(transport, verb, None, request, app_id=app, compose_hash=compose)
     path = f"/cvms/{path_segment(cvm or '')}"
     if verb == "delete":
-        request = Request(Kind.UPDATE, "DELETE", path)
+        request = Request(RetryKind.UPDATE, "DELETE", path)
     else:
         word = "replicas" if verb == "replicate" else verb
-        request = Request(Kind.UPDATE, "POST", f"{path}/{word}", content)
+        request = Request(RetryKind.UPDATE, "POST", f"{path}/{word}", content)
     return Intent(transport, verb, cvm, request, app_id=app_id)
 
 
@@ -387,12 +389,12 @@ def may_have_begun(error: CvmError) -> bool:
     return isinstance(error, ServerError | DecodeError)
 
 
-def _evidence_of(cvm: Cvm) -> Evidence:
+def _evidence_of(cvm: Cvm) -> SettleResult:
     doing = cvm.progress.correlation_id if cvm.progress else None
-    return Evidence(begun=True, cvm=cvm, correlation_id=doing)
+    return SettleResult(begun=True, cvm=cvm, correlation_id=doing)
 
 
-def _as_action(found: Evidence) -> CvmAction | None:
+def _as_action(found: SettleResult) -> CvmAction | None:
     return None if found.cvm is None else as_action(found.cvm)
 
 

@@ -6,11 +6,11 @@ from typing import Any
 import msgspec
 
 from cvm_notebook.api.errors.tree import DecodeError, InvalidInput
-from cvm_notebook.api.http.retry import Kind
+from cvm_notebook.api.http.retry import RetryKind
 from cvm_notebook.api.models.actions import CvmAction, CvmState, Provision
 from cvm_notebook.api.models.cvm import BatchStopped
 from cvm_notebook.api.resources import validation as checks
-from cvm_notebook.api.resources.base import Calls, given
+from cvm_notebook.api.resources.base import Endpoints, given
 from cvm_notebook.api.resources.cvm_ref import Ref, split
 from cvm_notebook.api.resources.intent import Intent, intent_of
 from cvm_notebook.api.resources.watch import OnEvent, Watch, watch
@@ -22,7 +22,7 @@ _FIELDS: Mapping[Verb, frozenset[str]] = {"restart": frozenset({"force"}), "repl
 _WATCH = frozenset({"target", "interval", "timeout", "max_retries", "retry_delay"})
 
 
-class Lifecycle(Calls):
+class Lifecycle(Endpoints):
     """Each call takes the API documentation's mapping, keywords, a plain identifier, or a CVM."""
 
     def provision_cvm(
@@ -60,7 +60,7 @@ class Lifecycle(Calls):
         64
         """
         body = checks.provision_request({**checks.mapping("request", request), **fields})
-        answer = self._change(Kind.PROVISION, "POST", "/cvms/provision", Provision, body)
+        answer = self._change(RetryKind.PROVISION, "POST", "/cvms/provision", Provision, body)
         allowed = tuple(body["compose_file"].get("allowed_envs") or ())
         return msgspec.structs.replace(answer, allowed_envs=allowed)
 
@@ -158,7 +158,12 @@ class Lifecycle(Calls):
                 f"Give from 1 to {BATCH_STOP_SIZE}; make several calls for more.",
             )
         return self._change(
-            Kind.UPDATE, "POST", "/cvms/batch-stop", BatchStopped, {"cvm_ids": ids}, on_sent=on_sent
+            RetryKind.UPDATE,
+            "POST",
+            "/cvms/batch-stop",
+            BatchStopped,
+            {"cvm_ids": ids},
+            on_sent=on_sent,
         )
 
     def shutdown_cvm(self, cvm: Ref = None, /, **identifier: object) -> CvmAction:

@@ -7,13 +7,13 @@ from cvm_notebook.api.compose.hashing import encrypt_env
 from cvm_notebook.api.compose.validation import check_compose_file
 from cvm_notebook.api.errors.tree import ApiError, InvalidInput
 from cvm_notebook.api.http.deadline import Deadline
-from cvm_notebook.api.http.retry import Kind
+from cvm_notebook.api.http.retry import RetryKind
 from cvm_notebook.api.http.transport import Request, to_json
 from cvm_notebook.api.models.actions import CvmAction, HashRequired, UpdateAccepted
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.models.decode import decode_accepted
 from cvm_notebook.api.resources import validation as checks
-from cvm_notebook.api.resources.base import Calls, given
+from cvm_notebook.api.resources.base import Endpoints, given
 from cvm_notebook.api.resources.cvm_ref import Ref, path_segment, split
 from cvm_notebook.api.secret import Secret
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 HASH_REQUIRED = 465
 
 
-class Updates(Calls):
+class Updates(Endpoints):
     """Updating calls.
 
     Most answer at once with UpdateAccepted, while the CVM goes through ``updating``;
@@ -187,7 +187,7 @@ class Updates(Calls):
                 **wanted,
             }
         path += "/visibility"
-        return self._change(Kind.UPDATE, "PATCH", path, CvmAction, wanted, deadline=deadline)
+        return self._change(RetryKind.UPDATE, "PATCH", path, CvmAction, wanted, deadline=deadline)
 
     def update_os_image(
         self, cvm: Ref = None, os_image_name: str = "", /, **identifier: object
@@ -215,7 +215,7 @@ class Updates(Calls):
     ) -> UpdateAccepted | HashRequired:
         proofs = {"X-Compose-Hash": compose_hash, "X-Transaction-Hash": transaction_hash}
         headers = tuple((name, checks.hexadecimal(name, v)) for name, v in proofs.items() if v)
-        request = Request(Kind.UPDATE, "PATCH", path, body, content_type, headers)
+        request = Request(RetryKind.UPDATE, "PATCH", path, body, content_type, headers)
         try:
             return self._transport.call(
                 request,

@@ -19,7 +19,7 @@ from cvm_notebook.api.errors.tree import (
 )
 from cvm_notebook.api.http.deadline import Deadline
 from cvm_notebook.api.http.exchange import ByteStream
-from cvm_notebook.api.http.retry import Kind
+from cvm_notebook.api.http.retry import RetryKind
 from cvm_notebook.api.http.sse import EventReader, SseEvent
 from cvm_notebook.api.http.transport import Request, Transport, query
 from cvm_notebook.api.models.actions import CvmState, decode_state
@@ -240,7 +240,7 @@ _EVENTS: dict[str, Callable[[SseEvent, Watch, _Attempt], CvmState | None]] = {
 def _poll(transport: Transport, wish: Watch, seen: _Attempt) -> CvmState | None:
     path = f"/cvms/{path_segment(wish.cvm)}/state"
     while not seen.deadline.expired:
-        reply = transport.send(Request(Kind.READ, "GET", path), deadline=seen.deadline)
+        reply = transport.send(Request(RetryKind.READ, "GET", path), deadline=seen.deadline)
         state = decode_state(reply.body, f"GET {path}")
         changed = seen.last is None or state != seen.last
         seen.last = state

@@ -15,7 +15,13 @@ from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.scalars import plain
 from cvm_notebook.api.status import STATUSES, info_of, status_of
 from cvm_notebook.api.times import moment_of
-from cvm_notebook.frames.reports.timeline import Price, Spell, cost_of, hours, spells
+from cvm_notebook.frames.reports.timeline import (
+    HourlyPrice,
+    StatusInterval,
+    cost_of,
+    hours,
+    status_intervals,
+)
 from cvm_notebook.frames.schema import INSTANT, MONEY, REAL, TEXT, Field, Money, Table, fixed
 from cvm_notebook.live.store.changelog import Log
 from cvm_notebook.live.store.records import Row, Snapshot
@@ -31,7 +37,7 @@ class Standing(NamedTuple):
     cvm_id: str
     name: str | None
     status: str
-    price: Price
+    price: HourlyPrice
     created: datetime | None
     gone: datetime | None = None
 
@@ -135,11 +141,11 @@ def cost_frame(
     True
     """
     if isinstance(source, Snapshot):
-        standings, lived = [_standing(row) for row in source.rows], list[Spell]()
+        standings, lived = [_standing(row) for row in source.rows], list[StatusInterval]()
         taken = source.taken_at
     else:
         checks.instance("source", source, Log, "Give fleet.store.log(), or a Snapshot.")
-        lived = spells(source)
+        lived = status_intervals(source)
         standings = _standings(source, lived)
         taken = source.now.taken_at
     at = taken if now is None else moment_of("now", now)
@@ -148,14 +154,14 @@ def cost_frame(
 
 def frame_of(
     standings: Iterable[Standing],
-    lived: Sequence[Spell],
+    lived: Sequence[StatusInterval],
     window: str | timedelta,
     now: datetime,
     money: Money = "float",
 ) -> pd.DataFrame:
     """Build the frame of CVMs and of what was seen of them."""
     length, label = _window(window)
-    of: dict[str, list[Spell]] = {}
+    of: dict[str, list[StatusInterval]] = {}
     for spell in lived:
         of.setdefault(spell.cvm_id, []).append(spell)
     with localcontext(EXACT):
@@ -177,10 +183,12 @@ def _window(window: str | timedelta) -> tuple[timedelta, str]:
 
 
 def _standing(row: Row) -> Standing:
-    return Standing(row.id, row.name, status_of(row.status), Price.of(row.cvm), row.cvm.created)
+    return Standing(
+        row.id, row.name, status_of(row.status), HourlyPrice.of(row.cvm), row.cvm.created
+    )
 
 
-def _standings(log: Log, lived: Iterable[Spell]) -> list[Standing]:
+def _standings(log: Log, lived: Iterable[StatusInterval]) -> list[Standing]:
     """Return the CVMs of the present, and those that went as far as they are remembered."""
     found = {row.id: _standing(row) for row in log.now.rows}
     made = {c.row.id: c.row.cvm.created for c in log.changes if c.row.id not in found}
@@ -193,7 +201,7 @@ def _standings(log: Log, lived: Iterable[Spell]) -> list[Standing]:
 
 
 def _cost(
-    standing: Standing, lived: Sequence[Spell], label: str, start: datetime, end: datetime
+    standing: Standing, lived: Sequence[StatusInterval], label: str, start: datetime, end: datetime
 ) -> Cost:
     """Add up what a CVM was charged from start to end."""
     begin = standing.created or start
@@ -216,8 +224,8 @@ def _cost(
 
 
 def _filled(
-    standing: Standing, lived: Sequence[Spell], begin: datetime, finish: datetime
-) -> Iterator[Spell]:
+    standing: Standing, lived: Sequence[StatusInterval], begin: datetime, finish: datetime
+) -> Iterator[StatusInterval]:
     """Yield spells that fill a time: what came before, or comes after, is as what is next to it."""
     whole = list(lived) or [_as_now(standing, finish)]
     first, last = whole[0], whole[-1]
@@ -230,9 +238,9 @@ def _filled(
             yield spell.between(begin, finish)
 
 
-def _as_now(standing: Standing, at: datetime) -> Spell:
+def _as_now(standing: Standing, at: datetime) -> StatusInterval:
     """Return a spell without length, from which to guess the time before it."""
-    return Spell(
+    return StatusInterval(
         cvm_id=standing.cvm_id,
         name=standing.name,
         app_id=None,

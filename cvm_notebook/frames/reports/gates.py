@@ -14,7 +14,7 @@ from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.scalars import plain
 from cvm_notebook.api.status import PHASES, STATUSES, info_of, phase_of, status_of
 from cvm_notebook.frames.convert import as_text, conform
-from cvm_notebook.frames.reports.timeline import Price
+from cvm_notebook.frames.reports.timeline import HourlyPrice
 from cvm_notebook.frames.schema import FLAG, INTEGER, TEXT, Field, Table, require
 from cvm_notebook.text import without_zeros
 
@@ -201,7 +201,7 @@ def _of_money(
         status = word or "unknown"
         if status not in statuses:
             continue
-        amount = Price(money(whole), money(disk)).charged(status)
+        amount = HourlyPrice(money(whole), money(disk)).charged(status)
         unpriced += amount is None
         if amount:
             charged.append((amount, f"{name or cvm_id} {without_zeros(amount)}"))

@@ -25,14 +25,14 @@ from cvm_notebook.frames.schema import (
     require,
 )
 from cvm_notebook.live.operations.preconditions import VERBS, Verb, check_verb
-from cvm_notebook.live.operations.service import Operations
+from cvm_notebook.live.operations.service import OperationService
 from cvm_notebook.live.plans.outcome import OutcomeRow
 from cvm_notebook.live.plans.plan import Plan, PlanRow
 from cvm_notebook.live.store.changelog import Log
-from cvm_notebook.live.store.records import Row, Sighting, Snapshot
+from cvm_notebook.live.store.records import Provenance, Row, Snapshot
 
 _VERB: Final = fixed((*VERBS, "other"))
-_NEVER: Final = Sighting(0.0, datetime.min.replace(tzinfo=UTC), "list")
+_NEVER: Final = Provenance(0.0, datetime.min.replace(tzinfo=UTC), "list")
 _PLAN_ID: Final = "plan_id"
 _OUTCOMES: Final = (*STATES, "refused", "skipped")
 
@@ -108,7 +108,7 @@ class LiveFleet(Protocol):
     """What plans are executed with: a Fleet."""
 
     @property
-    def operator(self) -> Operations:
+    def operator(self) -> OperationService:
         """Who sends."""
 
     @property

@@ -47,14 +47,14 @@ def cost_of(rate: Decimal, time: timedelta) -> Decimal:
 
 
 @dataclass(frozen=True, slots=True)
-class Price:
+class HourlyPrice:
     """What a CVM costs an hour in US dollars; None where the service does not say."""
 
     total: Decimal | None
     disk: Decimal | None
 
     @classmethod
-    def of(cls, cvm: Cvm) -> "Price":
+    def of(cls, cvm: Cvm) -> "HourlyPrice":
         """Read it from a record."""
         rate = cvm.hourly_rate
         return cls(None, None) if rate is None else _price(rate.total, rate.disk)
@@ -65,12 +65,12 @@ class Price:
 
 
 @lru_cache(maxsize=1024)  # a fleet has few prices, each of them thousands of times
-def _price(total: str | float | None, disk: str | float | None) -> Price:
-    return Price(money(total), money(disk))
+def _price(total: str | float | None, disk: str | float | None) -> HourlyPrice:
+    return HourlyPrice(money(total), money(disk))
 
 
 @dataclass(frozen=True, slots=True)
-class Spell:
+class StatusInterval:
     """A CVM had one status and one price for a while; `observed` when it was looked at."""
 
     cvm_id: str
@@ -78,12 +78,12 @@ class Spell:
     app_id: str | None
     region: str | None
     status: str
-    price: Price
+    price: HourlyPrice
     start: datetime
     end: datetime
     observed: bool = True
 
-    def between(self, start: datetime, end: datetime) -> "Spell":
+    def between(self, start: datetime, end: datetime) -> "StatusInterval":
         """Return the part of it between two moments."""
         first, last = max(self.start, start), min(self.end, end)
         if (first, last) == (self.start, self.end):
@@ -101,7 +101,7 @@ class Spell:
         return None if self.charged is None else cost_of(self.charged, self.end - self.start)
 
 
-TIMELINE: Final[Table[Spell]] = Table(
+TIMELINE: Final[Table[StatusInterval]] = Table(
     "timeline/1",
     (
         Field("cvm_id", TEXT, lambda s: s.cvm_id, "the CVM"),
@@ -140,19 +140,19 @@ def timeline_frame(log: Log, *, money: Money = "float") -> pd.DataFrame:
     """
     checks.instance("log", log, Log, "Give fleet.store.log().")
     with localcontext(EXACT):
-        return TIMELINE.frame(spells(log), money=money)
+        return TIMELINE.frame(status_intervals(log), money=money)
 
 
-def spells(log: Log) -> list[Spell]:
+def status_intervals(log: Log) -> list[StatusInterval]:
     """Return the spells of all CVMs, CVM by CVM, each in the order of time."""
     gaps = list(_gaps(log))
     starts = [start for start, _ in gaps]
     return [piece for spell in _whole_spells(log) for piece in _split(spell, gaps, starts)]
 
 
-def _whole_spells(log: Log) -> Iterator[Spell]:
-    ended: dict[str, list[Spell]] = {}
-    going: dict[str, Spell] = {}
+def _whole_spells(log: Log) -> Iterator[StatusInterval]:
+    ended: dict[str, list[StatusInterval]] = {}
+    going: dict[str, StatusInterval] = {}
     for change in log.changes:
         key = change.row.id
         last = going.pop(key, None)
@@ -173,21 +173,21 @@ def _whole_spells(log: Log) -> Iterator[Spell]:
         yield from found
 
 
-def _begin(row: Row, at: datetime) -> Spell:
+def _begin(row: Row, at: datetime) -> StatusInterval:
     node = row.cvm.node_info
-    return Spell(
+    return StatusInterval(
         cvm_id=row.id,
         name=row.name,
         app_id=row.app_id,
         region=None if node is None else node.region,
         status=status_of(row.status),
-        price=Price.of(row.cvm),
+        price=HourlyPrice.of(row.cvm),
         start=at,
         end=at,
     )
 
 
-def _same(last: Spell, new: Spell) -> bool:
+def _same(last: StatusInterval, new: StatusInterval) -> bool:
     return (last.status, last.price, last.name) == (new.status, new.price, new.name)
 
 
@@ -210,8 +210,8 @@ def _gaps(log: Log) -> Iterator[tuple[datetime, datetime]]:
 
 
 def _split(
-    spell: Spell, gaps: Sequence[tuple[datetime, datetime]], starts: Sequence[datetime]
-) -> Iterator[Spell]:
+    spell: StatusInterval, gaps: Sequence[tuple[datetime, datetime]], starts: Sequence[datetime]
+) -> Iterator[StatusInterval]:
     """Cut a spell where the gaps begin and end; what has no length is left out."""
     at = spell.start
     first = max(0, bisect_left(starts, spell.start) - 1)

@@ -10,13 +10,13 @@ from typing import Any, Protocol
 from cvm_notebook.api.client import Client
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.live.clock import Clock
-from cvm_notebook.live.operations.database import Entry, LedgerDatabase
+from cvm_notebook.live.operations.database import LedgerDatabase, LedgerEntry
 from cvm_notebook.live.operations.ledger import Ledger
 from cvm_notebook.live.operations.operation import OnChange, Operation
 from cvm_notebook.live.operations.preconditions import Verb
 from cvm_notebook.live.operations.reconcile import target_of
 from cvm_notebook.live.operations.record import OperationRecord
-from cvm_notebook.live.store.observation import Seen
+from cvm_notebook.live.store.observation import Reading
 from cvm_notebook.live.store.records import Row
 from cvm_notebook.live.store.store import FleetStore
 from cvm_notebook.live.workers import Workers
@@ -69,7 +69,7 @@ class OperationSettings:
 
 
 @dataclass(slots=True)
-class Desk:
+class OperationContext:
     """What those who work on operations share; only the client may be changed."""
 
     client: Client
@@ -88,10 +88,10 @@ class Desk:
                 self.hooks.refresh()
 
 
-class Entries:
+class OperationFactory:
     """Makes operations, each with an id of its own in all kernels."""
 
-    def __init__(self, desk: Desk, on_change: OnChange) -> None:
+    def __init__(self, desk: OperationContext, on_change: OnChange) -> None:
         self._desk = desk
         self._on_change = on_change
         self._mark = desk.database.kernel[:8]
@@ -102,13 +102,13 @@ class Entries:
     ) -> Operation:
         """Make one that is asked for now."""
         name = str(params.get("name") or params.get("app_id") or "a CVM")
-        seen = Seen.of_row(row) if row is not None else Seen(name=name)
+        seen = Reading.of_row(row) if row is not None else Reading(name=name)
         now = self._desk.clock.now()
         return self._made(verb, row, seen, params, asked_at=now, delay=max(delay, 0.0))
 
     def recovered(self, verb: Verb, row: Row, correlation_id: str | None = None) -> Operation:
         """Make one for what the service is doing already, or has done."""
-        seen = Seen.of_row(row)
+        seen = Reading.of_row(row)
         return self._made(
             verb,
             row,
@@ -120,7 +120,7 @@ class Entries:
             correlation_id=correlation_id or seen.correlation_id,
         )
 
-    def inherited(self, entry: Entry) -> Operation:
+    def inherited(self, entry: LedgerEntry) -> Operation:
         """Make one of what an earlier kernel has left; it has not ended, or not been seen to."""
         old = entry.record
         now, wall = self._desk.clock.monotonic(), self._desk.clock.now()
@@ -150,7 +150,7 @@ class Entries:
         self,
         verb: Verb,
         row: Row | None,
-        seen: Seen,
+        seen: Reading,
         params: Mapping[str, Any],
         *,
         asked_at: datetime,

@@ -74,7 +74,7 @@ class LedgerError(CvmError):
     """The file of the ledger cannot be opened or written."""
 
 
-class Trail(msgspec.Struct, frozen=True, kw_only=True):
+class ResumeState(msgspec.Struct, frozen=True, kw_only=True):
     """What is needed to read back what became of an operation that another kernel has sent."""
 
     known: tuple[str, ...] | None = None
@@ -84,7 +84,7 @@ class Trail(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class LedgerEntry:
     """An operation that an earlier kernel has left.
 
     Attributes
@@ -96,7 +96,7 @@ class Entry:
     record: OperationRecord
     intent: str
     plan: str | None
-    trail: Trail
+    trail: ResumeState
 
 
 class LedgerDatabase:
@@ -224,7 +224,7 @@ class LedgerDatabase:
             ).fetchone()
         return None if found is None else _record(found[0])
 
-    def inherit(self) -> tuple[list[Entry], list[Entry]]:
+    def inherit(self) -> tuple[list[LedgerEntry], list[LedgerEntry]]:
         """Take over what kernels have left that have ended.
 
         Returns
@@ -405,21 +405,21 @@ def _forget(database: sqlite3.Connection) -> None:
     )
 
 
-def _entry(row: tuple[str, str, str | None, str]) -> Entry:
+def _entry(row: tuple[str, str, str | None, str]) -> LedgerEntry:
     record, intent, plan, trail = row
-    return Entry(
+    return LedgerEntry(
         record=_record(record),
         intent=intent,
         plan=plan,
-        trail=msgspec.json.decode(trail, type=Trail),
+        trail=msgspec.json.decode(trail, type=ResumeState),
     )
 
 
-def _trail(operation: Operation) -> Trail:
+def _trail(operation: Operation) -> ResumeState:
     intent = operation.intent
     if intent is None:
-        return Trail()
-    return Trail(
+        return ResumeState()
+    return ResumeState(
         known=None if intent.known is None else tuple(sorted(intent.known)),
         claimant=intent.claimant,
         app_id=intent.app_id,

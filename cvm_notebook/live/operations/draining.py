@@ -20,7 +20,7 @@ _LOOK: Final = 0.2  # seconds after which it is looked even without news
 _NAMED: Final = 5
 
 
-class Drained(Protocol):
+class DrainableOperations(Protocol):
     """The operations of one fleet."""
 
     process: int
@@ -45,11 +45,11 @@ class Drained(Protocol):
         """Cancel what was not sent."""
 
 
-_open: "weakref.WeakSet[Drained]" = weakref.WeakSet()
+_open: "weakref.WeakSet[DrainableOperations]" = weakref.WeakSet()
 
 
 def drain(
-    operations: Drained, timeout: float, *, progress: bool, answers: float | None = None
+    operations: DrainableOperations, timeout: float, *, progress: bool, answers: float | None = None
 ) -> tuple[Operation, ...]:
     """Send what waits, and wait until it is answered; return what is not by then.
 
@@ -73,7 +73,7 @@ def drain(
 
 
 def _wait(
-    operations: Drained,
+    operations: DrainableOperations,
     timeout: float,
     news: threading.Event,
     *,
@@ -102,7 +102,7 @@ def _wait(
             shown = max(shown, total - len(left))
 
 
-def told(operations: Sequence[Operation]) -> str:
+def cancelled_text(operations: Sequence[Operation]) -> str:
     """Say which operations were not sent."""
     number = len(operations)
     named = ", ".join(f"{one.verb} {one.name}" for one in operations[:_NAMED])
@@ -114,12 +114,12 @@ def told(operations: Sequence[Operation]) -> str:
 # --- the end of the interpreter -------------------------------------------------------------------
 
 
-def at_exit(operations: Drained) -> None:
+def at_exit(operations: DrainableOperations) -> None:
     """Drain operations at the end of the interpreter, unless they are closed by then."""
     _open.add(operations)
 
 
-def no_longer(operations: Drained) -> None:
+def no_longer(operations: DrainableOperations) -> None:
     """Take `at_exit` back."""
     _open.discard(operations)
 
@@ -136,7 +136,7 @@ def _drain_all() -> None:
             pass
         cancelled = operations.cancel_unsent("the program ended before it was sent")
         if cancelled:
-            print(f"cvm-notebook: {told(cancelled)}", file=sys.stderr)  # noqa: T201 - the last word
+            print(f"cvm-notebook: {cancelled_text(cancelled)}", file=sys.stderr)  # noqa: T201 - the last word
 
 
 def _is_failing() -> bool:

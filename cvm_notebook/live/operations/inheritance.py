@@ -12,12 +12,12 @@ from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.api.models.guest import Operation as HistoryEntry
 from cvm_notebook.api.status import Phase
 from cvm_notebook.api.verbs import SPECS, Verb
-from cvm_notebook.live.operations.context import Desk, Entries
-from cvm_notebook.live.operations.database import Entry
+from cvm_notebook.live.operations.context import OperationContext, OperationFactory
+from cvm_notebook.live.operations.database import LedgerEntry
 from cvm_notebook.live.operations.ledger import intent_key
 from cvm_notebook.live.operations.operation import Operation
-from cvm_notebook.live.operations.tracker import Follower
-from cvm_notebook.live.store.observation import Seen
+from cvm_notebook.live.operations.tracker import OperationTracker
+from cvm_notebook.live.store.observation import Reading
 from cvm_notebook.live.store.records import Row
 
 # What a CVM found in the middle of something was asked to do.
@@ -39,7 +39,9 @@ _VERB_OF: Final[Mapping[str, Verb]] = {
 _READ: Final = 50  # failed CVMs whose history is read
 
 
-def take_over(desk: Desk, entries: Entries, follower: Follower) -> None:
+def take_over(
+    desk: OperationContext, entries: OperationFactory, follower: OperationTracker
+) -> None:
     """Go on with what kernels have left that have ended."""
     left, unseen = desk.database.inherit()
     for entry in left:
@@ -48,7 +50,12 @@ def take_over(desk: Desk, entries: Entries, follower: Follower) -> None:
         desk.ledger.inherit(entries.inherited(entry), entry.intent, desk.clock.monotonic())
 
 
-def _go_on(entry: Entry, desk: Desk, entries: Entries, follower: Follower) -> None:
+def _go_on(
+    entry: LedgerEntry,
+    desk: OperationContext,
+    entries: OperationFactory,
+    follower: OperationTracker,
+) -> None:
     operation = entries.inherited(entry)
     now = desk.clock.monotonic()
     if operation.state == "asked":
@@ -65,13 +72,16 @@ def _go_on(entry: Entry, desk: Desk, entries: Entries, follower: Follower) -> No
 
 
 def recover(
-    rows: Iterable[Row], desk: Desk, entries: Entries, follower: Follower
+    rows: Iterable[Row],
+    desk: OperationContext,
+    entries: OperationFactory,
+    follower: OperationTracker,
 ) -> tuple[Operation, ...]:
     """Find what the service is still doing, or has failed to do, and is not known here."""
     found = []
     failed = 0
     for row in rows:
-        seen = Seen.of_row(row)
+        seen = Reading.of_row(row)
         verb = _RECOVERED.get(seen.phase)
         if seen.phase == "failed" and failed < _READ:
             failed += 1
@@ -88,7 +98,9 @@ def recover(
     return tuple(found)
 
 
-def _failed(row: Row, seen: Seen, desk: Desk, entries: Entries) -> list[Operation]:
+def _failed(
+    row: Row, seen: Reading, desk: OperationContext, entries: OperationFactory
+) -> list[Operation]:
     """Return the operation that ended in the failure of a CVM, if it is not known here."""
     newest = _newest_of(row, desk)
     if newest is None:
@@ -108,7 +120,7 @@ def _failed(row: Row, seen: Seen, desk: Desk, entries: Entries) -> list[Operatio
     return [operation]
 
 
-def _newest_of(row: Row, desk: Desk) -> HistoryEntry | None:
+def _newest_of(row: Row, desk: OperationContext) -> HistoryEntry | None:
     try:
         newest = desk.client.list_operations(row.id, limit=1)
     except CvmError:

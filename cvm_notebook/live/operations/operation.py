@@ -40,7 +40,7 @@ class _Told(Generic[T]):
 
 
 @dataclass(slots=True)
-class Looks:
+class TrackingState:
     """How an operation is looked after; only touched by the `Operations` it belongs to.
 
     Attributes
@@ -125,7 +125,7 @@ class Operation:
         self._on_change = on_change
         self.row = row
         self.params = dict(params or {})
-        self.looks = Looks()
+        self.looks = TrackingState()
         self.intent: Intent | None = None
         self.error: CvmError | None = None
         self.answer: CvmAction | None = None

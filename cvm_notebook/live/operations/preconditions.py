@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.api.verbs import SPECS, VERBS, Admission, Verb, check_verb
-from cvm_notebook.live.store.observation import Seen
+from cvm_notebook.live.store.observation import Reading
 from cvm_notebook.live.store.records import Row
 
 __all__ = [
@@ -54,7 +54,7 @@ class Precheck:
         return self.admission is Admission.SEND
 
 
-def precheck(verb: Verb, seen: Seen) -> Precheck:
+def precheck(verb: Verb, seen: Reading) -> Precheck:
     """Judge a verb by what the CVM does now: pure."""
     spec = SPECS[verb]
     admission = spec.admit.get(seen.phase, Admission.REFUSE)
@@ -74,7 +74,7 @@ def precheck(verb: Verb, seen: Seen) -> Precheck:
     return Precheck(admission, "nothing", _why_not(seen))
 
 
-def _why_not(seen: Seen) -> str:
+def _why_not(seen: Reading) -> str:
     if seen.phase in {"gone", "deleting"}:
         return f"'{seen.name}' is {'gone' if seen.phase == 'gone' else seen.doing}"
     if seen.busy:
@@ -84,10 +84,10 @@ def _why_not(seen: Seen) -> str:
 
 def what_changed(shown: Row, now: Row | None) -> str | None:
     """Return how a CVM differs from what was shown, where that matters to a wish; else None."""
-    then = Seen.of_row(shown)
+    then = Reading.of_row(shown)
     if now is None:
         return f"'{then.name}' is no longer in the fleet: it was deleted, or is not yours"
-    seen = Seen.of_row(now)
+    seen = Reading.of_row(now)
     if (then.phase, then.in_progress) == (seen.phase, seen.in_progress):
         return None
     return f"'{seen.name}' was {then.doing} when it was shown, and is {seen.doing} now"

@@ -5,20 +5,20 @@ from typing import Final, Literal
 
 from cvm_notebook.api.status import Phase
 from cvm_notebook.api.verbs import SPECS, Verb
-from cvm_notebook.live.store.observation import Seen
+from cvm_notebook.live.store.observation import Reading
 
 _DOWN: Final[frozenset[Phase]] = frozenset({"stopping", "shutting_down", "stopped"})
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class OperationProgress:
     """How an operation that was accepted stands."""
 
     kind: Literal["going", "reached", "failed"]
     why: str = ""
 
 
-_GOING: Final = Turn("going")
+_GOING: Final = OperationProgress("going")
 
 
 def target_of(verb: Verb) -> str:
@@ -26,12 +26,12 @@ def target_of(verb: Verb) -> str:
     return SPECS[verb].goal
 
 
-def is_under_way(verb: Verb, seen: Seen) -> bool:
+def is_under_way(verb: Verb, seen: Reading) -> bool:
     """Tell whether the CVM is on its way to the verb's target."""
     return seen.phase in SPECS[verb].under_way
 
 
-def has_begun(verb: Verb, seen: Seen) -> bool:
+def has_begun(verb: Verb, seen: Reading) -> bool:
     """Tell whether the CVM's status shows that this was done, or is being done."""
     if is_under_way(verb, seen):
         return True
@@ -39,7 +39,7 @@ def has_begun(verb: Verb, seen: Seen) -> bool:
     return not SPECS[verb].is_counted and seen.phase == SPECS[verb].goal and not seen.in_progress
 
 
-def turn_of(verb: Verb, seen: Seen, *, begun: bool) -> Turn:
+def progress_of(verb: Verb, seen: Reading, *, begun: bool) -> OperationProgress:
     """Judge an accepted operation by what its CVM does: pure.
 
     Parameters
@@ -49,22 +49,24 @@ def turn_of(verb: Verb, seen: Seen, *, begun: bool) -> Turn:
     """
     phase, goal = seen.phase, SPECS[verb].goal
     if phase == goal and not seen.in_progress and (begun or verb != "restart"):
-        return Turn("reached")
+        return OperationProgress("reached")
     if phase == goal or phase in SPECS[verb].under_way or verb == "delete":
         return _GOING
     if phase in {"gone", "deleting"}:
-        return Turn("failed", f"'{seen.name}' was deleted meanwhile")
+        return OperationProgress("failed", f"'{seen.name}' was deleted meanwhile")
     if goal == "running":
         return _turn_of_boot(seen, begun=begun)
     if begun and phase in {"starting", "running"}:
-        return Turn("failed", f"'{seen.name}' was started again meanwhile")
+        return OperationProgress("failed", f"'{seen.name}' was started again meanwhile")
     return _GOING
 
 
-def _turn_of_boot(seen: Seen, *, begun: bool) -> Turn:
+def _turn_of_boot(seen: Reading, *, begun: bool) -> OperationProgress:
     if seen.phase == "failed":
         why = seen.boot_error or f"its status is {seen.status}"
-        return Turn("failed", f"'{seen.name}' did not come up: {why}")
+        return OperationProgress("failed", f"'{seen.name}' did not come up: {why}")
     if begun and seen.phase in _DOWN:
-        return Turn("failed", f"'{seen.name}' was stopped meanwhile: it is {seen.doing}")
+        return OperationProgress(
+            "failed", f"'{seen.name}' was stopped meanwhile: it is {seen.doing}"
+        )
     return _GOING

@@ -7,7 +7,7 @@ from cvm_notebook.api.errors.tree import ConflictError, CvmError, NotFoundError,
 from cvm_notebook.api.models.actions import Provision
 from cvm_notebook.api.resources.intent import may_have_begun
 
-End: TypeAlias = Literal["refused", "gone", "busy", "unknown"]
+CallEnd: TypeAlias = Literal["refused", "gone", "busy", "unknown"]
 
 
 def params_of(given: Mapping[str, Any] | Provision | None) -> Mapping[str, Any]:
@@ -17,7 +17,7 @@ def params_of(given: Mapping[str, Any] | Provision | None) -> Mapping[str, Any]:
     return dict(given or {})
 
 
-def end_of(error: CvmError) -> End:
+def end_of(error: CvmError) -> CallEnd:
     """Judge how a call ended that raised.
 
     ``refused`` did nothing, ``gone`` has no CVM, ``busy`` met another operation; after ``unknown``

@@ -7,7 +7,7 @@ from typing import Final
 from cvm_notebook.api.errors.tree import CvmError, NotFoundError, ReadOnly
 from cvm_notebook.api.models.cvm import BatchStopped
 from cvm_notebook.api.verbs import Admission
-from cvm_notebook.live.operations.context import Desk
+from cvm_notebook.live.operations.context import OperationContext
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.preconditions import (
     Precheck,
@@ -20,13 +20,14 @@ from cvm_notebook.live.operations.preconditions import (
 from cvm_notebook.live.operations.reconcile import has_begun
 from cvm_notebook.live.operations.record import UNSENT
 from cvm_notebook.live.operations.remote import end_of
-from cvm_notebook.live.operations.tracker import Follower
-from cvm_notebook.live.store.observation import Fact, Seen
+from cvm_notebook.live.operations.tracker import OperationTracker
+from cvm_notebook.live.store.observation import Observation, Reading
 from cvm_notebook.live.store.records import Gap, Row
-from cvm_notebook.live.store.store import Batch, FleetStore
+from cvm_notebook.live.store.store import FleetStore
+from cvm_notebook.live.store.subscriptions import ChangeBatch
 
 
-class Turns:
+class StatusTransitions:
     """Remembers the newest change of status of each CVM; the store tells it of all changes.
 
     A row gets a new revision with every minute of uptime. Whoever saw an older one still saw the
@@ -35,15 +36,15 @@ class Turns:
 
     def __init__(self, store: FleetStore) -> None:
         self._store = store
-        self._newest: dict[str, tuple[int, Seen]] = {}
+        self._newest: dict[str, tuple[int, Reading]] = {}
 
-    def changed(self, batch: Batch) -> None:
+    def changed(self, batch: ChangeBatch) -> None:
         """Hear of the store's changes."""
         for change in () if isinstance(batch, Gap) else batch:
             if change.after is None:
                 self._newest.pop(change.row.id, None)
             elif change.before is not None:
-                before, after = Seen.of_row(change.before), Seen.of_row(change.after)
+                before, after = Reading.of_row(change.before), Reading.of_row(change.after)
                 if (before.phase, before.in_progress) != (after.phase, after.in_progress):
                     self._newest[change.row.id] = change.revision, before
 
@@ -55,7 +56,7 @@ class Turns:
         if before is None or at <= revision:
             return None
         now = self._store.get(row.id)
-        is_now = f", and is {Seen.of_row(now).doing} now" if now is not None else ""
+        is_now = f", and is {Reading.of_row(now).doing} now" if now is not None else ""
         return RowChanged(
             f"'{before.name}' was {before.doing} when it was shown{is_now}",
             hint="Look at it as it is now, then ask again.",
@@ -70,7 +71,7 @@ _SHOW_AGAIN: Final = "Look at it as it is now, then ask again."
 class Sender:
     """Checks and sends operations; each method runs on a worker, but `refusal`."""
 
-    def __init__(self, desk: Desk, follower: Follower) -> None:
+    def __init__(self, desk: OperationContext, follower: OperationTracker) -> None:
         self._desk = desk
         self._follower = follower
 
@@ -97,8 +98,8 @@ class Sender:
         changed = what_changed(shown, now)
         if changed is not None and (now is not None or verb != "delete"):
             return None, RowChanged(changed, hint=_SHOW_AGAIN)
-        seen = Seen(name=shown.name or shown.id, status="deleted")
-        return _judged(verb, seen if now is None else Seen.of_row(now))
+        seen = Reading(name=shown.name or shown.id, status="deleted")
+        return _judged(verb, seen if now is None else Reading.of_row(now))
 
     def send(self, operation: Operation) -> None:
         """Send one operation, unless it was taken back or is not possible any more."""
@@ -110,7 +111,7 @@ class Sender:
     def send_together(self, operations: Sequence[Operation]) -> None:
         """Stop many with one request; those that are in the middle of something one by one."""
         ready = [one for one in operations if one.state == "asked" and self._may(one)]
-        calm = [one for one in ready if one.row is not None and not Seen.of_row(one.row).busy]
+        calm = [one for one in ready if one.row is not None and not Reading.of_row(one.row).busy]
         if calm and self._prepare(calm):
             self._stop_together([one for one in calm if self._begin(one)])
         for operation in ready:
@@ -146,20 +147,20 @@ class Sender:
             cvm = self._desk.client.get_cvm_info(cvm_id)
         except NotFoundError:
             self._desk.refresh()
-            return _judged(operation.verb, Seen(name=operation.name, status="deleted"))
+            return _judged(operation.verb, Reading(name=operation.name, status="deleted"))
         except CvmError as error:
             return None, Refused(
                 f"nothing was sent, since '{operation.name}' cannot be read: {error.message}",
                 hint=error.hint,
             )
         now = self._desk.clock.monotonic()
-        self._desk.store.patch([Fact.of_cvm(cvm, received=now, asked=asked)])
+        self._desk.store.patch([Observation.of_cvm(cvm, received=now, asked=asked)])
         shown = operation.row
         if shown is not None:
             changed = what_changed(shown, Row.of_cvm(cvm, shown.seen))
             if changed is not None:
                 return None, RowChanged(changed, hint=_SHOW_AGAIN)
-        return _judged(operation.verb, Seen.of_cvm(cvm))
+        return _judged(operation.verb, Reading.of_cvm(cvm))
 
     def _prepare(self, operations: Sequence[Operation]) -> bool:
         """Read and write down what is needed to tell later what became of them.
@@ -236,8 +237,8 @@ class Sender:
             operation.move(state="failed", done=True, error=error)
             return
         now = self._desk.clock.monotonic()
-        self._desk.store.patch([Fact.of_cvm(cvm, received=now)])
-        seen = Seen.of_cvm(cvm)
+        self._desk.store.patch([Observation.of_cvm(cvm, received=now)])
+        seen = Reading.of_cvm(cvm)
         by = newest[0].triggered_by_username if newest else None
         words = f"it is {seen.doing} already{f', asked for by {by}' if by else ''}"
         if has_begun(operation.verb, seen):
@@ -293,9 +294,9 @@ class Sender:
             cvm = self._desk.client.get_cvm_info(operation.cvm_id)
         except CvmError:
             return True  # cannot be told: its looks will
-        return has_begun("stop", Seen.of_cvm(cvm))
+        return has_begun("stop", Reading.of_cvm(cvm))
 
 
-def _judged(verb: Verb, seen: Seen) -> tuple[Precheck, CvmError | None]:
+def _judged(verb: Verb, seen: Reading) -> tuple[Precheck, CvmError | None]:
     check = precheck(verb, seen)
     return check, None if check.allowed else Refused(check.reason)

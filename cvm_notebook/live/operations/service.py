@@ -12,27 +12,39 @@ from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.models.actions import Provision
 from cvm_notebook.api.resources.lifecycle import BATCH_STOP_SIZE
 from cvm_notebook.live.clock import Clock, SystemClock
-from cvm_notebook.live.operations.context import Desk, Entries, Hooks, OperationSettings
+from cvm_notebook.live.operations.context import (
+    Hooks,
+    OperationContext,
+    OperationFactory,
+    OperationSettings,
+)
 from cvm_notebook.live.operations.database import LedgerDatabase, LedgerError
-from cvm_notebook.live.operations.draining import UNANSWERED, at_exit, drain, no_longer, told
+from cvm_notebook.live.operations.draining import (
+    UNANSWERED,
+    at_exit,
+    cancelled_text,
+    drain,
+    no_longer,
+)
 from cvm_notebook.live.operations.inheritance import recover, take_over
 from cvm_notebook.live.operations.ledger import Ledger, intent_key
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.preconditions import Refused, Verb, check_verb
 from cvm_notebook.live.operations.record import UNSENT, OperationRecord
 from cvm_notebook.live.operations.remote import params_of
-from cvm_notebook.live.operations.sender import Sender, Turns
-from cvm_notebook.live.operations.tracker import Follower
+from cvm_notebook.live.operations.sender import Sender, StatusTransitions
+from cvm_notebook.live.operations.tracker import OperationTracker
 from cvm_notebook.live.store.observers import Mailbox, weakly
 from cvm_notebook.live.store.records import Row
-from cvm_notebook.live.store.store import Batch, Fault, FleetStore
+from cvm_notebook.live.store.store import Fault, FleetStore
+from cvm_notebook.live.store.subscriptions import ChangeBatch
 from cvm_notebook.live.workers import Workers
 
 Observer = Callable[[OperationRecord], None]
 _WAITING: Final = 9_000  # records kept for an observer that is too slow
 
 
-class Operations:
+class OperationService:
     """Everything asked for of one fleet. Safe to use from any thread.
 
     Parameters
@@ -72,7 +84,7 @@ class Operations:
         clock = clock or SystemClock()
         settings = settings or OperationSettings()
         self._on_fault = on_fault
-        self._desk = Desk(
+        self._desk = OperationContext(
             client,
             store or FleetStore(clock),
             reflector_hooks,
@@ -82,17 +94,17 @@ class Operations:
             LedgerDatabase(ledger),
             Workers(clock, workers or settings.workers, "cvm-operations", weakly(self._crashed)),
         )
-        self._follower = Follower(self._desk)
+        self._follower = OperationTracker(self._desk)
         self._sender = Sender(self._desk, self._follower)
         self._lock = Lock()
         self.process = os.getpid()
-        self._entries = Entries(self._desk, self._saved)
+        self._entries = OperationFactory(self._desk, self._saved)
         self._closed = False
         self._unsaved = False
         self._waiting = 0
         self._hooks: tuple[Observer, ...] = ()
         self._mailboxes: tuple[Mailbox[OperationRecord], ...] = ()
-        self._turns = Turns(self._desk.store)
+        self._turns = StatusTransitions(self._desk.store)
         self._subscription = self._desk.store.attach(weakly(self._store_changed))
         self._subscription.end_with(self)
         self._earlier: tuple[OperationRecord, ...] = ()
@@ -299,7 +311,7 @@ class Operations:
         except KeyboardInterrupt as interrupt:
             cancelled = self.cancel_unsent("interrupted before it was sent")
             if cancelled:
-                interrupt.add_note(told(cancelled))
+                interrupt.add_note(cancelled_text(cancelled))
             raise
 
     def send_now(self, operation: Operation) -> None:
@@ -446,7 +458,7 @@ class Operations:
     def _now(self) -> float:
         return self._desk.clock.monotonic()
 
-    def _store_changed(self, batch: Batch) -> None:
+    def _store_changed(self, batch: ChangeBatch) -> None:
         self._turns.changed(batch)
         self._follower.changed(batch)
 

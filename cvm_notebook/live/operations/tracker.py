@@ -12,15 +12,15 @@ from typing import Final
 from cvm_notebook.api.errors.tree import AuthError, CvmError, NotFoundError, ServerError
 from cvm_notebook.api.models.actions import CvmAction
 from cvm_notebook.api.resources.cvms import BATCH_SIZE
-from cvm_notebook.api.resources.intent import Evidence, as_action
+from cvm_notebook.api.resources.intent import SettleResult, as_action
 from cvm_notebook.api.verbs import SPECS
-from cvm_notebook.live.operations.context import Desk
+from cvm_notebook.live.operations.context import OperationContext
 from cvm_notebook.live.operations.operation import Operation
-from cvm_notebook.live.operations.reconcile import has_begun, is_under_way, turn_of
+from cvm_notebook.live.operations.reconcile import has_begun, is_under_way, progress_of
 from cvm_notebook.live.operations.record import State
-from cvm_notebook.live.store.observation import Fact, Seen
+from cvm_notebook.live.store.observation import Observation, Reading
 from cvm_notebook.live.store.records import Change, Gap
-from cvm_notebook.live.store.store import Batch
+from cvm_notebook.live.store.subscriptions import ChangeBatch
 
 _FOLLOWED: Final[frozenset[State]] = frozenset({"accepted", "unknown"})
 _AT_ONCE: Final = 0.05  # looks that are due within so many seconds are one round
@@ -30,10 +30,10 @@ _GATEWAYS: Final = frozenset({502, 504})  # what they say is not the service's w
 _LOOK_AGAIN: Final = "Look at the CVM, then decide whether to ask again."
 
 
-class Follower:
+class OperationTracker:
     """Follows operations from the service's answer, or its absence, to their end."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: OperationContext) -> None:
         self._desk = desk
         self._lock = Lock()
         self._round_at: float | None = None
@@ -62,7 +62,7 @@ class Follower:
         if answer is not None:
             self._desk.store.patch(
                 [
-                    Fact.of_action(
+                    Observation.of_action(
                         answer,
                         received=now,
                         id=made_id or operation.cvm_id,
@@ -72,7 +72,7 @@ class Follower:
             )
         self.follow(operation)
         if answer is not None and answer.status is not None:
-            self.see(operation, Seen(name=operation.name, status=answer.status), proof=True)
+            self.see(operation, Reading(name=operation.name, status=answer.status), proof=True)
 
     def follow(self, operation: Operation) -> None:
         """Begin to look after an operation that is under way since `looks.since`."""
@@ -118,7 +118,7 @@ class Follower:
 
     # --- what is seen ----------------------------------------------------------------------------
 
-    def changed(self, batch: Batch) -> None:
+    def changed(self, batch: ChangeBatch) -> None:
         """Hear of the store's changes."""
         if isinstance(batch, Gap):
             for operation in self._desk.ledger.alive():
@@ -128,7 +128,7 @@ class Follower:
             for operation in self._desk.ledger.alive(change.row.id):
                 self.see(operation, _seen_in(change), proof=False)
 
-    def see(self, operation: Operation, seen: Seen, *, proof: bool) -> None:
+    def see(self, operation: Operation, seen: Reading, *, proof: bool) -> None:
         """Judge an operation by what its CVM does.
 
         Parameters
@@ -150,7 +150,7 @@ class Follower:
                 self.accepted(operation, None, f"no answer came, but it is {seen.doing}")
                 self.see(operation, seen, proof=proof)
             return
-        turn = turn_of(operation.verb, seen, begun=operation.looks.begun)
+        turn = progress_of(operation.verb, seen, begun=operation.looks.begun)
         if turn.kind == "going":
             return
         if not proof and (turn.kind == "failed" or operation.verb == "restart"):
@@ -166,13 +166,13 @@ class Follower:
     def _see_row(self, operation: Operation) -> None:
         row = self._desk.store.get(_subject(operation) or "")
         if row is not None:
-            self.see(operation, Seen.of_row(row), proof=False)
+            self.see(operation, Reading.of_row(row), proof=False)
 
     def _see_again(self, operation: Operation) -> None:
         """See the row that is kept fresh: it may have changed for good before it was followed."""
         row = self._desk.store.get(_subject(operation) or "")
         if row is not None and row.seen.moment >= operation.looks.since:
-            self.see(operation, Seen.of_row(row), proof=True)
+            self.see(operation, Reading.of_row(row), proof=True)
 
     # --- looks -----------------------------------------------------------------------------------
 
@@ -266,9 +266,9 @@ class Follower:
             self._unreadable(operation, error)
             return
         now = self._desk.clock.monotonic()
-        fact = Fact.of_state(state, received=now, source="get", id=cvm_id, asked=asked)
+        fact = Observation.of_state(state, received=now, source="get", id=cvm_id, asked=asked)
         self._desk.store.patch([fact])
-        self.see(operation, Seen.of_state(state, operation.name), proof=True)
+        self.see(operation, Reading.of_state(state, operation.name), proof=True)
         self._looked(operation)
 
     def _read_many(self, operations: Sequence[Operation]) -> None:
@@ -283,7 +283,7 @@ class Follower:
             return
         now = self._desk.clock.monotonic()
         self._desk.store.patch(
-            Fact.of_status(status, received=now, vm_uuid=uuid, asked=asked)
+            Observation.of_status(status, received=now, vm_uuid=uuid, asked=asked)
             for uuid, status in found.items()
         )
         for operation, row in zip(operations, rows, strict=True):
@@ -291,7 +291,7 @@ class Follower:
             if status is None:
                 self._desk.workers.do(partial(self._read, operation))
                 continue
-            self.see(operation, Seen.of_status(status, operation.name), proof=True)
+            self.see(operation, Reading.of_status(status, operation.name), proof=True)
             self._looked(operation)
 
     def _gone(self, operation: Operation, cvm_id: str) -> None:
@@ -299,7 +299,7 @@ class Follower:
             self._desk.store.remove([cvm_id], received=self._desk.clock.monotonic())
         else:
             self._desk.refresh()
-        self.see(operation, Seen(name=operation.name, status="deleted"), proof=True)
+        self.see(operation, Reading(name=operation.name, status="deleted"), proof=True)
         self._looked(operation)
 
     def _unreadable(self, operation: Operation, error: CvmError) -> None:
@@ -359,7 +359,7 @@ class Follower:
             self._take(operation, found)
         self._looked(operation)
 
-    def _read_back(self, operation: Operation) -> Evidence | None:
+    def _read_back(self, operation: Operation) -> SettleResult | None:
         """Read what became of it; None where nothing was sent for it here."""
         intent = operation.intent
         if intent is None:
@@ -367,10 +367,10 @@ class Follower:
         intent.transport = self._desk.client.transport  # there may be another key by now
         return intent.read_back()
 
-    def _take(self, operation: Operation, found: Evidence) -> None:
+    def _take(self, operation: Operation, found: SettleResult) -> None:
         if found.cvm is not None:
             now = self._desk.clock.monotonic()
-            self._desk.store.patch([Fact.of_cvm(found.cvm, received=now)])
+            self._desk.store.patch([Observation.of_cvm(found.cvm, received=now)])
         if found.gone and operation.verb != "delete":
             self._gone(operation, operation.cvm_id or "")
             self._fail(operation, f"'{operation.name}' is gone")
@@ -417,7 +417,7 @@ def _may_be_read_with_others(operation: Operation) -> bool:
     )
 
 
-def _seen_in(change: Change) -> Seen:
+def _seen_in(change: Change) -> Reading:
     if change.after is None:
-        return Seen(name=change.row.name or change.row.id, status="deleted")
-    return Seen.of_row(change.after)
+        return Reading(name=change.row.name or change.row.id, status="deleted")
+    return Reading.of_row(change.after)

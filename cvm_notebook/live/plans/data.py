@@ -11,17 +11,17 @@ from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.verbs import Verb
 from cvm_notebook.live.operations.preconditions import what_changed
-from cvm_notebook.live.operations.service import Operations
-from cvm_notebook.live.store.records import Row, Sighting, Snapshot
+from cvm_notebook.live.operations.service import OperationService
+from cvm_notebook.live.store.records import Provenance, Row, Snapshot
 
-_NEVER: Final = Sighting(0.0, datetime.min.replace(tzinfo=UTC), "list")
+_NEVER: Final = Provenance(0.0, datetime.min.replace(tzinfo=UTC), "list")
 
 
 class HasOperations(Protocol):
     """A fleet, as far as a plan needs one."""
 
     @property
-    def operator(self) -> Operations:
+    def operator(self) -> OperationService:
         """Who sends."""
 
     def snapshot(self) -> Snapshot:

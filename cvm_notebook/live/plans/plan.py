@@ -14,11 +14,11 @@ from cvm_notebook.live.operations.ledger import intent_key
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.preconditions import Precheck, Refused, Verb, check_verb, precheck
 from cvm_notebook.live.operations.record import OperationRecord
-from cvm_notebook.live.operations.service import Operations
+from cvm_notebook.live.operations.service import OperationService
 from cvm_notebook.live.plans.data import HasOperations, as_json, from_json, rows_as_shown
 from cvm_notebook.live.plans.outcome import Outcome, OutcomeRow
-from cvm_notebook.live.plans.runner import Run, Terms
-from cvm_notebook.live.store.observation import Seen
+from cvm_notebook.live.plans.runner import ExecutionOptions, PlanRunner
+from cvm_notebook.live.store.observation import Reading
 from cvm_notebook.live.store.records import Row
 
 _NOTHING: Final = Decimal(0)
@@ -91,7 +91,7 @@ class Plan:
         rows: Iterable[Row],
         verb: Verb,
         *,
-        operations: Operations | None = None,
+        operations: OperationService | None = None,
         params: Mapping[str, Any] | None = None,
         id: str | None = None,  # noqa: A002 - what it is called everywhere
     ) -> None:
@@ -105,7 +105,7 @@ class Plan:
         self._rows = _dry_run(self._shown.values(), self.verb)
         self._sent: dict[str, Operation] = {}
         self._elsewhere: dict[str, str] = {}  # of each CVM, the operation that another kernel sent
-        self._terms: Terms | None = None
+        self._terms: ExecutionOptions | None = None
         self._interrupted = False
 
     # --- the dry run -----------------------------------------------------------------------------
@@ -139,7 +139,7 @@ class Plan:
 
     def execute(
         self,
-        operations: Operations | None = None,
+        operations: OperationService | None = None,
         *,
         confirm: str | None = None,
         concurrency: int = 8,
@@ -191,7 +191,7 @@ class Plan:
                 f"confirm={self.phrase!r}{given}",
                 hint="Read the plan once more, then give the phrase.",
             )
-        terms = Terms(
+        terms = ExecutionOptions(
             concurrency=concurrency,
             rate=rate,
             progress=progress,
@@ -221,13 +221,13 @@ class Plan:
             tuple(self._outcome_of(row, now) for row in self._rows), interrupted=self._interrupted
         )
 
-    def _run(self, operations: Operations, terms: Terms) -> Outcome:
+    def _run(self, operations: OperationService, terms: ExecutionOptions) -> Outcome:
         database = operations.database
         key = intent_key(self.verb, None, {"cvms": sorted(self._shown), **self._params})
         self.id = database.begin_plan(self.id, key, counted=SPECS[self.verb].is_counted)
         self._find_sent(operations)
         left = [self._shown[row.cvm_id] for row in self._rows if self._is_left(row)]
-        run = Run(operations, self.verb, self._params, terms, self.id)
+        run = PlanRunner(operations, self.verb, self._params, terms, self.id)
         self._interrupted = True
         try:
             run.go(left, self._sent)
@@ -243,7 +243,7 @@ class Plan:
         database.finish_plan(self.id)
         return self.outcome
 
-    def _find_sent(self, operations: Operations) -> None:
+    def _find_sent(self, operations: OperationService) -> None:
         """Find the operations that this plan has already, of whatever kernel."""
         for cvm_id, operation_id in operations.database.sent_of_plan(self.id).items():
             operation = operations.get(operation_id)
@@ -339,7 +339,7 @@ class Plan:
 
 
 def _dry_run(rows: Iterable[Row], verb: Verb) -> tuple[PlanRow, ...]:
-    judged = [(row, Seen.of_row(row)) for row in rows]
+    judged = [(row, Reading.of_row(row)) for row in rows]
     checks = [precheck(verb, seen) for _, seen in judged]
     several = sum(check.sends for check in checks) > 1
     when = SPECS[verb].confirm
@@ -362,7 +362,7 @@ def _dry_run(rows: Iterable[Row], verb: Verb) -> tuple[PlanRow, ...]:
 
 
 @exact
-def _rate_change(verb: Verb, row: Row, seen: Seen, check: Precheck) -> Decimal | None:
+def _rate_change(verb: Verb, row: Row, seen: Reading, check: Precheck) -> Decimal | None:
     """Return what the verb does to the price per hour: computing is paid while it runs."""
     price = SPECS[verb].price
     if not check.sends or not price:

@@ -13,9 +13,9 @@ from cvm_notebook.live.clock import Clock
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.preconditions import Verb
 from cvm_notebook.live.operations.record import OperationRecord
-from cvm_notebook.live.operations.service import Operations
+from cvm_notebook.live.operations.service import OperationService
 from cvm_notebook.live.progress import Bar, progress_bar
-from cvm_notebook.live.store.observation import Seen
+from cvm_notebook.live.store.observation import Reading
 from cvm_notebook.live.store.records import Row
 
 _FOREVER: Final = 3600.0
@@ -24,7 +24,7 @@ _MOST_AT_ONCE: Final = 64  # the connections that a client keeps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class ExecutionOptions:
     """How a plan is sent; see `Plan.execute`."""
 
     concurrency: int = 8
@@ -41,7 +41,7 @@ class Terms:
             raise InvalidInput("rate", f"{self.rate} is no rate", "CVMs a second, above 0.")
 
 
-class Pace:
+class RateLimiter:
     """Lets so many go a second: evenly, without saving up."""
 
     def __init__(self, rate: float | None, clock: Clock) -> None:
@@ -61,15 +61,15 @@ class Pace:
             self._free_at = max(self._free_at, now - 1 / self._rate) + count / self._rate
 
 
-class Run:
+class PlanRunner:
     """One going through the rows of a plan."""
 
     def __init__(
         self,
-        operations: Operations,
+        operations: OperationService,
         verb: Verb,
         params: Mapping[str, Any],
-        terms: Terms,
+        terms: ExecutionOptions,
         plan: str,
     ) -> None:
         self._operations = operations
@@ -77,7 +77,7 @@ class Run:
         self._plan = plan
         self._params = params
         self._terms = terms
-        self._pace = Pace(terms.rate, operations.clock)
+        self._pace = RateLimiter(terms.rate, operations.clock)
         self._bell = threading.Event()
         self._records: deque[OperationRecord] = deque()
         self._slots: dict[str, int] = {}  # of each operation under way: the number of its request
@@ -161,7 +161,7 @@ class Run:
     def _parts(self, rows: Sequence[Row]) -> Iterator[tuple[Row, ...]]:
         """Yield what goes into one request."""
         terms = self._terms
-        calm = [row for row in rows if not Seen.of_row(row).busy]
+        calm = [row for row in rows if not Reading.of_row(row).busy]
         if self._verb != "stop" or not terms.together or len(calm) < 2:  # noqa: PLR2004 - one is no batch
             calm = []
         size = BATCH_STOP_SIZE if terms.rate is None else max(1, int(terms.rate))

@@ -4,11 +4,11 @@ import threading
 from collections import deque
 from collections.abc import Iterable
 
-from cvm_notebook.live.reflector.events import Event, Rows, Watched
+from cvm_notebook.live.reflector.events import Event, RowsChanged, WatchTarget
 from cvm_notebook.live.store.records import Change, Row
 
 
-class Inbox:
+class EventQueue:
     """Events for one thread, from any. An event that waits already is not put in twice.
 
     Attributes
@@ -21,7 +21,7 @@ class Inbox:
         self.bell = threading.Event()
         self._lock = threading.Lock()
         self._events: deque[Event] = deque()
-        self._rows: dict[str, Watched | None] = {}
+        self._rows: dict[str, WatchTarget | None] = {}
 
     def __bool__(self) -> bool:
         return bool(self._events or self._rows)
@@ -37,13 +37,13 @@ class Inbox:
         """Put changes of rows in: only how each is now counts."""
         with self._lock:
             for change in changes:
-                self._rows[change.row.id] = Watched.of(change.after) if change.after else None
+                self._rows[change.row.id] = WatchTarget.of(change.after) if change.after else None
         self.bell.set()
 
     def all(self, rows: Iterable[Row]) -> None:
         """Put the whole fleet in, as it is now."""
         with self._lock:
-            self._rows = {row.id: Watched.of(row) for row in rows}
+            self._rows = {row.id: WatchTarget.of(row) for row in rows}
         self.bell.set()
 
     def take(self) -> Event | None:
@@ -52,5 +52,5 @@ class Inbox:
             if self._rows:
                 rows, self._rows = self._rows, {}
                 now = tuple(row for row in rows.values() if row is not None)
-                return Rows(now, tuple(i for i, row in rows.items() if row is None))
+                return RowsChanged(now, tuple(i for i, row in rows.items() if row is None))
             return self._events.popleft() if self._events else None

@@ -61,7 +61,7 @@ class ReflectorSettings:
     give_up_after: float = 45.0
 
 
-class Ill(Enum):
+class FailureKind(Enum):
     """What kind of trouble it is, as far as it matters for what to do."""
 
     KEY = auto()  # 401
@@ -75,7 +75,7 @@ class Ill(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class Failure:
     """Why something could not be had.
 
     Attributes
@@ -84,14 +84,14 @@ class Trouble:
         Seconds the service asked to wait, clamped to a minute.
     """
 
-    ill: Ill
+    ill: FailureKind
     cause: str
     next_step: str | None = None
     told: float = 0.0
     error: BaseException | None = None
 
     @classmethod
-    def of(cls, error: BaseException) -> "Trouble":
+    def of(cls, error: BaseException) -> "Failure":
         """Classify an error."""
         told = error.retry_after if isinstance(error, ApiError) else None
         return cls(
@@ -103,23 +103,23 @@ class Trouble:
         )
 
 
-def _ill(error: BaseException) -> Ill:
+def _ill(error: BaseException) -> FailureKind:
     if isinstance(error, AuthError):
-        return Ill.KEY if error.status == _UNAUTHORIZED else Ill.DENIED
+        return FailureKind.KEY if error.status == _UNAUTHORIZED else FailureKind.DENIED
     kinds = {
-        RateLimited: Ill.SLOW_DOWN,
-        NotFoundError: Ill.MISSING,
-        NotTrustedError: Ill.UNTRUSTED,
-        ConfigurationError: Ill.UNTRUSTED,
-        UnsafeRedirect: Ill.UNTRUSTED,
-        DecodeError: Ill.NO_SENSE,
-        DeadlineExceeded: Ill.LATE,
+        RateLimited: FailureKind.SLOW_DOWN,
+        NotFoundError: FailureKind.MISSING,
+        NotTrustedError: FailureKind.UNTRUSTED,
+        ConfigurationError: FailureKind.UNTRUSTED,
+        UnsafeRedirect: FailureKind.UNTRUSTED,
+        DecodeError: FailureKind.NO_SENSE,
+        DeadlineExceeded: FailureKind.LATE,
     }
-    return next((ill for kind, ill in kinds.items() if isinstance(error, kind)), Ill.FAILED)
+    return next((ill for kind, ill in kinds.items() if isinstance(error, kind)), FailureKind.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class WatchTarget:
     """What of a row decides how it is watched.
 
     Attributes
@@ -138,7 +138,7 @@ class Watched:
     settling: bool = False
 
     @classmethod
-    def of(cls, row: Row) -> "Watched":
+    def of(cls, row: Row) -> "WatchTarget":
         """Read a row."""
         node = row.cvm.node_info
         moving = info_of(row.status).moving
@@ -185,15 +185,15 @@ class Follow:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class RowsChanged:
     """Rows came, changed, or went."""
 
-    now: tuple[Watched, ...]
+    now: tuple[WatchTarget, ...]
     gone: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class FetchStatuses:
     """A question for the statuses of CVMs of one node."""
 
     node: str
@@ -201,7 +201,7 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListFetched:
     """The list is in the store.
 
     Attributes
@@ -220,33 +220,33 @@ class Listed:
 class ListFailed:
     """The list could not be read to its end."""
 
-    trouble: Trouble
+    trouble: Failure
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class StatusesFetched:
     """Statuses are in the store; of some CVMs the answer did not speak."""
 
-    ask: Ask
+    ask: FetchStatuses
     silent: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class AskFailed:
+class StatusesFailed:
     """No statuses could be had."""
 
-    ask: Ask
-    trouble: Trouble
+    ask: FetchStatuses
+    trouble: Failure
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class StreamOpened:
     """A stream has sent its first event."""
 
     cvm_id: str
 
 
-class End(Enum):
+class CloseReason(Enum):
     """How a stream ended."""
 
     ENDED = auto()  # in good order, or because its time was over
@@ -256,7 +256,7 @@ class End(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class StreamClosed:
     """A stream is at its end; its place is free.
 
     Attributes
@@ -266,8 +266,8 @@ class Ended:
     """
 
     cvm_id: str
-    how: End
-    trouble: Trouble | None = None
+    how: CloseReason
+    trouble: Failure | None = None
     retry: float = 0.0
 
 
@@ -300,13 +300,13 @@ Event: TypeAlias = (
     | Touched
     | Refresh
     | Follow
-    | Rows
-    | Listed
+    | RowsChanged
+    | ListFetched
     | ListFailed
-    | Answered
-    | AskFailed
-    | Opened
-    | Ended
+    | StatusesFetched
+    | StatusesFailed
+    | StreamOpened
+    | StreamClosed
     | Woke
     | Resumed
     | Crashed
@@ -318,26 +318,26 @@ Event: TypeAlias = (
 
 
 @dataclass(frozen=True, slots=True)
-class List:
+class FetchList:
     """Read the whole list."""
 
 
 @dataclass(frozen=True, slots=True)
-class Open:
+class OpenStream:
     """Open a stream."""
 
     cvm_id: str
 
 
 @dataclass(frozen=True, slots=True)
-class Close:
+class CloseStream:
     """Close a stream."""
 
     cvm_id: str
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class MarkFailed:
     """Say in rows, by id or uuid, why they could not be refreshed.
 
     Attributes
@@ -352,7 +352,7 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class Show:
+class SetHealth:
     """Show how true the store is."""
 
     state: HealthState
@@ -361,8 +361,10 @@ class Show:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class AbortAll:
     """Break off all calls and streams; what they still bring is not wanted."""
 
 
-Action: TypeAlias = List | Ask | Open | Close | Mark | Show | Cut
+Action: TypeAlias = (
+    FetchList | FetchStatuses | OpenStream | CloseStream | MarkFailed | SetHealth | AbortAll
+)

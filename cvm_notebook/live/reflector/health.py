@@ -4,7 +4,7 @@ import logging
 
 from cvm_notebook.api.errors.tree import CvmError, DeadlineExceeded
 from cvm_notebook.live.clock import Clock
-from cvm_notebook.live.reflector.events import Show, Trouble
+from cvm_notebook.live.reflector.events import Failure, SetHealth
 from cvm_notebook.live.store.records import Health
 from cvm_notebook.live.store.store import FleetStore
 
@@ -21,7 +21,7 @@ class HealthLog:
         self._ill = False
         self._closed = False
 
-    def show(self, show: Show) -> None:
+    def show(self, show: SetHealth) -> None:
         """Show it; nothing comes after ``closed``."""
         if self._closed:
             return
@@ -37,7 +37,7 @@ class HealthLog:
             self._log.info("the fleet is kept true again")
 
 
-def prevented(trouble: Trouble | None, timeout: float) -> BaseException:
+def prevented(trouble: Failure | None, timeout: float) -> BaseException:
     """Return the error that a wait for the first list ends with."""
     if trouble is not None and trouble.error is not None:
         return trouble.error.with_traceback(None)

@@ -10,15 +10,22 @@ from cvm_notebook.api.errors.tree import DecodeError
 from cvm_notebook.api.http.deadline import Deadline
 from cvm_notebook.api.http.exchange import ByteStream, Timeout
 from cvm_notebook.api.http.prefetch import PAGE_SIZE, PageFetcher, pages_of
-from cvm_notebook.api.http.retry import Decision, GiveUp, Kind, Outcome, RetryPolicy
+from cvm_notebook.api.http.retry import AttemptOutcome, Decision, GiveUp, RetryKind, RetryPolicy
 from cvm_notebook.api.http.transport import Request, query, to_json
 from cvm_notebook.api.models.actions import CvmStatus, Page, decode_page, decode_statuses
 from cvm_notebook.api.models.cvm import Cvm
-from cvm_notebook.api.resources.base import Calls
+from cvm_notebook.api.resources.base import Endpoints
 from cvm_notebook.api.resources.cvm_ref import path_segment
 from cvm_notebook.live.clock import Clock
-from cvm_notebook.live.reflector.events import Answered, Ask, Event, Listed, ReflectorSettings, Tick
-from cvm_notebook.live.store.observation import Fact
+from cvm_notebook.live.reflector.events import (
+    Event,
+    FetchStatuses,
+    ListFetched,
+    ReflectorSettings,
+    StatusesFetched,
+    Tick,
+)
+from cvm_notebook.live.store.observation import Observation
 from cvm_notebook.live.store.records import key_of
 from cvm_notebook.live.store.store import FleetStore
 
@@ -38,25 +45,25 @@ class _Once(RetryPolicy):
 
     def decide(
         self,
-        kind: Kind,
+        kind: RetryKind,
         attempt: int,
-        outcome: Outcome,
+        outcome: AttemptOutcome,
         *,
         told: float | None = None,
         rand: Callable[[], float] = random.random,
     ) -> Decision:
-        if outcome in (Outcome.RATE_LIMITED, Outcome.NOT_SENT):
+        if outcome in (AttemptOutcome.RATE_LIMITED, AttemptOutcome.NOT_SENT):
             return GiveUp()
         return super().decide(kind, attempt, outcome, told=told, rand=rand)
 
 
-Faults = tuple[DecodeError, ...]
+DecodeErrors = tuple[DecodeError, ...]
 
 
-class Wire:
+class FleetApi:
     """The calls of one reflector."""
 
-    def __init__(self, client: Calls, settings: ReflectorSettings) -> None:
+    def __init__(self, client: Endpoints, settings: ReflectorSettings) -> None:
         wait = settings.give_up_after
         self._limit = Timeout(min(5.0, wait), wait, wait)
         self.ended = False
@@ -65,12 +72,12 @@ class Wire:
     def page(self, number: int) -> bytes:
         """Fetch a page of the list."""
         path = "/cvms/paginated" + query(page=number, page_size=PAGE_SIZE)
-        return self._transport.send(Request(Kind.READ, "GET", path, timeout=self._limit)).body
+        return self._transport.send(Request(RetryKind.READ, "GET", path, timeout=self._limit)).body
 
-    def statuses(self, uuids: tuple[str, ...]) -> tuple[dict[str, CvmStatus], Faults]:
+    def statuses(self, uuids: tuple[str, ...]) -> tuple[dict[str, CvmStatus], DecodeErrors]:
         """Fetch statuses, by uuid; and what of the answer could not be read."""
         body = to_json({"vm_uuids": uuids})
-        request = Request(Kind.READ, "POST", "/status/batch", body, timeout=self._limit)
+        request = Request(RetryKind.READ, "POST", "/status/batch", body, timeout=self._limit)
         return self._transport.call(request, lambda reply: decode_statuses(reply.body))
 
     def stream(self, cvm_id: str) -> ByteStream:
@@ -88,7 +95,7 @@ class Wire:
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
+class ListResult:
     """A list read to its end.
 
     Attributes
@@ -104,10 +111,10 @@ class Whole:
     cvms: list[Cvm]
     asked: float
     consistent: bool
-    faults: Faults
+    faults: DecodeErrors
 
 
-class Listing:
+class ListRequest:
     """Reads the list, page by page.
 
     Pages that came are kept for a minute when another fails, so that `read` goes on there; and a
@@ -120,14 +127,14 @@ class Listing:
         One that is to be read no more, for what it knows.
     """
 
-    def __init__(self, before: "Listing | None" = None) -> None:
-        self._known: dict[int, tuple[int, Page[Cvm], Faults]] = (
+    def __init__(self, before: "ListRequest | None" = None) -> None:
+        self._known: dict[int, tuple[int, Page[Cvm], DecodeErrors]] = (
             {} if before is None else dict(before._known)  # noqa: SLF001 - its own kind
         )
         self._fresh: set[int] = set()
         self._began = 0.0
 
-    def read(self, wire: Wire, now: float) -> Whole:
+    def read(self, wire: FleetApi, now: float) -> ListResult:
         """Read what is missing; raises as the call that failed."""
         if not self._fresh or now - self._began > _KEPT:
             self._fresh.clear()
@@ -145,10 +152,10 @@ class Listing:
             del self._known[number]
         return self._joined(pages)
 
-    def _fetch(self, wire: Wire) -> Callable[[int], tuple[Page[Cvm], bool]]:
+    def _fetch(self, wire: FleetApi) -> Callable[[int], tuple[Page[Cvm], bool]]:
         return lambda number: (self._page(wire, number), False)
 
-    def _page(self, wire: Wire, number: int) -> Page[Cvm]:
+    def _page(self, wire: FleetApi, number: int) -> Page[Cvm]:
         if number in self._fresh:
             return self._known[number][1]
         body = wire.page(number)
@@ -159,7 +166,7 @@ class Listing:
         self._fresh.add(number)
         return known[1]
 
-    def _joined(self, pages: list[Page[Cvm]]) -> Whole:
+    def _joined(self, pages: list[Page[Cvm]]) -> ListResult:
         found: dict[str | None, Cvm] = {}
         rows = 0
         for page in pages:
@@ -172,36 +179,36 @@ class Listing:
         faults = tuple(f for n in range(1, len(pages) + 1) for f in self._known[n][2])
         totals = {page.total for page in pages}
         said = totals == {None} or totals == {len(found) + len(faults)}
-        return Whole(list(found.values()), self._began, said and rows == len(found), faults)
+        return ListResult(list(found.values()), self._began, said and rows == len(found), faults)
 
 
 _log = logging.getLogger(__name__)
 _UNREADABLE = "the service's record of it cannot be read"
 
 
-class Gatherer:
+class Lister:
     """Reads into one store. A call that was cut off brings nothing to it."""
 
     def __init__(self, store: FleetStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._listing = Listing()
+        self._listing = ListRequest()
         self._missed: frozenset[str] = frozenset()
         self._told = False
 
     def restart(self) -> None:
         """Begin lists from their first page again."""
-        self._listing = Listing(self._listing)
+        self._listing = ListRequest(self._listing)
 
-    def list(self, wire: Wire) -> Event:
+    def list(self, wire: FleetApi) -> Event:
         """Read all pages."""
         whole = self._listing.read(wire, self._clock.monotonic())
         if wire.ended:
             return Tick()
         self._tell(whole.faults)
-        return Listed(len(whole.cvms), self._keep(whole))
+        return ListFetched(len(whole.cvms), self._keep(whole))
 
-    def ask(self, ask: Ask, wire: Wire) -> Event:
+    def ask(self, ask: FetchStatuses, wire: FleetApi) -> Event:
         """Read statuses."""
         asked = self._clock.monotonic()
         found, faults = wire.statuses(ask.uuids)
@@ -211,13 +218,13 @@ class Gatherer:
         received = self._clock.monotonic()
         self._store.patch(
             [
-                Fact.of_status(status, vm_uuid=uuid, received=received, asked=asked)
+                Observation.of_status(status, vm_uuid=uuid, received=received, asked=asked)
                 for uuid, status in found.items()
             ]
         )
-        return Answered(ask, tuple(uuid for uuid in ask.uuids if uuid not in found))
+        return StatusesFetched(ask, tuple(uuid for uuid in ask.uuids if uuid not in found))
 
-    def _keep(self, whole: Whole) -> bool:
+    def _keep(self, whole: ListResult) -> bool:
         """Put a list into the store; return False when it is too doubtful to let rows go by.
 
         A CVM that came or went while pages were read moves others from page to page, so that one
@@ -233,16 +240,18 @@ class Gatherer:
             self._missed = frozenset()
             return True
         facts = [
-            Fact.of_cvm(cvm, received=received, asked=asked, source="list") for cvm in whole.cvms
+            Observation.of_cvm(cvm, received=received, asked=asked, source="list")
+            for cvm in whole.cvms
         ]
         if whole.faults:
             facts += [
-                Fact.of_error(_UNREADABLE, id=i, received=received, source="list") for i in missed
+                Observation.of_error(_UNREADABLE, id=i, received=received, source="list")
+                for i in missed
             ]
         self._store.patch(facts)
         return bool(whole.faults)
 
-    def _tell(self, faults: Faults) -> None:
+    def _tell(self, faults: DecodeErrors) -> None:
         """Log what cannot be read, once: it comes again with every answer."""
         if faults and not self._told:
             self._told = True

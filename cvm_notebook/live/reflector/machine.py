@@ -8,36 +8,36 @@ from typing import Any
 
 from cvm_notebook.live.clock import Backoff
 from cvm_notebook.live.reflector.events import (
+    AbortAll,
     Action,
-    Answered,
-    AskFailed,
+    CloseReason,
     Crashed,
-    Cut,
     Dropped,
-    End,
-    Ended,
     Event,
+    Failure,
+    FailureKind,
+    FetchList,
     Follow,
-    Ill,
     Interest,
-    List,
-    Listed,
     ListFailed,
-    Mark,
-    Opened,
+    ListFetched,
+    MarkFailed,
     ReflectorSettings,
     Refresh,
     Resumed,
-    Rows,
-    Show,
+    RowsChanged,
+    SetHealth,
+    StatusesFailed,
+    StatusesFetched,
+    StreamClosed,
+    StreamOpened,
     Tick,
     Touched,
-    Trouble,
     Woke,
 )
-from cvm_notebook.live.reflector.polling import Polls
+from cvm_notebook.live.reflector.polling import Polling
 from cvm_notebook.live.reflector.relist import Relist
-from cvm_notebook.live.reflector.stream_slots import Slots
+from cvm_notebook.live.reflector.stream_slots import StreamSlots
 
 _NEVER = float("-inf")
 _FOR_EVER = float("inf")
@@ -75,32 +75,32 @@ class Machine:
         self._settings = settings
         self._idle_after = settings.idle_after
         self._lists = Relist(settings, Backoff(rand=rand))
-        self._polls = Polls(settings)
-        self._slots = Slots(settings)
+        self._polls = Polling(settings)
+        self._slots = StreamSlots(settings)
         self._followed: dict[str, None] = {}
         self._busy: dict[str, None] = {}
         self._held = False
         self._park_at = _NEVER
         self._catching_up = False
         self._slow = Backoff(rand=rand)
-        self._told: Trouble | None = None  # the service said to slow down
+        self._told: Failure | None = None  # the service said to slow down
         self._told_until = _NEVER
-        self._key: Trouble | None = None
+        self._key: Failure | None = None
         self._fault: str | None = None
-        self._shown: Show | None = None
+        self._shown: SetHealth | None = None
         self._on: dict[type, Callable[[Any, float], list[Action]]] = {
             Interest: self._on_interest,
             Dropped: self._on_dropped,
             Touched: self._on_touched,
             Refresh: self._on_refresh,
             Follow: self._on_follow,
-            Rows: self._on_rows,
-            Listed: self._on_listed,
+            RowsChanged: self._on_rows,
+            ListFetched: self._on_listed,
             ListFailed: self._on_list_failed,
-            Answered: self._on_answered,
-            AskFailed: self._on_ask_failed,
-            Opened: self._on_opened,
-            Ended: self._on_ended,
+            StatusesFetched: self._on_answered,
+            StatusesFailed: self._on_ask_failed,
+            StreamOpened: self._on_opened,
+            StreamClosed: self._on_ended,
             Woke: self._on_woke,
             Resumed: self._on_resumed,
             Crashed: self._on_crashed,
@@ -119,10 +119,10 @@ class Machine:
         return actions
 
     @property
-    def trouble(self) -> Trouble | None:
+    def trouble(self) -> Failure | None:
         """Why there is no list, as far as that is known."""
         if self.mode is Mode.BROKEN:
-            return Trouble(Ill.FAILED, self._fault or "", _START_AGAIN)
+            return Failure(FailureKind.FAILED, self._fault or "", _START_AGAIN)
         return self._key or self._lists.trouble
 
     @property
@@ -185,7 +185,7 @@ class Machine:
                 self._slots.forget(event.cvm_id)
         return []
 
-    def _on_rows(self, event: Rows, _now: float) -> list[Action]:
+    def _on_rows(self, event: RowsChanged, _now: float) -> list[Action]:
         for row in event.now:
             if not row.busy:
                 self._busy.pop(row.id, None)
@@ -199,53 +199,57 @@ class Machine:
             self._slots.changed(row.id)
         return []
 
-    def _on_listed(self, event: Listed, now: float) -> list[Action]:
+    def _on_listed(self, event: ListFetched, now: float) -> list[Action]:
         self._slow.succeeded(now)
         self._lists.done(now, event.rows, whole=event.whole)
         self.listed, self._catching_up, self._fault = True, False, None
         return []
 
     def _on_list_failed(self, event: ListFailed, now: float) -> list[Action]:
-        if event.trouble.ill in (Ill.KEY, Ill.DENIED):
+        if event.trouble.ill in (FailureKind.KEY, FailureKind.DENIED):
             return self._lock(event.trouble)
         self._lists.failed(now, event.trouble)
         self._slow_down(event.trouble, now)
         return []
 
-    def _on_answered(self, event: Answered, now: float) -> list[Action]:
+    def _on_answered(self, event: StatusesFetched, now: float) -> list[Action]:
         self._slow.succeeded(now)
         doubtful = self._polls.answered(now, event.ask, event.silent)
         if not doubtful:
             return []
         self._lists.ask(now)
-        return [Mark(doubtful, "the service says nothing of its status", now)]
+        return [MarkFailed(doubtful, "the service says nothing of its status", now)]
 
-    def _on_ask_failed(self, event: AskFailed, now: float) -> list[Action]:
+    def _on_ask_failed(self, event: StatusesFailed, now: float) -> list[Action]:
         trouble = event.trouble
-        if trouble.ill in (Ill.KEY, Ill.DENIED):
+        if trouble.ill in (FailureKind.KEY, FailureKind.DENIED):
             return self._lock(trouble)
         was_well, mark = self._polls.failed(now, event.ask, trouble)
-        if trouble.ill is Ill.SLOW_DOWN:
+        if trouble.ill is FailureKind.SLOW_DOWN:
             self._slow_down(trouble, now)  # and no list because of it
             return []
-        if trouble.ill is Ill.FAILED and was_well:
+        if trouble.ill is FailureKind.FAILED and was_well:
             self._lists.ask(now)  # is it this node, or everything?
         return [mark]
 
-    def _on_opened(self, event: Opened, now: float) -> list[Action]:
+    def _on_opened(self, event: StreamOpened, now: float) -> list[Action]:
         self._slots.opened(now, event.cvm_id)
         return []
 
-    def _on_ended(self, event: Ended, now: float) -> list[Action]:
+    def _on_ended(self, event: StreamClosed, now: float) -> list[Action]:
         trouble = event.trouble
-        if trouble is not None and trouble.ill is Ill.KEY:
+        if trouble is not None and trouble.ill is FailureKind.KEY:
             return self._lock(trouble)
         self._slots.ended(now, event)
-        if trouble is not None and trouble.ill is Ill.DENIED:
-            return [Mark((event.cvm_id,), trouble.cause, now)]
-        if event.how is End.GONE or (trouble is not None and trouble.ill is Ill.MISSING):
+        if trouble is not None and trouble.ill is FailureKind.DENIED:
+            return [MarkFailed((event.cvm_id,), trouble.cause, now)]
+        if event.how is CloseReason.GONE or (
+            trouble is not None and trouble.ill is FailureKind.MISSING
+        ):
             self._lists.ask(now)  # it goes when the list has it no more
-            return [Mark((event.cvm_id,), "the service says that it is gone, or not yours", now)]
+            return [
+                MarkFailed((event.cvm_id,), "the service says that it is gone, or not yours", now)
+            ]
         return []
 
     def _on_woke(self, _event: Woke, now: float) -> list[Action]:
@@ -272,22 +276,22 @@ class Machine:
 
     # --- what follows ----------------------------------------------------------------------
 
-    def _lock(self, trouble: Trouble) -> list[Action]:
+    def _lock(self, trouble: Failure) -> list[Action]:
         if self.mode is not Mode.ACTIVE:
             return []
         self.mode, self._key = Mode.LOCKED, trouble
         self._polls.cut()
         self._slots.cut()
-        return [Cut()]
+        return [AbortAll()]
 
     def _cut(self, now: float) -> list[Action]:
         self._lists.cut(now)
         self._polls.cut()
         self._slots.cut()
-        return [Cut()]
+        return [AbortAll()]
 
-    def _slow_down(self, trouble: Trouble, now: float) -> None:
-        if trouble.ill is not Ill.SLOW_DOWN:
+    def _slow_down(self, trouble: Failure, now: float) -> None:
+        if trouble.ill is not FailureKind.SLOW_DOWN:
             return
         wait = self._slow.failed(now) if now >= self._told_until else 0.0  # a burst counts once
         self._told = trouble
@@ -309,7 +313,7 @@ class Machine:
             return self._cut(now)
         actions: list[Action] = []
         if self._lists.begin(now):
-            actions.append(List())
+            actions.append(FetchList())
         if self._knows:
             busy = self._busy
             streams = self._slots.next(now, self._followed, busy)
@@ -317,21 +321,23 @@ class Machine:
             actions += [*self._polls.next(now, hot), *streams]
         return actions
 
-    def _health(self, now: float) -> Show:
+    def _health(self, now: float) -> SetHealth:
         if self.mode is Mode.BROKEN:
-            return Show("offline", self._fault, _START_AGAIN)
+            return SetHealth("offline", self._fault, _START_AGAIN)
         if self._key is not None:
-            return Show("needs a key", self._key.cause, "Give another key with resume(client).")
+            return SetHealth(
+                "needs a key", self._key.cause, "Give another key with resume(client)."
+            )
         if self.mode is Mode.PARKED:
-            return Show("idle", "nobody is looking; what is shown may be old")
+            return SetHealth("idle", "nobody is looking; what is shown may be old")
         return self._health_of_lists(now)
 
-    def _health_of_lists(self, now: float) -> Show:
+    def _health_of_lists(self, now: float) -> SetHealth:
         trouble = self._lists.trouble
-        if trouble is not None and trouble.ill is not Ill.SLOW_DOWN:
-            return Show("offline", trouble.cause, trouble.next_step)
+        if trouble is not None and trouble.ill is not FailureKind.SLOW_DOWN:
+            return SetHealth("offline", trouble.cause, trouble.next_step)
         if self._told is not None and now < self._told_until:
-            return Show("catching up", self._told.cause, self._told.next_step)
+            return SetHealth("catching up", self._told.cause, self._told.next_step)
         if self._catching_up or not self.listed or trouble is not None:
-            return Show("catching up", self._fault)
-        return Show("live", self._slots.trouble)
+            return SetHealth("catching up", self._fault)
+        return SetHealth("live", self._slots.trouble)

@@ -4,7 +4,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from cvm_notebook.live.clock import Backoff
-from cvm_notebook.live.reflector.events import Ask, Mark, ReflectorSettings, Trouble, Watched
+from cvm_notebook.live.reflector.events import (
+    Failure,
+    FetchStatuses,
+    MarkFailed,
+    ReflectorSettings,
+    WatchTarget,
+)
 
 _NEVER = float("-inf")
 
@@ -16,7 +22,7 @@ class _Node:
     backoff: Backoff
     urgent: dict[str, None] = field(default_factory=dict)
     waiting: dict[str, None] = field(default_factory=dict)
-    flight: Ask | None = None
+    flight: FetchStatuses | None = None
     began: float = 0.0
     slow: bool = False
     told: bool = False  # that it is slow, of this flight
@@ -35,7 +41,7 @@ class _Node:
         return tuple(everyone)
 
 
-class Polls:
+class Polling:
     """Questions under way and still to be asked.
 
     A sweep asks for every CVM, a fast round for those in transition that have no stream. Each node
@@ -44,7 +50,7 @@ class Polls:
 
     def __init__(self, settings: ReflectorSettings) -> None:
         self._settings = settings
-        self._rows: dict[str, Watched] = {}
+        self._rows: dict[str, WatchTarget] = {}
         self._nodes: dict[str, _Node] = {}
         self._silent: set[str] = set()
         self._sweep_at = _NEVER
@@ -52,9 +58,9 @@ class Polls:
         self._told_until = _NEVER
         self._probing = False
 
-    def rows(self, now: tuple[Watched, ...], gone: Iterable[str]) -> list[Watched]:
+    def rows(self, now: tuple[WatchTarget, ...], gone: Iterable[str]) -> list[WatchTarget]:
         """Take note of rows; return those that are watched otherwise than before."""
-        news: list[Watched] = []
+        news: list[WatchTarget] = []
         for row in now:
             before = self._rows.get(row.id)
             if row == before:
@@ -91,7 +97,7 @@ class Polls:
         self._told_until = max(self._told_until, until)
         self._probing = True
 
-    def next(self, now: float, hot: Iterable[str]) -> list[Ask | Mark]:
+    def next(self, now: float, hot: Iterable[str]) -> list[FetchStatuses | MarkFailed]:
         """Return the questions to ask now; `hot` are the ids to be asked for in fast rounds."""
         if now < self._told_until:
             return []
@@ -100,7 +106,7 @@ class Polls:
         self._fast_round(now, hot)
         return [*self._overdue(now), *self._begin(now)]
 
-    def answered(self, now: float, ask: Ask, silent: tuple[str, ...]) -> tuple[str, ...]:
+    def answered(self, now: float, ask: FetchStatuses, silent: tuple[str, ...]) -> tuple[str, ...]:
         """Count an answer; return the ids that it was the first to keep silent of."""
         node = self._node(ask.node)
         node.slow = now - node.began >= self._settings.slow_after
@@ -113,14 +119,14 @@ class Polls:
         self._silent.update(first)
         return tuple(row.id for row in self._rows.values() if row.uuid in first) if first else ()
 
-    def failed(self, now: float, ask: Ask, trouble: Trouble) -> tuple[bool, Mark]:
+    def failed(self, now: float, ask: FetchStatuses, trouble: Failure) -> tuple[bool, MarkFailed]:
         """Count a failure; return whether the node had been well until now, and what to say."""
         node = self._node(ask.node)
         node.flight = None
         node.waiting.update(dict.fromkeys(ask.uuids))
         was_well = node.not_before == _NEVER
         node.not_before = now + max(node.backoff.failed(now), trouble.told)
-        return was_well, Mark(ask.uuids, trouble.cause, node.began)
+        return was_well, MarkFailed(ask.uuids, trouble.cause, node.began)
 
     def cut(self) -> None:
         """Forget what is under way; a sweep begins anew."""
@@ -154,12 +160,12 @@ class Polls:
                 if row is not None and row.uuid:
                     self._node(row.node).urgent[row.uuid] = None
 
-    def _begin(self, now: float) -> list[Ask]:
+    def _begin(self, now: float) -> list[FetchStatuses]:
         flights = [node for node in self._nodes.values() if node.flight is not None]
         slow = sum(node.slow for node in flights)
         under_way = sum(not node.told for node in flights)  # who is overdue is waited for besides
         left = max(0, (1 if self._probing else self._settings.calls) - under_way)
-        asks: list[Ask] = []
+        asks: list[FetchStatuses] = []
         ready = [
             (name, node)
             for name, node in self._nodes.items()
@@ -170,13 +176,13 @@ class Polls:
             slow += node.slow
             if node.slow and slow > max(1, self._settings.calls // 2):
                 break  # these are the last: the others are sorted before them
-            node.flight = Ask(name, node.take(self._settings.chunk))
+            node.flight = FetchStatuses(name, node.take(self._settings.chunk))
             node.began, node.told = now, False
             asks.append(node.flight)
         return asks
 
-    def _overdue(self, now: float) -> list[Mark]:
-        marks: list[Mark] = []
+    def _overdue(self, now: float) -> list[MarkFailed]:
+        marks: list[MarkFailed] = []
         for name, node in self._nodes.items():
             late = now - node.began >= self._settings.slow_after
             if node.flight is not None and late and not node.told:
@@ -184,13 +190,13 @@ class Polls:
                 seconds = f"{self._settings.slow_after:.0f} s"
                 why = f"node {name or '(unnamed)'} has not answered for {seconds}"
                 cvms = (*node.flight.uuids, *node.urgent, *node.waiting)
-                marks.append(Mark(cvms, why, node.began))
+                marks.append(MarkFailed(cvms, why, node.began))
         return marks
 
     def _node(self, name: str) -> _Node:
         return self._nodes.setdefault(name, _Node(Backoff()))
 
-    def _forget(self, row: Watched) -> None:
+    def _forget(self, row: WatchTarget) -> None:
         node = self._nodes.get(row.node)
         if node is not None and row.uuid is not None:
             node.urgent.pop(row.uuid, None)

@@ -11,41 +11,41 @@ from functools import partial
 from typing import Any, Final, Self
 
 from cvm_notebook.api.errors.tree import CvmError
-from cvm_notebook.api.resources.base import Calls
+from cvm_notebook.api.resources.base import Endpoints
 from cvm_notebook.live.clock import Clock, SleepDetector, SystemClock
-from cvm_notebook.live.reflector.event_queue import Inbox
+from cvm_notebook.live.reflector.event_queue import EventQueue
 from cvm_notebook.live.reflector.events import (
+    AbortAll,
     Action,
-    Ask,
-    AskFailed,
-    Close,
+    CloseStream,
     Crashed,
-    Cut,
     Dropped,
-    Ended,
     Event,
+    FetchList,
+    FetchStatuses,
     Follow,
     Interest,
-    List,
-    Listed,
     ListFailed,
-    Mark,
-    Open,
+    ListFetched,
+    MarkFailed,
+    OpenStream,
     ReflectorSettings,
     Refresh,
     Resumed,
-    Show,
+    SetHealth,
+    StatusesFailed,
+    StreamClosed,
     Tick,
     Touched,
     Woke,
 )
 from cvm_notebook.live.reflector.health import HealthLog, prevented
 from cvm_notebook.live.reflector.interest import InterestHandle, Interests
-from cvm_notebook.live.reflector.lister import Gatherer, Wire
+from cvm_notebook.live.reflector.lister import FleetApi, Lister
 from cvm_notebook.live.reflector.machine import Machine, Mode
-from cvm_notebook.live.reflector.stream_reader import FLUSH, Lines
+from cvm_notebook.live.reflector.stream_reader import FLUSH, StreamPool
 from cvm_notebook.live.reflector.thread import ended, note, serve
-from cvm_notebook.live.store.observation import Fact
+from cvm_notebook.live.store.observation import Observation
 from cvm_notebook.live.store.observers import weakly
 from cvm_notebook.live.store.records import Health
 from cvm_notebook.live.store.store import FleetStore, Hook
@@ -77,7 +77,7 @@ class Reflector:
 
     def __init__(
         self,
-        client: Calls,
+        client: Endpoints,
         store: FleetStore,
         *,
         clock: Clock | None = None,
@@ -88,15 +88,15 @@ class Reflector:
         self._clock = clock or SystemClock()
         self._settings = settings
         self._machine = Machine(settings)
-        self._gatherer = Gatherer(store, self._clock)
+        self._gatherer = Lister(store, self._clock)
         self._lock = threading.RLock()
-        self._inbox = Inbox()
+        self._inbox = EventQueue()
         self._verdict = threading.Event()  # the first list is in, or cannot come
         self._interests = Interests()
         self._thread: threading.Thread | None = None
         # All that its threads hold: none of it holds the reflector, or whoever subscribed.
-        self._lines = Lines(
-            lambda: Wire(source.client, settings),
+        self._lines = StreamPool(
+            lambda: FleetApi(source.client, settings),
             weakly(store.patch),
             weakly(self._post),
             self._clock,
@@ -198,7 +198,7 @@ class Reflector:
         if self._machine.mode in (Mode.LOCKED, Mode.BROKEN):
             raise prevented(self._machine.trouble, 0.0)
 
-    def resume(self, client: Calls | None = None) -> None:
+    def resume(self, client: Endpoints | None = None) -> None:
         """Go on after the key was refused: with another client, or the same one."""
         self._check()
         if client is not None:
@@ -217,7 +217,7 @@ class Reflector:
             first, self._closed = not self._closed, True
             thread = self._thread
         if first:
-            self._health.show(Show("closed"))
+            self._health.show(SetHealth("closed"))
         self._lines.end()
         self._inbox.bell.set()
         self._tell_waiters()
@@ -362,41 +362,41 @@ class Reflector:
         return not again and not self._closed
 
     def _take(self, event: Event) -> None:
-        if isinstance(event, Ended):
+        if isinstance(event, StreamClosed):
             self._lines.ended(event.cvm_id)
         for action in self._machine.next(event, self._clock.monotonic()):
             self._act(action)
-        if isinstance(event, Listed | ListFailed | AskFailed):
+        if isinstance(event, ListFetched | ListFailed | StatusesFailed):
             self._tell_waiters()
 
     # --- what is to be done ----------------------------------------------------------------
 
     def _act(self, action: Action) -> None:
         match action:
-            case List():
+            case FetchList():
                 self._lines.call("list", self._gatherer.list, ListFailed)
-            case Ask():
+            case FetchStatuses():
                 ask = partial(self._gatherer.ask, action)
-                self._lines.call("ask", ask, partial(AskFailed, action))
-            case Open(cvm_id):
+                self._lines.call("ask", ask, partial(StatusesFailed, action))
+            case OpenStream(cvm_id):
                 self._lines.open(cvm_id)
-            case Close(cvm_id):
+            case CloseStream(cvm_id):
                 self._lines.close(cvm_id)
-            case Cut():
+            case AbortAll():
                 self._cut()
-            case Mark():
+            case MarkFailed():
                 self._mark(action)
-            case Show():
+            case SetHealth():
                 self._health.show(action)
 
     def _cut(self) -> None:
         self._lines.cut()
         self._gatherer.restart()
 
-    def _mark(self, mark: Mark) -> None:
+    def _mark(self, mark: MarkFailed) -> None:
         self._store.patch(
             [
-                Fact.of_error(mark.why, id=c, vm_uuid=c, received=mark.asked, source="batch")
+                Observation.of_error(mark.why, id=c, vm_uuid=c, received=mark.asked, source="batch")
                 for c in mark.cvms
             ]
         )
@@ -406,4 +406,4 @@ class Reflector:
 class _Source:
     """The client whose key and address are used."""
 
-    client: Calls
+    client: Endpoints

@@ -1,7 +1,7 @@
 """When the whole list is read: pure decisions, told the time by whoever asks."""
 
 from cvm_notebook.live.clock import Backoff
-from cvm_notebook.live.reflector.events import Ill, ReflectorSettings, Trouble
+from cvm_notebook.live.reflector.events import Failure, FailureKind, ReflectorSettings
 
 _PAGE = 100
 _NEVER = float("-inf")
@@ -20,7 +20,7 @@ class Relist:
 
     def __init__(self, settings: ReflectorSettings, backoff: Backoff) -> None:
         self.due: float | None = _NEVER
-        self.trouble: Trouble | None = None
+        self.trouble: Failure | None = None
         self._settings = settings
         self._backoff = backoff
         self._began = _NEVER
@@ -60,14 +60,14 @@ class Relist:
             pace = min(pace, self._settings.debounce * 2.0 ** min(self._doubts, 16))
         self._next(now + pace, now)
 
-    def failed(self, now: float, trouble: Trouble) -> None:
+    def failed(self, now: float, trouble: Failure) -> None:
         """Count a failure."""
         self.trouble = trouble
-        if trouble.ill is Ill.UNTRUSTED:
+        if trouble.ill is FailureKind.UNTRUSTED:
             wait = self._backoff.longest(now)
         else:
             wait = self._backoff.failed(now)
-        if trouble.ill is Ill.SLOW_DOWN:
+        if trouble.ill is FailureKind.SLOW_DOWN:
             self.hold(now + max(wait, trouble.told))
         self._wait_until = now + wait
         self._next(max(self._wait_until, self._told_until), now)

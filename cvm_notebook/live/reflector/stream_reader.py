@@ -12,9 +12,16 @@ from cvm_notebook.api.http.exchange import ByteStream
 from cvm_notebook.api.http.sse import EventReader, SseEvent
 from cvm_notebook.api.models.actions import CvmState, decode_state
 from cvm_notebook.live.clock import Clock
-from cvm_notebook.live.reflector.events import End, Ended, Event, Opened, Tick, Trouble
-from cvm_notebook.live.reflector.lister import Wire
-from cvm_notebook.live.store.observation import Fact
+from cvm_notebook.live.reflector.events import (
+    CloseReason,
+    Event,
+    Failure,
+    StreamClosed,
+    StreamOpened,
+    Tick,
+)
+from cvm_notebook.live.reflector.lister import FleetApi
+from cvm_notebook.live.store.observation import Observation
 
 _LONGEST_RETRY = 30.0
 _BURST, _PER_SECOND = 20.0, 10.0
@@ -44,14 +51,14 @@ class Throttle:
 class Sink:
     """Where a reader brings what it reads."""
 
-    facts: Callable[[tuple[Fact, ...]], object]
+    facts: Callable[[tuple[Observation, ...]], object]
     event: Callable[[Event], None]
 
 
 class StreamReader:
     """Reads one stream to its end, in a thread of its own."""
 
-    def __init__(self, wire: Wire, cvm_id: str, sink: Sink, clock: Clock) -> None:
+    def __init__(self, wire: FleetApi, cvm_id: str, sink: Sink, clock: Clock) -> None:
         self.cvm_id = cvm_id
         self._wire = wire
         self._sink = sink
@@ -60,7 +67,7 @@ class StreamReader:
         self._lock = threading.Lock()
         self._stream: ByteStream | None = None
         self._closed = False
-        self._held_back: Fact | None = None
+        self._held_back: Observation | None = None
         self._passed_at = 0.0
         self._events = EventReader()
         self.thread = threading.Thread(target=self._run, name=f"cvm-stream-{cvm_id}", daemon=True)
@@ -93,19 +100,19 @@ class StreamReader:
         return self._held_back is not None
 
     def _run(self) -> None:
-        how, trouble = End.TROUBLE, None
+        how, trouble = CloseReason.TROUBLE, None
         try:
             how = self._read()
         except BaseException as error:  # noqa: BLE001 - a thread's top: told as data
-            trouble = Trouble.of(error)
+            trouble = Failure.of(error)
         finally:
             self.flush(at_end=True)
             if self._closed:
-                how, trouble = End.CLOSED, None
+                how, trouble = CloseReason.CLOSED, None
             retry = min(self._events.retry or 0.0, _LONGEST_RETRY)
-            self._sink.event(Ended(self.cvm_id, how, trouble, retry))
+            self._sink.event(StreamClosed(self.cvm_id, how, trouble, retry))
 
-    def _read(self) -> End:
+    def _read(self) -> CloseReason:
         stream = self._wire.stream(self.cvm_id)
         with self._lock:
             self._stream = stream
@@ -115,35 +122,37 @@ class StreamReader:
         try:
             for number, event in enumerate(self._events.events(stream)):
                 if number == 0:
-                    self._sink.event(Opened(self.cvm_id))
+                    self._sink.event(StreamOpened(self.cvm_id))
                 if (end := self._take(event)) is not None:
                     return end
         finally:
             stream.close()
-        return End.ENDED
+        return CloseReason.ENDED
 
-    def _take(self, event: SseEvent) -> End | None:
+    def _take(self, event: SseEvent) -> CloseReason | None:
         received = self._clock.monotonic()
         if event.event == "state":
             return self._state(event, received)
         if event.event == "complete":
-            return End.GONE if self._said(event, "status") == "deleted" else End.ENDED
+            return (
+                CloseReason.GONE if self._said(event, "status") == "deleted" else CloseReason.ENDED
+            )
         if event.event == "timeout":
-            return End.ENDED
+            return CloseReason.ENDED
         if event.event == "error":
             text = self._said(event, "message") or self._said(event, "error")
             if any(word in text for word in _GONE_WORDS):
-                return End.GONE
+                return CloseReason.GONE
             raise CvmError(f"the service ended the stream: {text[:200] or 'no reason given'}")
         return None
 
-    def _state(self, event: SseEvent, received: float) -> End | None:
+    def _state(self, event: SseEvent, received: float) -> CloseReason | None:
         state = _state_of(event)
         if state is None or not state.status:
             return None
         if state.status.lower() == "deleted":
-            return End.GONE
-        fact = Fact.of_state(state, received=received, id=self.cvm_id)
+            return CloseReason.GONE
+        fact = Observation.of_state(state, received=received, id=self.cvm_id)
         passes = self._throttle.passes(received)
         with self._lock:
             first = self._held_back is None
@@ -172,17 +181,17 @@ def _state_of(event: SseEvent) -> CvmState | None:
         return None
 
 
-class Lines:
+class StreamPool:
     """The calls and streams of one reflector that are under way.
 
-    They share one `Wire`. After a `cut` what they bring is dropped, and others begin with a new
+    They share one `FleetApi`. After a `cut` what they bring is dropped, and others begin with a new
     one.
     """
 
     def __init__(
         self,
-        connect: Callable[[], Wire],
-        facts: Callable[[tuple[Fact, ...]], object],
+        connect: Callable[[], FleetApi],
+        facts: Callable[[tuple[Observation, ...]], object],
         tell: Callable[[Event], None],
         clock: Clock,
     ) -> None:
@@ -191,13 +200,13 @@ class Lines:
         self._tell = tell
         self._clock = clock
         self._lock = threading.Lock()
-        self._wire: Wire | None = None
+        self._wire: FleetApi | None = None
         self._readers: dict[str, StreamReader] = {}
         self._threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
         self._ended = False
 
     def call(
-        self, name: str, work: Callable[[Wire], Event], failed: Callable[[Trouble], Event]
+        self, name: str, work: Callable[[FleetApi], Event], failed: Callable[[Failure], Event]
     ) -> None:
         """Begin a call; what it tells, or how it failed, comes as an event."""
         wire = self._connected()
@@ -206,7 +215,7 @@ class Lines:
             try:
                 event = work(wire)
             except BaseException as error:  # noqa: BLE001 - a thread's top: told as data
-                event = failed(Trouble.of(error))
+                event = failed(Failure.of(error))
             if not wire.ended:
                 self._tell(event)
 
@@ -222,7 +231,7 @@ class Lines:
             if not wire.ended:
                 self._tell(event)
 
-        def facts(read: tuple[Fact, ...]) -> None:
+        def facts(read: tuple[Observation, ...]) -> None:
             # Read late from a buffer, it would look newer than the list that is asked for next.
             if not wire.ended:
                 self._facts(read)
@@ -277,7 +286,7 @@ class Lines:
         with self._lock:
             return list(self._readers.values())
 
-    def _connected(self) -> Wire:
+    def _connected(self) -> FleetApi:
         with self._lock:
             if self._wire is None:
                 self._wire = self._connect()

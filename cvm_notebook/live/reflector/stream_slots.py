@@ -5,7 +5,14 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from cvm_notebook.live.clock import Backoff
-from cvm_notebook.live.reflector.events import Close, End, Ended, Ill, Open, ReflectorSettings
+from cvm_notebook.live.reflector.events import (
+    CloseReason,
+    CloseStream,
+    FailureKind,
+    OpenStream,
+    ReflectorSettings,
+    StreamClosed,
+)
 
 _NEVER = float("-inf")
 _FOR_EVER = float("inf")
@@ -23,7 +30,7 @@ class _Past:
     not_before: float = _NEVER
 
 
-class Slots:
+class StreamSlots:
     """The places for streams.
 
     The service allows a user five streams, whoever opens them, and refuses the sixth. Whoever is
@@ -52,7 +59,7 @@ class Slots:
 
     def next(
         self, now: float, followed: Collection[str], busy: Collection[str]
-    ) -> list[Open | Close]:
+    ) -> list[OpenStream | CloseStream]:
         """Return the streams to open and to close; `followed` come before `busy`."""
         if now >= self._more_at:
             self.allowed = min(self.allowed + 1, self._most)
@@ -63,7 +70,7 @@ class Slots:
         room = self.allowed - len(self._open)
         opened = [c for c in chosen if c not in self._open][: max(room, 0)]
         self._open.update(dict.fromkeys(opened, False))
-        return [*map(Close, close), *map(Open, opened)]
+        return [*map(CloseStream, close), *map(OpenStream, opened)]
 
     def _choose(self, now: float, followed: Collection[str], busy: Collection[str]) -> list[str]:
         if now < self._none_until:
@@ -96,22 +103,22 @@ class Slots:
             if len(self._open) >= self._most:
                 self._rest = 0.0  # all places are to be had again
 
-    def ended(self, now: float, end: Ended) -> None:
+    def ended(self, now: float, end: StreamClosed) -> None:
         """Count an end, and decide when that CVM may have another stream."""
         spoke = self._open.pop(end.cvm_id, False)
         self._closing.discard(end.cvm_id)
         past = self._past(end.cvm_id)
-        if end.how is End.CLOSED:
+        if end.how is CloseReason.CLOSED:
             return
-        if end.how is End.GONE:
+        if end.how is CloseReason.GONE:
             past.not_before = _FOR_EVER  # until it is listed anew
             return
         ill = end.trouble.ill if end.trouble is not None else None
-        if ill is Ill.SLOW_DOWN:
+        if ill is FailureKind.SLOW_DOWN:
             self._refused(now)
-        elif ill is Ill.NO_SENSE and not spoke:
+        elif ill is FailureKind.NO_SENSE and not spoke:
             self._none(now)
-        elif ill in (Ill.MISSING, Ill.DENIED):
+        elif ill in (FailureKind.MISSING, FailureKind.DENIED):
             past.not_before = _FOR_EVER  # until it changes
         else:
             wait = past.backoff.failed(now)

@@ -6,15 +6,16 @@ import weakref
 from typing import Final, Protocol
 
 from cvm_notebook.live.clock import Clock
-from cvm_notebook.live.reflector.event_queue import Inbox
-from cvm_notebook.live.reflector.stream_reader import Lines
+from cvm_notebook.live.reflector.event_queue import EventQueue
+from cvm_notebook.live.reflector.stream_reader import StreamPool
 from cvm_notebook.live.store.records import Gap
-from cvm_notebook.live.store.store import Batch, FleetStore
+from cvm_notebook.live.store.store import FleetStore
+from cvm_notebook.live.store.subscriptions import ChangeBatch
 
 _AT_EXIT: Final = 1.0
 
 
-class Served(Protocol):
+class TurnTaker(Protocol):
     """What the thread serves."""
 
     def turn(self) -> float | None:
@@ -27,7 +28,9 @@ class Served(Protocol):
         """End it."""
 
 
-def serve(served: Served, bell: threading.Event, clock: Clock, lines: Lines) -> threading.Thread:
+def serve(
+    served: TurnTaker, bell: threading.Event, clock: Clock, lines: StreamPool
+) -> threading.Thread:
     """Start a thread that serves it for as long as there is something to do and it is held."""
     thread = threading.Thread(
         target=_run,
@@ -40,12 +43,14 @@ def serve(served: Served, bell: threading.Event, clock: Clock, lines: Lines) -> 
     return thread
 
 
-def ended(served: Served) -> None:
+def ended(served: TurnTaker) -> None:
     """Note that its thread ends."""
     _running.discard(served)
 
 
-def _run(ref: "weakref.ref[Served]", bell: threading.Event, clock: Clock, lines: Lines) -> None:
+def _run(
+    ref: "weakref.ref[TurnTaker]", bell: threading.Event, clock: Clock, lines: StreamPool
+) -> None:
     while (served := ref()) is not None:
         wait = served.turn()
         del served
@@ -61,7 +66,7 @@ def _run(ref: "weakref.ref[Served]", bell: threading.Event, clock: Clock, lines:
     lines.end()
 
 
-def note(inbox: Inbox, store: "weakref.ref[FleetStore]", batch: Batch) -> None:
+def note(inbox: EventQueue, store: "weakref.ref[FleetStore]", batch: ChangeBatch) -> None:
     """Put the store's news into an inbox."""
     if not isinstance(batch, Gap):
         inbox.changed(batch)
@@ -69,7 +74,7 @@ def note(inbox: Inbox, store: "weakref.ref[FleetStore]", batch: Batch) -> None:
         inbox.all(living.snapshot().rows)
 
 
-_running: weakref.WeakSet[Served] = weakref.WeakSet()
+_running: weakref.WeakSet[TurnTaker] = weakref.WeakSet()
 
 
 @atexit.register

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 from cvm_notebook.live.clock import Clock
-from cvm_notebook.live.store.records import Change, Gap, Health, Row, Sighting, Snapshot
+from cvm_notebook.live.store.records import Change, Gap, Health, Provenance, Row, Snapshot
 
 _KEPT_HEALTHS: Final = 1_000
 
@@ -36,12 +36,12 @@ class Move(NamedTuple):
 
     before: Row | None
     after: Row | None
-    seen: Sighting
+    seen: Provenance
     operation_id: str | None = None
     position: int | None = None
 
 
-class Chronicle:
+class Changelog:
     """The changes and states of health of a store, which locks."""
 
     def __init__(self, clock: Clock, kept: int, health: Health) -> None:

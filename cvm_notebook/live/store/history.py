@@ -8,7 +8,7 @@ from operator import attrgetter
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.times import in_utc
 from cvm_notebook.live.store.changelog import Log
-from cvm_notebook.live.store.records import Change, Health, Row, Sighting, Snapshot
+from cvm_notebook.live.store.records import Change, Health, Provenance, Row, Snapshot
 from cvm_notebook.live.store.store import FleetStore
 
 
@@ -109,8 +109,8 @@ def _put_back(rows: dict[str, Row], gone: list[Change]) -> dict[str, Row]:
 def _as_seen(rows: list[Row], kept: tuple[Change, ...], log: Log, moment: datetime) -> list[Row]:
     """Return the rows with what is known of when they were seen by then: none looks fresher."""
     ago = (log.now.taken_at - log.since).total_seconds()
-    seen = {change.row.id: Sighting(change.received, change.at, change.source) for change in kept}
-    first = Sighting(log.now.monotonic - ago, log.since, "list")
+    seen = {change.row.id: Provenance(change.received, change.at, change.source) for change in kept}
+    first = Provenance(log.now.monotonic - ago, log.since, "list")
     return [
         row if row.seen.at <= moment else replace(row, seen=seen.get(row.id, first)) for row in rows
     ]

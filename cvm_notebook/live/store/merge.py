@@ -10,15 +10,15 @@ from msgspec import UNSET, structs
 from cvm_notebook.api.models.base import instant
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.status import Phase, phase_of
-from cvm_notebook.live.store.observation import Fact
-from cvm_notebook.live.store.records import Row, Sighting
+from cvm_notebook.live.store.observation import Observation
+from cvm_notebook.live.store.records import Provenance, Row
 
 # A fact so much younger by receipt is newer, whatever times it tells: the service's clock may have
 # been set back, and must not freeze what we know.
 HORIZON: Final = 120.0
 
 
-class Standing(NamedTuple):
+class Version(NamedTuple):
     """What decides between two facts.
 
     Attributes
@@ -36,7 +36,7 @@ class Standing(NamedTuple):
     moment: float
 
     @classmethod
-    def of(cls, fact: Fact) -> Self:
+    def of(cls, fact: Observation) -> Self:
         """Return where a fact stands."""
         doing = fact.operation
         began = instant(doing.started_at) if doing else None
@@ -48,7 +48,7 @@ class Standing(NamedTuple):
         return 2 * (self.operation is not None) + (self.server is not None)
 
 
-def newer(one: Standing, other: Standing) -> bool:
+def newer(one: Version, other: Version) -> bool:
     """Return whether one is at least as new as the other."""
     if abs(one.moment - other.moment) <= HORIZON:
         for mine, its in ((one.operation, other.operation), (one.server, other.server)):
@@ -57,21 +57,21 @@ def newer(one: Standing, other: Standing) -> bool:
     return one.moment >= other.moment
 
 
-class Claims:
+class LatestByKind:
     """The best fact of each kind about one thing."""
 
     __slots__ = ("_best",)
 
     def __init__(self) -> None:
-        self._best: dict[int, tuple[Standing, Fact]] = {}
+        self._best: dict[int, tuple[Version, Observation]] = {}
 
-    def take(self, standing: Standing, fact: Fact) -> None:
+    def take(self, standing: Version, fact: Observation) -> None:
         """Keep the fact if it is the best of its kind."""
         held = self._best.get(standing.kind)
         if held is None or newer(standing, held[0]):
             self._best[standing.kind] = standing, fact
 
-    def winner(self) -> tuple[Standing, Fact] | None:
+    def winner(self) -> tuple[Version, Observation] | None:
         """Return the newest fact, or None when there was none."""
         with_operation = self._of_pair(3, 2)
         without = self._of_pair(1, 0)
@@ -79,7 +79,7 @@ class Claims:
             return with_operation or without
         return with_operation if newer(with_operation[0], without[0]) else without
 
-    def _of_pair(self, dated: int, plain: int) -> tuple[Standing, Fact] | None:
+    def _of_pair(self, dated: int, plain: int) -> tuple[Version, Observation] | None:
         one, other = self._best.get(dated), self._best.get(plain)
         if one is None or other is None:
             return one or other
@@ -88,7 +88,7 @@ class Claims:
 
 _AT_REST: Final[frozenset[Phase]] = frozenset({"running", "stopped", "failed", "gone"})
 _PROGRESS: Final = ("boot_progress", "boot_error", "shutdown_progress")
-_LONG_AGO: Final = Standing(None, None, -inf)
+_LONG_AGO: Final = Version(None, None, -inf)
 
 
 def same_word(one: object, other: object) -> bool:
@@ -122,7 +122,7 @@ def agrees(row: Row) -> bool:
     return doing.correlation_id == said.correlation_id and doing.started_at == said.started_at
 
 
-def shows(row: Row, fact: Fact) -> bool:
+def shows(row: Row, fact: Observation) -> bool:
     """Return whether a row says all that a fact says."""
     for name in ("in_progress", "operation", *_PROGRESS):
         said = getattr(fact, name)
@@ -133,7 +133,7 @@ def shows(row: Row, fact: Fact) -> bool:
     return fact.cvm is UNSET or same_record(fact.cvm, row.cvm)
 
 
-def is_plain(fact: Fact, row: Row) -> bool:
+def is_plain(fact: Observation, row: Row) -> bool:
     """Return whether a fact can be taken as it is: newest, whole, and as the record has it.
 
     Such is every entry of a batch status in a quiet fleet. Nothing needs to be remembered of it
@@ -148,7 +148,7 @@ def is_plain(fact: Fact, row: Row) -> bool:
     return fact.cvm is UNSET and fact.server_time is None and not fact.error and row.error is None
 
 
-def take_plain(fact: Fact, row: Row, seen: Sighting, revision: int) -> Row:
+def take_plain(fact: Observation, row: Row, seen: Provenance, revision: int) -> Row:
     """Return the row that a plain fact makes: the old one, if it says the same."""
     said = {name: getattr(fact, name) or None for name in _PROGRESS}
     if _rests_untold(row) and not fact.in_progress and not fact.boot_error:
@@ -172,11 +172,11 @@ class Known:
 
     def __init__(self, row: Row, listed: float) -> None:
         """Begin with what a row says, and the moment at which its record was listed."""
-        self._record, self._status = Claims(), Claims()
-        self._progress, self._operation = Claims(), Claims()
+        self._record, self._status = LatestByKind(), LatestByKind()
+        self._progress, self._operation = LatestByKind(), LatestByKind()
         self._errors: tuple[float, str | None] = (-inf, row.error)
         self.latest = -inf
-        self.take(Fact.of_cvm(row.cvm, received=min(listed, row.seen.moment), source="list"))
+        self.take(Observation.of_cvm(row.cvm, received=min(listed, row.seen.moment), source="list"))
         if row.error is not None:
             self._errors = (self.latest, row.error)
         stands = _as_it_stands(row)
@@ -185,9 +185,9 @@ class Known:
         else:
             self.take(stands)
 
-    def take(self, fact: Fact) -> None:
+    def take(self, fact: Observation) -> None:
         """Take what a fact says, if it is not known better."""
-        standing = Standing.of(fact)
+        standing = Version.of(fact)
         self.latest = max(self.latest, standing.moment)
         if standing.moment >= self._errors[0]:
             self._errors = standing.moment, fact.error or None
@@ -200,7 +200,7 @@ class Known:
         if fact.in_progress is not UNSET:
             self._operation.take(standing, fact)
 
-    def row(self, old: Row, seen: Sighting, revision: int) -> Row:
+    def row(self, old: Row, seen: Provenance, revision: int) -> Row:
         """Return the row as it follows from all of it: the old one, if that says it already."""
         cvm = self._best_record(old)
         status = self._status.winner()
@@ -215,7 +215,7 @@ class Known:
         return _with(old, said, progress[1].uptime or None, seen, revision)
 
     @staticmethod
-    def _is_of(fact: Fact, word: str | None) -> bool:
+    def _is_of(fact: Observation, word: str | None) -> bool:
         """Return whether progress that was told belongs to this status."""
         return fact.status is UNSET or same_word(fact.status, word)
 
@@ -228,7 +228,9 @@ class Known:
             return structs.replace(cvm, compose_file=old.cvm.compose_file)
         return cvm
 
-    def _doing(self, word: str | None, status: tuple[Standing, Fact] | None) -> dict[str, Any]:
+    def _doing(
+        self, word: str | None, status: tuple[Version, Observation] | None
+    ) -> dict[str, Any]:
         """Return the operation under way; a newer status tells when there is none any more."""
         found = self._operation.winner()
         if found is None:
@@ -244,15 +246,17 @@ class Known:
         return {**doing, "in_progress": True}
 
 
-def _with(old: Row, said: dict[str, Any], uptime: str | None, seen: Sighting, revision: int) -> Row:
+def _with(
+    old: Row, said: dict[str, Any], uptime: str | None, seen: Provenance, revision: int
+) -> Row:
     if all(getattr(old, name) == value for name, value in said.items()):
         object.__setattr__(old, "uptime", uptime)
         return old
     return replace(old, **said, uptime=uptime, seen=seen, revision=revision)
 
 
-def _as_it_stands(row: Row) -> Fact:
-    return Fact(
+def _as_it_stands(row: Row) -> Observation:
+    return Observation(
         id=row.id,
         status=row.status,
         in_progress=row.in_progress,

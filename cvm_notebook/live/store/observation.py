@@ -15,7 +15,7 @@ from cvm_notebook.text import clean_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fact:
+class Observation:
     """What one answer said of one CVM. What it did not speak of is UNSET.
 
     Attributes
@@ -185,7 +185,7 @@ def health_of_row(row: Row, now: float) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class Reading:
     """One CVM as one answer, or the store, shows it.
 
     Attributes

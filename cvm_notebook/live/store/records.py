@@ -14,7 +14,7 @@ from cvm_notebook.live.store.index import Index
 Source: TypeAlias = Literal["list", "get", "batch", "stream", "action"]
 
 
-class Sighting(NamedTuple):
+class Provenance(NamedTuple):
     """When, and by which call, a row was last seen to be as it is."""
 
     received: float
@@ -64,10 +64,10 @@ class Row:
     uptime: str | None = field(default=None, compare=False)
     error: str | None = None
     revision: int = 0
-    seen: Sighting = field(compare=False)
+    seen: Provenance = field(compare=False)
 
     @classmethod
-    def of_cvm(cls, cvm: Cvm, seen: Sighting, revision: int = 0) -> Self:
+    def of_cvm(cls, cvm: Cvm, seen: Provenance, revision: int = 0) -> Self:
         """Make the row of a record, when nothing else is known."""
         return cls(
             cvm=cvm,

@@ -8,14 +8,28 @@ from typing import Any, Final, TypeVar, cast
 
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.live.clock import Clock, SystemClock
-from cvm_notebook.live.store.changelog import Chronicle, Log, Move
+from cvm_notebook.live.store.changelog import Changelog, Log, Move
 from cvm_notebook.live.store.index import Index
 from cvm_notebook.live.store.merge import HORIZON, Known, agrees, is_plain, shows, take_plain
-from cvm_notebook.live.store.observation import Fact
-from cvm_notebook.live.store.records import Change, Health, Row, Sighting, Snapshot, Source, key_of
-from cvm_notebook.live.store.subscriptions import Batch, Fault, Hook, Outbox, Subscription
+from cvm_notebook.live.store.observation import Observation
+from cvm_notebook.live.store.records import (
+    Change,
+    Health,
+    Provenance,
+    Row,
+    Snapshot,
+    Source,
+    key_of,
+)
+from cvm_notebook.live.store.subscriptions import (
+    ChangeBatch,
+    Fault,
+    Hook,
+    Subscription,
+    Subscriptions,
+)
 
-__all__ = ["Batch", "Fault", "FleetStore", "Hook", "Log", "Subscription"]
+__all__ = ["ChangeBatch", "Fault", "FleetStore", "Hook", "Log", "Subscription"]
 
 H = TypeVar("H", bound=Hook)
 
@@ -50,7 +64,7 @@ class FleetStore:
     ) -> None:
         self._clock = clock or SystemClock()
         self._lock = threading.Lock()
-        self._outbox = Outbox(on_fault)
+        self._outbox = Subscriptions(on_fault)
         self._rows: dict[str, Row] = {}
         self._uuids: dict[str, str] = {}
         self._known: dict[str, Known] = {}  # what was said lately, where it was not all the same
@@ -59,7 +73,7 @@ class FleetStore:
         self._revision = 0
         self._told_of_twins = False
         self._health = Health("idle", self._clock.now())
-        self._chronicle = Chronicle(self._clock, kept, self._health)
+        self._chronicle = Changelog(self._clock, kept, self._health)
         self._view: tuple[tuple[Row, ...], Index[Any]] | None = None
         self._doing: dict[str, str] = {}
 
@@ -135,7 +149,7 @@ class FleetStore:
         self._outbox.deliver()
         return changes
 
-    def patch(self, facts: Iterable[Fact]) -> tuple[Change, ...]:
+    def patch(self, facts: Iterable[Observation]) -> tuple[Change, ...]:
         """Take facts about single CVMs; one about an unknown CVM counts if it has its record."""
         moves: list[Move] = []
         with self._lock:
@@ -187,7 +201,7 @@ class FleetStore:
 
     def subscribe(
         self,
-        callback: Callable[[Batch], object],
+        callback: Callable[[ChangeBatch], object],
         since: int | None = None,
         *,
         health: Callable[[Health], object] | None = None,
@@ -210,7 +224,7 @@ class FleetStore:
 
     def attach(
         self,
-        callback: Callable[[Batch], object],
+        callback: Callable[[ChangeBatch], object],
         since: int | None = None,
         *,
         health: Callable[[Health], object] | None = None,
@@ -246,11 +260,11 @@ class FleetStore:
     def _key(self, cvm_id: str | None, vm_uuid: str | None) -> str | None:
         return cvm_id if cvm_id in self._rows else self._uuids.get(vm_uuid or "", cvm_id)
 
-    def _sighting(self, received: float, source: Source, asked: float | None) -> Sighting:
+    def _sighting(self, received: float, source: Source, asked: float | None) -> Provenance:
         ago = timedelta(seconds=self._clock.monotonic() - received)
-        return Sighting(received, self._clock.now() - ago, source, asked)
+        return Provenance(received, self._clock.now() - ago, source, asked)
 
-    def _relist(self, named: dict[str, Cvm], seen: Sighting) -> list[Move]:
+    def _relist(self, named: dict[str, Cvm], seen: Provenance) -> list[Move]:
         old_rows, known, advance = self._rows, self._known, object.__setattr__
         rows: dict[str, Row] = {}
         moves: list[Move] = []
@@ -274,10 +288,12 @@ class FleetStore:
         self._rows = rows
         return moves
 
-    def _list_one(self, key: str, cvm: Cvm, old: Row | None, seen: Sighting) -> Row | None:
+    def _list_one(self, key: str, cvm: Cvm, old: Row | None, seen: Provenance) -> Row | None:
         """Return the row that follows from a listed record, or None when it is known to be gone."""
         if old is not None:
-            fact = Fact.of_cvm(cvm, received=seen.received, asked=seen.asked, source=seen.source)
+            fact = Observation.of_cvm(
+                cvm, received=seen.received, asked=seen.asked, source=seen.source
+            )
             return self._merge(key, old, fact, seen)
         if seen.moment < self._gone.get(key, seen.moment):
             return None
@@ -285,7 +301,7 @@ class FleetStore:
             self._uuids[cvm.vm_uuid] = key
         return Row.of_cvm(cvm, seen, self._revision + 1)
 
-    def _leave_out(self, rows: dict[str, Row], seen: Sighting, moves: list[Move]) -> None:
+    def _leave_out(self, rows: dict[str, Row], seen: Provenance, moves: list[Move]) -> None:
         """Let go what the list does not name, but for what was seen after it was asked for."""
         gone = []
         for position, (key, row) in enumerate(self._rows.items()):
@@ -306,7 +322,7 @@ class FleetStore:
                 self._known.pop(key, None)
                 self._uuids.pop(move.before.vm_uuid or "", None)
 
-    def _take(self, fact: Fact) -> Iterator[Move]:
+    def _take(self, fact: Observation) -> Iterator[Move]:
         key = self._key(fact.id, fact.vm_uuid)
         old = self._rows.get(key or "")
         seen = self._sighting(fact.received, fact.source, fact.asked)
@@ -322,7 +338,7 @@ class FleetStore:
             self._rows[key] = new
             yield Move(old, new, seen, fact.operation_id)
 
-    def _discover(self, fact: Fact, seen: Sighting) -> Iterator[Move]:
+    def _discover(self, fact: Observation, seen: Provenance) -> Iterator[Move]:
         cvm = fact.cvm or None
         key = cvm and key_of(cvm)
         if cvm is None or not key or seen.moment < self._gone.get(key, seen.moment):
@@ -334,7 +350,7 @@ class FleetStore:
             self._uuids[cvm.vm_uuid] = key
         yield Move(None, new, seen, fact.operation_id)
 
-    def _merge(self, key: str, old: Row, fact: Fact, seen: Sighting) -> Row:
+    def _merge(self, key: str, old: Row, fact: Observation, seen: Provenance) -> Row:
         """Take a fact that needs to be weighed; return the row that follows from all of them."""
         if key not in self._known:
             self._known[key] = Known(old, self._listed)

@@ -10,8 +10,8 @@ from typing import Self, TypeAlias
 from cvm_notebook.live.store.observers import Mailbox, weakly
 from cvm_notebook.live.store.records import Change, Gap, Health
 
-Batch: TypeAlias = tuple[Change, ...] | Gap
-News: TypeAlias = Batch | Health
+ChangeBatch: TypeAlias = tuple[Change, ...] | Gap
+News: TypeAlias = ChangeBatch | Health
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ class Hook:
 
     def __init__(
         self,
-        outbox: "Outbox",
-        callback: Callable[[Batch], object],
+        outbox: "Subscriptions",
+        callback: Callable[[ChangeBatch], object],
         health: Callable[[Health], object] | None,
     ) -> None:
         self._outbox = outbox
@@ -96,8 +96,8 @@ class Subscription(Hook):
 
     def __init__(
         self,
-        outbox: "Outbox",
-        callback: Callable[[Batch], object],
+        outbox: "Subscriptions",
+        callback: Callable[[ChangeBatch], object],
         health: Callable[[Health], object] | None,
     ) -> None:
         super().__init__(outbox, callback, health)
@@ -137,14 +137,14 @@ def _with_gap(news: Iterable[News]) -> Iterator[News]:
     yield from (one for one in (gap, health) if one is not None)
 
 
-def _span(batch: Batch) -> tuple[int, int]:
+def _span(batch: ChangeBatch) -> tuple[int, int]:
     """Return the revision before a batch, and that after it."""
     if isinstance(batch, Gap):
         return batch.since, batch.revision
     return batch[0].revision - 1, batch[-1].revision
 
 
-class Outbox:
+class Subscriptions:
     """What is to be told, and to whom.
 
     `post` belongs under the store's lock, so that the order is the store's; `deliver` does not.
@@ -159,7 +159,7 @@ class Outbox:
         self._telling = False
         self._on_fault = on_fault
 
-    def join(self, hook: Hook, first: Batch | None) -> None:
+    def join(self, hook: Hook, first: ChangeBatch | None) -> None:
         """Tell somebody from now on, and before that what they missed."""
         with self._lock:
             self._hooks = (*self._hooks, hook)

@@ -11,7 +11,7 @@ from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.operations.record import OperationRecord
 from cvm_notebook.live.reflector.interest import InterestHandle
 from cvm_notebook.live.store.records import Health
-from cvm_notebook.live.store.store import Batch
+from cvm_notebook.live.store.subscriptions import ChangeBatch
 from cvm_notebook.text import clean_text
 from cvm_notebook.widgets.base.clicks import UNDO_S, ClickHandler
 from cvm_notebook.widgets.base.log_tail import LogTail
@@ -51,7 +51,7 @@ class FleetView(LiveView):
 
     # --- for a subclass ---------------------------------------------------------------------------
 
-    def _changed(self, batch: Batch) -> None:
+    def _changed(self, batch: ChangeBatch) -> None:
         """Take changes of the store; called on any thread."""
 
     def _operated(self, record: OperationRecord) -> None:

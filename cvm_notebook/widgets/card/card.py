@@ -16,9 +16,9 @@ from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.operations.preconditions import Verb, precheck
 from cvm_notebook.live.operations.record import OperationRecord
-from cvm_notebook.live.store.observation import Seen
+from cvm_notebook.live.store.observation import Reading
 from cvm_notebook.live.store.records import Gap
-from cvm_notebook.live.store.store import Batch
+from cvm_notebook.live.store.subscriptions import ChangeBatch
 from cvm_notebook.text import clean_text
 from cvm_notebook.widgets.base.assets import BUTTONS, module, style
 from cvm_notebook.widgets.base.closing import close_widgets
@@ -117,7 +117,7 @@ class CvmCard(FleetView):
         row = fleet.known(self.cvm_id)
         self._revision = log.now.revision
         if row is not None:
-            self._name = Seen.of_row(row).name
+            self._name = Reading.of_row(row).name
         state = card_state(row) if row is not None else gone_state(self._name, self.cvm_id)
         mine = [change for change in log.changes if change.row.id == self.cvm_id]
         return {
@@ -143,7 +143,7 @@ class CvmCard(FleetView):
             elif fleet.operator.read_only:
                 allowed, why = False, "this client is read-only"
             else:
-                check = precheck(verb, Seen.of_row(row))
+                check = precheck(verb, Reading.of_row(row))
                 allowed, why = check.sends, check.reason or check.effect
             tooltip = why if allowed else f"Not now: {why}"
             if (button.disabled, button.tooltip) != (not allowed, tooltip):
@@ -168,7 +168,7 @@ class CvmCard(FleetView):
             fleet.keep_fresh([self.cvm_id], on=False)
         self._following = False
 
-    def _changed(self, batch: Batch) -> None:
+    def _changed(self, batch: ChangeBatch) -> None:
         if isinstance(batch, Gap) or any(change.row.id == self.cvm_id for change in batch):
             self._mark()
 
@@ -215,7 +215,7 @@ class CvmCard(FleetView):
         """Have the guest's figures fetched while it is looked at, every few seconds."""
         fleet = self._fleet()
         row = fleet.known(self.cvm_id) if fleet is not None else None
-        runs = row is not None and Seen.of_row(row).phase == "running"
+        runs = row is not None and Reading.of_row(row).phase == "running"
         if self.seen and runs and time.monotonic() - self._measured >= STATS_EVERY_S:
             self._measured = time.monotonic()
             self._workers.do(partial(self._fetch, "stats"))

@@ -10,7 +10,7 @@ from cvm_notebook.api.models.guest import CvmStats, SystemInfo
 from cvm_notebook.api.status import BOOT_STEPS, info_of, phase_of, status_of
 from cvm_notebook.live.columns import charged_usd
 from cvm_notebook.live.operations.record import OperationRecord, as_text
-from cvm_notebook.live.store.observation import Seen
+from cvm_notebook.live.store.observation import Reading
 from cvm_notebook.live.store.records import Change, Row
 from cvm_notebook.text import clean_text, usd
 
@@ -23,7 +23,7 @@ _GIB: Final = 2**30
 
 def card_state(row: Row) -> dict[str, Any]:
     """Return what is shown of a CVM, but for what changes with the time alone."""
-    cvm, seen = row.cvm, Seen.of_row(row)
+    cvm, seen = row.cvm, Reading.of_row(row)
     status = status_of(row.status)
     raw = _text(row.status, 60)
     return {
@@ -129,7 +129,7 @@ def _bytes(label: str, used: int, total: int) -> dict[str, Any]:
     return {"label": label, "part": round(part, 3), "text": text}
 
 
-def _steps(row: Row, seen: Seen) -> dict[str, Any] | None:
+def _steps(row: Row, seen: Reading) -> dict[str, Any] | None:
     """Return how far it has booted, in the service's words; None where it does not boot."""
     word = _text(row.boot_progress, 80)
     failed = bool(row.boot_error)

@@ -17,7 +17,7 @@ from cvm_notebook.deploy.spec import Values, read_compose
 from cvm_notebook.live.clock import SystemClock
 from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.operations.context import OperationSettings
-from cvm_notebook.live.operations.service import Operations
+from cvm_notebook.live.operations.service import OperationService
 from cvm_notebook.live.workers import Workers
 from cvm_notebook.widgets.form.sections import (
     Look,
@@ -67,7 +67,7 @@ class FormState:
         self._fleet = weakref.ref(fleet) if fleet is not None else None
         self._changed = changed
         self._lock = threading.RLock()
-        self._own: Operations | None = None
+        self._own: OperationService | None = None
         self._hold: InterestHandle | None = None
         self._closed = False
         self._look, self._looking = Look(), False
@@ -174,7 +174,7 @@ class FormState:
 
     # --- within -----------------------------------------------------------------------------------
 
-    def _operations(self) -> Operations:
+    def _operations(self) -> OperationService:
         """Return the fleet's operations while there is a fleet, else some of our own."""
         fleet = self._fleet() if self._fleet is not None else None
         if fleet is not None:
@@ -185,7 +185,7 @@ class FormState:
             if self._closed:
                 raise CvmError("Nothing was sent: the form is closed", hint="Make a new one.")
             if self._own is None:
-                self._own = Operations(self.client, settings=_LOOKS)
+                self._own = OperationService(self.client, settings=_LOOKS)
             return self._own
 
     def _moved(self) -> None:

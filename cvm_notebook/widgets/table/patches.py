@@ -9,11 +9,11 @@ from cvm_notebook.api.money import exact, total
 from cvm_notebook.api.status import phase_of
 from cvm_notebook.live.columns import Context, charged_usd
 from cvm_notebook.live.operations.record import OperationRecord, as_text
-from cvm_notebook.live.store.observation import Seen
+from cvm_notebook.live.store.observation import Reading
 from cvm_notebook.live.store.records import Gap, Row, Snapshot
-from cvm_notebook.live.store.store import Batch
+from cvm_notebook.live.store.subscriptions import ChangeBatch
 from cvm_notebook.text import clean_text, without_zeros
-from cvm_notebook.widgets.table.presentation import Cell, Column
+from cvm_notebook.widgets.table.presentation import Cell, TableColumn
 
 _NOTE_CHARS: Final = 120
 _OP_CHARS: Final = 160
@@ -36,7 +36,7 @@ class PatchFeed:
         What is shown, beside what every row tells.
     """
 
-    def __init__(self, columns: Sequence[Column]) -> None:
+    def __init__(self, columns: Sequence[TableColumn]) -> None:
         self._lock = threading.Lock()
         self.columns = tuple(columns)
         self._numbers: dict[str, int] = {}
@@ -52,7 +52,7 @@ class PatchFeed:
 
     # notifications, from any thread
 
-    def changed(self, batch: Batch) -> None:
+    def changed(self, batch: ChangeBatch) -> None:
         """Note changes of the store."""
         with self._lock:
             if isinstance(batch, Gap):
@@ -80,7 +80,7 @@ class PatchFeed:
         with self._lock:
             self._lost = True
 
-    def show(self, columns: Sequence[Column]) -> None:
+    def show(self, columns: Sequence[TableColumn]) -> None:
         """Show other columns from the next message on."""
         with self._lock:
             self.columns = tuple(columns)
@@ -236,7 +236,7 @@ def _put(by_cell: ByCell, name: str, k: int, cell: Cell) -> None:
 def _note(row: Row) -> str | None:
     """Return what a person should know beside the status: trouble, or how far it is."""
     progress = row.boot_progress or row.shutdown_progress
-    if progress and not Seen.of_row(row).busy:
+    if progress and not Reading.of_row(row).busy:
         progress = None
     note = row.boot_error or row.error or progress
     return clean_text(note, _NOTE_CHARS) if note else None

@@ -22,7 +22,7 @@ USUAL: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class TableColumn:
     """One column: what it is called, how it is drawn, and how a cell is read."""
 
     name: str
@@ -56,14 +56,14 @@ def _cell(value: object) -> Cell:
     return clean_text(value, _CELL_CHARS)
 
 
-def _column(column: columns.Column) -> Column:
+def _column(column: columns.Column) -> TableColumn:
     read = column.value
 
     def cell(row: Row, context: Context) -> Cell:
         return _cell(read(row, context))
 
     kind = _style(column)
-    return Column(
+    return TableColumn(
         column.name,
         column.label or column.name.replace("_", " "),
         kind,
@@ -75,7 +75,7 @@ def _column(column: columns.Column) -> Column:
 COLUMNS: Final = {name: _column(column) for name, column in TABLED.items()}
 
 
-def columns_of(names: Iterable[str]) -> tuple[Column, ...]:
+def columns_of(names: Iterable[str]) -> tuple[TableColumn, ...]:
     """Return columns by name; the name and the status stand first, whether named or not.
 
     Raises
@@ -92,6 +92,6 @@ def columns_of(names: Iterable[str]) -> tuple[Column, ...]:
     return tuple(COLUMNS[name] for name in wanted)
 
 
-def specs(shown: Sequence[Column]) -> list[dict[str, Any]]:
+def specs(shown: Sequence[TableColumn]) -> list[dict[str, Any]]:
     """Return columns as the view draws them."""
     return [column.spec() for column in shown]

@@ -9,7 +9,7 @@ import traitlets
 from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.operations.record import OperationRecord
 from cvm_notebook.live.static_view import show
-from cvm_notebook.live.store.store import Batch
+from cvm_notebook.live.store.subscriptions import ChangeBatch
 from cvm_notebook.text import clean_text
 from cvm_notebook.widgets.base.assets import module, style
 from cvm_notebook.widgets.base.fleet_view import FleetView
@@ -187,7 +187,7 @@ class FleetTable(FleetView):
 
     # --- from other threads -----------------------------------------------------------------------
 
-    def _changed(self, batch: Batch) -> None:
+    def _changed(self, batch: ChangeBatch) -> None:
         self._feed.changed(batch)
         self._mark()
 

@@ -15,7 +15,7 @@ import pytest
 from helpers import COMPOSE
 
 from cvm_notebook.api.client import Client
-from cvm_notebook.live.operations.service import Operations
+from cvm_notebook.live.operations.service import OperationService
 from cvm_notebook.live.store.store import FleetStore
 
 _numbers = count(1)
@@ -45,7 +45,7 @@ class Bench:
 
     def new_operations(self, client=None, store=None, hooks=None, **settings):
         client = client or self.new_client()
-        made = Operations(
+        made = OperationService(
             client, store or self.store, hooks, on_fault=self.faults.append, **settings
         )
         self._open.append(made)

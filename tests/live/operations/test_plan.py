@@ -9,13 +9,13 @@ import pytest
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.live.operations.preconditions import Refused
 from cvm_notebook.live.plans.plan import NotConfirmed, Plan
-from cvm_notebook.live.plans.runner import Pace
-from cvm_notebook.live.store.records import Row, Sighting
+from cvm_notebook.live.plans.runner import RateLimiter
+from cvm_notebook.live.store.records import Provenance, Row
 
 
 def rows_of(make_cvm, *statuses, **fields):
     return [
-        Row.of_cvm(make_cvm(number, status=status, **fields), Sighting(0.0, None, "list"))
+        Row.of_cvm(make_cvm(number, status=status, **fields), Provenance(0.0, None, "list"))
         for number, status in enumerate(statuses)
     ]
 
@@ -105,7 +105,7 @@ def test_a_commit_cannot_be_planned(make_cvm):
 
 
 def test_the_pace_is_even_and_not_saved_up(clock):
-    pace = Pace(2.0, clock)
+    pace = RateLimiter(2.0, clock)
     waits = []
     for _ in range(3):
         waits.append(pace.wait())

@@ -5,8 +5,8 @@ import pytest
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.status import phase_of
 from cvm_notebook.live.operations.preconditions import Admission, check_verb, precheck, what_changed
-from cvm_notebook.live.store.observation import Seen
-from cvm_notebook.live.store.records import Row, Sighting
+from cvm_notebook.live.store.observation import Reading
+from cvm_notebook.live.store.records import Provenance, Row
 
 S, N, J, R = Admission.SEND, Admission.ALREADY, Admission.JOIN, Admission.REFUSE
 STATUSES = (
@@ -29,11 +29,11 @@ CELLS = [
 
 
 def seen(status, **more):
-    return Seen(name="web-1", status=status, **more)
+    return Reading(name="web-1", status=status, **more)
 
 
 def row(make_cvm, **fields):
-    return Row.of_cvm(make_cvm(1, **fields), Sighting(0.0, None, "list"))
+    return Row.of_cvm(make_cvm(1, **fields), Provenance(0.0, None, "list"))
 
 
 @pytest.mark.parametrize(("verb", "status", "answer"), CELLS)
@@ -55,7 +55,7 @@ def test_stop_and_delete_are_never_refused(verb, status):
 
 def test_a_busy_cvm_says_what_it_does_and_since_when(make_cvm):
     doing = {"target": "running", "started_at": "2026-06-23T14:03:20Z", "correlation_id": "c-1"}
-    busy = Seen.of_cvm(make_cvm(1, status="restarting", progress=doing))
+    busy = Reading.of_cvm(make_cvm(1, status="restarting", progress=doing))
 
     check = precheck("shutdown", busy)
 
@@ -114,6 +114,6 @@ def test_a_row_whose_uptime_alone_has_moved_is_the_one_that_was_shown(make_cvm):
 
 
 def test_hostile_names_do_not_reach_the_words_with_their_escapes(make_cvm):
-    shown = Seen.of_cvm(make_cvm(1, name="a\x1b[31m\u202eb\n<b>"))
+    shown = Reading.of_cvm(make_cvm(1, name="a\x1b[31m\u202eb\n<b>"))
 
     assert precheck("start", shown).reason == "'ab <b>' runs already"

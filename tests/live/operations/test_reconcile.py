@@ -22,9 +22,9 @@ from cvm_notebook.api.errors.tree import (
 from cvm_notebook.api.http.exchange import Timeout
 from cvm_notebook.live.operations.context import OperationSettings
 from cvm_notebook.live.operations.ledger import Ledger, intent_key
-from cvm_notebook.live.operations.reconcile import has_begun, turn_of
+from cvm_notebook.live.operations.reconcile import has_begun, progress_of
 from cvm_notebook.live.operations.remote import end_of
-from cvm_notebook.live.store.observation import Seen
+from cvm_notebook.live.store.observation import Reading
 from cvm_notebook.live.store.store import FleetStore
 
 # The client's own looks fail too, so that what became of it is left to the ledger.
@@ -32,7 +32,7 @@ BLIND = {"kind": "status", "arg": 503, "times": 4}
 
 
 def seen(status, **more):
-    return Seen(name="web-1", status=status, **more)
+    return Reading(name="web-1", status=status, **more)
 
 
 # --- pure -----------------------------------------------------------------------------------------
@@ -80,7 +80,7 @@ def test_only_what_may_have_been_carried_out_is_unknown(error, end):
     ],
 )
 def test_the_turn_of_an_operation_follows_from_what_its_cvm_does(verb, status, begun, kind):
-    assert turn_of(verb, seen(status), begun=begun).kind == kind
+    assert progress_of(verb, seen(status), begun=begun).kind == kind
 
 
 def test_a_running_cvm_does_not_show_that_it_was_restarted():
@@ -90,7 +90,7 @@ def test_a_running_cvm_does_not_show_that_it_was_restarted():
 
 
 def test_nothing_is_reached_while_an_operation_is_under_way():
-    assert turn_of("start", seen("running", in_progress=True), begun=True).kind == "going"
+    assert progress_of("start", seen("running", in_progress=True), begun=True).kind == "going"
 
 
 def test_the_same_intent_in_another_spelling_is_the_same():
