@@ -14,7 +14,7 @@ from cvm_notebook.live.operations.database import LedgerDatabase, LedgerEntry
 from cvm_notebook.live.operations.ledger import Ledger
 from cvm_notebook.live.operations.operation import OnChange, Operation
 from cvm_notebook.live.operations.preconditions import Verb
-from cvm_notebook.live.operations.reconcile import target_of
+from cvm_notebook.live.operations.progress import target_of
 from cvm_notebook.live.operations.record import OperationRecord
 from cvm_notebook.live.store.observation import Reading
 from cvm_notebook.live.store.records import Row

@@ -1,11 +1,19 @@
 """Send what was asked for, once: look at the CVM, make the call, and sort how it ended."""
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, TypeAlias
 
-from cvm_notebook.api.errors.tree import CvmError, NotFoundError, ReadOnly
+from cvm_notebook.api.errors.tree import (
+    ConflictError,
+    CvmError,
+    NotFoundError,
+    ReadOnly,
+    ResourceConflict,
+)
+from cvm_notebook.api.models.actions import Provision
 from cvm_notebook.api.models.cvm import BatchStopped
+from cvm_notebook.api.resources.intent import may_have_begun
 from cvm_notebook.api.verbs import Admission
 from cvm_notebook.live.operations.context import OperationContext
 from cvm_notebook.live.operations.operation import Operation
@@ -17,14 +25,35 @@ from cvm_notebook.live.operations.preconditions import (
     precheck,
     what_changed,
 )
-from cvm_notebook.live.operations.reconcile import has_begun
+from cvm_notebook.live.operations.progress import has_begun
 from cvm_notebook.live.operations.record import UNSENT
-from cvm_notebook.live.operations.remote import end_of
 from cvm_notebook.live.operations.tracker import OperationTracker
 from cvm_notebook.live.store.observation import Observation, Reading
 from cvm_notebook.live.store.records import Gap, Row
 from cvm_notebook.live.store.store import FleetStore
 from cvm_notebook.live.store.subscriptions import ChangeBatch
+
+CallEnd: TypeAlias = Literal["refused", "gone", "busy", "unknown"]
+
+
+def params_of(given: Mapping[str, Any] | Provision | None) -> Mapping[str, Any]:
+    """Return what a call takes beside the CVM; of a provision, what its commit needs."""
+    if isinstance(given, Provision):
+        return {"app_id": given.app_id, "compose_hash": given.compose_hash}
+    return dict(given or {})
+
+
+def end_of(error: CvmError) -> CallEnd:
+    """Judge how a call ended that raised.
+
+    ``refused`` did nothing, ``gone`` has no CVM, ``busy`` met another operation; after ``unknown``
+    the service may have acted.
+    """
+    if isinstance(error, NotFoundError):
+        return "gone"
+    if isinstance(error, ConflictError) and not isinstance(error, ResourceConflict):
+        return "busy"
+    return "unknown" if may_have_begun(error) else "refused"
 
 
 class StatusTransitions:

@@ -31,8 +31,7 @@ from cvm_notebook.live.operations.ledger import Ledger, intent_key
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.preconditions import Refused, Verb, check_verb
 from cvm_notebook.live.operations.record import UNSENT, OperationRecord
-from cvm_notebook.live.operations.remote import params_of
-from cvm_notebook.live.operations.sender import Sender, StatusTransitions
+from cvm_notebook.live.operations.sender import Sender, StatusTransitions, params_of
 from cvm_notebook.live.operations.tracker import OperationTracker
 from cvm_notebook.live.store.observers import Mailbox, weakly
 from cvm_notebook.live.store.records import Row

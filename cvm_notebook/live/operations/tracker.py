@@ -16,7 +16,7 @@ from cvm_notebook.api.resources.intent import SettleResult, as_action
 from cvm_notebook.api.verbs import SPECS
 from cvm_notebook.live.operations.context import OperationContext
 from cvm_notebook.live.operations.operation import Operation
-from cvm_notebook.live.operations.reconcile import has_begun, is_under_way, progress_of
+from cvm_notebook.live.operations.progress import has_begun, is_under_way, progress_of
 from cvm_notebook.live.operations.record import State
 from cvm_notebook.live.store.observation import Observation, Reading
 from cvm_notebook.live.store.records import Change, Gap

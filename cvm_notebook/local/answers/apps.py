@@ -285,8 +285,8 @@ def one_app(session: Session, shapes: Shapes, text: str, *, whole: bool = False)
     return found[app_id]
 
 
-def spell(shapes: Shapes, cvms: list[Cvm]) -> dict[str, Any]:
-    """Spell an app by its CVMs, the newest first."""
+def format_app(shapes: Shapes, cvms: list[Cvm]) -> dict[str, Any]:
+    """Format an app by its CVMs, the newest first."""
     first = cvms[-1]
     spelled = [spell_cvm(shapes, cvm) for cvm in cvms]
     return {
@@ -310,7 +310,7 @@ def spell(shapes: Shapes, cvms: list[Cvm]) -> dict[str, Any]:
 
 
 def spell_cvm(shapes: Shapes, cvm: Cvm) -> dict[str, Any]:
-    """Spell a CVM as a part of an app."""
+    """Format a CVM as a part of an app."""
     if not shapes.caller.legacy:
         return shapes.info(cvm)
     node = NODES[cvm.node_id]

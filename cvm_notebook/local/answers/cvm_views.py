@@ -35,7 +35,7 @@ def _kms_pubkey(secret: bytes) -> str:
 
 
 def dollars(micros: int) -> str:
-    """Spell an amount as the API does."""
+    """Format an amount as the API does."""
     sign = "-" if micros < 0 else ""
     whole, rest = divmod(abs(micros), _MICROS)
     return f"{sign}{whole}.{rest:06d}"

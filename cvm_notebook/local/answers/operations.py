@@ -168,7 +168,7 @@ _OFFLINE = "The CVM is not running."
 
 
 def system_info(shapes: Shapes, cvm: Cvm) -> dict[str, Any]:
-    """Spell the load."""
+    """Format the load."""
     view = shapes.view(cvm)
     up = _up(shapes, view)
     shown = up is not None and cvm.public_sysinfo
@@ -182,7 +182,7 @@ def system_info(shapes: Shapes, cvm: Cvm) -> dict[str, Any]:
 
 
 def network(shapes: Shapes, cvm: Cvm) -> dict[str, Any]:
-    """Spell the network: the address inside, the latest handshake, the addresses outside."""
+    """Format the network: the address inside, the latest handshake, the addresses outside."""
     up = _up(shapes, shapes.view(cvm))
     answer = _online(up, public=True)
     if up is None:
@@ -196,7 +196,7 @@ def network(shapes: Shapes, cvm: Cvm) -> dict[str, Any]:
 
 
 def composition(shapes: Shapes, cvm: Cvm) -> dict[str, Any]:
-    """Spell the containers. Needs the compose file."""
+    """Format the containers. Needs the compose file."""
     up = _up(shapes, shapes.view(cvm))
     shown = up is not None and cvm.public_sysinfo
     return _online(up, public=cvm.public_sysinfo) | {
@@ -229,7 +229,7 @@ def _container(shapes: Shapes, cvm: Cvm, service: dict[str, Any], up: float) -> 
 
 
 def attested(shapes: Shapes, cvm: Cvm) -> dict[str, Any]:
-    """Spell the attestation. Needs the compose file."""
+    """Format the attestation. Needs the compose file."""
     up = _up(shapes, shapes.view(cvm))
     instance_id = shapes.instance_id(cvm)
     answer = _online(up, public=cvm.public_tcbinfo) | {
@@ -260,12 +260,12 @@ def _online(up: float | None, *, public: bool) -> dict[str, Any]:
     }
 
 
-Spell = Callable[[Shapes, Operation, Cvm, User], dict[str, Any]]
+Formatter = Callable[[Shapes, Operation, Cvm, User], dict[str, Any]]
 """Spells an operation of a CVM that a user has begun."""
 
 
 def operation(shapes: Shapes, row: Operation, cvm: Cvm, user: User) -> dict[str, Any]:
-    """Spell one operation."""
+    """Format one operation."""
     ended, status = _end(shapes, row)
     duration = None if ended is None else round((ended - row.began_at) * 1000)
     return {
@@ -288,7 +288,7 @@ def operation(shapes: Shapes, row: Operation, cvm: Cvm, user: User) -> dict[str,
 
 
 def event(shapes: Shapes, row: Operation, _cvm: Cvm, _user: User) -> dict[str, Any]:
-    """Spell how one operation ended, or that it goes on."""
+    """Format how one operation ended, or that it goes on."""
     ended, status = _end(shapes, row)
     at = row.began_at if ended is None else ended
     return {"event_type": f"instance.{row.kind}", "status": status, "timestamp": iso(at)}

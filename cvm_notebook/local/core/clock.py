@@ -68,17 +68,17 @@ def begin_at_least(moment: float) -> None:
 
 
 def iso(at: float) -> str:
-    """Spell a moment as the API does: UTC, microseconds, ``+00:00``."""
+    """Format a moment as the API does: UTC, microseconds, ``+00:00``."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds")
 
 
 def iso_or_none(at: float | None) -> str | None:
-    """Spell a moment, or keep None."""
+    """Format a moment, or keep None."""
     return None if at is None else iso(at)
 
 
 def human(seconds: float) -> str:
-    """Spell a duration as humantime does: ``2h 3m 4s``."""
+    """Format a duration as humantime does: ``2h 3m 4s``."""
     whole = max(0, int(seconds))
     parts = []
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):

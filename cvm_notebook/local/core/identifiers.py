@@ -40,7 +40,7 @@ WHOLE = (undefer(Cvm.compose_file), undefer(Cvm.encrypted_env), undefer(Cvm.user
 
 
 def hashid(prefix: str, number: int) -> str:
-    """Spell a row number as the API does."""
+    """Format a row number as the API does."""
     rest = (number * _FACTOR + _offset(prefix)) % _SPAN
     digits = []
     for _ in range(_LENGTH):

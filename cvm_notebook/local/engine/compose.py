@@ -69,7 +69,7 @@ def compose_hash(app_compose: dict[str, Any]) -> str:
 
 
 def canonical(value: Any) -> str:
-    """Spell an app compose as it is hashed: sorted keys, no spaces, no escapes."""
+    """Format an app compose as it is hashed: sorted keys, no spaces, no escapes."""
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )

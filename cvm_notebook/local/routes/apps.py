@@ -15,7 +15,7 @@ from cvm_notebook.local.answers.apps import (
     filter_options,
     find_apps,
     one_app,
-    spell,
+    format_app,
     spell_cvm,
 )
 from cvm_notebook.local.answers.cvm_views import Shapes
@@ -68,7 +68,7 @@ def list_apps(ctx: Ctx, caller: Auth, asked: Annotated[AppsQuery, Query()]) -> R
         cvms = cvms_of(session, shapes, shown)
     return json_answer(
         {
-            "dstack_apps": [spell(shapes, cvms[app_id]) for app_id in shown],
+            "dstack_apps": [format_app(shapes, cvms[app_id]) for app_id in shown],
             "page": asked.page,
             "page_size": asked.page_size,
             "total": len(found),
@@ -89,7 +89,7 @@ def get_app(ctx: Ctx, caller: Auth, app_id: AppId) -> Response:
     """Describe an app and its CVMs."""
     shapes = Shapes(ctx, caller)
     with ctx.database.read() as session:
-        return json_answer(spell(shapes, one_app(session, shapes, app_id)))
+        return json_answer(format_app(shapes, one_app(session, shapes, app_id)))
 
 
 @router.get(

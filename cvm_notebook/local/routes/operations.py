@@ -51,7 +51,7 @@ def list_events(
 
 
 def _history(
-    ctx: Context, caller: Caller, cvm_id: str, period: Period, spell: answers.Spell
+    ctx: Context, caller: Caller, cvm_id: str, period: Period, format_one: answers.Formatter
 ) -> Response:
     shapes = Shapes(ctx, caller)
     with ctx.database.read() as session:
@@ -69,7 +69,7 @@ def _history(
         )
         rows = session.execute(query).all()
     shown = rows[: period.limit]
-    items = [spell(shapes, operation, cvm, user) for operation, user in shown]
+    items = [format_one(shapes, operation, cvm, user) for operation, user in shown]
     more = len(rows) > period.limit
     cursor = f"{shown[-1][0].began_at!r}_{shown[-1][0].id}" if more else None
     return json_answer({"items": items, "next_cursor": cursor, "total": total})

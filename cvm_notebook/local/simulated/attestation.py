@@ -33,7 +33,7 @@ _VALID: Final = timedelta(days=365)
 
 
 def app_compose(compose_file: dict[str, Any]) -> str:
-    """Spell a compose file as it is hashed: sorted keys, no spaces, no escapes."""
+    """Format a compose file as it is hashed: sorted keys, no spaces, no escapes."""
     return canonical(measured(compose_file))
 
 

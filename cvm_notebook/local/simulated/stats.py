@@ -65,7 +65,7 @@ def usage(cvm: Cvm, now: float, up: float) -> Usage:
 
 
 def resource_usage(cvm: Cvm, now: float, up: float) -> dict[str, Any]:
-    """Spell the use of a running CVM as a batch status does."""
+    """Format the use of a running CVM as a batch status does."""
     used = usage(cvm, now, up)
     return {
         "cpu_percent": used.cpu_percent,
@@ -76,7 +76,7 @@ def resource_usage(cvm: Cvm, now: float, up: float) -> dict[str, Any]:
 
 
 def system_info(cvm: Cvm, now: float, up: float) -> dict[str, Any]:
-    """Spell the use of a running CVM as its guest agent does; loads are in hundredths."""
+    """Format the use of a running CVM as its guest agent does; loads are in hundredths."""
     used = usage(cvm, now, up)
     free = used.memory_total - used.memory_used
     one, five, fifteen = (round(100 * load) for load in used.load)

@@ -22,8 +22,8 @@ from cvm_notebook.api.errors.tree import (
 from cvm_notebook.api.http.exchange import Timeout
 from cvm_notebook.live.operations.context import OperationSettings
 from cvm_notebook.live.operations.ledger import Ledger, intent_key
-from cvm_notebook.live.operations.reconcile import has_begun, progress_of
-from cvm_notebook.live.operations.remote import end_of
+from cvm_notebook.live.operations.progress import has_begun, progress_of
+from cvm_notebook.live.operations.sender import end_of
 from cvm_notebook.live.store.observation import Reading
 from cvm_notebook.live.store.store import FleetStore
 
