@@ -50,7 +50,8 @@ class VerbSpec:
         new entry of its ``history``, a ``new_cvm`` of the app, or a CVM of the app with the same
         ``compose_hash``.
     history
-        What the service calls it in a CVM's history of operations.
+        What the service calls it in the history of the CVM that it was asked of, or that it made:
+        a failed CVM is found again by these. What stops a CVM leaves none that has failed.
     confirm
         Whether a plan of it is executed only with its phrase: ``never``, for ``several`` CVMs, or
         ``always``.
@@ -111,6 +112,7 @@ SPECS: Final[Mapping[Verb, VerbSpec]] = {
             "provisioning": _JOIN,
         },
         already="runs already",
+        history=frozenset({"start", "power_on"}),
         price="+compute",
     ),
     # Stopping is the way out of everything: the service never refuses it.
@@ -172,6 +174,7 @@ SPECS: Final[Mapping[Verb, VerbSpec]] = {
         admit={**_ANY, "gone": _REFUSE, "deleting": _REFUSE},
         interrupts=True,
         judged_by="new_cvm",
+        history=frozenset({"replicate"}),
         price="+total",
     ),
     "commit": VerbSpec(
@@ -181,6 +184,7 @@ SPECS: Final[Mapping[Verb, VerbSpec]] = {
         admit=_ANY,
         interrupts=True,
         judged_by="compose_hash",
+        history=frozenset({"create"}),
         price="+total",
     ),
 }

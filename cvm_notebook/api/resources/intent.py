@@ -260,14 +260,14 @@ class Intent:
         """
         if self.verb == "commit":
             return self._read_commit(deadline)
-        if self.verb == "replicate":
+        if self.spec.judged_by == "new_cvm":
             return self._read_replica(deadline)
         try:
             cvm = self._cvm(deadline)
         except NotFoundError:
-            return SettleResult(begun=self.verb == "delete", gone=True)
+            return SettleResult(begun=self.spec.goal == "gone", gone=True)
         correlation_id = cvm.progress.correlation_id if cvm.progress else None
-        if self.verb == "restart":
+        if self.spec.judged_by == "history":
             correlation_id = self._made(deadline)
             return SettleResult(correlation_id is not None, cvm, correlation_id=correlation_id)
         phase = phase_of(cvm.status)

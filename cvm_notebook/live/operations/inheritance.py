@@ -30,11 +30,7 @@ _RECOVERED: Final[Mapping[Phase, Verb]] = {
     "provisioning": "commit",
 }
 _VERB_OF: Final[Mapping[str, Verb]] = {
-    "create": "commit",
-    "replicate": "replicate",
-    "power_on": "start",
-    "start": "start",
-    **dict.fromkeys(SPECS["restart"].history, "restart"),
+    word: verb for verb, spec in SPECS.items() for word in spec.history
 }
 _READ: Final = 50  # failed CVMs whose history is read
 

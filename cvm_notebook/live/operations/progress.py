@@ -48,7 +48,7 @@ def progress_of(verb: Verb, seen: Reading, *, begun: bool) -> OperationProgress:
         Whether the CVM was seen on its way to the target since.
     """
     phase, goal = seen.phase, SPECS[verb].goal
-    if phase == goal and not seen.in_progress and (begun or verb != "restart"):
+    if phase == goal and not seen.in_progress and (begun or SPECS[verb].judged_by != "history"):
         return OperationProgress("reached")
     if phase == goal or phase in SPECS[verb].under_way or verb == "delete":
         return _GOING

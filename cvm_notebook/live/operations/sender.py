@@ -14,7 +14,7 @@ from cvm_notebook.api.errors.tree import (
 from cvm_notebook.api.models.actions import Provision
 from cvm_notebook.api.models.cvm import BatchStopped
 from cvm_notebook.api.resources.intent import may_have_begun
-from cvm_notebook.api.verbs import Admission
+from cvm_notebook.api.verbs import SPECS, Admission
 from cvm_notebook.live.operations.context import OperationContext
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.preconditions import (
@@ -92,8 +92,6 @@ class StatusTransitions:
         )
 
 
-# Before these an old row is read again: they cannot be undone, or cost.
-_CAREFUL: Final[frozenset[Verb]] = frozenset({"delete", "restart", "replicate"})
 _SHOW_AGAIN: Final = "Look at it as it is now, then ask again."
 
 
@@ -166,7 +164,10 @@ class Sender:
 
     def _needs_reading(self, operation: Operation, check: Precheck) -> bool:
         row = self._desk.store.get(operation.cvm_id or "") or operation.row
-        if row is None or (check.sends and operation.verb not in _CAREFUL):
+        spec = SPECS[operation.verb]
+        # before what cannot be undone, or is done twice if it is sent twice, an old row is read
+        careful = spec.is_counted or spec.confirm == "always"
+        if row is None or (check.sends and not careful):
             return False
         return row.age(self._desk.clock.monotonic()) > self._desk.settings.fresh
 

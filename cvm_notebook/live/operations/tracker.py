@@ -78,10 +78,12 @@ class OperationTracker:
         """Begin to look after an operation that is under way since `looks.since`."""
         operation.looks.count = 0
         self._hold(operation, _subject(operation))
-        comes_or_goes = SPECS[operation.verb].creates or operation.verb == "delete"
+        comes_or_goes = SPECS[operation.verb].creates or SPECS[operation.verb].goal == "gone"
         if comes_or_goes:
             self._desk.refresh()
-        self._look_in(operation, 0.0 if operation.verb == "delete" else self._pause(operation))
+        self._look_in(
+            operation, 0.0 if SPECS[operation.verb].goal == "gone" else self._pause(operation)
+        )
 
     def doubt(self, operation: Operation) -> None:
         """Begin to find out what became of an operation that got no answer."""
@@ -153,7 +155,7 @@ class OperationTracker:
         turn = progress_of(operation.verb, seen, begun=operation.looks.begun)
         if turn.kind == "going":
             return
-        if not proof and (turn.kind == "failed" or operation.verb == "restart"):
+        if not proof and (turn.kind == "failed" or SPECS[operation.verb].judged_by == "history"):
             # What was on its way already when it was accepted tells nothing about it.
             operation.looks.proof = True
             self._look_in(operation, 0.0)
@@ -241,9 +243,9 @@ class OperationTracker:
         row = self._desk.store.get(_subject(operation) or "")
         if row is None or self._desk.hooks is None or operation.looks.proof:
             return False
-        if operation.verb == "delete":
+        if SPECS[operation.verb].goal == "gone":
             return False  # a row that is there says nothing of one that has just gone
-        if operation.verb == "restart" and not operation.looks.begun:
+        if SPECS[operation.verb].judged_by == "history" and not operation.looks.begun:
             return False  # it may be over already, which only the history shows
         return row.age(self._desk.clock.monotonic()) <= self._desk.settings.trust
 
@@ -254,7 +256,7 @@ class OperationTracker:
             self._looked(operation)
             return
         try:
-            if operation.verb == "restart" and not operation.looks.begun:
+            if SPECS[operation.verb].judged_by == "history" and not operation.looks.begun:
                 # It may be over already: then only the history shows that it was.
                 found = self._read_back(operation)
                 operation.looks.begun |= found is not None and found.begun
@@ -295,7 +297,7 @@ class OperationTracker:
             self._looked(operation)
 
     def _gone(self, operation: Operation, cvm_id: str) -> None:
-        if operation.verb == "delete":
+        if SPECS[operation.verb].goal == "gone":
             self._desk.store.remove([cvm_id], received=self._desk.clock.monotonic())
         else:
             self._desk.refresh()
@@ -413,7 +415,7 @@ def _may_be_read_with_others(operation: Operation) -> bool:
         return False
     begun = operation.looks.begun
     return operation.verb in {"start", "stop", "shutdown"} or (
-        operation.verb == "restart" and begun
+        SPECS[operation.verb].judged_by == "history" and begun
     )
 
 

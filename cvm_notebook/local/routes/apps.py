@@ -14,8 +14,8 @@ from cvm_notebook.local.answers.apps import (
     cvms_of,
     filter_options,
     find_apps,
-    one_app,
     format_app,
+    one_app,
     spell_cvm,
 )
 from cvm_notebook.local.answers.cvm_views import Shapes
