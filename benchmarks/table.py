@@ -30,7 +30,7 @@ PREPARE = """
 import threading, time
 import msgspec
 import cvm_notebook as cvm
-from cvm_notebook.live.store.store import Fact
+from cvm_notebook.live.store.observation import Observation
 from cvm_notebook.widgets.table.presentation import USUAL
 from cvm_notebook.widgets.table.table import FleetTable
 from itables.widget import ITable
@@ -62,7 +62,7 @@ def change_ours(turn):
     words = {{0: f"mark-{{turn}}", **dict.fromkeys(others(turn), word)}}
     fleet.store.patch(
         [
-            Fact(id=f"cvm_{{n:05}}", status=word, received=now, source="batch")
+            Observation(id=f"cvm_{{n:05}}", status=word, received=now, source="batch")
             for n, word in words.items()
         ]
     )

@@ -44,11 +44,11 @@ def pytest_configure() -> None:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Three workers for two cores, as some tests wait for a server; none for a file alone."""
+    """Three workers a core, as most tests wait for a server; none for a file alone."""
     files = {arg.partition("::")[0] for arg in config.args}
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cores = cores or 1
-    most = cores if config.option.markexpr == "unit" else cores + (cores + 1) // 2
+    most = cores if config.option.markexpr == "unit" else 3 * cores
     if all(Path(file).is_file() for file in files):
         return min(len(files), most) if len(files) > 1 else 0
     return most

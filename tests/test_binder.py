@@ -141,7 +141,7 @@ def test_the_first_notebook_runs_where_binder_starts_with_no_key(environment, tm
     cells = json.loads((tmp_path / "executed.ipynb").read_text())["cells"]
     outputs = [output for cell in cells for output in cell.get("outputs", ())]
     assert not [output for output in outputs if output["output_type"] == "error"]
-    assert outputs[-1]["text"].endswith("left of this notebook: nothing\n")
+    assert "".join(outputs[-1]["text"]).endswith("left of this notebook: nothing\n")
     # the cloud that start has started, and not one of the notebook's own
     assert told["url"] in "".join(str(output.get("data")) for output in outputs)
 

@@ -82,7 +82,7 @@ def fleet_frame(
     Examples
     --------
     >>> fleet = fleet_frame(client.list_cvms(), columns="wide")
-    >>> fleet.set_index("name").loc["my-app", "rate_usd_h"]
+    >>> float(fleet.set_index("name").loc["my-app", "rate_usd_h"])
     0.06078
     """
     wanted = _choose(columns)

@@ -155,8 +155,8 @@ def test_two_processes_share_one_file(tmp_path):
     path = tmp_path / "claims.sqlite"
     mine = lost(SentClaims(path))
     code = (
-        "import sys, pathlib; from cvm_notebook.api.resources.claims import Claims\n"
-        "claims = Claims(pathlib.Path(sys.argv[1])); name = claims.begin(sys.argv[2])\n"
+        "import sys, pathlib; from cvm_notebook.api.resources.claims import SentClaims\n"
+        "claims = SentClaims(pathlib.Path(sys.argv[1])); name = claims.begin(sys.argv[2])\n"
         "claims.know(name, []); claims.lost(name); print(claims.assign(name, ['a', 'b']))\n"
     )
 

@@ -372,13 +372,14 @@ def test_a_page_that_cannot_be_had_costs_the_list(broken, caller):
 
 def test_a_row_that_cannot_be_read_costs_that_row(broken, caller, make):
     names = {make(caller), make(caller)}
+    everything = {c.name for c in caller.list_cvms()}
     broken.inject(
         {"kind": "rewrite", "route": "list", "arg": {"/items/0/resource": "not an object"}}
     )
     with pytest.warns(UserWarning, match="resource"):
         found = caller.list_cvms()
-    assert len(found) == 1
-    assert {c.name for c in found} < names
+    assert len(found) == len(everything) - 1
+    assert {c.name for c in found} < everything >= names
     for name in names:
         caller.delete_cvm(name)
 
@@ -387,7 +388,7 @@ def test_a_row_that_cannot_be_read_costs_that_row(broken, caller, make):
 def test_a_number_of_pages_that_lies_does_not_matter(broken, caller, make, pages):
     name = make(caller)
     broken.inject({"kind": "rewrite", "route": "list", "arg": {"/pages": pages}, "times": 50})
-    assert [c.name for c in caller.list_cvms()] == [name]
+    assert [c.name for c in caller.list_cvms()].count(name) == 1
     assert len(sent(broken, "GET", "/cvms/paginated")) < 40
     caller.delete_cvm(name)
 
@@ -397,5 +398,5 @@ def test_a_row_listed_twice_is_one_cvm(broken, caller, make):
     broken.inject(
         {"kind": "rewrite", "route": "list", "arg": {"/pages": 3, "/total": 300}, "times": 1}
     )
-    assert [c.name for c in caller.list_cvms()] == [name]
+    assert [c.name for c in caller.list_cvms()].count(name) == 1
     caller.delete_cvm(name)

@@ -180,7 +180,7 @@ HOSTILE = r"""
 from dataclasses import replace
 import msgspec
 from cvm_notebook.api.models.cvm import Endpoint, OsInfo
-from cvm_notebook.live.store.observation import Fact
+from cvm_notebook.live.store.observation import Observation
 import time
 evil = '<img src=x onerror="window.pwned=1">'
 was = fleet["my-app"].row
@@ -196,7 +196,7 @@ cvm_ = msgspec.structs.replace(
     ),
 )
 fleet.store.replace([cvm_], received=time.monotonic())
-fleet.store.patch([Fact(id=was.id, status=evil, boot_error=evil, boot_progress=evil,
+fleet.store.patch([Observation(id=was.id, status=evil, boot_error=evil, boot_progress=evil,
     received=time.monotonic() + 1, source="stream")])
 card._logs.stop()
 from cvm_notebook.api.resources.logs import LogLine

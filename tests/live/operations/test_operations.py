@@ -710,12 +710,12 @@ def test_47_pickling_says_what_to_do(bench):
 SCRIPT = """
 import sys, time
 from cvm_notebook.api.client import VERSIONS, Client
-from cvm_notebook.live.operations.service import Operations
+from cvm_notebook.live.operations.service import OperationService
 from cvm_notebook.live.store.store import FleetStore
 client = Client(base_url=sys.argv[1])
 store = FleetStore()
 store.replace(client.list_cvms(), received=time.monotonic())
-operations = Operations(client, store)
+operations = OperationService(client, store)
 op = operations.submit("stop", store.snapshot().find(sys.argv[2]))
 while op.state == "asked":
     time.sleep(0.01)
