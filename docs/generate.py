@@ -88,8 +88,8 @@ def schemas() -> str:
 
 Columns, their order and their dtypes never depend on the data: a frame of no CVM has the same ones
 as a frame of ten thousand. What the service did not say is missing (`<NA>`), never zero or empty.
-Times are UTC. Amounts are US dollars as `float64`; `money="decimal"` gives `decimal128(18, 6)` of pyarrow, or Decimal objects where that is
-not installed. A category holds a fixed set of words.
+Times are UTC. Amounts are US dollars as `float64`; `money="decimal"` gives `decimal128(18, 6)` of
+pyarrow, or Decimal objects where that is not installed. A category holds a fixed set of words.
 
 `frame.attrs["cvm"]` repeats the name of the schema. [Frames](frames.md) has the functions.
 

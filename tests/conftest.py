@@ -90,19 +90,23 @@ def _module(item: pytest.Item) -> str:
 
 
 @pytest.fixture(autouse=True)
-def _unit_is_alone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def _unit_is_alone(request: pytest.FixtureRequest) -> Iterator[None]:
     """Hold unit tests to what their marker says."""
     if request.node.get_closest_marker("unit") is None:
+        yield
         return
 
     def refuse(*_: object, **__: object) -> NoReturn:
         pytest.fail("a unit test starts no thread or process, and opens no socket")
 
-    monkeypatch.setattr(threading.Thread, "start", refuse)
-    monkeypatch.setattr(subprocess, "Popen", refuse)
-    monkeypatch.setattr(os, "fork", refuse)
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket.socket, "bind", refuse)
+    # one of its own: the fixture `monkeypatch` is to end before what a test has patched ends
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        patch.setattr(subprocess, "Popen", refuse)
+        patch.setattr(os, "fork", refuse)
+        patch.setattr(socket.socket, "connect", refuse)
+        patch.setattr(socket.socket, "bind", refuse)
+        yield
 
 
 @pytest.fixture
