@@ -46,6 +46,7 @@ PROCESS = {  # they start threads, processes, or servers that are no LocalCloud
     "test_packaging.py",
     "test_report.py",
     "widgets/test_secret_box.py",
+    "widgets/test_view.py",
 }
 SLOW = {  # more than 5 s
     "api/test_env_file.py::test_what_is_read_at_all_is_read_as_python_dotenv_reads_it",

@@ -45,7 +45,7 @@ def test_a_gate_that_fails_fails_whatever_the_context(frame, context):
 def test_sums_of_a_frame_are_exact(frame, context):
     assert frame.cvm.rate == Decimal("4.018268")
     assert frame.cvm.charged == Decimal("3.013840")
-    amounts = frame.cvm.cost(hours=1000)["amount_usd"]
+    amounts = frame.cvm.cost(hours=1000, money="decimal")["amount_usd"]
     assert total(amounts) == Decimal("3013.84")
 
 

@@ -76,7 +76,7 @@ def test_what_is_charged_is_the_same_everywhere(word):
     assert frame.cvm.charged == expected
     assert HourlyPrice(FULL, DISK).charged(status_of(word)) == expected
     assert Decimal(feed.totals()["rate"]) == expected
-    (amount,) = frame.cvm.cost("1h")["amount_usd"]
+    (amount,) = frame.cvm.cost("1h", money="decimal")["amount_usd"]
     assert Decimal(amount) == expected
 
 

@@ -20,7 +20,7 @@ from cvm_notebook.frames.io import write_fleet
 from cvm_notebook.frames.reports.cost import Standing, frame_of
 from cvm_notebook.frames.reports.diff import diff
 from cvm_notebook.frames.reports.timeline import HourlyPrice
-from cvm_notebook.frames.schema import require
+from cvm_notebook.frames.schema import Money, require
 
 if TYPE_CHECKING:
     from cvm_notebook.frames.reports.plan import LiveFleet
@@ -85,6 +85,7 @@ class CvmAccessor:
         *,
         hours: float | None = None,
         now: str | date | None = None,
+        money: Money = "float",
     ) -> pd.DataFrame:
         """Work out what each has cost, taken to have been all the time as it is; see `cost_frame`.
 
@@ -98,6 +99,8 @@ class CvmAccessor:
             The same in hours.
         now
             The end of the window; the newest ``observed_at`` if None, or else the present.
+        money
+            ``"float"``: amounts are ``float64``; ``"decimal"``: exact decimals.
         """
         frame = self._exact("status", "rate_usd_h", "rate_disk_usd_h")
         at = self._as_of(frame) if now is None else moment_of("now", now)
@@ -114,7 +117,7 @@ class CvmAccessor:
         ]
         if hours is not None:
             window = timedelta(hours=checks.seconds("hours", hours))
-        return frame_of(standings, [], window, at)
+        return frame_of(standings, [], window, at, money)
 
     def diff(self, other: pd.DataFrame) -> pd.DataFrame:
         """Return what is different in another frame, as what comes after this one; see `diff`."""
