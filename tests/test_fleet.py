@@ -125,7 +125,7 @@ def test_what_is_gone_already_is_not_waited_for(client):
     client.commit_cvm_provision(client.provision_cvm(name="fleet-brief", compose_file=COMPOSE))
     with Fleet(client) as fleet:
         fleet["fleet-brief"].delete().wait(30)
-        assert len(fleet.wait("fleet-brief", status="deleted", timeout=5)) == 0
+        assert len(fleet.wait("fleet-brief", status="deleted", timeout=60)) == 0
         with pytest.raises(UnknownCvm, match="fleet-breif"):
             fleet.wait("fleet-breif", status="deleted", timeout=5)
 

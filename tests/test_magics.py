@@ -625,9 +625,9 @@ class Kernel:
     def said(self):
         return json.dumps([one["content"] for one in self.outputs], default=str)
 
-    def type_into(self, model_id, value):
+    def type_into(self, model_id, token, value):
         """Send what the front end of a secret box sends."""
-        content = {"kind": "secret", "value": value}
+        content = {"kind": "secret", "token": token, "value": value}
         data = {"method": "custom", "content": content}
         message = self.client.session.msg("comm_msg", {"comm_id": model_id, "data": data})
         self.client.shell_channel.send(message)
@@ -665,7 +665,11 @@ def test_a_value_is_asked_for_in_a_box_or_at_a_prompt_and_is_saved_nowhere(kerne
         if one["data"]["state"].get("label", "").startswith("Value of")
     ]
     assert len(boxes) == 2
-    pressed = [kernel.type_into(box, SENTINEL) for box in (*boxes, boxes[1], boxes[1])]
+    instances = "__import__('ipywidgets').widgets.widget._instances"  # what a snapshot would tell
+    kernel.run(f"print(*({instances}[one]._token for one in {boxes!r}))")
+    tokens = kernel.outputs[-2]["content"]["text"].split()
+    typed = [*zip(boxes, tokens, strict=True)]
+    pressed = [kernel.type_into(*box, SENTINEL) for box in (*typed, typed[1], typed[1])]
     assert len(pressed) == 4  # whoever is impatient makes one CVM
     wait = "import time\nwhile 'boxed-web' not in fleet: fleet.refresh(); time.sleep(0.05)\n"
     kernel.run(f"deployment = _\n{wait}fleet['boxed-web'].wait('running', 60);")
