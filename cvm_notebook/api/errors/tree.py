@@ -55,12 +55,48 @@ __all__ = [
 ]
 
 
-class HasStatus(Protocol):
-    """What has a status: a CvmState."""
+class LastState(Protocol):
+    """The last state that was seen of a CVM: a CvmState, which this module knows by its shape."""
+
+    @property
+    def name(self) -> str | None:
+        """The CVM's name."""
+
+    @property
+    def instance_id(self) -> str | None:
+        """Its instance."""
+
+    @property
+    def vm_uuid(self) -> str | None:
+        """The VM's UUID."""
 
     @property
     def status(self) -> str | None:
         """The service's word."""
+
+    @property
+    def derived_status(self) -> str | None:
+        """The status the service derives."""
+
+    @property
+    def boot_progress(self) -> str | None:
+        """How far it has booted."""
+
+    @property
+    def boot_error(self) -> str | None:
+        """Why it did not boot."""
+
+    @property
+    def shutdown_progress(self) -> str | None:
+        """How far it has shut down."""
+
+    @property
+    def uptime(self) -> str | None:
+        """Since when it runs, in words."""
+
+    @property
+    def exited_at(self) -> str | None:
+        """When it ended."""
 
 
 class CvmError(Exception):
@@ -230,7 +266,7 @@ class _WatchError(CvmError):
         The status that was waited for.
     """
 
-    state: HasStatus | None
+    state: LastState | None
     target: str | None
 
     def __init__(
@@ -238,7 +274,7 @@ class _WatchError(CvmError):
         message: str,
         *,
         hint: str | None = None,
-        state: HasStatus | None = None,
+        state: LastState | None = None,
         target: str | None = None,
     ) -> None:
         super().__init__(message, hint=hint)
