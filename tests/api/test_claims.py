@@ -114,9 +114,10 @@ def test_what_the_service_says_outweighs_what_was_inferred(claims):
 def test_another_scope_is_none_of_its_business(claims):
     mine = lost(claims)
     lost(claims, scope="replicas of app-2")
-    begun(claims, scope="history of 1")
+    other = begun(claims, scope="history of 1")
 
     assert claims.assign(mine, ["a"]) == "a"
+    claims.withdraw(other)
 
 
 def test_one_that_nobody_knows_gets_nothing(claims):
@@ -170,6 +171,37 @@ def test_two_processes_share_one_file(tmp_path):
 
     assert {SentClaims(path).assign(mine, ["a", "b"]), other} == {"a", "b"}
     assert SentClaims(path).assign(mine, ["a"]) != other
+
+
+@pytest.mark.parametrize(("sent", "new"), [(False, ["a"]), (True, ["a", "b"])])
+def test_what_a_killed_process_has_begun_blocks_nobody(tmp_path, sent, new):
+    """Killed before it could send, it has made nothing; after that, it may have made one."""
+    path = tmp_path / "claims.sqlite"
+    mine = SentClaims(path)
+    name = mine.begin(APP)
+    mine.know(name, [])
+    mine.lost(name)
+    code = (
+        "import os, signal, sys, pathlib\n"
+        "from cvm_notebook.api.resources.claims import SentClaims\n"
+        "claims = SentClaims(pathlib.Path(sys.argv[1])); name = claims.begin(sys.argv[2])\n"
+        "if sys.argv[3] == 'True': claims.know(name, [])\n"
+        "print('begun', flush=True); sys.stdin.read()\n"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(path), APP, str(sent)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with other:
+        assert other.stdout.readline() == "begun\n"
+        assert mine.assign(name, new) is None  # it lives, and may send yet
+        other.kill()
+        other.wait(30)
+
+    assert mine.assign(name, new) in new
+    assert not list(tmp_path.glob("*.lock"))
 
 
 def test_what_is_older_than_a_day_is_forgotten(tmp_path):
@@ -230,7 +262,7 @@ def test_a_file_in_its_place_is_left_alone(folder):
 @pytest.mark.parametrize("content", [b"no database at all, and longer than a header of one" * 4])
 def test_a_database_that_is_broken_is_done_without(folder, content):
     folder.mkdir(mode=0o700)
-    (folder / "claims.sqlite").write_bytes(content)
+    (folder / "sent-claims.sqlite").write_bytes(content)
 
     assert not shared()
     assert claims_of_this_machine().assign(lost(claims_of_this_machine()), ["a"]) == "a"
@@ -238,7 +270,7 @@ def test_a_database_that_is_broken_is_done_without(folder, content):
 
 def test_a_database_of_another_make_is_done_without(folder):
     folder.mkdir(mode=0o700)
-    with sqlite3.connect(folder / "claims.sqlite") as database:
+    with sqlite3.connect(folder / "sent-claims.sqlite") as database:
         database.execute("CREATE TABLE claim (something TEXT)")
     database.close()
 
@@ -248,7 +280,7 @@ def test_a_database_of_another_make_is_done_without(folder):
 def test_a_database_that_breaks_later_raises_nothing_but_what_sqlite_says(folder):
     claims = claims_of_this_machine()
     mine = lost(claims)
-    Path(folder / "claims.sqlite").write_bytes(b"gone bad " * 1000)
+    Path(folder / "sent-claims.sqlite").write_bytes(b"gone bad " * 1000)
 
     with pytest.raises(sqlite3.Error):
         claims.assign(mine, ["a"])

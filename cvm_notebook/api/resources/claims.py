@@ -20,6 +20,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from cvm_notebook.api.process_lock import ProcessLock, has_died
+
 _WAIT: Final = 5.0  # seconds for another kernel's transaction
 _MINUTES_KEPT: Final = 60  # no gateway delivers a request later than that
 _TABLES: Final = (
@@ -31,7 +33,8 @@ _TABLES: Final = (
         made TEXT,                -- the CVM, or the entry of the history, that is its doing
         begun INTEGER NOT NULL,   -- places in the one order of all events
         answered INTEGER,
-        known TEXT NOT NULL DEFAULT '[]',  -- what was there before it was sent
+        holder TEXT,              -- of which process; none of a database in memory
+        known TEXT,               -- what was there before it was sent; until then it is not sent
         at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP,
         UNIQUE (scope, made)
     )
@@ -55,6 +58,8 @@ class SentClaims:
     def __init__(self, path: Path | None = None) -> None:
         self._lock = threading.Lock()
         self._path = path
+        self._in_flight: set[str] = set()
+        self._alive: tuple[str, ProcessLock] | None = None  # while something is in flight
         self._memory = _connected(":memory:") if path is None else None
         with self._transaction() as database:
             for statement in _TABLES:
@@ -75,11 +80,51 @@ class SentClaims:
         """
         claimant = uuid.uuid4().hex
         with self._transaction() as database:
-            row = (claimant, scope, _next(database))
+            self._in_flight.add(claimant)
+            row = (claimant, scope, _next(database), self._holder())
             database.execute(
-                "INSERT INTO claim (claimant, scope, state, begun) VALUES (?, ?, 'sent', ?)", row
+                "INSERT INTO claim (claimant, scope, state, begun, holder)"
+                " VALUES (?, ?, 'sent', ?, ?)",
+                row,
             )
         return claimant
+
+    def _holder(self) -> str | None:
+        """Return the name by which others see whether this process lives."""
+        if self._path is None:
+            return None
+        if self._alive is None:
+            name = uuid.uuid4().hex
+            self._alive = name, ProcessLock(self._mark(name))
+        return self._alive[0]
+
+    def _landed(self, claimant: str) -> None:
+        """Note that a request is in flight no more; without any, no file is kept open."""
+        self._in_flight.discard(claimant)
+        if self._alive is not None and not self._in_flight:
+            self._alive[1].release()
+            self._alive = None
+
+    def _mark(self, holder: str) -> Path:
+        assert self._path is not None  # noqa: S101 - only a file has holders
+        return self._path.with_name(f"{self._path.name}-{holder}.lock")
+
+    def _lose_those_of_the_dead(self, database: sqlite3.Connection, scope: str) -> None:
+        """Note that no answer will come to a process that has ended, or that it sent nothing."""
+        found = database.execute(
+            "SELECT DISTINCT holder FROM claim WHERE scope = ? AND state = 'sent'"
+            " AND holder IS NOT NULL AND holder IS NOT ?",
+            (scope, self._alive[0] if self._alive else None),
+        ).fetchall()
+        for (holder,) in found:
+            if has_died(self._mark(holder)):
+                of = (holder,)
+                database.execute(
+                    "DELETE FROM claim WHERE holder = ? AND state = 'sent' AND known IS NULL", of
+                )
+                database.execute(
+                    "UPDATE claim SET state = 'lost' WHERE holder = ? AND state = 'sent'", of
+                )
 
     def know(self, claimant: str, known: Sequence[str]) -> None:
         """Note what was there before it is sent; that may show what earlier ones have made."""
@@ -90,12 +135,13 @@ class SentClaims:
             database.execute(
                 "UPDATE claim SET known = ? WHERE claimant = ?", (json.dumps(known), claimant)
             )
+            self._lose_those_of_the_dead(database, scope)
             earlier = database.execute(
                 "SELECT claimant, state, known FROM claim WHERE scope = ? AND made IS NULL"
                 " AND begun < ? ORDER BY begun",
                 (scope, begun),
             ).fetchall()
-            if not earlier or any(state == "sent" for _, state, _ in earlier):
+            if not earlier or any(state == "sent" or was is None for _, state, was in earlier):
                 return
             there_then = set(json.loads(earlier[0][2])) | _taken(database, scope)
             free = [one for one in known if one not in there_then]
@@ -119,6 +165,7 @@ class SentClaims:
                 " WHERE claimant = ?",
                 (_next(database), made, claimant),
             )
+            self._landed(claimant)
 
     def lost(self, claimant: str) -> None:
         """Note that no answer will come."""
@@ -127,11 +174,13 @@ class SentClaims:
                 "UPDATE claim SET state = 'lost' WHERE claimant = ? AND state = 'sent'",
                 (claimant,),
             )
+            self._landed(claimant)
 
     def withdraw(self, claimant: str) -> None:
         """Note that the service did nothing, as it said itself."""
         with self._transaction() as database:
             database.execute("DELETE FROM claim WHERE claimant = ?", (claimant,))
+            self._landed(claimant)
 
     def assign(self, claimant: str, candidates: Sequence[str]) -> str | None:
         """Return what a request has made, or None while, or where, that cannot be known.
@@ -150,6 +199,7 @@ class SentClaims:
             scope, begun, made = mine
             if made is not None:
                 return str(made)
+            self._lose_those_of_the_dead(database, scope)
             taken = _taken(database, scope)
             free = [one for one in candidates if one not in taken]
             # whose answer had come before this one began is not in what is new since
@@ -220,7 +270,7 @@ def claims_of_this_machine() -> SentClaims:
 
 def _opened() -> SentClaims:
     try:
-        return SentClaims(_own_folder() / "claims.sqlite")
+        return SentClaims(_own_folder() / "sent-claims.sqlite")
     except (OSError, sqlite3.Error):
         return SentClaims()
 

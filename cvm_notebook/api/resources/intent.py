@@ -155,7 +155,7 @@ class Intent:
     def _begin(self) -> str | None:
         try:
             return claims_of_this_machine().begin(self._scope)
-        except sqlite3.Error:
+        except (OSError, sqlite3.Error):
             return None  # what becomes of a lost answer will not be known
 
     def withdraw(self) -> None:
@@ -324,7 +324,7 @@ class Intent:
             return None
         try:
             return do(claims_of_this_machine(), self.claimant)
-        except sqlite3.Error:
+        except (OSError, sqlite3.Error):
             return None
 
     # --- reading -----------------------------------------------------------------------------

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from filelock import FileLock, Timeout
 
 from cvm_notebook.api.errors.tree import CvmError
+from cvm_notebook.api.process_lock import ProcessLock, has_died
 from cvm_notebook.api.verbs import SPECS
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.preconditions import Refused
@@ -118,7 +118,7 @@ class LedgerDatabase:
         self.kernel = secrets.token_hex(6)
         self._lock = threading.Lock()
         self._closed = False
-        self._alive: FileLock | None = None
+        self._alive: ProcessLock | None = None
         try:
             self._database = self._opened()
         except (OSError, sqlite3.Error) as error:
@@ -142,9 +142,8 @@ class LedgerDatabase:
                 f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {_VERSION}; COMMIT;"
             )
             if self.path is not None:  # before it can be seen in the database
-                self._alive = FileLock(self._mark(self.kernel))
-                undo.callback(self._die)
-                self._alive.acquire(blocking=False)
+                self._alive = ProcessLock(self._mark(self.kernel))
+                undo.callback(self._alive.release)
             database.execute(
                 "INSERT INTO kernel (id, host, pid, started) VALUES (?, ?, ?, ?)",
                 (self.kernel, platform.node(), os.getpid(), _now()),
@@ -278,17 +277,8 @@ class LedgerDatabase:
         return [kernel for (kernel,) in found]
 
     def _has_ended(self, kernel: str) -> bool:
-        """Whether a kernel lives no more: the system gives its lock back when it dies."""
-        if self.path is None:
-            return True
-        lock = FileLock(self._mark(kernel))
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            return False
-        lock.release()
-        self._mark(kernel).unlink(missing_ok=True)
-        return True
+        """Whether a kernel lives no more."""
+        return self.path is None or has_died(self._mark(kernel))
 
     # --- plans -------------------------------------------------------------------------------
 
@@ -344,13 +334,8 @@ class LedgerDatabase:
                     "UPDATE kernel SET ended = ?, clean = 1 WHERE id = ?", (_now(), self.kernel)
                 )
             self._database.close()
-            self._die()
-
-    def _die(self) -> None:
-        """Show other kernels that this one lives no more."""
-        if self._alive is not None:
-            self._alive.release()
-            self._mark(self.kernel).unlink(missing_ok=True)
+            if self._alive is not None:
+                self._alive.release()
 
     def _mark(self, kernel: str) -> Path:
         assert self.path is not None  # noqa: S101 - only a file has kernels beside this one
