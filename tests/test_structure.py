@@ -20,7 +20,7 @@ LONGER = {
     "api/resources/intent.py": 420,
     "api/resources/validation.py": 420,
     "fleet.py": 420,
-    "live/columns.py": 500,  # a declaration for each column
+    "live/columns.py": 510,  # a declaration for each column
     "live/operations/database.py": 440,
     "live/operations/service.py": 500,
     "live/operations/tracker.py": 430,

@@ -104,11 +104,14 @@ def exact_money(values: Sequence[str | float | Decimal | None]) -> Any:
 
 def money(values: Sequence[str | float | Decimal | None]) -> Any:
     """Build a ``float64`` array of amounts of six places; what is no amount is NaN."""
+    distinct = list(dict.fromkeys(values))  # a fleet has few prices
     if pa is not None:
         # by way of text: Arrow's own cast of decimals misses the nearest float
-        floats = _decimals(values).cast(pa.string()).cast(pa.float64())
-        return np.asarray(floats.to_numpy(zero_copy_only=False), dtype="float64")
-    return np.array([np.nan if (a := _amount(v)) is None else float(a) for v in values], "float64")
+        floats = _decimals(distinct).cast(pa.string()).cast(pa.float64()).to_pylist()
+    else:
+        floats = [_amount(value) for value in distinct]
+    found = {v: np.nan if f is None else float(f) for v, f in zip(distinct, floats, strict=True)}
+    return np.array([found[value] for value in values], dtype="float64")
 
 
 def category(

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, cached_property
 from itertools import repeat
-from operator import attrgetter
 from typing import Any, Self
 
 from cvm_notebook.api.models.cvm import Cvm
@@ -105,8 +104,11 @@ class RowChunk:
         if column.read is not None and column.kind is not Kind.COUNT:
             read, context = column.read, self._context
             return list(map(read, self._rows[:most], repeat(context)))
-        parent, of_part = _steps(column.path)
-        return list(map(of_part, self._part(parent, column)[:most]))
+        parent, _, name = column.path.rpartition(".")
+        found = _attributes(name)(self._part(parent, column)[:most])
+        if column.parse is None or column.kind is Kind.WORDS:  # whose array is built by it
+            return found
+        return list(map(column.parse, found))
 
     def _part(self, path: str, column: Column) -> Sequence[Any]:
         """Return the objects that a path leads to, empty ones in place of what is missing."""
@@ -117,16 +119,23 @@ class RowChunk:
         found = self._parts.get(path)
         if found is None:
             name = path.removeprefix("cvm.")
-            of, empty = attrgetter(name), EMPTY[name]
-            found = self._parts[path] = [of(cvm) or empty for cvm in self._parts["cvm"]]
+            empty = EMPTY[name]
+            parts = _attributes(name)(self._parts["cvm"])
+            found = self._parts[path] = [part or empty for part in parts]
         return found
 
 
 @cache
-def _steps(path: str) -> tuple[str, Callable[[Any], Any]]:
-    """Return where a path leads to first, and what reads the value there."""
-    parent, _, name = path.rpartition(".")
-    return parent, attrgetter(name)
+def _attributes(name: str) -> Callable[[Sequence[Any]], list[Any]]:
+    """Return what reads an attribute of many objects.
+
+    Compiled, as namedtuple is: in a comprehension, the interpreter reads an attribute that stands
+    in the code in less than half of the time that attrgetter takes.
+    """
+    read: Callable[[Sequence[Any]], list[Any]] = eval(  # noqa: S307 - the names are ours
+        f"lambda objects: [one.{name} for one in objects]"
+    )
+    return read
 
 
 class _NoContext:

@@ -116,11 +116,11 @@ class Column:
     path
         Attributes that lead from a Row to the value, such as ``cvm.resource.vcpu``.
     read
-        Computes the value from a row, where no path leads to it.
+        Computes the value from a row, where no path leads to it; of a `COUNT`, beside the path.
     words
         All the values there are, the last of which stands for new ones; of `WORDS` alone.
     parse
-        Brings another word for a value into the fixed ones.
+        Makes the value of what `path` leads to: of `WORDS`, one of the fixed ones.
     narrow
         The narrow frame has it.
     framed, tabled
@@ -139,7 +139,7 @@ class Column:
     path: str = ""
     read: Read | None = None
     words: tuple[str, ...] = ()
-    parse: Callable[[str | None], str | None] | None = None
+    parse: Callable[[Any], Any] | None = None
     narrow: bool = False
     framed: bool = True
     tabled: bool = True
@@ -158,12 +158,12 @@ class Column:
 def _typed(column: Column) -> Read:
     """Return what reads a column from a row as the type that its kind is compared by."""
     read = column.read or _reader(column.path)
-    convert: Callable[[Any], Any] | None = {
-        Kind.WORDS: column.parse,
+    of_kind: dict[Kind, Callable[[Any], Any]] = {
         Kind.REAL: _decimal,
         Kind.MONEY: _usd,
         Kind.TIME: instant,
-    }.get(column.kind)
+    }
+    convert = column.parse or of_kind.get(column.kind)
     if convert is None:
         return read
     return lambda row, context: convert(read(row, context))
@@ -199,6 +199,10 @@ def _decimal(value: float | None) -> Decimal | None:
 @lru_cache(maxsize=1_000)
 def _usd(value: str | float | Decimal | None) -> Decimal | None:
     return value if isinstance(value, Decimal) else money(value)
+
+
+def _length(things: tuple[object, ...] | None) -> int | None:
+    return None if things is None else len(things)
 
 
 def charged_usd(row: Row) -> Decimal | None:
@@ -402,15 +406,17 @@ COLUMNS: Final = (
     _column(
         "uptime_s",
         Kind.INTEGER,
-        lambda row, _: seconds_of(row.uptime),
+        "uptime",
         "seconds since boot; a list does not say",
+        parse=seconds_of,
         **_OURS,
     ),
     _column(
         "url",
         _TEXT,
-        lambda row, _: first_https(row.cvm.endpoints),
+        "cvm.endpoints",
         "its first https address, without query",
+        parse=first_https,
         label="endpoint",
         width=110,
         style="link",
@@ -418,8 +424,9 @@ COLUMNS: Final = (
     _column(
         "endpoints",
         Kind.INTEGER,
-        lambda row, _: None if row.cvm.endpoints is None else len(row.cvm.endpoints),
+        "cvm.endpoints",
         "how many addresses it has",
+        parse=_length,
         **_LARGE,
     ),
     _column("revision", Kind.INTEGER, "revision", "our revision at which the row changed", **_OURS),
@@ -436,7 +443,7 @@ COLUMNS: Final = (
         "the domain its addresses are under",
     ),
     _column("custom_domain", _TEXT, "cvm.gateway.cname", "the user's own domain"),
-    _column("app_url", _TEXT, lambda row, _: shown(row.cvm.app_url), "the app's address"),
+    _column("app_url", _TEXT, "cvm.app_url", "the app's address", parse=shown),
     _column("storage_fs", _TEXT, "cvm.storage_fs", "the disk's file system"),
     _column("secure_time", _FLAG, "cvm.secure_time", "whether it boots with verified time"),
     _column("node_id", Kind.INTEGER, "cvm.node_info.id", "the node's number", **_LARGE),

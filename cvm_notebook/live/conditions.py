@@ -200,7 +200,7 @@ def _word(column: Column, raw: str) -> str:
         return word
     parsed = column.parse(word) if column.parse else None
     if parsed is not None and parsed != "unknown":
-        return parsed
+        return str(parsed)
     remedy = closest(word, column.words) or f"It is one of {', '.join(column.words)}."
     raise Misfit(f"{column.name} is never {_shown(raw)}", remedy)
 
