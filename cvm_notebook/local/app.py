@@ -1,7 +1,6 @@
 """Put the server together: routers, error answers, request ids, faults."""
 
 import asyncio
-import re
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -18,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cvm_notebook.local.core.context import Context, json_answer
 from cvm_notebook.local.core.database import Database
-from cvm_notebook.local.core.errors import ApiError, PlainError, StructuredError, ValidationFailed
+from cvm_notebook.local.core.errors import ApiError, documented_schemas
 from cvm_notebook.local.core.settings import Settings
 from cvm_notebook.local.engine.housekeeping import keep_house, resume_time
 from cvm_notebook.local.faults import control
@@ -29,14 +28,14 @@ from cvm_notebook.local.routes import actions as routes_actions
 from cvm_notebook.local.routes import apps as routes_apps
 from cvm_notebook.local.routes import catalogue as routes_catalogue
 from cvm_notebook.local.routes import cvms as routes_cvms
+from cvm_notebook.local.routes import device_login as routes_device_login
 from cvm_notebook.local.routes import documents as routes_documents
 from cvm_notebook.local.routes import logs as routes_logs
 from cvm_notebook.local.routes import operations as routes_operations
+from cvm_notebook.local.routes import revisions as routes_revisions
 from cvm_notebook.local.routes import state as stream
 from cvm_notebook.local.routes import updates as routes_updates
 from cvm_notebook.local.server import end_with_parent
-
-API_PREFIX = "/api/v1"
 
 _THREADS = 12
 """As many requests are worked on at once; with more they would only take the interpreter from each
@@ -49,21 +48,27 @@ _ROUTERS: tuple[APIRouter, ...] = (
     routes_documents.router,
     routes_catalogue.router,
     routes_account.router,
+    routes_device_login.router,
     routes_apps.router,
+    routes_revisions.router,
     routes_operations.router,
     routes_cvms.router,
+    routes_logs.router,
+    control.router,
+    control.owner,
 )
-"""Below the API's prefix; fixed paths stand before ``/cvms/{cvm_id}``."""
+"""Fixed paths stand before ``/cvms/{cvm_id}``."""
 
-_COMMON: dict[int | str, dict[str, Any]] = {
-    400: {"model": PlainError | StructuredError, "description": "Refused as it is"},
-    401: {"model": PlainError, "description": "No valid API key"},
-    403: {"model": PlainError | StructuredError, "description": "Not allowed"},
-    413: {"model": PlainError, "description": "The body is too large"},
-    422: {"model": ValidationFailed, "description": "The request is not of the right form"},
-    429: {"model": PlainError, "description": "Too many requests or streams"},
-    503: {"model": PlainError, "description": "The database is busy with other requests"},
-}
+
+class LocalCloudApp(FastAPI):
+    """The application; its description has the schemas of all errors."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI description."""
+        if self.openapi_schema is None:
+            described = super().openapi()
+            described["components"]["schemas"] |= documented_schemas()
+        return super().openapi()
 
 
 class RequestIds:
@@ -173,11 +178,7 @@ _HANDLERS: dict[type[Exception], Callable[[Request, Exception], Response]] = {
 }
 
 
-def _operation_id(route: Any) -> str:
-    return re.sub(r"\W+", "_", f"{route.name}_{'_'.join(sorted(route.methods))}").lower()
-
-
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings) -> LocalCloudApp:
     """Return the application that serves one database with these settings."""
     database = Database(settings.database)
 
@@ -192,25 +193,21 @@ def create_app(settings: Settings) -> FastAPI:
         await asyncio.gather(housekeeping, return_exceptions=True)
         database.close()
 
-    app = FastAPI(
+    app = LocalCloudApp(
         title="Phala Cloud CVM API, served by LocalCloud",
         version="2026-06-23",
         description="Not hardware: what it attests proves nothing.",
         lifespan=lifespan,
-        generate_unique_id_function=_operation_id,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
     )
     app.state.context = Context(settings=settings, database=database)
     for router in _ROUTERS:
-        app.include_router(router, prefix=API_PREFIX, responses=_COMMON)
-    # Log URLs are found in answers and carry their own token; they are no part of the API.
-    app.include_router(routes_logs.router, include_in_schema=False)
+        app.router.routes.extend(router.routes)
     for kind, handler in _HANDLERS.items():
         app.add_exception_handler(kind, handler)
     app.add_api_route("/_local/health", _health, include_in_schema=False)
-    app.include_router(control.router, include_in_schema=False)
     control.install(app, settings)
     app.add_middleware(Guard, host=settings.host, allowed_hosts=settings.allowed_hosts)
     app.add_middleware(RequestIds)
@@ -222,7 +219,7 @@ async def _health() -> Response:
     return json_answer({"service": "LocalCloud"})
 
 
-def from_environment() -> FastAPI:
+def from_environment() -> LocalCloudApp:
     """Return the application of a worker process, whose settings are in its environment."""
     end_with_parent()
     return create_app(Settings.from_environment())

@@ -1,6 +1,8 @@
 """Routes of the API: the key is looked at before the body; broken transactions are repeated."""
 
+import re
 from collections.abc import Awaitable, Callable, Coroutine
+from enum import Enum
 from typing import Any, Final, TypeVar
 
 from fastapi import APIRouter, Request, Response
@@ -11,6 +13,8 @@ from starlette.requests import ClientDisconnect
 
 from cvm_notebook.local.auth import authenticate
 from cvm_notebook.local.core.context import caller_of, json_answer
+from cvm_notebook.local.core.errors import documented
+from cvm_notebook.local.core.settings import API_PREFIX
 
 _T = TypeVar("_T")
 
@@ -18,6 +22,7 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 _BROKEN_OFF: Final = frozenset({"40001", "40P01"})  # serialization failure, deadlock
 _ATTEMPTS: Final = 5
+_COMMON: Final = documented(400, 401, 403, 413, 422, 429, 503)
 
 
 class ApiRoute(APIRoute):
@@ -57,6 +62,22 @@ async def _repeated(act: Callable[[], Awaitable[_T]]) -> _T:
     return await act()
 
 
-def api_router(**options: Any) -> APIRouter:
-    """Return a router of the API."""
-    return APIRouter(route_class=ApiRoute, **options)
+def api_router(
+    *, tags: list[str | Enum], responses: dict[int | str, dict[str, Any]] | None = None
+) -> APIRouter:
+    """Return a router of the API, whose routes are complete as they are written.
+
+    A router that FastAPI includes in another has all of its routes made a second time, by the
+    first request to a server.
+    """
+    return APIRouter(
+        prefix=API_PREFIX,
+        tags=tags,
+        responses=_COMMON | (responses or {}),
+        route_class=ApiRoute,
+        generate_unique_id_function=_operation_id,
+    )
+
+
+def _operation_id(route: APIRoute) -> str:
+    return re.sub(r"\W+", "_", f"{route.name}_{'_'.join(sorted(route.methods or ()))}").lower()

@@ -3,13 +3,14 @@
 ``ApiError(404, "No such key.")`` answers ``{"detail": "No such key."}``.
 ``coded("ERR-03-001", "...")`` answers the structured envelope with the status of its code.
 ``documented(404, 409)`` gives the ``responses=`` of a route for the OpenAPI description;
-401, 422 and 429 are already there for every route (see ``app.py``).
+``api_router`` gives those that every route may answer with.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
 
 STATUS_BY_CODE: dict[str, int] = {
     "ERR-01-001": 400,  # NODE_NOT_FOUND
@@ -159,17 +160,51 @@ class ValidationFailed(BaseModel):
     detail: list[InvalidField]
 
 
+_TEXTS: Final = {
+    400: "Refused as it is",
+    401: "No valid API key",
+    403: "Not allowed",
+    404: "Not found",
+    409: "In conflict with what is there",
+    413: "The body is too large",
+    422: "The request is not of the right form",
+    429: "Too many requests or streams",
+    465: "The compose hash must be registered on chain first",
+    466: "The compose hash is unknown or has expired",
+    503: "The database is busy with other requests",
+}
+_PLAIN: Final = frozenset({401, 413, 429, 503})
+_DOCUMENTED: Final = (PlainError, StructuredError, ValidationFailed)
+_REF_TEMPLATE: Final = "#/components/schemas/{model}"
+
+
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the ``responses=`` of a route that may answer with these error statuses."""
-    texts = {
-        400: "Refused as it is",
-        403: "Not allowed",
-        404: "Not found",
-        409: "In conflict with what is there",
-        465: "The compose hash must be registered on chain first",
-        466: "The compose hash is unknown or has expired",
-    }
+    """Return the ``responses=`` of a route that may answer with these error statuses.
+
+    Given as schemas and not as models: FastAPI would make a validator of each model for each route,
+    which took longer than all the rest of starting a server.
+    """
+    return {status: _documented(status) for status in statuses}
+
+
+def _documented(status: int) -> dict[str, Any]:
+    models: tuple[type[BaseModel], ...] = (PlainError, StructuredError)
+    if status in _PLAIN:
+        models = (PlainError,)
+    elif status == 422:  # noqa: PLR2004 - a status
+        models = (ValidationFailed,)
+    schemas = [{"$ref": _REF_TEMPLATE.format(model=model.__name__)} for model in models]
+    schema = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
     return {
-        status: {"model": PlainError | StructuredError, "description": texts.get(status, "Error")}
-        for status in statuses
+        "description": _TEXTS[status],
+        "content": {"application/json": {"schema": schema}},
     }
+
+
+def documented_schemas() -> dict[str, Any]:
+    """Return the schemas that `documented` refers to, for the description's components."""
+    _, described = models_json_schema(
+        [(model, "serialization") for model in _DOCUMENTED], ref_template=_REF_TEMPLATE
+    )
+    schemas: dict[str, Any] = described["$defs"]
+    return schemas

@@ -26,6 +26,8 @@ from cvm_notebook.local.core.catalogue import TIERS
 ENVIRONMENT_NAME = "CVM_NOTEBOOK_LOCAL_SETTINGS"
 """The environment variable that carries the settings as JSON."""
 
+API_PREFIX: Final = "/api/v1"
+
 _FASTEST = 1_000_000
 _MOST_DAYS = 36_500
 _MOST_DOLLARS = 1_000_000_000

@@ -85,8 +85,8 @@ class _OwnerRoute(ApiRoute):
         return answer
 
 
-router = APIRouter(prefix="/_local")
-_owner = APIRouter(route_class=_OwnerRoute)
+router = APIRouter(prefix="/_local", include_in_schema=False)
+owner = APIRouter(prefix="/_local", include_in_schema=False, route_class=_OwnerRoute)
 
 
 @router.get("/health")
@@ -130,7 +130,7 @@ class Failure(_Body):
 # The book and the memory belong to the event loop, so these handlers run in it.
 
 
-@_owner.post("/faults")
+@owner.post("/faults")
 async def add_fault(request: Request, fault: Annotated[Any, Body()]) -> Response:
     """Put a fault in force, or each of a list."""
     try:
@@ -145,34 +145,34 @@ async def add_fault(request: Request, fault: Annotated[Any, Body()]) -> Response
     return json_answer({"in_force": len(book.in_force())}, 201)
 
 
-@_owner.get("/faults")
+@owner.get("/faults")
 async def list_faults(request: Request) -> Response:
     """List the faults that can still meet a request."""
     book: FaultBook = request.app.state.faults
     return json_answer([fault.model_dump(mode="json") for fault in book.in_force()])
 
 
-@_owner.delete("/faults")
+@owner.delete("/faults")
 async def clear_faults(request: Request) -> Response:
     """Forget all faults."""
     request.app.state.faults.clear()
     return Response(status_code=204)
 
 
-@_owner.get("/requests")
+@owner.get("/requests")
 async def list_requests(request: Request) -> Response:
     """List the latest requests, oldest first."""
     return json_answer(request.app.state.seen.all())
 
 
-@_owner.delete("/requests")
+@owner.delete("/requests")
 async def clear_requests(request: Request) -> Response:
     """Forget the requests seen."""
     request.app.state.seen.clear()
     return Response(status_code=204)
 
 
-@_owner.post("/advance")
+@owner.post("/advance")
 def advance(ctx: Ctx, asked: Advance) -> Response:
     """Move the clock of all workers forward."""
     with ctx.database.write() as session:
@@ -189,7 +189,7 @@ def advance(ctx: Ctx, asked: Advance) -> Response:
         return json_answer({"now": clock_now(session)})
 
 
-@_owner.get("/streams")
+@owner.get("/streams")
 def streams(ctx: Ctx) -> Response:
     """Count the state streams that are open."""
     with ctx.database.read() as session:
@@ -198,7 +198,7 @@ def streams(ctx: Ctx) -> Response:
     return json_answer({"open": count})
 
 
-@_owner.post("/workspaces")
+@owner.post("/workspaces")
 def make_workspace(ctx: Ctx, asked: NewWorkspace) -> Response:
     """Make a workspace with a user and a key of its own; the key is shown this once."""
     _known_tier(asked.tier)
@@ -222,7 +222,7 @@ def make_workspace(ctx: Ctx, asked: NewWorkspace) -> Response:
     return json_answer({"api_key": key, "slug": slug, "username": user.username}, 201)
 
 
-@_owner.patch("/workspaces/{slug}")
+@owner.patch("/workspaces/{slug}")
 def change_workspace(ctx: Ctx, slug: str, asked: WorkspaceChange) -> Response:
     """Set the tier of a workspace, or what it has left to spend."""
     with ctx.database.write() as session:
@@ -238,7 +238,7 @@ def change_workspace(ctx: Ctx, slug: str, asked: WorkspaceChange) -> Response:
     return Response(status_code=204)
 
 
-@_owner.post("/workspaces/{slug}/cvms/{cvm_id}/fail")
+@owner.post("/workspaces/{slug}/cvms/{cvm_id}/fail")
 def fail_cvm(ctx: Ctx, slug: str, cvm_id: str, asked: Failure) -> Response:
     """Let a CVM's newest operation have ended badly: at once, or when it ends if it goes on."""
     with ctx.database.write() as session:
@@ -271,6 +271,3 @@ def _known_tier(tier: str) -> None:
 
 def _deposit(session: Session, workspace_id: int, amount: int, now: float) -> None:
     session.add(LedgerEntry(workspace_id=workspace_id, at=now, amount=amount, note="control"))
-
-
-router.include_router(_owner)

@@ -13,9 +13,10 @@ from urllib.parse import parse_qsl, urlencode
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cvm_notebook.local.core.clock import machine_now
+from cvm_notebook.local.core.settings import API_PREFIX
 from cvm_notebook.local.faults.actions import ACTS
 from cvm_notebook.local.faults.connection import Exchange
-from cvm_notebook.local.faults.spec import API_PREFIX, DELAYS, Asked, Fault, FaultBook, Kind
+from cvm_notebook.local.faults.spec import DELAYS, Asked, Fault, FaultBook, Kind
 
 NodesOf = Callable[[Iterable[str]], Awaitable[set[int | str]]]
 """The ids and names of the nodes that hold these CVMs."""

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-API_PREFIX = "/api/v1"
+from cvm_notebook.local.core.settings import API_PREFIX
 
 
 class Kind(StrEnum):

@@ -18,7 +18,6 @@ from cvm_notebook.local.core.errors import ApiError, documented
 from cvm_notebook.local.core.identifiers import hashid, unhash
 from cvm_notebook.local.engine.billing import balance, deposited
 from cvm_notebook.local.engine.placement import workspace_usage
-from cvm_notebook.local.routes import device_login
 from cvm_notebook.local.routing import api_router
 
 router = api_router(tags=["account"])
@@ -252,6 +251,3 @@ def _read_ssh_key(text: str) -> tuple[str, str]:
         raise ApiError(400, "public_key is no OpenSSH public key, as in ~/.ssh/id_ed25519.pub.")
     digest = base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
     return kind, f"SHA256:{digest}"
-
-
-router.include_router(device_login.router)

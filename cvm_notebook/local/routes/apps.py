@@ -28,7 +28,6 @@ from cvm_notebook.local.core.identifiers import find_cvm, hash64, hashid
 from cvm_notebook.local.engine.placement import node_of
 from cvm_notebook.local.engine.provisioning import replicate
 from cvm_notebook.local.engine.requests import EncryptedEnv, NodeId, ReplicateRequest, Short, Text
-from cvm_notebook.local.routes import revisions as routes_revisions
 from cvm_notebook.local.routing import api_router
 from cvm_notebook.local.simulated import attestation
 
@@ -321,6 +320,3 @@ def _allowed(
         "is_allowed": known is not None,
         "error": None,
     }
-
-
-router.include_router(routes_revisions.router)

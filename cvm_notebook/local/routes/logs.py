@@ -18,12 +18,13 @@ from starlette.concurrency import run_in_threadpool
 
 from cvm_notebook.local.core.context import Context, Ctx, clock_now
 from cvm_notebook.local.core.database import Cvm
-from cvm_notebook.local.core.errors import ApiError, documented
+from cvm_notebook.local.core.errors import ApiError
 from cvm_notebook.local.core.identifiers import log_token
 from cvm_notebook.local.core.keys import EnvError, decrypt_env, guest_env
 from cvm_notebook.local.simulated import logs
 
-router = APIRouter(prefix="/logs", tags=["logs"], responses=documented(400, 401, 403, 404))
+# Log URLs are found in answers and carry their own token; they are no part of the API.
+router = APIRouter(prefix="/logs", include_in_schema=False)
 
 _POLL_SECONDS: Final = 0.5
 _COUNT: Final = re.compile("[0-9]{1,9}")
