@@ -62,8 +62,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if place == "lab" or place in markers.NO_UNIT else None
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests, and begin with those that take longest, or others wait for them at the end.
+
+    A module is run by one worker, for its fixtures; all that open a browser by two, one for each
+    core of a small machine: more of them would wait for one another until they are late.
 
     A test is `unit` unless it asks for a LocalCloud, opens a browser, takes seconds, or is known to
     start threads, processes or servers of its own (`tests/markers.py`).
@@ -82,7 +86,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.unit)
         if slow:
             item.add_marker(pytest.mark.slow)
-    items.sort(key=lambda item: _module(item) not in markers.FIRST)
+        item.add_marker(pytest.mark.xdist_group(markers.BROWSERS.get(module, module)))
+    first = {module: place for place, module in enumerate(markers.FIRST)}
+    items.sort(key=lambda item: first.get(_module(item), len(first)))
 
 
 def _module(item: pytest.Item) -> str:

@@ -14,6 +14,8 @@ PYTHON_PATH = os.pathsep.join([str(LEAN), str(ROOT)])
 NIGHTLY = bool(os.environ.get("CVM_NOTEBOOK_NIGHTLY"))
 PATIENCE = 5.0  # real seconds
 LONG_PATIENCE = 60.0
+HANGS = 15.0
+"""Seconds after which something has hung; a busy machine is late by less."""
 COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
 
 

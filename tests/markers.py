@@ -70,6 +70,41 @@ SLOW = {  # more than 5 s
     "test_soak_operations.py",
     "test_testing_plugin.py",
 }
-FIRST = {"live/test_stateful.py", "local/test_openapi.py", "test_binder.py"}  # a minute each
+BROWSERS = {  # which worker opens its browser for them; each takes half of the time
+    "lab/test_table_lab.py": "browser-1",
+    "lab/test_dashboard_lab.py": "browser-1",
+    "lab/test_kernels_lab.py": "browser-1",
+    "lab/test_styles_lab.py": "browser-1",
+    "lab/test_card_lab.py": "browser-2",
+    "lab/test_form_lab.py": "browser-2",
+    "lab/test_secrets_lab.py": "browser-2",
+    "lab/test_notebooks_lab.py": "browser-2",
+    "lab/test_hostile_lab.py": "browser-2",
+    "lab/test_demo_lab.py": "browser-2",
+    "lab/test_fixtures.py": "browser-2",
+}
+FIRST = (  # what takes longest
+    *BROWSERS,
+    "test_cli.py",
+    "test_notebooks.py",
+    "test_binder.py",
+    "live/test_stateful.py",
+    "local/test_openapi.py",
+    "local/test_process.py",
+    "test_surroundings.py",
+    "live/operations/test_lost_answers.py",
+    "live/operations/test_draining.py",
+    "live/operations/test_ledger_file.py",
+    "live/operations/test_operations.py",
+    "widgets/test_table.py",
+    "test_report.py",
+    "test_testing_plugin.py",
+    "test_packaging.py",
+    "api/test_transport.py",
+    "live/test_reflector_cloud.py",
+    "api/test_empty_answers.py",
+    "test_docs.py",
+    "live/operations/test_reconcile.py",
+)
 NO_UNIT = {place for place in CLOUD | PROCESS | SLOW if "::" not in place}
 """Modules that need not even be read where unit tests alone are asked for."""

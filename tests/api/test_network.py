@@ -11,6 +11,7 @@ import time
 import warnings
 
 import pytest
+from helpers import HANGS
 
 import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import DeadlineExceeded, TruncatedResponse
@@ -83,7 +84,7 @@ def test_a_connection_that_never_comes_is_given_up_in_its_own_time(connect, deaf
     began = time.monotonic()
     with pytest.raises(cvm.TransportError, match=r"no connection within 0\.") as caught:
         connect(url, timeout=Timeout(0.2, 30.0, 1.0)).stop_cvm("my-app")
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < HANGS
     assert not caught.value.sent
     assert caught.value.attempts > 1
 
@@ -97,7 +98,7 @@ def test_a_connection_that_dies_silently_is_given_up(by_line, line):
     began = time.monotonic()
     with pytest.raises(DeadlineExceeded) as caught:
         by_line.get_current_user()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < HANGS
     assert caught.value.sent
     line.flow()
     assert by_line.get_current_user().user.username
@@ -250,7 +251,7 @@ def test_a_handshake_that_never_comes_is_given_up(connect, no_proxy):
         began = time.monotonic()
         with pytest.raises(cvm.TransportError):
             connect(url, timeout=Timeout(0.2, 30.0, 1.0)).list_cvms()
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < HANGS
 
 
 # --- proxies -------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+from helpers import HANGS
 
 import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import TargetUnreachable
@@ -167,7 +168,7 @@ def test_ctrl_c_ends_the_wait_at_once(broken, caller, name):
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    assert time.monotonic() - began < 5  # a silent stream would have gone on for 15 s
+    assert time.monotonic() - began < HANGS  # a silent stream goes on for longer
 
 
 # --- the stream itself ---------------------------------------------------------------------------

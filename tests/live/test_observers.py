@@ -7,7 +7,7 @@ import time
 import weakref
 
 import pytest
-from helpers import COMPOSE
+from helpers import COMPOSE, HANGS
 
 from cvm_notebook import Client
 from cvm_notebook.fleet import Fleet
@@ -302,14 +302,14 @@ def test_closing_tells_what_became_of_what_was_under_way(client, name):
 def test_closing_does_not_wait_for_observers_that_block(client, name):
     go, fleet = threading.Event(), Fleet(client)
     assert name in fleet
-    fleet.store.subscribe(lambda _: go.wait(PATIENCE))
-    fleet.operator.subscribe(lambda _: go.wait(PATIENCE))
+    fleet.store.subscribe(lambda _: go.wait(2 * HANGS))
+    fleet.operator.subscribe(lambda _: go.wait(2 * HANGS))
     operation = fleet[name].restart()
-    operation.add_done_callback(lambda _: go.wait(PATIENCE))
-    operation.wait(PATIENCE)
+    operation.add_done_callback(lambda _: go.wait(2 * HANGS))
+    operation.wait(HANGS)
     began = time.monotonic()
     fleet.close()
-    assert time.monotonic() - began < PATIENCE / 2
+    assert time.monotonic() - began < HANGS
     assert {thread for thread in ours() if thread not in {"cvm-observer", "cvm-callback"}} == set()
     go.set()
     until(lambda: not ours())

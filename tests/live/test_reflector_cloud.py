@@ -14,7 +14,7 @@ from collections import Counter
 from itertools import pairwise
 
 import pytest
-from helpers import COMPOSE
+from helpers import COMPOSE, HANGS
 
 import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import AuthError, CvmError, TransportError
@@ -255,7 +255,7 @@ def test_a_slow_node_holds_up_only_its_own_rows(cloud, make):
     reflector = make(cloud, settings)
     reflector.ready(PATIENCE)
     slow = Counter(row.cvm.node_info.name for row in rows(reflector).values()).most_common(1)[0][0]
-    cloud.inject({"kind": "slow_node", "node": slow, "arg": 4.0})
+    cloud.inject({"kind": "slow_node", "node": slow, "arg": 2 * HANGS})
     began = time.monotonic()
     with reflector.interest():
         until(lambda: any(row.error for row in rows(reflector).values()))
@@ -263,7 +263,7 @@ def test_a_slow_node_holds_up_only_its_own_rows(cloud, make):
         assert marked == {slow}
         others = [r for r in rows(reflector).values() if r.cvm.node_info.name != slow]
         until(lambda: all(rows(reflector)[r.name].observed_at > began + 0.8 for r in others))
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < HANGS
         assert f"node {slow} has not answered" in next(
             r.error for r in rows(reflector).values() if r.error
         )
@@ -318,7 +318,7 @@ def test_ready_raises_at_once_what_no_time_will_cure(cloud, make):
     began = time.monotonic()
     with pytest.raises(AuthError):
         reflector.ready(PATIENCE)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < HANGS
 
 
 def test_ready_raises_in_the_end_what_prevented_it(make, cloud):
@@ -474,7 +474,7 @@ def test_close_ends_everything_at_once_with_a_request_in_flight(cloud, make):
     until(lambda: seen(cloud, "/cvms/paginated"))
     began = time.monotonic()
     reflector.close()
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < HANGS
     assert not [t for t in threading.enumerate() if t.name.startswith("cvm-")]
 
 
@@ -490,7 +490,7 @@ def test_close_ends_everything_at_once_with_streams_and_a_drip_open(cloud, make)
     until(lambda: seen(cloud, "/status/batch"))
     began = time.monotonic()
     reflector.close()
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < HANGS
     assert not [t for t in threading.enumerate() if t.name.startswith("cvm-")]
     assert state(reflector) == "closed"
 
@@ -511,7 +511,7 @@ def test_close_does_not_wait_for_a_connection_that_never_comes(cloud, make):
         time.sleep(0.1)  # until it connects
         began = time.monotonic()
         reflector.close()
-        assert time.monotonic() - began < 2.5
+        assert time.monotonic() - began < HANGS
         assert "cvm-reflector" not in _names()
 
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from queue import Empty, Queue
 
 import pytest
-from helpers import COMPOSE
+from helpers import COMPOSE, HANGS
 
 import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import TransportError
@@ -104,21 +104,19 @@ def test_a_state_is_brought_as_a_fact_when_it_arrives(read):
 def test_a_stream_is_closed_from_another_thread_at_once(read):
     reader, heard = read()
     heard.facts.get(timeout=PATIENCE)
-    began = time.monotonic()
     reader.close()
-    reader.thread.join(PATIENCE)
-    assert time.monotonic() - began < 0.5
+    reader.thread.join(HANGS)
+    assert not reader.thread.is_alive()
 
 
 def test_a_stream_that_has_not_begun_is_cut_with_its_wire(read, wire, cloud):
     cloud.inject({"kind": "hang", "route": "stream"})
     reader, heard = read()
     _requested(cloud, "stream")
-    began = time.monotonic()
     reader.close()
     wire.cut()
-    reader.thread.join(PATIENCE)
-    assert time.monotonic() - began < 0.5
+    reader.thread.join(HANGS)
+    assert not reader.thread.is_alive()
     assert heard.end().how is CloseReason.CLOSED
 
 
@@ -289,10 +287,9 @@ def test_a_cut_wakes_a_call_that_waits_under_tls(deaf):
         lines = StreamPool(lambda: wire, lambda _: None, heard.put, SystemClock())
         lines.call("list", lambda each: each.page(1), lambda trouble: trouble)
         assert asked.wait(PATIENCE)
-        began = time.monotonic()
         lines.cut()
         for thread in lines.threads():
-            thread.join(PATIENCE)
-        assert time.monotonic() - began < 0.5
+            thread.join(HANGS)
+        assert not lines.threads()
         with pytest.raises(TransportError, match="connections were closed"):
             wire.page(1)

@@ -7,6 +7,7 @@ import threading
 
 import psutil
 import requests
+from helpers import LONG_PATIENCE
 
 
 def test_kill_9_loses_nothing_that_was_acknowledged(new_cloud, tmp_path, connect, monkeypatch):
@@ -16,13 +17,15 @@ def test_kill_9_loses_nothing_that_was_acknowledged(new_cloud, tmp_path, connect
     chance = random.Random(20260623)
     for round_number in range(3):
         with cloud.start():
-            killer = threading.Timer(chance.uniform(0.1, 0.4), os.kill, (cloud.pid, signal.SIGKILL))
+            last = chance.randrange(5, 40)  # it is killed during the request after this one
+            killer = threading.Timer(chance.uniform(0, 0.03), os.kill, (cloud.pid, signal.SIGKILL))
             process = psutil.Process(cloud.pid)
             api = connect(cloud)
-            killer.start()
             try:
                 for number in range(10_000):
                     name = f"kept-{round_number}-{number}"
+                    if number == last:
+                        killer.start()
                     acknowledged[api.create(name)["id"]] = name
                     if number % 3 == 2:
                         gone = next(iter(acknowledged.keys() - deleted))
@@ -31,7 +34,7 @@ def test_kill_9_loses_nothing_that_was_acknowledged(new_cloud, tmp_path, connect
             except requests.RequestException:
                 pass
             killer.join()
-            process.wait(5)
+            process.wait(LONG_PATIENCE)
             cloud.start()
             api = connect(cloud)
             there = {item["id"]: item["name"] for item in api.get("/cvms").json()}

