@@ -23,6 +23,7 @@ import pytest
 import trustme
 from helpers import LONG_PATIENCE, PATIENCE, PYTHON_PATH, TESTS, examples, until
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from cvm_notebook.local import LocalCloud
 from cvm_notebook.local.forkserver import Nursery
@@ -62,12 +63,25 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if place == "lab" or place in markers.NO_UNIT else None
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+class _Scheduler(LoadScopeScheduling):  # type: ignore[misc] # untyped
+    """Gives a module to one worker, for its fixtures, and what opens browsers to two.
+
+    These are as many as a small machine has cores: more of them would wait for one another until
+    they are late.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        module: str = nodeid.partition("::")[0]
+        return markers.BROWSERS.get(module.removeprefix("tests/"), module)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
+    """Return what decides which worker runs what."""
+    return _Scheduler(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests, and begin with those that take longest, or others wait for them at the end.
-
-    A module is run by one worker, for its fixtures; all that open a browser by two, one for each
-    core of a small machine: more of them would wait for one another until they are late.
 
     A test is `unit` unless it asks for a LocalCloud, opens a browser, takes seconds, or is known to
     start threads, processes or servers of its own (`tests/markers.py`).
@@ -86,7 +100,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.unit)
         if slow:
             item.add_marker(pytest.mark.slow)
-        item.add_marker(pytest.mark.xdist_group(markers.BROWSERS.get(module, module)))
     first = {module: place for place, module in enumerate(markers.FIRST)}
     items.sort(key=lambda item: first.get(_module(item), len(first)))
 

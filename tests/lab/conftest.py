@@ -28,6 +28,21 @@ ROOT = Path(__file__).resolve().parents[2]
 PICTURES = Path(__file__).parent / "screenshots"
 STARTS_WITHIN = 60
 PATIENCE = 60_000  # milliseconds, as playwright counts
+# An address bar that nobody sees would draw two pages of its own for each window, for a second of
+# processor time. The last flag of a kind counts: what playwright turns off is named again.
+OFF = (
+    "WebUIOmniboxPopup",
+    "WebUIOmniboxAimPopup",
+    "AimEnabled",
+    "AvoidUnnecessaryBeforeUnloadCheckSync",
+    "DestroyProfileOnBrowserClose",
+    "HttpsUpgrades",
+    "LensOverlay",
+    "MediaRouter",
+    "OptimizationHints",
+    "PaintHolding",
+    "ThirdPartyStoragePartitioning",
+)
 FLAGS = (
     "--no-sandbox",  # containers run as root, where Chromium refuses its sandbox
     "--disable-gpu",
@@ -36,11 +51,16 @@ FLAGS = (
     "--disable-component-update",
     "--no-first-run",
     "--mute-audio",
+    "--disable-features=" + ",".join(OFF),
     # whatever is not on this machine goes to a proxy that is not there
     "--proxy-server=http://127.0.0.1:9",
 )
-# thrown by Notebook 7 itself, without us
-NOISE = ("reading 'schema'", "Command 'filebrowser:open-path' not registered")
+# thrown without us: by Notebook 7 itself, and by anywidget, which gives a model two seconds to load
+NOISE = (
+    "reading 'schema'",
+    "Command 'filebrowser:open-path' not registered",
+    "[anywidget] Failed to initialize model.",
+)
 # asked for by Voila's own page, without us
 VOILA_ASKS = (
     "/ajax/libs/font-awesome/",
@@ -559,11 +579,23 @@ class Lab:
             if one["impact"] in {"serious", "critical"}
         ]
 
-    def reload(self):
-        """Load the page of JupyterLab again, as F5 does; the next test gets another one."""
+    def reload(self, *shown):
+        """Save, and load the page of JupyterLab again, as F5 does, until all of these are shown.
+
+        A busy machine may be too slow for JupyterLab, which asks its kernel for a model once, and
+        for anywidget, which waits for two seconds: then it is loaded again, as a user would. The
+        next test gets another page.
+        """
         self._reloaded = True  # what such a page restores, it may restore late
-        self.page.reload()
-        return self
+        self.save()
+        for _ in range(4):
+            self.page.reload()
+            broken = self.page.get_by_text("Error displaying widget")
+            for each in shown:
+                each.or_(broken).first.wait_for(timeout=PATIENCE)
+            if all(each.first.is_visible() for each in shown):
+                return self
+        pytest.fail("JupyterLab does not show it, however often it is loaded")
 
     def renew(self):
         """Forget the page of JupyterLab, so that it reads its settings when it is opened next."""

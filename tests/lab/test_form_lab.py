@@ -75,9 +75,7 @@ def test_a_page_that_is_loaded_again_finds_what_was_typed(lab):
     lab.open("form-again.ipynb", [CELL]).run_all()
     fill(form_in(lab), "form-again")
     form_in(lab).get_by_text("1 service").wait_for()
-    lab.save()
-    lab.reload()
-    form_in(lab).get_by_text("live").wait_for()
+    lab.reload(form_in(lab).get_by_text("live"))
     assert form_in(lab).get_by_label("Name", exact=True).input_value() == "form-again"
 
 

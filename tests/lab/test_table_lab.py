@@ -243,9 +243,7 @@ def test_what_is_searched_for_is_the_same_in_every_view_and_window(lab, cloud):
     lab.kernel("fleet.table().query = \"name like '%a' and name != 'alpha'\"")
     first.get_by_text("showing 1 of 4").wait_for()
     assert "alpha" in second.get_by_role("searchbox").input_value()
-    lab.save()
-    lab.reload()
-    page.locator(".cvm-table").first.get_by_text("showing 1 of 4").wait_for(timeout=60_000)
+    lab.reload(page.locator(".cvm-table").first.get_by_text("showing 1 of 4"))
     assert "alpha" in page.get_by_role("searchbox").first.input_value()
 
 
@@ -450,9 +448,7 @@ def test_without_its_kernel_the_table_is_a_snapshot_and_its_buttons_are_inert(la
 def test_a_page_that_is_loaded_again_finds_rows_and_selection(lab, table, cloud):
     row(table, "bravo").click()
     table.wait_for_timeout(300)
-    lab.save()
-    lab.reload()
-    row(table, "bravo").wait_for(timeout=60_000)
+    lab.reload(row(table, "bravo"))
     table.locator(".cvm-row[aria-selected=true]").filter(has_text="bravo").wait_for()
     live(table)
     cloud.client.stop_cvm("bravo")

@@ -105,7 +105,11 @@ class CvmState(Guarded, Model, frozen=True, kw_only=True, gc=False):
 
 def decode_state(body: bytes | str, where: str) -> CvmState:
     """Decode a state: an answer, or the data of an event."""
-    said = decode(body, dict[str, Any], where)
+    return state_of(decode(body, dict[str, Any], where), where)
+
+
+def state_of(said: dict[str, Any], where: str) -> CvmState:
+    """Return a state that was decoded to a mapping already; raises as `decode_state` does."""
     return convert({**said, "raw": sealed(said)}, CvmState, where)
 
 

@@ -20,10 +20,10 @@ from cvm_notebook.api.errors.tree import (
 from cvm_notebook.api.http.deadline import Deadline
 from cvm_notebook.api.http.exchange import ByteStream
 from cvm_notebook.api.http.retry import RetryKind
-from cvm_notebook.api.http.sse import EventReader, SseEvent
+from cvm_notebook.api.http.sse import EventReader
+from cvm_notebook.api.http.state_stream import StateEvent, StateEventKind, state_events
 from cvm_notebook.api.http.transport import Request, Transport, query
-from cvm_notebook.api.models.actions import CvmState, decode_state
-from cvm_notebook.api.models.decode import convert
+from cvm_notebook.api.models.actions import CvmState, decode_state, state_of
 from cvm_notebook.api.resources.cvm_ref import path_segment
 from cvm_notebook.api.status import phase_of, same_status
 
@@ -163,9 +163,9 @@ def _open(transport: Transport, wish: Watch, seen: _Attempt, last_id: str) -> By
 
 def _read(stream: ByteStream, wish: Watch, seen: _Attempt) -> CvmState | None:
     try:
-        for event in seen.reader.events(stream):
+        for event in state_events(seen.reader, stream):
             seen.events += 1
-            reached = _EVENTS.get(event.event, _ignored)(event, wish, seen)
+            reached = _EVENTS[event.kind](event, wish, seen)
             if reached is not None:
                 return reached
             if seen.deadline.expired:  # many events may have come in one piece
@@ -183,10 +183,9 @@ def _read(stream: ByteStream, wish: Watch, seen: _Attempt) -> CvmState | None:
 # --- events ------------------------------------------------------------------------------------
 
 
-def _on_state(event: SseEvent, wish: Watch, seen: _Attempt) -> CvmState | None:
-    state = _decoded(event)
-    if state is None:
-        return None
+def _on_state(event: StateEvent, wish: Watch, seen: _Attempt) -> CvmState | None:
+    state = event.state
+    assert state is not None  # noqa: S101 - it is of this kind
     seen.last = state
     _tell(wish, state)
     _check_can_come(state, wish)
@@ -195,46 +194,45 @@ def _on_state(event: SseEvent, wish: Watch, seen: _Attempt) -> CvmState | None:
     return None
 
 
-def _on_complete(event: SseEvent, wish: Watch, seen: _Attempt) -> CvmState | None:
+def _on_complete(event: StateEvent, wish: Watch, seen: _Attempt) -> CvmState | None:
     """Return the last state seen with what the end of the stream adds to it."""
-    payload = _mapping(event)
     before = seen.last.raw if seen.last is not None else {}
-    state = _state_of({**before, **payload})
-    return _spelled(state, wish.target)
+    return _spelled(state_of({**before, **event.said}, "the end of the stream"), wish.target)
 
 
-def _on_timeout(_event: SseEvent, wish: Watch, seen: _Attempt) -> CvmState | None:
+def _on_timeout(_event: StateEvent, wish: Watch, seen: _Attempt) -> CvmState | None:
     seen.error = WatchTimeout(
         f"the service ended the stream after {wish.timeout} s", target=wish.target
     )
     return None
 
 
-def _on_error(event: SseEvent, wish: Watch, seen: _Attempt) -> CvmState | None:
-    payload = _mapping(event)
-    said = str(payload.get("message") or payload.get("error") or "no reason given")
-    if any(word in said.lower() for word in ("deleted", "not found", "no longer exists")):
-        if phase_of(wish.target) == "gone":
-            return _state_of({**payload, "status": wish.target})
-        raise _unreachable(wish, seen.last, "it was deleted")
-    seen.error = CvmError(f"the service said: {said[:200]}")
+def _on_gone(event: StateEvent, wish: Watch, seen: _Attempt) -> CvmState | None:
+    if phase_of(wish.target) == "gone":
+        return state_of({**event.said, "status": wish.target}, "the end of the stream")
+    raise _unreachable(wish, seen.last, "it was deleted")
+
+
+def _on_refused(event: StateEvent, _wish: Watch, seen: _Attempt) -> CvmState | None:
+    seen.error = CvmError(f"the service said: {event.text[:200] or 'no reason given'}")
     return None
 
 
-def _ignored(_event: SseEvent, _wish: Watch, _seen: _Attempt) -> CvmState | None:
+def _ignored(_event: StateEvent, _wish: Watch, _seen: _Attempt) -> CvmState | None:
     return None
 
 
-_EVENTS: dict[str, Callable[[SseEvent, Watch, _Attempt], CvmState | None]] = {
-    "state": _on_state,
-    "complete": _on_complete,
-    "timeout": _on_timeout,
-    "error": _on_error,
+_EVENTS: dict[StateEventKind, Callable[[StateEvent, Watch, _Attempt], CvmState | None]] = {
+    StateEventKind.STATE: _on_state,
+    StateEventKind.COMPLETE: _on_complete,
+    StateEventKind.TIMEOUT: _on_timeout,
+    StateEventKind.GONE: _on_gone,
+    StateEventKind.REFUSED: _on_refused,
+    StateEventKind.OTHER: _ignored,
 }
 
 
-# --- polling, where a stream was refused
-# -----------------------------------------------------------
+# --- polling, where a stream was refused ---------------------------------------------------------
 
 
 def _poll(transport: Transport, wish: Watch, seen: _Attempt) -> CvmState | None:
@@ -256,25 +254,6 @@ def _poll(transport: Transport, wish: Watch, seen: _Attempt) -> CvmState | None:
 
 
 # --- states --------------------------------------------------------------------------------------
-
-
-def _mapping(event: SseEvent) -> dict[str, object]:
-    """Return the event's JSON object; empty when it is none."""
-    try:
-        value = msgspec.json.decode(event.data)
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _state_of(said: dict[str, object]) -> CvmState:
-    return convert({**said, "raw": said}, CvmState, "a state of the stream")
-
-
-def _decoded(event: SseEvent) -> CvmState | None:
-    """Return the state of an event; None where it cannot be read: the next one will do."""
-    payload = _mapping(event)
-    return _state_of(payload) if payload.get("status") else None
 
 
 def _tell(wish: Watch, state: CvmState) -> None:

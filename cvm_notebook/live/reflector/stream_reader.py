@@ -5,12 +5,11 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import msgspec
-
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.api.http.exchange import ByteStream
-from cvm_notebook.api.http.sse import EventReader, SseEvent
-from cvm_notebook.api.models.actions import CvmState, decode_state
+from cvm_notebook.api.http.sse import EventReader
+from cvm_notebook.api.http.state_stream import StateEvent, StateEventKind, state_events
+from cvm_notebook.api.models.actions import CvmState
 from cvm_notebook.live.clock import Clock
 from cvm_notebook.live.reflector.events import (
     CloseReason,
@@ -26,7 +25,6 @@ from cvm_notebook.live.store.observation import Observation
 _LONGEST_RETRY = 30.0
 _BURST, _PER_SECOND = 20.0, 10.0
 FLUSH = 1 / _PER_SECOND
-_GONE_WORDS = ("deleted", "not found", "no longer exists")
 
 
 class Throttle:
@@ -120,7 +118,7 @@ class StreamReader:
         if closed:
             stream.close()
         try:
-            for number, event in enumerate(self._events.events(stream)):
+            for number, event in enumerate(state_events(self._events, stream)):
                 if number == 0:
                     self._sink.event(StreamOpened(self.cvm_id))
                 if (end := self._take(event)) is not None:
@@ -129,25 +127,23 @@ class StreamReader:
             stream.close()
         return CloseReason.ENDED
 
-    def _take(self, event: SseEvent) -> CloseReason | None:
-        received = self._clock.monotonic()
-        if event.event == "state":
-            return self._state(event, received)
-        if event.event == "complete":
-            return (
-                CloseReason.GONE if self._said(event, "status") == "deleted" else CloseReason.ENDED
-            )
-        if event.event == "timeout":
-            return CloseReason.ENDED
-        if event.event == "error":
-            text = self._said(event, "message") or self._said(event, "error")
-            if any(word in text for word in _GONE_WORDS):
+    def _take(self, event: StateEvent) -> CloseReason | None:
+        match event.kind:
+            case StateEventKind.STATE:
+                return self._state(event.state, self._clock.monotonic())
+            case StateEventKind.COMPLETE:
+                deleted = str(event.said.get("status")).lower() == "deleted"
+                return CloseReason.GONE if deleted else CloseReason.ENDED
+            case StateEventKind.TIMEOUT:
+                return CloseReason.ENDED
+            case StateEventKind.GONE:
                 return CloseReason.GONE
-            raise CvmError(f"the service ended the stream: {text[:200] or 'no reason given'}")
+            case StateEventKind.REFUSED:
+                why = event.text[:200] or "no reason given"
+                raise CvmError(f"the service ended the stream: {why}")
         return None
 
-    def _state(self, event: SseEvent, received: float) -> CloseReason | None:
-        state = _state_of(event)
+    def _state(self, state: CvmState | None, received: float) -> CloseReason | None:
         if state is None or not state.status:
             return None
         if state.status.lower() == "deleted":
@@ -162,22 +158,6 @@ class StreamReader:
             self._sink.facts((fact,))
         elif first:
             self._sink.event(Tick())  # whoever serves flushes it
-        return None
-
-    @staticmethod
-    def _said(event: SseEvent, field: str) -> str:
-        try:
-            said = msgspec.json.decode(event.data)
-        except (msgspec.DecodeError, ValueError, RecursionError):
-            return ""
-        return str(said.get(field) or "").lower() if isinstance(said, dict) else ""
-
-
-def _state_of(event: SseEvent) -> CvmState | None:
-    """Return a state; None where it cannot be read: the next one will do."""
-    try:
-        return decode_state(event.data, "a state of the stream")
-    except CvmError:
         return None
 
 
