@@ -157,7 +157,7 @@ class _ForkedCloud(LocalCloud):
 
 
 def nurse(descriptor: int) -> None:
-    """Import all of the server, then fork one for each wish on the line, until it ends."""
+    """Import all of the server, then fork one for each request on the line, until it ends."""
     with socket.socket(fileno=descriptor) as line:
         try:
             from cvm_notebook.local import app  # noqa: F401, PLC0415 - this is the point
@@ -169,8 +169,8 @@ def nurse(descriptor: int) -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how a server ended
         line.send(b"\n")
         while True:
-            wish, given, _, _ = socket.recv_fds(line, _WORD, 5)
-            if not wish:
+            asked, given, _, _ = socket.recv_fds(line, _WORD, 5)
+            if not asked:
                 return
             pid = os.fork()
             if pid == 0:

@@ -382,10 +382,10 @@ _WATCH: Final[dict[str, Check]] = {
 
 def watch_request(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a watch that were given; a target must be."""
-    wish = _checked(fields, _WATCH, "watch_cvm_state")
-    if "target" not in wish:
+    asked = _checked(fields, _WATCH, "watch_cvm_state")
+    if "target" not in asked:
         raise InvalidInput("target", "a watch needs it", 'Give a status, such as target="running".')
-    return wish
+    return asked
 
 
 def resources_request(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -85,7 +85,7 @@ class _Attempt:
     reader: EventReader = field(default_factory=EventReader)
 
 
-def watch(transport: Transport, wish: Watch) -> CvmState:
+def watch(transport: Transport, spec: Watch) -> CvmState:
     """Wait until the CVM has the status.
 
     Returns
@@ -102,79 +102,79 @@ def watch(transport: Transport, wish: Watch) -> CvmState:
     ApiError
         The service refuses the watch: no such CVM, a key without the right.
     """
-    deadline = Deadline(wish.deadline)
+    deadline = Deadline(spec.deadline)
     attempts, last, last_id = 0, None, ""
     while True:
         attempts += 1
-        seen = _Attempt(deadline.within(wish.longest_attempt), last)
-        reached = _attempt(transport, wish, seen, last_id)
+        seen = _Attempt(deadline.within(spec.longest_attempt), last)
+        reached = _attempt(transport, spec, seen, last_id)
         if reached is not None:
             return reached
         last, last_id = seen.last or last, seen.reader.last_id or last_id
-        pause = _pause(wish, seen)
-        if _used_up(wish, attempts) or pause >= deadline.remaining() or transport.pause(pause):
-            raise _timed_out(wish, attempts, last, seen.error)
+        pause = _pause(spec, seen)
+        if _used_up(spec, attempts) or pause >= deadline.remaining() or transport.pause(pause):
+            raise _timed_out(spec, attempts, last, seen.error)
 
 
-def _used_up(wish: Watch, attempts: int) -> bool:
-    return wish.max_retries is not None and attempts > wish.max_retries
+def _used_up(spec: Watch, attempts: int) -> bool:
+    return spec.max_retries is not None and attempts > spec.max_retries
 
 
-def _pause(wish: Watch, seen: _Attempt) -> float:
+def _pause(spec: Watch, seen: _Attempt) -> float:
     """Seconds before the next attempt: a stream that had been delivering is reopened at once."""
     told = seen.pause if seen.pause is not None else seen.reader.retry
     if told is not None:
         return min(max(told, 0.0), _LONGEST_RETRY)
     if seen.events and isinstance(seen.error, TransportError):
-        return min(wish.retry_delay, 0.1 * random.random())  # noqa: S311 - jitter, not a secret
-    return wish.retry_delay * (1 - 0.1 * random.random())  # noqa: S311
+        return min(spec.retry_delay, 0.1 * random.random())  # noqa: S311 - jitter, not a secret
+    return spec.retry_delay * (1 - 0.1 * random.random())  # noqa: S311
 
 
-def _attempt(transport: Transport, wish: Watch, seen: _Attempt, last_id: str) -> CvmState | None:
+def _attempt(transport: Transport, spec: Watch, seen: _Attempt, last_id: str) -> CvmState | None:
     """Open one stream and read it to its end; None when the target was not seen."""
     try:
         try:
-            return _read(_open(transport, wish, seen, last_id), wish, seen)
+            return _read(_open(transport, spec, seen, last_id), spec, seen)
         except (RateLimited, DecodeError):
             # The user's streams are taken, by other tabs too, or something on the way lets none
             # through: poll, and leave the others theirs.
-            return _poll(transport, wish, seen)
+            return _poll(transport, spec, seen)
     except (TransportError, ServerError) as error:
         if isinstance(error, UnsafeRedirect):
             raise
-        seen.error = _too_long(wish) if seen.deadline.expired else error
+        seen.error = _too_long(spec) if seen.deadline.expired else error
         seen.pause = error.retry_after if isinstance(error, ServerError) else None
         return None
     except NotFoundError:
-        if phase_of(wish.target) == "gone":
-            return CvmState(status=wish.target)
+        if phase_of(spec.target) == "gone":
+            return CvmState(status=spec.target)
         raise
 
 
-def _open(transport: Transport, wish: Watch, seen: _Attempt, last_id: str) -> ByteStream:
-    asked = query(target=wish.target, interval=wish.interval, timeout=wish.timeout)
+def _open(transport: Transport, spec: Watch, seen: _Attempt, last_id: str) -> ByteStream:
+    asked = query(target=spec.target, interval=spec.interval, timeout=spec.timeout)
     return transport.open(
-        f"/cvms/{path_segment(wish.cvm)}/state{asked}",
-        stall=2 * wish.interval + 5,
+        f"/cvms/{path_segment(spec.cvm)}/state{asked}",
+        stall=2 * spec.interval + 5,
         headers={"Last-Event-ID": last_id} if last_id else {},
         deadline=seen.deadline,
     )
 
 
-def _read(stream: ByteStream, wish: Watch, seen: _Attempt) -> CvmState | None:
+def _read(stream: ByteStream, spec: Watch, seen: _Attempt) -> CvmState | None:
     try:
         for event in state_events(seen.reader, stream):
             seen.events += 1
-            reached = _EVENTS[event.kind](event, wish, seen)
+            reached = _EVENTS[event.kind](event, spec, seen)
             if reached is not None:
                 return reached
             if seen.deadline.expired:  # many events may have come in one piece
-                seen.error = _too_long(wish)
+                seen.error = _too_long(spec)
                 break
     finally:
         stream.close()
-    if seen.last is not None and _is(seen.last, wish.target):
-        return _spelled(seen.last, wish.target)
+    if seen.last is not None and _is(seen.last, spec.target):
+        return _spelled(seen.last, spec.target)
     if seen.error is None:
         seen.error = TransportError("the stream ended before the target was reached")
     return None
@@ -183,42 +183,42 @@ def _read(stream: ByteStream, wish: Watch, seen: _Attempt) -> CvmState | None:
 # --- events ------------------------------------------------------------------------------------
 
 
-def _on_state(event: StateEvent, wish: Watch, seen: _Attempt) -> CvmState | None:
+def _on_state(event: StateEvent, spec: Watch, seen: _Attempt) -> CvmState | None:
     state = event.state
     assert state is not None  # noqa: S101 - it is of this kind
     seen.last = state
-    _tell(wish, state)
-    _check_can_come(state, wish)
-    if _is(state, wish.target) and (state.status or "").lower() != wish.target.lower():
-        return _spelled(state, wish.target)  # by another word: the service does not say so
+    _tell(spec, state)
+    _check_can_come(state, spec)
+    if _is(state, spec.target) and (state.status or "").lower() != spec.target.lower():
+        return _spelled(state, spec.target)  # by another word: the service does not say so
     return None
 
 
-def _on_complete(event: StateEvent, wish: Watch, seen: _Attempt) -> CvmState | None:
+def _on_complete(event: StateEvent, spec: Watch, seen: _Attempt) -> CvmState | None:
     """Return the last state seen with what the end of the stream adds to it."""
     before = seen.last.raw if seen.last is not None else {}
-    return _spelled(state_of({**before, **event.said}, "the end of the stream"), wish.target)
+    return _spelled(state_of({**before, **event.said}, "the end of the stream"), spec.target)
 
 
-def _on_timeout(_event: StateEvent, wish: Watch, seen: _Attempt) -> CvmState | None:
+def _on_timeout(_event: StateEvent, spec: Watch, seen: _Attempt) -> CvmState | None:
     seen.error = WatchTimeout(
-        f"the service ended the stream after {wish.timeout} s", target=wish.target
+        f"the service ended the stream after {spec.timeout} s", target=spec.target
     )
     return None
 
 
-def _on_gone(event: StateEvent, wish: Watch, seen: _Attempt) -> CvmState | None:
-    if phase_of(wish.target) == "gone":
-        return state_of({**event.said, "status": wish.target}, "the end of the stream")
-    raise _unreachable(wish, seen.last, "it was deleted")
+def _on_gone(event: StateEvent, spec: Watch, seen: _Attempt) -> CvmState | None:
+    if phase_of(spec.target) == "gone":
+        return state_of({**event.said, "status": spec.target}, "the end of the stream")
+    raise _unreachable(spec, seen.last, "it was deleted")
 
 
-def _on_refused(event: StateEvent, _wish: Watch, seen: _Attempt) -> CvmState | None:
+def _on_refused(event: StateEvent, _spec: Watch, seen: _Attempt) -> CvmState | None:
     seen.error = CvmError(f"the service said: {event.text[:200] or 'no reason given'}")
     return None
 
 
-def _ignored(_event: StateEvent, _wish: Watch, _seen: _Attempt) -> CvmState | None:
+def _ignored(_event: StateEvent, _spec: Watch, _seen: _Attempt) -> CvmState | None:
     return None
 
 
@@ -235,19 +235,19 @@ _EVENTS: dict[StateEventKind, Callable[[StateEvent, Watch, _Attempt], CvmState |
 # --- polling, where a stream was refused ---------------------------------------------------------
 
 
-def _poll(transport: Transport, wish: Watch, seen: _Attempt) -> CvmState | None:
-    path = f"/cvms/{path_segment(wish.cvm)}/state"
+def _poll(transport: Transport, spec: Watch, seen: _Attempt) -> CvmState | None:
+    path = f"/cvms/{path_segment(spec.cvm)}/state"
     while not seen.deadline.expired:
         reply = transport.send(Request(RetryKind.READ, "GET", path), deadline=seen.deadline)
         state = decode_state(reply.body, f"GET {path}")
         changed = seen.last is None or state != seen.last
         seen.last = state
         if changed:
-            _tell(wish, state)
-        if _is(state, wish.target):
-            return _spelled(state, wish.target)
-        _check_can_come(state, wish)
-        if transport.pause(min(wish.interval, seen.deadline.remaining())):
+            _tell(spec, state)
+        if _is(state, spec.target):
+            return _spelled(state, spec.target)
+        _check_can_come(state, spec)
+        if transport.pause(min(spec.interval, seen.deadline.remaining())):
             break
     seen.error = CvmError("no stream could be had, and polling did not see the target")
     return None
@@ -256,9 +256,9 @@ def _poll(transport: Transport, wish: Watch, seen: _Attempt) -> CvmState | None:
 # --- states --------------------------------------------------------------------------------------
 
 
-def _tell(wish: Watch, state: CvmState) -> None:
-    if wish.on_event is not None:
-        wish.on_event(state)
+def _tell(spec: Watch, state: CvmState) -> None:
+    if spec.on_event is not None:
+        spec.on_event(state)
 
 
 def _is(state: CvmState, target: str) -> bool:
@@ -269,41 +269,41 @@ def _spelled(state: CvmState, target: str) -> CvmState:
     return msgspec.structs.replace(state, status=target)
 
 
-def _check_can_come(state: CvmState, wish: Watch) -> None:
-    if _is(state, wish.target):
+def _check_can_come(state: CvmState, spec: Watch) -> None:
+    if _is(state, spec.target):
         return
     phase = phase_of(state.status)
     if phase == "gone":
-        raise _unreachable(wish, state, "it was deleted")
+        raise _unreachable(spec, state, "it was deleted")
     if phase == "failed" and not state.raw.get("in_progress"):
         why = f": {state.boot_error}" if state.boot_error else ""
-        raise _unreachable(wish, state, f"its status is {(state.status or '').lower()}{why}")
+        raise _unreachable(spec, state, f"its status is {(state.status or '').lower()}{why}")
 
 
-def _unreachable(wish: Watch, state: CvmState | None, why: str) -> TargetUnreachable:
+def _unreachable(spec: Watch, state: CvmState | None, why: str) -> TargetUnreachable:
     return TargetUnreachable(
-        f"{wish.cvm!r} cannot become {wish.target!r}: {why}",
+        f"{spec.cvm!r} cannot become {spec.target!r}: {why}",
         hint="Look at its logs and its boot error; start it again, or delete it.",
         state=state,
-        target=wish.target,
+        target=spec.target,
     )
 
 
-def _too_long(wish: Watch) -> WatchTimeout:
+def _too_long(spec: Watch) -> WatchTimeout:
     return WatchTimeout(
-        f"the attempt went on for {wish.longest_attempt:.3g} s and was ended here",
-        target=wish.target,
+        f"the attempt went on for {spec.longest_attempt:.3g} s and was ended here",
+        target=spec.target,
     )
 
 
 def _timed_out(
-    wish: Watch, attempts: int, last: CvmState | None, error: CvmError | None
+    spec: Watch, attempts: int, last: CvmState | None, error: CvmError | None
 ) -> WatchTimeout:
     seen = f"its last status was {last.status!r}" if last is not None else "no state was seen"
     why = f"; the last attempt: {error.message}" if error is not None else ""
     return WatchTimeout(
-        f"{wish.cvm!r} did not become {wish.target!r} in {attempts} attempts: {seen}{why}",
+        f"{spec.cvm!r} did not become {spec.target!r} in {attempts} attempts: {seen}{why}",
         hint="It may still come: watch again, with a larger timeout or max_retries.",
         state=last,
-        target=wish.target,
+        target=spec.target,
     )

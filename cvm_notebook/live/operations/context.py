@@ -91,10 +91,10 @@ class OperationContext:
 class OperationFactory:
     """Makes operations, each with an id of its own in all kernels."""
 
-    def __init__(self, desk: OperationContext, on_change: OnChange) -> None:
-        self._desk = desk
+    def __init__(self, context: OperationContext, on_change: OnChange) -> None:
+        self._context = context
         self._on_change = on_change
-        self._mark = desk.database.kernel[:8]
+        self._mark = context.database.kernel[:8]
         self._numbers = itertools.count(1)
 
     def new(
@@ -103,7 +103,7 @@ class OperationFactory:
         """Make one that is asked for now."""
         name = str(params.get("name") or params.get("app_id") or "a CVM")
         seen = Reading.of_row(row) if row is not None else Reading(name=name)
-        now = self._desk.clock.now()
+        now = self._context.clock.now()
         return self._made(verb, row, seen, params, asked_at=now, delay=max(delay, 0.0))
 
     def recovered(self, verb: Verb, row: Row, correlation_id: str | None = None) -> Operation:
@@ -114,7 +114,7 @@ class OperationFactory:
             row,
             seen,
             {},
-            asked_at=seen.since or self._desk.clock.now(),
+            asked_at=seen.since or self._context.clock.now(),
             state="accepted",
             recovered=True,
             correlation_id=correlation_id or seen.correlation_id,
@@ -123,7 +123,7 @@ class OperationFactory:
     def inherited(self, entry: LedgerEntry) -> Operation:
         """Make one of what an earlier kernel has left; it has not ended, or not been seen to."""
         old = entry.record
-        now, wall = self._desk.clock.monotonic(), self._desk.clock.now()
+        now, wall = self._context.clock.monotonic(), self._context.clock.now()
         began = now - max(0.0, (wall - old.asked_at).total_seconds())
         there = f"an earlier kernel asked for it at {old.asked_at:%H:%M:%S} UTC"
         record = replace(
@@ -135,8 +135,8 @@ class OperationFactory:
             state="unknown" if old.state == "sent" else old.state,
             note="; ".join(part for part in (there, old.note) if part),
         )
-        operation = Operation(record, clock=self._desk.clock, on_change=self._on_change)
-        client, trail = self._desk.client, entry.trail
+        operation = Operation(record, clock=self._context.clock, on_change=self._on_change)
+        client, trail = self._context.client, entry.trail
         fields = {}
         if old.verb == "commit":
             fields = {"app_id": trail.app_id, "compose_hash": trail.compose_hash}
@@ -164,10 +164,10 @@ class OperationFactory:
             target=target_of(verb),
             status=seen.status,
             asked_at=asked_at,
-            asked=self._desk.clock.monotonic(),
-            who=self._desk.client.key_source,
+            asked=self._context.clock.monotonic(),
+            who=self._context.client.key_source,
             **more,
         )
         return Operation(
-            record, clock=self._desk.clock, row=row, params=params, on_change=self._on_change
+            record, clock=self._context.clock, row=row, params=params, on_change=self._on_change
         )

@@ -36,42 +36,42 @@ _READ: Final = 50  # failed CVMs whose history is read
 
 
 def take_over(
-    desk: OperationContext, entries: OperationFactory, follower: OperationTracker
+    context: OperationContext, entries: OperationFactory, tracker: OperationTracker
 ) -> None:
     """Go on with what kernels have left that have ended."""
-    left, unseen = desk.database.inherit()
+    left, unseen = context.database.inherit()
     for entry in left:
-        _go_on(entry, desk, entries, follower)
+        _go_on(entry, context, entries, tracker)
     for entry in unseen:
-        desk.ledger.inherit(entries.inherited(entry), entry.intent, desk.clock.monotonic())
+        context.ledger.inherit(entries.inherited(entry), entry.intent, context.clock.monotonic())
 
 
 def _go_on(
     entry: LedgerEntry,
-    desk: OperationContext,
+    context: OperationContext,
     entries: OperationFactory,
-    follower: OperationTracker,
+    tracker: OperationTracker,
 ) -> None:
     operation = entries.inherited(entry)
-    now = desk.clock.monotonic()
+    now = context.clock.monotonic()
     if operation.state == "asked":
-        desk.ledger.keep(operation)
+        context.ledger.keep(operation)
         note = f"{operation.note}, and ended before it was sent"
         operation.move(state="cancelled", done=True, note=note)
         return
-    desk.ledger.inherit(operation, entry.intent, now)
-    operation.looks.since = now
+    context.ledger.inherit(operation, entry.intent, now)
+    operation.tracking.since = now
     if operation.state == "unknown":
-        follower.doubt(operation)
+        tracker.doubt(operation)
     else:
-        follower.follow(operation)
+        tracker.follow(operation)
 
 
 def recover(
     rows: Iterable[Row],
-    desk: OperationContext,
+    context: OperationContext,
     entries: OperationFactory,
-    follower: OperationTracker,
+    tracker: OperationTracker,
 ) -> tuple[Operation, ...]:
     """Find what the service is still doing, or has failed to do, and is not known here."""
     found = []
@@ -81,33 +81,33 @@ def recover(
         verb = _RECOVERED.get(seen.phase)
         if seen.phase == "failed" and failed < _READ:
             failed += 1
-            found += _failed(row, seen, desk, entries)
-        elif verb is not None and not desk.ledger.alive(row.id):
+            found += _failed(row, seen, context, entries)
+        elif verb is not None and not context.ledger.alive(row.id):
             make = partial(entries.recovered, verb, row)
             key = intent_key(verb, row.id, {})
-            operation, is_new = desk.ledger.add(key, desk.clock.monotonic(), make)
+            operation, is_new = context.ledger.add(key, context.clock.monotonic(), make)
             if is_new:
-                operation.looks.begun = True
-                operation.looks.since = desk.clock.monotonic()
-                follower.follow(operation)
+                operation.tracking.begun = True
+                operation.tracking.since = context.clock.monotonic()
+                tracker.follow(operation)
                 found.append(operation)
     return tuple(found)
 
 
 def _failed(
-    row: Row, seen: Reading, desk: OperationContext, entries: OperationFactory
+    row: Row, seen: Reading, context: OperationContext, entries: OperationFactory
 ) -> list[Operation]:
     """Return the operation that ended in the failure of a CVM, if it is not known here."""
-    newest = _newest_of(row, desk)
+    newest = _newest_of(row, context)
     if newest is None:
         return []
-    known = {record.correlation_id for record in desk.ledger.records()}
+    known = {record.correlation_id for record in context.ledger.records()}
     verb = _VERB_OF.get(newest.operation_type or "")
     if verb is None or newest.correlation_id in known:
         return []
     key = intent_key(verb, row.id, {"correlation_id": newest.correlation_id})
     make = partial(entries.recovered, verb, row, newest.correlation_id)
-    operation, is_new = desk.ledger.add(key, desk.clock.monotonic(), make)
+    operation, is_new = context.ledger.add(key, context.clock.monotonic(), make)
     if not is_new:
         return []
     why = seen.boot_error or newest.error_message or f"its status is {row.status}"
@@ -116,9 +116,9 @@ def _failed(
     return [operation]
 
 
-def _newest_of(row: Row, desk: OperationContext) -> HistoryEntry | None:
+def _newest_of(row: Row, context: OperationContext) -> HistoryEntry | None:
     try:
-        newest = desk.client.list_operations(row.id, limit=1)
+        newest = context.client.list_operations(row.id, limit=1)
     except CvmError:
         return None  # what it was cannot be told; the CVM itself is in the fleet
     return newest[0] if newest else None

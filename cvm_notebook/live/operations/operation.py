@@ -1,4 +1,4 @@
-"""Operation: one thing asked for, from the wish to what became of it, and how it is shown."""
+"""Operation: one thing asked for, from the intent to what became of it, and how it is shown."""
 
 import math
 import threading
@@ -125,7 +125,7 @@ class Operation:
         self._on_change = on_change
         self.row = row
         self.params = dict(params or {})
-        self.looks = TrackingState()
+        self.tracking = TrackingState()
         self.intent: Intent | None = None
         self.error: CvmError | None = None
         self.answer: CvmAction | None = None

@@ -83,7 +83,7 @@ def _why_not(seen: Reading) -> str:
 
 
 def what_changed(shown: Row, now: Row | None) -> str | None:
-    """Return how a CVM differs from what was shown, where that matters to a wish; else None."""
+    """Return how a CVM differs from what was shown, where that matters; else None."""
     then = Reading.of_row(shown)
     if now is None:
         return f"'{then.name}' is no longer in the fleet: it was deleted, or is not yours"

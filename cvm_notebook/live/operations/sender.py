@@ -98,29 +98,29 @@ _SHOW_AGAIN: Final = "Look at it as it is now, then ask again."
 class Sender:
     """Checks and sends operations; each method runs on a worker, but `refusal`."""
 
-    def __init__(self, desk: OperationContext, follower: OperationTracker) -> None:
-        self._desk = desk
-        self._follower = follower
+    def __init__(self, context: OperationContext, tracker: OperationTracker) -> None:
+        self._context = context
+        self._follower = tracker
 
     # --- before ----------------------------------------------------------------------------------
 
     def refusal(self, verb: Verb, shown: Row | None) -> tuple[Precheck | None, CvmError | None]:
-        """Judge a wish by what is known, without asking anybody.
+        """Judge an intent by what is known, without asking anybody.
 
         Returns
         -------
         tuple
             The check, and the error that says why not; both None for what has no CVM yet.
         """
-        if self._desk.client.read_only:
+        if self._context.client.read_only:
             return None, ReadOnly(
                 f"{verb} was not sent: this client is read-only",
                 hint="Make a client with read_only=False to change things.",
             )
         if shown is None:
             return None, None
-        now = self._desk.store.get(shown.id)
-        if now is None and not self._desk.store.snapshot().complete:
+        now = self._context.store.get(shown.id)
+        if now is None and not self._context.store.snapshot().complete:
             now = shown  # the store has not heard of any CVM yet
         changed = what_changed(shown, now)
         if changed is not None and (now is not None or verb != "delete"):
@@ -156,35 +156,35 @@ class Sender:
             note = f"nothing was sent: {check.reason}"
             operation.move(only=UNSENT, state="reached", done=True, note=note)
         elif check is not None and check.admission is Admission.JOIN:
-            operation.looks.begun = True
+            operation.tracking.begun = True
             self._follower.accepted(operation, None, f"nothing was sent: {check.reason}")
         else:
             return True
         return False
 
     def _needs_reading(self, operation: Operation, check: Precheck) -> bool:
-        row = self._desk.store.get(operation.cvm_id or "") or operation.row
+        row = self._context.store.get(operation.cvm_id or "") or operation.row
         spec = SPECS[operation.verb]
         # before what cannot be undone, or is done twice if it is sent twice, an old row is read
         careful = spec.is_counted or spec.confirm == "always"
         if row is None or (check.sends and not careful):
             return False
-        return row.age(self._desk.clock.monotonic()) > self._desk.settings.fresh
+        return row.age(self._context.clock.monotonic()) > self._context.settings.fresh
 
     def _judge_anew(self, operation: Operation) -> tuple[Precheck | None, CvmError | None]:
-        cvm_id, asked = operation.cvm_id or "", self._desk.clock.monotonic()
+        cvm_id, asked = operation.cvm_id or "", self._context.clock.monotonic()
         try:
-            cvm = self._desk.client.get_cvm_info(cvm_id)
+            cvm = self._context.client.get_cvm_info(cvm_id)
         except NotFoundError:
-            self._desk.refresh()
+            self._context.refresh()
             return _judged(operation.verb, Reading(name=operation.name, status="deleted"))
         except CvmError as error:
             return None, Refused(
                 f"nothing was sent, since '{operation.name}' cannot be read: {error.message}",
                 hint=error.hint,
             )
-        now = self._desk.clock.monotonic()
-        self._desk.store.patch([Observation.of_cvm(cvm, received=now, asked=asked)])
+        now = self._context.clock.monotonic()
+        self._context.store.patch([Observation.of_cvm(cvm, received=now, asked=asked)])
         shown = operation.row
         if shown is not None:
             changed = what_changed(shown, Row.of_cvm(cvm, shown.seen))
@@ -199,7 +199,7 @@ class Sender:
         """
         try:
             for operation in operations:
-                intent = self._desk.client.intent(
+                intent = self._context.client.intent(
                     operation.verb, operation.cvm_id, **operation.params
                 )
                 if operation.row is not None:
@@ -207,11 +207,11 @@ class Sender:
                     intent.vm_uuid = operation.row.vm_uuid
                 intent.prepare()
                 operation.intent = intent
-            self._desk.database.will_send(operations)
+            self._context.database.will_send(operations)
         except CvmError as error:
             gone = isinstance(error, NotFoundError)
             if gone:
-                self._desk.refresh()
+                self._context.refresh()
             for operation in operations:
                 operation.move(only=UNSENT, state="failed", done=True, error=error)
             return False
@@ -231,7 +231,7 @@ class Sender:
     def _call(self, operation: Operation) -> None:
         assert operation.intent is not None  # noqa: S101 - it was prepared
         if operation.cvm_id is not None:
-            self._desk.store.attribute(operation.cvm_id, operation.id)
+            self._context.store.attribute(operation.cvm_id, operation.id)
         try:
             answer = operation.intent.send()
         except CvmError as error:
@@ -246,7 +246,7 @@ class Sender:
             if operation.move(state="unknown", error=error, note=note, attempts=attempts):
                 self._follower.doubt(operation)
         elif end == "gone" and operation.verb == "delete":
-            self._desk.refresh()
+            self._context.refresh()
             note = f"'{operation.name}' was gone already"
             operation.move(state="reached", done=True, note=note, attempts=attempts)
         elif end == "busy" and operation.cvm_id is not None:
@@ -254,25 +254,25 @@ class Sender:
             self._met_another(operation, error)
         else:
             if end == "gone":
-                self._desk.refresh()
+                self._context.refresh()
             operation.move(state="failed", done=True, error=error, attempts=attempts)
 
     def _met_another(self, operation: Operation, error: CvmError) -> None:
         """Another operation was in the way: join it if it is the same, else say whose it is."""
-        cvm_id, client = operation.cvm_id or "", self._desk.client
+        cvm_id, client = operation.cvm_id or "", self._context.client
         try:
             cvm = client.get_cvm_info(cvm_id)
             newest = client.list_operations(cvm_id, limit=1)
         except CvmError:
             operation.move(state="failed", done=True, error=error)
             return
-        now = self._desk.clock.monotonic()
-        self._desk.store.patch([Observation.of_cvm(cvm, received=now)])
+        now = self._context.clock.monotonic()
+        self._context.store.patch([Observation.of_cvm(cvm, received=now)])
         seen = Reading.of_cvm(cvm)
         by = newest[0].triggered_by_username if newest else None
         words = f"it is {seen.doing} already{f', asked for by {by}' if by else ''}"
         if has_begun(operation.verb, seen):
-            operation.looks.begun = True
+            operation.tracking.begun = True
             self._follower.accepted(operation, None, f"joined another's: {words}")
         else:
             hint = "Wait until that has finished, or stop it."
@@ -282,10 +282,10 @@ class Sender:
         if not operations:
             return
         for operation in operations:
-            self._desk.store.attribute(operation.cvm_id or "", operation.id)
+            self._context.store.attribute(operation.cvm_id or "", operation.id)
         sent: Counter[str] = Counter()
         try:
-            done = self._desk.client.batch_stop_cvms(
+            done = self._context.client.batch_stop_cvms(
                 [one.cvm_id or "" for one in operations], on_sent=lambda: sent.update(["requests"])
             )
         except CvmError as error:
@@ -321,7 +321,7 @@ class Sender:
 
     def _is_stopping(self, operation: Operation) -> bool:
         try:
-            cvm = self._desk.client.get_cvm_info(operation.cvm_id)
+            cvm = self._context.client.get_cvm_info(operation.cvm_id)
         except CvmError:
             return True  # cannot be told: its looks will
         return has_begun("stop", Reading.of_cvm(cvm))

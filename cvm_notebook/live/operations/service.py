@@ -83,7 +83,7 @@ class OperationService:
         clock = clock or SystemClock()
         settings = settings or OperationSettings()
         self._on_fault = on_fault
-        self._desk = OperationContext(
+        self._context = OperationContext(
             client,
             store or FleetStore(clock),
             reflector_hooks,
@@ -93,23 +93,23 @@ class OperationService:
             LedgerDatabase(ledger),
             Workers(clock, workers or settings.workers, "cvm-operations", weakly(self._crashed)),
         )
-        self._follower = OperationTracker(self._desk)
-        self._sender = Sender(self._desk, self._follower)
+        self._follower = OperationTracker(self._context)
+        self._sender = Sender(self._context, self._follower)
         self._lock = Lock()
         self.process = os.getpid()
-        self._entries = OperationFactory(self._desk, self._saved)
+        self._entries = OperationFactory(self._context, self._saved)
         self._closed = False
         self._unsaved = False
         self._waiting = 0
         self._hooks: tuple[Observer, ...] = ()
         self._mailboxes: tuple[Mailbox[OperationRecord], ...] = ()
-        self._turns = StatusTransitions(self._desk.store)
-        self._subscription = self._desk.store.attach(weakly(self._store_changed))
+        self._turns = StatusTransitions(self._context.store)
+        self._subscription = self._context.store.attach(weakly(self._store_changed))
         self._subscription.end_with(self)
         self._earlier: tuple[OperationRecord, ...] = ()
         if ledger is not None:
-            take_over(self._desk, self._entries, self._follower)
-            self._earlier = self._desk.database.records()
+            take_over(self._context, self._entries, self._follower)
+            self._earlier = self._context.database.records()
         at_exit(self)
 
     # --- asking ----------------------------------------------------------------------------------
@@ -162,9 +162,9 @@ class OperationService:
         if is_new and not operation.done:
             send = partial(self._send, operation)
             if delay > 0:
-                self._desk.workers.later(delay, send)
+                self._context.workers.later(delay, send)
             else:
-                self._desk.workers.do(send)
+                self._context.workers.do(send)
         return operation
 
     def stop_together(
@@ -176,7 +176,7 @@ class OperationService:
         if len(mine) > BATCH_STOP_SIZE:
             raise InvalidInput("rows", f"there are {len(mine)}", f"Up to {BATCH_STOP_SIZE} fit.")
         if mine:
-            self._desk.workers.do(partial(self._send_together, mine))
+            self._context.workers.do(partial(self._send_together, mine))
         return tuple(one for one, _ in admitted)
 
     def recover(self, rows: Iterable[Row]) -> tuple[Operation, ...]:
@@ -188,7 +188,7 @@ class OperationService:
             Those that were found and were not known here. What is under way is followed to its
             end; a CVM that did not come up has an operation that has failed, and says why.
         """
-        found = recover(rows, self._desk, self._entries, self._follower)
+        found = recover(rows, self._context, self._entries, self._follower)
         for operation in found:
             self._written(operation, intent_key(operation.verb, operation.cvm_id, {}), None)
         return found
@@ -198,39 +198,39 @@ class OperationService:
     @property
     def store(self) -> FleetStore:
         """Where CVMs are seen."""
-        return self._desk.store
+        return self._context.store
 
     @property
     def database(self) -> LedgerDatabase:
         """What keeps operations and plans."""
-        return self._desk.database
+        return self._context.database
 
     @property
     def clock(self) -> Clock:
         """What tells the time."""
-        return self._desk.clock
+        return self._context.clock
 
     @property
     def read_only(self) -> bool:
         """Whether everything is refused."""
-        return self._desk.client.read_only
+        return self._context.client.read_only
 
     def records(self) -> tuple[OperationRecord, ...]:
         """Return the ledger: every operation as it is now, the oldest first.
 
         With a file, those of earlier kernels come before those of this one.
         """
-        here = self._desk.ledger.records()  # among them what an earlier kernel has left
+        here = self._context.ledger.records()  # among them what an earlier kernel has left
         ids = {record.id for record in here}
         return tuple(record for record in self._earlier if record.id not in ids) + here
 
     def get(self, operation_id: str) -> Operation | None:
         """Return the operation of that id, if it is still kept."""
-        return self._desk.ledger.get(operation_id)
+        return self._context.ledger.get(operation_id)
 
     def alive(self, cvm_id: str | None = None) -> tuple[Operation, ...]:
         """Return the operations that are not done, of one CVM or of all."""
-        return self._desk.ledger.alive(cvm_id)
+        return self._context.ledger.alive(cvm_id)
 
     def subscribe(self, observer: Observer) -> Callable[[], None]:
         """Tell of each change of an operation from now on, until the returned call is made.
@@ -272,12 +272,12 @@ class OperationService:
 
         What waits for a key goes on.
         """
-        self._desk.client = client
+        self._context.client = client
         self._follower.resume()
 
     def widen(self, workers: int) -> None:
         """Allow that many requests at once, if that is more than now."""
-        self._desk.workers.widen(workers)
+        self._context.workers.widen(workers)
 
     # --- its own life ----------------------------------------------------------------------------
 
@@ -315,11 +315,11 @@ class OperationService:
 
     def send_now(self, operation: Operation) -> None:
         """Send an operation without waiting for the end of its delay."""
-        self._desk.workers.do(partial(self._sender.send, operation))
+        self._context.workers.do(partial(self._sender.send, operation))
 
     def help(self) -> bool:
         """Do one task of the workers in this thread; False when there is none."""
-        return self._desk.workers.help()
+        return self._context.workers.help()
 
     def close(self, timeout: float = 2.0) -> tuple[Operation, ...]:
         """End it within the timeout: what was not sent is cancelled, what was goes on unwatched.
@@ -337,8 +337,8 @@ class OperationService:
         cancelled: tuple[Operation, ...] = ()
         if os.getpid() == self.process:
             cancelled = self.cancel_unsent("closed before it was sent")
-            self._desk.workers.close(max(0.0, ends - time.monotonic()))
-            self._desk.database.close()
+            self._context.workers.close(max(0.0, ends - time.monotonic()))
+            self._context.database.close()
         for operation in self.alive():
             accepted = operation.state == "accepted"
             operation.move(
@@ -394,9 +394,9 @@ class OperationService:
         cvm_id = row.id if row is not None else None
         key = intent_key(verb, cvm_id, given)
         make = partial(self._entries.new, verb, row, given, delay)
-        operation, is_new = self._desk.ledger.add(key, self._now(), make, again=again)
-        while not is_new and not self._desk.database.adopt(operation):
-            operation, is_new = self._desk.ledger.add(key, self._now(), make, again=again)
+        operation, is_new = self._context.ledger.add(key, self._now(), make, again=again)
+        while not is_new and not self._context.database.adopt(operation):
+            operation, is_new = self._context.ledger.add(key, self._now(), make, again=again)
         if is_new and self._written(operation, key, plan):
             error = self._turns.since(row, expected_revision)
             error = error or self._sender.refusal(verb, row)[1]
@@ -409,7 +409,7 @@ class OperationService:
     def _written(self, operation: Operation, key: str, plan: str | None) -> bool:
         """Write a new operation down; when that is not possible it ends, and nothing is sent."""
         try:
-            if self._desk.database.add(operation, key, plan):
+            if self._context.database.add(operation, key, plan):
                 return True
         except LedgerError as error:
             operation.move(state="failed", done=True, error=error)
@@ -421,7 +421,7 @@ class OperationService:
     def _saved(self, operation: Operation) -> None:
         """Save a change, and tell of it."""
         try:
-            self._desk.database.save(operation)
+            self._context.database.save(operation)
         except LedgerError as error:
             if not self._unsaved and self._on_fault is not None:
                 self._unsaved = True
@@ -436,7 +436,7 @@ class OperationService:
             )
         if self._closed:
             raise Refused("nothing was sent: this is closed", hint="Make a new Fleet.")
-        if self._waiting >= self._desk.settings.waiting:
+        if self._waiting >= self._context.settings.waiting:
             raise Refused(
                 f"nothing was sent: {self._waiting} operations wait to be sent already",
                 hint="Wait for some of them, or use a plan.",
@@ -455,7 +455,7 @@ class OperationService:
             self._waiting += more
 
     def _now(self) -> float:
-        return self._desk.clock.monotonic()
+        return self._context.clock.monotonic()
 
     def _store_changed(self, batch: ChangeBatch) -> None:
         self._turns.changed(batch)
@@ -464,7 +464,7 @@ class OperationService:
     def _operation_changed(self, operation: Operation) -> None:
         record = operation.record
         if record.done:
-            self._desk.ledger.ended(operation)
+            self._context.ledger.ended(operation)
             self._follower.release(operation)
         for hook in self._hooks:
             self._tell(hook, record)

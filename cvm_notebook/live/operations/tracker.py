@@ -33,8 +33,8 @@ _LOOK_AGAIN: Final = "Look at the CVM, then decide whether to ask again."
 class OperationTracker:
     """Follows operations from the service's answer, or its absence, to their end."""
 
-    def __init__(self, desk: OperationContext) -> None:
-        self._desk = desk
+    def __init__(self, context: OperationContext) -> None:
+        self._context = context
         self._lock = Lock()
         self._round_at: float | None = None
 
@@ -46,10 +46,10 @@ class OperationTracker:
         made_id = made if isinstance(made, str) else None
         attempts = operation.intent.attempts if operation.intent is not None else 0
         if made_id is not None:
-            self._desk.ledger.watch(operation, made_id)
-        now = self._desk.clock.monotonic()
+            self._context.ledger.watch(operation, made_id)
+        now = self._context.clock.monotonic()
         status = answer.status if answer else operation.status
-        operation.looks.since = now  # what is seen from now on counts
+        operation.tracking.since = now  # what is seen from now on counts
         if not operation.move(
             state="accepted",
             answer=answer,
@@ -60,7 +60,7 @@ class OperationTracker:
         ):
             return
         if answer is not None:
-            self._desk.store.patch(
+            self._context.store.patch(
                 [
                     Observation.of_action(
                         answer,
@@ -75,46 +75,46 @@ class OperationTracker:
             self.see(operation, Reading(name=operation.name, status=answer.status), proof=True)
 
     def follow(self, operation: Operation) -> None:
-        """Begin to look after an operation that is under way since `looks.since`."""
-        operation.looks.count = 0
+        """Begin to look after an operation that is under way since `tracking.since`."""
+        operation.tracking.count = 0
         self._hold(operation, _subject(operation))
         comes_or_goes = SPECS[operation.verb].creates or SPECS[operation.verb].goal == "gone"
         if comes_or_goes:
-            self._desk.refresh()
+            self._context.refresh()
         self._look_in(
             operation, 0.0 if SPECS[operation.verb].goal == "gone" else self._pause(operation)
         )
 
     def doubt(self, operation: Operation) -> None:
         """Begin to find out what became of an operation that got no answer."""
-        operation.looks.since = self._desk.clock.monotonic()
-        operation.looks.count = 0
+        operation.tracking.since = self._context.clock.monotonic()
+        operation.tracking.count = 0
         self._hold(operation, operation.cvm_id)
         self._look_in(operation, self._pause(operation))
 
     def release(self, operation: Operation) -> None:
         """Let go of what an operation held that is done."""
         with self._lock:
-            followed, operation.looks.followed = operation.looks.followed, set()
+            followed, operation.tracking.followed = operation.tracking.followed, set()
         for cvm_id in followed:
-            if self._desk.hooks is not None:
-                self._desk.hooks.unfollow(cvm_id)
+            if self._context.hooks is not None:
+                self._context.hooks.unfollow(cvm_id)
         asked_of = operation.cvm_id
-        if asked_of is not None and not self._desk.ledger.alive(asked_of):
-            self._desk.store.attribute(asked_of, None)
+        if asked_of is not None and not self._context.ledger.alive(asked_of):
+            self._context.store.attribute(asked_of, None)
 
     def _hold(self, operation: Operation, cvm_id: str | None) -> None:
         """Have the reflector follow a CVM for as long as the operation goes on."""
-        hooks = self._desk.hooks
-        if hooks is None or cvm_id is None or cvm_id in operation.looks.followed:
+        hooks = self._context.hooks
+        if hooks is None or cvm_id is None or cvm_id in operation.tracking.followed:
             return
         with self._lock:
-            operation.looks.followed.add(cvm_id)
+            operation.tracking.followed.add(cvm_id)
         try:
             hooks.follow(cvm_id)
         except CvmError:  # the reflector has ended, or has no key: the looks do without
             with self._lock:
-                operation.looks.followed.discard(cvm_id)
+                operation.tracking.followed.discard(cvm_id)
         if operation.done:  # it has ended meanwhile, on another thread
             self.release(operation)
 
@@ -123,11 +123,11 @@ class OperationTracker:
     def changed(self, batch: ChangeBatch) -> None:
         """Hear of the store's changes."""
         if isinstance(batch, Gap):
-            for operation in self._desk.ledger.alive():
+            for operation in self._context.ledger.alive():
                 self._see_row(operation)
             return
         for change in batch:
-            for operation in self._desk.ledger.alive(change.row.id):
+            for operation in self._context.ledger.alive(change.row.id):
                 self.see(operation, _seen_in(change), proof=False)
 
     def see(self, operation: Operation, seen: Reading, *, proof: bool) -> None:
@@ -144,7 +144,7 @@ class OperationTracker:
         now = (seen.status, seen.boot_progress, seen.correlation_id or record.correlation_id)
         if now != (record.status, record.progress, record.correlation_id):
             operation.move(status=now[0], progress=now[1], correlation_id=now[2])
-        operation.looks.begun |= is_under_way(operation.verb, seen)
+        operation.tracking.begun |= is_under_way(operation.verb, seen)
         if record.state == "unknown":
             # A status cannot show whose CVM, or whose restart, it is.
             spec = SPECS[operation.verb]
@@ -152,41 +152,45 @@ class OperationTracker:
                 self.accepted(operation, None, f"no answer came, but it is {seen.doing}")
                 self.see(operation, seen, proof=proof)
             return
-        turn = progress_of(operation.verb, seen, begun=operation.looks.begun)
-        if turn.kind == "going":
+        progress = progress_of(operation.verb, seen, begun=operation.tracking.begun)
+        if progress.kind == "going":
             return
-        if not proof and (turn.kind == "failed" or SPECS[operation.verb].judged_by == "history"):
+        if not proof and (
+            progress.kind == "failed" or SPECS[operation.verb].judged_by == "history"
+        ):
             # What was on its way already when it was accepted tells nothing about it.
-            operation.looks.proof = True
+            operation.tracking.proof = True
             self._look_in(operation, 0.0)
-        elif turn.kind == "reached":
+        elif progress.kind == "reached":
             operation.move(state="reached", done=True)
         else:
-            error = CvmError(turn.why, hint="Its console and its logs may say why.")
-            operation.move(state="failed", done=True, error=error, hint=error.hint, note=turn.why)
+            error = CvmError(progress.why, hint="Its console and its logs may say why.")
+            operation.move(
+                state="failed", done=True, error=error, hint=error.hint, note=progress.why
+            )
 
     def _see_row(self, operation: Operation) -> None:
-        row = self._desk.store.get(_subject(operation) or "")
+        row = self._context.store.get(_subject(operation) or "")
         if row is not None:
             self.see(operation, Reading.of_row(row), proof=False)
 
     def _see_again(self, operation: Operation) -> None:
         """See the row that is kept fresh: it may have changed for good before it was followed."""
-        row = self._desk.store.get(_subject(operation) or "")
-        if row is not None and row.seen.moment >= operation.looks.since:
+        row = self._context.store.get(_subject(operation) or "")
+        if row is not None and row.seen.moment >= operation.tracking.since:
             self.see(operation, Reading.of_row(row), proof=True)
 
     # --- looks -----------------------------------------------------------------------------------
 
     def _pause(self, operation: Operation) -> float:
-        settings = self._desk.settings
-        pause: float = settings.look * 2.0 ** min(operation.looks.count, 16)
-        crowded = self._desk.ledger.crowd / _LOOKS_A_SECOND
+        settings = self._context.settings
+        pause: float = settings.look * 2.0 ** min(operation.tracking.count, 16)
+        crowded = self._context.ledger.crowd / _LOOKS_A_SECOND
         return max(min(settings.slowest, pause), crowded)
 
     def _look_in(self, operation: Operation, seconds: float) -> None:
-        now = self._desk.clock.monotonic()
-        operation.looks.due = now + seconds
+        now = self._context.clock.monotonic()
+        operation.tracking.due = now + seconds
         self._round_in(max(seconds, 0.0), now)
 
     def _round_in(self, seconds: float, now: float) -> None:
@@ -194,27 +198,27 @@ class OperationTracker:
             if self._round_at is not None and self._round_at <= now + seconds + _AT_ONCE:
                 return  # one comes soon enough
             self._round_at = now + seconds
-        self._desk.workers.later(seconds, self._round)
+        self._context.workers.later(seconds, self._round)
 
     def _round(self) -> None:
         """Look at whatever is due, and arrange for the next round."""
-        now = self._desk.clock.monotonic()
+        now = self._context.clock.monotonic()
         with self._lock:
             self._round_at = None
         due: list[Operation] = []
         later: list[Operation] = []
-        for operation in self._desk.ledger.alive():
-            if operation.state in _FOLLOWED and not operation.looks.reading:
-                (due if operation.looks.due <= now + _AT_ONCE else later).append(operation)
+        for operation in self._context.ledger.alive():
+            if operation.state in _FOLLOWED and not operation.tracking.reading:
+                (due if operation.tracking.due <= now + _AT_ONCE else later).append(operation)
         for operation in due:
-            operation.looks.reading = True
-            operation.looks.due = float("inf")
+            operation.tracking.reading = True
+            operation.tracking.due = float("inf")
         if later:
-            self._round_in(max(_AT_ONCE, min(one.looks.due for one in later) - now), now)
+            self._round_in(max(_AT_ONCE, min(one.tracking.due for one in later) - now), now)
         self._look_at(due)
 
     def _look_at(self, due: Sequence[Operation]) -> None:
-        do = self._desk.workers.do
+        do = self._context.workers.do
         unread = [one for one in due if not self._is_seen(one)]
         many = [one for one in unread if _may_be_read_with_others(one)]
         if len(many) <= _SINGLY:
@@ -227,10 +231,10 @@ class OperationTracker:
 
     def _is_seen(self, operation: Operation) -> bool:
         """Look at an operation without reading its state, where that is enough."""
-        if operation.looks.parked:
+        if operation.tracking.parked:
             self._looked(operation)  # the time is up
         elif operation.state == "unknown":
-            self._desk.workers.do(partial(self._reconcile, operation))
+            self._context.workers.do(partial(self._reconcile, operation))
         elif self._is_fresh(operation):
             self._see_again(operation)
             self._looked(operation)
@@ -240,72 +244,72 @@ class OperationTracker:
 
     def _is_fresh(self, operation: Operation) -> bool:
         """Whether the reflector keeps the CVM's row fresh enough to need no reading."""
-        row = self._desk.store.get(_subject(operation) or "")
-        if row is None or self._desk.hooks is None or operation.looks.proof:
+        row = self._context.store.get(_subject(operation) or "")
+        if row is None or self._context.hooks is None or operation.tracking.proof:
             return False
         if SPECS[operation.verb].goal == "gone":
             return False  # a row that is there says nothing of one that has just gone
-        if SPECS[operation.verb].judged_by == "history" and not operation.looks.begun:
+        if SPECS[operation.verb].judged_by == "history" and not operation.tracking.begun:
             return False  # it may be over already, which only the history shows
-        return row.age(self._desk.clock.monotonic()) <= self._desk.settings.trust
+        return row.age(self._context.clock.monotonic()) <= self._context.settings.trust
 
     def _read(self, operation: Operation) -> None:
         """Read one CVM's state."""
-        cvm_id, asked = _subject(operation), self._desk.clock.monotonic()
+        cvm_id, asked = _subject(operation), self._context.clock.monotonic()
         if cvm_id is None:
             self._looked(operation)
             return
         try:
-            if SPECS[operation.verb].judged_by == "history" and not operation.looks.begun:
+            if SPECS[operation.verb].judged_by == "history" and not operation.tracking.begun:
                 # It may be over already: then only the history shows that it was.
                 found = self._read_back(operation)
-                operation.looks.begun |= found is not None and found.begun
-            state = self._desk.client.get_cvm_state(cvm_id)
+                operation.tracking.begun |= found is not None and found.begun
+            state = self._context.client.get_cvm_state(cvm_id)
         except NotFoundError:
             self._gone(operation, cvm_id)
             return
         except CvmError as error:
             self._unreadable(operation, error)
             return
-        now = self._desk.clock.monotonic()
+        now = self._context.clock.monotonic()
         fact = Observation.of_state(state, received=now, source="get", id=cvm_id, asked=asked)
-        self._desk.store.patch([fact])
+        self._context.store.patch([fact])
         self.see(operation, Reading.of_state(state, operation.name), proof=True)
         self._looked(operation)
 
     def _read_many(self, operations: Sequence[Operation]) -> None:
         """Read the states of many in one request."""
-        asked = self._desk.clock.monotonic()
+        asked = self._context.clock.monotonic()
         rows = [one.row for one in operations if one.row is not None]
         try:
-            found = self._desk.client.get_cvm_status_batch(r.vm_uuid for r in rows if r.vm_uuid)
+            found = self._context.client.get_cvm_status_batch(r.vm_uuid for r in rows if r.vm_uuid)
         except CvmError as error:
             for operation in operations:
                 self._unreadable(operation, error)
             return
-        now = self._desk.clock.monotonic()
-        self._desk.store.patch(
+        now = self._context.clock.monotonic()
+        self._context.store.patch(
             Observation.of_status(status, received=now, vm_uuid=uuid, asked=asked)
             for uuid, status in found.items()
         )
         for operation, row in zip(operations, rows, strict=True):
             status = found.get(row.vm_uuid or "")
             if status is None:
-                self._desk.workers.do(partial(self._read, operation))
+                self._context.workers.do(partial(self._read, operation))
                 continue
             self.see(operation, Reading.of_status(status, operation.name), proof=True)
             self._looked(operation)
 
     def _gone(self, operation: Operation, cvm_id: str) -> None:
         if SPECS[operation.verb].goal == "gone":
-            self._desk.store.remove([cvm_id], received=self._desk.clock.monotonic())
+            self._context.store.remove([cvm_id], received=self._context.clock.monotonic())
         else:
-            self._desk.refresh()
+            self._context.refresh()
         self.see(operation, Reading(name=operation.name, status="deleted"), proof=True)
         self._looked(operation)
 
     def _unreadable(self, operation: Operation, error: CvmError) -> None:
-        operation.looks.reading = False
+        operation.tracking.reading = False
         if isinstance(error, AuthError):
             self._park(operation, error)
             return
@@ -314,31 +318,31 @@ class OperationTracker:
 
     def _park(self, operation: Operation, error: CvmError) -> None:
         """Read nothing more until there is another key, or the time is up."""
-        settings, looks = self._desk.settings, operation.looks
-        looks.parked, looks.reading = True, False
+        settings, tracking = self._context.settings, operation.tracking
+        tracking.parked, tracking.reading = True, False
         operation.move(note=f"the key was refused: {error.message}", hint=error.hint)
-        self._look_in(operation, looks.since + settings.reach - self._desk.clock.monotonic())
+        self._look_in(operation, tracking.since + settings.reach - self._context.clock.monotonic())
 
     def resume(self) -> None:
         """Go on with what waits for a key: there is another one."""
-        now = self._desk.clock.monotonic()
-        for operation in self._desk.ledger.alive():
-            if operation.looks.parked:
-                operation.looks.parked = False
-                operation.looks.since = now
+        now = self._context.clock.monotonic()
+        for operation in self._context.ledger.alive():
+            if operation.tracking.parked:
+                operation.tracking.parked = False
+                operation.tracking.since = now
                 operation.move(note="")
                 self._look_in(operation, 0.0)
 
     def _looked(self, operation: Operation) -> None:
         """Arrange for the next look, unless it is over or has taken too long."""
-        looks, settings = operation.looks, self._desk.settings
-        looks.reading = looks.proof = False
+        tracking, settings = operation.tracking, self._context.settings
+        tracking.reading = tracking.proof = False
         record = operation.record
         if record.done:
             return
-        looks.count += 1
-        waited = self._desk.clock.monotonic() - looks.since
-        if record.state == "unknown" and waited >= settings.settle and not looks.parked:
+        tracking.count += 1
+        waited = self._context.clock.monotonic() - tracking.since
+        if record.state == "unknown" and waited >= settings.settle and not tracking.parked:
             self._unsettled(operation)
         elif waited >= settings.reach:
             why = f"it was accepted, but is not {record.target} after {waited:.0f} s"
@@ -353,10 +357,10 @@ class OperationTracker:
         try:
             found = self._read_back(operation)
         except CvmError as error:
-            operation.looks.answered = False
+            operation.tracking.answered = False
             self._unreadable(operation, error)
             return
-        operation.looks.answered = True
+        operation.tracking.answered = True
         if found is not None:
             self._take(operation, found)
         self._looked(operation)
@@ -366,18 +370,18 @@ class OperationTracker:
         intent = operation.intent
         if intent is None:
             return None
-        intent.transport = self._desk.client.transport  # there may be another key by now
+        intent.transport = self._context.client.transport  # there may be another key by now
         return intent.read_back()
 
     def _take(self, operation: Operation, found: SettleResult) -> None:
         if found.cvm is not None:
-            now = self._desk.clock.monotonic()
-            self._desk.store.patch([Observation.of_cvm(found.cvm, received=now)])
+            now = self._context.clock.monotonic()
+            self._context.store.patch([Observation.of_cvm(found.cvm, received=now)])
         if found.gone and operation.verb != "delete":
             self._gone(operation, operation.cvm_id or "")
             self._fail(operation, f"'{operation.name}' is gone")
         elif found.begun:
-            operation.looks.begun = True
+            operation.tracking.begun = True
             operation.move(correlation_id=found.correlation_id)
             answer = None if found.cvm is None else as_action(found.cvm)
             self.accepted(operation, answer, "no answer came, but it was carried out")
@@ -388,7 +392,7 @@ class OperationTracker:
         """Nothing of it is to be seen: say what that means."""
         error = operation.error
         refused = isinstance(error, ServerError) and error.status not in _GATEWAYS
-        if refused and operation.looks.answered:
+        if refused and operation.tracking.answered:
             self._fail(operation, "the service failed, and nothing of it is to be seen")
             return
         why = "no answer came, and nothing of it is to be seen"
@@ -413,7 +417,7 @@ def _subject(operation: Operation) -> str | None:
 def _may_be_read_with_others(operation: Operation) -> bool:
     if operation.row is None or not operation.row.vm_uuid:
         return False
-    begun = operation.looks.begun
+    begun = operation.tracking.begun
     return operation.verb in {"start", "stop", "shutdown"} or (
         SPECS[operation.verb].judged_by == "history" and begun
     )

@@ -26,7 +26,7 @@ class Relist:
         self._began = _NEVER
         self._asked_again = False
         self._told_until = _NEVER  # by the service: nothing comes before
-        self._wait_until = _NEVER  # by our own back-off: only a user's wish comes before
+        self._wait_until = _NEVER  # by our own back-off: only what a user asks for comes before
         self._doubts = 0
 
     def ask(self, now: float, *, by_user: bool = False) -> None:

@@ -267,12 +267,12 @@ def _no_node(request: ProvisionRequest, size: Size) -> ApiError:
 
 
 def another_node(
-    used: dict[int, Usage], wanted: Usage, image: Image, wish: dict[str, Any] | None
+    used: dict[int, Usage], wanted: Usage, image: Image, requested: dict[str, Any] | None
 ) -> Node | None:
     """Return a node for a CVM whose planned node is full; None when it may go to no other."""
-    if wish is None:
+    if requested is None:
         return None
-    return _best(used, wanted, image, wish["region"])
+    return _best(used, wanted, image, requested["region"])
 
 
 def _best(

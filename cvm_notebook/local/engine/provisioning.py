@@ -29,7 +29,7 @@ from cvm_notebook.local.engine.requests import CommitRequest, ProvisionRequest, 
 _DAY = 86_400.0
 _NAMES_AT_ONCE = 100
 _STAYS = (Cvm.deleted_at.is_(None), Cvm.gone_at.is_(None))
-_WISH = "wish"
+_REQUESTED = "requested"
 """In a plan: where its CVM may go, when it named no node."""
 
 
@@ -55,7 +55,7 @@ def provision(
     app_id = _app_id(session, ctx, workspace_id, request)
     check_env(ctx, app_id, request.encrypted_env, columns["compose_file"])
     plan = {
-        _WISH: {"region": request.region} if request.teepod_id is None else None,
+        _REQUESTED: {"region": request.region} if request.teepod_id is None else None,
         "name": request.name,
         "node_id": node.id,
         "image": image.name,
@@ -170,7 +170,7 @@ def commit(session: Session, ctx: Context, caller: Caller, request: CommitReques
     if planned is None or not _is_open(planned, caller.now):
         raise unknown_hash(app_id, compose_hash)
     plan = dict(planned.plan)
-    wish = plan.pop(_WISH, None)
+    requested = plan.pop(_REQUESTED, None)
     if request.encrypted_env is not None:
         check_env(ctx, app_id, request.encrypted_env, plan["compose_file"])
         plan["encrypted_env"] = request.encrypted_env
@@ -183,7 +183,7 @@ def commit(session: Session, ctx: Context, caller: Caller, request: CommitReques
         provision_id=planned.id,
         **_fresh_ids(),
     )
-    _admit(session, caller, cvm, wish)
+    _admit(session, caller, cvm, requested)
     operations.begin_new(session, ctx, caller, cvm, "create")
     planned.cvm_id = cvm.id
     return cvm
@@ -257,17 +257,19 @@ def _fresh_ids() -> dict[str, str]:
     return {"vm_uuid": new_uuid(), "instance_id": new_instance_id()}
 
 
-def _admit(session: Session, caller: Caller, cvm: Cvm, wish: dict[str, Any] | None = None) -> None:
+def _admit(
+    session: Session, caller: Caller, cvm: Cvm, requested: dict[str, Any] | None = None
+) -> None:
     """Raise when the node, the quota or the balance can't take a new CVM.
 
-    A plan holds no place. Where no node was named, the CVM goes to another that fits the wish.
+    A plan holds no place. Where no node was named, the CVM goes to another that fits the request.
     """
     wanted = placement.usage_of(cvm)
     lock(session, "nodes")
     used = placement.node_usage(session)
     error = placement.lacking(NODES[cvm.node_id], used.get(cvm.node_id, placement.Usage()), wanted)
     if error is not None:
-        another = placement.another_node(used, wanted, IMAGES[cvm.image], wish)
+        another = placement.another_node(used, wanted, IMAGES[cvm.image], requested)
         if another is None:
             raise error
         cvm.node_id = another.id
