@@ -23,7 +23,7 @@ from cvm_notebook.api.errors.codes import CODES
 from cvm_notebook.cli import main as cli
 from cvm_notebook.frames.schema import Table, kind_of
 from cvm_notebook.live.columns import FRAMED, INDEX
-from cvm_notebook.local.faults.spec import ROUTES, RULES
+from cvm_notebook.local.faults.kinds import ROUTES, RULES
 from cvm_notebook.magics.arguments import help_text, verbs
 
 ROOT = Path(__file__).resolve().parents[1]

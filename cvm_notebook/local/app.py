@@ -21,6 +21,7 @@ from cvm_notebook.local.core.database import Database
 from cvm_notebook.local.core.errors import ApiError, PlainError, StructuredError, ValidationFailed
 from cvm_notebook.local.core.settings import Settings
 from cvm_notebook.local.engine.housekeeping import keep_house, resume_time
+from cvm_notebook.local.evidence import attestations, gateway
 from cvm_notebook.local.faults import control
 from cvm_notebook.local.faults.connection import quiet_accept_errors
 from cvm_notebook.local.guard import Guard
@@ -49,6 +50,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     routes_documents.router,
     routes_catalogue.router,
     routes_account.router,
+    attestations.router,
     routes_apps.router,
     routes_operations.router,
     routes_cvms.router,
@@ -195,7 +197,7 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(
         title="Phala Cloud CVM API, served by LocalCloud",
         version="2026-06-23",
-        description="Not hardware: what it attests proves nothing.",
+        description="Not hardware: what it attests is signed under a root of its own.",
         lifespan=lifespan,
         generate_unique_id_function=_operation_id,
         docs_url=None,
@@ -205,8 +207,10 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.context = Context(settings=settings, database=database)
     for router in _ROUTERS:
         app.include_router(router, prefix=API_PREFIX, responses=_COMMON)
-    # Log URLs are found in answers and carry their own token; they are no part of the API.
+    # Log URLs are found in answers and carry their own token; they are no part of the API. Nor are
+    # the addresses of CVMs.
     app.include_router(routes_logs.router, include_in_schema=False)
+    app.include_router(gateway.router, include_in_schema=False)
     for kind, handler in _HANDLERS.items():
         app.add_exception_handler(kind, handler)
     app.add_api_route("/_local/health", _health, include_in_schema=False)

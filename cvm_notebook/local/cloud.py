@@ -28,6 +28,7 @@ from cvm_notebook.local.core.settings import (
     read_running,
     sqlite_url,
 )
+from cvm_notebook.local.root_file import NAME, remember_root
 
 _START_SECONDS = 60.0
 _ANSWER_SECONDS = 30.0
@@ -94,6 +95,8 @@ class LocalCloud:
         Its process.
     log_path : pathlib.Path
         What it has to say, until it is closed.
+    root_path : pathlib.Path
+        The root of all its evidence (PEM), until it is closed.
 
     Examples
     --------
@@ -168,6 +171,11 @@ class LocalCloud:
         return f"{self._origin}/api/v1"
 
     @property
+    def root_path(self) -> Path:
+        """The file with the root under which it signs evidence, while it runs."""
+        return self._scratch / NAME
+
+    @property
     def _origin(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
@@ -209,6 +217,7 @@ class LocalCloud:
         self._process = process
         self._end = weakref.finalize(self, _end, process, self._scratch, os.getpid())
         self._port = self._await_port(process)
+        remember_root(self.url, self.root_path)
         try:
             self._health()
         except OSError as error:

@@ -21,7 +21,7 @@ MAX_BODY: Final = 8 * 1024 * 1024
 MAX_OPEN_BODY: Final = 64 * 1024
 """Bytes that a request may send which needs no key."""
 
-_OPEN_PATHS: Final = ("/api/v1/auth/device/",)
+_OPEN_PATHS: Final = ("/api/v1/auth/device/", "/api/v1/attestations/", "/gateway/")
 _SAME: Final = frozenset({"same-origin", "none"})
 _PLAIN: Final = re.compile(r"(?:[a-z]+:)?//(?:[^/?#@\\\[\]:]+|\[[0-9a-fA-F:.]+\])(?::[0-9]*)?")
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
