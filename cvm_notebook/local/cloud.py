@@ -12,7 +12,6 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Iterable, Mapping
-from ipaddress import ip_address
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol, Self
@@ -24,6 +23,7 @@ from cvm_notebook.local.core.settings import (
     SCRATCH_NAME,
     LocalCloudError,
     Settings,
+    is_loopback,
     kept_key,
     read_running,
     sqlite_url,
@@ -362,7 +362,7 @@ def _scratch_folder() -> Path:
 
 def _is_local_cloud(url: str) -> bool:
     parts = urlsplit(url)
-    if parts.scheme != "http" or not _is_loopback(parts.hostname or ""):
+    if parts.scheme != "http" or not is_loopback(parts.hostname or ""):
         return False
     try:
         health = f"http://{parts.netloc}/_local/health"
@@ -371,13 +371,6 @@ def _is_local_cloud(url: str) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(facts, dict) and facts.get("service") == "LocalCloud"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _end(process: Process, scratch: Path, owner: int) -> None:

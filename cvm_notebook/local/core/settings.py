@@ -7,6 +7,7 @@ read by other users of the machine, environments can't, and two of the fields ar
 
 import contextlib
 import hashlib
+import ipaddress
 import json
 import os
 import secrets
@@ -130,6 +131,14 @@ def sqlite_url(path: str | os.PathLike[str]) -> str:
     for character in "%?#":  # the first of them is what the others are written with
         text = text.replace(character, f"%{ord(character):02X}")
     return f"sqlite:///{text}"
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a name or an address means this machine alone."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _is_amount(text: str) -> bool:
