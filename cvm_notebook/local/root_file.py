@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from cvm_notebook.local.core.settings import is_loopback, read_running, write_private
+from cvm_notebook.local.core.settings import read_running, write_private
 
 NAME: Final = "root.pem"
 VARIABLE: Final = "CVM_NOTEBOOK_LOCAL_ROOT"
@@ -49,7 +49,7 @@ def _place(url: str) -> tuple[str, int | None]:
         host, port = parts.hostname or "", parts.port
     except ValueError:
         return url, None
-    return "localhost" if is_loopback(host) else host, port
+    return "127.0.0.1" if host == "localhost" else host, port
 
 
 def _is_private(path: Path) -> bool:

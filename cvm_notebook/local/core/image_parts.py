@@ -5,6 +5,7 @@ document of its digests (``measurement.tdx.cbor``) and a checksum file with the 
 image's own hash is that of the checksum file (dstack's "lite" attestation).
 """
 
+import functools
 import hashlib
 from dataclasses import dataclass
 from typing import Any, Final
@@ -29,6 +30,7 @@ class ImageParts:
     initrd: bytes
 
 
+@functools.cache
 def parts_of(name: str, version: str) -> ImageParts:
     """Return the digests of an image: its development twin differs in the command line alone."""
     family = name.replace("-dev", "")
@@ -40,6 +42,7 @@ def parts_of(name: str, version: str) -> ImageParts:
     )
 
 
+@functools.cache
 def document(parts: ImageParts) -> bytes:
     """Return the image's document: CBOR, as dstack's image builder writes it."""
     one = _digest("firmware in one pass", parts.firmware.hex())
@@ -60,6 +63,7 @@ def document(parts: ImageParts) -> bytes:
     )
 
 
+@functools.cache
 def checksum_file(parts: ImageParts) -> bytes:
     """Return the checksum file that names the document; its SHA-256 is the hash of the image."""
     return f"{hashlib.sha256(document(parts)).hexdigest()}  {DOCUMENT_NAME}\n".encode()
