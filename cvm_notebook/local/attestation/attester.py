@@ -136,10 +136,8 @@ class Attester:
         return documents.collateral(self.authority, machine_of(node).fmspc, begins, serials)
 
     def _log(self, guest: Guest, faults: Faults) -> list[Event]:
-        parts, lite = guest.image.parts, guest.image.lite
-        machine = f"{guest.vcpu} vCPU, {guest.memory} MiB, {guest.gpus} GPU"
-        boot = boot_events(parts, machine, guest.memory * _MIB, named=lite)
-        return boot + self._runtime_events(guest, faults)
+        boot = _booted(guest.image, guest.vcpu, guest.memory, guest.gpus)
+        return [*boot, *self._runtime_events(guest, faults)]
 
     def _runtime_events(self, guest: Guest, faults: Faults) -> list[Event]:
         image, shown = guest.image, runtime_event("compose-hash", guest.compose_hash)
@@ -176,6 +174,12 @@ class Attester:
 @functools.lru_cache(maxsize=8)
 def _attester(secret: bytes) -> Attester:
     return Attester(secret)
+
+
+@functools.lru_cache(maxsize=256)
+def _booted(image: Image, vcpu: int, memory: int, gpus: int) -> list[Event]:
+    machine = f"{vcpu} vCPU, {memory} MiB, {gpus} GPU"
+    return boot_events(image.parts, machine, memory * _MIB, named=image.lite)
 
 
 def attester_of(secret: bytes, faults: Faults = NONE) -> Attester:

@@ -3,6 +3,7 @@
 Extensions: dstack's ``ra-tls``, below 1.3.6.1.4.1.62397.1.
 """
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -67,16 +68,12 @@ def chain(secret: bytes, holder: str, begins: float, attest: Attest) -> Chain:
     begins
         From when on it is valid, in seconds since 1970.
     """
-    ca, own = keys.ca_key(secret), keys.cvm_key(secret, holder)
+    own, (ca, root) = keys.cvm_key(secret, holder), _issuer(secret)
     evidence = attest(report_data(own))
-    issuer = _name(_CA_NAME)
-    root = _builder(issuer, issuer, ca, 1, 0.0).add_extension(
-        x509.BasicConstraints(ca=True, path_length=0), critical=True
-    )
     app_id = evidence.guest.app_id
     serial = int.from_bytes(hashlib.sha256(holder.encode()).digest()[:16]) >> 1 or 1
     subject = _name(f"{app_id[:16]}.localcloud.invalid")
-    leaf = _builder(subject, issuer, own, serial, begins)
+    leaf = _builder(subject, root.subject, own, serial, begins)
     names = x509.SubjectAlternativeName([x509.DNSName(f"{app_id}.localcloud.invalid")])
     leaf = leaf.add_extension(names, critical=False).add_extension(
         x509.BasicConstraints(ca=False, path_length=None), critical=True
@@ -86,7 +83,16 @@ def chain(secret: bytes, holder: str, begins: float, attest: Attest) -> Chain:
     for number, value in shown:
         kind = x509.ObjectIdentifier(f"{_ARC}.{number}")
         leaf = leaf.add_extension(x509.UnrecognizedExtension(kind, _octets(value)), critical=False)
-    return Chain(_sign(ca, leaf), _sign(ca, root), evidence)
+    return Chain(_sign(ca, leaf), root, evidence)
+
+
+@functools.lru_cache(maxsize=8)
+def _issuer(secret: bytes) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+    """Return the key of the KMS that signs certificates, and its own certificate."""
+    ca, name = keys.ca_key(secret), _name(_CA_NAME)
+    limits = x509.BasicConstraints(ca=True, path_length=0)
+    made = _builder(name, name, ca, 1, 0.0).add_extension(limits, critical=True)
+    return ca, _sign(ca, made)
 
 
 def report_data(key: ec.EllipticCurvePrivateKey) -> bytes:
