@@ -58,7 +58,7 @@ class Faults:
             What the kind needs: the status, the seconds, the number of events.
         more
             ``times`` (how many requests meet it; None is all), ``skip`` (how many pass before),
-            ``retry_after``, ``code``, ``node``.
+            ``retry_after``, ``code``, ``node``, ``cvm``.
 
         Raises
         ------
