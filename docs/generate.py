@@ -205,9 +205,9 @@ many pass before. What else a kind needs is its `arg`.
 
 ## Kinds of evidence
 
-They alter what CVMs [attest](../explanation/localcloud.md#what-its-cvms-attest), and hold until they are
-cleared unless `times` says otherwise; several can hold at once. `cvm` names the CVM whose evidence it
-is, by its name or any of its ids.
+They alter what CVMs [attest](../explanation/localcloud.md#what-its-cvms-attest), and hold until
+they are cleared unless `times` says otherwise; several can hold at once. `cvm` names the CVM whose
+evidence it is, by its name or any of its ids.
 
 {table(("kind", "what happens"), evidence)}
 

@@ -22,6 +22,7 @@ from cvm_notebook.local.core.errors import ApiError, PlainError, StructuredError
 from cvm_notebook.local.core.settings import Settings
 from cvm_notebook.local.engine.housekeeping import keep_house, resume_time
 from cvm_notebook.local.evidence import attestations, gateway
+from cvm_notebook.local.evidence.tls import TlsListeners
 from cvm_notebook.local.faults import control
 from cvm_notebook.local.faults.connection import quiet_accept_errors
 from cvm_notebook.local.guard import Guard
@@ -190,6 +191,7 @@ def create_app(settings: Settings) -> FastAPI:
         await run_in_threadpool(resume_time, database)
         housekeeping = asyncio.create_task(keep_house(database))
         yield {"request_seconds": settings.request_seconds}
+        app.state.tls.close()
         housekeeping.cancel()
         await asyncio.gather(housekeeping, return_exceptions=True)
         database.close()
@@ -205,6 +207,7 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.context = Context(settings=settings, database=database)
+    app.state.tls = TlsListeners()
     for router in _ROUTERS:
         app.include_router(router, prefix=API_PREFIX, responses=_COMMON)
     # Log URLs are found in answers and carry their own token; they are no part of the API. Nor are

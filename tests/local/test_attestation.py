@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import ssl
 import time
 from datetime import UTC, datetime
 
@@ -17,6 +18,7 @@ from cvm_notebook.local.attestation.attester import Attester, mr_config_id
 from cvm_notebook.local.attestation.collateral import issued_on
 from cvm_notebook.local.core import keys
 from cvm_notebook.local.core.catalogue import IMAGES, NODES
+from cvm_notebook.local.evidence import tls
 
 V4, V5 = 3, 21
 NEEDS_CONFIGURATION, OUT_OF_DATE, WITH_GPUS = 7, 18, 26
@@ -215,6 +217,29 @@ def test_a_tls_certificate_has_the_quote_that_vouches_for_its_key(one, one_cloud
     described = attested(one, running["id"])["app_certificates"]
     assert int(described[0]["serial_number"], 16) == leaf.serial_number
     assert [one["is_ca"] for one in described] == [False, True]
+
+
+@pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
+def test_that_certificate_is_served_by_tls(one, one_cloud, running):
+    address = f"{running['app_id']}-443s"
+    url = gateway(one_cloud, address, "/tls").json()["url"]
+    assert gateway(one_cloud, address, "/tls").json()["url"] == url
+    port = int(url.rpartition(":")[2])
+    served = ssl.get_server_certificate(("127.0.0.1", port), timeout=30)
+    assert gateway(one_cloud, address, "/certificate").text.startswith(served)
+    assert "No container runs" in requests.get(url, verify=False, timeout=30).text
+
+
+def test_so_many_certificates_are_served_at_once_and_no_more(one, one_cloud, running):
+    first = gateway(one_cloud, f"{running['instance_id']}-443s", "/tls").json()["url"]
+    port = int(first.rpartition(":")[2])
+    for number in range(tls.MOST):
+        cvm = started(one, f"serves-tls-{number}", teepod_id=V4)
+        assert gateway(one_cloud, f"{cvm['app_id']}-443s", "/tls").status_code == 200
+    with pytest.raises(ConnectionRefusedError):
+        ssl.get_server_certificate(("127.0.0.1", port), timeout=30)
+    again = gateway(one_cloud, f"{running['instance_id']}-443s", "/tls").json()["url"]
+    assert ssl.get_server_certificate(("127.0.0.1", int(again.rpartition(":")[2])), timeout=30)
 
 
 def test_what_does_not_run_cannot_be_reached(one, one_cloud, running):

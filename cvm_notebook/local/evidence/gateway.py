@@ -9,8 +9,9 @@ import json
 import re
 from typing import Annotated, Final
 
-from fastapi import Path, Query, Response
+from fastapi import Path, Query, Request, Response
 from sqlalchemy import or_, select
+from starlette.concurrency import run_in_threadpool
 
 from cvm_notebook.local.answers.attestations import OFFLINE, runs
 from cvm_notebook.local.attestation import kept_quotes
@@ -25,6 +26,8 @@ from cvm_notebook.local.core.context import Context, Ctx, clock_now, json_answer
 from cvm_notebook.local.core.database import Cvm
 from cvm_notebook.local.core.errors import ApiError
 from cvm_notebook.local.core.identifiers import WHOLE
+from cvm_notebook.local.core.keys import cvm_key
+from cvm_notebook.local.evidence.tls import TlsListeners
 from cvm_notebook.local.routing import api_router
 
 router = api_router(prefix="/gateway")
@@ -99,6 +102,18 @@ def tls_certificate(ctx: Ctx, tampered: Tampered, address: Address) -> Response:
     chain = certified(ctx.secret, cvm, tampered.of(cvm))
     _note(ctx, cvm, chain.evidence)
     return Response(chain.pem, media_type="application/x-pem-file")
+
+
+@router.get("/{address}/tls")
+async def tls_address(request: Request, ctx: Ctx, tampered: Tampered, address: Address) -> Response:
+    """Say where that certificate is served by TLS: on a port of its own, opened when asked for."""
+    cvm = await run_in_threadpool(_reached, ctx, address)
+    chain = await run_in_threadpool(certified, ctx.secret, cvm, tampered.of(cvm))
+    await run_in_threadpool(_note, ctx, cvm, chain.evidence)
+    listeners: TlsListeners = request.app.state.tls
+    port = await listeners.port_of(chain, cvm_key(ctx.secret, cvm.vm_uuid), ctx.settings.host)
+    host = request.url.hostname or ctx.settings.host
+    return json_answer({"url": f"https://{f'[{host}]' if ':' in host else host}:{port}"})
 
 
 @router.get("/{address}/gpu")
