@@ -6,13 +6,13 @@ import ssl
 import time
 from datetime import UTC, datetime
 
+import local_evidence as evidence
 import pytest
 import requests
 from cryptography import x509
 from dstack_sdk import get_compose_hash
 from dstack_sdk.dstack_client import replay_rtmr
-from local import evidence
-from local.evidence import attested, collateral, gateway, quote_of, started
+from local_evidence import attested, collateral, gateway, quote_of, started
 
 from cvm_notebook.local.attestation.attester import Attester, mr_config_id
 from cvm_notebook.local.attestation.collateral import issued_on

@@ -2,14 +2,14 @@
 
 import hashlib
 
+import local_evidence as evidence
 import pytest
 import requests
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
-from local import evidence
-from local.evidence import attested, gateway, quote_of, started
+from local_evidence import attested, gateway, quote_of, started
 
 from cvm_notebook.local.core.keys import keccak256
 from cvm_notebook.local.faults.kinds import EVIDENCE, Kind
