@@ -272,7 +272,7 @@ class LocalCloud:
         self._port = None
 
     def inject(self, fault: Mapping[str, Any]) -> None:
-        """Add a fault from now on; ``cvm_notebook.local.faults.spec`` says what there is."""
+        """Add a fault from now on; ``cvm_notebook.local.faults.kinds`` says what there is."""
         self._control("POST", "faults", dict(fault))
 
     def clear_faults(self) -> None:

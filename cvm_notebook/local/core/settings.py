@@ -53,7 +53,7 @@ class Settings:
     seed
         ``"empty"`` or ``"demo"``, used once, when the database is new.
     faults
-        Faults that hold from the start (see ``faults.py``).
+        Faults that hold from the start (see ``faults``).
     workers
         How many processes serve.
     tier, balance
