@@ -50,7 +50,7 @@ class Faults:
         ----------
         kind
             What happens: ``"status"``, ``"latency"``, ``"reset"``, ``"cut"`` and all other kinds
-            of `cvm_notebook.local.faults.spec`.
+            of `cvm_notebook.local.faults.kinds`.
         route
             Which requests: ``"POST /cvms/*/stop"`` below the API's prefix, or a name of that
             module such as ``"list"`` or ``"action"``. By default those that the kind is about.
@@ -58,7 +58,7 @@ class Faults:
             What the kind needs: the status, the seconds, the number of events.
         more
             ``times`` (how many requests meet it; None is all), ``skip`` (how many pass before),
-            ``retry_after``, ``code``, ``node``.
+            ``retry_after``, ``code``, ``node``, ``cvm``.
 
         Raises
         ------

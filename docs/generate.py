@@ -23,7 +23,7 @@ from cvm_notebook.api.errors.codes import CODES
 from cvm_notebook.cli import main as cli
 from cvm_notebook.frames.schema import Table, kind_of
 from cvm_notebook.live.columns import FRAMED, INDEX
-from cvm_notebook.local.faults.spec import ROUTES, RULES
+from cvm_notebook.local.faults.kinds import EVIDENCE, ROUTES, RULES
 from cvm_notebook.magics.arguments import help_text, verbs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -187,7 +187,9 @@ def faults() -> str:
     kinds = [
         (code(kind), rule.does, code("" if rule.default is None else repr(rule.default)))
         for kind, rule in RULES.items()
+        if kind not in EVIDENCE
     ]
+    evidence = [(code(kind), rule.does) for kind, rule in RULES.items() if kind in EVIDENCE]
     routes = [(code(name), ", ".join(map(code, texts))) for name, texts in ROUTES.items()]
     return f"""\
 # Faults of LocalCloud
@@ -200,6 +202,14 @@ many pass before. What else a kind needs is its `arg`.
 ## Kinds
 
 {table(("kind", "what happens", "arg, if not given"), kinds)}
+
+## Kinds of evidence
+
+They alter what CVMs [attest](../explanation/localcloud.md#what-its-cvms-attest), and hold until
+they are cleared unless `times` says otherwise; several can hold at once. `cvm` names the CVM whose
+evidence it is, by its name or any of its ids.
+
+{table(("kind", "what happens"), evidence)}
 
 ## Routes
 

@@ -161,7 +161,16 @@ def _imported(paths: Iterable[Path]) -> set[str]:
                 names |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 names.add(str(node.module).partition(".")[0])
-    return names - set(sys.stdlib_module_names) - {"cvm_notebook", "helpers", "markers"}
+    return (
+        names
+        - set(sys.stdlib_module_names)
+        - {
+            "cvm_notebook",
+            "helpers",
+            "local_evidence",
+            "markers",
+        }
+    )
 
 
 @pytest.mark.parametrize(
@@ -175,7 +184,7 @@ def _imported(paths: Iterable[Path]) -> set[str]:
         ("cvm_notebook/cli/main.py", []),
         ("cvm_notebook/cli/doctor.py", []),
         ("cvm_notebook/cli/*.py", ["local", "report", "demo"]),
-        ("tests/**/*.py", ["local", "report", "demo", "postgres", "test"]),
+        ("tests/**/*.py", ["attest", "local", "report", "demo", "postgres", "test"]),
     ],
 )
 def test_what_a_room_imports_is_declared(room, extras):

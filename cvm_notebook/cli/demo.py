@@ -23,7 +23,11 @@ def demo(options: argparse.Namespace) -> int:
     with _start_cloud(options.speed) as cloud:
         print(f"LocalCloud   {cloud.url}   (boots and stops {options.speed:g} times faster)")
         # for the kernels alone: neither this shell nor a file gets the key
-        env = {"PHALA_CLOUD_API_PREFIX": cloud.url, "PHALA_CLOUD_API_KEY": cloud.api_key}
+        env = {
+            "PHALA_CLOUD_API_PREFIX": cloud.url,
+            "PHALA_CLOUD_API_KEY": cloud.api_key,
+            "CVM_NOTEBOOK_LOCAL_ROOT": str(cloud.root_path),
+        }
         if options.run:
             from cvm_notebook.cli.notebook_runner import run_notebook  # noqa: PLC0415 - nbformat takes a second
 

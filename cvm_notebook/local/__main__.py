@@ -12,9 +12,11 @@ import shutil
 import signal
 import sys
 import threading
+from pathlib import Path
 
 from cvm_notebook.local.core.schema import DatabaseVersionError
 from cvm_notebook.local.core.settings import SCRATCH_NAME, Settings
+from cvm_notebook.local.root_file import NAME, write_root
 from cvm_notebook.local.server import end_when, run
 
 
@@ -32,7 +34,9 @@ def _until_orphaned() -> None:
             return
 
 
-def _tell_ready(port: int) -> None:
+def _tell_ready(port: int, root: str) -> None:
+    if SCRATCH_NAME in os.environ:
+        write_root(Path(os.environ[SCRATCH_NAME]) / NAME, root)
     gc.freeze()  # what was imported stays: no need to look through it again and again
     gc.enable()
     sys.stdout.write(json.dumps({"port": port, "pid": os.getpid()}) + "\n")

@@ -20,6 +20,8 @@ from cvm_notebook.local.core.database import Database
 from cvm_notebook.local.core.errors import ApiError, documented_schemas
 from cvm_notebook.local.core.settings import Settings
 from cvm_notebook.local.engine.housekeeping import keep_house, resume_time
+from cvm_notebook.local.evidence import attestations, gateway
+from cvm_notebook.local.evidence.tls import TlsListeners
 from cvm_notebook.local.faults import control
 from cvm_notebook.local.faults.connection import quiet_accept_errors
 from cvm_notebook.local.guard import Guard
@@ -49,11 +51,13 @@ _ROUTERS: tuple[APIRouter, ...] = (
     routes_catalogue.router,
     routes_account.router,
     routes_device_login.router,
+    attestations.router,
     routes_apps.router,
     routes_revisions.router,
     routes_operations.router,
     routes_cvms.router,
     routes_logs.router,
+    gateway.router,
     control.router,
     control.owner,
 )
@@ -189,6 +193,7 @@ def create_app(settings: Settings) -> LocalCloudApp:
         await run_in_threadpool(resume_time, database)
         housekeeping = asyncio.create_task(keep_house(database))
         yield {"request_seconds": settings.request_seconds}
+        app.state.tls.close()
         housekeeping.cancel()
         await asyncio.gather(housekeeping, return_exceptions=True)
         database.close()
@@ -196,13 +201,14 @@ def create_app(settings: Settings) -> LocalCloudApp:
     app = LocalCloudApp(
         title="Phala Cloud CVM API, served by LocalCloud",
         version="2026-06-23",
-        description="Not hardware: what it attests proves nothing.",
+        description="Not hardware: what it attests is signed under a root of its own.",
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
     )
     app.state.context = Context(settings=settings, database=database)
+    app.state.tls = TlsListeners()
     for router in _ROUTERS:
         app.router.routes.extend(router.routes)
     for kind, handler in _HANDLERS.items():

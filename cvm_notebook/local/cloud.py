@@ -12,7 +12,6 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Iterable, Mapping
-from ipaddress import ip_address
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol, Self
@@ -24,10 +23,12 @@ from cvm_notebook.local.core.settings import (
     SCRATCH_NAME,
     LocalCloudError,
     Settings,
+    is_loopback,
     kept_key,
     read_running,
     sqlite_url,
 )
+from cvm_notebook.local.root_file import NAME, remember_root
 
 _START_SECONDS = 60.0
 _ANSWER_SECONDS = 30.0
@@ -94,6 +95,8 @@ class LocalCloud:
         Its process.
     log_path : pathlib.Path
         What it has to say, until it is closed.
+    root_path : pathlib.Path
+        The root of all its evidence (PEM), until it is closed.
 
     Examples
     --------
@@ -168,6 +171,11 @@ class LocalCloud:
         return f"{self._origin}/api/v1"
 
     @property
+    def root_path(self) -> Path:
+        """The file with the root under which it signs evidence, while it runs."""
+        return self._scratch / NAME
+
+    @property
     def _origin(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
@@ -209,6 +217,7 @@ class LocalCloud:
         self._process = process
         self._end = weakref.finalize(self, _end, process, self._scratch, os.getpid())
         self._port = self._await_port(process)
+        remember_root(self.url, self.root_path)
         try:
             self._health()
         except OSError as error:
@@ -263,7 +272,7 @@ class LocalCloud:
         self._port = None
 
     def inject(self, fault: Mapping[str, Any]) -> None:
-        """Add a fault from now on; ``cvm_notebook.local.faults.spec`` says what there is."""
+        """Add a fault from now on; ``cvm_notebook.local.faults.kinds`` says what there is."""
         self._control("POST", "faults", dict(fault))
 
     def clear_faults(self) -> None:
@@ -353,7 +362,7 @@ def _scratch_folder() -> Path:
 
 def _is_local_cloud(url: str) -> bool:
     parts = urlsplit(url)
-    if parts.scheme != "http" or not _is_loopback(parts.hostname or ""):
+    if parts.scheme != "http" or not is_loopback(parts.hostname or ""):
         return False
     try:
         health = f"http://{parts.netloc}/_local/health"
@@ -362,13 +371,6 @@ def _is_local_cloud(url: str) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(facts, dict) and facts.get("service") == "LocalCloud"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _end(process: Process, scratch: Path, owner: int) -> None:

@@ -5,7 +5,6 @@ server as if to its own; a page can also post a form here. Browsers say which na
 (``Host``) and who asks (``Origin``, ``Sec-Fetch-Site``), so such requests are told apart.
 """
 
-import ipaddress
 import re
 from collections.abc import Iterable
 from typing import Final
@@ -15,13 +14,14 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cvm_notebook.local.core.context import json_answer
+from cvm_notebook.local.core.settings import is_loopback
 
 MAX_BODY: Final = 8 * 1024 * 1024
 """Bytes that a request may send."""
 MAX_OPEN_BODY: Final = 64 * 1024
 """Bytes that a request may send which needs no key."""
 
-_OPEN_PATHS: Final = ("/api/v1/auth/device/",)
+_OPEN_PATHS: Final = ("/api/v1/auth/device/", "/api/v1/attestations/", "/gateway/")
 _SAME: Final = frozenset({"same-origin", "none"})
 _PLAIN: Final = re.compile(r"(?:[a-z]+:)?//(?:[^/?#@\\\[\]:]+|\[[0-9a-fA-F:.]+\])(?::[0-9]*)?")
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -83,14 +83,14 @@ class Guard:
         theirs, their_port = _host_and_port(origin)
         if theirs in self._allowed:
             return None
-        same_host = theirs == host or (_is_loopback(theirs) and _is_loopback(host))
+        same_host = theirs == host or (is_loopback(theirs) and is_loopback(host))
         own_port = port if port is not None else _DEFAULT_PORTS.get(scope["scheme"])
         if same_host and their_port == own_port:
             return None
         return f"Origin {origin[:80]!r} may not send requests to this LocalCloud."
 
     def _is_ours(self, host: str, scope: Scope) -> bool:
-        if _is_loopback(host) or host in self._allowed:
+        if is_loopback(host) or host in self._allowed:
             return True
         # Or the address the connection came in by: a name that was rebound is never an address.
         arrived = str((scope.get("server") or ("",))[0])
@@ -133,12 +133,3 @@ def _host_and_port(url: str) -> tuple[str, int | None]:
     except ValueError:
         return "", None
     return (parts.hostname or "").rstrip("."), port
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

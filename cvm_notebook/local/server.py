@@ -14,6 +14,7 @@ from typing import Any
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
+from cvm_notebook.local.attestation.attester import attester_of
 from cvm_notebook.local.core.settings import Settings, default_database, kept_key, write_running
 from cvm_notebook.local.demo.bootstrap import prepare
 from cvm_notebook.local.faults.connection import BACKLOG, FaultyProtocol, PausableServer, listen
@@ -82,7 +83,7 @@ def serve(
 
     told: list[Path] = []
 
-    def announce(bound: int) -> None:
+    def announce(bound: int, root: str) -> None:
         address = api_url(host, bound)
         facts = {
             "url": address,
@@ -90,7 +91,7 @@ def serve(
             "control_token": settings.control_token,
             "pid": os.getpid(),
         }
-        told.append(write_running(facts))
+        told.extend(write_running(facts, root))
         if ready is not None:
             ready(address, settings.api_key)
 
@@ -108,10 +109,13 @@ def api_url(host: str, port: int) -> str:
     return f"http://{bracketed}:{port}/api/v1"
 
 
-def run(settings: Settings, ready: Callable[[int], None]) -> None:
-    """Serve with these settings; ``ready`` is told the port when connections are accepted."""
+def run(settings: Settings, ready: Callable[[int, str], None]) -> None:
+    """Serve with these settings.
+
+    ``ready`` is told the port and the root of all evidence (PEM) when connections are accepted.
+    """
     listener = listen(settings.host, settings.port)
-    prepare(settings)
+    root = attester_of(prepare(settings)).root_pem
     settings.export()
     config = uvicorn.Config(
         _APP,
@@ -129,10 +133,10 @@ def run(settings: Settings, ready: Callable[[int], None]) -> None:
     )
     port = listener.getsockname()[1]
     if settings.workers > 1:
-        ready(port)
+        ready(port, root)
         Multiprocess(config, sockets=[listener]).run()
     else:
-        PausableServer(config, lambda: ready(port)).run(sockets=[listener])
+        PausableServer(config, lambda: ready(port, root)).run(sockets=[listener])
 
 
 def end_with_parent() -> None:

@@ -53,7 +53,7 @@ def test_what_a_cvm_shows_is_hashed_and_added_up(cloud):
     assert found.os_image_hash == cvm.os.os_image_hash
     assert found.event_count == len(said.tcb_info.event_log)
     assert found.cert_not_after is not None
-    assert found.quote_present is False
+    assert found.quote_present is True
 
 
 @pytest.mark.parametrize(

@@ -46,15 +46,15 @@ def test_one_family_can_be_asked_for(cloud):
 
 def test_images_come_newest_first_and_in_pages(api):
     first = api.get("/os-images?page_size=3").json()
-    assert (first["total"], first["pages"]) == (16, 6)
-    assert first["items"][0]["version"] == "0.5.9"
+    assert (first["total"], first["pages"]) == (20, 7)
+    assert first["items"][0]["version"] == "0.6.0"
     assert api.get("/os-images?page=99").json()["items"] == []
 
 
 @pytest.mark.parametrize("is_dev", [True, False])
 def test_images_can_be_filtered_by_is_dev(api, is_dev):
     items = api.get("/os-images", params={"is_dev": is_dev, "page_size": 100}).json()["items"]
-    assert len(items) == 8
+    assert len(items) == 10
     assert {item["is_dev"] for item in items} == {is_dev}
 
 

@@ -8,15 +8,8 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 
-from cvm_notebook.local.faults.spec import (
-    RULES,
-    Asked,
-    FaultBook,
-    FaultError,
-    Kind,
-    load_faults,
-    parse_fault,
-)
+from cvm_notebook.local.faults.kinds import RULES, Kind
+from cvm_notebook.local.faults.spec import Asked, FaultBook, FaultError, load_faults, parse_fault
 
 PATIENCE = 5.0
 

@@ -6,8 +6,10 @@ from contextlib import closing
 from datetime import datetime
 
 import pytest
+from local_evidence import gateway
 from sqlalchemy import func, select
 
+from cvm_notebook.local.attestation import kept_quotes
 from cvm_notebook.local.core.clock import SteadyClock
 from cvm_notebook.local.core.database import Cvm, Database, Fact, Operation, Provision, Revision
 from cvm_notebook.local.engine import housekeeping
@@ -138,6 +140,32 @@ def test_tables_stay_bounded_and_what_was_spent_stays_counted(kept, connect, mon
         assert after == pytest.approx(before, abs=0.01)
         newest = api.get(f"/cvms/{busy['id']}/operations").json()["items"]
         assert [one["operation_type"] for one in newest] == ["restart"] * 3
+
+
+def test_quotes_that_are_known_stay_bounded(kept, connect, monkeypatch):
+    cloud, path = kept
+    monkeypatch.setattr(housekeeping, "KEPT_QUOTES", 3)
+    monkeypatch.setattr(kept_quotes, "MOST_PUBLISHED", 2)
+    with cloud:
+        api = connect(cloud)
+        cvm = api.create()
+        api.watch(cvm["id"], "running")
+        asked = [
+            gateway(cloud, f"{cvm['app_id']}-80", "/quote", nonce=f"{number:02x}")
+            for number in range(6)
+        ]
+        quotes = [bytes.fromhex(answer.json()["quote"]) for answer in asked]
+        database = Database(f"sqlite:///{path}")
+        for quote in quotes[:4]:
+            with database.write() as session:
+                kept_quotes.publish(session, quote, 1.0)
+        with database.read() as session:
+            assert len(kept_quotes.published(session, 0, 100)) == 2
+        housekeeping.purge(database)
+        database.close()
+        checksums = [kept_quotes.checksum_of(quote) for quote in quotes]
+        found = [api.get(f"/attestations/collateral/{one}").status_code for one in checksums]
+    assert found == [404] * 3 + [200] * 3
 
 
 def test_a_server_remembers_what_time_it_is(kept):

@@ -1,5 +1,7 @@
 """The same server on PostgreSQL, with several workers: what races stays true."""
 
+import hashlib
+import json
 import random
 import warnings
 from collections import Counter
@@ -7,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
+from local_evidence import quote_of, refusal, root_der
 
 from cvm_notebook.local import LocalCloud
 
@@ -50,6 +53,22 @@ def test_the_whole_lifecycle(api):
     for cvm in (made, replica):
         api.delete(cvm["id"])
         assert api.get(f"/cvms/{cvm['id']}").status_code == 404
+
+
+def test_workers_give_the_same_evidence_and_know_each_others_quotes(shared, api):
+    made = api.create()
+    api.watch(made["id"], "running")
+    with ThreadPoolExecutor(8) as pool:
+        asked = [f"/cvms/{made['id']}/attestation"] * 16
+        shown = {quote_of(answer.json()) for answer in pool.map(api.get, asked)}
+    (quote,) = shown
+    answers = []
+    for _ in range(8):  # each on a connection of its own
+        requests.post(f"{shared.url}/attestations/verify", json={"hex": quote.hex()}, timeout=30)
+        url = f"{shared.url}/attestations/collateral/{hashlib.sha256(quote).hexdigest()}"
+        answers.append(requests.get(url, timeout=30).text)
+    assert len(set(answers)) == 1
+    assert refusal(quote, json.loads(answers[0]), root_der(shared.root_path)) is None
 
 
 def test_many_commits_at_once_make_one_cvm(api):

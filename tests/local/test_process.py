@@ -1,6 +1,7 @@
 """LocalCloud's process: started, found, ended, and never left behind."""
 
 import contextlib
+import hashlib
 import os
 import signal
 import stat
@@ -13,7 +14,7 @@ import psutil
 import pytest
 import requests
 
-from cvm_notebook.local import LocalCloud, LocalCloudError, cloud
+from cvm_notebook.local import LocalCloud, LocalCloudError, cloud, root_of
 from cvm_notebook.local.core.settings import data_folder, read_running, write_running
 
 
@@ -212,11 +213,14 @@ def test_a_server_in_the_foreground_is_found_while_it_runs(tmp_path):
     assert LocalCloud.running() is None
     with serving(tmp_path / "a.sqlite") as (_, told):
         assert LocalCloud.running() == told
-        (file,) = (data_folder() / "running").iterdir()
-        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        file, root = sorted((data_folder() / "running").iterdir())
+        assert [stat.S_IMODE(one.stat().st_mode) for one in (file, root)] == [0o600, 0o600]
+        assert root_of(told[0]) == root
         file.chmod(0o644)  # others could read the key of what is said there
         assert read_running() == []
+        assert root_of(told[0]) is None
     assert read_running() == []
+    assert not list((data_folder() / "running").iterdir())
     assert LocalCloud.running() is None
 
 
@@ -230,8 +234,10 @@ def test_of_two_the_newest_is_found_and_its_end_hides_no_other(tmp_path):
             killed.wait(20)
             assert LocalCloud.running() == first
             assert [facts["url"] for facts in read_running()] == [second[0], first[0]]
+            assert root_of(first[0]).read_text() != root_of(second[0]).read_text()
         with serving(tmp_path / "c.sqlite") as (_, third):  # it tidies up after the killed one
             assert [facts["url"] for facts in read_running()] == [third[0], first[0]]
+            assert len(list((data_folder() / "running").iterdir())) == 4  # of each, facts and root
 
 
 def test_another_address_of_this_machine_is_found(tmp_path):
@@ -241,9 +247,40 @@ def test_another_address_of_this_machine_is_found(tmp_path):
 
 
 def test_the_place_of_another_server_is_taken_over():
-    write_running({"url": "http://127.0.0.1:9/api/v1", "api_key": "phak_old"})
-    write_running({"url": "http://127.0.0.1:9/api/v1", "api_key": "phak_new"})
+    for key in ("phak_old", "phak_new"):
+        write_running({"url": "http://127.0.0.1:9/api/v1", "api_key": key}, f"root of {key}")
     assert [facts["api_key"] for facts in read_running()] == ["phak_new"]
+    assert root_of("http://localhost:9/api/v1").read_text() == "root of phak_new"
+
+
+def test_the_root_is_a_file_of_its_owners_that_goes_with_the_cloud(monkeypatch, tmp_path):
+    with LocalCloud(seed="empty") as cloud:
+        path = cloud.root_path
+        assert root_of(cloud.url) == path
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        monkeypatch.setenv("PHALA_CLOUD_API_PREFIX", "http://127.0.0.1:9/api/v1")
+        monkeypatch.setenv("CVM_NOTEBOOK_LOCAL_ROOT", str(path))  # as in a kernel of the demo
+        assert root_of("http://127.0.0.1:9/api/v1") == path
+        assert root_of("https://cloud-api.phala.com/api/v1") is None
+        path.chmod(0o640)
+        assert root_of(cloud.url) is None
+    assert not path.exists()
+
+
+def test_all_workers_give_the_same_evidence(tmp_path):
+    with LocalCloud(seed="demo", workers=3, database=f"sqlite:///{tmp_path / 'w.sqlite'}") as cloud:
+        seen = set()
+        for _ in range(24):  # each on a connection of its own, so that all workers are asked
+            answer = requests.get(
+                f"{cloud.url}/cvms/agent-alpha/attestation",
+                headers={"X-API-Key": cloud.api_key, "Connection": "close"},
+                timeout=30,
+            ).json()
+            shown = answer["app_certificates"][0]
+            checksum = hashlib.sha256(bytes.fromhex(shown["quote"])).hexdigest()
+            signed = requests.get(f"{cloud.url}/attestations/collateral/{checksum}", timeout=30)
+            seen.add((shown["quote"], shown["fingerprint"], signed.text))
+        assert len(seen) == 1
 
 
 def test_a_stale_or_foreign_address_is_not_taken_for_a_local_cloud(monkeypatch):

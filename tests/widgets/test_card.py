@@ -276,7 +276,7 @@ def test_an_attestation_is_never_called_verified(wire, card, front):
     told = wire.wait(card, "details")
     assert told["check"]["ok"] is None  # no tick: nothing is verified
     assert "Not verified. The log is consistent" in told["check"]["text"]
-    assert "No quote is shown" in told["check"]["text"]  # LocalCloud has no hardware to quote
+    assert "The signatures of its quote were not checked" in told["check"]["text"]
     assert "proves which hardware" in told["check"]["text"]
     quoted = judge_attestation(
         CvmAttestation(app_certificates=(Certificate(quote="00ff"),), tcb_info=TcbInfo())

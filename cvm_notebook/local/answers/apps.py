@@ -168,39 +168,6 @@ class CvmsAreAllowed(BaseModel):
     skipped_cvm_ids: list[int | str]
 
 
-class AttestationInstance(BaseModel):
-    """What one CVM of an app attests."""
-
-    vm_uuid: str | None
-    name: str | None
-    instance_id: str | None
-    status: str | None
-    image_version: str | None
-    quote: str | None
-    ppid: str | None
-    device_id: str | None
-    fmspc: str | None
-    mr_config_id: str | None
-    tcb_info: dict[str, Any] | None
-    app_certificates: list[dict[str, Any]] | None
-    compose_file: str | None
-    eventlog: list[dict[str, Any]]
-    error: str | None
-
-
-class AppAttestation(BaseModel):
-    """What the running CVMs of an app attest."""
-
-    app_id: str | None
-    contract_address: str | None
-    kms_info: dict[str, Any] | None
-    instances: list[AttestationInstance]
-    kms_guest_agent_info: dict[str, Any] | None
-    gateway_guest_agent_info: dict[str, Any] | None
-    qemu_version: str | None
-    notice: str
-
-
 @dataclass(frozen=True, slots=True)
 class Filters:
     """Which apps are wanted: those with a CVM that fits all of it."""

@@ -42,7 +42,8 @@ def dollars(micros: int) -> str:
 
 
 @cache
-def _node_ref(node: Node) -> dict[str, Any]:
+def node_ref(node: Node) -> dict[str, Any]:
+    """Return a node as a part of other answers."""
     device = {
         "device_id": node.device_id,
         "algorithm_version": "v1",
@@ -80,7 +81,7 @@ class Shapes:
 
     def node_ref(self, node: Node) -> dict[str, Any]:
         """Return a node as a part of other answers."""
-        return _node_ref(node)
+        return node_ref(node)
 
     @cached_property
     def _workspace_ref(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from cvm_notebook.local.core.database import Cvm, Operation, User
 from cvm_notebook.local.core.identifiers import hashid, log_token
 from cvm_notebook.local.engine import billing, lifecycle
 from cvm_notebook.local.engine.lifecycle import View
-from cvm_notebook.local.simulated import attestation, stats
+from cvm_notebook.local.simulated import stats
 
 
 class OperationEvent(BaseModel):
@@ -153,16 +153,6 @@ class Composition(Measured):
     containers: list[Container] | None
 
 
-class Attestation(Measured):
-    """What would prove what a CVM runs, if this were hardware."""
-
-    name: str | None
-    app_certificates: list[dict[str, Any]] | None
-    tcb_info: dict[str, Any] | None
-    compose_file: str | None
-    notice: str
-
-
 _HANDSHAKE_SECONDS = 120
 _OFFLINE = "The CVM is not running."
 
@@ -226,25 +216,6 @@ def _container(shapes: Shapes, cvm: Cvm, service: dict[str, Any], up: float) -> 
         "status": f"Up {human(up)}",
         "log_endpoint": url if cvm.public_logs else None,
     }
-
-
-def attested(shapes: Shapes, cvm: Cvm) -> dict[str, Any]:
-    """Format the attestation. Needs the compose file."""
-    up = _up(shapes, shapes.view(cvm))
-    instance_id = shapes.instance_id(cvm)
-    answer = _online(up, public=cvm.public_tcbinfo) | {
-        "name": cvm.name,
-        "app_certificates": None,
-        "tcb_info": None,
-        "compose_file": attestation.app_compose(cvm.compose_file),
-        "notice": attestation.NOTICE,
-    }
-    if up is None or instance_id is None:
-        return answer
-    answer["app_certificates"] = attestation.certificates(shapes.ctx.secret, cvm)
-    if cvm.public_tcbinfo:
-        answer["tcb_info"] = attestation.tcb_info(cvm, instance_id)
-    return answer
 
 
 def _up(shapes: Shapes, view: View) -> float | None:

@@ -8,6 +8,8 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cvm_notebook.local.core.image_parts import ImageParts, checksum_file, parts_of
+
 
 def _digits(text: str, count: int) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:count]
@@ -74,13 +76,25 @@ class Image:
         return f"{self.name}-{self.os_image_hash[:8]}"
 
     @property
+    def lite(self) -> bool:
+        """Whether it carries a document of its digests, as from 0.6 on."""
+        return self.version >= (0, 6, 0)
+
+    @property
+    def parts(self) -> ImageParts:
+        """The digests of what it consists of."""
+        return parts_of(self.name, ".".join(map(str, self.version)))
+
+    @property
     def os_image_hash(self) -> str:
-        """Its 64 hex digits."""
+        """Its 64 hex digits: of the checksum file, where it has one."""
+        if self.lite:
+            return hashlib.sha256(checksum_file(self.parts)).hexdigest()
         return _digits(f"image:{self.name}", 64)
 
 
 def _images() -> dict[str, Image]:
-    versions = ((0, 5, 4), (0, 5, 7), (0, 5, 8), (0, 5, 9))
+    versions = ((0, 5, 4), (0, 5, 7), (0, 5, 8), (0, 5, 9), (0, 6, 0))
     found = []
     for version in versions:
         spelled = ".".join(map(str, version))
@@ -110,6 +124,9 @@ class Node:
     status: str = "ONLINE"
     version: str = "0.5.9"
     onchain: bool = False
+    tcb: str = "UpToDate"
+    """What its microcode and TDX module are worth, in Intel's words."""
+    quote_version: int = 4
 
     @property
     def device_id(self) -> str:
@@ -145,13 +162,24 @@ _NODES = (
     Node(3, "prod3", "US-WEST-1", 20_000, 40_960_000, 10_000, onchain=True),
     Node(5, "prod5", "US-WEST-1", 20_000, 40_960_000, 10_000),
     Node(6, "prod6", "US-WEST-1", 20_000, 40_960_000, 10_000),
-    Node(7, "prod7", "US-WEST-1", 64, 131_072, 16, onchain=True),
-    Node(18, "prod9", "US-WEST-1", 4_096, 8_388_608, 2_048, oldest_image=(0, 5, 8), onchain=True),
-    Node(21, "use2", "US-EAST-1", 4_096, 8_388_608, 2_048),
-    Node(26, "gpu1", "US-EAST-1", 512, 4_194_304, 64, gpus=16),
+    Node(7, "prod7", "US-WEST-1", 64, 131_072, 16, onchain=True, tcb="ConfigurationNeeded"),
+    Node(
+        18,
+        "prod9",
+        "US-WEST-1",
+        4_096,
+        8_388_608,
+        2_048,
+        oldest_image=(0, 5, 8),
+        onchain=True,
+        tcb="OutOfDate",
+    ),
+    Node(21, "use2", "US-EAST-1", 4_096, 8_388_608, 2_048, quote_version=5),
+    Node(26, "gpu1", "US-EAST-1", 512, 4_194_304, 64, gpus=16, quote_version=5),
 )
 NODES: Mapping[int, Node] = {node.id: node for node in _NODES}
-"""Nodes by id; prod7 is small, so that a full node can be met."""
+"""Nodes by id; prod7 is small, so that a full node can be met. Those in the west quote in version
+4, those in the east in version 5; prod7 needs configuration, prod9 is out of date."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -318,6 +318,18 @@ class RateWindow(Base):
     count: Mapped[int]
 
 
+class Quote(Base):
+    """A quote that can be asked about by its checksum; kept itself once somebody publishes it."""
+
+    __tablename__ = "quotes"
+    id: Mapped[int] = mapped_column(BigKey, primary_key=True)
+    checksum: Mapped[str] = mapped_column(unique=True)
+    node_id: Mapped[int | None]
+    cvm_id: Mapped[int | None] = mapped_column(BigInteger)
+    quote: Mapped[bytes | None]
+    published_at: Mapped[float | None]
+
+
 def lock(session: Session, *name: object) -> None:
     """Hold a named lock until the transaction ends, where the database has several writers."""
     if session.get_bind().dialect.name == "postgresql":

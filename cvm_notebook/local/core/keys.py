@@ -180,7 +180,9 @@ def _signer(secret: bytes) -> ec.EllipticCurvePrivateKey:
 
 
 def _sign_recoverable(key: ec.EllipticCurvePrivateKey, digest: bytes) -> bytes:
-    der = key.sign(digest, ec.ECDSA(utils.Prehashed(hashes.SHA256())))
+    # Deterministic, so that every worker gives the same.
+    algorithm = ec.ECDSA(utils.Prehashed(hashes.SHA256()), deterministic_signing=True)
+    der = key.sign(digest, algorithm)
     r, s = utils.decode_dss_signature(der)
     s = min(s, _ORDER - s)  # Ethereum takes only the lower of the two
     # The recovery id says which point R was; as the owner of the key we can compute it:

@@ -7,6 +7,7 @@ read by other users of the machine, environments can't, and two of the fields ar
 
 import contextlib
 import hashlib
+import ipaddress
 import json
 import os
 import secrets
@@ -54,7 +55,7 @@ class Settings:
     seed
         ``"empty"`` or ``"demo"``, used once, when the database is new.
     faults
-        Faults that hold from the start (see ``faults.py``).
+        Faults that hold from the start (see ``faults``).
     workers
         How many processes serve.
     tier, balance
@@ -132,6 +133,14 @@ def sqlite_url(path: str | os.PathLike[str]) -> str:
     for character in "%?#":  # the first of them is what the others are written with
         text = text.replace(character, f"%{ord(character):02X}")
     return f"sqlite:///{text}"
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a name or an address means this machine alone."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _is_amount(text: str) -> bool:
@@ -231,20 +240,24 @@ def write_private(path: Path, text: str, *, exclusive: bool = False) -> None:
 # --- who is running -----------------------------------------------------------------------------
 
 
-def write_running(facts: Mapping[str, Any]) -> Path:
-    """Say of a server in the foreground where it is; it removes the file when it ends.
+def write_running(facts: Mapping[str, Any], root: str) -> list[Path]:
+    """Say of a server in the foreground where it is; it removes the files when it ends.
 
-    Each server has a file of its own, so that the end of one hides no other.
+    Each server has files of its own, so that the end of one hides no other: its facts, and the
+    root of its evidence, which they name.
     """
     folder = data_folder() / "running"
     path = folder / f"{time.time_ns():020}-{os.getpid()}.json"
+    root_path = path.with_suffix(".root.pem")
     with _keeping(folder):
         _make(folder)
         for other in folder.glob("*.json"):
             if _is_over(other, facts["url"]):
                 other.unlink(missing_ok=True)
-        write_private(path, json.dumps(facts))
-    return path
+                other.with_suffix(".root.pem").unlink(missing_ok=True)
+        write_private(root_path, root)
+        write_private(path, json.dumps({**facts, "root": str(root_path)}))
+    return [path, root_path]
 
 
 def _is_over(path: Path, url: str) -> bool:

@@ -25,8 +25,11 @@ from cvm_notebook.local.engine.housekeeping import remember_time, resume_time
 _MICROS = 1_000_000
 
 
-def prepare(settings: Settings) -> None:
-    """Bring the database to where workers can serve from it; does nothing twice."""
+def prepare(settings: Settings) -> bytes:
+    """Bring the database to where workers can serve from it, and return LocalCloud's secret.
+
+    It does nothing twice.
+    """
     database = Database(settings.database)
     try:
         bring_up(database)
@@ -39,8 +42,10 @@ def prepare(settings: Settings) -> None:
                 session.add(Fact(name="secret", value=secrets.token_hex(32)))
                 _found_workspace(session, settings)
             _admit_key(session, settings)
+        ctx = Context(settings=settings, database=database)
         if fresh and settings.seed == "demo":
-            _plant(Context(settings=settings, database=database))
+            _plant(ctx)
+        return ctx.secret
     finally:
         database.close()
 

@@ -38,7 +38,7 @@ class One:
     name: str
     node: int
     size: str = "tdx.small"
-    image: str = "dstack-0.5.9"
+    image: str = "dstack-0.6.0"
     age: float = 20
     past: tuple[str, ...] = ()
     final: str | None = None
@@ -60,7 +60,7 @@ class App:
     volumes: tuple[str, ...] = field(default=())
 
 
-GPU_IMAGE: Final = "dstack-nvidia-0.5.9"
+GPU_IMAGE: Final = "dstack-nvidia-0.6.0"
 _STOP: Final = ("shutdown",)
 _NIGHT: Final = ("shutdown", "power_on")
 _CARED: Final = ("compose_update", "restart", "env_update", "compose_update")

@@ -20,6 +20,7 @@ from cvm_notebook.local.core.database import (
     Fact,
     Operation,
     Provision,
+    Quote,
     RateWindow,
     Revision,
     StreamLease,
@@ -81,6 +82,8 @@ KEPT_DELETED: Final = 10_000
 """CVMs that are gone, the newest."""
 KEPT_DEVICE_KEYS: Final = 200
 """Keys that were given to devices, the newest."""
+KEPT_QUOTES: Final = 20_000
+"""Quotes that are known by their checksum, the newest."""
 
 _AT_ONCE: Final = 500
 """As many rows are removed in one transaction: others wait for it."""
@@ -134,7 +137,8 @@ def purge(database: Database) -> None:
     _remove(database, Provision.id, *expired)
     _keep_newest(database, Operation.id, Operation.cvm_id, KEPT_OPERATIONS)
     _keep_newest(database, Revision.id, Revision.app_id, KEPT_REVISIONS)
-    _purge_keys(database)
+    _keep_newest_of_all(database, ApiKey.id, KEPT_DEVICE_KEYS, ApiKey.name == "device")
+    _keep_newest_of_all(database, Quote.id, KEPT_QUOTES)
     _purge_deleted(database)
 
 
@@ -169,13 +173,18 @@ def _keep_newest(
             _remove(database, key, group == one, key < oldest_kept)
 
 
-def _purge_keys(database: Database) -> None:
-    device = ApiKey.name == "device"
+def _keep_newest_of_all(
+    database: Database,
+    key: InstrumentedAttribute[int],
+    count: int,
+    *conditions: ColumnElement[bool],
+) -> None:
+    """Keep so many of the rows that meet the conditions."""
     with database.read() as session:
-        newest = select(ApiKey.id).where(device).order_by(ApiKey.id.desc())
-        oldest_kept = session.scalar(newest.offset(KEPT_DEVICE_KEYS - 1).limit(1))
+        newest = select(key).where(*conditions).order_by(key.desc())
+        oldest_kept = session.scalar(newest.offset(count - 1).limit(1))
     if oldest_kept is not None:
-        _remove(database, ApiKey.id, device, ApiKey.id < oldest_kept)
+        _remove(database, key, *conditions, key < oldest_kept)
 
 
 def _purge_deleted(database: Database) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import hashlib
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -11,9 +12,12 @@ from typing import Any, Final
 from starlette.types import Message
 
 from cvm_notebook.local.faults.connection import Answer, Exchange, phrase, race
-from cvm_notebook.local.faults.spec import Fault, Kind
+from cvm_notebook.local.faults.kinds import Kind
+from cvm_notebook.local.faults.spec import Fault
 
 _MIB: Final = 1 << 20
+_ENV_KEYS: Final = frozenset({"public_key", "app_env_encrypt_pubkey", "encrypted_env_pubkey"})
+_FORGED: Final = hashlib.sha256(b"LocalCloud: somebody else's key").hexdigest()
 _LOGIN_PAGE: Final = b"<!doctype html><title>Log in</title><h1>Log in to the network</h1>"
 
 
@@ -180,6 +184,27 @@ def _put(data: Any, pointer: str, value: object) -> None:
         data[last] = value
 
 
+async def _env_key_forged(exchange: Exchange, _: Fault) -> None:
+    answer = await exchange.run()
+    try:
+        data = json.loads(answer.body)
+    except ValueError:
+        await _pass_on(exchange, answer)
+        return
+    _forge(data)
+    await _pass_on(exchange, Answer(answer.status, answer.headers, json.dumps(data).encode()))
+
+
+def _forge(data: Any) -> None:
+    """Put another key in the place of each that environment variables are encrypted for."""
+    for item in data if isinstance(data, list) else [data]:
+        for name, value in item.items() if isinstance(item, dict) else ():
+            if name in _ENV_KEYS and value:
+                item[name] = _FORGED
+            elif isinstance(value, dict | list):
+                _forge(value)
+
+
 async def _raw(exchange: Exchange, fault: Fault) -> None:
     await exchange.read_all()
     pieces = [fault.arg] if isinstance(fault.arg, str) else fault.arg
@@ -251,4 +276,5 @@ ACTS: Final[Mapping[Kind, Callable[[Exchange, Fault], Awaitable[None]]]] = {
     Kind.CLOSE_DELIMITED: _close_delimited,
     Kind.REWRITE: _rewrite,
     Kind.RAW: _raw,
+    Kind.ENV_KEY_FORGED: _env_key_forged,
 }

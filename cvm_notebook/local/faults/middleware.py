@@ -12,17 +12,23 @@ from urllib.parse import parse_qsl, urlencode
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cvm_notebook.local.attestation.tampering import STATE
 from cvm_notebook.local.core.clock import machine_now
 from cvm_notebook.local.core.settings import API_PREFIX
 from cvm_notebook.local.faults.actions import ACTS
 from cvm_notebook.local.faults.connection import Exchange
-from cvm_notebook.local.faults.spec import DELAYS, Asked, Fault, FaultBook, Kind
+from cvm_notebook.local.faults.kinds import DELAYS, EVIDENCE, Kind
+from cvm_notebook.local.faults.spec import PASSING, Asked, Fault, FaultBook
 
 NodesOf = Callable[[Iterable[str]], Awaitable[set[int | str]]]
 """The ids and names of the nodes that hold these CVMs."""
 
 _REMEMBERED: Final = 10_000
-_SERVED: Final = (API_PREFIX, "/logs/")  # what belongs to the service, and not to this server
+_SERVED: Final = (
+    API_PREFIX,
+    "/logs/",
+    "/gateway/",
+)  # what belongs to the service, and not to this server
 _SECRET_PARAMETERS: Final = frozenset({"token"})
 
 
@@ -117,7 +123,8 @@ class FaultMiddleware:
             scope["state"]["fault"] = fault.kind
             if fault.kind in DELAYS:
                 exchange = await self._delay(exchange, fault)
-        ending = next((fault for fault in faults if fault.kind not in DELAYS), None)
+        scope["state"][STATE] = [(f.kind.value, f.cvm) for f in faults if f.kind in EVIDENCE]
+        ending = next((fault for fault in faults if fault.kind not in PASSING), None)
         if ending is None:
             await self._app(scope, exchange.receive, send)
         else:

@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qsl
@@ -16,115 +15,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cvm_notebook.local.core.settings import API_PREFIX
+from cvm_notebook.local.faults.kinds import DELAYS, EVIDENCE, ROUTES, RULES, Kind
 
-
-class Kind(StrEnum):
-    """What can go wrong."""
-
-    LATENCY = "latency"
-    LATE = "late"
-    HANG = "hang"
-    REFUSE = "refuse"
-    RESET = "reset"
-    RESET_AFTER = "reset_after"
-    TRUNCATE = "truncate"
-    DRIP = "drip"
-    STATUS = "status"
-    CONTENT_TYPE = "content_type"
-    HTML = "html"
-    REDIRECT = "redirect"
-    SILENT = "silent"
-    DROP = "drop"
-    CUT = "cut"
-    HALF = "half"
-    FLOOD = "flood"
-    SLOW_NODE = "slow_node"
-    GZIP_BOMB = "gzip_bomb"
-    HUGE = "huge"
-    GARBAGE = "garbage"
-    CLOSE_DELIMITED = "close_delimited"
-    REWRITE = "rewrite"
-    RAW = "raw"
-
-
-@dataclass(frozen=True)
-class Rule:
-    """What a kind does, what its ``arg`` may be, and which requests it meets unless told."""
-
-    does: str
-    arg: tuple[type, ...] = ()
-    default: object = None
-    required: bool = False
-    route: str = "*"
-    times: int | None = 1
-
-
-_NUMBER = (int, float)
 _NUMBERS = (0, 1_000_000)
 _STATUSES = (200, 999)
 
-RULES: Mapping[Kind, Rule] = {
-    Kind.LATENCY: Rule("waits arg seconds, then answers as always", _NUMBER, 0.2),
-    Kind.LATE: Rule("does what was asked, then waits arg seconds before it answers", _NUMBER, 1.0),
-    Kind.HANG: Rule("reads the request and never answers; nothing is done"),
-    Kind.REFUSE: Rule(
-        "closes the connection before any answer, nothing done; with arg, new connections are "
-        "refused for arg seconds (with one worker)",
-        _NUMBER,
-    ),
-    Kind.RESET: Rule("resets the connection before anything is done"),
-    Kind.RESET_AFTER: Rule("does what was asked, then resets the connection without an answer"),
-    Kind.TRUNCATE: Rule("announces the whole length, sends half of the body and closes"),
-    Kind.DRIP: Rule("sends one byte every arg seconds, for ever", _NUMBER, 0.2),
-    Kind.STATUS: Rule("answers status arg, nothing done", (int,), 503),
-    Kind.CONTENT_TYPE: Rule("answers as always, but calls the body arg", (str,), "text/plain"),
-    Kind.HTML: Rule("answers 200 with a log-in page, nothing done"),
-    Kind.REDIRECT: Rule("redirects to the URL arg with status code", (str,), required=True),
-    Kind.SILENT: Rule("opens an event stream and never sends an event", route="stream"),
-    Kind.DROP: Rule("ends the stream in good order after arg events", (int,), 1, route="stream"),
-    Kind.CUT: Rule("resets the stream after arg events", (int,), 1, route="stream"),
-    Kind.HALF: Rule(
-        "sends arg events and half of one more, then ends the stream", (int,), 1, route="stream"
-    ),
-    Kind.FLOOD: Rule("sends arg state events a second, for ever", (int,), 10_000, route="stream"),
-    Kind.SLOW_NODE: Rule(
-        "a batch status that asks for a CVM of node waits arg seconds",
-        _NUMBER,
-        31.0,
-        route="batch",
-        times=None,
-    ),
-    Kind.GZIP_BOMB: Rule("answers gzip that unpacks to arg MiB", (int,), 1024),
-    Kind.HUGE: Rule("answers a body of arg MiB", (int,), 1024),
-    Kind.GARBAGE: Rule("answers 200 and JSON that isn't", (str,), '{"items": [{"id": "cvm_'),
-    Kind.CLOSE_DELIMITED: Rule("answers without a length; the body ends with the connection"),
-    Kind.REWRITE: Rule("puts the values of arg at its JSON pointers", (dict,), required=True),
-    Kind.RAW: Rule(
-        "sends arg as it is, a character a byte: a text, or a list sent piece by piece in which "
-        "null holds the connection open",
-        (str, list),
-        required=True,
-    ),
-}
-
-DELAYS = frozenset({Kind.LATENCY, Kind.SLOW_NODE})
-
-ROUTES: Mapping[str, tuple[str, ...]] = {
-    "list": ("GET /cvms/paginated", "GET /cvms"),
-    "get": ("GET /cvms/*",),
-    "state": ("GET /cvms/*/state",),
-    "stream": ("GET /cvms/*/state",),
-    "batch": ("POST /status/batch",),
-    "action": tuple(f"POST /cvms/*/{verb}" for verb in ("start", "stop", "shutdown", "restart")),
-    "delete": ("DELETE /cvms/*",),
-    "replicate": ("POST /cvms/*/replicas",),
-    "provision": ("POST /cvms/provision",),
-    "commit": ("POST /cvms",),
-    "update": ("PATCH /cvms/**",),
-    "read": ("GET **",),
-    "write": ("POST **", "PATCH **", "PUT **", "DELETE **"),
-    "*": ("* **",),
-}
 
 # "get" is one CVM by its name, never the list that lives beside it.
 _NOT_A_CVM = frozenset({"/cvms/paginated"})
@@ -153,6 +48,9 @@ class Fault(BaseModel):
         For ``redirect``: the status.
     node
         For ``slow_node``: the node's id or name.
+    cvm
+        For faults of evidence: the CVM whose evidence it is, by its name or any of its ids. By
+        default that of all.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -165,6 +63,7 @@ class Fault(BaseModel):
     retry_after: str | int | float | None = None
     code: int = Field(default=302, ge=300, le=399)
     node: int | str | None = None
+    cvm: str | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -188,6 +87,8 @@ class Fault(BaseModel):
             raise ValueError(f"arg {self.arg!r} does not fit {self.kind}: give {low} to {high}")
         if self.kind is Kind.SLOW_NODE and self.node is None:
             raise ValueError("slow_node needs a node: its id or its name")
+        if self.cvm is not None and self.kind not in EVIDENCE:
+            raise ValueError(f"cvm does not fit {self.kind}: it is for faults of evidence")
         _patterns(self.route)
         return self
 
@@ -266,6 +167,10 @@ class _Armed:
         return any(p.matches(asked.method, asked.path, asked.query) for p in self._patterns)
 
 
+PASSING = DELAYS | EVIDENCE
+"""What a request meets on its way to the application; any other fault ends it."""
+
+
 class FaultBook:
     """The faults in force. Each server process counts for itself."""
 
@@ -285,14 +190,14 @@ class FaultBook:
         return [armed.fault for armed in self._armed if not armed.spent]
 
     def take(self, asked: Asked) -> list[Fault]:
-        """Choose what this request meets: every delay, and the first fault of another kind."""
+        """Choose what this request meets: delays and faults of evidence, and the first other."""
         taken: list[Fault] = []
         ended = False
         for armed in self._armed:
-            delay = armed.fault.kind in DELAYS
-            if (delay or not ended) and armed.meets(asked):
+            goes_on = armed.fault.kind in PASSING
+            if (goes_on or not ended) and armed.meets(asked):
                 taken.append(armed.fault)
-                ended = ended or not delay
+                ended = ended or not goes_on
         self._armed = [armed for armed in self._armed if not armed.spent]
         return taken
 

@@ -29,7 +29,6 @@ from cvm_notebook.local.engine.placement import node_of
 from cvm_notebook.local.engine.provisioning import replicate
 from cvm_notebook.local.engine.requests import EncryptedEnv, NodeId, ReplicateRequest, Short, Text
 from cvm_notebook.local.routing import api_router
-from cvm_notebook.local.simulated import attestation
 
 router = api_router(tags=["apps"])
 
@@ -104,66 +103,6 @@ def list_app_cvms(ctx: Ctx, caller: Auth, app_id: AppId) -> Response:
     if caller.legacy:
         return json_answer([legacy_item(shapes, cvm) for cvm in found])
     return json_answer([spell_cvm(shapes, cvm) for cvm in found])
-
-
-@router.get(
-    "/apps/{app_id}/attestations", response_model=app_answers.AppAttestation, responses=_FOUND
-)
-def app_attestations(ctx: Ctx, caller: Auth, app_id: AppId) -> Response:
-    """Give what the running CVMs of an app attest, which says that it proves nothing."""
-    shapes = Shapes(ctx, caller)
-    with ctx.database.read() as session:
-        found = one_app(session, shapes, app_id, whole=True)
-    kms = shapes.kms_ref()
-    return json_answer(
-        {
-            "app_id": found[0].app_id,
-            "contract_address": _NO_CONTRACT,
-            "kms_info": {
-                "contract_address": _NO_CONTRACT,
-                "chain_id": None,
-                "version": kms["version"],
-                "url": kms["url"],
-                "gateway_app_id": None,
-                "gateway_app_url": _NO_CONTRACT,
-                "kms_type": found[0].kms_type,
-            },
-            "instances": [_attested(shapes, cvm) for cvm in found],
-            "kms_guest_agent_info": None,
-            "gateway_guest_agent_info": None,
-            "qemu_version": None,
-            "notice": attestation.NOTICE,
-        }
-    )
-
-
-def _attested(shapes: Shapes, cvm: Cvm) -> dict[str, Any]:
-    node = NODES[cvm.node_id]
-    status = shapes.view(cvm).status
-    instance_id = shapes.instance_id(cvm)
-    runs = status == "running" and instance_id is not None
-    tcb_info = attestation.tcb_info(cvm, instance_id) if runs and instance_id else None
-    return {
-        "vm_uuid": cvm.vm_uuid,
-        "name": cvm.name,
-        "instance_id": instance_id,
-        "status": status,
-        "image_version": cvm.image,
-        "quote": None,
-        "ppid": node.ppid,
-        "ppid_sha256": None,
-        "device_id": node.device_id,
-        "fmspc": node.fmspc,
-        "tee_tcb_svn": None,
-        "mr_config_id": attestation.mr_config_id(cvm.compose_hash),
-        "cpusvn": None,
-        "pcesvn": None,
-        "tcb_info": tcb_info,
-        "app_certificates": attestation.certificates(shapes.ctx.secret, cvm) if runs else None,
-        "compose_file": attestation.app_compose(cvm.compose_file),
-        "eventlog": tcb_info["event_log"] if tcb_info else [],
-        "error": None if runs else "The CVM is not running.",
-    }
 
 
 @router.get(

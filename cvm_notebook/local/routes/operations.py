@@ -206,9 +206,3 @@ def cvm_network(ctx: Ctx, caller: Auth, cvm_id: CvmId) -> Response:
 def cvm_composition(ctx: Ctx, caller: Auth, cvm_id: CvmId) -> Response:
     """List a CVM's containers and where their logs are."""
     return _measured(answers.composition, ctx, caller, _read(ctx, caller, cvm_id, whole=True))
-
-
-@router.get("/cvms/{cvm_id}/attestation", response_model=answers.Attestation, responses=_FOUND)
-def cvm_attestation(ctx: Ctx, caller: Auth, cvm_id: CvmId) -> Response:
-    """Give an attestation of the right shape, which says that it proves nothing."""
-    return _measured(answers.attested, ctx, caller, _read(ctx, caller, cvm_id, whole=True))

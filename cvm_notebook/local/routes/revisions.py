@@ -13,8 +13,8 @@ from cvm_notebook.local.core.context import Auth, Caller, Ctx, json_answer
 from cvm_notebook.local.core.database import Cvm, Revision
 from cvm_notebook.local.core.errors import ApiError, documented
 from cvm_notebook.local.core.identifiers import hashid, hex40, unhash
+from cvm_notebook.local.engine.compose import canonical, measured
 from cvm_notebook.local.routing import api_router
-from cvm_notebook.local.simulated.attestation import app_compose
 
 router = api_router(tags=["apps"])
 
@@ -84,7 +84,7 @@ def get_revision(
     if row is None:
         raise ApiError(404, f"App {app_id[:80]} has no revision {revision_id[:80]!r}.")
     revision, cvm = row
-    raw = app_compose(revision.compose_file) if raw_compose_file else revision.compose_file
+    raw = canonical(measured(revision.compose_file)) if raw_compose_file else revision.compose_file
     return json_answer(
         _item(Shapes(ctx, caller), revision, cvm)
         | {

@@ -1,1 +1,1 @@
-"""What a real CVM would produce: logs, statistics, attestations."""
+"""What a real CVM would produce: logs and statistics."""

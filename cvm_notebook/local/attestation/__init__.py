@@ -1,0 +1,1 @@
+"""Evidence of CVMs: quotes under LocalCloud's own root, their collateral, event logs, images."""

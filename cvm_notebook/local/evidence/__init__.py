@@ -1,0 +1,1 @@
+"""Where evidence is served: the service's operations, and what CVMs themselves would answer."""
