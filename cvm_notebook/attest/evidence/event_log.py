@@ -1,0 +1,265 @@
+"""The event log of a boot: what was measured into which register, added up as the registers were.
+
+Forms and names are those of dstack (``cc-eventlog``, ``dstack-attest``), versions 0.3 to 0.6.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import msgspec
+
+from cvm_notebook.attest.evidence.fields import (
+    MOST_TEXT_BYTES,
+    MalformedEvidence,
+    from_hex,
+    from_json,
+)
+from cvm_notebook.attest.evidence.quote_layout import REGISTER_BYTES
+from cvm_notebook.text import clean_text
+
+RUNTIME_EVENT: Final = 0x08000001
+RTMR3: Final = 3
+READY: Final = "system-ready"
+ACPI_DATA: Final = b"ACPI DATA"
+USED: Final = frozenset(
+    {
+        "app-id",
+        "compose-hash",
+        "gpu-attestation",
+        "gpu-policy-hash",
+        "instance-id",
+        "key-provider",
+        "os-image-hash",
+        READY,
+    }
+)
+"""Names that a check reads: each counts once, before `READY`. (``mr-kms`` may come twice.)"""
+_MOST_EVENTS: Final = 10_000
+
+
+@dataclass(frozen=True)
+class BootEvent:
+    """One measured event.
+
+    Attributes
+    ----------
+    digest
+        As the log says, in 48 bytes; None where the log is stripped of it.
+    """
+
+    register: int
+    kind: int
+    name: str
+    payload: bytes
+    digest: bytes | None
+    version: int | None = None
+
+    @property
+    def is_runtime(self) -> bool:
+        """Whether the guest's software measured it: its digest is computed, never believed."""
+        return self.register == RTMR3
+
+    @cached_property
+    def measured(self) -> bytes:
+        """What the register was extended by.
+
+        Of an event of the firmware that is the digest in the log. Of a runtime event it is the hash
+        of its name and payload: in the form of version 2 where the event says so or has that
+        digest, else of version 1.
+
+        Raises
+        ------
+        MalformedEvidence
+            It has no digest, or another than its name and payload. Or it is in RTMR3 and no runtime
+            event: believed as it stands, it would hide the name of what was measured.
+        """
+        if not self.is_runtime:
+            if self.digest is None:
+                raise MalformedEvidence(self._place, "has no digest")
+            return self.digest
+        if self.kind != RUNTIME_EVENT:
+            raise MalformedEvidence(self._place, "is no runtime event, and RTMR3 has no others")
+        first, second = runtime_digest(self.name, self.payload), None
+        if self.version == 2 or self.digest not in (None, first):  # noqa: PLR2004
+            second = runtime_digest(self.name, self.payload, version=2)
+        found = second if second is not None and self.digest in (None, second) else first
+        if self.digest not in (None, found):
+            raise MalformedEvidence(self._place, "has another digest than its name and payload")
+        return found
+
+    @property
+    def _place(self) -> str:
+        return f"event {clean_text(self.name, 40) or hex(self.kind)!r} of RTMR{self.register}"
+
+
+def runtime_digest(name: str, payload: bytes, version: int = 1) -> bytes:
+    """Return the digest of a runtime event: SHA-384, of version 1 or 2."""
+    if version == 1:
+        whole = b":".join((RUNTIME_EVENT.to_bytes(4, "little"), name.encode(), payload))
+    else:  # RFC 8785: keys in order, no spaces
+        said = {"name": name, "payload": payload.hex(), "type": RUNTIME_EVENT}
+        whole = json.dumps(said, separators=(",", ":"), ensure_ascii=False).encode()
+    return hashlib.sha384(whole).digest()
+
+
+def replayed(digests: Iterable[bytes]) -> bytes:
+    """Return what a register holds after it was extended by these."""
+    register = bytes(REGISTER_BYTES)
+    for digest in digests:
+        register = hashlib.sha384(register + digest).digest()
+    return register
+
+
+class BootLog:
+    """The events of a boot, in the order in which they were measured."""
+
+    def __init__(self, events: Iterable[BootEvent] = ()) -> None:
+        self._events = tuple(events)
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def __iter__(self) -> Iterator[BootEvent]:
+        return iter(self._events)
+
+    def of(self, register: int) -> tuple[BootEvent, ...]:
+        """Return the events of one register."""
+        return tuple(event for event in self._events if event.register == register)
+
+    @property
+    def is_stripped(self) -> bool:
+        """Whether of the firmware's events it has only the ACPI digests, as certificates have it."""
+        firmware = [event for event in self._events if event.register != RTMR3]
+        return not firmware or (
+            len(firmware) == 3  # noqa: PLR2004 - loader, rsdp, tables
+            and all(event.register == 0 and event.payload == ACPI_DATA for event in firmware)
+        )
+
+    def replay(self, registers: Sequence[bytes]) -> "tuple[BootLog, str]":
+        """Compare with a quote's registers; return the part that was quoted, and what does not fit.
+
+        A log may be newer than its quote: where RTMR3 differs, the beginnings of the log that end
+        at or after `READY` are tried, too.
+
+        Raises
+        ------
+        MalformedEvidence
+            An event cannot be added up.
+        """
+        stripped = self.is_stripped
+        wrong = [
+            f"RTMR{number}"
+            for number in range(3)
+            if not stripped
+            and replayed(event.measured for event in self.of(number)) != registers[number]
+        ]
+        runtime = self.of(RTMR3)
+        quoted = _quoted(runtime, registers[RTMR3])
+        if quoted is None:
+            wrong.append("RTMR3")
+        later = set(map(id, runtime[quoted or 0 :])) if quoted is not None else set()
+        part = BootLog(event for event in self._events if id(event) not in later)
+        return part, ", ".join(wrong)
+
+    @cached_property
+    def words(self) -> Mapping[str, bytes]:
+        """The payloads of runtime events before `READY`, by name; of a name twice, the first."""
+        found: dict[str, bytes] = {}
+        for event in self._before_ready():
+            found.setdefault(event.name, event.payload)
+        return found
+
+    @property
+    def defect(self) -> str:
+        """Why its names do not count: a boot that did not end, or a name twice; else empty."""
+        names = [event.name for event in self.of(RTMR3) if event.is_runtime]
+        if READY not in names:
+            return f"the boot did not end: there is no {READY!r}"
+        names = [event.name for event in self._before_ready()]
+        twice = sorted(name for name in USED if names.count(name) > 1)
+        return f"{', '.join(twice)}: measured twice before {READY!r}" if twice else ""
+
+    @property
+    def of_the_app(self) -> int:
+        """How many events came after the boot: anything may stand in those."""
+        events = [event for event in self.of(RTMR3) if event.is_runtime]
+        names = [event.name for event in events]
+        return len(names) - names.index(READY) - 1 if READY in names else 0
+
+    def _before_ready(self) -> list[BootEvent]:
+        events = [event for event in self.of(RTMR3) if event.is_runtime]
+        names = [event.name for event in events]
+        return events[: names.index(READY)] if READY in names else events
+
+
+def _quoted(runtime: Sequence[BootEvent], register: bytes) -> int | None:
+    """Return how many runtime events the quote's RTMR3 counts: all, or up to one after `READY`."""
+    value, counts, ready = bytes(REGISTER_BYTES), [], False
+    found = 0 if not runtime and value == register else None
+    for number, event in enumerate(runtime, 1):
+        value = hashlib.sha384(value + event.measured).digest()
+        ready = ready or (event.is_runtime and event.name == READY)
+        if value == register and (ready or number == len(runtime)):
+            counts.append(number)
+    return counts[-1] if counts else found
+
+
+def parse_log(said: object) -> BootLog:
+    """Read an event log: a list, or the JSON of one.
+
+    Raises
+    ------
+    MalformedEvidence
+        It is neither, or one of its events is no event.
+    """
+    if isinstance(said, str | bytes):
+        said = from_json("event_log", said)
+    if said is None:
+        return BootLog()
+    if not isinstance(said, list | tuple):
+        raise MalformedEvidence("event_log", "is no list of events")
+    if len(said) > _MOST_EVENTS:
+        raise MalformedEvidence("event_log", f"has more than {_MOST_EVENTS:,} events")
+    log = BootLog(_event(number, one) for number, one in enumerate(said))
+    if sum(len(event.payload) + len(event.name) for event in log) > MOST_TEXT_BYTES:
+        raise MalformedEvidence("event_log", f"has more than {MOST_TEXT_BYTES >> 20} MiB")
+    return log
+
+
+def _event(number: int, one: object) -> BootEvent:
+    place = f"event_log[{number}]"
+    said = msgspec.structs.asdict(one) if isinstance(one, msgspec.Struct) else one
+    if not isinstance(said, Mapping):
+        raise MalformedEvidence(place, "is no event")
+    register, kind = said.get("imr"), said.get("event_type")
+    if not isinstance(register, int) or isinstance(register, bool) or not 0 <= register <= RTMR3:
+        raise MalformedEvidence(f"{place}.imr", "is no register from 0 to 3")
+    if not isinstance(kind, int) or isinstance(kind, bool):
+        raise MalformedEvidence(f"{place}.event_type", "is no number")
+    name, version = said.get("event"), said.get("version")
+    if name is not None and not isinstance(name, str):
+        raise MalformedEvidence(f"{place}.event", "is no text")
+    if not _is_unicode(name or ""):
+        raise MalformedEvidence(f"{place}.event", "holds half a character")
+    payload = from_hex(f"{place}.event_payload", said.get("event_payload") or "")
+    digest = from_hex(f"{place}.digest", said.get("digest") or "", most=REGISTER_BYTES)
+    return BootEvent(
+        register=register,
+        kind=kind,
+        name=name or "",
+        payload=payload,
+        digest=digest.ljust(REGISTER_BYTES, b"\0") if digest else None,
+        version=version if isinstance(version, int) else None,
+    )
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
