@@ -14,7 +14,7 @@ from cvm_notebook.attest.evidence.fields import MalformedEvidence
 from cvm_notebook.text import clean_text, text_table
 
 if TYPE_CHECKING:
-    from cvm_notebook.attest.evidence.evidence import AttestationEvidence
+    from cvm_notebook.attest.evidence.evidence import Evidence
 
 _REGISTER: Final = re.compile(r"[0-9a-f]{96}")
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
@@ -94,7 +94,7 @@ def _shipped() -> tuple[MeasuredImage, ...]:
 
 
 def learn_image(
-    evidence: "AttestationEvidence", *, name: str, dev: bool = False
+    evidence: "Evidence", *, name: str, dev: bool = False
 ) -> MeasuredImage:
     """Take the image that a CVM shows as one to trust from now on: trust on first use.
 
@@ -104,7 +104,7 @@ def learn_image(
     Parameters
     ----------
     evidence
-        ``verdict.evidence``, or what `AttestationEvidence.of` reads.
+        ``verdict.evidence``, or what `Evidence.of` reads.
     name
         What to call it.
 

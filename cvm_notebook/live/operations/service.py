@@ -211,6 +211,11 @@ class OperationService:
         return self._desk.clock
 
     @property
+    def client(self) -> Client:
+        """What sends."""
+        return self._desk.client
+
+    @property
     def read_only(self) -> bool:
         """Whether everything is refused."""
         return self._desk.client.read_only
