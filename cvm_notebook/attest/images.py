@@ -5,16 +5,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
 from cvm_notebook.api.errors.tree import InvalidInput
+from cvm_notebook.attest.evidence.evidence import Evidence
 from cvm_notebook.attest.evidence.fields import MalformedEvidence
 from cvm_notebook.text import clean_text, text_table
-
-if TYPE_CHECKING:
-    from cvm_notebook.attest.evidence.evidence import Evidence
 
 _REGISTER: Final = re.compile(r"[0-9a-f]{96}")
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
@@ -93,9 +91,7 @@ def _shipped() -> tuple[MeasuredImage, ...]:
     return tuple(image_of(one) for one in msgspec.json.decode(text)["images"])
 
 
-def learn_image(
-    evidence: "Evidence", *, name: str, dev: bool = False
-) -> MeasuredImage:
+def learn_image(evidence: object, *, name: str, dev: bool = False) -> MeasuredImage:
     """Take the image that a CVM shows as one to trust from now on: trust on first use.
 
     Nothing proves that it is the image of that name. It tells later when another one runs. Verify
@@ -104,7 +100,7 @@ def learn_image(
     Parameters
     ----------
     evidence
-        ``verdict.evidence``, or what `Evidence.of` reads.
+        A verdict, or evidence: an answer of the service or of a guest agent, or a quote.
     name
         What to call it.
 
@@ -115,11 +111,11 @@ def learn_image(
 
     Examples
     --------
-    >>> image = cvm.learn_image(verdict.evidence, name="what agent-alpha runs")
+    >>> image = cvm.learn_image(verdict, name="what agent-alpha runs")
     >>> policy = cvm.Policy(images=[image])
     """
     try:
-        report = evidence.report
+        report = Evidence.of(getattr(evidence, "evidence", evidence)).report
     except MalformedEvidence as error:
         raise InvalidInput("evidence", str(error), "Give evidence with a quote.") from None
     return MeasuredImage(

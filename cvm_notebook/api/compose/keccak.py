@@ -58,7 +58,10 @@ def keccak256(data: bytes) -> bytes:
 
 def _permuted(state: list[int]) -> list[int]:
     for constant in _CONSTANTS:
-        column = [state[x] ^ state[x + 5] ^ state[x + 10] ^ state[x + 15] ^ state[x + 20] for x in range(5)]
+        column = [
+            state[x] ^ state[x + 5] ^ state[x + 10] ^ state[x + 15] ^ state[x + 20]
+            for x in range(5)
+        ]
         turned = [column[x - 1] ^ _turn(column[(x + 1) % 5], 1) for x in range(5)]
         state = [lane ^ turned[at % 5] for at, lane in enumerate(state)]
         carried = state[1]

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from cvm_notebook.api.errors.tree import CvmError, InvalidInput, NotTrustedError
 from cvm_notebook.api.compose.env_keys import EnvKeyAnswer, check_env_key
+from cvm_notebook.api.errors.tree import CvmError, InvalidInput, NotTrustedError
 from cvm_notebook.api.http.deadline import Deadline
 from cvm_notebook.api.http.elsewhere import read_elsewhere
 from cvm_notebook.api.http.peer import served_certificate
@@ -25,9 +25,6 @@ class Attestations(Endpoints):
     ``POST /attestations/verify`` would: it keeps the quote where all can read it. Whoever wants
     that calls it by name: ``client.post("/attestations/verify", {"hex": quote})``.
     """
-
-    root_of_trust: str | None = None
-    """PEM of the development root that evidence is judged under; None is Intel's."""
 
     def get_app_attestations(self, app_id: str) -> dict[str, Any]:
         """Return the evidence of all running CVMs of an app, as sent: fetched, not judged."""

@@ -37,8 +37,10 @@ def check_app(evidence: Evidence, policy: Policy, log: BootLog) -> Check:
     compose, note = measured.hex(), _unpinned(evidence)
     wanted = policy.identity
     if wanted is None:
-        todo = "Say what should run: Policy(app=\"compose.yaml\")."
-        return skipped("app", f"it runs compose {compose[:12]}, and nobody said what should{note}", todo)
+        todo = 'Say what should run: Policy(app="compose.yaml").'
+        return skipped(
+            "app", f"it runs compose {compose[:12]}, and nobody said what should{note}", todo
+        )
     if wanted.compose_hash is not None:
         if wanted.compose_hash != compose:
             return failed("app", f"it runs compose {compose[:12]}, not {wanted.compose_hash[:12]}")
@@ -47,8 +49,13 @@ def check_app(evidence: Evidence, policy: Policy, log: BootLog) -> Check:
     if text is None:
         todo = "Declare the compose hash, or let the CVM show its app compose."
         return skipped("app", "it shows no Docker Compose file that could be compared", todo)
-    if hashlib.sha256(text.encode("utf-8", "replace")).hexdigest() not in wanted.docker_compose_hashes:
-        return failed("app", f"its Docker Compose file is not the declared one (compose {compose[:12]})")
+    if (
+        hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+        not in wanted.docker_compose_hashes
+    ):
+        return failed(
+            "app", f"its Docker Compose file is not the declared one (compose {compose[:12]})"
+        )
     return passed("app", f"the declared Docker Compose file, in compose {compose[:12]}{note}")
 
 

@@ -22,13 +22,15 @@ def check_endpoint(evidence: Evidence, policy: Policy) -> Check:
     found = evidence.report.report_data
     if policy.endpoint is not None:
         if evidence.served_key is None:
-            return failed("endpoint", f"no certificate with a quote was had from {policy.endpoint}")
+            reason = f"no certificate with a quote was had from {policy.endpoint}: {evidence.error}"
+            return failed("endpoint", reason.removesuffix(": "))
         if found != ra_tls_report_data(evidence.served_key):
             return failed("endpoint", "the key that the endpoint serves is not the quote's")
         return passed("endpoint", f"the key that {policy.endpoint} serves is the quote's")
     nonce = policy.nonce if isinstance(policy.nonce, bytes) else evidence.nonce
     if nonce is None:
-        return failed("endpoint", f"no quote was had from {policy.quote_url}")
+        reason = f"no quote was had from {policy.quote_url}: {evidence.error}"
+        return failed("endpoint", reason.removesuffix(": "))
     if found != nonce.ljust(_REPORT_DATA_BYTES, b"\0"):
         return failed("endpoint", "the quote is not for this nonce: it was made before")
     return passed("endpoint", "the quote was made for this nonce")

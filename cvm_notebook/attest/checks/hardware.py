@@ -63,11 +63,13 @@ def _told(judged: QuoteClaims | QuoteRefused, report: TdReport, policy: Policy) 
     if isinstance(judged, QuoteClaims):
         shown = (report.mr_td.hex(), report.report_data.hex())
         if not judged.is_tdx or (judged.mr_td, judged.report_data) != shown:
-            return failed("hardware", "quote is not the TDX quote that was verified")
+            return failed("hardware", "what was signed is another quote")
     fmspc = f", FMSPC {report.platform[0]}" if report.platform else ""
     if policy.root_pem is not None:
         return passed("hardware", f"under {NO_HARDWARE}{fmspc}")
-    return passed("hardware", f"signed by a machine that Intel certified and has not revoked{fmspc}")
+    return passed(
+        "hardware", f"signed by a machine that Intel certified and has not revoked{fmspc}"
+    )
 
 
 def check_tcb(judged: Judged, policy: Policy, at: datetime) -> Check:

@@ -12,7 +12,7 @@ from cvm_notebook.attest.lite import RTMR0_EVENTS, RTMR0_FIXED, LiteImage, recom
 from cvm_notebook.attest.policy.policy import Policy
 
 LOG_FAILED: Final = "not judged: the event log does not fit"
-_LEARN: Final = "cvm.learn_image(verdict.evidence, name=...), then Policy(images=[...])."
+_LEARN: Final = "cvm.learn_image(verdict, name=...), then Policy(images=[...])."
 
 
 def check_log(evidence: Evidence) -> tuple[Check, BootLog | None]:
@@ -87,7 +87,9 @@ def _trusted(evidence: Evidence, policy: Policy, lite: LiteImage | None) -> Chec
     how = "recomputed from its metadata" if lite else "by MRTD, RTMR1 and RTMR2"
     if found is not None:
         return passed("image", f"{found.name}, {how}; {found.provenance or 'named by the policy'}")
-    registers = f"MRTD {evidence.report.mr_td.hex()[:8]}, RTMR2 {evidence.report.rtmrs[2].hex()[:8]}"
+    registers = (
+        f"MRTD {evidence.report.mr_td.hex()[:8]}, RTMR2 {evidence.report.rtmrs[2].hex()[:8]}"
+    )
     if trusted is not None:
         return failed("image", f"{name} ({registers}) is none that the policy trusts")
     return skipped("image", f"{name} ({registers}) is not known here", _LEARN)

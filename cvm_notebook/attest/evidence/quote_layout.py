@@ -26,7 +26,7 @@ _QE_CERTIFICATION: Final = 6
 _TD_BODIES: Final = {2: _TD10, 3: _TD15, 4: _TD15}  # type of the body, and how long it is at least
 _PEM: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 _SGX_EXTENSION: Final = "1.2.840.113741.1.13.1"
-_FMSPC: Final = bytes.fromhex("060a2a864886f84d010d0104" "0406")  # its OID, then OCTET STRING (6)
+_FMSPC: Final = bytes.fromhex("060a2a864886f84d010d01040406")  # its OID, then OCTET STRING (6)
 _DEBUG, _SEPT_VE_DISABLE, _MIGRATABLE = 1, 1 << 28, 1 << 29
 
 
@@ -108,7 +108,9 @@ def parse_quote(quote: bytes) -> TdReport:
         problem = f"has version {version} and TEE type {tee:#x}: not TDX, and not read here"
         raise MalformedEvidence("quote", problem)
     if key_type != 2:  # noqa: PLR2004 - ECDSA with P-256
-        raise MalformedEvidence("quote", f"has an attestation key of type {key_type}, not ECDSA P-256")
+        raise MalformedEvidence(
+            "quote", f"has an attestation key of type {key_type}, not ECDSA P-256"
+        )
     start, length = _body(quote, version)
     end = start + length
     signature = _length_at(quote, end, "signature data")
@@ -124,7 +126,9 @@ def _body(quote: bytes, version: int) -> tuple[int, int]:
     except struct.error:
         raise MalformedEvidence("quote", "ends within its header") from None
     if kind not in _TD_BODIES or length < _TD_BODIES[kind]:
-        raise MalformedEvidence("quote", f"has a body of type {kind} and {length} bytes, not a TD's")
+        raise MalformedEvidence(
+            "quote", f"has a body of type {kind} and {length} bytes, not a TD's"
+        )
     return _HEADER + 6, length
 
 

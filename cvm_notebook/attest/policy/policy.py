@@ -12,9 +12,9 @@ from typing import Any, Final, Literal, Self, TypeAlias, get_args
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.models.base import seconds_of
 from cvm_notebook.api.resources import validation as checks
-from cvm_notebook.attest.policy.app_identity import AppIdentity
 from cvm_notebook.attest.evidence.fields import MalformedEvidence, from_hex
 from cvm_notebook.attest.images import MeasuredImage, images_of
+from cvm_notebook.attest.policy.app_identity import AppIdentity
 from cvm_notebook.attest.policy.roots import read_root
 from cvm_notebook.attest.policy.toml import to_toml
 from cvm_notebook.files import write_file
@@ -114,15 +114,13 @@ class Policy:
     require: Collection[str] = _REQUIRED
 
     def __post_init__(self) -> None:
-        if isinstance(self.dev_images, str | bytes):
-            raise InvalidInput("dev_images", "it is a text", "Give True or False.")
         kept = {
             "tcb": _words("tcb", self.tcb, STATUSES),
             "advisories_refused": _advisories(self.advisories_refused),
             "grace": _duration(self.grace),
             "min_evaluation": _number("min_evaluation", self.min_evaluation),
             "images": None if self.images is None else images_of(self.images),
-            "dev_images": bool(self.dev_images),
+            "dev_images": checks.boolean("dev_images", self.dev_images),
             "app": None if self.app is None else AppIdentity.of(self.app),
             "key_provider": _text("key_provider", self.key_provider),
             "nonce": _nonce(self.nonce),
@@ -159,7 +157,9 @@ class Policy:
     @property
     def report_data(self) -> bytes | None:
         """`nonce` in the 64 bytes of a quote's report data."""
-        return self.nonce.ljust(_REPORT_DATA_BYTES, b"\0") if isinstance(self.nonce, bytes) else None
+        return (
+            self.nonce.ljust(_REPORT_DATA_BYTES, b"\0") if isinstance(self.nonce, bytes) else None
+        )
 
     @property
     def root_pem(self) -> str | None:

@@ -8,8 +8,8 @@ import pytest
 from dstack_sdk.dstack_client import replay_rtmr
 
 from cvm_notebook import Client
-from cvm_notebook.api.compose.attestation import judge_attestation
 from cvm_notebook.api.models.guest import Certificate, CvmAttestation, EventLog, TcbInfo
+from cvm_notebook.attest.evidence.consistency import judge_attestation
 
 COMPOSE = "services:\n  web:\n    image: nginx:1.29\n"
 APP = json.dumps({"docker_compose_file": COMPOSE, "runner": "docker-compose"})
