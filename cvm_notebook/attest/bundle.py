@@ -153,7 +153,7 @@ def _digest(part: object) -> str:
     return hashlib.sha256(msgspec.json.encode(part, order="deterministic")).hexdigest()
 
 
-# --- reading ----------------------------------------------------------------------------------------
+# --- reading -----------------------------------------------------------------------------------
 
 
 def _read(path: str | os.PathLike[str]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:

@@ -153,7 +153,7 @@ class CollateralSource:
         said = collateral_in(self._client.get_quote_collateral(checksum))
         return {name: said[name] for name in COLLATERAL_FIELDS if isinstance(said.get(name), str)}
 
-    # --- a PCCS: Intel's API for provisioning certificates, version 4 --------------------------------
+    # --- a PCCS: Intel's API for provisioning certificates, version 4 --------------------------
 
     def _from_pccs(self, key: _Key) -> Collateral:
         sgx, tdx = f"{self._pccs}/sgx/certification/v4", f"{self._pccs}/tdx/certification/v4"

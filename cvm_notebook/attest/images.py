@@ -48,6 +48,11 @@ class MeasuredImage:
         found = (rtmr1.hex(), rtmr2.hex())
         return mr_td.hex() in self.mrtd and found == (self.rtmr1, self.rtmr2)
 
+    @property
+    def short_registers(self) -> tuple[str, str, str]:
+        """MRTD, RTMR1 and RTMR2, as far as a table shows them."""
+        return self.mrtd[0][:8], self.rtmr1[:8], self.rtmr2[:8]
+
     def as_dict(self) -> dict[str, Any]:
         """Return its fields, as JSON and TOML have them; `image_of` reads them."""
         said = {name: value for name, value in asdict(self).items() if value not in (None, "")}
@@ -62,8 +67,7 @@ class KnownImages(tuple[MeasuredImage, ...]):
     def __repr__(self) -> str:
         head = ("image", "dev", "MRTD", "RTMR1", "RTMR2", "provenance")
         rows = [
-            (one.name, "dev" if one.dev else "", one.mrtd[0][:8], one.rtmr1[:8], one.rtmr2[:8])
-            + (one.provenance,)
+            (one.name, "dev" if one.dev else "", *one.short_registers, one.provenance)
             for one in self
         ]
         return text_table(f"{len(self)} known images", head, rows)

@@ -1,11 +1,11 @@
 """Registers of a "lite" image (dstack 0.6 and later), recomputed from what the image publishes.
 
-``vm_config.tdx_measurement`` carries the image's ``measurement.tdx.cbor`` and the checksum file that
-names it. From these, the memory of the machine and the three ACPI digests of its log follow MRTD and
-RTMR0 to RTMR2. That is consistent for anybody's image: who is trusted is for the policy to say.
+``vm_config.tdx_measurement`` carries the image's ``measurement.tdx.cbor`` and the checksum file
+that names it. From these, the memory of the machine and the three ACPI digests of its log follow
+MRTD and RTMR0 to RTMR2. That is consistent for anybody's image: whose is trusted, the policy says.
 
-Rules: ``dstack-mr/src/tdx.rs`` and ``tdvf.rs`` of dstack at 312dc605. The ACPI digests are taken from
-the log, as upstream takes them: nobody can judge a host's tables.
+Rules: ``dstack-mr/src/tdx.rs`` and ``tdvf.rs`` of dstack at 312dc605. The ACPI digests are taken
+from the log, as upstream takes them: nobody can judge a host's tables.
 """
 
 import hashlib
@@ -29,6 +29,7 @@ _VERSION: Final = 3
 _PAGE: Final = 0x1000
 _HIGH_MEMORY: Final = 0xB0000000  # from here on the kernel is patched alike
 _TWO_GIB: Final = 0x80000000
+_MOST_MEMORY: Final = 1 << 48
 _FOUR_GIB: Final = 0x100000000
 _ACPI_NAMES: Final = ("acpi-loader", "acpi-rsdp", "acpi-tables")
 _CHECKSUM: Final = re.compile(r"([0-9a-f]{64})\s+\*?(\S+)")
@@ -98,24 +99,28 @@ class LiteImage:
 
 
 def recompute(vm_config: Mapping[str, Any], log: BootLog) -> LiteImage | None:
-    """Recompute the registers of a lite image; None where the configuration is of another kind.
+    """Recompute the registers of a lite image; None where its configuration does not allow it.
+
+    It is of another kind then, or its memory is less than 2.75 GiB and not 2 GiB: the digest of the
+    kernel depends on that.
 
     Raises
     ------
     MalformedEvidence
         What is there is not whole, or not of a form that is known.
     """
+    memory = vm_config.get("memory_size")
     if vm_config.get("tdx_measurement") is None:
+        return None
+    if not isinstance(memory, int):
+        raise MalformedEvidence("vm_config.memory_size", "is no number of bytes")
+    if not (memory == _TWO_GIB or _HIGH_MEMORY <= memory < _MOST_MEMORY):
         return None
     said = json_object(_FIELD, vm_config["tdx_measurement"])
     checksums = from_base64(f"{_FIELD}.checksum_file", said.get("checksum_file"))
     material = from_base64(f"{_FIELD}.measurement", said.get("measurement"))
     if _listed(checksums) != hashlib.sha256(material).hexdigest():
         raise MalformedEvidence(f"{_FIELD}.checksum_file", f"has not the hash of {MEASUREMENT}")
-    memory = vm_config.get("memory_size")
-    if not isinstance(memory, int) or not (memory == _TWO_GIB or _HIGH_MEMORY <= memory < 2**48):
-        problem = "is not 2 GiB, nor 2.75 GiB or more: its kernel's digest depends on it"
-        raise MalformedEvidence("vm_config.memory_size", problem)
     image, tdvf = _read(material)
     if tdvf.get("ovmf") != "pre202505":
         raise MalformedEvidence(f"{_FIELD}.tdvf.ovmf", "is of a firmware that is not known here")
@@ -168,7 +173,7 @@ def _acpi(log: BootLog) -> list[bytes]:
     return [named[name] for name in _ACPI_NAMES]
 
 
-# --- the memory map, as the firmware is told of it ----------------------------------------------
+# --- the memory map, as the firmware is told of it ---------------------------------------------
 
 
 def _td_hob(witness: bytes, memory: int) -> bytes:
@@ -231,7 +236,7 @@ def _varints(data: bytes) -> list[int]:
     return numbers
 
 
-# --- CBOR: the little of it that a measurement is written in (RFC 8949) -----------------------------
+# --- CBOR (RFC 8949): the little of it that a measurement is written in ------------------------
 
 
 def _cbor(data: bytes, depth: int = 0) -> tuple[Any, bytes]:
@@ -241,18 +246,22 @@ def _cbor(data: bytes, depth: int = 0) -> tuple[Any, bytes]:
     kind, size, rest = data[0] >> 5, *_argument(data)
     if kind == 0:
         return size, rest
-    if kind in (2, 3):
+    if kind in {2, 3}:
         if size > len(rest):
             raise MalformedEvidence(_FIELD, "ends within a text")
         part = rest[:size]
         return (part if kind == 2 else part.decode("utf-8", "replace")), rest[size:]  # noqa: PLR2004
-    if kind not in (4, 5) or size > _MOST_ITEMS:
+    if kind not in {4, 5} or size > _MOST_ITEMS:
         raise MalformedEvidence(_FIELD, "is not CBOR that is read here")
+    return _several(size, rest, depth, is_map=kind == 5)  # noqa: PLR2004
+
+
+def _several(size: int, rest: bytes, depth: int, *, is_map: bool) -> tuple[Any, bytes]:
     items = []
-    for _ in range(size * (kind - 3)):
+    for _ in range(2 * size if is_map else size):
         item, rest = _cbor(rest, depth + 1)
         items.append(item)
-    if kind == 4:  # noqa: PLR2004
+    if not is_map:
         return items, rest
     keys = items[::2]
     if not all(isinstance(key, str) for key in keys) or len(set(keys)) != len(keys):

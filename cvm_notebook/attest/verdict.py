@@ -74,7 +74,7 @@ class Verdict:
     def __iter__(self) -> Iterator[Check]:
         return iter(self.checks)
 
-    # --- what it comes to --------------------------------------------------------------------------
+    # --- what it comes to ----------------------------------------------------------------------
 
     @property
     def failed_at(self) -> Check | None:
@@ -152,7 +152,7 @@ class Verdict:
         if not self.ok:
             raise VerificationFailed(self)
 
-    # --- kept and shown ----------------------------------------------------------------------------
+    # --- kept and shown ------------------------------------------------------------------------
 
     def bundle(self, path: str | PathLike[str]) -> None:
         """Write evidence, collateral, policy, instant and checks to one JSON file.

@@ -42,8 +42,8 @@ def verify(
 ) -> Verdict:
     """Say what is proven of a CVM: which code it runs, and on what.
 
-    Evidence is fetched from the service, and collateral (Intel's documents on its machine) from the
-    service or a PCCS; all is judged here. Nothing is published, and nothing is sent to anybody else.
+    Evidence is fetched from the service, and collateral (Intel's documents on its machine) from
+    the service or a PCCS; all is judged here. Nothing is published, nor sent to anybody else.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ class EvidenceSource:
         return shown
 
     def answer(self, cvm: Cvm) -> Mapping[str, Any]:
-        """Return what the service shows of a CVM, as it was sent; why there is none, as ``error``."""
+        """Return what the service shows of a CVM, as sent; why there is none, as ``error``."""
         try:
             found = self._instance(cvm)
             if found is not None and (found.get("quote") or found.get("error")):
@@ -175,10 +175,8 @@ class EvidenceSource:
         for one in instances if isinstance(instances, list) else ():
             if not isinstance(one, dict):
                 continue
-            names = {
-                _bare(one[k]) for k in ("vm_uuid", "instance_id") if isinstance(one.get(k), str)
-            }
-            if own & names:
+            names = [one.get("vm_uuid"), one.get("instance_id")]
+            if own & {_bare(name) for name in names if isinstance(name, str)}:
                 return one
         return None
 
@@ -197,7 +195,7 @@ class EvidenceSource:
                     answers["instances"] = []
         return answers
 
-    # --- fresh quotes ------------------------------------------------------------------------------
+    # --- fresh quotes --------------------------------------------------------------------------
 
     def _from_sidecar(self, url: str, shown: Evidence) -> Evidence:
         nonce = os.urandom(_NONCE_BYTES)

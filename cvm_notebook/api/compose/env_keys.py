@@ -51,19 +51,16 @@ def check_env_key(
         return "the service names another key than its key service"
     if signed_by is None:
         return "the key service has no public key that its signature could be checked with"
-    timed = said.signature_v1 is not None and said.timestamp is not None
-    signature = _bytes(said.signature_v1 if timed else said.signature, _SIGNATURE)
-    if signature is None:
-        return "the key service has not signed it"
-    moment = b""
-    if timed and said.timestamp is not None:
-        if not 0 <= said.timestamp < 2**63:
-            return "its signature has no time"
+    moment, digits = b"", said.signature
+    if said.signature_v1 is not None and said.timestamp is not None:
         if abs((time.time() if now is None else now) - said.timestamp) > _OLDEST:
             return "its signature was made at another time than now; check this machine's clock"
-        moment = said.timestamp.to_bytes(8, "big")
-    digest = keccak256(_DOMAIN + app + moment + key)
-    return "" if _is_signed(digest, signature, signed_by) else "its signature is not good"
+        moment, digits = said.timestamp.to_bytes(8, "big"), said.signature_v1
+    signature = _bytes(digits, _SIGNATURE)
+    signed = signature is not None and _is_signed(
+        keccak256(_DOMAIN + app + moment + key), signature, signed_by
+    )
+    return "" if signed else "the key service has not signed it"
 
 
 def _bytes(digits: str | None, length: int) -> bytes | None:

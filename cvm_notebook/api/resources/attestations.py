@@ -77,7 +77,7 @@ class Attestations(Endpoints):
         """
         return served_certificate(url, self._transport.timeout.connect)
 
-    # --- the key that encrypts environment variables -------------------------------------------------
+    # --- the key that encrypts environment variables -------------------------------------------
 
     def get_checked_env_key(
         self,

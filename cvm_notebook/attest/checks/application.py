@@ -1,8 +1,7 @@
-"""Checks 6, 7 and 9: the app, who can derive its keys, and its GPUs, by what the log measured."""
+"""Checks 6 and 7: the app, and who can derive its keys, by what the log measured."""
 
 import hashlib
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -13,6 +12,7 @@ from cvm_notebook.attest.checks.check import Check, failed, passed, skipped
 from cvm_notebook.attest.evidence.event_log import BootLog
 from cvm_notebook.attest.evidence.evidence import Evidence
 from cvm_notebook.attest.evidence.fields import MalformedEvidence, json_object
+from cvm_notebook.attest.policy.app_identity import AppIdentity
 from cvm_notebook.attest.policy.policy import Policy
 from cvm_notebook.text import clean_text
 
@@ -22,7 +22,7 @@ _V3_DOMAIN: Final = b"dstack-mr-config-v3:\0"
 _MOST_NAMED: Final = 3
 
 
-# --- the app ----------------------------------------------------------------------------------------
+# --- the app ---------------------------------------------------------------------------------
 
 
 def check_app(evidence: Evidence, policy: Policy, log: BootLog) -> Check:
@@ -35,7 +35,10 @@ def check_app(evidence: Evidence, policy: Policy, log: BootLog) -> Check:
     if problem:
         return failed("app", problem)
     compose, note = measured.hex(), _unpinned(evidence)
-    wanted = policy.identity
+    return _declared(evidence, policy.identity, compose, note)
+
+
+def _declared(evidence: Evidence, wanted: AppIdentity | None, compose: str, note: str) -> Check:
     if wanted is None:
         todo = 'Say what should run: Policy(app="compose.yaml").'
         return skipped(
@@ -127,7 +130,7 @@ def _unpinned(evidence: Evidence) -> str:
     return f"; not pinned by a digest: {named}{more}" if loose else ""
 
 
-# --- key provider ---------------------------------------------------------------------------------
+# --- key provider ----------------------------------------------------------------------------
 
 
 def _provider(log: BootLog) -> tuple[str, str]:
@@ -158,72 +161,3 @@ def check_key_provider(policy: Policy, log: BootLog) -> Check:
     if wanted in {name.lower(), key.lower().removeprefix("0x")} - {""}:
         return passed("key_provider", f"{told}, as the policy says")
     return failed("key_provider", f"{told}, and the policy says {clean_text(wanted[-12:], 12)}")
-
-
-# --- GPU --------------------------------------------------------------------------------------------
-
-
-def check_gpu(evidence: Evidence, policy: Policy, log: BootLog) -> Check:
-    """Judge the GPUs by the event that the measured OS added when it had attested them at boot."""
-    payload = log.words.get("gpu-attestation")
-    if payload is None:
-        return _without_gpus(policy, log)
-    try:
-        said = json_object("gpu-attestation", payload)
-        problem = _gpu_problem(said, evidence, log)
-    except MalformedEvidence as error:
-        return failed("gpu", str(error))
-    if problem:
-        return failed("gpu", problem)
-    told = f"{said['devices']} attested at boot, confidential computing on"
-    if policy.gpus is None:
-        return Check("gpu", "info", f"{told}; none were asked for")
-    if said["devices"] != policy.gpus:
-        return failed("gpu", f"{told}, and {policy.gpus} were asked for")
-    return passed("gpu", f"{told}; that says nothing of now, nor where they are")
-
-
-def _without_gpus(policy: Policy, log: BootLog) -> Check:
-    if policy.gpus is None:
-        return skipped("gpu", "no GPU was asked for", "Say how many: Policy(gpus=8).")
-    if "gpu-policy-hash" in log.words:
-        return failed("gpu", f"{policy.gpus} were asked for, and none was attested at boot")
-    reason = "its image is of a release that does not measure GPUs"
-    return skipped("gpu", reason, "Use an image of a release after 0.5.11.")
-
-
-def _gpu_problem(said: Mapping[str, Any], evidence: Evidence, log: BootLog) -> str:
-    devices = said.get("devices")
-    if not isinstance(devices, int) or isinstance(devices, bool) or devices < 1:
-        return "gpu-attestation names no number of devices"
-    if said.get("cc_mode") != "on" or said.get("devtools") is not False:
-        return "its GPUs are open: confidential computing is not on, or their developer tools are"
-    if evidence.gpu_info is not None:
-        shown = hashlib.sha256(evidence.gpu_info.encode("utf-8", "replace")).hexdigest()
-        if shown != said.get("evidence_sha256"):
-            return "gpu_info is not what was measured"
-    policy = _gpu_policy(evidence)
-    hashed = log.words.get("gpu-policy-hash")
-    if policy is not None and hashed is not None and hashlib.sha256(policy).digest() != hashed:
-        return "gpu-policy-hash is not that of the app compose's GPU policy"
-    return ""
-
-
-def _gpu_policy(evidence: Evidence) -> bytes | None:
-    """Return the app's GPU policy in canonical JSON; None where the app compose is not shown.
-
-    RFC 8785, as far as texts, flags and whole numbers go; another number gives None.
-    """
-    try:
-        said = msgspec.json.decode(evidence.compose or b"")
-    except (ValueError, RecursionError):
-        return None
-    requirements = said.get("requirements") if isinstance(said, dict) else None
-    policy = requirements.get("gpu_policy") if isinstance(requirements, dict) else None
-    return None if _has_fractions(policy) else msgspec.json.encode(policy or {}, order="sorted")
-
-
-def _has_fractions(value: object) -> bool:
-    if isinstance(value, dict):
-        return any(map(_has_fractions, value.values()))
-    return any(map(_has_fractions, value)) if isinstance(value, list) else isinstance(value, float)

@@ -20,13 +20,17 @@ def check_endpoint(evidence: Evidence, policy: Policy) -> Check:
         reason = "the quote is of the boot: it is not fresh, and no endpoint holds its key"
         return skipped("endpoint", reason, _TODO)
     found = evidence.report.report_data
-    if policy.endpoint is not None:
-        if evidence.served_key is None:
-            reason = f"no certificate with a quote was had from {policy.endpoint}: {evidence.error}"
-            return failed("endpoint", reason.removesuffix(": "))
-        if found != ra_tls_report_data(evidence.served_key):
-            return failed("endpoint", "the key that the endpoint serves is not the quote's")
-        return passed("endpoint", f"the key that {policy.endpoint} serves is the quote's")
+    if policy.endpoint is None:
+        return _of_nonce(evidence, policy, found)
+    if evidence.served_key is None:
+        reason = f"no certificate with a quote was had from {policy.endpoint}: {evidence.error}"
+        return failed("endpoint", reason.removesuffix(": "))
+    if found != ra_tls_report_data(evidence.served_key):
+        return failed("endpoint", "the key that the endpoint serves is not the quote's")
+    return passed("endpoint", f"the key that {policy.endpoint} serves is the quote's")
+
+
+def _of_nonce(evidence: Evidence, policy: Policy, found: bytes) -> Check:
     nonce = policy.nonce if isinstance(policy.nonce, bytes) else evidence.nonce
     if nonce is None:
         reason = f"no quote was had from {policy.quote_url}: {evidence.error}"

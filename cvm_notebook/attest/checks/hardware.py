@@ -80,7 +80,11 @@ def check_tcb(judged: Judged, policy: Policy, at: datetime) -> Check:
         if judged.revoked:
             return failed("tcb", judged.reason)
         return skipped("tcb", "not told of a debug CVM", "Make a CVM without debugging.")
-    until = judged.until.date().isoformat()
+    return _by_policy(judged, policy, at)
+
+
+def _by_policy(judged: QuoteClaims, policy: Policy, at: datetime) -> Check:
+    until = judged.until.date()
     told = f"{judged.status}, by data number {judged.evaluation_number} that is good to {until}"
     if policy.min_evaluation is not None and judged.evaluation_number < policy.min_evaluation:
         why = f"data number {judged.evaluation_number} is below {policy.min_evaluation}"

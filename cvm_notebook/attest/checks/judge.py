@@ -1,11 +1,12 @@
-"""The nine checks in their order: what was not proven by one is never shown as passed by the next."""
+"""The nine checks in their order: what one has not proven, the next never shows as passed."""
 
 from dataclasses import dataclass
 from datetime import datetime
 
-from cvm_notebook.attest.checks.application import check_app, check_gpu, check_key_provider
+from cvm_notebook.attest.checks.application import check_app, check_key_provider
 from cvm_notebook.attest.checks.check import Check, skipped
 from cvm_notebook.attest.checks.endpoint import check_endpoint
+from cvm_notebook.attest.checks.gpu import check_gpu
 from cvm_notebook.attest.checks.hardware import (
     NOT_GENUINE,
     Judged,

@@ -1,1 +1,1 @@
-"""Evidence as a CVM shows it: its quote, its event log, its certificates. All of it is untrusted."""
+"""Evidence as a CVM shows it, all of it untrusted: quote, event log, certificates."""

@@ -132,7 +132,7 @@ class BootLog:
 
     @property
     def is_stripped(self) -> bool:
-        """Whether of the firmware's events it has only the ACPI digests, as certificates have it."""
+        """Whether of the firmware's events it has only the ACPI digests, or none."""
         firmware = [event for event in self._events if event.register != RTMR3]
         return not firmware or (
             len(firmware) == 3  # noqa: PLR2004 - loader, rsdp, tables

@@ -23,8 +23,8 @@ from cvm_notebook.attest.evidence.fields import (
 from cvm_notebook.attest.evidence.quote_layout import TdReport, parse_quote
 
 _REMEDY: Final = (
-    "Give what the service or the guest agent answered (a dict or its JSON), a quote (bytes or hex), "
-    "or a certificate with a quote."
+    "Give what the service or the guest agent answered (a dict or its JSON), a quote (bytes or "
+    "hex), or a certificate with a quote."
 )
 _LARGEST: Final = 8 << 20
 
@@ -146,7 +146,7 @@ class Evidence:
         """Return this evidence with other parts."""
         return replace(self, **more)
 
-    # --- read when asked for -----------------------------------------------------------------------
+    # --- read when asked for -------------------------------------------------------------------
 
     @cached_property
     def quote_bytes(self) -> bytes:

@@ -37,8 +37,8 @@ class TdReport:
     Attributes
     ----------
     signed
-        The header and the body: what the quote's signature covers, and what identifies a quote. (Its
-        bytes do not: padding, line ends and a signature's other half all verify.)
+        The header and the body: what the quote's signature covers, and what identifies a quote.
+        (Its bytes do not: padding, line ends and a signature's other half may differ.)
     certificates
         The PEM chain of the platform, as far as it could be found.
     size

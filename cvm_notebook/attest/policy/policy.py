@@ -137,7 +137,7 @@ class Policy:
             problem = f"{' and '.join(ways)} are given, and each asks for another report data"
             raise InvalidInput(ways[1], problem, "Give one of them.")
 
-    # --- what the checks read --------------------------------------------------------------------
+    # --- what the checks read ------------------------------------------------------------------
 
     @property
     def grace_period(self) -> timedelta:
@@ -187,7 +187,7 @@ class Policy:
         """Return this policy with a root where it names none: PEM, or None for Intel's."""
         return self if self.root is not None else replace(self, root=root or "intel")
 
-    # --- as TOML ---------------------------------------------------------------------------------
+    # --- as TOML -------------------------------------------------------------------------------
 
     @classmethod
     def from_toml(cls, path: str | os.PathLike[str]) -> Self:
@@ -281,7 +281,7 @@ def _plain(value: object) -> object:
     return value
 
 
-# --- reading parameters -----------------------------------------------------------------------------
+# --- reading parameters ------------------------------------------------------------------------
 
 
 def _words(field: str, said: object, known: frozenset[str]) -> frozenset[str]:

@@ -39,9 +39,9 @@ def read_root(field: str, said: object) -> str:
 def root_of(client: "Client") -> str | None:
     """Return the development root under which a client's CVMs are judged; None is Intel's.
 
-    It is the one that the client's profile names. Else, for an address on this machine, the one that
-    a LocalCloud there has left on disk, for its owner alone. It never comes from the network: a
-    server could show the root of whoever has forged its evidence.
+    It is the one that the client's profile names. Else, for an address on this machine, the one
+    that a LocalCloud there has left on disk, for its owner alone. It never comes from the network:
+    a server could show the root of whoever has forged its evidence.
 
     Raises
     ------
