@@ -4,6 +4,7 @@ It belongs to a kind of machine (FMSPC) and the CA that certified it, and not to
 fetched once for all CVMs on such machines, and kept until the first of its documents ends.
 """
 
+import contextlib
 import hashlib
 import re
 import threading
@@ -14,7 +15,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from cvm_notebook.api.errors.tree import CvmError, DecodeError
+from cvm_notebook.api.errors.tree import CvmError, DecodeError, NotFoundError
 from cvm_notebook.api.models.base import instant
 from cvm_notebook.api.resources.attestations import collateral_in
 from cvm_notebook.attest.evidence.evidence import Evidence
@@ -93,6 +94,15 @@ def ends_at(collateral: Collateral) -> datetime | None:
     return min(known) if len(known) == len(found) else None
 
 
+def _fmspc_of(collateral: Collateral) -> str | None:
+    """Return the kind of machine that collateral is of, in upper case."""
+    try:
+        said = msgspec.json.decode(collateral["tcb_info"])["fmspc"]
+    except (ValueError, RecursionError, KeyError, TypeError):
+        return None
+    return said.upper() if isinstance(said, str) else None
+
+
 def _crl_end(digits: str | None) -> datetime | None:
     from cryptography import x509  # noqa: PLC0415 - dear to import
 
@@ -138,10 +148,11 @@ class CollateralSource:
                 return found
             try:
                 found = self._from_pccs(key) if self._pccs else self._from_service(evidence)
-            except CvmError as error:
-                misses.append(clean_text(error.message, 200))
+            except (CvmError, MalformedEvidence) as error:
+                misses.append(clean_text(error, 200))
                 return None
-            self._cache.keep(key, found)
+            if _fmspc_of(found) == key.fmspc:
+                self._cache.keep(key, found)
             return found
 
     def why_not(self) -> str:
@@ -149,7 +160,14 @@ class CollateralSource:
         return next((f": {misses[-1]}" for misses in self._misses.values() if misses), "")
 
     def _from_service(self, evidence: Evidence) -> Collateral:
-        checksum = hashlib.sha256(evidence.quote_bytes).hexdigest()
+        quotes = evidence.quotes_known
+        for quote in quotes[:-1]:
+            with contextlib.suppress(NotFoundError):
+                return self._of_quote(quote)
+        return self._of_quote(quotes[-1])
+
+    def _of_quote(self, quote: bytes) -> Collateral:
+        checksum = hashlib.sha256(quote).hexdigest()
         said = collateral_in(self._client.get_quote_collateral(checksum))
         return {name: said[name] for name in COLLATERAL_FIELDS if isinstance(said.get(name), str)}
 

@@ -30,15 +30,27 @@ COLLATERAL_FIELDS: Final = (
 )
 """The members of collateral; the documents are the text that was signed, to the byte."""
 
-# dcap-qvl says these two only after all signatures were checked, so what it refuses by them is
-# genuine. The whole text is compared: forged collateral can put any words into a parser's error.
-_DEBUG: Final = "Debug mode is enabled"
+# dcap-qvl says these only after all signatures were checked, so what it refuses by them is genuine.
+# The whole text is compared: forged collateral can put any words into a parser's error.
+_ATTRIBUTES: Final = frozenset(
+    {
+        "Debug mode is enabled",
+        "Invalid MR service TD",
+        "Reserved bits in TD attributes are set",
+        "SEPT_VE_DISABLE is not enabled",
+        "SERVTD_EXT is enabled",
+        "TD migration is enabled",
+        "TD profiling is enabled",
+    }
+)
 _REVOKED: Final = "TCB status is invalid: Revoked"
 _PREFIX: Final = "Verification failed: "
 _WORDS: Final = {
     "Failed to parse root CA CRL": "the collateral's root CRL is not one of this root of trust",
     "TCBInfo expired": "the collateral has expired (TCB info)",
     "QEIdentity expired": "the collateral has expired (QE identity)",
+    "TCBInfo issue date is in the future": "the collateral is of a later time (TCB info)",
+    "QEIdentity issue date is in the future": "the collateral is of a later time (QE identity)",
 }
 
 
@@ -73,18 +85,20 @@ class QuoteRefused:
 
     Attributes
     ----------
-    genuine
-        All signatures were good: it was refused for its debug mode, or its revoked TCB.
+    attributes
+        All signatures were good: it was refused for the attributes of the CVM, such as debugging.
+    revoked
+        All signatures were good: it was refused for the TCB level of its machine, which is revoked.
     """
 
     reason: str
-    debug: bool = False
+    attributes: bool = False
     revoked: bool = False
 
     @property
     def genuine(self) -> bool:
         """Whether all signatures were good."""
-        return self.debug or self.revoked
+        return self.attributes or self.revoked
 
 
 def is_installed() -> bool:
@@ -143,8 +157,8 @@ def _refusal(
     dcap_qvl: "ModuleType", said: str, asked: tuple[bytes, str, int, bytes | None]
 ) -> QuoteRefused:
     reason = said.removeprefix(_PREFIX)
-    if reason == _DEBUG:
-        return QuoteRefused("debug mode is enabled", debug=True)
+    if reason in _ATTRIBUTES:
+        return QuoteRefused(reason, attributes=True)
     if reason == _REVOKED:
         return QuoteRefused("the TCB level of its machine was revoked", revoked=True)
     return QuoteRefused(_translated(reason) + _cause(dcap_qvl, *asked))

@@ -83,11 +83,12 @@ def verify(
     ['hardware', 'tcb', 'debug']
     """
     checks.instance("client", client, Attestations, "Give a Client.")
-    checks.instance("policy", policy or Policy(), Policy, "Give a cvm.Policy.")
+    wanted = Policy() if policy is None else policy
+    checks.instance("policy", wanted, Policy, "Give a cvm.Policy.")
     instant = _instant(at)
     given = None if evidence is None else Evidence.of(evidence)
     collateral = CollateralSource(client, _pccs(pccs))
-    by = (policy or Policy()).under(root_of(client))
+    by = wanted.under(root_of(client))
     record = cvm if isinstance(cvm, Cvm) else client.get_cvm_info(cvm)
     found = given or EvidenceSource(client).fetch(record, by)
     return verdict_of(record, collateral.complete(found, instant), by, instant)
@@ -207,6 +208,7 @@ class EvidenceSource:
             event_log=said.event_log or shown.event_log,
             app_compose=said.app_compose or shown.app_compose,
             collateral=None,
+            known_quote=shown.quote,
             nonce=nonce,
         )
 
@@ -219,7 +221,12 @@ class EvidenceSource:
             served = self._client.served_certificate(url)
         found = read_certificate(served)
         log = found.event_log.decode("utf-8", "replace") or shown.event_log
-        return shown.having(quote=found.quote, event_log=log, served_key=found.public_key, error="")
+        return shown.having(
+            quote=found.quote,
+            event_log=log,
+            known_quote=shown.quote,
+            served_key=found.public_key,
+        )
 
 
 def _bare(identifier: str) -> str:

@@ -55,7 +55,7 @@ def check_env_key(
     if said.signature_v1 is not None and said.timestamp is not None:
         if abs((time.time() if now is None else now) - said.timestamp) > _OLDEST:
             return "its signature was made at another time than now; check this machine's clock"
-        moment, digits = said.timestamp.to_bytes(8, "big"), said.signature_v1
+        moment, digits = max(0, said.timestamp).to_bytes(8, "big"), said.signature_v1
     signature = _bytes(digits, _SIGNATURE)
     signed = signature is not None and _is_signed(
         keccak256(_DOMAIN + app + moment + key), signature, signed_by

@@ -79,7 +79,7 @@ def check_tcb(judged: Judged, policy: Policy, at: datetime) -> Check:
     if isinstance(judged, QuoteRefused):
         if judged.revoked:
             return failed("tcb", judged.reason)
-        return skipped("tcb", "not told of a debug CVM", "Make a CVM without debugging.")
+        return skipped("tcb", "not told of a CVM whose attributes are refused")
     return _by_policy(judged, policy, at)
 
 
@@ -117,7 +117,7 @@ def check_debug(evidence: Evidence, judged: Judged) -> Check:
     if judged is None:
         return skipped("debug", UNCHECKED)
     problem = evidence.report.attribute_problem
-    if problem is None and isinstance(judged, QuoteRefused) and judged.debug:
+    if problem is None and isinstance(judged, QuoteRefused) and judged.attributes:
         problem = judged.reason
     if problem is not None:
         return failed("debug", problem)

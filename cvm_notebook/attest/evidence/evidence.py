@@ -47,6 +47,8 @@ class Evidence:
         The text of the guest agent's GpuInfo, to the byte.
     collateral
         Intel's documents on the machine; see `cvm_notebook.attest.quotes.COLLATERAL_FIELDS`.
+    known_quote
+        Another quote of the same machine, which the service knows: it has collateral for those.
     served_key
         DER of the key that the endpoint served, where one was asked for.
     nonce
@@ -61,6 +63,7 @@ class Evidence:
     vm_config: Mapping[str, Any] | str | None = None
     gpu_info: str | None = None
     collateral: Mapping[str, Any] | None = None
+    known_quote: bytes | str | None = None
     served_key: bytes | None = None
     nonce: bytes | None = None
     error: str = ""
@@ -72,7 +75,7 @@ class Evidence:
         Parameters
         ----------
         said
-            A dict or its JSON, with ``quote`` (or ``app_certificates``, ``attestation``),
+            A dict or its JSON, with ``quote`` (or ``app_certificates``, ``attestation``, ``app_cert``),
             ``event_log`` or ``eventlog``, ``tcb_info``, ``app_compose``, ``vm_config``,
             ``gpu_info``, ``collateral`` or ``quote_collateral``. Or a quote, as bytes or hex. Or a
             certificate, PEM or DER, as dstack makes them. Or the path of a file of one of these.
@@ -104,9 +107,9 @@ class Evidence:
         config = said.get("vm_config") or tcb.get("vm_config")
         collateral = said.get("collateral") or said.get("quote_collateral")
         quote = said.get("quote") or _certified(said.get("app_certificates"))
-        attestation = said.get("attestation")
-        if not quote and isinstance(attestation, str):
-            quote = _attested(attestation)
+        for name, read in (("attestation", _attested), ("app_cert", _of_chain)):
+            if not quote and isinstance(said.get(name), str):
+                quote = read(said[name])
         gpu = said.get("gpu_info")
         return cls(
             quote=quote if isinstance(quote, str | bytes) else None,
@@ -129,9 +132,12 @@ class Evidence:
         if said[:1] == b"\x30" and said[1:2] > b"\x80":
             return cls._of_certificate(said)
         try:
-            return cls(quote=from_hex("quote", said.decode("ascii"), most=MOST_QUOTE_BYTES))
+            quote = from_hex("quote", said.decode("ascii"), most=MOST_QUOTE_BYTES)
         except (MalformedEvidence, UnicodeDecodeError):
-            raise InvalidInput("evidence", "these bytes are no evidence", _REMEDY) from None
+            quote = b""
+        if not quote:
+            raise InvalidInput("evidence", "these bytes are no evidence", _REMEDY)
+        return cls(quote=quote)
 
     @classmethod
     def _of_certificate(cls, said: bytes) -> Self:
@@ -157,11 +163,14 @@ class Evidence:
         MalformedEvidence
             There is none, or it is not hex. (As the others below, where theirs is malformed.)
         """
-        if not self.quote:
-            raise MalformedEvidence("quote", "is missing: it shows none")
-        if isinstance(self.quote, bytes):
-            return self.quote
-        return from_hex("quote", self.quote, most=MOST_QUOTE_BYTES)
+        return _quote(self.quote)
+
+    @property
+    def quotes_known(self) -> tuple[bytes, ...]:
+        """The quotes by which a service may have collateral: the known one first."""
+        if self.known_quote is None:
+            return (self.quote_bytes,)
+        return (_quote(self.known_quote), self.quote_bytes)
 
     @cached_property
     def report(self) -> TdReport:
@@ -192,6 +201,12 @@ class Evidence:
         return whole
 
 
+def _quote(said: bytes | str | None) -> bytes:
+    if not said:
+        raise MalformedEvidence("quote", "is missing: it shows none")
+    return said if isinstance(said, bytes) else from_hex("quote", said, most=MOST_QUOTE_BYTES)
+
+
 def from_maybe_json(text: str) -> object:
     """Decode JSON; None where it is none."""
     try:
@@ -215,6 +230,14 @@ def _attested(attestation: str) -> bytes | str:
         return find_quote(from_hex("attestation", attestation))
     except MalformedEvidence:
         return attestation
+
+
+def _of_chain(chain: str) -> bytes | None:
+    """Return the quote in the first certificate of a PEM chain."""
+    try:
+        return read_certificate(chain.encode("utf-8", "replace")).quote
+    except MalformedEvidence:
+        return None
 
 
 def _file(path: os.PathLike[str]) -> bytes:

@@ -8,7 +8,9 @@ from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, Literal, Self, TypeAlias, get_args
+from urllib.parse import urlsplit
 
+from cvm_notebook.api.auth.address import is_loopback
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.models.base import seconds_of
 from cvm_notebook.api.resources import validation as checks
@@ -286,11 +288,15 @@ def _plain(value: object) -> object:
 
 def _words(field: str, said: object, known: frozenset[str]) -> frozenset[str]:
     found = checks.several(field, said, "words")
-    strange = [clean_text(one, 40) for one in found if one not in known]
+    strange = [clean_text(one, 40) for one in found if not _is_word(one, known)]
     if strange:
         problem = f"{', '.join(strange[:3])}: not known"
         raise InvalidInput(field, problem, f"Give some of {', '.join(sorted(known))}.")
     return frozenset(found)
+
+
+def _is_word(one: object, known: frozenset[str]) -> bool:
+    return isinstance(one, str) and one in known
 
 
 def _advisories(said: object) -> frozenset[str]:
@@ -337,6 +343,17 @@ def _address(field: str, said: object) -> str | None:
         return None
     text = checks.text(field, said)
     plain = text.isascii() and text.isprintable() and not set(text) & set(' \\"<>^`{|}#@')
-    if not plain or not text.startswith(("https://", "http://127.0.0.1", "http://localhost")):
+    if not plain or not _is_safe(text):
         raise InvalidInput(field, f"{quoted(text, 60)} is no https address")
     return text
+
+
+def _is_safe(url: str) -> bool:
+    """Return whether it is https, or on this machine."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        return False
+    near = parts.scheme == "http" and is_loopback(host)
+    return bool(host) and (parts.scheme == "https" or near)
