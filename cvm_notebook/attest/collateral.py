@@ -138,7 +138,9 @@ class CollateralSource:
             return evidence
         key = _Key(self._pccs or self._client.base_url, *platform)
         found = self._cache.find(key, at) or self._fetched(key, evidence, at)
-        return evidence if found is None else evidence.having(collateral=found)
+        if found is None:
+            return evidence.having(collateral_error=self._misses[key][-1])
+        return evidence.having(collateral=found)
 
     def _fetched(self, key: _Key, evidence: Evidence, at: datetime) -> Collateral | None:
         with self._cache.turn(key):
@@ -154,10 +156,6 @@ class CollateralSource:
             if _fmspc_of(found) == key.fmspc:
                 self._cache.keep(key, found)
             return found
-
-    def why_not(self) -> str:
-        """Return why some could not be had; empty where all were."""
-        return next((f": {misses[-1]}" for misses in self._misses.values() if misses), "")
 
     def _from_service(self, evidence: Evidence) -> Collateral:
         quotes = evidence.quotes_known

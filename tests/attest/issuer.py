@@ -1,4 +1,4 @@
-"""An issuer of evidence for these tests: quotes, their PKI, logs and images, under a root of its own.
+"""An issuer of evidence for these tests: quotes, their PKI, logs and images, under its own root.
 
 It is written from Intel's and dstack's formats alone, and shares nothing with what it tests, nor
 with LocalCloud's issuer: a mistake there cannot hide here.
@@ -47,7 +47,7 @@ def extend(digests: Any) -> bytes:
     return value
 
 
-# --- keys and certificates -------------------------------------------------------------------------
+# --- keys and certificates ---------------------------------------------------------------------
 
 
 @functools.cache
@@ -67,11 +67,8 @@ def certify(
         return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"Test {who}")])
 
     public, above = key(name).public_key(), key(parent).public_key()
-    usage = dict.fromkeys(
-        ["content_commitment", "key_encipherment", "data_encipherment", "key_agreement"]
-        + ["encipher_only", "decipher_only"],
-        False,
-    )
+    unused = "content_commitment key_encipherment data_encipherment key_agreement"
+    usage = dict.fromkeys([*unused.split(), "encipher_only", "decipher_only"], False)
     builder = (
         x509.CertificateBuilder(called(parent), called(name), public, serial)
         .not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
@@ -164,12 +161,11 @@ class Pki:
         at -= timedelta(1)
         dates = {"issueDate": _date(at), "nextUpdate": _date(at + timedelta(days))}
         any_module = {"mrsigner": "00" * 48, "attributes": "00" * 8, "attributesMask": "FF" * 8}
+        first = [_level(at, {"isvsvn": 1}, "UpToDate", [])]
         tcb = {
             "id": "TDX", "version": 3, **dates, "fmspc": FMSPC.hex().upper(), "pceId": "0000",
             "tcbType": 0, "tcbEvaluationDataNumber": number, "tdxModule": any_module,
-            "tdxModuleIdentities": [
-                {"id": "TDX_01", **any_module, "tcbLevels": [_level(at, {"isvsvn": 1}, "UpToDate", [])]}
-            ],
+            "tdxModuleIdentities": [{"id": "TDX_01", **any_module, "tcbLevels": first}],
             "tcbLevels": [
                 _level(at, {
                     "sgxtcbcomponents": [{"svn": svn}] * 16, "pcesvn": 11,
@@ -211,7 +207,7 @@ def _level(at: datetime, tcb: Any, status: str, said: list[str]) -> dict[str, An
     return level | ({"advisoryIDs": said} if said else {})
 
 
-# --- quotes ----------------------------------------------------------------------------------------
+# --- quotes ------------------------------------------------------------------------------------
 
 
 def quote(body: bytes, *, version: int = 4, svn: int = 9, pki: Pki = PKI, pad: int = 70) -> bytes:
@@ -256,7 +252,7 @@ def td_report(
     return body + (tcb + service if version == 5 else b"")
 
 
-# --- images and logs ---------------------------------------------------------------------------------
+# --- images and logs ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -393,7 +389,7 @@ LEGACY, LITE, DEV = (
 )
 
 
-# --- a CVM -------------------------------------------------------------------------------------------
+# --- a CVM -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ def made(client):
 
 
 def test_variables_are_sealed_for_a_signed_key(forged):
-    cloud, client = forged
+    _, client = forged
     provision, created = made(client)
     key = client.get_checked_env_key(provision.app_id, expected=provision.app_env_encrypt_pubkey)
     assert key == provision.app_env_encrypt_pubkey

@@ -33,7 +33,8 @@ def check_hardware(evidence: Evidence, policy: Policy, at: datetime) -> tuple[Ch
         return skipped("hardware", reason, f"Run {quotes.INSTALL}"), None
     if evidence.collateral is None:
         fmspc = report.platform[0] if report.platform else "unknown"
-        reason = f"there is no collateral for its machine (FMSPC {fmspc})"
+        why = f": {evidence.collateral_error}" if evidence.collateral_error else ""
+        reason = f"there is no collateral for its machine (FMSPC {fmspc}){why}"
         todo = 'Name a PCCS: pccs="https://...", or give evidence that has "collateral".'
         return skipped("hardware", reason, todo), None
     if problem := collateral_problem(evidence):

@@ -55,6 +55,8 @@ class Evidence:
         The nonce that was sent for this quote, where one was.
     error
         Why there is no evidence, as the service says.
+    collateral_error
+        Why no collateral could be had.
     """
 
     quote: bytes | str | None = None
@@ -67,6 +69,7 @@ class Evidence:
     served_key: bytes | None = None
     nonce: bytes | None = None
     error: str = ""
+    collateral_error: str = ""
 
     @classmethod
     def of(cls, said: object) -> Self:
@@ -75,10 +78,11 @@ class Evidence:
         Parameters
         ----------
         said
-            A dict or its JSON, with ``quote`` (or ``app_certificates``, ``attestation``, ``app_cert``),
-            ``event_log`` or ``eventlog``, ``tcb_info``, ``app_compose``, ``vm_config``,
-            ``gpu_info``, ``collateral`` or ``quote_collateral``. Or a quote, as bytes or hex. Or a
-            certificate, PEM or DER, as dstack makes them. Or the path of a file of one of these.
+            A dict or its JSON, with ``quote`` (or ``app_certificates``, ``attestation``,
+            ``app_cert``), ``event_log`` or ``eventlog``, ``tcb_info``, ``app_compose``,
+            ``vm_config``, ``gpu_info``, ``collateral`` or ``quote_collateral``. Or a quote, as
+            bytes or hex. Or a certificate, PEM or DER, as dstack makes them. Or the path of a file
+            of one of these.
 
         Raises
         ------

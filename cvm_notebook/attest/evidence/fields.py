@@ -35,9 +35,9 @@ def from_hex(field: str, digits: object, *, most: int = MOST_TEXT_BYTES) -> byte
     """Decode hex, with or without ``0x``, in upper or lower case."""
     if not isinstance(digits, str):
         raise MalformedEvidence(field, f"is {type(digits).__name__}, not hex")
-    if len(digits) > 2 * most + 2:
-        raise MalformedEvidence(field, f"has more than {most:,} bytes")
     bare = digits.strip().removeprefix("0x")
+    if len(bare) > 2 * most:
+        raise MalformedEvidence(field, f"has more than {most:,} bytes")
     if not _HEX.fullmatch(bare):
         raise MalformedEvidence(field, "is not hexadecimal")
     return bytes.fromhex(bare)
