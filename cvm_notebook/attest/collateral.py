@@ -115,13 +115,20 @@ def _crl_end(digits: str | None) -> datetime | None:
 class CollateralSource:
     """Where collateral is had from: the service of a client, or a PCCS that the user names.
 
-    One is made for each run, and remembers what could not be had during it.
+    With `refresh` it asks once in each run, whatever is kept. One is made for each run, and remembers what could not be had during it.
     """
 
     def __init__(
-        self, client: "Client", pccs: str | None = None, cache: CollateralCache = CACHE
+        self,
+        client: "Client",
+        pccs: str | None = None,
+        *,
+        refresh: bool = False,
+        cache: CollateralCache = CACHE,
     ) -> None:
         self._client = client
+        self._refresh = refresh
+        self._refreshed: set[_Key] = set()
         self._pccs = pccs.rstrip("/") if pccs else None
         self._cache = cache
         self._misses: dict[_Key, list[str]] = {}
@@ -137,14 +144,19 @@ class CollateralSource:
         if platform is None:
             return evidence
         key = _Key(self._pccs or self._client.base_url, *platform)
-        found = self._cache.find(key, at) or self._fetched(key, evidence, at)
+        found = self._kept(key, at) or self._fetched(key, evidence, at)
         if found is None:
             return evidence.having(collateral_error=self._misses[key][-1])
         return evidence.having(collateral=found)
 
+    def _kept(self, key: _Key, at: datetime) -> Collateral | None:
+        if self._refresh and key not in self._refreshed:
+            return None
+        return self._cache.find(key, at)
+
     def _fetched(self, key: _Key, evidence: Evidence, at: datetime) -> Collateral | None:
         with self._cache.turn(key):
-            found = self._cache.find(key, at)  # another may have had it meanwhile
+            found = self._kept(key, at)  # another may have had it meanwhile
             misses = self._misses.setdefault(key, [])
             if found is not None or len(misses) >= _MOST_TRIES:
                 return found
@@ -155,6 +167,7 @@ class CollateralSource:
                 return None
             if _fmspc_of(found) == key.fmspc:
                 self._cache.keep(key, found)
+                self._refreshed.add(key)
             return found
 
     def _from_service(self, evidence: Evidence) -> Collateral:

@@ -39,6 +39,7 @@ def verify(
     at: datetime | None = None,
     evidence: object = None,
     pccs: str | None = None,
+    refresh: bool = False,
 ) -> Verdict:
     """Say what is proven of a CVM: which code it runs, and on what.
 
@@ -61,6 +62,9 @@ def verify(
     pccs
         Address of a caching service of provisioning certificates, such as
         ``"https://api.trustedservices.intel.com"``, instead of the service's collateral.
+    refresh
+        Ask for collateral again. Without it what was had for such a machine is used until it ends,
+        a month at the most, and what was revoked since is not known.
 
     Returns
     -------
@@ -87,7 +91,7 @@ def verify(
     checks.instance("policy", wanted, Policy, "Give a cvm.Policy.")
     instant = _instant(at)
     given = None if evidence is None else Evidence.of(evidence)
-    collateral = CollateralSource(client, _pccs(pccs))
+    collateral = CollateralSource(client, pccs_address(pccs), refresh=refresh)
     by = wanted.under(root_of(client))
     record = cvm if isinstance(cvm, Cvm) else client.get_cvm_info(cvm)
     found = given or EvidenceSource(client).fetch(record, by)
@@ -119,7 +123,8 @@ def _instant(at: object) -> datetime:
     return found.astimezone(UTC)
 
 
-def _pccs(said: str | None) -> str | None:
+def pccs_address(said: str | None) -> str | None:
+    """Return the address of a PCCS; refused where it is neither https nor on this machine."""
     return None if said is None else check_base_url(said, "pccs")
 
 

@@ -89,7 +89,7 @@ def test_a_chain_beside_the_quotes_own_is_not_taken():
 
 @given(st.integers(0, len(LOG) - 1), st.characters(codec="ascii", categories=["L", "N", "P"]))
 def test_no_character_of_a_log_can_be_changed_to_another_meaning(place, other):
-    """A log that still passes says the same: other spellings of hex, or a field that is not read."""
+    """What still passes says the same: other spellings of hex, or fields that are not read."""
     text = LOG[:place] + other + LOG[place + 1 :]
     found = outcomes(EVIDENCE[4].having(event_log=text), POLICY)
     if found["log"].outcome == "pass":

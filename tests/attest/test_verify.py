@@ -66,6 +66,16 @@ def test_collateral_is_fetched_once_for_a_kind_of_machine(service, client):
     assert service.count("collateral") == 2
 
 
+def test_collateral_is_had_again_when_asked(service, client):
+    assert cvm.verify(client, "web-1", policy=policy(), at=NOW).ok
+    service.collateral = PKI.collateral(NOW, revoked=(109,))
+    assert cvm.verify(client, "web-1", policy=policy(), at=NOW).ok
+    revoked = cvm.verify(client, "web-1", policy=policy(), at=NOW, refresh=True)
+    assert revoked.summary.startswith("FAILED at hardware")
+    assert cvm.verify(client, "web-2", policy=policy(), at=NOW).failed_at.name == "hardware"
+    assert service.count("collateral") == 2
+
+
 def test_without_collateral_the_verdict_is_partial_and_asks_are_few(service, client):
     service.missing = {"collateral"}
     frame = cvm.attestation_frame(client, policy=policy(), progress=False)

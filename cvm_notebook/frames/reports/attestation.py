@@ -25,7 +25,7 @@ from cvm_notebook.attest.policy.app_identity import AppIdentity
 from cvm_notebook.attest.policy.policy import CHECK_NAMES, CheckName, Policy
 from cvm_notebook.attest.policy.roots import root_of
 from cvm_notebook.attest.verdict import WORDS, Verdict
-from cvm_notebook.attest.verify import EvidenceSource, verdict_of
+from cvm_notebook.attest.verify import EvidenceSource, pccs_address, verdict_of
 from cvm_notebook.frames.reports.declared import Declaration, Declared, read_declaration
 from cvm_notebook.frames.schema import DURATION, FLAG, INSTANT, INTEGER, TEXT, Field, Table, fixed
 from cvm_notebook.live.progress import progress_bar
@@ -150,6 +150,7 @@ def attestation_frame(
     expected: Declaration | Mapping[str, Declaration] | None = None,
     policy: Policy | None = None,
     pccs: str | None = None,
+    refresh: bool = False,
     progress: bool = True,
 ) -> pd.DataFrame:
     """Fetch what CVMs show of the software they run, and judge it.
@@ -172,6 +173,8 @@ def attestation_frame(
         policy does not name one.
     pccs
         Where collateral is had from, instead of the service; once for each kind of machine.
+    refresh
+        Ask for collateral again, though some is kept.
     progress
         Show a bar, where it takes longer than a second.
 
@@ -208,7 +211,7 @@ def attestation_frame(
             fetched.append(one)
             bar.update()
     wanted = _wanted(declared, [one.cvm for one in fetched])
-    collateral = CollateralSource(client, pccs)
+    collateral = CollateralSource(client, pccs_address(pccs), refresh=refresh)
     rows = {
         one.cvm.id: Attested(
             one.cvm.id, _judged(one.said, run), one.at, _verdict(one, run, by, collateral)
