@@ -5,11 +5,13 @@ Our own policy is applied to what it vouches for, so that each rule has a line a
 """
 
 import importlib.util
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from cvm_notebook.text import clean_text
 
@@ -123,15 +125,23 @@ def verify_quote(
     import dcap_qvl  # noqa: PLC0415 - an extra, and only loaded where a quote is verified
 
     seconds = int(at.timestamp())
-    text = json.dumps({name: collateral.get(name) for name in COLLATERAL_FIELDS})
+    parts = tuple(collateral.get(name) for name in COLLATERAL_FIELDS)
     try:
-        parsed = dcap_qvl.QuoteCollateralV3.from_json(text)
+        parsed = _parsed(parts)
         verifier = dcap_qvl.QuoteVerifier(root)
         policy = dcap_qvl.QuotePolicy.claims_only(seconds)
         report = verifier.verify_with_policy(quote, parsed, seconds, policy)
-        return _claims(json.loads(report.to_json()))
+        return _claims(msgspec.json.decode(report.to_json()))
     except (ValueError, TypeError, OverflowError, KeyError) as error:
-        return _refusal(dcap_qvl, str(error), (quote, text, seconds, root))
+        return _refusal(dcap_qvl, str(error), (quote, parts, seconds, root))
+
+
+@lru_cache(maxsize=8)  # all machines of a kind have the same
+def _parsed(parts: tuple[str | None, ...]) -> Any:
+    import dcap_qvl  # noqa: PLC0415 - as above
+
+    text = msgspec.json.encode(dict(zip(COLLATERAL_FIELDS, parts, strict=True))).decode()
+    return dcap_qvl.QuoteCollateralV3.from_json(text)
 
 
 def _claims(said: dict[str, Any]) -> QuoteClaims:
@@ -154,7 +164,9 @@ def _claims(said: dict[str, Any]) -> QuoteClaims:
 
 
 def _refusal(
-    dcap_qvl: "ModuleType", said: str, asked: tuple[bytes, str, int, bytes | None]
+    dcap_qvl: "ModuleType",
+    said: str,
+    asked: tuple[bytes, tuple[str | None, ...], int, bytes | None],
 ) -> QuoteRefused:
     reason = said.removeprefix(_PREFIX)
     if reason in _ATTRIBUTES:
@@ -170,7 +182,11 @@ def _translated(reason: str) -> str:
 
 
 def _cause(
-    dcap_qvl: "ModuleType", quote: bytes, text: str, seconds: int, root: bytes | None
+    dcap_qvl: "ModuleType",
+    quote: bytes,
+    parts: tuple[str | None, ...],
+    seconds: int,
+    root: bytes | None,
 ) -> str:
     """Return the cause of a refusal, which only the call without a policy tells."""
     if root is None:
@@ -179,7 +195,7 @@ def _cause(
     else:
         again, arguments = dcap_qvl.verify_with_root_ca, (root,)
     try:
-        again(quote, dcap_qvl.QuoteCollateralV3.from_json(text), *arguments, seconds)
+        again(quote, _parsed(parts), *arguments, seconds)
     except (ValueError, TypeError, OverflowError) as error:
         _, found, cause = str(error).partition("Caused by:")
         return f" ({clean_text(cause, 120)})" if found else ""

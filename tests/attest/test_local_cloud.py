@@ -1,4 +1,4 @@
-"""LocalCloud's evidence, by a verifier that shares no code with its issuer: each fault, v4 and v5."""
+"""LocalCloud's evidence and each of its faults, by a verifier that shares no code with it."""
 
 from dataclasses import replace
 

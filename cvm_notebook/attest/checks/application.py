@@ -1,6 +1,7 @@
 """Checks 6 and 7: the app, and who can derive its keys, by what the log measured."""
 
 import hashlib
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -118,8 +119,11 @@ def _docker_compose(evidence: Evidence) -> str | None:
 def _unpinned(evidence: Evidence) -> str:
     """Name the images that another can take the place of: those without a digest."""
     text = _docker_compose(evidence)
-    if text is None:
-        return ""
+    return "" if text is None else _loose_images(text)
+
+
+@lru_cache(maxsize=64)  # a fleet has few apps
+def _loose_images(text: str) -> str:
     try:
         images = read_compose_file(text).images
     except InvalidInput:

@@ -6,9 +6,8 @@ Forms and names are those of dstack (``cc-eventlog``, ``dstack-attest``), versio
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Final
+from functools import cached_property, lru_cache
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -41,8 +40,7 @@ USED: Final = frozenset(
 _MOST_EVENTS: Final = 10_000
 
 
-@dataclass(frozen=True)
-class BootEvent:
+class BootEvent(NamedTuple):
     """One measured event.
 
     Attributes
@@ -63,7 +61,7 @@ class BootEvent:
         """Whether the guest's software measured it: its digest is computed, never believed."""
         return self.register == RTMR3
 
-    @cached_property
+    @property
     def measured(self) -> bytes:
         """What the register was extended by.
 
@@ -77,7 +75,7 @@ class BootEvent:
             It has no digest, or another than its name and payload. Or it is in RTMR3 and no runtime
             event: believed as it stands, it would hide the name of what was measured.
         """
-        if not self.is_runtime:
+        if self.register != RTMR3:
             if self.digest is None:
                 raise MalformedEvidence(self._place, "has no digest")
             return self.digest
@@ -119,6 +117,9 @@ class BootLog:
 
     def __init__(self, events: Iterable[BootEvent] = ()) -> None:
         self._events = tuple(events)
+        self._registers: tuple[list[BootEvent], ...] = ([], [], [], [])
+        for event in self._events:
+            self._registers[event.register].append(event)
 
     def __len__(self) -> int:
         return len(self._events)
@@ -126,9 +127,9 @@ class BootLog:
     def __iter__(self) -> Iterator[BootEvent]:
         return iter(self._events)
 
-    def of(self, register: int) -> tuple[BootEvent, ...]:
+    def of(self, register: int) -> Sequence[BootEvent]:
         """Return the events of one register."""
-        return tuple(event for event in self._events if event.register == register)
+        return self._registers[register]
 
     @property
     def is_stripped(self) -> bool:
@@ -161,9 +162,10 @@ class BootLog:
         quoted = _quoted(runtime, registers[RTMR3])
         if quoted is None:
             wrong.append("RTMR3")
-        later = set(map(id, runtime[quoted or 0 :])) if quoted is not None else set()
-        part = BootLog(event for event in self._events if id(event) not in later)
-        return part, ", ".join(wrong)
+        if quoted in {None, len(runtime)}:
+            return self, ", ".join(wrong)
+        firmware = [event for event in self._events if event.register != RTMR3]
+        return BootLog([*firmware, *runtime[:quoted]]), ", ".join(wrong)
 
     @cached_property
     def words(self) -> Mapping[str, bytes]:
@@ -176,8 +178,7 @@ class BootLog:
     @property
     def defect(self) -> str:
         """Why its names do not count: a boot that did not end, or a name twice; else empty."""
-        names = [event.name for event in self.of(RTMR3) if event.is_runtime]
-        if READY not in names:
+        if self._ready is None:
             return f"the boot did not end: there is no {READY!r}"
         names = [event.name for event in self._before_ready()]
         twice = sorted(name for name in USED if names.count(name) > 1)
@@ -186,14 +187,15 @@ class BootLog:
     @property
     def of_the_app(self) -> int:
         """How many events came after the boot: anything may stand in those."""
-        events = [event for event in self.of(RTMR3) if event.is_runtime]
-        names = [event.name for event in events]
-        return len(names) - names.index(READY) - 1 if READY in names else 0
+        return 0 if self._ready is None else len(self.of(RTMR3)) - self._ready - 1
 
-    def _before_ready(self) -> list[BootEvent]:
-        events = [event for event in self.of(RTMR3) if event.is_runtime]
-        names = [event.name for event in events]
-        return events[: names.index(READY)] if READY in names else events
+    @cached_property
+    def _ready(self) -> int | None:
+        """Where in RTMR3 the boot has ended."""
+        return next((n for n, event in enumerate(self.of(RTMR3)) if event.name == READY), None)
+
+    def _before_ready(self) -> Sequence[BootEvent]:
+        return self.of(RTMR3)[: self._ready]
 
 
 def _quoted(runtime: Sequence[BootEvent], register: bytes) -> int | None:
@@ -231,30 +233,53 @@ def parse_log(said: object) -> BootLog:
 
 
 def _event(number: int, one: object) -> BootEvent:
-    place = f"event_log[{number}]"
     said = msgspec.structs.asdict(one) if isinstance(one, msgspec.Struct) else one
-    if not isinstance(said, Mapping):
-        raise MalformedEvidence(place, "is no event")
+    if not isinstance(said, dict):
+        raise MalformedEvidence(f"event_log[{number}]", "is no event")
+    try:
+        return _read_event(said)
+    except MalformedEvidence as error:
+        raise MalformedEvidence(f"event_log[{number}].{error.field}", error.problem) from None
+
+
+def _read_event(said: Mapping[str, Any]) -> BootEvent:
     register, kind = said.get("imr"), said.get("event_type")
     if not isinstance(register, int) or isinstance(register, bool) or not 0 <= register <= RTMR3:
-        raise MalformedEvidence(f"{place}.imr", "is no register from 0 to 3")
+        raise MalformedEvidence("imr", "is no register from 0 to 3")
     if not isinstance(kind, int) or isinstance(kind, bool):
-        raise MalformedEvidence(f"{place}.event_type", "is no number")
-    name, version = said.get("event"), said.get("version")
-    if name is not None and not isinstance(name, str):
-        raise MalformedEvidence(f"{place}.event", "is no text")
-    if not _is_unicode(name or ""):
-        raise MalformedEvidence(f"{place}.event", "holds half a character")
-    payload = from_hex(f"{place}.event_payload", said.get("event_payload") or "")
-    digest = from_hex(f"{place}.digest", said.get("digest") or "", most=REGISTER_BYTES)
+        raise MalformedEvidence("event_type", "is no number")
+    name, payload, digest = said.get("event"), said.get("event_payload"), said.get("digest")
+    version = said.get("version")
+    texts = (name or "", payload or "", digest or "")
+    whole = (register, kind, *texts, version if isinstance(version, int) else None)
+    if all(isinstance(text, str) and len(text) < _REMEMBERED for text in texts):
+        return _remembered(*whole)
+    return _made(*whole)
+
+
+_REMEMBERED: Final = 256  # characters
+
+
+def _made(  # noqa: PLR0917 - remembered by position
+    register: int, kind: int, name: object, payload: object, digest: object, version: int | None
+) -> BootEvent:
+    if not isinstance(name, str):
+        raise MalformedEvidence("event", "is no text")
+    if not name.isascii() and not _is_unicode(name):
+        raise MalformedEvidence("event", "holds half a character")
+    measured = from_hex("digest", digest, most=REGISTER_BYTES)
     return BootEvent(
         register=register,
         kind=kind,
-        name=name or "",
-        payload=payload,
-        digest=digest.ljust(REGISTER_BYTES, b"\0") if digest else None,
-        version=version if isinstance(version, int) else None,
+        name=name,
+        payload=from_hex("event_payload", payload),
+        digest=measured.ljust(REGISTER_BYTES, b"\0") if measured else None,
+        version=version,
     )
+
+
+# CVMs of one image have the same firmware and boot, and so most of their events
+_remembered = lru_cache(maxsize=4096)(_made)
 
 
 def _is_unicode(text: str) -> bool:

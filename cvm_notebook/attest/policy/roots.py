@@ -2,6 +2,7 @@
 
 import importlib
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -64,6 +65,7 @@ def _of_local_cloud(base_url: str) -> Path | None:
     return found
 
 
+@lru_cache(maxsize=8)
 def root_der(pem: str) -> bytes:
     """Return a root as a verifier takes it."""
     from cryptography import x509  # noqa: PLC0415 - dear to import
