@@ -197,10 +197,11 @@ def _instant(said: object) -> datetime:
 
 
 def _evidence(parts: Mapping[str, Any]) -> Evidence:
-    texts = {name: _text(parts.get(name)) for name in ("quote", "app_compose", "gpu_info")}
     config, collateral = parts.get("vm_config"), parts.get("collateral")
     return Evidence(
-        **texts,
+        quote=_text(parts.get("quote")),
+        app_compose=_text(parts.get("app_compose")),
+        gpu_info=_text(parts.get("gpu_info")),
         event_log=parts.get("event_log"),
         vm_config=config if isinstance(config, dict | str) else None,
         collateral=collateral if isinstance(collateral, dict) else None,

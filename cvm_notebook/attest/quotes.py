@@ -128,12 +128,18 @@ def verify_quote(
     parts = tuple(collateral.get(name) for name in COLLATERAL_FIELDS)
     try:
         parsed = _parsed(parts)
-        verifier = dcap_qvl.QuoteVerifier(root)
         policy = dcap_qvl.QuotePolicy.claims_only(seconds)
-        report = verifier.verify_with_policy(quote, parsed, seconds, policy)
-        return _claims(msgspec.json.decode(report.to_json()))
+        report = _verifier(root).verify_with_policy(quote, parsed, seconds, policy)
+        return _claims(_CLAIMS.decode(report.to_json()))
     except (ValueError, TypeError, OverflowError, KeyError) as error:
         return _refusal(dcap_qvl, str(error), (quote, parts, seconds, root))
+
+
+@lru_cache(maxsize=8)
+def _verifier(root: bytes | None) -> Any:
+    import dcap_qvl  # noqa: PLC0415 - as above
+
+    return dcap_qvl.QuoteVerifier(root)
 
 
 @lru_cache(maxsize=8)  # all machines of a kind have the same
@@ -144,20 +150,52 @@ def _parsed(parts: tuple[str | None, ...]) -> Any:
     return dcap_qvl.QuoteCollateralV3.from_json(text)
 
 
-def _claims(said: dict[str, Any]) -> QuoteClaims:
-    tcb, platform = said["tcb"], said["platform"]
-    report = next(iter(said["report"].values()))
+class _Tcb(msgspec.Struct, gc=False):
+    status: str
+    advisory_ids: tuple[str, ...]
+    eval_data_number: int
+
+
+class _Pck(msgspec.Struct, gc=False):
+    fmspc: tuple[int, ...]
+
+
+class _Platform(msgspec.Struct, gc=False):
+    tcb_date_tag: int
+    pck: _Pck
+
+
+class _Enclave(msgspec.Struct, gc=False):
+    tcb_eval_data_number: int
+
+
+class _Said(msgspec.Struct, gc=False):
+    """What of the claims is read here, as dcap-qvl writes them."""
+
+    tee_type: int
+    tcb: _Tcb
+    platform: _Platform
+    qe: _Enclave
+    earliest_expiration_date: int
+    qe_iden_earliest_expiration_date: int
+    report: dict[str, dict[str, Any]]
+
+
+_CLAIMS: Final = msgspec.json.Decoder(_Said)
+
+
+def _claims(said: _Said) -> QuoteClaims:
+    report = next(iter(said.report.values()))
     report = report.get("base", report)  # TD 1.5 has 1.0 in it
-    ends = (said["earliest_expiration_date"], said["qe_iden_earliest_expiration_date"])
-    numbers = (tcb["eval_data_number"], said["qe"]["tcb_eval_data_number"])
+    ends = (said.earliest_expiration_date, said.qe_iden_earliest_expiration_date)
     return QuoteClaims(
-        status=tcb["status"],
-        advisories=tuple(tcb["advisory_ids"]),
-        tcb_date=datetime.fromtimestamp(platform["tcb_date_tag"], UTC),
-        evaluation_number=min(numbers),
+        status=said.tcb.status,
+        advisories=said.tcb.advisory_ids,
+        tcb_date=datetime.fromtimestamp(said.platform.tcb_date_tag, UTC),
+        evaluation_number=min(said.tcb.eval_data_number, said.qe.tcb_eval_data_number),
         until=datetime.fromtimestamp(min(ends), UTC),
-        fmspc=bytes(platform["pck"]["fmspc"]).hex().upper(),
-        is_tdx=said["tee_type"] == 0x81,  # noqa: PLR2004 - TDX
+        fmspc=bytes(said.platform.pck.fmspc).hex().upper(),
+        is_tdx=said.tee_type == 0x81,  # noqa: PLR2004 - TDX
         mr_td=report.get("mr_td", ""),
         report_data=report.get("report_data", ""),
     )

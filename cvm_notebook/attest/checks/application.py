@@ -21,6 +21,7 @@ _HASH_BYTES: Final = 32
 _KINDS: Final = 4  # of key providers, in mr_config_id of version 2: none, local, kms, tpm
 _V3_DOMAIN: Final = b"dstack-mr-config-v3:\0"
 _MOST_NAMED: Final = 3
+# A fleet has few apps, so what is read of their files is remembered: at most 64 of 1 MiB.
 
 
 # --- the app ---------------------------------------------------------------------------------
@@ -108,8 +109,13 @@ def _second(log: BootLog, measured: bytes) -> set[bytes]:
 
 def _docker_compose(evidence: Evidence) -> str | None:
     """Return the Docker Compose file in the app compose that is shown."""
+    return None if evidence.compose is None else _file_in(evidence.compose)
+
+
+@lru_cache(maxsize=64)
+def _file_in(compose: bytes) -> str | None:
     try:
-        said = msgspec.json.decode(evidence.compose or b"")
+        said = msgspec.json.decode(compose)
     except (ValueError, RecursionError):
         return None
     text = said.get("docker_compose_file") if isinstance(said, dict) else None
@@ -122,7 +128,7 @@ def _unpinned(evidence: Evidence) -> str:
     return "" if text is None else _loose_images(text)
 
 
-@lru_cache(maxsize=64)  # a fleet has few apps
+@lru_cache(maxsize=64)
 def _loose_images(text: str) -> str:
     try:
         images = read_compose_file(text).images
