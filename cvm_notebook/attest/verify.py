@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from cvm_notebook.api.auth.address import check_base_url, is_loopback
+from cvm_notebook.api.auth.address import check_base_url
 from cvm_notebook.api.errors.tree import AuthError, CvmError, InvalidInput
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.resources import validation as checks
@@ -152,7 +152,7 @@ class EvidenceSource:
             if policy.quote_url is not None:
                 return self._from_sidecar(policy.quote_url, shown)
             if policy.endpoint is not None:
-                return self._from_endpoint(policy.endpoint, shown)
+                return self._from_endpoint(policy, policy.endpoint, shown)
         except CvmError as error:
             return shown.having(error=error.message)
         except MalformedEvidence as error:
@@ -217,13 +217,14 @@ class EvidenceSource:
             nonce=nonce,
         )
 
-    def _from_endpoint(self, url: str, shown: Evidence) -> Evidence:
-        parts = urlsplit(url)
-        if parts.scheme == "http" and is_loopback(parts.hostname or ""):
+    def _from_endpoint(self, policy: Policy, url: str, shown: Evidence) -> Evidence:
+        if urlsplit(url).scheme == "https":
+            served = self._client.served_certificate(url)
+        elif policy.root_pem is not None:
             # LocalCloud has no TLS servers: it shows the certificate that one would serve
             served = self._client.read_elsewhere(url, "the endpoint's certificate").body
         else:
-            served = self._client.served_certificate(url)
+            return shown.having(error="without TLS nobody shows that they hold the key")
         found = read_certificate(served)
         log = found.event_log.decode("utf-8", "replace") or shown.event_log
         return shown.having(

@@ -177,6 +177,15 @@ def test_a_tls_server_with_another_key_than_the_quotes_fails(client, tmp_path):
         server.close()
 
 
+def test_a_certificate_that_is_only_shown_is_taken_under_a_development_root_alone(client, service):
+    shown = f"{service.origin}/certificate"
+    by = policy(endpoint=shown, root="intel")
+    verdict = cvm.verify(client, "web-1", policy=by, at=NOW)
+    assert verdict.ok is False
+    assert "without TLS" in verdict.evidence.error
+    assert service.count("/certificate") == 0
+
+
 def test_no_tls_server_fails(client, deaf_port, service):
     for url in (service.origin.replace("http", "https"), "https://127.0.0.1:1"):
         verdict = cvm.verify(client, "web-1", policy=policy(endpoint=url), at=NOW)
