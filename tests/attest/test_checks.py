@@ -122,6 +122,13 @@ def test_without_collateral_nothing_is_said_of_hardware():
     assert found["log"].outcome == "pass"
 
 
+def test_without_the_extra_nothing_is_said_of_hardware(monkeypatch):
+    monkeypatch.setattr("cvm_notebook.attest.quotes.is_installed", lambda: False)
+    found = outcomes(Cvm().evidence())
+    assert [found[name].outcome for name in CHECK_NAMES[:4]] == ["skip", "skip", "skip", "pass"]
+    assert found["hardware"].todo == "Run pip install 'cvm-notebook[attest]'"
+
+
 @pytest.mark.parametrize("name", PKI.collateral())
 def test_collateral_that_lacks_a_part_fails_and_says_which(name):
     for value in (None, 3, ""):
