@@ -24,6 +24,12 @@ from cvm_notebook.api.errors.tree import WatchTimeout as WatchTimeout
 from cvm_notebook.api.models.actions import CvmState as CvmState
 from cvm_notebook.api.models.cvm import Cvm as Cvm
 from cvm_notebook.api.secret import Secret as Secret
+from cvm_notebook.attest.bundle import verify_bundle as verify_bundle
+from cvm_notebook.attest.images import known_images as known_images
+from cvm_notebook.attest.images import learn_image as learn_image
+from cvm_notebook.attest.policy.policy import Policy as Policy
+from cvm_notebook.attest.verdict import Verdict as Verdict
+from cvm_notebook.attest.verify import verify as verify
 from cvm_notebook.connection import connect as connect
 from cvm_notebook.fleet import Fleet as Fleet
 from cvm_notebook.fleet import dashboard as dashboard
@@ -63,6 +69,7 @@ __all__ = [
     "InvalidInput",
     "LocalCloud",
     "NotFoundError",
+    "Policy",
     "ProvisionForm",
     "RateLimited",
     "ReadOnly",
@@ -71,6 +78,7 @@ __all__ = [
     "ServerError",
     "TransportError",
     "UnsafeRedirect",
+    "Verdict",
     "WatchTimeout",
     "__version__",
     "assert_fleet",
@@ -83,6 +91,8 @@ __all__ = [
     "errors",
     "fleet_frame",
     "instance_types_frame",
+    "known_images",
+    "learn_image",
     "login",
     "models",
     "nodes_frame",
@@ -91,4 +101,6 @@ __all__ = [
     "plot_timeline",
     "quotas_frame",
     "read_fleet",
+    "verify",
+    "verify_bundle",
 ]

@@ -37,6 +37,7 @@ from cvm_notebook.api.errors.tree import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from cvm_notebook.attest.verdict import VerificationFailed
     from cvm_notebook.frames.reports.gates import GatesFailed
     from cvm_notebook.live.operations.database import LedgerError
     from cvm_notebook.live.operations.preconditions import Refused, RowChanged
@@ -57,6 +58,7 @@ _HOMES = {
     "Refused": "live.operations.preconditions",
     "RowChanged": "live.operations.preconditions",
     "UnknownCvm": "live.store.index",
+    "VerificationFailed": "attest.verdict",
 }
 
 __all__ = [
@@ -96,6 +98,7 @@ __all__ = [
     "TruncatedResponse",
     "UnknownCvm",
     "UnsafeRedirect",
+    "VerificationFailed",
     "WatchTimeout",
 ]
 

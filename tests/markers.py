@@ -30,6 +30,7 @@ PROCESS = {  # they start threads, processes, or servers that are no LocalCloud
     "api/test_network.py",
     "api/test_pages.py",
     "api/test_transport.py",
+    "attest/test_verify.py",
     "deploy/test_deployment.py",
     "frames/test_accessor.py::test_importing_the_package_brings_neither_pandas_nor_an_accessor",
     "frames/test_fleet_frame.py::test_without_pyarrow_the_schema_holds_and_money_is_decimal",

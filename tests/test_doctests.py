@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import pytest
+from attest.issuer import Cvm as Guest
 from helpers import COMPOSE
 
 import cvm_notebook as cvm
@@ -30,8 +31,10 @@ EXAMPLES = {test.name: test for test in documented() if test.examples}
 
 
 @pytest.fixture(scope="module")
-def names(new_cloud: Callable[..., cvm.LocalCloud]) -> Iterator[dict[str, object]]:
-    """What the examples take for granted: a cloud, its client, and some CVMs that run."""
+def names(
+    new_cloud: Callable[..., cvm.LocalCloud], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, object]]:
+    """What the examples take for granted: a cloud, its client, some CVMs that run, a verdict."""
     with (
         new_cloud(seed="empty", speed=100) as cloud,
         cvm.Client(api_key=cloud.api_key, base_url=cloud.url) as client,
@@ -42,6 +45,7 @@ def names(new_cloud: Callable[..., cvm.LocalCloud]) -> Iterator[dict[str, object
             client.commit_cvm_provision(client.provision_cvm(name=name, compose_file=COMPOSE))
         for name in fleet:
             client.watch_cvm_state(name, target="running")
+        patch.chdir(tmp_path_factory.mktemp("examples"))  # some write files
         patch.setattr(cvm.LocalCloud, "running", staticmethod(lambda: (cloud.url, cloud.api_key)))
         with cvm.Fleet(client) as live:
             yield {
@@ -51,6 +55,7 @@ def names(new_cloud: Callable[..., cvm.LocalCloud]) -> Iterator[dict[str, object
                 "compose": COMPOSE,
                 "Client": cvm.Client,
                 "fleet": live,
+                "verdict": cvm.verify(client, "my-app", evidence=Guest().evidence()),
             }
 
 

@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Self
 
 import cvm_notebook
@@ -97,6 +98,11 @@ class Client(Lifecycle, Logs, Updates):
     def key_source(self) -> str:
         """Where the key came from, in words; never the key."""
         return self._credentials.source
+
+    @property
+    def root_of_trust(self) -> Path | None:
+        """The file with a development root that its profile names; None is Intel's root."""
+        return self._credentials.root_of_trust
 
     # --- what has no method ------------------------------------------------------------------
 

@@ -80,16 +80,21 @@ class Provisioned:
 
         Raises
         ------
+        NotTrustedError
+            The key that would encrypt the environment is not signed by its key service.
         CvmError
             The environment cannot be encrypted, or nothing may be submitted.
         """
-        answer = self.answer
+        answer, kms = self.answer, self.answer.kms_info or {}
         params: dict[str, Any] = {"app_id": answer.app_id, "compose_hash": answer.compose_hash}
         if env:
-            pubkey = answer.app_env_encrypt_pubkey or (answer.kms_info or {}).get(
-                "encrypted_env_pubkey", ""
+            pubkey = operations.client.get_checked_env_key(
+                answer.app_id,
+                kms=_text(answer.kms_contract_id or answer.kms_id),
+                expected=answer.app_env_encrypt_pubkey or _text(kms.get("encrypted_env_pubkey")),
+                signer=_text(kms.get("k256_pubkey")),
             )
-            params["encrypted_env"] = encrypt_env(str(pubkey), env)
+            params["encrypted_env"] = encrypt_env(pubkey, env)
             params["env_keys"] = list(env)
         return operations.submit("commit", None, params=params)
 
@@ -359,6 +364,10 @@ def _or_else(back: Callable[[], None], task: Callable[[], None]) -> Callable[[],
             raise
 
     return run
+
+
+def _text(value: object) -> str | None:
+    return None if value is None or value == "" else str(value)
 
 
 def _payloads(errors: Mapping[str, CvmError]) -> Errors:

@@ -40,9 +40,12 @@ def _commit(env_names: Sequence[str]) -> list[str]:
     env = ", ".join(f'"{name}": os.environ["{name}"]' for name in env_names)
     return [
         f"env = {{{env}}}",
+        "key = client.get_checked_env_key(",
+        "    provision.app_id, expected=provision.app_env_encrypt_pubkey",
+        ")",
         "made = client.commit_cvm_provision(",
         "    provision,",
-        "    encrypted_env=cvm.encrypt_env(provision.app_env_encrypt_pubkey, env),",
+        "    encrypted_env=cvm.encrypt_env(key, env),",
         "    env_keys=list(env),",
         ")",
     ]

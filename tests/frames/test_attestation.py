@@ -6,6 +6,7 @@ import pytest
 
 import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import AuthError, InvalidInput, NotFoundError
+from cvm_notebook.attest.policy.policy import CHECK_NAMES
 from cvm_notebook.frames.reports.attestation import ATTESTATION, CHECKS, attestation_frame
 
 TEXT = pd.StringDtype()
@@ -21,10 +22,18 @@ SCHEMA = pa.DataFrameSchema(
         "event_count": pa.Column("Int64", nullable=True),
         "cert_not_after": pa.Column(MOMENT, nullable=True),
         "quote_present": pa.Column("boolean", nullable=True),
-        "checked": pa.Column(
-            pd.CategoricalDtype(["fetched", "hash_matched", "quote_verified", "failed"])
-        ),
+        "checked": pa.Column(pd.CategoricalDtype(["fetched", "hash_matched", "failed"])),
         "checked_at": pa.Column(MOMENT),
+        "verdict": pa.Column(
+            pd.CategoricalDtype(["VERIFIED", "PARTIAL", "SIMULATED", "FAILED"]), nullable=True
+        ),
+        "ok": pa.Column("boolean", nullable=True),
+        "verdict_age": pa.Column("timedelta64[us]", nullable=True),
+        "repeatable_until": pa.Column(MOMENT, nullable=True),
+        **{
+            name: pa.Column(pd.CategoricalDtype(["pass", "fail", "skip", "info"]), nullable=True)
+            for name in CHECK_NAMES
+        },
     },
     index=pa.Index(TEXT, name="cvm_id", unique=True),
     strict=True,

@@ -11,7 +11,6 @@ import msgspec
 import pytest
 
 import cvm_notebook as cvm
-from cvm_notebook.api.compose.attestation import judge_attestation
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.models.guest import (
     Certificate,
@@ -22,6 +21,7 @@ from cvm_notebook.api.models.guest import (
     TcbInfo,
 )
 from cvm_notebook.api.status import BOOT_STEPS
+from cvm_notebook.attest.evidence.consistency import judge_attestation
 from cvm_notebook.live.store.records import Provenance, Row
 from cvm_notebook.widgets.base import mimebundle, view
 from cvm_notebook.widgets.base.ui_thread import ui_thread

@@ -38,12 +38,16 @@ _LONGEST: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A key, where it came from in words, the address it goes to, and its workspace if known."""
+    """A key, where it came from in words, the address it goes to, and its workspace if known.
+
+    ``root_of_trust`` is the file of the development root that a profile names.
+    """
 
     secret: Secret
     source: str
     base_url: str
     workspace: str | None = None
+    root_of_trust: Path | None = None
 
 
 def ask(question: str) -> str | None:
@@ -156,7 +160,7 @@ def _of_profile(profile: Profile, path: Path, address: _Address) -> Credentials:
             f"or leave {address.asked_by} out.",
         )
     secret = check_api_key(profile.token, source)
-    return Credentials(secret, source, url, profile.workspace)
+    return Credentials(secret, source, url, profile.workspace, profile.root_of_trust)
 
 
 # --- where it comes from: each returns the credentials, or what it looked at --------------------

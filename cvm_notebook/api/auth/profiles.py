@@ -19,12 +19,20 @@ _LARGEST: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One profile: its name, its key, and the address the key belongs to (None: the default)."""
+    """One profile: its name, its key, and the address the key belongs to (None: the default).
+
+    Attributes
+    ----------
+    root_of_trust
+        The PEM file of a development root that evidence is judged under; relative to the folder of
+        the profiles. None is Intel's root.
+    """
 
     name: str
     token: Secret
     api_prefix: str | None
     workspace: str | None
+    root_of_trust: Path | None = None
 
 
 def credentials_path(env: Mapping[str, str], home: Path | None = None) -> Path:
@@ -81,7 +89,14 @@ def read_profile(path: Path, name: str | None) -> Profile | None:
             f"The profile {quoted(wanted, 40)} of {path} has no key.",
             hint="Run `phala login`.",
         )
-    return Profile(wanted, Secret(token), _text(chosen, "api_prefix"), _workspace(chosen))
+    root = _text(chosen, "root_of_trust")
+    return Profile(
+        wanted,
+        Secret(token),
+        _text(chosen, "api_prefix"),
+        _workspace(chosen),
+        None if root is None else path.parent / Path(root).expanduser(),
+    )
 
 
 def profile_names(path: Path) -> tuple[str, ...]:

@@ -49,6 +49,17 @@ def compose_hash(app_compose: Mapping[str, Any], normalize: bool = False) -> str
     # A private or absent member is none, at this level only.
     kept = {k: v for k, v in kept.items() if v is not None and not k.startswith("_")}
     text = json.dumps(kept, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _sha256(text)
+
+
+def text_hashes(text: str) -> tuple[str, str, str]:
+    """Return the SHA-256, in hex, of a text as it is, and with either kind of line ends."""
+    unix = text.replace("\r\n", "\n")
+    one, two, three = (text, unix, unix.replace("\n", "\r\n"))
+    return _sha256(one), _sha256(two), _sha256(three)
+
+
+def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 

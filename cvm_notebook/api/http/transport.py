@@ -128,7 +128,7 @@ class Transport:
         self.read_only = read_only
         self.budget = RetryBudget()
         self._policy = policy
-        self._user_agent = user_agent
+        self.user_agent = user_agent
         self._aborted = threading.Event()
         self._made = partial(
             Transport,
@@ -307,8 +307,8 @@ class Transport:
         DecodeError, TransportError, ApiError
             When it must not, or cannot, be opened.
         """
-        origin, path = _split_url(url.reveal(), self.base_url, where)
-        headers = {"User-Agent": self._user_agent, "Accept": "*/*"}
+        origin, path = self.elsewhere(url.reveal(), where)
+        headers = {"User-Agent": self.user_agent, "Accept": "*/*"}
         exchange = Exchange(origin, None, headers, self._exchange.sockets)  # one end for both
         once = {"Accept-Encoding": "identity", "Connection": "close"}
         life = deadline or _FOR_EVER
@@ -327,6 +327,10 @@ class Transport:
         if isinstance(opened, CvmError):
             raise opened
         return opened
+
+    def elsewhere(self, url: str, where: str) -> tuple[str, str]:
+        """Return the origin of an address outside of the service, and what is asked for there."""
+        return _split_url(url, self.base_url, where)
 
     def close(self) -> None:
         """End the connections that are idle; a later request opens new ones."""

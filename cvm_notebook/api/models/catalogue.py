@@ -269,10 +269,15 @@ class NextAppIds(Tidy, frozen=True, kw_only=True, gc=False):
 
 
 class EnvPubkey(Model, frozen=True, kw_only=True, gc=False):
-    """The key that environment variables of an app are encrypted for, and its signature."""
+    """The key that environment variables of an app are encrypted for, and its signature.
+
+    ``signature_v1`` is over the time, too, which is ``timestamp`` (seconds since 1970).
+    """
 
     public_key: str | None = None
     signature: str | None = None
+    signature_v1: str | None = None
+    timestamp: Int | None = None
 
 
 class AppProfile(Model, frozen=True, kw_only=True, gc=False):

@@ -121,13 +121,14 @@ class Certificate(Tidy, frozen=True, kw_only=True, gc=False):
 
 
 class EventLog(Model, frozen=True, kw_only=True, gc=False):
-    """One measured event of a boot."""
+    """One measured event of a boot; ``version`` says in which form its digest is made."""
 
     imr: Int | None = None
     event_type: Int | None = None
     digest: str | None = None
     event: str | None = None
     event_payload: str | None = None
+    version: Int | None = None
 
 
 class TcbInfo(Tidy, frozen=True, kw_only=True, gc=False):

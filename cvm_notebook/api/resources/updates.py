@@ -13,7 +13,8 @@ from cvm_notebook.api.models.actions import CvmAction, HashRequired, UpdateAccep
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.models.decode import decode_accepted
 from cvm_notebook.api.resources import validation as checks
-from cvm_notebook.api.resources.base import Endpoints, given
+from cvm_notebook.api.resources.attestations import Attestations
+from cvm_notebook.api.resources.base import given
 from cvm_notebook.api.resources.cvm_ref import Ref, path_segment, split
 from cvm_notebook.api.secret import Secret
 
@@ -22,7 +23,7 @@ T = TypeVar("T")
 HASH_REQUIRED = 465
 
 
-class Updates(Endpoints):
+class Updates(Attestations):
     """Updating calls.
 
     Most answer at once with UpdateAccepted, while the CVM goes through ``updating``;
@@ -50,10 +51,15 @@ class Updates(Endpoints):
         Parameters
         ----------
         env
-            Names and values. They are encrypted here, for the key of this CVM; only names leave in
-            the clear.
+            Names and values. They are encrypted here, for the key of this CVM, once its key service
+            has signed that; only names leave in the clear.
         encrypted_env, env_keys
             Instead of `env`: what `encrypt_env` gave, and the names in it.
+
+        Raises
+        ------
+        NotTrustedError
+            The key is not signed by the key service of the CVM; nothing was encrypted or sent.
 
         Examples
         --------
@@ -230,10 +236,13 @@ class Updates(Endpoints):
     def _env_pubkey(self, target: str, deadline: Deadline) -> str:
         found = self._read(f"/cvms/{path_segment(target)}", Cvm, deadline=deadline)
         key = found.kms_info.encrypted_env_pubkey if found.kms_info is not None else None
-        if key is None:
+        if found.kms_info is None or key is None:
             raise InvalidInput(
                 "env",
                 f"the service gives no encryption key for {target!r}",
                 "Encrypt with the key of get_app_env_pubkey and give encrypted_env.",
             )
-        return key
+        signer = found.kms_info.k256_pubkey
+        return self.get_checked_env_key(
+            found.app_id, expected=key, signer=signer, deadline=deadline
+        )

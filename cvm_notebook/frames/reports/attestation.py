@@ -1,45 +1,76 @@
-"""What CVMs show of the software they run, and what of it was checked here: one CVM a row."""
+"""What CVMs show of the software they run, and what is proven of it: one CVM a row."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
 
 import pandas as pd
 
-from cvm_notebook.api.compose.attestation import Check, Evidence, judge_attestation
 from cvm_notebook.api.errors.tree import AuthError, CvmError, InvalidInput, clean_text
 from cvm_notebook.api.http.prefetch import PageFetcher
 from cvm_notebook.api.models.cvm import Cvm
+from cvm_notebook.api.models.decode import convert
 from cvm_notebook.api.models.guest import CvmAttestation
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.cvm_ref import Ref
 from cvm_notebook.api.resources.cvms import Reads
+from cvm_notebook.attest.checks.check import OUTCOMES, TITLES
+from cvm_notebook.attest.collateral import CollateralSource
+from cvm_notebook.attest.evidence.consistency import Agreement, Consistency, judge_attestation
+from cvm_notebook.attest.evidence.evidence import Evidence
+from cvm_notebook.attest.policy.app_identity import AppIdentity
+from cvm_notebook.attest.policy.policy import CHECK_NAMES, CheckName, Policy
+from cvm_notebook.attest.policy.roots import root_of
+from cvm_notebook.attest.verdict import WORDS, Verdict
+from cvm_notebook.attest.verify import EvidenceSource, pccs_address, verdict_of
 from cvm_notebook.frames.reports.declared import Declaration, Declared, read_declaration
-from cvm_notebook.frames.schema import FLAG, INSTANT, INTEGER, TEXT, Field, Table, fixed
+from cvm_notebook.frames.schema import DURATION, FLAG, INSTANT, INTEGER, TEXT, Field, Table, fixed
+from cvm_notebook.live.progress import progress_bar
 
 if TYPE_CHECKING:
     from cvm_notebook.api.client import Client
 
-CHECKS: Final[tuple[str, ...]] = get_args(Check)
+CHECKS: Final[tuple[str, ...]] = get_args(Agreement)
 _AT_ONCE: Final = 8
+_SLOW: Final = 1.0  # seconds after which progress is shown
 _HASH: Final = re.compile(r"(?:sha256:|0x)?[0-9a-fA-F]{64}")
 _UNAUTHORIZED: Final = 401
 _NOTHING: Final = Declared({})
-_Fetched: TypeAlias = tuple[Cvm, CvmAttestation | CvmError, datetime]
+
+
+class _Fetched(NamedTuple):
+    """What a CVM shows: as a model, or why there is none; with a policy also as evidence."""
+
+    cvm: Cvm
+    said: CvmAttestation | CvmError
+    evidence: Evidence | None
+    at: datetime
 
 
 class Attested(NamedTuple):
-    """One CVM's evidence, and when it was fetched and checked."""
+    """One CVM's evidence, when it was fetched and checked, and the verdict of a policy on it."""
 
     cvm_id: str | None
-    evidence: Evidence
+    evidence: Consistency
     checked_at: datetime
+    verdict: Verdict | None = None
+
+
+def _outcome(name: CheckName) -> Field[Attested]:
+    """Declare the column of a check."""
+    return Field(
+        name,
+        fixed(OUTCOMES),
+        lambda a: None if a.verdict is None else a.verdict[name].outcome,
+        f"of the verdict: {TITLES[name]}",
+    )
 
 
 ATTESTATION: Final[Table[Attested]] = Table(
-    "attestation/1",
+    "attestation/2",
     (Field("cvm_id", TEXT, lambda a: a.cvm_id, "the CVM"),),
     (
         Field(
@@ -71,7 +102,7 @@ ATTESTATION: Final[Table[Attested]] = Table(
             "quote_present",
             FLAG,
             lambda a: a.evidence.quote_present,
-            "whether a certificate carries a quote; it is not verified here",
+            "whether a certificate carries a quote",
         ),
         Field(
             "checked",
@@ -79,9 +110,34 @@ ATTESTATION: Final[Table[Attested]] = Table(
             lambda a: a.evidence.checked,
             "hash_matched: the log adds up and has the compose file's hash; fetched: not checked, "
             "too little is shown or its form is not read here; failed: nothing is shown, or it "
-            "does not fit; never quote_verified",
+            "does not fit. It says nothing of the hardware",
         ),
         Field("checked_at", INSTANT, lambda a: a.checked_at, "when it was fetched and checked"),
+        Field(
+            "verdict",
+            fixed(WORDS),
+            lambda a: None if a.verdict is None else a.verdict.word,
+            "of a policy: SIMULATED under any root but Intel's; nothing without a policy",
+        ),
+        Field(
+            "ok",
+            FLAG,
+            lambda a: None if a.verdict is None else a.verdict.ok,
+            "whether all that the policy requires has passed, and nothing failed",
+        ),
+        Field(
+            "verdict_age",
+            DURATION,
+            lambda a: None if a.verdict is None else datetime.now(UTC) - a.verdict.at,
+            "from the instant of the verdict to this frame",
+        ),
+        Field(
+            "repeatable_until",
+            INSTANT,
+            lambda a: None if a.verdict is None else a.verdict.until,
+            "until when the verdict can be repeated with the same collateral",
+        ),
+        *map(_outcome, CHECK_NAMES),
     ),
 )
 
@@ -92,11 +148,15 @@ def attestation_frame(
     cvms: Ref | Iterable[Ref] = None,
     *,
     expected: Declaration | Mapping[str, Declaration] | None = None,
+    policy: Policy | None = None,
+    pccs: str | None = None,
+    refresh: bool = False,
+    progress: bool = True,
 ) -> pd.DataFrame:
-    """Fetch what CVMs show of the software they run, and check what can be checked here.
+    """Fetch what CVMs show of the software they run, and judge it.
 
-    The compose file is hashed, and the event log added up; nobody's signature is verified, so a
-    matching hash says that the CVM's evidence is consistent, and not that trusted hardware runs it.
+    The compose file is hashed, and the event log added up: a matching hash says that the CVM's
+    evidence is consistent. With a policy the quotes are judged, too: a verdict for each CVM.
 
     Parameters
     ----------
@@ -108,16 +168,27 @@ def attestation_frame(
         What should run: a compose hash, an app compose, or a compose file (path or text), for all
         of them; or a mapping from a CVM's name, id or app id to one of these. What is not
         expected to be anything is compared with the compose file that it shows itself.
+    policy
+        What is trusted; see `cvm.verify`. Of each CVM the app is what is expected of it, where the
+        policy does not name one.
+    pccs
+        Where collateral is had from, instead of the service; once for each kind of machine.
+    refresh
+        Ask for collateral again, though some is kept.
+    progress
+        Show a bar, where it takes longer than a second.
 
     Returns
     -------
     pandas.DataFrame
-        ``attrs["cvm"]["why"]`` says of each CVM, by id, why its hash did not match.
+        ``attrs["cvm"]["why"]`` says of each CVM, by id, why its hash did not match, and
+        ``attrs["cvm"]["summary"]`` what its verdict is.
 
     Raises
     ------
     InvalidInput
-        `expected` is none of these, or names a CVM that was not asked for.
+        `expected` is none of these, or names a CVM that was not asked for; or the policy is about
+        one endpoint or nonce, of which each CVM has its own.
     NotFoundError
         One of `cvms` is not there.
     AuthError
@@ -131,16 +202,35 @@ def attestation_frame(
     """
     checks.instance("client", client, Reads, "Give a Client.")
     declared = _declarations(expected)
+    by = None if policy is None else _for_many(client, policy)
     asked = _asked(client, cvms)
-    fetch = partial(_fetch, client, asked)
-    fetched = list(PageFetcher(fetch, 0, len(asked) - 1, _AT_ONCE))
-    wanted = _wanted(declared, [cvm for cvm, _, _ in fetched])
+    fetch = partial(_fetch, client, asked, None if by is None else EvidenceSource(client), by)
+    with progress_bar("attestation", len(asked), shown=progress, delay=_SLOW) as bar:
+        fetched = []
+        for one in PageFetcher(fetch, 0, len(asked) - 1, _AT_ONCE):
+            fetched.append(one)
+            bar.update()
+    wanted = _wanted(declared, [one.cvm for one in fetched])
+    collateral = CollateralSource(client, pccs_address(pccs), refresh=refresh)
     rows = {
-        cvm.id: Attested(cvm.id, _judged(said, run), at)
-        for (cvm, said, at), run in zip(fetched, wanted, strict=True)
+        one.cvm.id: Attested(
+            one.cvm.id, _judged(one.said, run), one.at, _verdict(one, run, by, collateral)
+        )
+        for one, run in zip(fetched, wanted, strict=True)
     }
     why = {str(row.cvm_id): row.evidence.why for row in rows.values() if row.evidence.why}
-    return ATTESTATION.frame(rows.values(), why=why)
+    verdicts = {str(row.cvm_id): row.verdict.summary for row in rows.values() if row.verdict}
+    attrs: dict[str, Any] = {} if by is None else {"summary": verdicts}
+    return ATTESTATION.frame(rows.values(), why=why, **attrs)
+
+
+def _for_many(client: "Client", policy: object) -> Policy:
+    """Return a policy that many CVMs can be judged by, with the root of their client."""
+    found = checks.instance("policy", policy, Policy, "Give a cvm.Policy.")
+    if found.is_bound:
+        problem = "it names a nonce or an endpoint, and each CVM has its own"
+        raise InvalidInput("policy", problem, "Verify such a CVM by cvm.verify.")
+    return found.under(root_of(client))
 
 
 def _asked(client: "Client", cvms: Ref | Iterable[Ref]) -> list[Ref]:
@@ -151,10 +241,18 @@ def _asked(client: "Client", cvms: Ref | Iterable[Ref]) -> list[Ref]:
     return [cvms]
 
 
-def _fetch(client: "Client", asked: Sequence[Ref], at: int) -> tuple[_Fetched, bool]:
+def _fetch(
+    client: "Client",
+    asked: Sequence[Ref],
+    source: EvidenceSource | None,
+    policy: Policy | None,
+    at: int,
+) -> tuple[_Fetched, bool]:
     """Return a CVM and what it shows, or why it does not."""
     one = asked[at]
     cvm = one if isinstance(one, Cvm) else client.get_cvm_info(one)
+    if source is not None and policy is not None:
+        return _fetch_evidence(cvm, source), False
     said: CvmAttestation | CvmError
     try:
         said = client.get_cvm_attestation(cvm)
@@ -162,12 +260,44 @@ def _fetch(client: "Client", asked: Sequence[Ref], at: int) -> tuple[_Fetched, b
         if isinstance(error, AuthError) and error.status == _UNAUTHORIZED:
             raise
         said = error
-    return (cvm, said, datetime.now(UTC)), False
+    return _Fetched(cvm, said, None, datetime.now(UTC)), False
 
 
-def _judged(said: CvmAttestation | CvmError, declared: Declared) -> Evidence:
+def _fetch_evidence(cvm: Cvm, source: EvidenceSource) -> _Fetched:
+    """Ask once for both: what is judged, and what the columns of the frame show."""
+    answer = source.answer(cvm)
+    said: CvmAttestation | CvmError
+    try:
+        said = convert(answer, CvmAttestation, f"what {cvm.id} attests")
+    except CvmError as error:
+        said = error
+    return _Fetched(cvm, said, Evidence.of(answer), datetime.now(UTC))
+
+
+def _verdict(
+    one: _Fetched, run: Declared, policy: Policy | None, source: CollateralSource
+) -> Verdict | None:
+    if policy is None or one.evidence is None:
+        return None
+    wanted = _identity(run) if policy.app is None else None
+    by = policy if wanted is None else replace(policy, app=wanted)
+    return verdict_of(one.cvm, source.complete(one.evidence, one.at), by, one.at)
+
+
+def _identity(run: Declared) -> AppIdentity | None:
+    """Return what is expected of a CVM as a policy has it."""
+    whole, text = run.fields.get("compose_hash"), run.fields.get("docker_compose_hash")
+    if whole is not None:
+        return AppIdentity.of(whole)
+    same = run.same.get("docker_compose_hash", frozenset())
+    return (
+        None if text is None else AppIdentity(docker_compose_hashes=(text, *sorted(same - {text})))
+    )
+
+
+def _judged(said: CvmAttestation | CvmError, declared: Declared) -> Consistency:
     if isinstance(said, CvmError):
-        return Evidence(checked="failed", why=f"it could not be fetched: {said.message}")
+        return Consistency(checked="failed", why=f"it could not be fetched: {said.message}")
     return judge_attestation(
         said,
         compose_hash=declared.fields.get("compose_hash"),

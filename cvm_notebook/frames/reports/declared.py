@@ -1,12 +1,11 @@
 """What a fleet should be: read from a compose file, or from what is declared of each CVM."""
 
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
 
-from cvm_notebook.api.compose.hashing import compose_hash
+from cvm_notebook.api.compose.hashing import compose_hash, text_hashes
 from cvm_notebook.api.compose.validation import (
     LARGEST_BYTES,
     names_a_file,
@@ -95,18 +94,13 @@ def _of_compose(said: Compose, where: str) -> Declared:
 def _of_text(text: object, where: str) -> Declared:
     found = read_compose_file(text, where)
     needed, optional = found.variables
-    unix = str(text).replace("\r\n", "\n")
-    hashes = [_sha256(each) for each in (str(text), unix, unix.replace("\n", "\r\n"))]
+    hashes = text_hashes(str(text))
     return Declared(
         {_TEXT_HASH: hashes[0]}, found.images, needed, optional, {_TEXT_HASH: frozenset(hashes)}
     )
 
 
 _TEXT_HASH: Final = "docker_compose_hash"
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _of_app_compose(said: Mapping[str, Any], where: str) -> Declared:

@@ -211,6 +211,11 @@ class OperationService:
         return self._context.clock
 
     @property
+    def client(self) -> Client:
+        """What sends."""
+        return self._desk.client
+
+    @property
     def read_only(self) -> bool:
         """Whether everything is refused."""
         return self._context.client.read_only

@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any, Final, TypeAlias
 
 from cvm_notebook.api.client import Client
-from cvm_notebook.api.compose.attestation import Evidence, judge_attestation
 from cvm_notebook.api.compose.hashing import compose_hash
 from cvm_notebook.api.errors.tree import CvmError
+from cvm_notebook.attest.evidence.consistency import Consistency, judge_attestation
 from cvm_notebook.live.store.records import Row
 from cvm_notebook.text import clean_text
 from cvm_notebook.widgets.base.log_tail import clean_line
@@ -95,7 +95,7 @@ _QUOTE_WORDS: Final = {
 }
 
 
-def _evidence_words(evidence: Evidence) -> str:
+def _evidence_words(evidence: Consistency) -> str:
     """Say what was compared here, and that it proves nothing of the hardware."""
     why = clean_text(evidence.why, _CHARS)
     verdict = {

@@ -1,42 +1,37 @@
-"""What a CVM's attestation shows, and what of it was checked here: its quote never is.
+"""Consistency of what a CVM shows: whether it agrees with itself. That proves no hardware.
 
-The log is added up as the register was, and the compose file is hashed as it was. While nobody
-verifies the signatures of the quote, that proves nothing of the hardware.
+The log is added up as the register was, and the app compose hashed as it was. Verification of the
+quote is `cvm_notebook.attest.verify`.
 """
 
 import hashlib
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from cvm_notebook.api.models.base import instant
-from cvm_notebook.api.models.guest import CvmAttestation, EventLog, TcbInfo
+from cvm_notebook.api.models.guest import CvmAttestation, TcbInfo
+from cvm_notebook.attest.evidence.event_log import RTMR3, BootLog, parse_log, replayed
+from cvm_notebook.attest.evidence.fields import MalformedEvidence
 from cvm_notebook.text import clean_text
 
-Check: TypeAlias = Literal["fetched", "hash_matched", "quote_verified", "failed"]
-
-_RTMR3: Final = 3  # the register that a CVM extends while it boots
-_RUNTIME_EVENT: Final = 0x08000001
-_REGISTER_BYTES: Final = 48
-_HEX: Final = re.compile(r"(?:[0-9a-f]{2})*")
+Agreement: TypeAlias = Literal["fetched", "hash_matched", "failed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
-    """An attestation, read and judged.
+class Consistency:
+    """An attestation, read and compared with itself and with what was expected.
 
     Attributes
     ----------
     checked
         ``hash_matched``: the compose hash in the log is that of the compose file, and the log adds
         up to RTMR3. ``fetched``: not checked, because too little is shown, or the log is in a form
-        that is not read here, such as one that is stripped of its digests. ``failed``: nothing is
-        shown, or what is contradicts itself or what was expected. Never ``quote_verified``: the
-        quote is not verified here, so nothing of this is proof of hardware.
+        that is not read here. ``failed``: nothing is shown, or what is contradicts itself or what
+        was expected. Nothing of this is proof of hardware: signatures are not looked at.
     why
         What does not fit or could not be checked, in words; empty when the hash matched.
     compose_hash_live
@@ -49,7 +44,7 @@ class Evidence:
         When the first of its certificates ends.
     """
 
-    checked: Check
+    checked: Agreement
     why: str = ""
     compose_hash_live: str | None = None
     compose_hash_expected: str | None = None
@@ -65,7 +60,8 @@ class _Shown:
     """What an attestation shows of the compose file, beside what was expected of it."""
 
     tcb: TcbInfo
-    measured: tuple[EventLog, ...]
+    total: str | None
+    gap: str
     rtmr3: str | None
     live: str | None
     shown: str | None
@@ -75,8 +71,8 @@ class _Shown:
 
 def judge_attestation(
     said: CvmAttestation, *, compose_hash: str | None = None, docker_compose_hash: str | None = None
-) -> Evidence:
-    """Read an attestation and check what can be checked here: pure.
+) -> Consistency:
+    """Read an attestation and compare it with itself: pure.
 
     Parameters
     ----------
@@ -85,29 +81,32 @@ def judge_attestation(
         been measured. Without them the log is held against the file that the attestation shows.
     """
     tcb = said.tcb_info or TcbInfo()
-    measured = tuple(one for one in tcb.event_log if one.imr == _RTMR3)
-    # the first of a name: an app that runs may add events of any name
-    payloads = {one.event: _bare(one.event_payload) for one in reversed(measured)}
+    try:
+        log, malformed = parse_log(tcb.event_log), ""
+    except MalformedEvidence as error:
+        log, malformed = BootLog(), str(error)
+    total, gap = _added_up(log)
     text = tcb.app_compose
     facts = _Shown(
         tcb=tcb,
-        measured=measured,
+        total=total,
+        gap=gap,
         rtmr3=_bare(tcb.rtmr3),
-        live=payloads.get("compose-hash") or None,
-        shown=None if text is None else hashlib.sha256(text.encode()).hexdigest(),
+        live=log.words.get("compose-hash", b"").hex() or None,
+        shown=None if text is None else hashlib.sha256(text.encode("utf-8", "replace")).hexdigest(),
         expected=_bare(compose_hash),
         docker=_bare(docker_compose_hash),
     )
-    error = f"the service says: {clean_text(said.error, 200)}" if said.error else ""
-    misfit, gap = error or next(_misfits(facts), ""), next(_gaps(facts), "")
+    told = f"the service says: {clean_text(said.error, 200)}" if said.error else malformed
+    misfit, gap = told or next(_misfits(facts), ""), next(_gaps(facts), "")
     quotes = [one.quote for one in said.app_certificates]
     ends = [end for one in said.app_certificates if (end := instant(one.not_after)) is not None]
-    return Evidence(
+    return Consistency(
         checked="failed" if misfit else "fetched" if gap else "hash_matched",
         why=misfit or gap,
         compose_hash_live=facts.live,
         compose_hash_expected=facts.expected or facts.shown,
-        os_image_hash=payloads.get("os-image-hash") or None,
+        os_image_hash=log.words.get("os-image-hash", b"").hex() or None,
         tcb=tcb,
         event_count=None if said.tcb_info is None else len(tcb.event_log),
         cert_not_after=min(ends, default=None),
@@ -119,12 +118,19 @@ def _bare(digits: str | None) -> str | None:
     return digits.strip().lower().removeprefix("sha256:").removeprefix("0x") if digits else None
 
 
+def _added_up(log: BootLog) -> tuple[str | None, str]:
+    """Return what RTMR3 holds after this log; or why that cannot be told."""
+    try:
+        return replayed(event.measured for event in log.of(RTMR3)).hex(), ""
+    except MalformedEvidence as error:
+        return None, f"its log is in a form that is not read here: {error}"
+
+
 def _misfits(facts: _Shown) -> Iterator[str]:
     """Yield what does not fit."""
     if facts.live is None:
         return
-    total = _added_up(facts.measured)
-    if None not in (total, facts.rtmr3) and total != facts.rtmr3:
+    if None not in (facts.total, facts.rtmr3) and facts.total != facts.rtmr3:
         yield "its log does not add up to RTMR3"
     if facts.shown not in (None, facts.live):
         yield "the compose file that it shows is not the one that was measured"
@@ -138,49 +144,12 @@ def _gaps(facts: _Shown) -> Iterator[str]:
     """Yield what is not shown, and would be needed."""
     if facts.live is None:
         yield "it shows no log with a compose hash"
-    elif not all(_digest(event) for event in facts.measured):
-        yield "its log is stripped: it has events without a digest"
-    elif not all(map(_says_what_it_measured, facts.measured)):
-        yield "its log has events whose digests are not of the form that can be recomputed here"
+    if facts.gap:
+        yield facts.gap
     if facts.rtmr3 is None:
         yield "it shows no RTMR3 that its log could add up to"
     if facts.shown is None and (facts.expected is None or facts.docker is not None):
         yield "it shows no compose file that could be hashed"
-
-
-def _says_what_it_measured(event: EventLog) -> bool:
-    """Return whether an event's digest is that of its name and payload in version 1.
-
-    Guests of later versions measure the same in another form, so a digest that is not this one
-    is no sign of a forgery.
-    """
-    payload = _bare(event.event_payload) or ""
-    if not _HEX.fullmatch(payload):
-        return False
-    if event.event_type != _RUNTIME_EVENT:
-        return True
-    kind, name = _RUNTIME_EVENT.to_bytes(4, "little"), (event.event or "").encode()
-    whole = b":".join((kind, name, bytes.fromhex(payload)))
-    return hashlib.sha384(whole).digest() == _digest(event)
-
-
-def _digest(event: EventLog) -> bytes | None:
-    """Return an event's digest as the register takes it; None where none is shown."""
-    digits = _bare(event.digest) or ""
-    if not digits or not _HEX.fullmatch(digits) or len(digits) > 2 * _REGISTER_BYTES:
-        return None
-    return bytes.fromhex(digits).ljust(_REGISTER_BYTES, b"\0")
-
-
-def _added_up(events: Iterable[EventLog]) -> str | None:
-    """Return what a register holds after these events; None where a digest is missing."""
-    register = bytes(_REGISTER_BYTES)
-    for event in events:
-        digest = _digest(event)
-        if digest is None:
-            return None
-        register = hashlib.sha384(register + digest).digest()
-    return register.hex()
 
 
 def _docker_compose_hash(tcb: TcbInfo) -> str | None:

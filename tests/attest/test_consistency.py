@@ -8,8 +8,8 @@ import pytest
 from dstack_sdk.dstack_client import replay_rtmr
 
 from cvm_notebook import Client
-from cvm_notebook.api.compose.attestation import judge_attestation
 from cvm_notebook.api.models.guest import Certificate, CvmAttestation, EventLog, TcbInfo
+from cvm_notebook.attest.evidence.consistency import judge_attestation
 
 COMPOSE = "services:\n  web:\n    image: nginx:1.29\n"
 APP = json.dumps({"docker_compose_file": COMPOSE, "runner": "docker-compose"})
@@ -20,7 +20,7 @@ def sha256(text):
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def event(name, payload, **changes):
+def event(name, payload="", **changes):
     measured = b":".join((KIND.to_bytes(4, "little"), name.encode(), bytes.fromhex(payload)))
     digest = hashlib.sha384(measured).hexdigest()
     fields = {"imr": 3, "event_type": KIND, "digest": digest, "event": name}
@@ -100,29 +100,60 @@ def second(one):
 
 
 @pytest.mark.parametrize(
-    ("log", "why"),
+    "log",
     [
-        (tuple(map(stripped, LOG)), "stripped"),
-        ((LOG[0], stripped(LOG[1])), "stripped"),
-        ((msgspec.structs.replace(LOG[0], digest=None),), "stripped"),
-        ((event("compose-hash", sha256(APP), digest="no hex"),), "stripped"),
-        ((event("compose-hash", sha256(APP), digest="12" * 49),), "stripped"),
-        (tuple(map(second, LOG)), "not of the form"),
-        ((LOG[0], second(LOG[1])), "not of the form"),
-        ((*LOG, event("x", "", digest="12" * 48)), "not of the form"),
-        ((*LOG, event("x", "00", event_payload="no hex")), "not of the form"),
+        tuple(map(stripped, LOG)),
+        (LOG[0], stripped(LOG[1])),
+        (msgspec.structs.replace(LOG[0], digest=None),),
+        tuple(map(second, LOG)),
+        (LOG[0], second(LOG[1])),
+        tuple(stripped(msgspec.structs.replace(second(one), version=2)) for one in LOG),
     ],
 )
-def test_a_log_in_a_form_that_is_not_read_here_is_not_checked_and_has_not_failed(log, why):
-    whole = all(one.digest and len(one.digest) == 96 for one in log)
-    rtmr3 = replay_rtmr([one.digest for one in log]) if whole else "ab" * 48
-    found = judge_attestation(attestation(log, rtmr3))
-    assert found.checked == "fetched"
-    assert why in found.why
-    assert found.compose_hash_live == sha256(APP)
+def test_stripped_logs_and_those_of_version_2_are_computed(log):
+    forms = {1: lambda one: one, 2: second}
+    whole = [forms[one.version or 1](one) if not one.digest else one for one in map(full, log)]
+    found = judge_attestation(attestation(log, replay_rtmr([one.digest for one in whole])))
+    assert (found.checked, found.why) == ("hash_matched", "")
+    assert judge_attestation(attestation(log, "ab" * 48)).why == "its log does not add up to RTMR3"
     # whatever its form, it names another file than the one that was expected
-    other = judge_attestation(attestation(log, rtmr3), compose_hash="0" * 64)
+    other = judge_attestation(attestation(log, "ab" * 48), compose_hash="0" * 64)
+    assert other.checked == "failed"
+
+
+def full(one):
+    """The event with its digest, in the form of version 1 where it has none."""
+    if one.digest or one.version == 2:
+        return one
+    return event(one.event, one.event_payload)
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        event("x", "", digest="12" * 48),
+        event("x", "", event_type=5),
+    ],
+)
+def test_a_log_in_a_form_that_is_not_read_here_is_not_checked_and_has_not_failed(strange):
+    found = judge_attestation(attestation((*LOG, strange), "ab" * 48))
+    assert found.checked == "fetched"
+    assert "a form that is not read here" in found.why
+    assert found.compose_hash_live == sha256(APP)
+    other = judge_attestation(attestation((*LOG, strange), "ab" * 48), compose_hash="0" * 64)
     assert (other.checked, "another compose file" in other.why) == ("failed", True)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [{"digest": "no hex"}, {"digest": "12" * 49}, {"event_payload": "no hex"}, {"imr": 9}],
+)
+def test_a_log_that_is_malformed_has_failed_and_says_where(broken):
+    found = judge_attestation(
+        attestation((LOG[0], event("x", ""), event("y", "", **broken)), "ab" * 48)
+    )
+    assert found.checked == "failed"
+    assert f"event_log[2].{next(iter(broken))}" in found.why
 
 
 def test_a_log_of_version_2_that_does_not_add_up_has_failed():

@@ -1,0 +1,1 @@
+"""Verification of what a CVM runs, and on what: evidence, policy, nine checks and a verdict."""

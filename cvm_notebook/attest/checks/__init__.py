@@ -1,0 +1,1 @@
+"""The nine checks, each a pure function of evidence, policy and instant."""

@@ -1,0 +1,73 @@
+"""Fields of evidence: hex, base64 and JSON from untrusted hands, within bounds."""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+MOST_QUOTE_BYTES: Final = 64 << 10
+MOST_TEXT_BYTES: Final = 1 << 20
+"""The largest event log, and the largest app compose."""
+
+
+class MalformedEvidence(ValueError):  # noqa: N818 - it says what happened
+    """Evidence that cannot be read. A check catches it and fails; it never reaches the user.
+
+    Attributes
+    ----------
+    field
+        The part that is malformed: ``quote``, ``event_log[3].digest``.
+    problem
+        What is wrong with it.
+    """
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field} {problem}")
+        self.field = field
+        self.problem = problem
+
+
+def from_hex(field: str, digits: object, *, most: int = MOST_TEXT_BYTES) -> bytes:
+    """Decode hex, with or without ``0x``, in upper or lower case."""
+    if not isinstance(digits, str):
+        raise MalformedEvidence(field, f"is {type(digits).__name__}, not hex")
+    bare = digits.strip().removeprefix("0x")
+    if len(bare) > 2 * most:
+        raise MalformedEvidence(field, f"has more than {most:,} bytes")
+    try:
+        found = bytes.fromhex(bare)
+    except ValueError:
+        found = b""
+    if 2 * len(found) != len(bare):  # it skips blanks, too
+        raise MalformedEvidence(field, "is not hexadecimal")
+    return found
+
+
+def from_base64(field: str, text: object) -> bytes:
+    """Decode base64."""
+    if not isinstance(text, str) or len(text) > MOST_TEXT_BYTES:
+        raise MalformedEvidence(field, "is no base64 text of a sane length")
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise MalformedEvidence(field, "is not base64") from None
+
+
+def from_json(field: str, text: str | bytes) -> Any:
+    """Decode JSON of at most 1 MiB."""
+    if len(text) > MOST_TEXT_BYTES:
+        raise MalformedEvidence(field, f"has more than {MOST_TEXT_BYTES >> 20} MiB")
+    try:
+        return msgspec.json.decode(text)
+    except (ValueError, RecursionError):
+        raise MalformedEvidence(field, "is not JSON") from None
+
+
+def json_object(field: str, value: object) -> Mapping[str, Any]:
+    """Return a JSON object, decoded already or as text."""
+    found = from_json(field, value) if isinstance(value, str | bytes) else value
+    if not isinstance(found, Mapping):
+        raise MalformedEvidence(field, "is no JSON object")
+    return found

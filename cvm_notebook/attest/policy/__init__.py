@@ -1,0 +1,1 @@
+"""What a user trusts and expects."""

@@ -1,0 +1,95 @@
+"""AppIdentity: the compose file that should run, as the hashes that would be measured of it."""
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import msgspec
+
+from cvm_notebook.api.compose.hashing import compose_hash, text_hashes
+from cvm_notebook.api.compose.validation import LARGEST_BYTES, read_compose_file, read_text_file
+from cvm_notebook.api.errors.tree import InvalidInput
+
+_HASH: Final = re.compile(r"(?:sha256:|0x)?([0-9a-fA-F]{64})")
+_FIELDS: Final = ("compose_hash", "docker_compose_hashes")
+_REMEDY: Final = "Give a compose file (path or text), an app compose, or a compose hash."
+
+
+@dataclass(frozen=True, slots=True)
+class AppIdentity:
+    """What should run: by the hash of the app compose, or of the compose file in it.
+
+    Attributes
+    ----------
+    compose_hash
+        SHA-256 of the app compose, as the service and the CVM hash it.
+    docker_compose_hashes
+        SHA-256 of the Docker Compose file: as it is, and with either kind of line ends.
+    """
+
+    compose_hash: str | None = None
+    docker_compose_hashes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, said: object) -> Self:
+        """Read what should run.
+
+        Raises
+        ------
+        InvalidInput
+            It is nothing that can run, or a file cannot be read.
+        """
+        if isinstance(said, AppIdentity):
+            return cls(said.compose_hash, said.docker_compose_hashes)
+        if isinstance(said, Mapping):
+            return cls(compose_hash=compose_hash({"runner": "docker-compose", **said}))
+        if not isinstance(said, str | os.PathLike):
+            raise InvalidInput("app", f"{type(said).__name__} is nothing that can run", _REMEDY)
+        bare = _HASH.fullmatch(said.strip()) if isinstance(said, str) else None
+        if bare is not None:
+            return cls(compose_hash=bare[1].lower())
+        return cls._of_text(_text(said))
+
+    @classmethod
+    def _of_text(cls, text: str) -> Self:
+        if text.lstrip().startswith("{") and _is_app_compose(text):
+            return cls(compose_hash=hashlib.sha256(text.encode()).hexdigest())
+        read_compose_file(text, "app")
+        return cls(docker_compose_hashes=tuple(dict.fromkeys(text_hashes(text))))
+
+    @staticmethod
+    def is_one(said: Mapping[str, Any]) -> bool:
+        """Return whether these are the fields of an identity, and not an app compose."""
+        return bool(said) and said.keys() <= set(_FIELDS)
+
+    @classmethod
+    def from_dict(cls, said: Mapping[str, Any]) -> Self:
+        """Read what `as_dict` gave."""
+        whole, parts = said.get(_FIELDS[0]), said.get(_FIELDS[1]) or ()
+        for one in (*([whole] if whole else []), *parts):
+            if not isinstance(one, str) or not _HASH.fullmatch(one):
+                raise InvalidInput("app", "it has a hash that is none", _REMEDY)
+        return cls(whole, tuple(parts))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return its fields, as JSON and TOML have them."""
+        if self.compose_hash is not None:
+            return {"compose_hash": self.compose_hash}
+        return {"docker_compose_hashes": list(self.docker_compose_hashes)}
+
+
+def _text(said: str | os.PathLike[str]) -> str:
+    if isinstance(said, str) and ("\n" in said or said.lstrip().startswith("{")):
+        return said
+    return read_text_file("app", os.fspath(said), LARGEST_BYTES)
+
+
+def _is_app_compose(text: str) -> bool:
+    try:
+        said = msgspec.json.decode(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(said, dict) and not {"runner", "docker_compose_file"}.isdisjoint(said)
