@@ -7,8 +7,6 @@ import pytest
 import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import NotTrustedError
 
-pytest.importorskip("cvm_notebook.local.root_file", reason="LocalCloud issues no quotes yet")
-
 COMPOSE = "services:\n  web:\n    image: nginx:1.27\n"
 NODES = {4: 3, 5: 21}  # a node whose machine makes quotes of that version
 FAULTS = {

@@ -213,7 +213,7 @@ class OperationService:
     @property
     def client(self) -> Client:
         """What sends."""
-        return self._desk.client
+        return self._context.client
 
     @property
     def read_only(self) -> bool:
