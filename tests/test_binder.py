@@ -69,11 +69,11 @@ def environment(tmp_path_factory) -> Path:
         return Path(built)
     folder = tmp_path_factory.mktemp("binder")
     made = folder / "environment"
-    subprocess.run([sys.executable, "-m", "venv", made], check=True, timeout=60)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", made], check=True, timeout=300)
     # pip finds there all that is needed, and has nothing to fetch
     (packages,) = made.glob("lib/python3*/site-packages")
     (packages / "of_the_tests.pth").write_text(f"{LEAN}\n{sysconfig.get_path('purelib')}\n")
-    for name in ("jupyter", "jupyter-labextension", "jupyter-trust"):
+    for name in ("pip", "jupyter", "jupyter-labextension", "jupyter-trust"):
         script = Path(sysconfig.get_path("scripts"), name).read_text().partition("\n")[2]
         (made / "bin" / name).write_text(f"#!{made / 'bin' / 'python'}\n{script}")
         (made / "bin" / name).chmod(0o755)
@@ -84,7 +84,7 @@ def environment(tmp_path_factory) -> Path:
         capture_output=True,
         text=True,
         check=False,
-        timeout=200,
+        timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return made
@@ -108,6 +108,7 @@ def test_it_installs_what_the_readme_says():
     assert f"\n{asked}\n" in (BINDER / "postBuild").read_text()
 
 
+@pytest.mark.timeout(900)  # it makes an environment
 def test_the_first_notebook_runs_where_binder_starts_with_no_key(environment, tmp_path):
     (package,) = environment.glob("lib/python3*/site-packages/cvm_notebook-*.dist-info")
     source = json.loads((package / "direct_url.json").read_text())
@@ -128,7 +129,7 @@ def test_the_first_notebook_runs_where_binder_starts_with_no_key(environment, tm
         text=True,
     )
     try:
-        said = process.communicate(timeout=120)[0]
+        said = process.communicate(timeout=300)[0]
         assert process.returncode == 7, said
         told = json.loads((tmp_path / "told.json").read_text())
     finally:

@@ -255,7 +255,7 @@ def test_a_slow_node_holds_up_only_its_own_rows(cloud, make):
     reflector = make(cloud, settings)
     reflector.ready(PATIENCE)
     slow = Counter(row.cvm.node_info.name for row in rows(reflector).values()).most_common(1)[0][0]
-    cloud.inject({"kind": "slow_node", "node": slow, "arg": 2 * HANGS})
+    cloud.inject({"kind": "slow_node", "node": slow, "arg": 10.0})
     began = time.monotonic()
     with reflector.interest():
         until(lambda: any(row.error for row in rows(reflector).values()))
@@ -263,7 +263,7 @@ def test_a_slow_node_holds_up_only_its_own_rows(cloud, make):
         assert marked == {slow}
         others = [r for r in rows(reflector).values() if r.cvm.node_info.name != slow]
         until(lambda: all(rows(reflector)[r.name].observed_at > began + 0.8 for r in others))
-        assert time.monotonic() - began < HANGS
+        assert time.monotonic() - began < 10.0
         assert f"node {slow} has not answered" in next(
             r.error for r in rows(reflector).values() if r.error
         )
