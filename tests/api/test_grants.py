@@ -37,7 +37,7 @@ GRANTS = re.compile(
 )
 HARMLESS = {
     *("encrypted_env_pubkey", "k256_pubkey", "app_env_encrypt_pubkey", "ca_pubkey", "public_key"),
-    *("signature", "signature_algorithm"),  # of a public key
+    *("signature", "signature_v1", "signature_algorithm"),  # of a public key
     *("flag_has_password", "has_backup_codes", "public_logs", "event_log"),  # facts about them
     *("url", "app_url", "avatar_url", "app_icon_url", "public_urls", "endpoints"),  # for anybody
     *("rpc_endpoint", "sku_code"),
