@@ -10,7 +10,7 @@ from typing import Final
 
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.api.models.guest import Operation as HistoryEntry
-from cvm_notebook.api.status import Phase
+from cvm_notebook.api.status import TABLE, Phase
 from cvm_notebook.api.verbs import SPECS, Verb
 from cvm_notebook.live.operations.context import OperationContext, OperationFactory
 from cvm_notebook.live.operations.database import LedgerEntry
@@ -22,12 +22,10 @@ from cvm_notebook.live.store.records import Row
 
 # What a CVM found in the middle of something was asked to do.
 _RECOVERED: Final[Mapping[Phase, Verb]] = {
-    "starting": "start",
-    "stopping": "stop",
-    "shutting_down": "shutdown",
-    "restarting": "restart",
-    "deleting": "delete",
-    "provisioning": "commit",
+    phase: verb
+    for verb in SPECS
+    for phase, info in TABLE.items()
+    if info.moving and info.operation == ("create" if verb == "commit" else verb)
 }
 _VERB_OF: Final[Mapping[str, Verb]] = {
     word: verb for verb, spec in SPECS.items() for word in spec.history

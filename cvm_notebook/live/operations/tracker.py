@@ -417,10 +417,10 @@ def _subject(operation: Operation) -> str | None:
 def _may_be_read_with_others(operation: Operation) -> bool:
     if operation.row is None or not operation.row.vm_uuid:
         return False
-    begun = operation.tracking.begun
-    return operation.verb in {"start", "stop", "shutdown"} or (
-        SPECS[operation.verb].judged_by == "history" and begun
-    )
+    spec = SPECS[operation.verb]
+    if spec.judged_by == "status":
+        return spec.goal != "gone"  # what is gone is in no batch
+    return spec.judged_by == "history" and operation.tracking.begun
 
 
 def _seen_in(change: Change) -> Reading:
