@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import markers
 import platformdirs
@@ -115,17 +114,29 @@ def _unit_is_alone(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         return
 
-    def refuse(*_: object, **__: object) -> NoReturn:
-        pytest.fail("a unit test starts no thread or process, and opens no socket")
-
     # one of its own: the fixture `monkeypatch` is to end before what a test has patched ends
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(threading.Thread, "start", refuse)
-        patch.setattr(subprocess, "Popen", refuse)
-        patch.setattr(os, "fork", refuse)
-        patch.setattr(socket.socket, "connect", refuse)
-        patch.setattr(socket.socket, "bind", refuse)
+        for owner, name in (
+            (threading.Thread, "start"),
+            (subprocess, "Popen"),
+            (os, "fork"),
+            (socket.socket, "connect"),
+            (socket.socket, "bind"),
+        ):
+            patch.setattr(owner, name, _refused_here(getattr(owner, name)))
         yield
+
+
+def _refused_here(original: Callable[..., object]) -> Callable[..., object]:
+    """Refuse it to this thread; threads that an earlier test has left go on as they are."""
+    here = threading.current_thread()
+
+    def refuse(*args: object, **named: object) -> object:
+        if threading.current_thread() is here:
+            pytest.fail("a unit test starts no thread or process, and opens no socket")
+        return original(*args, **named)
+
+    return refuse
 
 
 @pytest.fixture
