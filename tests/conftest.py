@@ -501,7 +501,7 @@ def nothing_leaks() -> Iterator[None]:
     """Threads and file descriptors, sockets among them, are no more after a test than before."""
     threads, files = set(threading.enumerate()), _open_files()
     yield
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + LONG_PATIENCE
     pause = threading.Event()  # a thread that ends does not say so
     while (_left(threads) or _open_files() > files) and time.monotonic() < end:
         gc.collect()

@@ -10,7 +10,7 @@ import time
 from datetime import UTC
 
 import pytest
-from helpers import HANGS, until
+from helpers import HANGS, LONG_PATIENCE, until
 
 from cvm_notebook.api.client import VERSIONS, Client
 from cvm_notebook.api.errors.tree import AuthError, CvmError, InvalidInput, ReadOnly, WatchTimeout
@@ -137,7 +137,8 @@ def test_many_under_way_are_looked_at_in_one_request(bench, clock):
 # --- the same intent ------------------------------------------------------------------------------
 
 
-def test_42_a_double_click_is_one_request(bench):
+def test_42_a_double_click_is_one_request(bench, monkeypatch):
+    monkeypatch.setattr("cvm_notebook.live.operations.ledger._MOMENT", LONG_PATIENCE)
     (row,) = bench.make()
 
     first = bench.operations.submit("restart", row)
@@ -149,7 +150,8 @@ def test_42_a_double_click_is_one_request(bench):
     assert bench.sent("POST", "/restart") == 1
 
 
-def test_42_a_click_during_the_sending_joins_it(bench):
+def test_42_a_click_during_the_sending_joins_it(bench, monkeypatch):
+    monkeypatch.setattr("cvm_notebook.live.operations.ledger._MOMENT", LONG_PATIENCE)
     (row,) = bench.make()
     bench.break_it("latency", route="action", arg=0.5)
     first = bench.operations.submit("stop", row)
