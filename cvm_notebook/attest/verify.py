@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from cvm_notebook.api.client import Client
 
 _NONCE_BYTES: Final = 32
-_UNAUTHORIZED: Final = 401
 
 
 def verify(
@@ -167,7 +166,7 @@ class EvidenceSource:
                 return found
             said = msgspec.to_builtins(self._client.get_cvm_attestation(cvm))
         except CvmError as error:
-            if isinstance(error, AuthError) and error.status == _UNAUTHORIZED:
+            if isinstance(error, AuthError) and error.is_of_the_key:
                 raise
             return {"error": f"it could not be fetched: {error.message}"}
         return said if isinstance(said, Mapping) else {}
@@ -194,7 +193,7 @@ class EvidenceSource:
                 try:
                     answers |= self._client.get_app_attestations(app_id) or {"instances": []}
                 except AuthError as error:
-                    if error.status == _UNAUTHORIZED:
+                    if error.is_of_the_key:
                         raise
                     answers["instances"] = []
                 except CvmError:  # the CVM's own answer is asked for then
@@ -221,7 +220,7 @@ class EvidenceSource:
         if urlsplit(url).scheme == "https":
             served = self._client.served_certificate(url)
         elif policy.root_pem is not None:
-            # LocalCloud has no TLS servers: it shows the certificate that one would serve
+            # a development root proves nothing anyway: a certificate may be shown without TLS
             served = self._client.read_elsewhere(url, "the endpoint's certificate").body
         else:
             return shown.having(error="without TLS nobody shows that they hold the key")

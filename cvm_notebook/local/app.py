@@ -213,16 +213,10 @@ def create_app(settings: Settings) -> LocalCloudApp:
         app.router.routes.extend(router.routes)
     for kind, handler in _HANDLERS.items():
         app.add_exception_handler(kind, handler)
-    app.add_api_route("/_local/health", _health, include_in_schema=False)
     control.install(app, settings)
     app.add_middleware(Guard, host=settings.host, allowed_hosts=settings.allowed_hosts)
     app.add_middleware(RequestIds)
     return app
-
-
-async def _health() -> Response:
-    """Say that this is LocalCloud and that it answers."""
-    return json_answer({"service": "LocalCloud"})
 
 
 def from_environment() -> LocalCloudApp:

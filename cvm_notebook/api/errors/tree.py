@@ -7,6 +7,7 @@ cleaned of control characters and clipped before it is shown.
 # ruff: noqa: N818 - names say what happened, as WatchTimeout and the builtin TimeoutError do
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, Final, Protocol
 
 from cvm_notebook.api.errors.envelope import (
@@ -401,6 +402,11 @@ class ApiError(CvmError):
 
 class AuthError(ApiError):
     """The key is missing, wrong or revoked (401), or lacks the right (403)."""
+
+    @property
+    def is_of_the_key(self) -> bool:
+        """Whether the key itself was refused, and with it every request."""
+        return self.status == HTTPStatus.UNAUTHORIZED
 
 
 class NotFoundError(ApiError):

@@ -37,7 +37,6 @@ CHECKS: Final[tuple[str, ...]] = get_args(Agreement)
 _AT_ONCE: Final = 8
 _SLOW: Final = 1.0  # seconds after which progress is shown
 _HASH: Final = re.compile(r"(?:sha256:|0x)?[0-9a-fA-F]{64}")
-_UNAUTHORIZED: Final = 401
 _NOTHING: Final = Declared({})
 
 
@@ -257,7 +256,7 @@ def _fetch(
     try:
         said = client.get_cvm_attestation(cvm)
     except CvmError as error:
-        if isinstance(error, AuthError) and error.status == _UNAUTHORIZED:
+        if isinstance(error, AuthError) and error.is_of_the_key:
             raise
         said = error
     return _Fetched(cvm, said, None, datetime.now(UTC)), False

@@ -18,7 +18,6 @@ from cvm_notebook.api.errors.tree import (
 from cvm_notebook.api.status import info_of
 from cvm_notebook.live.store.records import HealthState, Row
 
-_UNAUTHORIZED: Final = 401
 _LONGEST_TOLD: Final = 60.0
 
 
@@ -105,7 +104,7 @@ class Failure:
 
 def _ill(error: BaseException) -> FailureKind:
     if isinstance(error, AuthError):
-        return FailureKind.KEY if error.status == _UNAUTHORIZED else FailureKind.DENIED
+        return FailureKind.KEY if error.is_of_the_key else FailureKind.DENIED
     kinds = {
         RateLimited: FailureKind.SLOW_DOWN,
         NotFoundError: FailureKind.MISSING,

@@ -24,11 +24,8 @@ NodesOf = Callable[[Iterable[str]], Awaitable[set[int | str]]]
 """The ids and names of the nodes that hold these CVMs."""
 
 _REMEMBERED: Final = 10_000
-_SERVED: Final = (
-    API_PREFIX,
-    "/logs/",
-    "/gateway/",
-)  # what belongs to the service, and not to this server
+# what belongs to the service, and not to this server
+_SERVED: Final = (API_PREFIX, "/logs/", "/gateway/")
 _SECRET_PARAMETERS: Final = frozenset({"token"})
 
 
