@@ -2,11 +2,13 @@
 
 import atexit
 import contextlib
+import copyreg
 import json
 import os
 import re
 import threading
 import time
+import traceback
 from pathlib import Path
 
 import nbformat
@@ -505,6 +507,28 @@ def test_what_cannot_be_deployed_is_told_before_anything_is_sent(
         assert SENTINEL not in ip("%tb")
         assert shown.error.__context__ is None  # no frame that holds a value is kept
     assert sent() == []
+
+
+def test_no_frame_is_kept_where_a_library_has_errors_copied_with_theirs(ip, monkeypatch):
+    def reduced(error):  # as tblib does, which distributed installs
+        return with_context, (error.__reduce__(), error.__traceback__, error.__context__)
+
+    def with_context(parts, frames, context):
+        error = parts[0](*parts[1])
+        error.__context__ = error.__cause__ = context
+        return error.with_traceback(frames)
+
+    monkeypatch.setitem(copyreg.dispatch_table, cvm.InvalidInput, reduced)
+    Path("bad.env").write_text(f"A=1\n{SENTINEL}\n")
+    ip.well("%xmode Verbose")
+    shown = ip(f"%%cvm deploy web-5 --env-file bad.env\n{COMPOSE}")
+    assert "bad.env, line 2" in shown
+    assert SENTINEL not in ip("%tb")
+    assert shown.error.__context__ is shown.error.__cause__ is None
+    frames = [
+        frame.f_globals["__name__"] for frame, _ in traceback.walk_tb(shown.error.__traceback__)
+    ]
+    assert "cvm_notebook.magics.deploy" not in frames
 
 
 def test_a_commit_that_is_refused_is_told_and_not_sent_twice(ip, cloud, sent):

@@ -67,6 +67,8 @@ def _check_place(verb: str, cell: str | None) -> None:
 def _without_traceback(error: CvmError | KeyboardInterrupt) -> CvmError | KeyboardInterrupt:
     """Return a copy of an error that IPython shows in a line, without a traceback."""
     shown = copy.copy(error) if isinstance(error, CvmError) else type(error)(*error.args)
+    # a library that sends exceptions to other processes, as tblib does, has them copied with these
+    shown.__cause__ = shown.__context__ = shown.__traceback__ = None
     # IPython asks an error for its lines; a run by nbclient or papermill fails all the same
     name = type(error).__name__
     lines = [f"{name}: {shown}" if str(shown) else name]

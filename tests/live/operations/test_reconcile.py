@@ -5,7 +5,7 @@ import time
 from functools import partial
 
 import pytest
-from helpers import COMPOSE
+from helpers import COMPOSE, HANGS, until
 
 from cvm_notebook.api.errors.tree import (
     ConflictError,
@@ -342,15 +342,18 @@ class Watcher:
 
 
 def test_what_was_over_before_it_was_joined_is_seen_in_a_row_that_changes_no_more(new_bench):
-    bench = new_bench(speed=20)
-    (row,) = bench.make()
+    bench = new_bench(speed=1)
+    (row,) = bench.make(advance=300)
     operations = bench.new_operations(hooks=Watcher())
+    bench.break_it("latency", arg=2.0, route="get")
     bench.client.stop_cvm(row.id)
-    bench.break_it("latency", arg=0.6, route="get")  # it has stopped when the conflict is looked at
-    op = operations.submit("shutdown", row).wait(5, until="accepted")
+    op = operations.submit("shutdown", row)
+    until(lambda: any(one["status"] == 409 for one in bench.cloud.requests()))
+    bench.cloud.advance(60)  # it has stopped when the conflict is looked at
+    op.wait(HANGS, until="accepted")
     bench.list()
 
-    assert op.wait(5).state == "reached"
+    assert op.wait(HANGS).state == "reached"
     assert op.note.startswith("joined")
 
 
