@@ -20,6 +20,7 @@ import markers
 import platformdirs
 import pytest
 import trustme
+from forked_kernels import KernelFork
 from helpers import LONG_PATIENCE, PATIENCE, PYTHON_PATH, TESTS, examples, until
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
@@ -44,11 +45,11 @@ def pytest_configure() -> None:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Three workers a core, as most tests wait for a server; none for a file alone."""
+    """Two workers a core, as most tests wait for a server; none for a file alone."""
     files = {arg.partition("::")[0] for arg in config.args}
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cores = cores or 1
-    most = cores if config.option.markexpr == "unit" else 3 * cores
+    most = cores if config.option.markexpr == "unit" else 2 * cores
     if all(Path(file).is_file() for file in files):
         return min(len(files), most) if len(files) > 1 else 0
     return most
@@ -313,9 +314,24 @@ def deaf_port() -> Iterator[int]:
         yield deaf.getsockname()[1]
 
 
+@pytest.fixture(scope="session")
+def _kernel_fork(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelFork]:
+    fork = KernelFork(tmp_path_factory.mktemp("kernels"), os.environ)
+    yield fork
+    fork.close()
+
+
+@pytest.fixture
+def forked_kernels(_kernel_fork: KernelFork, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the kernel python3 start quickly, for this process and those that it starts."""
+    if hasattr(os, "fork"):
+        for name, value in _kernel_fork.environment.items():
+            monkeypatch.setenv(name, value)
+
+
 @pytest.fixture
 def kernel_cloud(
-    cvm_cloud: LocalCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cvm_cloud: LocalCloud, tmp_path: Path, forked_kernels: None, monkeypatch: pytest.MonkeyPatch
 ) -> LocalCloud:
     """A cloud of the test's own, which kernels find, and nothing of this user."""
     for name, value in {

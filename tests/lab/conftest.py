@@ -21,6 +21,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from forked_kernels import KernelFork
 
 from cvm_notebook.local import LocalCloud
 
@@ -162,20 +163,18 @@ class Server:
         self.token = secrets.token_hex(16)
         self.env = {
             **os.environ,
-            **{
-                f"JUPYTER_{name}_DIR": str(home / name.lower())
-                for name in ("CONFIG", "DATA", "RUNTIME")
-            },
+            "JUPYTER_CONFIG_DIR": str(home / "config"),
+            "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
             "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
             "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
-            "JUPYTER_PREFER_ENV_PATH": "0",  # the kernels of this home are found first
             "IPYTHONDIR": str(home / "ipython"),
             **env,
         }
-        for folder in (self.folder, home / "config", home / "data", home / "runtime"):
+        for folder in (self.folder, home / "config", home / "runtime"):
             folder.mkdir()
         self._configure()
-        self.kernels = self._fork_kernels()
+        self.kernels = KernelFork(home, self.env)
+        self.env |= self.kernels.environment
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "jupyterlab"],
@@ -187,24 +186,6 @@ class Server:
                 start_new_session=True,
             )
         self.base = self._address()
-
-    def _fork_kernels(self):
-        """Let the kernel python3 be forked from a process that has imported what it imports."""
-        program, place = str(Path(__file__).with_name("forked_kernels.py")), self.home / "kernels"
-        folder = self.home / "data" / "kernels" / "python3"
-        folder.mkdir(parents=True)
-        argv = [sys.executable, "-SE", program, "run", str(place), "{connection_file}"]
-        spec = {"argv": argv, "display_name": "Python 3 (ipykernel)", "language": "python"}
-        (folder / "kernel.json").write_text(json.dumps(spec))
-        with (self.home / "kernels.log").open("wb") as log:
-            return subprocess.Popen(
-                [sys.executable, program, "serve", str(place)],
-                env={**self.env, "OPENBLAS_NUM_THREADS": "1"},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
 
     def _configure(self):
         exposed = {"expose_app_in_browser": True}
@@ -271,8 +252,7 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        self.kernels.kill()
-        self.kernels.wait()
+        self.kernels.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,17 +1,55 @@
 """Kernels in a third of the time: forked from a process that has imported what they all import.
 
-Two programs. ``serve SOCKET`` imports, then forks a kernel for each connection. ``run SOCKET FILE``
-is what Jupyter starts and signals: it hands over its environment, its folder and its standard
-streams, sends signals on, and ends as the kernel ends. When it is killed, so is the kernel.
+`KernelFork` gives them to whoever starts the kernel ``python3``. It has two programs: ``serve
+SOCKET`` imports, then forks a kernel for each connection; ``run SOCKET FILE`` is what Jupyter
+starts and signals: it hands over its environment, its folder and its standard streams, sends
+signals on, and ends as the kernel ends. When it is killed, so is the kernel.
 """
 
 import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+
+
+class KernelFork:
+    """The process that kernels are forked from, and the kernelspec that has it do so.
+
+    Attributes
+    ----------
+    environment
+        What a process, or those that it starts, needs to find this kernelspec.
+    """
+
+    def __init__(self, home: Path, environment: Mapping[str, str]) -> None:
+        place, folder = home / "kernels", home / "data" / "kernels" / "python3"
+        folder.mkdir(parents=True)
+        argv = [sys.executable, "-SE", __file__, "run", str(place), "{connection_file}"]
+        spec = {"argv": argv, "display_name": "Python 3 (ipykernel)", "language": "python"}
+        (folder / "kernel.json").write_text(json.dumps(spec))
+        self.environment = {
+            "JUPYTER_DATA_DIR": str(home / "data"),
+            "JUPYTER_PREFER_ENV_PATH": "0",  # those of this folder are found first
+        }
+        with (home / "kernels.log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, __file__, "serve", str(place)],
+                env={**environment, "OPENBLAS_NUM_THREADS": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def close(self) -> None:
+        """Fork no more; kernels that run go on."""
+        self._process.kill()
+        self._process.wait()
 
 
 def serve(path: str) -> None:
@@ -74,20 +112,20 @@ def be_kernel(job: dict) -> None:
     os.environ.update(job["environment"])
     os.environ.pop("JPY_PARENT_PID", None)  # it is no child of ours; we end by the line
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.argv = ["ipykernel_launcher", "-f", job["connection"]]
+    sys.argv = ["ipykernel_launcher", *job["options"]]
     sys.path[0] = ""
     kernelapp.launch_new_instance()
     os._exit(0)
 
 
-def run(path: str, connection: str) -> int:
+def run(path: str, connection: str, *options: str) -> int:
     """Have a kernel forked, and be its stand-in."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
         end = time.monotonic() + 100
         while line.connect_ex(path) and time.monotonic() < end:
             time.sleep(0.1)  # it imports
         job = {
-            "connection": connection,
+            "options": ["-f", connection, *options],
             "folder": str(Path.cwd()),
             "environment": dict(os.environ),
         }
