@@ -1,15 +1,38 @@
 """Find out who calls: by the key, the workspace that is wanted, and how often they have called."""
 
 from fastapi import Request
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cvm_notebook.local.core.clock import machine_now
-from cvm_notebook.local.core.context import Caller, Context, clock_now, context_of, wanted_version
+from cvm_notebook.local.core.context import (
+    Caller,
+    Context,
+    context_of,
+    wanted_version,
+)
 from cvm_notebook.local.core.database import ApiKey, RateWindow, User, Workspace
 from cvm_notebook.local.core.errors import ApiError
 from cvm_notebook.local.core.identifiers import hashid, key_hash
 from cvm_notebook.local.engine import housekeeping as overdue
+
+_USER, _WORKSPACE = User.__table__.columns, Workspace.__table__.columns
+# Built once, and of tables: every request asks it, and half of its time went into building it.
+_CALLER = (
+    select(
+        *_USER,
+        *_WORKSPACE,
+        ApiKey.__table__.c.default_version,
+        *overdue.CLOCK,
+    )
+    .select_from(ApiKey.__table__)
+    .join(User.__table__, _USER.id == ApiKey.__table__.c.user_id)
+    .join(Workspace.__table__, _WORKSPACE.id == ApiKey.__table__.c.workspace_id)
+    .where(
+        ApiKey.__table__.c.key_hash == bindparam("key_hash"),
+        ApiKey.__table__.c.revoked_at.is_(None),
+    )
+)
 
 
 def authenticate(request: Request) -> Caller:
@@ -19,17 +42,14 @@ def authenticate(request: Request) -> Caller:
     if not key:
         raise ApiError(401, "Send your API key in the X-API-Key header.")
     with ctx.database.read() as session:
-        now = request.state.now = clock_now(session)
-        found = session.execute(
-            select(User, Workspace, ApiKey.default_version, overdue.is_due(now))
-            .select_from(ApiKey)
-            .join(User, User.id == ApiKey.user_id)
-            .join(Workspace, Workspace.id == ApiKey.workspace_id)
-            .where(ApiKey.key_hash == key_hash(key), ApiKey.revoked_at.is_(None))
-        ).one_or_none()
+        found = session.connection().execute(_CALLER, {"key_hash": key_hash(key)}).one_or_none()
     if found is None:
         raise ApiError(401, "This API key is not valid here.")
-    user, workspace, default, due = found
+    *columns, default, offset, begins, ends = found
+    now, due = overdue.read_clock(offset, begins, ends)
+    request.state.now = now
+    user = User(**dict(zip(_USER.keys(), columns, strict=False)))
+    workspace = Workspace(**dict(zip(_WORKSPACE.keys(), columns[len(_USER) :], strict=True)))
     if due:
         with ctx.database.write() as session:
             overdue.sweep(session, ctx, now)

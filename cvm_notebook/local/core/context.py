@@ -16,7 +16,7 @@ Handlers are plain ``def`` (they run in a thread; the database blocks) and answe
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Final, Protocol
 
 import pydantic_core
 from fastapi import Depends, Header, Request, Response
@@ -32,6 +32,8 @@ VERSIONS = ("2025-10-28", "2026-01-21", "2026-05-22", "2026-06-23")
 LATEST = VERSIONS[-1]
 LEGACY = VERSIONS[0]
 _BASELINE = "2025-05-31"
+CLOCK_OFFSET: Final = select(Fact.value).where(Fact.name == "clock_offset").scalar_subquery()
+"""How far the owner of this server has moved its clock, as text; None: it was never moved."""
 
 
 @dataclass
@@ -85,7 +87,7 @@ def clock_now(session: Session) -> float:
 
 def clock_offset(session: Session) -> float:
     """Return how far the owner of this server has moved its clock."""
-    return float(session.scalar(select(Fact.value).where(Fact.name == "clock_offset")) or 0)
+    return float(session.scalar(select(CLOCK_OFFSET)) or 0)
 
 
 def wanted_version(default: str | None, x_phala_version: str | None) -> str:

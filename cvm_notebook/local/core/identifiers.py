@@ -12,7 +12,7 @@ import re
 import secrets
 import uuid
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, lru_cache
 
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session, undefer
@@ -39,6 +39,7 @@ WHOLE = (undefer(Cvm.compose_file), undefer(Cvm.encrypted_env), undefer(Cvm.user
 """Options of a query that needs the large and the secret columns too."""
 
 
+@lru_cache(maxsize=65_536)
 def hashid(prefix: str, number: int) -> str:
     """Format a row number as the API does."""
     rest = (number * _FACTOR + _offset(prefix)) % _SPAN
@@ -124,7 +125,7 @@ def reserve_app_ids(
 
 def log_token(secret: bytes, vm_uuid: str) -> str:
     """Return the token that a log URL carries, since logs are fetched without an API key."""
-    return hmac.new(secret, f"log:{vm_uuid}".encode(), "sha256").hexdigest()[:32]
+    return hmac.digest(secret, f"log:{vm_uuid}".encode(), "sha256").hex()[:32]
 
 
 def visible_instance_id(cvm: Cvm, now: float) -> str | None:

@@ -5,13 +5,20 @@ import logging
 from collections.abc import Iterable
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, delete, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, delete, func, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import InstrumentedAttribute, Session
 from starlette.concurrency import run_in_threadpool
 
 from cvm_notebook.local.core.clock import begin_at_least, machine_now
-from cvm_notebook.local.core.context import LATEST, Caller, Context, clock_now, clock_offset
+from cvm_notebook.local.core.context import (
+    CLOCK_OFFSET,
+    LATEST,
+    Caller,
+    Context,
+    clock_now,
+    clock_offset,
+)
 from cvm_notebook.local.core.database import (
     ApiKey,
     Cvm,
@@ -41,10 +48,18 @@ def _is_gone(now: float) -> ColumnElement[bool]:
     return Cvm.gone_at <= now
 
 
-def is_due(now: float) -> ColumnElement[bool]:
-    """Return the condition that the deletion of some CVM begins or ends by now."""
-    begins = exists(select(Cvm.id).where(_begins(now), Cvm.gone_at.is_(None), _LIVE))
-    return or_(begins, exists(select(Cvm.id).where(_is_gone(now), _LIVE)))
+CLOCK: Final = (
+    CLOCK_OFFSET,
+    select(func.min(Cvm.scheduled_delete_at)).where(Cvm.gone_at.is_(None), _LIVE).scalar_subquery(),
+    select(func.min(Cvm.gone_at)).where(_LIVE).scalar_subquery(),
+)
+"""Columns for `read_clock`: the offset, when the next deletion begins, when the next one ends."""
+
+
+def read_clock(offset: str | None, *due: float | None) -> tuple[float, bool]:
+    """Return the time as this server sees it, and whether a deletion begins or ends by then."""
+    now = machine_now() + float(offset or 0)
+    return now, any(time is not None and time <= now for time in due)
 
 
 def sweep(session: Session, ctx: Context, now: float) -> None:

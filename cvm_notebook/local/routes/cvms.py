@@ -1,6 +1,6 @@
 """Serve CVMs: provision, commit, look at one, list them, their status in batches."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from fastapi import Query, Response
 from sqlalchemy import ColumnElement, Select, func, select
@@ -23,11 +23,15 @@ router = api_router(tags=["CVMs"])
 
 Family = Literal["all", "cpu", "gpu"]
 _NOT_LISTED = {"compose_file", "encrypted_env", "user_config", "env_keys"}
-_LIST_COLUMNS = [one for one in Cvm.__table__.columns if one.name not in _NOT_LISTED]
+_COLUMNS = Cvm.__table__.columns
+_LIST_COLUMNS = [one for one in _COLUMNS if one.name not in _NOT_LISTED]
 _STATUS_COLUMNS = [
-    *(Cvm.vm_uuid, Cvm.workspace_id, Cvm.deleted_at),
-    *(one for one in Cvm.__table__.columns if one.name.startswith("op_")),
+    *(_COLUMNS.vm_uuid, _COLUMNS.workspace_id, _COLUMNS.deleted_at),
+    *(one for one in _COLUMNS if one.name.startswith("op_")),
 ]
+# Attributes of a named tuple are read ten times as fast as those of a row, and lists read many.
+_Listed = NamedTuple("_Listed", [(one.name, Any) for one in _LIST_COLUMNS])  # type: ignore[misc]
+_Status = NamedTuple("_Status", [(one.name, Any) for one in _STATUS_COLUMNS])  # type: ignore[misc]
 
 
 @router.post(
@@ -134,7 +138,8 @@ def _listing(conditions: list[ColumnElement[bool]]) -> Select[Any]:
 
 
 def _items(session: Session, shapes: Shapes, query: Select[Any]) -> list[dict[str, Any]]:
-    rows: Any = session.execute(query)  # rows have a Cvm's columns; objects would cost double
+    # they have a Cvm's columns; objects would cost double
+    rows: Any = map(_Listed._make, session.connection().execute(query))
     if shapes.caller.legacy:
         return [legacy_item(shapes, row) for row in rows]
     return [shapes.info(row) for row in rows]
@@ -163,9 +168,8 @@ def batch_status(ctx: Ctx, caller: Auth, body: BatchStatusRequest) -> Response:
             wanted[text] = dashed
     shapes = Shapes(ctx, caller)
     with ctx.database.read() as session:
-        rows: Any = session.execute(
-            select(*_STATUS_COLUMNS).where(Cvm.vm_uuid.in_(list(wanted.values())))
-        )
+        query = select(*_STATUS_COLUMNS).where(_COLUMNS.vm_uuid.in_(list(wanted.values())))
+        rows: Any = map(_Status._make, session.connection().execute(query))
         # Told apart here: asked to, SQLite would walk through the workspace instead of the uuids.
         found = {
             row.vm_uuid: shapes.batch_status(row)

@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from cvm_notebook.local.answers import cvms as answers
 from cvm_notebook.local.answers.cvm_views import Shapes
 from cvm_notebook.local.core.clock import machine_now
-from cvm_notebook.local.core.context import Auth, Caller, Context, Ctx, clock_now, json_answer
+from cvm_notebook.local.core.context import Auth, Caller, Context, Ctx, json_answer
 from cvm_notebook.local.core.database import Cvm, StreamLease, lock
 from cvm_notebook.local.core.errors import ApiError, documented
 from cvm_notebook.local.core.identifiers import find_cvm
@@ -31,6 +31,7 @@ LEASE_SECONDS = 12.0
 
 KEEPALIVE_SECONDS = 8.0
 SHORTEST_PAUSE = 0.05
+_CLOCK = select(*overdue.CLOCK)
 
 
 class Leases:
@@ -140,8 +141,8 @@ class Watch:
 
     def _sample(self) -> dict[str, Any] | None:
         with self._ctx.database.read() as session:
-            now = clock_now(session)
-            if not session.scalar(select(overdue.is_due(now))):
+            now, due = overdue.read_clock(*session.execute(_CLOCK).one())
+            if not due:
                 return self._state(session, now)
         with self._ctx.database.write() as session:
             overdue.sweep(session, self._ctx, now)
