@@ -24,8 +24,9 @@ from cvm_notebook.attest.evidence.evidence import Evidence
 from cvm_notebook.attest.policy.app_identity import AppIdentity
 from cvm_notebook.attest.policy.policy import CHECK_NAMES, CheckName, Policy
 from cvm_notebook.attest.policy.roots import root_of
-from cvm_notebook.attest.verdict import WORDS, Verdict
+from cvm_notebook.attest.verdict import Verdict
 from cvm_notebook.attest.verify import EvidenceSource, pccs_address, verdict_of
+from cvm_notebook.attest.words import WORDS
 from cvm_notebook.frames.reports.declared import Declaration, Declared, read_declaration
 from cvm_notebook.frames.schema import DURATION, FLAG, INSTANT, INTEGER, TEXT, Field, Table, fixed
 from cvm_notebook.live.progress import progress_bar
