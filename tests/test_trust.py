@@ -1,13 +1,11 @@
 """What was proven of CVMs: in the fleet, its frame, its table and its gates; and in which words."""
 
-import html
 import json
-import re
 from dataclasses import replace
 
 import pandas as pd
 import pytest
-from helpers import COMPOSE
+from helpers import COMPOSE, claims
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
@@ -166,12 +164,6 @@ def test_simulated_is_accepted_only_where_it_is_asked_for(fleet, policy):
 
 
 # --- words ----------------------------------------------------------------------------------------
-
-
-def claims(text):
-    """Where a text says that something is verified; a column's name and `not verified` do not."""
-    plain = html.unescape(re.sub(r"<[^>]*>", " ", text))
-    return re.findall(r".{0,30}(?<!not )\bverified\b(?!_at).{0,10}", plain, re.IGNORECASE)
 
 
 def cells(frame):
