@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from io import StringIO
 
 import pandas as pd
 import pytest
@@ -84,6 +85,11 @@ def test_all_of_them_are_verified_at_once_and_shown_everywhere(fleet, policy):
     assert fleet.search("verified = 'simulated'").names == fleet.where(verified="SIMULATED").names
     assert len(fleet.search("verified is null or verified_at < '1h ago'")) == 0
     assert {row.trust.word for row in fleet.snapshot()} == {"SIMULATED"}
+    assert fleet.drift(wide).empty
+    assert fleet.drift(wide.drop(columns=["verified", "verified_at"])).empty
+    assert wide.cvm.diff(wide.assign(verified=pd.NA)).empty
+    comes_back = pd.read_csv(StringIO(wide.to_csv()))
+    assert comes_back["verified"].tolist() == ["SIMULATED", "SIMULATED"]
 
 
 def test_a_selection_and_a_handle_verify_their_own(fleet, policy):
