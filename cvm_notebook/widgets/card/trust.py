@@ -25,10 +25,10 @@ _BY_DEFAULT: Final = "by the default policy"
 _BY_OWN: Final = "by the policy of this card"
 _FROM_CODE: Final = "asked for from code, by the policy given there"
 _DEFAULT_HINT: Final = (
-    "Judges by the default policy, which declares no app. For another: "
+    "Verify now judges by the default policy, which declares no app. For another: "
     'fleet["name"].card().policy = cvm.Policy(app="compose.yaml").'
 )
-_OWN_HINT: Final = "Judges by the policy of this card."
+_OWN_HINT: Final = "Verify now judges by the policy of this card."
 
 
 class Verification:
