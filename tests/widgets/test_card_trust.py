@@ -65,7 +65,7 @@ def policies(client, cloud):
 @pytest.fixture
 def fleet(client, wire):
     with cvm.Fleet(client) as fleet:
-        fleet.wait(status="running", progress=False)
+        fleet.snapshot()
         yield fleet
 
 

@@ -1,4 +1,4 @@
-"""CvmCard: the live card of one CVM: its facts, status and actions, its logs, what is proven of it."""
+"""CvmCard: the live card of one CVM: its facts, status, actions, logs, and what is proven of it."""
 
 import contextlib
 import secrets
