@@ -97,6 +97,8 @@ def test_tabs_and_what_is_proven_go_by_the_keyboard(lab, card, cloud):
     badge.focus()
     keys.press("Enter")
     trust = card.get_by_role("tabpanel", name="Trust")
+    trust.get_by_text("Not verified yet.").wait_for()
+    assert not [one for one in cloud.requests() if "attestation" in one["path"]]
     keys.press("Tab")
     keys.press("Space")
     trust.get_by_role("row", name="fresh, and bound").wait_for(timeout=PATIENCE)

@@ -21,7 +21,7 @@ function trustBadge(onOpen) {
       if (text.textContent !== words) text.textContent = words;
       shape.textContent = trust ? TRUST_MARKS[trust.word] ?? "?" : "○";
       el.dataset.word = trust?.word ?? "";
-      el.title = trust?.summary ?? "Nothing is proven of what it runs. Opens the tab in which it can be verified.";
+      el.title = trust?.summary ?? "Nothing is proven yet of what it runs. Opens the tab Trust.";
     },
   };
 }
