@@ -30,7 +30,11 @@ ASKS = {
     "04_deploy": ("POST .*/cvms/provision", "POST .*/cvms", "DELETE .*/cvms/[^/]+"),
     "05_cost_and_idle": ("GET .*/stats",),
     "06_drift_and_attestation": ("GET .*/attestation", "GET .*/compose_file"),
-    "90_fleet_report": ("GET .*/attestation", "GET .*/operations"),
+    "90_fleet_report": (
+        "GET .*/attestations",
+        "GET .*/attestations/collateral/.*",
+        "GET .*/operations",
+    ),
 }
 SAYS = {
     "01_first_cvm": ("same software: True", "left of this notebook: nothing"),
@@ -43,7 +47,7 @@ SAYS = {
         *("5 requests for 5 CVMs, though 3 answers were lost", "plan.resume() sends the rest"),
         "left of this notebook: nothing",
     ),
-    "90_fleet_report": ("✓", "failed to start containers"),
+    "90_fleet_report": ("✓", "failed to start containers", "SIMULATED"),
 }
 
 # what they are run with where there is no CVM at all; all others run with target=None
