@@ -83,13 +83,13 @@ def _attestation(client: Client, row: Row) -> Details:
         ("certificates end", _when(evidence.cert_not_after)),
         *((name, getattr(tcb, name)) for name in ("mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3")),
     ]
-    # no tick before the quote is verified: a consistent log is not proof of hardware
+    # no tick where no signature is checked: a consistent log is not proof of hardware
     ok = False if evidence.checked == "failed" else None
     return {"check": {"ok": ok, "text": _evidence_words(evidence)}, "facts": _shown(facts)}
 
 
 _QUOTE_WORDS: Final = {
-    True: "shown, not verified",
+    True: "shown",
     False: "none is shown",
     None: "nothing is said of it",
 }
@@ -103,15 +103,16 @@ def _evidence_words(evidence: Consistency) -> str:
         "fetched": f"Not checked: {why}.",
     }.get(
         evidence.checked,
-        "Not verified. The log is consistent: its compose hash is that of the compose file, and it "
-        "adds up to RTMR3.",
+        "The log is consistent: its compose hash is that of the compose file, and it adds up to "
+        "RTMR3.",
     )
     quote = (
-        "The signatures of its quote were not checked"
+        "No signature is checked for this list, so it proves nothing of the hardware: that is what "
+        "verifying is for."
         if evidence.quote_present
-        else "No quote is shown"
+        else "No quote is shown, so nothing proves which hardware it runs on."
     )
-    return f"{verdict} {quote}, so nothing here proves which hardware it runs on."
+    return f"{verdict} {quote}"
 
 
 def _operations(client: Client, row: Row) -> Details:
