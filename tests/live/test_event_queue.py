@@ -12,7 +12,7 @@ def taken(queue):
     return list(iter(queue.take, None))
 
 
-@pytest.mark.parametrize("switched", product([True, False], repeat=4))
+@pytest.mark.parametrize("switched", list(product([True, False], repeat=4)))
 def test_of_contrary_events_the_last_is_taken_last(switched):
     queue = EventQueue()
     for on in switched:
