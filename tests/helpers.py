@@ -1,5 +1,7 @@
 """Constants and waits that several test modules share; fixtures are in the conftests."""
 
+import contextlib
+import gc
 import html
 import os
 import re
@@ -28,6 +30,22 @@ def until(condition: Callable[[], object], seconds: float = 90.0) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not come about"
         pause.wait(0.02)
+
+
+def settled() -> None:
+    """Wait until the UI thread has done what was asked of it before."""
+    from cvm_notebook.widgets.base.ui_thread import ui_thread  # widgets are not for every test
+
+    done = threading.Event()
+    assert ui_thread.post(done.set)
+    assert done.wait(HANGS)
+
+
+def collected(reference: Callable[[], object]) -> bool:
+    """Return whether what a weak reference was to goes; a thread may hold it for a moment."""
+    with contextlib.suppress(AssertionError):
+        until(lambda: gc.collect() is not None and reference() is None, HANGS)
+    return reference() is None
 
 
 def examples(number: int) -> int:

@@ -11,7 +11,7 @@ COMPOSE = (
     "services:\n  web:\n    image: nginx:1.27\n    ports:\n      - 80:80\n"
     "  db:\n    image: postgres:17\n"
 )
-PATIENCE = 15_000
+PATIENCE = 40_000
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 BEGIN = "import cvm_notebook as cvm\nclient = cvm.connect()\nfleet = cvm.Fleet(client)\nfleet"
 COMPOSE = "services:\n  web:\n    image: nginx:1.27\n"
-PATIENCE = 25_000
+PATIENCE = 40_000
 
 
 @pytest.fixture

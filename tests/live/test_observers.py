@@ -7,7 +7,7 @@ import time
 import weakref
 
 import pytest
-from helpers import COMPOSE, HANGS
+from helpers import COMPOSE, HANGS, collected
 
 from cvm_notebook import Client
 from cvm_notebook.fleet import Fleet
@@ -416,7 +416,7 @@ def test_operations_that_are_dropped_leave_no_thread_and_no_hook(client, name):
     del operations
     until(lambda: not ours())
     gc.collect()
-    assert gone() is None
+    assert collected(gone)
     store.replace([], received=time.monotonic())
 
 

@@ -2,13 +2,13 @@
 
 import gc
 import json
-import threading
 import weakref
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import msgspec
 import pytest
+from helpers import collected, settled
 
 import cvm_notebook as cvm
 from cvm_notebook.api.models.cvm import Cvm
@@ -56,13 +56,6 @@ def card(fleet):
     card._clicks.undo = 0.0
     yield card
     card.close()
-
-
-def settled():
-    """Wait until the UI thread has done what was asked of it so far."""
-    done = threading.Event()
-    assert ui_thread.post(done.set)
-    assert done.wait(5)
 
 
 class Front:
@@ -361,7 +354,7 @@ def test_a_card_ends_with_its_fleet_and_keeps_nothing_alive(client, wire):
     del fleet
     settled()
     gc.collect()
-    assert gone() is None
+    assert collected(gone)
     settled()
     assert card.comm is None
     assert "closed" in repr(card)

@@ -11,6 +11,7 @@ import weakref
 from importlib.resources import files
 
 import pytest
+from helpers import collected
 
 from cvm_notebook.api.client import Client
 from cvm_notebook.api.errors.tree import InvalidInput
@@ -168,7 +169,7 @@ def test_a_fleet_sees_the_commit_through_and_is_not_kept(bench):
     kept = weakref.ref(fleet)
     del fleet
     gc.collect()
-    assert kept() is None
+    assert collected(kept)
 
 
 def test_the_price_is_known_before_anything_is_sent(bench):
