@@ -58,7 +58,9 @@ def test_run_all_in_jupyterlab_shows_the_life_of_a_cvm(demo, page):
     page.goto(demo)
     notebook = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
     notebook.get_by_role("heading", name="Your first CVM").wait_for(timeout=1000 * STARTS_WITHIN)
-    page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(timeout=1000 * STARTS_WITHIN)
+    page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(
+        timeout=1000 * STARTS_WITHIN
+    )
 
     # nothing of what was committed shall pass for a result of this run
     page.get_by_role("menuitem", name="Edit", exact=True).click()
