@@ -19,15 +19,15 @@ LONGER = {
     "api/resources/cvms.py": 450,
     "api/resources/intent.py": 420,
     "api/resources/validation.py": 420,
-    "fleet.py": 420,
-    "live/columns.py": 510,  # a declaration for each column
+    "fleet.py": 470,
+    "live/columns.py": 530,  # a declaration for each column
     "live/operations/database.py": 440,
     "live/operations/service.py": 500,
     "live/operations/tracker.py": 430,
     "live/reflector/reflector.py": 420,
-    "live/store/store.py": 410,
+    "live/store/store.py": 450,
     "local/core/database.py": 420,
-    "selection.py": 410,
+    "selection.py": 450,
 }
 # LocalCloud shares no code with the client, and has names of its own for the same things.
 SHARED = {
