@@ -211,6 +211,11 @@ evidence it is, by its name or any of its ids.
 
 {table(("kind", "what happens"), evidence)}
 
+**Collateral is kept by the verifier** until its first document ends, so a fault of collateral is met
+only by who asks for it again: `cvm.verify(..., refresh=True)`, the same of `attestation_frame` and
+`fleet.verify`. That goes for `pck_revoked`, `collateral_expired`, `no_collateral` and `other_root`.
+What such a fault has served is kept, too: ask again once more after it was cleared.
+
 ## Routes
 
 A name, or `"METHOD /path"` below the API's prefix, where `*` is one segment or any method, `**` is
