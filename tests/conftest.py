@@ -321,6 +321,7 @@ def kernel_cloud(
     for name, value in {
         "PHALA_CLOUD_API_PREFIX": cvm_cloud.url,
         "PHALA_CLOUD_API_KEY": cvm_cloud.api_key,
+        "CVM_NOTEBOOK_LOCAL_ROOT": str(cvm_cloud.root_path),
         "IPYTHONDIR": str(tmp_path / "ipython"),
     }.items():
         monkeypatch.setenv(name, value)
