@@ -334,6 +334,7 @@ COLUMNS: Final = (
         "when that was judged",
         observed=True,
         compared=False,
+        label="judged",
         **_WHEN,
     ),
     # size
