@@ -211,10 +211,10 @@ evidence it is, by its name or any of its ids.
 
 {table(("kind", "what happens"), evidence)}
 
-**Collateral is kept by the verifier** until its first document ends, so a fault of collateral is met
-only by who asks for it again: `cvm.verify(..., refresh=True)`, the same of `attestation_frame` and
-`fleet.verify`. That goes for `pck_revoked`, `collateral_expired`, `no_collateral` and `other_root`.
-What such a fault has served is kept, too: ask again once more after it was cleared.
+**Collateral is kept by who verifies** until its first document ends, so `pck_revoked`,
+`collateral_expired` and `no_collateral` are met only by who asks for it again: `refresh=True` of
+`cvm.verify`, `attestation_frame` and `fleet.verify`. What a fault has served is kept, too, that of
+`other_root` among it: ask again once more after it was cleared.
 
 ## Routes
 
