@@ -206,3 +206,12 @@ def test_gpus_are_attested_or_missed_on_quotes_of_both_versions(client, cloud_of
     cloud_of_quotes.inject({"kind": "gpu_missing"})
     verdict = cvm.verify(client, record, policy=policy)
     assert [check.name for check in verdict if check.outcome == "fail"] == ["gpu"]
+
+
+@pytest.mark.parametrize("service", ["kms_guest_agent_info", "gateway_guest_agent_info"])
+def test_what_the_cvms_rely_on_can_be_verified_too(client, guests, service):
+    record, _ = guests[4]
+    shown = client.get_app_attestations(record.app_id)[service]
+    verdict = cvm.verify(client, record, evidence=shown, policy=cvm.Policy(require={"image"}))
+    assert (verdict.ok, verdict.word) == (True, "SIMULATED"), verdict
+    assert verdict["image"].reason.startswith("dstack-0.6.0, recomputed from its metadata")
