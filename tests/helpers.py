@@ -1,6 +1,8 @@
 """Constants and waits that several test modules share; fixtures are in the conftests."""
 
+import html
 import os
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -31,3 +33,9 @@ def until(condition: Callable[[], object], seconds: float = 90.0) -> None:
 def examples(number: int) -> int:
     """Return how many examples of so many a property is tried with: by night all, by day a few."""
     return number if NIGHTLY else max(number // 4, 8)
+
+
+def claims(text: str) -> list[str]:
+    """Where a text says that something is verified; a column's name and `not verified` do not."""
+    plain = html.unescape(re.sub(r"<[^>]*>", " ", text))
+    return re.findall(r".{0,30}(?<!not )\bverified\b(?!_at).{0,10}", plain, re.IGNORECASE)

@@ -1,13 +1,12 @@
 """What was proven of CVMs: in the fleet, its frame, its table and its gates; and in which words."""
 
-import html
 import json
-import re
 from dataclasses import replace
+from io import StringIO
 
 import pandas as pd
 import pytest
-from helpers import COMPOSE
+from helpers import COMPOSE, claims
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
@@ -86,6 +85,11 @@ def test_all_of_them_are_verified_at_once_and_shown_everywhere(fleet, policy):
     assert fleet.search("verified = 'simulated'").names == fleet.where(verified="SIMULATED").names
     assert len(fleet.search("verified is null or verified_at < '1h ago'")) == 0
     assert {row.trust.word for row in fleet.snapshot()} == {"SIMULATED"}
+    assert fleet.drift(wide).empty
+    assert fleet.drift(wide.drop(columns=["verified", "verified_at"])).empty
+    assert wide.cvm.diff(wide.assign(verified=pd.NA)).empty
+    comes_back = pd.read_csv(StringIO(wide.to_csv()))
+    assert comes_back["verified"].tolist() == ["SIMULATED", "SIMULATED"]
 
 
 def test_a_selection_and_a_handle_verify_their_own(fleet, policy):
@@ -166,12 +170,6 @@ def test_simulated_is_accepted_only_where_it_is_asked_for(fleet, policy):
 
 
 # --- words ----------------------------------------------------------------------------------------
-
-
-def claims(text):
-    """Where a text says that something is verified; a column's name and `not verified` do not."""
-    plain = html.unescape(re.sub(r"<[^>]*>", " ", text))
-    return re.findall(r".{0,30}(?<!not )\bverified\b(?!_at).{0,10}", plain, re.IGNORECASE)
 
 
 def cells(frame):
