@@ -9,6 +9,7 @@ from cvm_notebook.api.errors.tree import NotTrustedError
 
 COMPOSE = "services:\n  web:\n    image: nginx:1.27\n"
 NODES = {4: 3, 5: 21}  # a node whose machine makes quotes of that version
+PORT = 18_791  # none that a connection of another test may have meanwhile
 FAULTS = {
     "debug": "debug",
     "tcb_outdated": "tcb",
@@ -215,3 +216,12 @@ def test_what_the_cvms_rely_on_can_be_verified_too(client, guests, service):
     verdict = cvm.verify(client, record, evidence=shown, policy=cvm.Policy(require={"image"}))
     assert (verdict.ok, verdict.word) == (True, "SIMULATED"), verdict
     assert verdict["image"].reason.startswith("dstack-0.6.0, recomputed from its metadata")
+
+
+def test_one_cloud_after_another_at_one_address_is_judged_by_its_own_collateral(new_cloud):
+    for _ in range(2):
+        with (
+            new_cloud(seed="empty", speed=200, port=PORT) as cloud,
+            cvm.Client(cloud.api_key, cloud.url) as client,
+        ):
+            assert cvm.verify(client, started(client, "alone")).word == "SIMULATED"
