@@ -33,7 +33,11 @@ ASKS = {
     "05_cost_and_idle": ("GET .*/stats",),
     "06_drift_and_attestation": ("GET .*/attestation", "GET .*/compose_file"),
     "08_verify": ("GET .*/apps/.*/attestations", "GET .*/attestations/collateral/.*"),
-    "90_fleet_report": ("GET .*/attestation", "GET .*/operations"),
+    "90_fleet_report": (
+        "GET .*/attestations",
+        "GET .*/attestations/collateral/.*",
+        "GET .*/operations",
+    ),
 }
 SAYS = {
     "01_first_cvm": ("same software: True", "left of this notebook: nothing"),
@@ -51,7 +55,7 @@ SAYS = {
         *("fail → pass (ConfigurationNeeded", "FAILED at bundle: app_compose altered"),
         "not verified, nor simulated: 5",
     ),
-    "90_fleet_report": ("✓", "failed to start containers"),
+    "90_fleet_report": ("✓", "failed to start containers", "SIMULATED"),
 }
 
 # what they are run with where there is no CVM at all; all others run with target=None
