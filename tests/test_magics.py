@@ -25,6 +25,7 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 import cvm_notebook as cvm
+from cvm_notebook.api.errors.tree import NotTrustedError
 from cvm_notebook.live.query import QueryError
 from cvm_notebook.live.store.index import UnknownCvm
 from cvm_notebook.magics.arguments import verbs
@@ -461,6 +462,19 @@ def test_what_is_deployed_runs_the_cell_and_can_be_deleted(ip, cloud, monkeypatc
     assert SENTINEL not in "".join(seen)
     assert SENTINEL not in json.dumps(cloud.requests())
     ip.well("%cvm delete deployed-web --yes --wait")
+
+
+def test_a_forged_key_encrypts_nothing(ip, cloud, sent, monkeypatch):
+    monkeypatch.setenv("DB_PASSWORD", SENTINEL)
+    cloud.inject({"kind": "env_key_forged"})
+    try:
+        shown = ip(f"%%cvm deploy forged-web --env DB_PASSWORD\n{COMPOSE}")
+    finally:
+        cloud.clear_faults()
+    assert isinstance(shown.error, NotTrustedError)
+    assert "nothing was encrypted or sent" in shown
+    assert SENTINEL not in shown
+    assert sent() == ["POST /provision"]
 
 
 @pytest.mark.parametrize(

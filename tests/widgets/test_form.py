@@ -315,6 +315,21 @@ def test_a_failure_of_the_service_leaves_step_two_as_it_is(bench):
     assert form.phase == "running"
 
 
+def test_a_forged_key_encrypts_nothing(bench):
+    bench.cloud.clear_requests()
+    bench.cloud.inject({"kind": "env_key_forged"})
+    form = bench.filled(env={"A": SENTINEL})
+    bench.provisioned()
+    bench.committed()
+    assert form.phase == "provisioned"
+    assert "nothing was encrypted or sent" in form.errors["general"]
+    assert bench.sent("POST", "/cvms") == 0
+    bench.cloud.clear_faults()
+    bench.provisioned()
+    bench.committed()
+    assert form.phase == "running"
+
+
 def test_what_was_changed_after_step_one_is_shown_and_not_committed_unasked(bench):
     form = bench.filled()
     bench.provisioned()
