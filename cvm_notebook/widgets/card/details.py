@@ -11,6 +11,7 @@ from cvm_notebook.api.client import Client
 from cvm_notebook.api.compose.hashing import compose_hash
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.attest.evidence.consistency import Consistency, judge_attestation
+from cvm_notebook.attest.evidence.fields import bare_digits
 from cvm_notebook.live.store.records import Row
 from cvm_notebook.text import clean_text
 from cvm_notebook.widgets.base.log_tail import clean_line
@@ -38,7 +39,7 @@ def _compose(client: Client, row: Row) -> Details:
     except CvmError:
         counted = None
     declared = row.cvm.compose_hash
-    ok = None if counted is None or declared is None else counted == _bare(declared)
+    ok = None if counted is None or declared is None else counted == bare_digits(declared)
     facts = [
         ("runner", file.get("runner")),
         ("compose hash of the CVM", declared),
@@ -159,10 +160,6 @@ def _lines(text: object) -> str:
 def _public(file: Mapping[str, object]) -> str:
     names = ("logs", "sysinfo", "tcbinfo")
     return ", ".join(name for name in names if file.get(f"public_{name}") is True) or "nothing"
-
-
-def _bare(digits: str) -> str:
-    return digits.strip().lower().removeprefix("sha256:").removeprefix("0x")
 
 
 def _names(value: object) -> str | None:
