@@ -100,6 +100,7 @@ class Webhooks(Endpoints):
         ... )
         >>> webhook.enabled
         True
+        >>> client.delete_webhook(webhook)
         """
         body = given(
             url=self._url(url),
