@@ -82,12 +82,6 @@ def verify_webhook(
         signed is no event.
     InvalidInput
         The secret is masked or empty, or an argument is of another type.
-
-    Examples
-    --------
-    >>> event = cvm.verify_webhook(request.body, request.headers, secret)  # doctest: +SKIP
-    >>> event.event, event.cvm_name                                        # doctest: +SKIP
-    ('cvm.stopped', 'web-1')
     """
     key, content = _key(secret), _content(body)
     tolerance = checks.seconds("tolerance", tolerance)

@@ -64,7 +64,7 @@ class WebhookDelivery(Model, frozen=True, kw_only=True, gc=False):
 
 
 class WebhookStats(Model, frozen=True, kw_only=True, gc=False):
-    """How the deliveries of a webhook ended, counted; ``success_rate`` is as the service says it."""
+    """How the deliveries of a webhook ended; ``success_rate`` is as the service says it."""
 
     total: int | None = None
     success_count: int | None = None
