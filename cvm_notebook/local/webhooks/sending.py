@@ -8,6 +8,7 @@ may, too: receivers tell by the event's id.
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -49,24 +50,34 @@ async def deliver(ctx: Context) -> None:
     """Tell webhooks of what happens, until cancelled; then nothing more is sent."""
     announcer = Announcer(ctx)
     sending: dict[int, asyncio.Task[None]] = {}
+    sent = asyncio.Event()
+    clock, next_look = asyncio.get_running_loop().time, 0.0
     async with asyncio.TaskGroup() as group:
         while True:
-            await asyncio.sleep(_LOOK_SECONDS)
+            with suppress(TimeoutError):  # what has just been sent has made room for the next
+                await asyncio.wait_for(sent.wait(), max(0.0, next_look - clock()))
+            sent.clear()
             try:
-                await run_in_threadpool(announcer.look)
+                if clock() >= next_look:
+                    next_look = clock() + _LOOK_SECONDS
+                    await run_in_threadpool(announcer.look)
                 claimed = await run_in_threadpool(claim, ctx.database, tuple(sending))
             except SQLAlchemyError as error:
                 _log(error)
                 continue
             for one in claimed:
                 task = sending[one.webhook_id] = group.create_task(_send(ctx, one))
-                task.add_done_callback(partial(_forget, sending, one.webhook_id))
+                task.add_done_callback(partial(_forget, sending, one.webhook_id, sent))
 
 
 def _forget(
-    sending: dict[int, asyncio.Task[None]], webhook_id: int, _done: asyncio.Task[None]
+    sending: dict[int, asyncio.Task[None]],
+    webhook_id: int,
+    sent: asyncio.Event,
+    _done: asyncio.Task[None],
 ) -> None:
     del sending[webhook_id]
+    sent.set()
 
 
 async def _send(ctx: Context, one: _Claimed) -> None:
