@@ -15,7 +15,7 @@ from sqlalchemy.schema import CreateColumn
 from cvm_notebook.local.core import usage
 from cvm_notebook.local.core.database import Base, Cvm, Database, Fact, lock
 
-VERSION: Final = 2
+VERSION: Final = 3  # which added tables alone, for webhooks
 
 _ADDED_IN_2: Final = (
     ("cvms", "gone_at", ""),
