@@ -117,6 +117,22 @@ class Revisions(BaseModel):
     total_pages: int
 
 
+class RedeployedCvm(BaseModel):
+    """A CVM that is being redeployed, and the operation that does it."""
+
+    vm_uuid: str
+    correlation_id: str
+
+
+class Redeployed(BaseModel):
+    """What a redeployment answers, which goes on in the background."""
+
+    status: str
+    message: str | None
+    correlation_id: str | None
+    cvms: list[RedeployedCvm]
+
+
 class AllowlistDevice(BaseModel):
     """A machine, and the app's CVMs on it."""
 
