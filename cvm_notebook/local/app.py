@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cvm_notebook.local.apps import apps as apps_apps
 from cvm_notebook.local.apps import revisions as apps_revisions
+from cvm_notebook.local.apps import usage as apps_usage
 from cvm_notebook.local.core.context import Context, json_answer
 from cvm_notebook.local.core.database import Database
 from cvm_notebook.local.core.errors import ApiError, documented_schemas
@@ -54,6 +55,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     attestations.router,
     apps_apps.router,
     apps_revisions.router,
+    apps_usage.router,
     routes_operations.router,
     routes_cvms.router,
     routes_logs.router,

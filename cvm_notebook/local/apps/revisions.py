@@ -7,13 +7,13 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, undefer
 
 from cvm_notebook.local.answers import apps as answers
-from cvm_notebook.local.answers.apps import one_app
+from cvm_notebook.local.answers.apps import known_app, one_app
 from cvm_notebook.local.answers.cvm_views import Shapes
 from cvm_notebook.local.core.clock import iso
 from cvm_notebook.local.core.context import Auth, Caller, Context, Ctx, json_answer
 from cvm_notebook.local.core.database import Cvm, Revision, lock
 from cvm_notebook.local.core.errors import ApiError, documented
-from cvm_notebook.local.core.identifiers import find_cvm, hashid, hex40, unhash
+from cvm_notebook.local.core.identifiers import find_cvm, hashid, unhash
 from cvm_notebook.local.engine import updating
 from cvm_notebook.local.engine.compose import canonical, measured
 from cvm_notebook.local.engine.requests import RedeployRequest
@@ -39,7 +39,7 @@ def list_revisions(
     with ctx.database.read() as session:
         own = (
             Revision.workspace_id == caller.workspace.id,
-            Revision.app_id == _known_app(session, caller, app_id),
+            Revision.app_id == known_app(session, shapes, app_id),
         )
         total = session.scalar(select(func.count()).select_from(Revision).where(*own)) or 0
         rows = session.execute(
@@ -70,11 +70,12 @@ def get_revision(
     ctx: Ctx, caller: Auth, app_id: AppId, revision_id: AppId, raw_compose_file: bool = False
 ) -> Response:
     """Give a compose file an app has had, as an object or as the text that was hashed."""
+    shapes = Shapes(ctx, caller)
     with ctx.database.read() as session:
-        revision, cvm = _one(session, caller, _known_app(session, caller, app_id), revision_id)
+        revision, cvm = _one(session, caller, known_app(session, shapes, app_id), revision_id)
     raw = canonical(measured(revision.compose_file)) if raw_compose_file else revision.compose_file
     return json_answer(
-        _item(Shapes(ctx, caller), revision, cvm)
+        _item(shapes, revision, cvm)
         | {
             "compose_file": raw,
             "encrypted_env": revision.encrypted_env or "",
@@ -99,10 +100,11 @@ def redeploy_app(
     transaction_hash: TransactionHash = None,  # noqa: ARG001 - no chain to ask
 ) -> Response:
     """Take CVMs of an app to one of its revisions; all that are named, or none."""
+    shapes = Shapes(ctx, caller)
     with ctx.database.write() as session:
         lock(session, "workspace", caller.workspace.id)
-        revision, _ = _one(session, caller, _known_app(session, caller, app_id), revision_id)
-        cvms = _named(session, ctx, caller, revision.app_id, body)
+        revision, _ = _one(session, caller, known_app(session, shapes, app_id), revision_id)
+        cvms = _named(session, shapes, revision.app_id, body)
         begun = [_redeployed(session, ctx, caller, cvm, revision) for cvm in cvms]
     return _accepted(begun)
 
@@ -130,10 +132,10 @@ def redeploy_cvm(
 
 
 def _named(
-    session: Session, ctx: Context, caller: Caller, app_id: str, body: RedeployRequest | None
+    session: Session, shapes: Shapes, app_id: str, body: RedeployRequest | None
 ) -> list[Cvm]:
     """Return the CVMs that a redeployment is about."""
-    found = one_app(session, Shapes(ctx, caller), app_id, whole=True)
+    found = one_app(session, shapes, app_id, whole=True)
     if body is None or not body.vm_uuids:
         if len(found) > 1:
             raise ApiError(
@@ -186,14 +188,6 @@ def _one(session: Session, caller: Caller, app_id: str, revision_id: str) -> tup
     if row is None:
         raise ApiError(404, f"App {app_id} has no revision {revision_id[:80]!r}.")
     return row[0], row[1]
-
-
-def _known_app(session: Session, caller: Caller, text: str) -> str:
-    app_id = hex40(text)
-    own = (Revision.workspace_id == caller.workspace.id, Revision.app_id == app_id)
-    if app_id is None or session.scalar(select(Revision.id).where(*own).limit(1)) is None:
-        raise ApiError(404, f"There is no app {text[:80]!r} in this workspace.")
-    return app_id
 
 
 def _item(shapes: Shapes, revision: Revision, cvm: Cvm) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from cvm_notebook.local.answers.cvm_views import Shapes
 from cvm_notebook.local.core.catalogue import NODES
 from cvm_notebook.local.core.context import Auth, Caller, Context, Ctx, json_answer
 from cvm_notebook.local.core.database import Cvm, lock
-from cvm_notebook.local.core.errors import ApiError, coded, detail, documented
+from cvm_notebook.local.core.errors import ApiError, documented, unknown_token
 from cvm_notebook.local.core.identifiers import find_cvm, hashid
 from cvm_notebook.local.engine import updating
 from cvm_notebook.local.engine.compose import AppCompose, columns_of, complete, read_ahead
@@ -32,7 +32,7 @@ from cvm_notebook.local.engine.requests import (
     UpdateRequest,
     VisibilityRequest,
 )
-from cvm_notebook.local.routing import api_router
+from cvm_notebook.local.routing import NO_PREPARING, api_router
 
 router = api_router(tags=["CVM updates"], responses=documented(404, 409, 466))
 
@@ -61,16 +61,6 @@ RawText = Annotated[str, Depends(_raw_text)]
 def _text_body(media_type: str) -> dict[str, Any]:
     schema = {"type": "string"}
     return {"requestBody": {"required": True, "content": {media_type: {"schema": schema}}}}
-
-
-def _no_preparing(x_prepare_only: Annotated[str | None, Header()] = None) -> None:
-    """Refuse to only prepare, rather than to do what was only to be prepared."""
-    if x_prepare_only and x_prepare_only.lower() not in {"0", "false", "no"}:
-        raise coded(
-            "ERR-02-008",
-            "X-Prepare-Only is for apps with an on-chain KMS; this one changes at once.",
-            suggestions=["Leave the header out."],
-        )
 
 
 def _accepted(correlation_id: str, **more: Any) -> Response:
@@ -112,7 +102,7 @@ def refresh_instance_ids(
     "/cvms/{cvm_id}",
     status_code=202,
     response_model=answers.Accepted,
-    dependencies=[Depends(_no_preparing)],
+    dependencies=NO_PREPARING,
 )
 def update_cvm(
     ctx: Ctx,
@@ -133,22 +123,11 @@ def update_cvm(
     return _accepted(begun)
 
 
-def _unknown_token(token: str) -> ApiError:
-    """Return the refusal of a commit token: LocalCloud, on no chain, has never given one out."""
-    problem = "unknown or expired" if token else "required"
-    return coded(
-        "ERR-01-006",
-        "The commit token is invalid or has expired.",
-        details=[detail("token", None, problem)],
-        suggestions=["Prepare the change again and use the token that comes back."],
-    )
-
-
 # A commit token is all it takes, so these need no key.
 @router.get("/cvms/{cvm_id}/commit-update", response_model=dict[str, Any])
 def get_commit(cvm_id: str, token: Annotated[str, Query(max_length=500)]) -> Response:  # noqa: ARG001
     """Describe the change that a commit token is for."""
-    raise _unknown_token(token)
+    raise unknown_token(token)
 
 
 @router.post("/cvms/{cvm_id}/commit-update", status_code=202, response_model=answers.Accepted)
@@ -159,7 +138,7 @@ def commit_prepared(
     body: Annotated[CommitTokenRequest | None, Body()] = None,
 ) -> Response:
     """Finish a change, or a replica, that was only prepared."""
-    raise _unknown_token(token or (body.token if body is not None else ""))
+    raise unknown_token(token or (body.token if body is not None else ""))
 
 
 @router.patch("/cvms/{cvm_id}/envs", status_code=202, response_model=answers.AcceptedEnvs)
