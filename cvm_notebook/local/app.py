@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cvm_notebook.local.apps import apps as apps_apps
 from cvm_notebook.local.apps import revisions as apps_revisions
+from cvm_notebook.local.apps import templates as apps_templates
 from cvm_notebook.local.apps import usage as apps_usage
 from cvm_notebook.local.core.context import Context, json_answer
 from cvm_notebook.local.core.database import Database
@@ -35,6 +36,7 @@ from cvm_notebook.local.routes import cvms as routes_cvms
 from cvm_notebook.local.routes import device_login as routes_device_login
 from cvm_notebook.local.routes import documents as routes_documents
 from cvm_notebook.local.routes import logs as routes_logs
+from cvm_notebook.local.routes import network as routes_network
 from cvm_notebook.local.routes import operations as routes_operations
 from cvm_notebook.local.routes import state as stream
 from cvm_notebook.local.routes import updates as routes_updates
@@ -56,6 +58,8 @@ _ROUTERS: tuple[APIRouter, ...] = (
     apps_apps.router,
     apps_revisions.router,
     apps_usage.router,
+    apps_templates.router,
+    routes_network.router,
     routes_operations.router,
     routes_cvms.router,
     routes_logs.router,

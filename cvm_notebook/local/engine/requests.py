@@ -80,6 +80,13 @@ class PortMapping(BaseModel):
     host_address: Short | None = None
 
 
+class PortEntry(BaseModel):
+    """A port of the CVM that its host shall map to one of its own."""
+
+    vm_port: int = Field(ge=1, le=65535)
+    protocol: Literal["tcp", "udp"] = "tcp"
+
+
 class ProvisionRequest(BaseModel):
     """Step one: what the CVM shall be."""
 
