@@ -17,17 +17,14 @@ FILES = sorted(Path(FOLDER).glob("*.json")) if FOLDER else []
 LATEST = "2026-06-23"
 
 _ON_CHAIN = "an answer about an app on a chain, and LocalCloud is on none"
-_EMPTY = "an official test's stand-in, without the fields that the SDK does not read"
+_TEXT = "a text, which loses nothing; the Python SDK 0.2.0 (models/auth.py) reads both"
 _NETWORK = "LocalCloud asks nothing of the network"
 DIFFERENT = {
     "commit": {"app_auth_contract_address": _ON_CHAIN, "deployer_address": _ON_CHAIN},
     "compose_file": {"pre_launch_script": "an app compose has one where it was given"},
     "info_legacy": {"kms_info.chain": _ON_CHAIN},
     "list_legacy": {"items.0.kms_info.chain": _ON_CHAIN},
-    "me": dict.fromkeys(
-        ("credits.balance: str", "credits.granted_balance: str"),
-        "a text, which loses nothing; the Python SDK 0.2.0 (models/auth.py) reads both",
-    ),
+    "me": dict.fromkeys(("credits.balance: str", "credits.granted_balance: str"), _TEXT),
     "compose_hash_golden": "its request is not known, but for the structure",
     "hash_required_structured": _ON_CHAIN,
     "hash_required_legacy": _ON_CHAIN,
