@@ -70,6 +70,9 @@ class WorkspaceItem(BaseModel):
     role: str
     is_default: bool
     created_at: str
+    billing_status: str
+    suspended_at: str | None
+    avatar_url: str | None
     confidential_models_enabled: bool
 
 

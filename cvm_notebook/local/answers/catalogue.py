@@ -110,6 +110,7 @@ class NodeCapacity(BaseModel):
     support_onchain_kms: bool | None
     fmspc: str | None
     device_id: str | None
+    dedicated_for_team_id: int | None
     region_identifier: str | None
     default_kms: str | None
     kms_list: list[str]
@@ -161,6 +162,22 @@ class KmsNodes(BaseModel):
 
     items: list[KmsNode]
     total: int
+
+
+class KmsInspection(BaseModel):
+    """What a key management service says of itself, and who uses it."""
+
+    id: str
+    slug: str | None
+    endpoint: str
+    kms_type: str
+    db_version: str
+    rpc: dict[str, Any] | None
+    rpc_error: str | None
+    guest_agent: dict[str, Any] | None
+    guest_agent_error: str | None
+    teepods: list[dict[str, Any]]
+    on_chain: dict[str, Any] | None
 
 
 class AvailableNodes(BaseModel):

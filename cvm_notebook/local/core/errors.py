@@ -112,6 +112,17 @@ def busy() -> ApiError:
     return ApiError(409, "Another operation is already in progress")
 
 
+def unknown_token(token: str) -> ApiError:
+    """Return the refusal of a commit token: LocalCloud, on no chain, has never given one out."""
+    problem = "unknown or expired" if token else "required"
+    return coded(
+        "ERR-01-006",
+        "The commit token is invalid or has expired.",
+        details=[detail("token", None, problem)],
+        suggestions=["Prepare the change again and use the token that comes back."],
+    )
+
+
 class PlainError(BaseModel):
     """``{"detail": text}``."""
 
@@ -199,6 +210,14 @@ def _documented(status: int) -> dict[str, Any]:
         "description": _TEXTS[status],
         "content": {"application/json": {"schema": schema}},
     }
+
+
+def documented_422() -> dict[int | str, dict[str, Any]]:
+    """Return the ``responses=`` of a route that answers 422 for what the schema allows, too."""
+    both = _documented(409)["content"]["application/json"]["schema"]["anyOf"]
+    only = _documented(422)["content"]["application/json"]["schema"]
+    schema = {"anyOf": [only, *both]}
+    return {422: {"description": _TEXTS[422], "content": {"application/json": {"schema": schema}}}}
 
 
 def documented_schemas() -> dict[str, Any]:

@@ -45,6 +45,7 @@ def provision(
     ``columns`` are those of the app compose, read before: others wait while this is written.
     """
     workspace_id = caller.workspace.id
+    billing.check_active(caller.workspace)
     lock(session, "workspace", workspace_id)
     check_name(session, workspace_id, request.name)
     placement.check_kms(request.kms)
@@ -78,7 +79,11 @@ def _app_id(session: Session, ctx: Context, workspace_id: int, request: Provisio
     if app_id is None or request.nonce is None:
         raise _bad("app_id", request.app_id, "Give app_id (40 hex) and nonce together, or neither.")
     if app_id != app_id_of(ctx.secret, workspace_id, request.nonce):
-        raise _bad("nonce", request.nonce, f"Nonce {request.nonce} doesn't belong to {app_id}.")
+        raise coded(
+            "ERR-02-008",
+            "App ID mismatch",
+            details=[detail("nonce", request.nonce, f"does not belong to {app_id}")],
+        )
     _check_free(session, workspace_id, app_id, request)
     session.execute(
         update(Workspace)
@@ -264,6 +269,7 @@ def _admit(
 
     A plan holds no place. Where no node was named, the CVM goes to another that fits the request.
     """
+    billing.check_active(caller.workspace)
     wanted = placement.usage_of(cvm)
     lock(session, "nodes")
     used = placement.node_usage(session)

@@ -11,7 +11,7 @@ from sqlalchemy import delete, select
 from cvm_notebook.local.answers import account as answers
 from cvm_notebook.local.answers.cvm_views import Shapes, dollars
 from cvm_notebook.local.core.catalogue import NODES, TIERS
-from cvm_notebook.local.core.clock import iso
+from cvm_notebook.local.core.clock import iso, iso_or_none
 from cvm_notebook.local.core.context import Auth, Caller, Ctx, json_answer, page_of
 from cvm_notebook.local.core.database import SshKey, Workspace, lock
 from cvm_notebook.local.core.errors import ApiError, documented
@@ -69,7 +69,7 @@ def who_am_i(ctx: Ctx, caller: Auth) -> Response:
             "balance": dollars(left),
             "granted_balance": dollars(granted),
             "is_post_paid": False,
-            "outstanding_amount": None,
+            "outstanding_amount": dollars(-left) if left < 0 else None,
         },
     }
     return json_answer(me)
@@ -91,6 +91,9 @@ def _workspace(workspace: Workspace) -> dict[str, Any]:
         "role": "owner",
         "is_default": True,
         "created_at": iso(workspace.created_at),
+        "billing_status": "active" if workspace.suspended_at is None else "suspended",
+        "suspended_at": iso_or_none(workspace.suspended_at),
+        "avatar_url": None,
         "confidential_models_enabled": False,
     }
 
@@ -207,8 +210,14 @@ def delete_ssh_key(ctx: Ctx, caller: Auth, key_id: Slug) -> Response:
     return Response(status_code=204)
 
 
+class GithubProfile(BaseModel):
+    """Whose public keys are wanted."""
+
+    github_username: str = Field(min_length=1, max_length=100)
+
+
 @router.post("/user/ssh-keys/github-profile")
-def import_ssh_keys(_caller: Auth) -> Response:
+def import_ssh_keys(_caller: Auth, body: GithubProfile) -> Response:  # noqa: ARG001
     """Refuse: LocalCloud asks nothing of the network."""
     raise _no_github()
 
