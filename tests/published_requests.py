@@ -96,15 +96,15 @@ class World:
 
     def __init__(self, cloud, api):
         self.cloud, self.api = cloud, api
-        self.cvm, self.hook = {}, None
+        self.cvm, self._hook = {}, None
 
     def new(self):
         """Make a CVM that runs, and make it the one that is meant from now on."""
         self.cvm = self.api.create()
         self.settle()
-        if self.hook is not None:
-            self.api("DELETE", f"/workspace/webhooks/{self.hook}")
-        self.hook = self.new_hook()
+        if self._hook is not None:
+            self.api("DELETE", f"/workspace/webhooks/{self._hook}")
+        self._hook = None
         return self
 
     def settle(self):
@@ -166,10 +166,13 @@ class World:
         answer = self.api.post(path, {"name": "", "docker_compose_file": UPDATE_TEXT}).json()
         return {"compose_hash": answer["compose_hash"], "update_env_vars": True}
 
-    def new_hook(self):
-        """Make a webhook, of an address at which nobody listens."""
-        body = {"url": HOOK_URL, "events": ["cvm.update.pending_approval"]}
-        return self.api.post("/workspace/webhooks", body).json()["id"]
+    @property
+    def hook(self):
+        """A webhook, of an address at which nobody listens."""
+        if self._hook is None:
+            body = {"url": HOOK_URL, "events": ["cvm.update.pending_approval"]}
+            self._hook = self.api.post("/workspace/webhooks", body).json()["id"]
+        return self._hook
 
     def _told(self):
         """The id of a webhook that was told something, and of what it was told."""
