@@ -148,6 +148,10 @@ class Sender:
     def _may(self, operation: Operation) -> bool:
         """Judge it once more, by a reading where what is known is too old; settle what may not."""
         check, error = self.refusal(operation.verb, operation.row)
+        if operation.verb == "update" and not operation.params and error is None:
+            note = f"nothing was sent: '{operation.name}' {SPECS['update'].already}"
+            operation.move(only=UNSENT, state="reached", done=True, note=note)
+            return False
         if error is None and check is not None and self._needs_reading(operation, check):
             check, error = self._judge_anew(operation)
         if error is not None:
@@ -237,6 +241,9 @@ class Sender:
         except CvmError as error:
             self._ended_badly(operation, error, operation.intent.attempts)
         else:
+            update = operation.intent.accepted
+            if update is not None:
+                operation.move(correlation_id=update.correlation_id)
             self._follower.accepted(operation, answer)
 
     def _ended_badly(self, operation: Operation, error: CvmError, attempts: int) -> None:
@@ -271,7 +278,7 @@ class Sender:
         seen = Reading.of_cvm(cvm)
         by = newest[0].triggered_by_username if newest else None
         words = f"it is {seen.doing} already{f', asked for by {by}' if by else ''}"
-        if has_begun(operation.verb, seen):
+        if SPECS[operation.verb].may_be_joined and has_begun(operation.verb, seen):
             operation.tracking.begun = True
             self._follower.accepted(operation, None, f"joined another's: {words}")
         else:
