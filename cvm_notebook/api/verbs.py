@@ -91,6 +91,11 @@ class VerbSpec:
         return self.judged_by in {"history", "new_cvm"}
 
     @property
+    def changes_record(self) -> bool:
+        """Whether it changes what only the CVM's full record shows, beside its status."""
+        return bool(self.rests)
+
+    @property
     def may_be_joined(self) -> bool:
         """Whether another's request for it means the same: two updates need not."""
         return _JOIN in self.admit.values()

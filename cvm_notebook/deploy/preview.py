@@ -14,7 +14,7 @@ from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.resources.update_request import SIZE, VISIBILITY, allowed_after
 from cvm_notebook.api.secret import Secret
 from cvm_notebook.api.status import phase_of
-from cvm_notebook.deploy.changes import MODIFIERS, Changes
+from cvm_notebook.deploy.declaration import MODIFIERS, Changes
 from cvm_notebook.deploy.size import Size, Surroundings, gpu_term_end, shrinks
 from cvm_notebook.text import clean_text, html_table, text_table, usd
 
@@ -207,11 +207,11 @@ def preview_of(
     env = _Variables.judged(compose, changes, send=send_env)
     found = list(_different(cvm, compose, changes))
     fields = [FieldChange(_NAMED.get(name, name), old, new) for name, old, new in found]
-    fields += [env.change] if env.values is not None else []
+    fields += [env.change] if env.sent is not None else []
     body = {name: changes.wire[name] for name, *_ in found if name in changes.wire}
     after = dict(compose) | {k: v for k, v in body.items() if k in _COMPOSE}
-    after |= {"allowed_envs": env.allowed_after} if env.values is not None else {}
-    if body or env.values is not None:
+    after |= {"allowed_envs": env.allowed_after} if env.sent is not None else {}
+    if body or env.sent is not None:
         body |= {name: changes.wire[name] for name in MODIFIERS if name in changes.wire}
     size = Size.of(cvm)
     size_after = around.size_after(size, changes)
@@ -231,9 +231,9 @@ def preview_of(
         env_lost=env.lost,
         obstacles=tuple(around.obstacles(size, size_after)),
         dangers=tuple(_dangers(cvm, env.lost, size, size_after, now or datetime.now(UTC))),
-        notes=tuple(_notes(cvm, changes, env.values)),
+        notes=tuple(_notes(cvm, changes, env.sent)),
         body=body,
-        env=env.values,
+        env=env.sent,
         listed=changes.listed if any(one.field == "listed" for one in fields) else None,
         allowed=env.allowed,
     )
@@ -244,7 +244,7 @@ class _Variables:
     """The environment before and after; without values where it is not sent."""
 
     allowed: tuple[str, ...]
-    values: Mapping[str, Secret] | None = None
+    sent: Mapping[str, Secret] | None = None
 
     @classmethod
     def judged(cls, compose: Mapping[str, Any], changes: Changes, *, send: bool) -> "_Variables":
@@ -256,7 +256,7 @@ class _Variables:
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(self.values or ())
+        return tuple(self.sent or ())
 
     @property
     def allowed_after(self) -> list[str]:
@@ -276,7 +276,7 @@ class _Variables:
 
     @property
     def lost(self) -> tuple[str, ...]:
-        gone = self.values is not None
+        gone = self.sent is not None
         return tuple(name for name in self.allowed if gone and name not in self.names)
 
 

@@ -12,7 +12,7 @@ from cvm_notebook.api.models.base import instant
 from cvm_notebook.api.models.catalogue import InstanceType, Node, QuotaMetric, WorkspaceQuotas
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.money import exact
-from cvm_notebook.deploy.changes import Changes
+from cvm_notebook.deploy.declaration import Changes
 from cvm_notebook.deploy.pricing import DISK_USD_GB_H
 
 if TYPE_CHECKING:
@@ -112,21 +112,22 @@ class Surroundings:
         if now.disk_size and after.disk_size and after.disk_size < now.disk_size:
             yield f"its disk has {now.disk_size} GB and only grows"
         more = _more(now, after)
-        if self.node is not None:
-            left = {"vCPU": self.node.remaining_vcpu, "MB of memory": self.node.remaining_memory}
-            for what, free in left.items():
-                if free is not None and more[what] > max(0, free):
-                    yield f"its node has {free:g} {what} left, and {more[what]} more are needed"
-        if self.quotas is not None:
-            allowed = {
-                "vCPU": self.quotas.vcpu,
-                "MB of memory": self.quotas.memory_mb,
-                "GB of disk": self.quotas.disk_gb,
-            }
-            for what, metric in allowed.items():
-                rest = _rest(metric)
-                if rest is not None and more[what] > max(0, rest):
-                    yield f"the workspace may have {rest} {what} more, and {more[what]} are needed"
+        for what, free in self._left.items():
+            if free is not None and more[what.partition(" of the ")[0]] > max(0, free):
+                needs = more[what.partition(" of the ")[0]]
+                yield f"{needs} more {what} are needed, and {free:g} are left"
+
+    @property
+    def _left(self) -> dict[str, float | None]:
+        """What is left, of the node and of what the workspace may have."""
+        node, quotas = self.node or Node(), self.quotas or WorkspaceQuotas()
+        return {
+            "vCPU of the node": node.remaining_vcpu,
+            "MB of memory of the node": node.remaining_memory,
+            "vCPU of the quota": _rest(quotas.vcpu),
+            "MB of memory of the quota": _rest(quotas.memory_mb),
+            "GB of disk of the quota": _rest(quotas.disk_gb),
+        }
 
 
 def _more(now: Size, after: Size) -> dict[str, int]:

@@ -83,6 +83,8 @@ class Intent:
         Of the app, where they are known: of a commit both are.
     vm_uuid
         Of the CVM, where it is known.
+    before
+        A request that may be sent any number of times, and is before the other.
 
     Attributes
     ----------
@@ -96,6 +98,8 @@ class Intent:
         Of an update: what the CVM's record shows once it was carried out, and did not show before.
     accepted
         The service's answer to an update.
+    is_instant
+        It is done once it is answered, and nothing goes on.
     """
 
     def __init__(
@@ -109,6 +113,7 @@ class Intent:
         compose_hash: str | None = None,
         vm_uuid: str | None = None,
         shows: Mapping[str, object] | None = None,
+        before: Request | None = None,
     ) -> None:
         self.transport = transport
         self.verb: Verb = verb
@@ -122,8 +127,10 @@ class Intent:
         self.claimant: str | None = None
         self.shows = dict(shows or {})
         self.accepted: UpdateAccepted | None = None
+        self.is_instant = False
         self._new: list[str] = []  # in the history, since before it was sent
         self._request = request
+        self._before = before
 
     def resume(
         self,
@@ -208,6 +215,8 @@ class Intent:
             It was refused, or (see `may_have_begun`) no answer came.
         """
         try:
+            if self._before is not None:
+                self.transport.send(self._before, deadline=deadline)
             answer = self.transport.call(
                 self._request,
                 self._decode,
@@ -408,6 +417,7 @@ def intent_of(
     app_id: str | None = None,
     headers: tuple[tuple[str, str], ...] = (),
     expected_hash: str | None = None,
+    listed: bool | None = None,
 ) -> Intent:
     """Return the intent of a verb, with the request that it sends.
 
@@ -415,6 +425,8 @@ def intent_of(
     ----------
     expected_hash
         The compose hash that an update leads to, where that is known.
+    listed
+        Of an update: what is said of it in the directory of apps before.
     """
     content = None if body is None else to_json(body)
     if verb == "commit":
@@ -423,16 +435,38 @@ def intent_of(
         return Intent(transport, verb, None, request, app_id=app, compose_hash=compose)
     path = f"/cvms/{path_segment(cvm or '')}"
     if verb == "update":
-        request = Request(RetryKind.UPDATE, "PATCH", path, content, headers=headers)
-        shown = {**(body or {}), "compose_hash": expected_hash}
-        shows = {name: shown[name] for name in shown_by(Cvm()) if shown.get(name) is not None}
-        return Intent(transport, verb, cvm, request, app_id=app_id, shows=shows)
+        return _update(
+            transport, cvm, body, headers=headers, expected_hash=expected_hash, listed=listed
+        )
     if verb == "delete":
         request = Request(RetryKind.UPDATE, "DELETE", path)
     else:
         word = "replicas" if verb == "replicate" else verb
         request = Request(RetryKind.UPDATE, "POST", f"{path}/{word}", content)
     return Intent(transport, verb, cvm, request, app_id=app_id)
+
+
+def _update(
+    transport: Transport,
+    cvm: str | None,
+    body: Mapping[str, Any] | None,
+    *,
+    headers: tuple[tuple[str, str], ...],
+    expected_hash: str | None,
+    listed: bool | None,
+) -> Intent:
+    path = f"/cvms/{path_segment(cvm or '')}"
+    listing, said = None, to_json({"listed": listed})
+    if listed is not None:  # to say it twice is to say it once
+        listing = Request(RetryKind.PROVISION, "PATCH", f"{path}/listed", said)
+    if listing is not None and not body and not headers:
+        intent = Intent(transport, "update", cvm, listing, shows={"listed": listed})
+        intent.is_instant = True
+        return intent
+    request = Request(RetryKind.UPDATE, "PATCH", path, to_json(body or {}), headers=headers)
+    shown = {**(body or {}), "compose_hash": expected_hash}
+    shows = {name: shown[name] for name in shown_by(Cvm()) if shown.get(name) is not None}
+    return Intent(transport, "update", cvm, request, shows=shows, before=listing)
 
 
 def may_have_begun(error: CvmError) -> bool:

@@ -22,7 +22,7 @@ BATCH_STOP_SIZE = 50
 _REPLICA = frozenset({"node_id", "teepod_id", "encrypted_env", "compose_hash", "os_image"})
 _FIELDS: Mapping[Verb, frozenset[str]] = {"restart": frozenset({"force"}), "replicate": _REPLICA}
 _PROOFS = {"compose_hash": "X-Compose-Hash", "transaction_hash": "X-Transaction-Hash"}
-_UPDATE = frozenset({*UPDATE, *_PROOFS, "prepare_only", "expected_hash"})
+_UPDATE = frozenset({*UPDATE, *_PROOFS, "prepare_only", "expected_hash", "listed"})
 _WATCH = frozenset({"target", "interval", "timeout", "max_retries", "retry_delay"})
 
 
@@ -357,9 +357,18 @@ def update_intent(transport: Transport, cvm: Ref, fields: Mapping[str, Any]) -> 
     )
     if rest.pop("prepare_only", False):
         headers = (*headers, ("X-Prepare-Only", "true"))
-    expected = rest.pop("expected_hash", None)
-    body = {} if len(headers) == len(_PROOFS) and not rest else update_request(rest)
-    return intent_of(transport, "update", target, body, headers=headers, expected_hash=expected)
+    expected, listed = rest.pop("expected_hash", None), rest.pop("listed", None)
+    bare = not rest and (listed is not None or len(headers) == len(_PROOFS))
+    body = {} if bare else update_request(rest)
+    return intent_of(
+        transport,
+        "update",
+        target,
+        body,
+        headers=headers,
+        expected_hash=expected,
+        listed=None if listed is None else checks.boolean("listed", listed),
+    )
 
 
 def _body(verb: Verb, fields: Mapping[str, Any]) -> Mapping[str, Any] | None:

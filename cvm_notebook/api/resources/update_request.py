@@ -71,4 +71,5 @@ def shown_by(cvm: Cvm) -> dict[str, object]:
         "disk_size": size.disk_in_gb if size is not None else None,
         "image": cvm.os.name if cvm.os is not None else None,
         **{name: getattr(cvm, name) for name in VISIBILITY},
+        "listed": cvm.listed,
     }

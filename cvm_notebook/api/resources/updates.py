@@ -151,26 +151,16 @@ class Updates(Attestations):
         for ours, theirs in _ON_THE_WIRE.items():
             if ours in fields:
                 fields[theirs] = fields.pop(ours)
-        return self._update_all(target, fields.pop("env", None), fields.pop("listed", None), fields)
-
-    def _update_all(
-        self,
-        target: str,
-        env: Mapping[str, str | Secret] | None,
-        listed: bool | None,
-        fields: dict[str, Any],
-    ) -> UpdateAccepted | HashRequired:
-        """Send what was asked for: the listing by itself, all the rest in one request."""
-        deadline = self._deadline()
-        if fields or (env is None and listed is None):
+        values: Mapping[str, str | Secret] | None = fields.pop("env", None)
+        if fields.keys() == {"listed"} and values is None:
+            self.update_listed(target, fields["listed"])
+            return UpdateAccepted(status="done")
+        if fields.keys() - {"listed"} or values is None:
             update_intent(self._transport, target, fields)  # refused before anything is sent
-        _check_env(env, fields)
-        if listed is not None:
-            self.update_listed(target, listed)
-            if not fields and env is None:
-                return UpdateAccepted(status="done", message="Nothing else was to be changed.")
-        if env is not None:
-            fields |= self.sealed_env(target, env, deadline=deadline)
+        deadline = self._deadline()
+        if values is not None:
+            _check_env(values, fields)
+            fields |= self.sealed_env(target, values, deadline=deadline)
         intent = update_intent(self._transport, target, fields)
         try:
             intent.run(deadline)
@@ -415,9 +405,7 @@ class Updates(Attestations):
         )
 
 
-def _check_env(env: Mapping[str, str | Secret] | None, fields: Mapping[str, Any]) -> None:
-    if env is None:
-        return
+def _check_env(env: Mapping[str, str | Secret], fields: Mapping[str, Any]) -> None:
     if "encrypted_env" in fields:
         raise InvalidInput("env", "give either env or encrypted_env", "One of the two.")
     checks.env_names("env", env)

@@ -244,6 +244,11 @@ class Sender:
             update = operation.intent.accepted
             if update is not None:
                 operation.move(correlation_id=update.correlation_id)
+            if operation.intent.is_instant:
+                attempts = operation.intent.attempts
+                operation.move(state="reached", done=True, attempts=attempts)
+                self._context.refresh()
+                return
             self._follower.accepted(operation, answer)
 
     def _ended_badly(self, operation: Operation, error: CvmError, attempts: int) -> None:
