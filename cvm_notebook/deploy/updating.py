@@ -140,6 +140,9 @@ def submitted(
         params["listed"] = preview.listed
     if preview.hash_after not in {None, preview.hash_before}:
         params["expected_hash"] = preview.hash_after
+    under_way = [one for one in operations.alive(row.id) if one.verb == "update"]
+    if not params and under_way:
+        return under_way[-1]  # it is what brings about what was asked for
     operation = operations.submit("update", row, params=params, delay=delay, plan=plan)
     if preview.env is not None:
         sent_before(operations).note_env(row.id, preview.env, operation)
