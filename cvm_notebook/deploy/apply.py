@@ -256,6 +256,14 @@ class AppliedApp:
             return self.operation.state
         return "refused" if self.reason else "nothing"
 
+    @property
+    def why(self) -> str:
+        """What is known beyond the state, in words."""
+        if self.operation is None:
+            return self.reason
+        error = self.operation.error
+        return self.operation.note if error is None else error_text(error)
+
 
 @dataclass(frozen=True, slots=True)
 class Applied:

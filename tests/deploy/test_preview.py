@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 from helpers import COMPOSE
 
-import cvm_notebook.frames  # noqa: F401 - whatever imports it opens a socket
+import cvm_notebook.frames.reports.plan  # noqa: F401 - whatever imports it opens a socket
 from cvm_notebook.api.compose.hashing import compose_hash
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.models.catalogue import InstanceType, Node, QuotaMetric, WorkspaceQuotas
