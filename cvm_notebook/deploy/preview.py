@@ -29,7 +29,7 @@ _NO_RESTART: Final = frozenset({"listed"})
 _COLOURS: Final = {"+": "rgba(46,160,67,.25)", "-": "rgba(248,81,73,.25)"}
 
 
-class FieldChange(NamedTuple):
+class UpdatedField(NamedTuple):
     """One field that would be otherwise; None is nothing."""
 
     field: str
@@ -64,7 +64,7 @@ class UpdatePreview:
 
     cvm_id: str
     name: str
-    fields: tuple[FieldChange, ...] = ()
+    fields: tuple[UpdatedField, ...] = ()
     diff: tuple[str, ...] = field(default=(), repr=False)
     hash_before: str | None = None
     hash_after: str | None = None
@@ -206,7 +206,7 @@ def preview_of(
     compose = app_compose_of(cvm)
     env = _Variables.judged(compose, changes, send=send_env)
     found = list(_different(cvm, compose, changes))
-    fields = [FieldChange(_NAMED.get(name, name), old, new) for name, old, new in found]
+    fields = [UpdatedField(_NAMED.get(name, name), old, new) for name, old, new in found]
     fields += [env.change] if env.sent is not None else []
     body = {name: changes.wire[name] for name, *_ in found if name in changes.wire}
     after = dict(compose) | {k: v for k, v in body.items() if k in _COMPOSE}
@@ -263,8 +263,8 @@ class _Variables:
         return allowed_after(self.allowed, self.names)
 
     @property
-    def change(self) -> FieldChange:
-        return FieldChange("env", ", ".join(self.allowed) or None, ", ".join(self.names) or None)
+    def change(self) -> UpdatedField:
+        return UpdatedField("env", ", ".join(self.allowed) or None, ", ".join(self.names) or None)
 
     @property
     def added(self) -> tuple[str, ...]:
