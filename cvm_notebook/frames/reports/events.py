@@ -36,7 +36,7 @@ KINDS: Final = (
 )
 
 
-class UpdatedField(NamedTuple):
+class FieldChange(NamedTuple):
     """One field that a change changed."""
 
     field: str
@@ -50,7 +50,7 @@ class Event:
     """A change, and what to tell of it."""
 
     change: Change
-    told: UpdatedField
+    told: FieldChange
     also: tuple[str, ...] = ()
 
 
@@ -160,21 +160,21 @@ def _events(changes: Sequence[Change]) -> list[Event]:
     return [_event(change, of_record.get(change.seq, [])) for change in changes]
 
 
-def _event(change: Change, of_record: list[UpdatedField]) -> Event:
+def _event(change: Change, of_record: list[FieldChange]) -> Event:
     old, new = change.before, change.after
     if old is None or new is None:
         kind = "added" if old is None else "removed"
         return Event(
             change,
-            UpdatedField(WHOLE, kind, old.status if old else None, new.status if new else None),
+            FieldChange(WHOLE, kind, old.status if old else None, new.status if new else None),
         )
     told = [
-        UpdatedField(field, _healed(kind, after), before, after)
+        FieldChange(field, _healed(kind, after), before, after)
         for field, kind, read in _OF_ROW
         if (before := read(old)) != (after := read(new))
     ] + of_record
     if not told:  # something that no column shows
-        return Event(change, UpdatedField("record", "changed", None, None))
+        return Event(change, FieldChange("record", "changed", None, None))
     return Event(change, told[0], tuple(t.field for t in told[1:]))
 
 
@@ -182,9 +182,9 @@ def _healed(kind: str, after: str | None) -> str:
     return "healed" if kind == "fault" and after is None else kind
 
 
-def _record_fields(pairs: Sequence[tuple[int, Row, Row]]) -> dict[int, list[UpdatedField]]:
+def _record_fields(pairs: Sequence[tuple[int, Row, Row]]) -> dict[int, list[FieldChange]]:
     """Return the columns in which records differ, by the change's number; column by column."""
-    found: dict[int, list[UpdatedField]] = {}
+    found: dict[int, list[FieldChange]] = {}
     old = RowChunk.of_rows([before for _, before, _ in pairs], _AT_ANY_TIME)
     new = RowChunk.of_rows([after for _, _, after in pairs], _AT_ANY_TIME)
     for name in _OF_RECORD:
@@ -192,6 +192,6 @@ def _record_fields(pairs: Sequence[tuple[int, Row, Row]]) -> dict[int, list[Upda
         was, is_ = old.values(column), new.values(column)
         for (seq, _, _), before, after in zip(pairs, was, is_, strict=True):
             if before != after:
-                told = UpdatedField(name, "changed", word(before), word(after))
+                told = FieldChange(name, "changed", word(before), word(after))
                 found.setdefault(seq, []).append(told)
     return found
