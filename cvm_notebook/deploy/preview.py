@@ -192,6 +192,7 @@ def preview_of(
     around: Surroundings | None = None,
     *,
     send_env: bool = True,
+    values_known: bool = False,
     now: datetime | None = None,
 ) -> UpdatePreview:
     """Say what changes would do to a CVM as its record shows it: pure.
@@ -205,6 +206,8 @@ def preview_of(
     send_env
         Whether an environment with the same names is sent: its values cannot be compared with
         those that are there.
+    values_known
+        Whether they were compared with what was sent last, after all.
     now
         The time, for the terms of GPUs.
     """
@@ -237,7 +240,7 @@ def preview_of(
         env_lost=env.lost,
         obstacles=tuple(around.obstacles(size, size_after)),
         dangers=tuple(_dangers(cvm, env.lost, size, size_after, now or datetime.now(UTC))),
-        notes=tuple(_notes(cvm, changes, env.sent)),
+        notes=tuple(_notes(cvm, compared=values_known or env.sent is not None or not changes.env)),
         body=body,
         env=env.sent,
         listed=changes.listed if any(one.field == "listed" for one in fields) else None,
@@ -379,8 +382,8 @@ def _size(size: Size) -> str:
     return f"{size.vcpu or '?'} vCPU with {memory}{gpus}"
 
 
-def _notes(cvm: Cvm, changes: Changes, env: Mapping[str, Secret] | None) -> Iterator[str]:
-    if changes.env and env is None:
+def _notes(cvm: Cvm, *, compared: bool) -> Iterator[str]:
+    if not compared:
         yield "The values of variables are not compared: what runs cannot be read back"
     if cvm.kms_info is not None and cvm.kms_info.chain_id:
         yield "Its keys are managed on a chain: a new compose hash has to be registered there first"
