@@ -378,7 +378,7 @@ def _dangers(cvm: Cvm, lost: Sequence[str], now: Size, after: Size, at: datetime
 
 def _size(size: Size) -> str:
     memory = "? GB" if size.memory is None else f"{size.memory / 1024:g} GB"
-    gpus = f" and {size.gpus} GPUs" if size.gpus else ""
+    gpus = f" and {size.gpus} GPU{'s' if size.gpus > 1 else ''}" if size.gpus else ""
     return f"{size.vcpu or '?'} vCPU with {memory}{gpus}"
 
 
