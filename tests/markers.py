@@ -65,6 +65,7 @@ SLOW = {  # more than 5 s
     "local/test_official_sdk.py",
     "local/test_openapi.py",
     "local/test_postgres.py",
+    "local/test_webhooks.py::test_two_workers_tell_each_event_once",
     "test_benchmarks.py",
     "test_binder.py",
     "test_notebooks.py",

@@ -12,6 +12,7 @@ from cvm_notebook._lazy import lazy_names
 
 if TYPE_CHECKING:
     from cvm_notebook.frames.accessor import CvmAccessor as CvmAccessor
+    from cvm_notebook.frames.deliveries import deliveries_frame as deliveries_frame
     from cvm_notebook.frames.fleet import fleet_columns as fleet_columns
     from cvm_notebook.frames.fleet import fleet_frame as fleet_frame
     from cvm_notebook.frames.io import read_fleet as read_fleet
@@ -47,6 +48,7 @@ _HOMES = {
     "assert_fleet": "reports.gates",
     "attestation_frame": "reports.attestation",
     "cost_frame": "reports.cost",
+    "deliveries_frame": "deliveries",
     "diff": "reports.diff",
     "drift_frame": "reports.drift",
     "events_frame": "reports.events",
@@ -77,6 +79,7 @@ __all__ = [
     "assert_fleet",
     "attestation_frame",
     "cost_frame",
+    "deliveries_frame",
     "diff",
     "drift_frame",
     "events_frame",

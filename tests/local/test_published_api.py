@@ -47,7 +47,7 @@ JavaScript SDK 0.2.9), and their answers conform.
 
 ALL = 101
 """Operations that are published."""
-LEAST = 90
+LEAST = 101
 """Operations that are served: it may only grow."""
 
 UNTRIED = {
