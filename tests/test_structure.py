@@ -17,18 +17,19 @@ LONGER = {
     "api/errors/tree.py": 470,
     "api/http/transport.py": 460,
     "api/resources/cvms.py": 450,
-    "api/resources/intent.py": 420,
+    "api/resources/intent.py": 520,
+    "api/resources/updates.py": 440,
     "api/resources/validation.py": 420,
-    "fleet.py": 470,
+    "fleet.py": 480,
     "live/columns.py": 530,  # a declaration for each column
     "live/operations/database.py": 440,
     "live/operations/service.py": 500,
-    "live/operations/tracker.py": 430,
+    "live/operations/tracker.py": 450,
     "live/reflector/reflector.py": 420,
     "live/store/store.py": 450,
     "local/cloud.py": 420,
     "local/core/database.py": 480,  # a declaration for each table
-    "selection.py": 450,
+    "selection.py": 510,
 }
 # LocalCloud shares no code with the client, and has names of its own for the same things.
 SHARED = {

@@ -34,14 +34,17 @@ if TYPE_CHECKING:
     from cvm_notebook.frames.reports.inventory import nodes_frame as nodes_frame
     from cvm_notebook.frames.reports.inventory import quotas_frame as quotas_frame
     from cvm_notebook.frames.reports.operations import operations_frame as operations_frame
+    from cvm_notebook.frames.reports.plan import apply_frame as apply_frame
     from cvm_notebook.frames.reports.plan import outcome_frame as outcome_frame
     from cvm_notebook.frames.reports.plan import plan_frame as plan_frame
+    from cvm_notebook.frames.reports.plan import update_frame as update_frame
     from cvm_notebook.frames.reports.timeline import timeline_frame as timeline_frame
 
 # name -> the module that holds it
 _HOMES = {
     "CvmAccessor": "accessor",
     "GatesFailed": "reports.gates",
+    "apply_frame": "reports.plan",
     "assert_fleet": "reports.gates",
     "attestation_frame": "reports.attestation",
     "cost_frame": "reports.cost",
@@ -65,12 +68,14 @@ _HOMES = {
     "quotas_frame": "reports.inventory",
     "read_fleet": "io",
     "timeline_frame": "reports.timeline",
+    "update_frame": "reports.plan",
     "write_fleet": "io",
 }
 
 __all__ = [
     "CvmAccessor",
     "GatesFailed",
+    "apply_frame",
     "assert_fleet",
     "attestation_frame",
     "cost_frame",
@@ -94,6 +99,7 @@ __all__ = [
     "quotas_frame",
     "read_fleet",
     "timeline_frame",
+    "update_frame",
     "write_fleet",
 ]
 
