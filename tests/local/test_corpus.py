@@ -97,8 +97,10 @@ class Again:
         return self.api.provision(self.world.name, region="us-west", headers=headers)
 
     def gpu_capacity(self, headers):
-        body = {"name": self.world.name, "compose_file": COMPOSE_ONLY, "region": "us-west-1"}
-        body["instance_type"] = "h200.small"
+        where = {"compose_file": COMPOSE_ONLY, "region": "us-west-1"}
+        for _ in range(2):  # all sixteen GPUs of its only node that has some
+            self.api.post("/cvms", self.world.plan(**where, instance_type="h200.8x.large"))
+        body = {"name": self.world.name, **where, "instance_type": "h200.small"}
         return self.api.post("/cvms/provision", body, headers=headers)
 
     def app_id_mismatch(self, headers):
