@@ -9,6 +9,7 @@ from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.cvm_ref import Ref
+from cvm_notebook.api.workspace.ssh_command import ssh_command
 from cvm_notebook.live.columns import charged_usd
 from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.operations.operation import Operation
@@ -345,6 +346,10 @@ class CvmHandle:
         """Wait until it has a status; see `Fleet.wait`."""
         _wait(self._fleet, [self.id], status, timeout)
         return self
+
+    def ssh_command(self, *, user: str = "root", port: int = 22) -> str:
+        """Return the command that logs in to it, to be run in a terminal; see `ssh_command`."""
+        return ssh_command(self.cvm, user=user, port=port)
 
     def events(self) -> "pd.DataFrame":
         """Return what is kept of what happened to it; see `Fleet.events`."""

@@ -19,7 +19,7 @@ LONGER = {
     "api/resources/cvms.py": 450,
     "api/resources/intent.py": 420,
     "api/resources/validation.py": 440,
-    "fleet.py": 420,
+    "fleet.py": 460,
     "live/columns.py": 510,  # a declaration for each column
     "live/operations/database.py": 440,
     "live/operations/service.py": 500,
@@ -27,7 +27,7 @@ LONGER = {
     "live/reflector/reflector.py": 420,
     "live/store/store.py": 410,
     "local/core/database.py": 420,
-    "selection.py": 410,
+    "selection.py": 420,
 }
 # LocalCloud shares no code with the client, and has names of its own for the same things.
 SHARED = {

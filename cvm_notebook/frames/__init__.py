@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from cvm_notebook.frames.reports.plan import outcome_frame as outcome_frame
     from cvm_notebook.frames.reports.plan import plan_frame as plan_frame
     from cvm_notebook.frames.reports.timeline import timeline_frame as timeline_frame
+    from cvm_notebook.frames.workspace.exposure import exposure_frame as exposure_frame
+    from cvm_notebook.frames.workspace.logins import ssh_keys_frame as ssh_keys_frame
+    from cvm_notebook.frames.workspace.usage import bill_frame as bill_frame
+    from cvm_notebook.frames.workspace.usage import usage_frame as usage_frame
 
 # name -> the module that holds it
 _HOMES = {
@@ -43,10 +47,12 @@ _HOMES = {
     "GatesFailed": "reports.gates",
     "assert_fleet": "reports.gates",
     "attestation_frame": "reports.attestation",
+    "bill_frame": "workspace.usage",
     "cost_frame": "reports.cost",
     "diff": "reports.diff",
     "drift_frame": "reports.drift",
     "events_frame": "reports.events",
+    "exposure_frame": "workspace.exposure",
     "fleet_columns": "fleet",
     "fleet_frame": "fleet",
     "gates_frame": "reports.gates",
@@ -62,7 +68,9 @@ _HOMES = {
     "projection_frame": "reports.cost",
     "quotas_frame": "reports.inventory",
     "read_fleet": "io",
+    "ssh_keys_frame": "workspace.logins",
     "timeline_frame": "reports.timeline",
+    "usage_frame": "workspace.usage",
     "write_fleet": "io",
 }
 
@@ -71,10 +79,12 @@ __all__ = [
     "GatesFailed",
     "assert_fleet",
     "attestation_frame",
+    "bill_frame",
     "cost_frame",
     "diff",
     "drift_frame",
     "events_frame",
+    "exposure_frame",
     "fleet_columns",
     "fleet_frame",
     "gates_frame",
@@ -90,7 +100,9 @@ __all__ = [
     "projection_frame",
     "quotas_frame",
     "read_fleet",
+    "ssh_keys_frame",
     "timeline_frame",
+    "usage_frame",
     "write_fleet",
 ]
 

@@ -18,7 +18,12 @@ from cvm_notebook.api.resources.validation import several
 Compose: TypeAlias = str | os.PathLike[str]
 Declaration: TypeAlias = Compose | Mapping[str, Any]
 
-_KEYS: Final = ("compose", "compose_hash", "os", "instance_type", "region", "replicas", "envs")
+SCRIPT: Final = "pre_launch_script_status"
+SCRIPT_WORDS: Final = ("official", "older", "modified", "none")
+_KEYS: Final = (
+    *("compose", "compose_hash", "os", "instance_type", "region", "replicas"),
+    *(SCRIPT, "envs"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,9 @@ def read_declaration(said: object, where: str) -> Declared:
         problem = f"{', '.join(unknown[:5])} cannot be declared"
         raise InvalidInput(where, problem, f"Declare {', '.join(_KEYS)}.")
     fields = {key: str(said[key]) for key in _KEYS[1:-1] if said.get(key) is not None}
+    if fields.get(SCRIPT, SCRIPT_WORDS[0]) not in SCRIPT_WORDS:
+        problem = f"{clean_text(fields[SCRIPT], 40)} is no status of a script"
+        raise InvalidInput(f"{where}.{SCRIPT}", problem, f"One of {', '.join(SCRIPT_WORDS)}.")
     compose = said.get("compose")
     base = Declared({}) if compose is None else read_declaration(compose, where)
     if said.get("envs") is not None:
