@@ -15,6 +15,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cvm_notebook.local.apps import apps as apps_apps
+from cvm_notebook.local.apps import revisions as apps_revisions
+from cvm_notebook.local.apps import templates as apps_templates
+from cvm_notebook.local.apps import usage as apps_usage
 from cvm_notebook.local.core.context import Context, json_answer
 from cvm_notebook.local.core.database import Database
 from cvm_notebook.local.core.errors import ApiError, documented_schemas
@@ -27,14 +31,13 @@ from cvm_notebook.local.faults.connection import quiet_accept_errors
 from cvm_notebook.local.guard import Guard
 from cvm_notebook.local.routes import account as routes_account
 from cvm_notebook.local.routes import actions as routes_actions
-from cvm_notebook.local.routes import apps as routes_apps
 from cvm_notebook.local.routes import catalogue as routes_catalogue
 from cvm_notebook.local.routes import cvms as routes_cvms
 from cvm_notebook.local.routes import device_login as routes_device_login
 from cvm_notebook.local.routes import documents as routes_documents
 from cvm_notebook.local.routes import logs as routes_logs
+from cvm_notebook.local.routes import network as routes_network
 from cvm_notebook.local.routes import operations as routes_operations
-from cvm_notebook.local.routes import revisions as routes_revisions
 from cvm_notebook.local.routes import state as stream
 from cvm_notebook.local.routes import updates as routes_updates
 from cvm_notebook.local.server import end_with_parent
@@ -52,8 +55,11 @@ _ROUTERS: tuple[APIRouter, ...] = (
     routes_account.router,
     routes_device_login.router,
     attestations.router,
-    routes_apps.router,
-    routes_revisions.router,
+    apps_apps.router,
+    apps_revisions.router,
+    apps_usage.router,
+    apps_templates.router,
+    routes_network.router,
     routes_operations.router,
     routes_cvms.router,
     routes_logs.router,

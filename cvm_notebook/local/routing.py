@@ -3,9 +3,9 @@
 import re
 from collections.abc import Awaitable, Callable, Coroutine
 from enum import Enum
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.routing import APIRoute
 from sqlalchemy.exc import DBAPIError
 from starlette.concurrency import run_in_threadpool
@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 
 from cvm_notebook.local.auth import authenticate
 from cvm_notebook.local.core.context import caller_of, json_answer
-from cvm_notebook.local.core.errors import documented
+from cvm_notebook.local.core.errors import coded, documented
 from cvm_notebook.local.core.settings import API_PREFIX
 
 _T = TypeVar("_T")
@@ -60,6 +60,20 @@ async def _repeated(act: Callable[[], Awaitable[_T]]) -> _T:
             if getattr(error.orig, "sqlstate", None) not in _BROKEN_OFF:
                 raise
     return await act()
+
+
+def no_preparing(x_prepare_only: Annotated[str | None, Header()] = None) -> None:
+    """Refuse to only prepare, rather than to do what was only to be prepared."""
+    if x_prepare_only and x_prepare_only.lower() not in {"0", "false", "no"}:
+        raise coded(
+            "ERR-02-008",
+            "X-Prepare-Only is for apps with an on-chain KMS; this one changes at once.",
+            suggestions=["Leave the header out."],
+        )
+
+
+NO_PREPARING: Final = (Depends(no_preparing),)
+"""``dependencies`` of a route that the service lets callers only prepare."""
 
 
 def api_router(

@@ -16,6 +16,10 @@ DROP INDEX cvms_being_deleted; DROP INDEX deleted_cvms;
 DROP INDEX cvms_of_app; DROP INDEX cvms_of_instance;
 CREATE INDEX cvms_app ON cvms (app_id); CREATE INDEX cvms_instance ON cvms (instance_id);
 ALTER TABLE cvms DROP COLUMN gone_at;
+ALTER TABLE cvms DROP COLUMN network;
+ALTER TABLE cvms DROP COLUMN rental;
+ALTER TABLE workspaces DROP COLUMN suspended_at;
+DROP TABLE metered_spans;
 ALTER TABLE workspaces DROP COLUMN settled;
 DELETE FROM facts WHERE name = 'schema';
 """

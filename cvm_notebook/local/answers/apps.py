@@ -12,7 +12,7 @@ from cvm_notebook.local.answers.cvm_views import Shapes
 from cvm_notebook.local.answers.cvms import CvmInfo
 from cvm_notebook.local.core.catalogue import IMAGES, INSTANCE_TYPES, KMS_SLUG, NODES
 from cvm_notebook.local.core.clock import iso
-from cvm_notebook.local.core.database import Cvm
+from cvm_notebook.local.core.database import Cvm, Revision
 from cvm_notebook.local.core.errors import ApiError
 from cvm_notebook.local.core.identifiers import WHOLE, hashid, hex40
 
@@ -115,6 +115,22 @@ class Revisions(BaseModel):
     page: int
     page_size: int
     total_pages: int
+
+
+class RedeployedCvm(BaseModel):
+    """A CVM that is being redeployed, and the operation that does it."""
+
+    vm_uuid: str
+    correlation_id: str
+
+
+class Redeployed(BaseModel):
+    """What a redeployment answers, which goes on in the background."""
+
+    status: str
+    message: str | None
+    correlation_id: str | None
+    cvms: list[RedeployedCvm]
 
 
 class AllowlistDevice(BaseModel):
@@ -250,6 +266,15 @@ def one_app(session: Session, shapes: Shapes, text: str, *, whole: bool = False)
     if not app_id or app_id not in found:
         raise ApiError(404, f"There is no app {text[:80]!r} in this workspace.")
     return found[app_id]
+
+
+def known_app(session: Session, shapes: Shapes, text: str) -> str:
+    """Return the id of an app that is there or was, or raise 404."""
+    app_id = hex40(text)
+    own = (Revision.workspace_id == shapes.caller.workspace.id, Revision.app_id == app_id)
+    if app_id is None or session.scalar(select(Revision.id).where(*own).limit(1)) is None:
+        raise ApiError(404, f"There is no app {text[:80]!r} in this workspace.")
+    return app_id
 
 
 def format_app(shapes: Shapes, cvms: list[Cvm]) -> dict[str, Any]:

@@ -163,6 +163,22 @@ class KmsNodes(BaseModel):
     total: int
 
 
+class KmsInspection(BaseModel):
+    """What a key management service says of itself, and who uses it."""
+
+    id: str
+    slug: str | None
+    endpoint: str
+    kms_type: str
+    db_version: str
+    rpc: dict[str, Any] | None
+    rpc_error: str | None
+    guest_agent: dict[str, Any] | None
+    guest_agent_error: str | None
+    teepods: list[dict[str, Any]]
+    on_chain: dict[str, Any] | None
+
+
 class AvailableNodes(BaseModel):
     """Where a CVM can go."""
 

@@ -127,6 +127,8 @@ class Node:
     tcb: str = "UpToDate"
     """What its microcode and TDX module are worth, in Intel's words."""
     quote_version: int = 4
+    firewall: bool = True
+    """Whether it opens ports of CVMs."""
 
     @property
     def device_id(self) -> str:
@@ -175,7 +177,7 @@ _NODES = (
         tcb="OutOfDate",
     ),
     Node(21, "use2", "US-EAST-1", 4_096, 8_388_608, 2_048, quote_version=5),
-    Node(26, "gpu1", "US-EAST-1", 512, 4_194_304, 64, gpus=16, quote_version=5),
+    Node(26, "gpu1", "US-EAST-1", 512, 4_194_304, 64, gpus=16, quote_version=5, firewall=False),
 )
 NODES: Mapping[int, Node] = {node.id: node for node in _NODES}
 """Nodes by id; prod7 is small, so that a full node can be met. Those in the west quote in version

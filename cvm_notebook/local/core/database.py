@@ -81,6 +81,7 @@ class Workspace(Base):
     next_nonce: Mapped[int] = mapped_column(default=0)
     settled: Mapped[int] = mapped_column(BigInteger, default=0)
     """What CVMs have cost that were purged since, millionths of a dollar."""
+    suspended_at: Mapped[float | None]
 
 
 class ApiKey(Base):
@@ -193,6 +194,10 @@ class Cvm(Base):
     env_keys: Mapped[list[Any]]
     user_config: Mapped[str | None] = mapped_column(deferred=True)
     ports: Mapped[list[Any]]
+    network: Mapped[dict[str, Any] | None]
+    """``kms_urls`` and ``gateway_urls``, where they are not those of its node."""
+    rental: Mapped[dict[str, Any] | None]
+    """The term of its GPUs: ``begins_at``, ``days``, ``rate``, ``managed`` (``engine.rentals``)."""
     public_logs: Mapped[bool]
     public_sysinfo: Mapped[bool]
     public_tcbinfo: Mapped[bool]

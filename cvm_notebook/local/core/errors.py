@@ -112,6 +112,17 @@ def busy() -> ApiError:
     return ApiError(409, "Another operation is already in progress")
 
 
+def unknown_token(token: str) -> ApiError:
+    """Return the refusal of a commit token: LocalCloud, on no chain, has never given one out."""
+    problem = "unknown or expired" if token else "required"
+    return coded(
+        "ERR-01-006",
+        "The commit token is invalid or has expired.",
+        details=[detail("token", None, problem)],
+        suggestions=["Prepare the change again and use the token that comes back."],
+    )
+
+
 class PlainError(BaseModel):
     """``{"detail": text}``."""
 

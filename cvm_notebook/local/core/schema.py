@@ -15,11 +15,16 @@ from sqlalchemy.schema import CreateColumn
 from cvm_notebook.local.core import usage
 from cvm_notebook.local.core.database import Base, Cvm, Database, Fact, lock
 
-VERSION: Final = 2
+VERSION: Final = 3
 
 _ADDED_IN_2: Final = (
     ("cvms", "gone_at", ""),
     ("workspaces", "settled", " DEFAULT 0"),
+)
+_ADDED_IN_3: Final = (
+    ("cvms", "network", ""),
+    ("cvms", "rental", ""),
+    ("workspaces", "suspended_at", ""),
 )
 
 
@@ -43,6 +48,9 @@ def bring_up(database: Database) -> None:
         Base.metadata.create_all(connection)
         if found == 1:
             _from_1_to_2(connection)
+        if found in {1, 2}:
+            _add(connection, _ADDED_IN_3)
+            usage.meter_the_past(connection)
         _check(connection, database)
         usage.install(connection)
         if found == 1:
@@ -68,16 +76,21 @@ def _version(connection: Connection, database: Database) -> int | None:
 
 
 def _from_1_to_2(connection: Connection) -> None:
-    there = inspect(connection)
-    for table, name, default in _ADDED_IN_2:
-        if name not in {one["name"] for one in there.get_columns(table)}:
-            column: Column[Any] = Base.metadata.tables[table].columns[name]
-            spelled = str(CreateColumn(column).compile(connection))
-            connection.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN {spelled}{default}")
+    _add(connection, _ADDED_IN_2)
     for name in ("cvms_app", "cvms_instance"):
         connection.exec_driver_sql(f"DROP INDEX IF EXISTS {name}")
     for index in Cvm.__table__.indexes:  # type: ignore[attr-defined]  # it is a Table
         index.create(connection, checkfirst=True)
+
+
+def _add(connection: Connection, columns: tuple[tuple[str, str, str], ...]) -> None:
+    """Add columns that are not there; each by its table, its name, and its default in SQL."""
+    there = inspect(connection)
+    for table, name, default in columns:
+        if name not in {one["name"] for one in there.get_columns(table)}:
+            column: Column[Any] = Base.metadata.tables[table].columns[name]
+            spelled = str(CreateColumn(column).compile(connection))
+            connection.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN {spelled}{default}")
 
 
 def _check(connection: Connection, database: Database) -> None:

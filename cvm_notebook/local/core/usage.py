@@ -8,10 +8,10 @@ how much it can have spent at most.
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Connection, text
+from sqlalchemy import BigInteger, Connection, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from cvm_notebook.local.core.database import Base
+from cvm_notebook.local.core.database import Base, BigKey
 
 
 class NodeUsage(Base):
@@ -44,6 +44,24 @@ class WorkspaceUsage(Base):
     """When the spending was last added up."""
     checked_spent: Mapped[float]
     """What had been spent by then, at most."""
+
+
+class MeteredSpan(Base):
+    """What a CVM has cost in a stretch of time at one rate: written when its account is closed."""
+
+    __tablename__ = "metered_spans"
+    __table_args__ = (Index("metered_spans_of_app", "workspace_id", "app_id", "id"),)
+    id: Mapped[int] = mapped_column(BigKey, primary_key=True)
+    workspace_id: Mapped[int] = mapped_column(BigInteger)
+    app_id: Mapped[str]
+    cvm_id: Mapped[int] = mapped_column(BigInteger, index=True)
+    begins_at: Mapped[float]
+    ends_at: Mapped[float]
+    active_until: Mapped[float]
+    """When it had stopped to compute: `begins_at` if it did not, `ends_at` at the latest."""
+    compute: Mapped[int] = mapped_column(BigInteger)
+    storage: Mapped[int] = mapped_column(BigInteger)
+    """Millionths of a dollar."""
 
 
 _HELD: Final = {
@@ -178,5 +196,16 @@ def recount(connection: Connection) -> None:
             "checked_at, checked_spent) "
             f"SELECT workspace_id, {sums}, sum(compute_rate + disk_rate), "
             f"sum(compute_rate + disk_rate), 0, 1e18 {live} workspace_id"
+        )
+    )
+
+
+def meter_the_past(connection: Connection) -> None:
+    """Give CVMs of a database that kept no spans one for all that they have cost so far."""
+    connection.execute(
+        text(
+            "INSERT INTO metered_spans (workspace_id, app_id, cvm_id, begins_at, ends_at, "
+            "active_until, compute, storage) SELECT workspace_id, app_id, id, created_at, "
+            "billed_from, billed_from, accrued, 0 FROM cvms WHERE accrued > 0"
         )
     )

@@ -7,7 +7,7 @@ account up to now whenever something changes, and the rest is computed when aske
 """
 
 from sqlalchemy import BigInteger, Double, case, cast, func, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, object_session
 
 from cvm_notebook.local.core.catalogue import (
     DISK_GB_HOUR_MICROS,
@@ -16,7 +16,7 @@ from cvm_notebook.local.core.catalogue import (
 )
 from cvm_notebook.local.core.database import Cvm, LedgerEntry, Workspace
 from cvm_notebook.local.core.errors import ApiError, coded
-from cvm_notebook.local.core.usage import WorkspaceUsage
+from cvm_notebook.local.core.usage import MeteredSpan, WorkspaceUsage
 
 _MB_PER_VCPU = 2048
 _HOUR = 3600.0
@@ -36,18 +36,43 @@ def disk_rate(disk_size: int) -> int:
     return DISK_GB_HOUR_MICROS * disk_size
 
 
-def cost_between(cvm: Cvm, now: float) -> int:
+def metered(cvm: Cvm, now: float) -> MeteredSpan:
     """Return what a CVM has cost since its account was last closed."""
-    seconds = max(0.0, now - cvm.billed_from)
-    end = now if cvm.active_until is None else min(now, cvm.active_until)
-    active = max(0.0, end - cvm.billed_from)
-    return int((seconds * cvm.disk_rate + active * cvm.compute_rate) / _HOUR)
+    begin, end = cvm.billed_from, max(now, cvm.billed_from)
+    active_until = max(begin, end if cvm.active_until is None else min(end, cvm.active_until))
+    storage = (end - begin) * cvm.disk_rate / _HOUR
+    total = int(storage + (active_until - begin) * cvm.compute_rate / _HOUR)
+    return MeteredSpan(
+        workspace_id=cvm.workspace_id,
+        app_id=cvm.app_id,
+        cvm_id=cvm.id,
+        begins_at=begin,
+        ends_at=end,
+        active_until=active_until,
+        compute=total - int(storage),
+        storage=int(storage),
+    )
+
+
+def cost_between(cvm: Cvm, now: float) -> int:
+    """Return what a CVM has cost since its account was last closed, millionths of a dollar."""
+    span = metered(cvm, now)
+    return span.compute + span.storage
 
 
 def accrue(cvm: Cvm, now: float) -> None:
     """Close a CVM's account up to now; to be called before its rates or its state change."""
-    cvm.accrued += cost_between(cvm, now)
-    cvm.billed_from = max(now, cvm.billed_from)
+    span = metered(cvm, now)
+    book(cvm, span)
+    cvm.billed_from = span.ends_at
+
+
+def book(cvm: Cvm, span: MeteredSpan) -> None:
+    """Charge a CVM, and keep what for."""
+    cvm.accrued += span.compute + span.storage
+    session = object_session(cvm)
+    if session is not None and span.compute + span.storage:
+        session.add(span)
 
 
 def cost(cvm: Cvm, now: float) -> int:

@@ -35,6 +35,7 @@ from cvm_notebook.local.core.database import (
     Workspace,
     lock,
 )
+from cvm_notebook.local.core.usage import MeteredSpan
 from cvm_notebook.local.engine import billing, operations
 
 _LIVE = Cvm.deleted_at.is_(None)
@@ -91,6 +92,8 @@ SECONDS: Final = 30.0
 """Between two rounds."""
 KEPT_OPERATIONS: Final = 500
 """Of each CVM, the newest."""
+KEPT_SPANS: Final = 2_000
+"""Of each CVM, the newest stretches of time that it was charged for."""
 KEPT_REVISIONS: Final = 1_000
 """Of each app, the newest."""
 KEPT_DELETED: Final = 10_000
@@ -151,6 +154,7 @@ def purge(database: Database) -> None:
         expired = (Provision.expires_at <= clock_now(session), unused)
     _remove(database, Provision.id, *expired)
     _keep_newest(database, Operation.id, Operation.cvm_id, KEPT_OPERATIONS)
+    _keep_newest(database, MeteredSpan.id, MeteredSpan.cvm_id, KEPT_SPANS)
     _keep_newest(database, Revision.id, Revision.app_id, KEPT_REVISIONS)
     _keep_newest_of_all(database, ApiKey.id, KEPT_DEVICE_KEYS, ApiKey.name == "device")
     _keep_newest_of_all(database, Quote.id, KEPT_QUOTES)
@@ -226,6 +230,6 @@ def _forget(session: Session, ids: Iterable[int]) -> None:
             .where(Workspace.id == workspace_id)
             .values(settled=Workspace.settled + int(cost))
         )
-    for table in (Operation, Revision, Provision):
+    for table in (Operation, Revision, Provision, MeteredSpan):
         session.execute(delete(table).where(table.cvm_id.in_(ids)))
     session.execute(delete(Cvm).where(*gone))

@@ -1,6 +1,7 @@
 """Bodies of requests about CVMs, as pydantic models: what they may say and within which bounds."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -10,6 +11,7 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    model_validator,
 )
 
 from cvm_notebook.local.core.identifiers import is_name
@@ -78,6 +80,13 @@ class PortMapping(BaseModel):
     host_address: Short | None = None
 
 
+class PortEntry(BaseModel):
+    """A port of the CVM that its host shall map to one of its own."""
+
+    vm_port: int = Field(ge=1, le=65535)
+    protocol: Literal["tcp", "udp"] = "tcp"
+
+
 class ProvisionRequest(BaseModel):
     """Step one: what the CVM shall be."""
 
@@ -144,8 +153,22 @@ class BatchStatusRequest(BaseModel):
     )
 
 
+_ELSEWHERE: Mapping[str, str] = {
+    "listed": "PATCH /cvms/{id}/listed",
+    "name": "PATCH /cvms/{id}/name",
+    "scheduled_delete_at": "PATCH /cvms/{id}/scheduled-delete",
+    "ports": "PUT /cvms/{id}/ports",
+    "compose_file": "docker_compose_file and pre_launch_script",
+    "os_image_name": "image",
+}
+
+
 class UpdateRequest(BaseModel):
-    """Anything of a CVM that can be changed in one go."""
+    """Anything of a CVM that can be changed in one go.
+
+    The service overlooks what it does not know. What would be meant for another of its operations
+    is refused here, rather than lost.
+    """
 
     model_config = ConfigDict(extra="allow")
 
@@ -165,6 +188,12 @@ class UpdateRequest(BaseModel):
     image: Short | None = None
     shutdown_timeout: int | None = Field(default=None, ge=10, le=1200)
     allow_force_stop: bool = False
+
+    @model_validator(mode="after")
+    def _meant_for_this(self) -> Self:
+        for name in (self.model_extra or {}).keys() & _ELSEWHERE.keys():
+            raise ValueError(f"{name} is not changed here: use {_ELSEWHERE[name]}")
+        return self
 
 
 class EnvsRequest(BaseModel):
@@ -189,6 +218,29 @@ class ComposeCommitRequest(BaseModel):
     encrypted_env: EncryptedEnv | None = None
     env_keys: list[EnvName] | None = Field(default=None, max_length=MAX_ENVS)
     update_env_vars: bool | None = False
+
+
+class ComposeFileRequest(BaseModel):
+    """A new app compose, whose hash is known."""
+
+    compose_file: AppCompose
+    compose_hash: Short
+    encrypted_env: EncryptedEnv | None = None
+    env_keys: list[EnvName] | None = Field(default=None, max_length=MAX_ENVS)
+
+
+class RedeployRequest(BaseModel):
+    """Which CVMs of an app; its only one where none is named."""
+
+    vm_uuids: list[Short] | None = Field(default=None, max_length=1000)
+
+
+class CommitTokenRequest(BaseModel):
+    """What finishes a change that was only prepared."""
+
+    token: Short = ""
+    compose_hash: Short = ""
+    transaction_hash: Short = ""
 
 
 class ResourcesRequest(BaseModel):

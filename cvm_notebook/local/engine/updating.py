@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from cvm_notebook.local.core.catalogue import NODES
 from cvm_notebook.local.core.context import Caller, Context
-from cvm_notebook.local.core.database import Cvm, Provision, lock
+from cvm_notebook.local.core.database import Cvm, Provision, Revision, lock
 from cvm_notebook.local.core.errors import ApiError, coded, detail
 from cvm_notebook.local.core.identifiers import find_cvm, hash64
 from cvm_notebook.local.engine import billing, operations, placement
@@ -17,6 +17,7 @@ from cvm_notebook.local.engine.compose import AppCompose, columns_of, complete
 from cvm_notebook.local.engine.provisioning import check_env, unknown_hash
 from cvm_notebook.local.engine.requests import (
     ComposeCommitRequest,
+    ComposeFileRequest,
     EnvsRequest,
     ResourcesRequest,
     UpdateRequest,
@@ -37,7 +38,7 @@ class Change:
     columns: dict[str, Any] = field(default_factory=dict)
 
     def add(self, kind: str, columns: dict[str, Any]) -> None:
-        """Add to it; what was added first names the operation."""
+        """Add to it; what was added first names the operation, and what makes a revision is."""
         self.kind = self.kind or kind
         self.columns |= columns
 
@@ -50,6 +51,12 @@ def begin(session: Session, ctx: Context, caller: Caller, cvm: Cvm, change: Chan
     for name, value in change.columns.items():
         setattr(cvm, name, value)
     return operations.begin(session, ctx, caller, cvm, change.kind)
+
+
+def confirm(session: Session, caller: Caller, text: str, compose_hash: str) -> None:
+    """Refuse to confirm a change under this hash: only apps on a chain have changes that wait."""
+    cvm = find_cvm(session, caller.workspace.id, text)
+    raise unknown_hash(cvm.app_id, compose_hash)
 
 
 def idle(session: Session, ctx: Context, caller: Caller, text: str) -> Cvm:
@@ -70,15 +77,17 @@ def update(
     edits = {name: value for name, value in said.items() if value is not None}
     if edits:
         change.add("compose_update", _edited(cvm, edits))
+        if request.allowed_envs is not None:
+            change.columns["env_keys"] = request.allowed_envs
     whole = change.columns.get("compose_file", cvm.compose_file)
     check_env(ctx, cvm.app_id, request.encrypted_env, whole)
-    _resize(session, caller, cvm, request, change)
-    if request.image is not None:
-        change.add("image_update", _image(cvm, request.image))
     for name in ("encrypted_env", "user_config"):
         value = getattr(request, name)
         if value is not None:
             change.add("env_update", {name: value})
+    _resize(session, caller, cvm, request, change)
+    if request.image is not None:
+        change.add("image_update", _image(cvm, request.image))
     return begin(session, ctx, caller, cvm, change)
 
 
@@ -242,19 +251,53 @@ def _kept(session: Session, cvm: Cvm, compose_hash: str) -> Provision | None:
     )
 
 
+def _check_hash(said: str, computed: str) -> None:
+    if said != computed:
+        raise coded(
+            "ERR-02-008",
+            "compose_hash is not that of compose_file.",
+            details=[detail("compose_hash", said[:80], f"it is {computed}")],
+        )
+
+
+def redeploy(session: Session, ctx: Context, caller: Caller, cvm: Cvm, revision: Revision) -> str:
+    """Go back to (or on to) what an app had at a revision: compose file, variables, user config."""
+    operations.check_idle(cvm, caller.now, ctx.settings.speed)
+    change = Change("compose_update", columns_of(revision.compose_file))
+    change.columns |= {
+        "encrypted_env": revision.encrypted_env,
+        "env_keys": revision.compose_file["allowed_envs"],
+        "user_config": revision.user_config,
+    }
+    return begin(session, ctx, caller, cvm, change)
+
+
 def commit_compose(
-    session: Session, ctx: Context, caller: Caller, text: str, request: ComposeCommitRequest
+    session: Session,
+    ctx: Context,
+    caller: Caller,
+    text: str,
+    request: ComposeCommitRequest | ComposeFileRequest,
 ) -> str:
-    """Use an app compose that was provisioned."""
+    """Use an app compose that was provisioned, or that is given whole with its hash."""
     cvm = idle(session, ctx, caller, text)
     compose_hash = hash64(request.compose_hash) or request.compose_hash
+    if isinstance(request, ComposeFileRequest):
+        columns = columns_of(complete(request.compose_file))
+        _check_hash(compose_hash, columns["compose_hash"])
+    else:
+        columns = _provisioned(session, caller, cvm, compose_hash)
+    change = Change("compose_update", columns)
+    check_env(ctx, cvm.app_id, request.encrypted_env, columns["compose_file"])
+    for name in ("encrypted_env", "env_keys"):
+        value = getattr(request, name)
+        if value is not None:
+            change.columns[name] = value
+    return begin(session, ctx, caller, cvm, change)
+
+
+def _provisioned(session: Session, caller: Caller, cvm: Cvm, compose_hash: str) -> dict[str, Any]:
     kept = _kept(session, cvm, compose_hash)
     if kept is None or kept.expires_at <= caller.now:
         raise unknown_hash(cvm.app_id, compose_hash)
-    change = Change("compose_update", columns_of(kept.plan["compose_file"]))
-    if request.encrypted_env is not None:
-        check_env(ctx, cvm.app_id, request.encrypted_env, kept.plan["compose_file"])
-        change.columns["encrypted_env"] = request.encrypted_env
-    if request.env_keys is not None:
-        change.columns["env_keys"] = request.env_keys
-    return begin(session, ctx, caller, cvm, change)
+    return columns_of(kept.plan["compose_file"])

@@ -16,7 +16,7 @@ from cvm_notebook.local.engine.billing import check_balance
 from cvm_notebook.local.engine.lifecycle import View, view_of
 from cvm_notebook.local.engine.provisioning import replicate
 from cvm_notebook.local.engine.requests import ReplicateRequest, RestartRequest
-from cvm_notebook.local.routing import api_router
+from cvm_notebook.local.routing import NO_PREPARING, api_router
 
 router = api_router(tags=["CVM actions"], responses=documented(404, 409))
 
@@ -94,7 +94,12 @@ def delete_cvm(ctx: Ctx, caller: Auth, cvm_id: str) -> Response:
     return Response(status_code=204)
 
 
-@router.post("/cvms/{cvm_id}/replicas", response_model=answers.Action, responses=documented(403))
+@router.post(
+    "/cvms/{cvm_id}/replicas",
+    response_model=answers.Action,
+    responses=documented(403),
+    dependencies=NO_PREPARING,
+)
 def replicate_cvm(
     ctx: Ctx, caller: Auth, cvm_id: str, body: Annotated[ReplicateRequest | None, Body()] = None
 ) -> Response:

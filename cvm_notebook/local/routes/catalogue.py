@@ -1,5 +1,6 @@
 """Serve what can be rented: nodes, instance types, images and KMS."""
 
+import hashlib
 from typing import Annotated, Any
 
 from fastapi import Path, Query, Response
@@ -7,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from cvm_notebook.local.answers import catalogue as answers
 from cvm_notebook.local.answers.cvm_views import Shapes, dollars
+from cvm_notebook.local.attestation.attester import KMS
 from cvm_notebook.local.core.catalogue import (
     IMAGES,
     INSTANCE_TYPES,
@@ -288,6 +290,70 @@ def get_kms(ctx: Ctx, caller: Auth, kms_id: Name) -> Response:
     """Describe a key management service."""
     _known_kms(kms_id)
     return json_answer(_kms(ctx, caller))
+
+
+@router.get("/kms/{kms_id}/info", response_model=answers.KmsInspection, responses=documented(404))
+def inspect_kms(ctx: Ctx, caller: Auth, kms_id: Name) -> Response:
+    """Look into a key management service: what it says of itself, and the nodes that use it."""
+    _known_kms(kms_id)
+    ref = Shapes(ctx, caller).kms_ref()
+    keys = {"k256_pubkey": signer_public_key(ctx.secret), "ca_pubkey": ca_public_key(ctx.secret)}
+    rpc = {
+        "version": ref["version"],
+        "is_dev": False,
+        "chain_id": None,
+        "kms_contract_address": None,
+        "gateway_app_id": None,
+        "bootstrap_info": keys | {"quote_length": 0, "eventlog_length": 0},
+        "version_synced": True,
+    }
+    facts = {
+        "id": ref["id"],
+        "slug": ref["slug"],
+        "endpoint": ref["url"],
+        "kms_type": "phala",
+        "db_version": ref["version"],
+        "rpc": rpc,
+        "rpc_error": None,
+        "guest_agent": _guest_agent(),
+        "guest_agent_error": None,
+        "teepods": [_inspected(node, ref["url"]) for node in NODES.values()],
+        "on_chain": None,
+    }
+    return json_answer(facts)
+
+
+def _guest_agent() -> dict[str, Any]:
+    image = KMS.image
+    return {
+        "device_id": KMS.node.device_id,
+        "mr_aggregated": None,
+        "os_image_hash": image.os_image_hash,
+        "instance_id": KMS.instance_id,
+        "app_id": KMS.app_id,
+        "mr_key_provider": None,
+        "compose_hash": hashlib.sha256(KMS.app_compose.encode()).hexdigest(),
+    }
+
+
+def _inspected(node: Node, kms_url: str) -> dict[str, Any]:
+    return {
+        "id": node.id,
+        "name": node.name,
+        "teepod_version_db": node.version,
+        "teepod_version_real": node.version,
+        "kms_url": kms_url,
+        "kms_urls": [kms_url],
+        "available_os_images": [
+            {
+                "name": image.name,
+                "version": ".".join(map(str, image.version)),
+                "is_dev": image.is_dev,
+            }
+            for image in node.images
+        ],
+        "error": None,
+    }
 
 
 @router.get("/kms/{kms_id}/nodes", response_model=answers.KmsNodes, responses=documented(404))

@@ -7,11 +7,11 @@ from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session
 
 from cvm_notebook.local.answers import cvms as answers
-from cvm_notebook.local.answers.cvm_views import Shapes, env_pubkey
+from cvm_notebook.local.answers.cvm_views import Shapes
 from cvm_notebook.local.answers.legacy import legacy_detail, legacy_item
-from cvm_notebook.local.core.catalogue import IMAGES, NODES
+from cvm_notebook.local.answers.provisioned import provisioned
 from cvm_notebook.local.core.context import Auth, Caller, Ctx, json_answer, page_of
-from cvm_notebook.local.core.database import Cvm, Provision
+from cvm_notebook.local.core.database import Cvm
 from cvm_notebook.local.core.errors import documented
 from cvm_notebook.local.core.identifiers import find_cvm, unhash
 from cvm_notebook.local.engine.compose import columns_of, complete
@@ -44,26 +44,7 @@ def provision_cvm(ctx: Ctx, caller: Auth, body: ProvisionRequest) -> Response:
     columns = columns_of(complete(body.compose_file))
     with ctx.database.write() as session:
         kept = provision(session, ctx, caller, body, columns)
-    return json_answer(_provisioned(Shapes(ctx, caller), kept))
-
-
-def _provisioned(shapes: Shapes, kept: Provision) -> dict[str, Any]:
-    node = NODES[kept.plan["node_id"]]
-    pubkey = env_pubkey(shapes.ctx.secret, kept.app_id)
-    return {
-        "app_id": kept.app_id,
-        "app_env_encrypt_pubkey": pubkey,
-        "compose_hash": kept.compose_hash,
-        "kms_info": shapes.kms_ref(),
-        "fmspc": node.fmspc,
-        "device_id": node.device_id,
-        "os_image_hash": IMAGES[kept.plan["image"]].os_image_hash,
-        "instance_type": kept.plan["instance_type"],
-        "node_id": node.id,
-        "teepod_id": node.id,
-        "kms_id": shapes.kms_ref()["id"],
-        "kms_contract_id": None,
-    }
+    return json_answer(provisioned(Shapes(ctx, caller), kept))
 
 
 @router.post("/cvms", response_model=answers.Action, responses=documented(403, 409, 466))

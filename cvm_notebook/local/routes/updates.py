@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import Body, Depends, Header, Request, Response
+from fastapi import Body, Depends, Header, Query, Request, Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -11,13 +11,15 @@ from cvm_notebook.local.answers.cvm_views import Shapes
 from cvm_notebook.local.core.catalogue import NODES
 from cvm_notebook.local.core.context import Auth, Caller, Context, Ctx, json_answer
 from cvm_notebook.local.core.database import Cvm, lock
-from cvm_notebook.local.core.errors import ApiError, coded, documented
+from cvm_notebook.local.core.errors import ApiError, documented, unknown_token
 from cvm_notebook.local.core.identifiers import find_cvm, hashid
 from cvm_notebook.local.engine import updating
 from cvm_notebook.local.engine.compose import AppCompose, columns_of, complete, read_ahead
 from cvm_notebook.local.engine.provisioning import name_is_taken
 from cvm_notebook.local.engine.requests import (
+    CommitTokenRequest,
     ComposeCommitRequest,
+    ComposeFileRequest,
     ComposeProvisionRequest,
     EnvsRequest,
     InstanceIdRequest,
@@ -30,7 +32,7 @@ from cvm_notebook.local.engine.requests import (
     UpdateRequest,
     VisibilityRequest,
 )
-from cvm_notebook.local.routing import api_router
+from cvm_notebook.local.routing import NO_PREPARING, api_router
 
 router = api_router(tags=["CVM updates"], responses=documented(404, 409, 466))
 
@@ -59,16 +61,6 @@ RawText = Annotated[str, Depends(_raw_text)]
 def _text_body(media_type: str) -> dict[str, Any]:
     schema = {"type": "string"}
     return {"requestBody": {"required": True, "content": {media_type: {"schema": schema}}}}
-
-
-def _no_preparing(x_prepare_only: Annotated[str | None, Header()] = None) -> None:
-    """Refuse to only prepare, rather than to do what was only to be prepared."""
-    if x_prepare_only and x_prepare_only.lower() not in {"0", "false", "no"}:
-        raise coded(
-            "ERR-02-008",
-            "X-Prepare-Only is for apps with an on-chain KMS; this one changes at once.",
-            suggestions=["Leave the header out."],
-        )
 
 
 def _accepted(correlation_id: str, **more: Any) -> Response:
@@ -110,16 +102,43 @@ def refresh_instance_ids(
     "/cvms/{cvm_id}",
     status_code=202,
     response_model=answers.Accepted,
-    dependencies=[Depends(_no_preparing)],
+    dependencies=NO_PREPARING,
 )
 def update_cvm(
-    ctx: Ctx, caller: Auth, cvm_id: str, body: Annotated[UpdateRequest | None, Body()] = None
+    ctx: Ctx,
+    caller: Auth,
+    *,
+    cvm_id: str,
+    body: Annotated[UpdateRequest | None, Body()] = None,
+    x_compose_hash: Annotated[str | None, Header()] = None,
+    x_transaction_hash: Annotated[str | None, Header()] = None,  # noqa: ARG001 - no chain to ask
 ) -> Response:
-    """Change anything of a CVM in one go."""
-    read_ahead(body.docker_compose_file if body is not None else None)
+    """Change anything of a CVM in one go, with one restart."""
+    asked = body or UpdateRequest()
+    read_ahead(asked.docker_compose_file)
     with ctx.database.write() as session:
-        begun = updating.update(session, ctx, caller, cvm_id, body or UpdateRequest())
+        if x_compose_hash is not None and not asked.model_fields_set:
+            updating.confirm(session, caller, cvm_id, x_compose_hash)
+        begun = updating.update(session, ctx, caller, cvm_id, asked)
     return _accepted(begun)
+
+
+# A commit token is all it takes, so these need no key.
+@router.get("/cvms/{cvm_id}/commit-update", response_model=dict[str, Any])
+def get_commit(cvm_id: str, token: Annotated[str, Query(max_length=500)]) -> Response:  # noqa: ARG001
+    """Describe the change that a commit token is for."""
+    raise unknown_token(token)
+
+
+@router.post("/cvms/{cvm_id}/commit-update", status_code=202, response_model=answers.Accepted)
+@router.post("/cvms/{cvm_id}/commit-replica", response_model=answers.Action)
+def commit_prepared(
+    cvm_id: str,  # noqa: ARG001
+    token: Annotated[str | None, Query(max_length=500)] = None,
+    body: Annotated[CommitTokenRequest | None, Body()] = None,
+) -> Response:
+    """Finish a change, or a replica, that was only prepared."""
+    raise unknown_token(token or (body.token if body is not None else ""))
 
 
 @router.patch("/cvms/{cvm_id}/envs", status_code=202, response_model=answers.AcceptedEnvs)
@@ -177,6 +196,15 @@ def provision_compose(
             "compose_hash_registered": True,
         }
     )
+
+
+@router.post("/cvms/{cvm_id}/compose_file", status_code=202, response_model=answers.Accepted)
+def replace_compose(ctx: Ctx, caller: Auth, cvm_id: str, body: ComposeFileRequest) -> Response:
+    """Use an app compose whose hash the caller has computed."""
+    read_ahead(body.compose_file.docker_compose_file)
+    with ctx.database.write() as session:
+        begun = updating.commit_compose(session, ctx, caller, cvm_id, body)
+    return _accepted(begun)
 
 
 @router.patch("/cvms/{cvm_id}/compose_file", status_code=202, response_model=answers.Accepted)

@@ -2,11 +2,12 @@
 
 from typing import Annotated, Any
 
-from fastapi import Path, Query, Response
+from fastapi import Body, Path, Query, Response
 from pydantic import BaseModel, Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from cvm_notebook.local.answers import app_details as details
 from cvm_notebook.local.answers import apps as app_answers
 from cvm_notebook.local.answers import cvms as answers
 from cvm_notebook.local.answers.apps import (
@@ -23,12 +24,12 @@ from cvm_notebook.local.answers.legacy import legacy_item
 from cvm_notebook.local.core.catalogue import NODES
 from cvm_notebook.local.core.context import Auth, Ctx, json_answer
 from cvm_notebook.local.core.database import Cvm, Revision
-from cvm_notebook.local.core.errors import documented
-from cvm_notebook.local.core.identifiers import find_cvm, hash64, hashid
+from cvm_notebook.local.core.errors import ApiError, documented, unknown_token
+from cvm_notebook.local.core.identifiers import find_cvm, hash64, hashid, hex40
 from cvm_notebook.local.engine.placement import node_of
 from cvm_notebook.local.engine.provisioning import replicate
 from cvm_notebook.local.engine.requests import EncryptedEnv, NodeId, ReplicateRequest, Short, Text
-from cvm_notebook.local.routing import api_router
+from cvm_notebook.local.routing import NO_PREPARING, api_router
 
 router = api_router(tags=["apps"])
 
@@ -155,13 +156,18 @@ class NewInstance(BaseModel):
 
 
 @router.post(
-    "/apps/{app_id}/instances", response_model=answers.Action, responses=documented(403, 404, 409)
+    "/apps/{app_id}/instances",
+    response_model=answers.Action,
+    responses=documented(403, 404, 409, 466),
+    dependencies=NO_PREPARING,
 )
 def add_instance(ctx: Ctx, caller: Auth, app_id: AppId, body: NewInstance) -> Response:
     """Make another CVM of an app, from its newest CVM or from that with ``compose_hash``.
 
     A compose file or a script that is given takes the place of the app's.
     """
+    if body.token:
+        raise unknown_token(body.token)
     shapes = Shapes(ctx, caller)
     parts = {
         "docker_compose_file": body.docker_compose_file,
@@ -179,6 +185,62 @@ def add_instance(ctx: Ctx, caller: Auth, app_id: AppId, body: NewInstance) -> Re
         )
         cvm = replicate(session, ctx, caller, hashid("cvm", newest.id), request, edits=edits)
     return json_answer(shapes.action(cvm))
+
+
+@router.post(
+    "/apps/{app_id}/cvms/{vm_uuid}/replicas",
+    response_model=answers.Action,
+    responses=documented(403, 404, 409),
+    dependencies=NO_PREPARING,
+)
+def replicate_app_cvm(
+    ctx: Ctx,
+    caller: Auth,
+    app_id: AppId,
+    vm_uuid: AppId,
+    body: Annotated[ReplicateRequest | None, Body()] = None,
+) -> Response:
+    """Make another CVM of the one with this uuid, which must be of the app."""
+    with ctx.database.write() as session:
+        source = find_cvm(session, caller.workspace.id, vm_uuid)
+        if source.app_id != hex40(app_id):
+            raise ApiError(400, f"CVM {source.name} is not of app {app_id[:80]!r}.")
+        cvm = replicate(session, ctx, caller, source.vm_uuid, body or ReplicateRequest())
+    return json_answer(Shapes(ctx, caller).action(cvm))
+
+
+@router.get("/apps/{app_id}/kms-info", response_model=details.AppKmsInfo, responses=_FOUND)
+def app_kms_info(ctx: Ctx, caller: Auth, app_id: AppId) -> Response:
+    """Say on which chain an app is: on none."""
+    with ctx.database.read() as session:
+        one_app(session, Shapes(ctx, caller), app_id)
+    return json_answer(details.AppKmsInfo().model_dump())
+
+
+@router.get(
+    "/apps/{app_id}/pending-updates",
+    response_model=details.PendingUpdates,
+    responses=_FOUND,
+)
+def pending_updates(ctx: Ctx, caller: Auth, app_id: AppId) -> Response:
+    """List changes that were signed on chain and wait to be applied: without a chain, none."""
+    with ctx.database.read() as session:
+        one_app(session, Shapes(ctx, caller), app_id)
+    return json_answer({"items": []})
+
+
+@router.get(
+    "/apps/{app_id}/pending-updates/{vm_uuid}/{compose_hash}/preview",
+    response_model=details.PendingUpdatePreview,
+    responses=_FOUND,
+)
+def preview_pending_update(
+    ctx: Ctx, caller: Auth, app_id: AppId, vm_uuid: AppId, compose_hash: AppId
+) -> Response:
+    """Show what would change by an update that waits: there never is one."""
+    with ctx.database.read() as session:
+        one_app(session, Shapes(ctx, caller), app_id)
+    raise ApiError(404, f"No update {compose_hash[:80]!r} waits for CVM {vm_uuid[:80]!r}.")
 
 
 class AppQuestion(BaseModel):

@@ -1,0 +1,1 @@
+"""The routes of apps: their CVMs, revisions, pending updates, usage, and templates."""
