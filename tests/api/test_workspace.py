@@ -248,3 +248,34 @@ def test_a_commit_takes_what_a_key_service_on_a_chain_needs(client):
     )
 
     assert made.name == "chain-one"
+
+
+def test_networks_are_read_and_changed(client, make):
+    cvm = client.get_cvm_info(make(client))
+
+    config = client.get_network_config(cvm)
+    assert config.kms_urls
+    wanted = ["https://gateway.example.com"]
+    assert client.update_network_config(cvm, gateway_urls=wanted).gateway_urls == tuple(wanted)
+    assert client.get_network_config(cvm).kms_urls == config.kms_urls
+    (found,) = client.diagnose_domains(cvm, domains=["app.example.com"])
+    assert (found.domain, found.port) == ("app.example.com", 443)
+    assert found.is_valid or found.problems
+
+
+def test_what_goes_on_is_told_and_can_be_cancelled(client, make):
+    name = make(client)
+
+    assert client.get_operation_status(name)["in_progress"] is False
+    assert client.cancel_operation(name).cancelled is False
+
+
+def test_what_is_on_a_chain_is_read(client, make):
+    app_id = client.get_cvm_info(make(client)).app_id
+
+    assert client.get_app_kms_info(app_id).is_onchain_kms is False
+    assert client.get_device_allowlist(app_id).is_onchain_kms is False
+    assert client.list_pending_updates(app_id) == []
+    assert client.get_app_usage(app_id).total is not None
+    assert client.inspect_kms("phala").endpoint
+    assert client.check_app_cvms_allowed(app_id).is_onchain is False

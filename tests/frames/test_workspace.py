@@ -9,7 +9,7 @@ import pandera.pandas as pa
 import pytest
 from helpers import COMPOSE
 
-from cvm_notebook import Client
+from cvm_notebook import Client, Fleet
 from cvm_notebook.api.errors.tree import ApiError, AuthError, InvalidInput, NotFoundError
 from cvm_notebook.api.models.apps import UsageRecord
 from cvm_notebook.api.models.guest import UserConfig
@@ -320,3 +320,51 @@ def test_a_refused_key_is_raised_and_not_a_column(cloud):
 def test_what_is_neither_a_client_nor_a_fleet_is_refused(frame):
     with pytest.raises(InvalidInput):
         frame("https://cloud-api.phala.com")
+
+
+def test_the_bill_of_localcloud_agrees_with_rates_times_the_time(fresh_cloud):
+    with Client(fresh_cloud.api_key, fresh_cloud.url) as client:
+        cvm = deployed(client, "billed-one")
+        start = dt.datetime.now(dt.UTC).replace(minute=0, second=0, microsecond=0)
+        fresh_cloud.advance(5 * 3600)
+
+        end = start + dt.timedelta(hours=4)  # the fifth hour is not over
+        usage = check(USAGE, usage_frame(client, cvm.app_id, start=start, end=end))
+        with Fleet(client) as fleet:
+            bill = check(BILL, fleet.bill(start, end))
+
+    assert set(usage["usage_type"]) == {"compute", "storage"}
+    assert set(usage["vm_uuid"]) == {cvm.vm_uuid}
+    row = bill.loc[cvm.id]
+    assert row["verdict"] == "agrees"
+    assert row["metered_usd"] == pytest.approx(usage["cost_usd"].sum())
+    assert row["metered_usd"] == pytest.approx(row["estimate_usd"], rel=0.01)
+    assert row["name"] == "billed-one"
+
+
+def test_use_is_paged_and_each_record_counts_once(fresh_cloud, monkeypatch):
+    monkeypatch.setattr("cvm_notebook.api.workspace.apps._PAGE", 3)
+    with Client(fresh_cloud.api_key, fresh_cloud.url) as client:
+        cvm = deployed(client, "paged-one")
+        fresh_cloud.advance(5 * 3600)
+        usage = client.get_app_usage(cvm.app_id)
+
+    assert usage.total == len(usage.usage) == len({one.billing_key for one in usage.usage}) >= 10
+    assert usage.total_cost == sum(one.cost for one in usage.usage)
+
+
+def test_what_is_exposed_is_read_of_localcloud(client):
+    cvm = deployed(client, "exposed-one")
+    client.update_listed(cvm, listed=True)
+    can = client.get_firewall_status(cvm).available
+    ports = client.update_ports(cvm, ports=[8080, "53/udp"]) if can else []
+
+    frame = check(EXPOSURE, exposure_frame(client))
+
+    row = frame.loc[cvm.id]
+    assert row["listed"]
+    assert "listed" in row["shows"]
+    assert row["firewall"] == can
+    assert row["open_ports"] == len(ports)
+    assert pd.isna(row["error"])
+    assert {port.vm_port for port in client.list_ports(cvm)} == {port.vm_port for port in ports}

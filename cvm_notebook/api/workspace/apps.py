@@ -3,8 +3,6 @@
 from datetime import date
 from typing import Any, Final
 
-import msgspec
-
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.http.transport import query
 from cvm_notebook.api.models.actions import Page
@@ -23,6 +21,7 @@ from cvm_notebook.api.models.apps import (
 )
 from cvm_notebook.api.models.catalogue import App, KmsContract
 from cvm_notebook.api.models.kms import ChainKms, KmsInspection, KmsNodes
+from cvm_notebook.api.money import total
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.base import Endpoints, given
 from cvm_notebook.api.resources.cvm_ref import path_segment
@@ -56,6 +55,11 @@ class Apps(Endpoints):
             Of what time; without a time zone it is this machine's local time. The service takes
             the last seven days when they are not given.
 
+        Returns
+        -------
+        AppUsage
+            All records of that time; ``total_cost`` is the sum of the amounts that are known.
+
         Raises
         ------
         InvalidInput
@@ -68,15 +72,14 @@ class Apps(Endpoints):
         window = given(start_date=since and since.isoformat(), end_date=until and until.isoformat())
         path, deadline = f"/apps/{path_segment(app_id)}/usage", self._deadline()
         found: dict[UsageRecord, None] = {}  # what is metered while paging moves others on
-        asked, page = 0, AppUsage()
-        while asked < _MOST_RECORDS:
-            there = query(**window, limit=_PAGE, offset=asked or None)
+        for offset in range(0, _MOST_RECORDS, _PAGE):
+            there = query(**window, limit=_PAGE, offset=offset or None)
             page = self._read(path + there, AppUsage, deadline=deadline)
             found.update(dict.fromkeys(page.usage))
-            asked += len(page.usage)
-            if not page.usage or asked >= (page.total or 0):
+            if len(page.usage) < _PAGE:  # `total` may be that of the page
                 break
-        return msgspec.structs.replace(page, usage=tuple(found))
+        cost = total(record.cost for record in found)
+        return AppUsage(usage=tuple(found), total=len(found), total_cost=cost)
 
     # --- on chain ----------------------------------------------------------------------------
 

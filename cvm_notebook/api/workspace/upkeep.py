@@ -80,12 +80,9 @@ class Upkeep(Endpoints):
         return self._change(RetryKind.UPDATE, "PATCH", path, CvmAction, body)
 
     def cancel_operation(self, cvm: Ref = None, /, **identifier: object) -> CancelledOperation:
-        """Cancel what a CVM is in the middle of; how far it had come, its state shows.
+        """Cancel what a CVM is in the middle of; ``cancelled`` is False where that is nothing.
 
-        Raises
-        ------
-        ConflictError
-            It is in the middle of nothing, or of what cannot be cancelled.
+        It falls back to what it was before: its state says how that ended.
         """
         path = cvm_path(cvm, identifier, "cancel_operation", "/operations/cancel")
         return self._change(RetryKind.UPDATE, "POST", path, CancelledOperation)

@@ -11,7 +11,7 @@ from cvm_notebook.api.models.base import shown
 from cvm_notebook.api.models.cvm import Cvm, first_https
 from cvm_notebook.api.models.network import FirewallStatus, PortMapping
 from cvm_notebook.api.status import STATUSES, status_of
-from cvm_notebook.frames.schema import COUNT, FLAG, TEXT, Field, Table, fixed
+from cvm_notebook.frames.schema import FLAG, INTEGER, TEXT, Field, Table, fixed
 from cvm_notebook.frames.workspace.reading import HasFleet, client_and_cvms, read_each
 from cvm_notebook.live.store.records import key_of
 from cvm_notebook.text import clean_text
@@ -86,7 +86,7 @@ EXPOSURE: Final[Table[Exposure]] = Table(
         Field("custom_domain", TEXT, lambda e: _domain(e.cvm), "its own domain"),
         Field(
             "open_ports",
-            COUNT,
+            INTEGER,
             lambda e: None if e.open_ports is None else len(e.open_ports),
             "ports that are open on its node",
         ),
