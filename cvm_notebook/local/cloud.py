@@ -297,13 +297,25 @@ class LocalCloud:
         return int(self._control("GET", "streams")["open"])
 
     def new_workspace(
-        self, name: str = "Another workspace", tier: str = "ENTERPRISE", balance: str = "10000"
+        self,
+        name: str = "Another workspace",
+        tier: str = "ENTERPRISE",
+        balance: str = "10000",
+        *,
+        suspended: bool = False,
     ) -> dict[str, Any]:
         """Make another workspace and return its ``api_key``, ``slug`` and ``username``."""
-        made: dict[str, Any] = self._control(
-            "POST", "workspaces", {"name": name, "tier": tier, "balance": balance}
-        )
+        facts = {"name": name, "tier": tier, "balance": balance, "suspended": suspended}
+        made: dict[str, Any] = self._control("POST", "workspaces", facts)
         return made
+
+    def suspend(self, workspace: str = "default", *, suspended: bool = True) -> None:
+        """Suspend a workspace, by its slug, or take that back."""
+        self._control("PATCH", f"workspaces/{workspace}", {"suspended": suspended})
+
+    def rent(self, cvm_id: str, days: int, workspace: str = "default") -> None:
+        """Let an order rent the GPUs of a CVM for so many days, from now on."""
+        self._control("POST", f"workspaces/{workspace}/cvms/{cvm_id}/rent", {"days": days})
 
     def fail(self, cvm_id: str, error: str = "failed to start containers") -> None:
         """Let a CVM of the default workspace fail."""

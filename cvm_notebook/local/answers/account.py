@@ -70,6 +70,7 @@ class WorkspaceItem(BaseModel):
     role: str
     is_default: bool
     created_at: str
+    billing_status: str
     confidential_models_enabled: bool
 
 

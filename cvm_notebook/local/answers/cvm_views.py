@@ -17,6 +17,7 @@ from cvm_notebook.local.core.context import Caller, Context
 from cvm_notebook.local.core.database import Cvm
 from cvm_notebook.local.core.identifiers import hashid, log_token, visible_instance_id
 from cvm_notebook.local.core.keys import env_public_key, signer_public_key
+from cvm_notebook.local.engine.billing import term_ends_at
 from cvm_notebook.local.engine.lifecycle import View, view_of
 
 FEATURES = ("kms", "tproxy-net")
@@ -255,7 +256,29 @@ class Shapes:
                 "disk": dollars(cvm.disk_rate),
             },
             "billing_interval": "minute",
-            "gpu_rental_order": None,
+            "gpu_rental_order": self._rental_order(cvm),
+        }
+
+    def _rental_order(self, cvm: Cvm) -> dict[str, Any] | None:
+        """Return the order that a CVM's GPUs are rented by; None where they are not."""
+        ends_at = term_ends_at(cvm)
+        if cvm.rental is None or ends_at is None or not cvm.rental["managed"]:
+            return None
+        began = iso(cvm.rental["begins_at"])
+        is_over = self.now >= ends_at
+        return {
+            "order_id": hashid("gro", cvm.id),
+            "status": "completed" if is_over else "active",
+            "pricing_plan": "committed",
+            "commitment_days": cvm.rental["days"],
+            "agreed_hourly_rate": dollars(cvm.compute_rate),
+            "hourly_billing_start_time": began,
+            "activated_at": began,
+            "completed_at": iso(ends_at) if is_over else None,
+            "cancelled_at": None,
+            "decoupled_at": None,
+            "sku_code": cvm.instance_type,
+            "sku_display_name": cvm.instance_type,
         }
 
     def detail(self, cvm: Cvm) -> dict[str, Any]:

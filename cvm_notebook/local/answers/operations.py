@@ -322,7 +322,7 @@ def end_badly(
     ends_at = operation.began_at + lifecycle.duration(operation, ctx.settings.speed)
     billing.accrue(cvm, now)
     cvm.op_final, cvm.op_error = final, error
-    cvm.active_until = max(now, ends_at)
+    billing.stop_computing(cvm, max(now, ends_at))
     session.execute(
         update(Operation)
         .where(Operation.correlation_id == cvm.op_correlation_id)

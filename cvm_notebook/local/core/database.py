@@ -197,7 +197,7 @@ class Cvm(Base):
     network: Mapped[dict[str, Any] | None]
     """``kms_urls`` and ``gateway_urls``, where they are not those of its node."""
     rental: Mapped[dict[str, Any] | None]
-    """The term of its GPUs: ``begins_at``, ``days``, ``rate``, ``managed`` (``engine.rentals``)."""
+    """The term of its GPUs: ``begins_at``, ``days``, ``managed`` (``engine.billing``)."""
     public_logs: Mapped[bool]
     public_sysinfo: Mapped[bool]
     public_tcbinfo: Mapped[bool]

@@ -15,11 +15,12 @@ from cvm_notebook.local.core.catalogue import (
     VCPU_HOUR_MICROS,
 )
 from cvm_notebook.local.core.database import Cvm, LedgerEntry, Workspace
-from cvm_notebook.local.core.errors import ApiError, coded
+from cvm_notebook.local.core.errors import ApiError, coded, detail
 from cvm_notebook.local.core.usage import MeteredSpan, WorkspaceUsage
 
 _MB_PER_VCPU = 2048
 _HOUR = 3600.0
+_DAY = 86_400.0
 _SLACK_SECONDS = 120.0
 _ROUNDED_UP = 1 + 1e-9
 
@@ -78,6 +79,59 @@ def book(cvm: Cvm, span: MeteredSpan) -> None:
 def cost(cvm: Cvm, now: float) -> int:
     """Return what a CVM has cost in all."""
     return cvm.accrued + (0 if cvm.deleted_at is not None else cost_between(cvm, now))
+
+
+def term_ends_at(cvm: Cvm) -> float | None:
+    """Return until when the GPUs of a CVM cost the same, whatever it does; None without GPUs."""
+    return None if cvm.rental is None else cvm.rental["begins_at"] + cvm.rental["days"] * _DAY
+
+
+def begin_term(cvm: Cvm, now: float) -> None:
+    """Begin the least time for which GPUs are charged, where the CVM has some."""
+    cvm.rental = {"begins_at": now, "days": 1, "managed": False} if cvm.gpus else None
+
+
+def stop_computing(cvm: Cvm, at: float) -> None:
+    """Let computing cost nothing from a moment on, or from the end of the term of its GPUs."""
+    cvm.active_until = max(at, term_ends_at(cvm) or at)
+
+
+def leave_term(cvm: Cvm, now: float, rate: int) -> None:
+    """Charge at once what the rest of a term costs more than at this rate. The account is closed.
+
+    ``rate`` is what computing will cost from now on, in millionths of a dollar per hour.
+    """
+    rest = max(0.0, (term_ends_at(cvm) or now) - now)
+    owed = int(max(0, cvm.compute_rate - rate) * rest / _HOUR)
+    session = object_session(cvm)
+    if session is None or not owed:
+        return
+    span = metered(cvm, now)
+    span.compute, span.storage = owed, 0
+    book(cvm, span)
+    # The ceiling of what was spent knows nothing of what is charged ahead of time.
+    session.execute(
+        update(WorkspaceUsage)
+        .where(WorkspaceUsage.workspace_id == cvm.workspace_id)
+        .values(checked_spent=WorkspaceUsage.checked_spent + owed)
+    )
+
+
+def check_unmanaged(cvm: Cvm) -> None:
+    """Raise 403 when an order of GPUs says what becomes of the CVM."""
+    if cvm.rental is not None and cvm.rental["managed"]:
+        raise ApiError(403, "CVM managed by on-demand GPU rental")
+
+
+def check_active(workspace: Workspace) -> None:
+    """Raise when a workspace is suspended: it can look, stop and delete, and nothing else."""
+    if workspace.suspended_at is not None:
+        raise coded(
+            "ERR-04-001",
+            f"Workspace {workspace.slug} is suspended.",
+            details=[detail("billing_status", "suspended", "unpaid")],
+            suggestions=["Pay what is owed in the dashboard, or ask the owner of the workspace."],
+        )
 
 
 def spent(session: Session, workspace_id: int, now: float) -> int:

@@ -83,6 +83,7 @@ def sweep(session: Session, ctx: Context, now: float) -> None:
     ):
         assert cvm.gone_at is not None  # noqa: S101 - it was compared
         billing.accrue(cvm, cvm.gone_at)
+        billing.leave_term(cvm, cvm.gone_at, 0)
         cvm.deleted_at = cvm.updated_at = cvm.gone_at
 
 

@@ -49,6 +49,7 @@ def _origin(before: lifecycle.View) -> str:
 
 def begin_new(session: Session, ctx: Context, caller: Caller, cvm: Cvm, kind: str) -> str:
     """Begin the first operation of a CVM that ``new_row_defaults`` has made."""
+    billing.begin_term(cvm, caller.now)
     session.add(cvm)
     session.flush()
     return _enter(session, ctx, caller, cvm, kind, origin="")
@@ -80,10 +81,12 @@ def _enter(
     ends_at = now + lifecycle.duration(probe, ctx.settings.speed)
     billing.accrue(cvm, now)
     if lifecycle.boots(probe):
-        cvm.active_until = ends_at if final else None
+        cvm.active_until = None
+        if final:
+            billing.stop_computing(cvm, ends_at)
         _boot(cvm, now, ends_at, fails=final is not None)
     else:
-        cvm.active_until = _earlier(cvm.active_until, ends_at)
+        billing.stop_computing(cvm, _earlier(cvm.active_until, ends_at))
         _boot(cvm, now, ends_at, fails=True)
     cvm.op_kind, cvm.op_began_at, cvm.op_origin = kind, now, origin
     cvm.op_final, cvm.op_error = final, error

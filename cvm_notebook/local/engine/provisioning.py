@@ -45,6 +45,7 @@ def provision(
     ``columns`` are those of the app compose, read before: others wait while this is written.
     """
     workspace_id = caller.workspace.id
+    billing.check_active(caller.workspace)
     lock(session, "workspace", workspace_id)
     check_name(session, workspace_id, request.name)
     placement.check_kms(request.kms)
@@ -264,6 +265,7 @@ def _admit(
 
     A plan holds no place. Where no node was named, the CVM goes to another that fits the request.
     """
+    billing.check_active(caller.workspace)
     wanted = placement.usage_of(cvm)
     lock(session, "nodes")
     used = placement.node_usage(session)

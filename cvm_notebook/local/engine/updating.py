@@ -48,8 +48,12 @@ def begin(session: Session, ctx: Context, caller: Caller, cvm: Cvm, change: Chan
     if not change.kind:
         raise ApiError(400, "Nothing to change was given.")
     billing.accrue(cvm, caller.now)
+    if "compute_rate" in change.columns:
+        billing.leave_term(cvm, caller.now, change.columns["compute_rate"])
     for name, value in change.columns.items():
         setattr(cvm, name, value)
+    if bool(cvm.gpus) is not bool(cvm.rental):
+        billing.begin_term(cvm, caller.now)
     return operations.begin(session, ctx, caller, cvm, change.kind)
 
 
@@ -63,6 +67,8 @@ def idle(session: Session, ctx: Context, caller: Caller, text: str) -> Cvm:
     """Find the CVM to be changed, whole and locked; 409 while it is busy."""
     lock(session, "workspace", caller.workspace.id)
     cvm = find_cvm(session, caller.workspace.id, text, whole=True, for_change=True)
+    billing.check_active(caller.workspace)
+    billing.check_unmanaged(cvm)
     operations.check_idle(cvm, caller.now, ctx.settings.speed)
     return cvm
 
@@ -262,6 +268,8 @@ def _check_hash(said: str, computed: str) -> None:
 
 def redeploy(session: Session, ctx: Context, caller: Caller, cvm: Cvm, revision: Revision) -> str:
     """Go back to (or on to) what an app had at a revision: compose file, variables, user config."""
+    billing.check_active(caller.workspace)
+    billing.check_unmanaged(cvm)
     operations.check_idle(cvm, caller.now, ctx.settings.speed)
     change = Change("compose_update", columns_of(revision.compose_file))
     change.columns |= {

@@ -111,6 +111,7 @@ class NewWorkspace(_Body):
     name: str = Field(min_length=1, max_length=60, pattern=r"^[^\x00]*$")
     tier: str = "ENTERPRISE"
     balance: Amount = Decimal(10_000)
+    suspended: bool = False
 
 
 class WorkspaceChange(_Body):
@@ -118,6 +119,13 @@ class WorkspaceChange(_Body):
 
     tier: str | None = None
     balance: Amount | None = None
+    suspended: bool | None = None
+
+
+class Rental(_Body):
+    """For how many days, from now on, an order rents the GPUs of a CVM."""
+
+    days: int = Field(ge=1, le=3_650)
 
 
 class Failure(_Body):
@@ -207,7 +215,13 @@ def make_workspace(ctx: Ctx, asked: NewWorkspace) -> Response:
         now = clock_now(session)
         user = User(username=f"user-{tag}", email=f"user-{tag}@example.com", created_at=now)
         slug = f"{asked.name.lower().replace(' ', '-')}-{tag}"
-        workspace = Workspace(name=asked.name, slug=slug, tier=asked.tier, created_at=now)
+        workspace = Workspace(
+            name=asked.name,
+            slug=slug,
+            tier=asked.tier,
+            created_at=now,
+            suspended_at=now if asked.suspended else None,
+        )
         session.add_all([user, workspace])
         session.flush()
         session.add(
@@ -224,15 +238,17 @@ def make_workspace(ctx: Ctx, asked: NewWorkspace) -> Response:
 
 @owner.patch("/workspaces/{slug}")
 def change_workspace(ctx: Ctx, slug: str, asked: WorkspaceChange) -> Response:
-    """Set the tier of a workspace, or what it has left to spend."""
+    """Set the tier of a workspace, what it has left to spend, or whether it is suspended."""
     with ctx.database.write() as session:
         workspace = _workspace(session, slug)
         lock(session, "workspace", workspace.id)
         if asked.tier is not None:
             _known_tier(asked.tier)
             workspace.tier = asked.tier
+        now = clock_now(session)
+        if asked.suspended is not None:
+            workspace.suspended_at = now if asked.suspended else None
         if asked.balance is not None:
-            now = clock_now(session)
             missing = int(asked.balance * _MICROS) - balance(session, workspace.id, now)
             _deposit(session, workspace.id, missing, now)
     return Response(status_code=204)
@@ -249,6 +265,20 @@ def fail_cvm(ctx: Ctx, slug: str, cvm_id: str, asked: Failure) -> Response:
         cvm.updated_at = now
         status = view_of(cvm, now, ctx.settings.speed).status
     return json_answer({"status": status})
+
+
+@owner.post("/workspaces/{slug}/cvms/{cvm_id}/rent")
+def rent_gpus(ctx: Ctx, slug: str, cvm_id: str, asked: Rental) -> Response:
+    """Let an order rent the GPUs of a CVM from now on."""
+    with ctx.database.write() as session:
+        cvm = find_cvm(session, _workspace(session, slug).id, cvm_id, for_change=True)
+        check_stays(cvm)
+        if cvm.gpus == 0:
+            raise ApiError(422, f"CVM {cvm.name} has no GPUs.")
+        now = clock_now(session)
+        cvm.rental = {"begins_at": now, "days": asked.days, "managed": True}
+        cvm.updated_at = now
+    return Response(status_code=204)
 
 
 def _workspace(session: Session, slug: str) -> Workspace:

@@ -69,7 +69,7 @@ def who_am_i(ctx: Ctx, caller: Auth) -> Response:
             "balance": dollars(left),
             "granted_balance": dollars(granted),
             "is_post_paid": False,
-            "outstanding_amount": None,
+            "outstanding_amount": dollars(-left) if left < 0 else None,
         },
     }
     return json_answer(me)
@@ -91,8 +91,13 @@ def _workspace(workspace: Workspace) -> dict[str, Any]:
         "role": "owner",
         "is_default": True,
         "created_at": iso(workspace.created_at),
+        "billing_status": _billing_status(workspace),
         "confidential_models_enabled": False,
     }
+
+
+def _billing_status(workspace: Workspace) -> str:
+    return "active" if workspace.suspended_at is None else "suspended"
 
 
 def _own(caller: Caller, slug: str) -> Workspace:

@@ -12,7 +12,7 @@ from cvm_notebook.local.core.database import Cvm
 from cvm_notebook.local.core.errors import ApiError, documented
 from cvm_notebook.local.core.identifiers import find_cvm
 from cvm_notebook.local.engine import operations
-from cvm_notebook.local.engine.billing import check_balance
+from cvm_notebook.local.engine.billing import check_active, check_balance, check_unmanaged
 from cvm_notebook.local.engine.lifecycle import View, view_of
 from cvm_notebook.local.engine.provisioning import replicate
 from cvm_notebook.local.engine.requests import ReplicateRequest, RestartRequest
@@ -24,11 +24,16 @@ Choice = Callable[[Cvm, View], str | None]
 """Which operation to begin, or None when the CVM is already where it was to go."""
 
 
+_BOOTS = frozenset({"power_on", "restart", "force_restart"})
+
+
 def _act(ctx: Context, caller: Caller, text: str, choose: Choice) -> Response:
     """Begin the operation that ``choose`` names, and answer with the record of the CVM."""
     with ctx.database.write() as session:
         cvm = find_cvm(session, caller.workspace.id, text, whole=True, for_change=True)
         kind = choose(cvm, view_of(cvm, caller.now, ctx.settings.speed))
+        if kind in _BOOTS:
+            check_active(caller.workspace)
         if kind == "power_on":
             check_balance(session, caller.workspace.id, caller.now, status=400)
         if kind is not None:
@@ -47,22 +52,24 @@ def start_cvm(ctx: Ctx, caller: Auth, cvm_id: str) -> Response:
     return _act(ctx, caller, cvm_id, choose)
 
 
-@router.post("/cvms/{cvm_id}/stop", response_model=answers.Action)
+@router.post("/cvms/{cvm_id}/stop", response_model=answers.Action, responses=documented(403))
 def stop_cvm(ctx: Ctx, caller: Auth, cvm_id: str) -> Response:
     """Stop a CVM by force, whatever it is doing."""
 
     def choose(cvm: Cvm, view: View) -> str | None:
+        check_unmanaged(cvm)
         operations.check_stays(cvm)
         return None if view.status in {"stopped", "stopping"} else "power_off"
 
     return _act(ctx, caller, cvm_id, choose)
 
 
-@router.post("/cvms/{cvm_id}/shutdown", response_model=answers.Action)
+@router.post("/cvms/{cvm_id}/shutdown", response_model=answers.Action, responses=documented(403))
 def shutdown_cvm(ctx: Ctx, caller: Auth, cvm_id: str) -> Response:
     """Shut a CVM down in good order."""
 
     def choose(cvm: Cvm, view: View) -> str | None:
+        check_unmanaged(cvm)
         operations.check_idle(cvm, caller.now, ctx.settings.speed)
         return None if view.status == "stopped" else "shutdown"
 

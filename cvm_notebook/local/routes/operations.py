@@ -14,7 +14,7 @@ from cvm_notebook.local.core.database import Cvm, Operation, User
 from cvm_notebook.local.core.errors import ApiError, documented
 from cvm_notebook.local.core.identifiers import find_cvm, find_cvms
 from cvm_notebook.local.engine import lifecycle, operations
-from cvm_notebook.local.engine.billing import accrue
+from cvm_notebook.local.engine.billing import accrue, stop_computing
 from cvm_notebook.local.routing import api_router
 
 router = api_router(tags=["operations and measurements"])
@@ -149,7 +149,9 @@ def _fall_back(session: Session, ctx: Context, caller: Caller, cvm: Cvm) -> None
     operation = lifecycle.operation_of(cvm)
     cvm.op_began_at = caller.now - lifecycle.duration(operation, ctx.settings.speed)
     cvm.op_final, cvm.op_error = back, None
-    cvm.active_until = None if running else caller.now
+    cvm.active_until = None
+    if not running:
+        stop_computing(cvm, caller.now)
     if cvm.first_boot_at is not None and cvm.first_boot_at > caller.now:
         cvm.first_boot_at = None
     cvm.updated_at = caller.now
@@ -163,7 +165,7 @@ class BatchStop(BaseModel):
 
 @router.post("/cvms/batch-stop", response_model=answers.BatchStopped)
 def batch_stop(ctx: Ctx, caller: Auth, body: BatchStop) -> Response:
-    """Stop several CVMs; those that are stopped or in the middle of something are skipped."""
+    """Stop several CVMs; those that stand, are busy or are managed are skipped."""
     stopped, errors = 0, []
     wanted = list(dict.fromkeys(body.cvm_ids))
     with ctx.database.write() as session:
@@ -172,7 +174,8 @@ def batch_stop(ctx: Ctx, caller: Auth, body: BatchStop) -> Response:
                 errors.append({"cvm_id": cvm_id, "error": cvm.detail})
                 continue
             view = lifecycle.view_of(cvm, caller.now, ctx.settings.speed)
-            if not view.in_progress and view.status != "stopped":
+            managed = cvm.rental is not None and cvm.rental["managed"]
+            if not managed and not view.in_progress and view.status != "stopped":
                 operations.begin(session, ctx, caller, cvm, "power_off")
                 stopped += 1
     skipped = len(wanted) - stopped - len(errors)
