@@ -33,6 +33,7 @@ from cvm_notebook.api.errors.tree import (
     TruncatedResponse,
     UnsafeRedirect,
     WatchTimeout,
+    WorkspaceSuspended,
 )
 
 TYPE_CHECKING = False
@@ -100,6 +101,7 @@ __all__ = [
     "UnsafeRedirect",
     "VerificationFailed",
     "WatchTimeout",
+    "WorkspaceSuspended",
 ]
 
 if not TYPE_CHECKING:

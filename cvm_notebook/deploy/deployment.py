@@ -70,6 +70,7 @@ class Provisioned:
             It was refused, or could not be committed from here.
         """
         body = values.body(env_names)
+        client.check_workspace()
         answer = client.provision_cvm(body)
         if (answer.kms_info or {}).get("chain_id"):
             raise keys_on_chain("node")

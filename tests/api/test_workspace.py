@@ -14,6 +14,7 @@ from cvm_notebook.api.errors.tree import (
     InvalidInput,
     NotFoundError,
     TransportError,
+    WorkspaceSuspended,
 )
 from cvm_notebook.api.models.apps import AppUsage
 from cvm_notebook.api.models.decode import decode
@@ -279,3 +280,24 @@ def test_what_is_on_a_chain_is_read(client, make):
     assert client.get_app_usage(app_id).total is not None
     assert client.inspect_kms("phala").endpoint
     assert client.check_app_cvms_allowed(app_id).is_onchain is False
+
+
+def test_a_suspended_workspace_is_told_before_anything_is_sent(fresh_cloud):
+    with Client(fresh_cloud.api_key, fresh_cloud.url) as client:
+        client.check_workspace()
+        fresh_cloud.suspend()
+        fresh_cloud.clear_requests()
+
+        with pytest.raises(WorkspaceSuspended, match=r"suspended.*nothing was sent.*Pay what") as e:
+            client.check_workspace()
+
+        assert {r["method"] for r in fresh_cloud.requests()} == {"GET"}
+        assert isinstance(e.value, CvmError)
+        with pytest.raises(ApiError, match="suspended"):  # what does not ask first is refused
+            client.provision_cvm(name="one-more", compose_file=COMPOSE)
+
+
+def test_a_workspace_that_cannot_be_read_is_no_reason_to_refuse(caller, broken):
+    broken.inject({"kind": "status", "arg": 500, "route": "GET /workspaces", "times": 9})
+
+    caller.check_workspace()

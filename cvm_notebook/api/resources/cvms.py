@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import date
 from typing import Any
 
-from cvm_notebook.api.errors.tree import CvmError, DecodeError
+from cvm_notebook.api.errors.tree import CvmError, DecodeError, WorkspaceSuspended
 from cvm_notebook.api.http.deadline import Deadline
 from cvm_notebook.api.http.exchange import Timeout
 from cvm_notebook.api.http.prefetch import MOST_PAGES, PAGE_SIZE, PageFetcher, pages_of, window_for
@@ -52,6 +52,7 @@ from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.base import Endpoints
 from cvm_notebook.api.resources.cvm_ref import Ref, cvm_path, path_segment, split
 from cvm_notebook.api.times import moment_of
+from cvm_notebook.text import clean_text
 
 BATCH_SIZE = 100
 _PAGES_AT_ONCE = 16
@@ -316,6 +317,30 @@ class Reads(Endpoints):
             if not cursor or not page.data:
                 break
         return found
+
+    def check_workspace(self) -> None:
+        """Refuse what a suspended workspace cannot do, before anything of it is sent.
+
+        What cannot be read is no reason to refuse: then the service will.
+
+        Raises
+        ------
+        WorkspaceSuspended
+            The service says that the key's workspace is suspended.
+        """
+        try:
+            own = (self._user or self.get_current_user()).workspace
+            found = self.list_workspaces()
+        except CvmError:
+            return
+        for one in found:
+            is_own = own is not None and own.id == one.id
+            if one.billing_status == "suspended" and (is_own or len(found) == 1):
+                raise WorkspaceSuspended(
+                    f"The workspace {clean_text(one.name or one.slug, 60)!r} is suspended: it can "
+                    "look, stop and delete; nothing was sent",
+                    hint="Pay what it owes in the dashboard of the service, or ask its owner to.",
+                )
 
     def get_workspace_quotas(self, workspace: str | None = None) -> Quotas:
         """Return the limits of a workspace, by its slug; of the key's own when not given."""

@@ -181,6 +181,8 @@ class Plan:
             Something needs the phrase, and it was not given as it is.
         Refused
             The plan was executed already.
+        WorkspaceSuspended
+            It starts what a suspended workspace may not.
         """
         if self._terms is not None:
             raise Refused(
@@ -204,6 +206,8 @@ class Plan:
         self._operations = operations = operations or self._operations
         if operations is None:
             raise InvalidInput("operations", "the plan has nobody to send it", "Give operations=.")
+        if self.sends and (SPECS[self.verb].price.startswith("+") or self.verb == "restart"):
+            operations.client.check_workspace()
         self._terms = terms
         return self._run(operations, terms)
 

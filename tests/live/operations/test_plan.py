@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from cvm_notebook.api.errors.tree import InvalidInput
+from cvm_notebook.api.errors.tree import InvalidInput, WorkspaceSuspended
 from cvm_notebook.api.models.cvm import Resource
 from cvm_notebook.live.operations.preconditions import Refused
 from cvm_notebook.live.plans.plan import NotConfirmed, Plan
@@ -372,3 +372,17 @@ def test_ctrl_c_while_the_bar_is_made_is_one_and_leaves_nothing(bench, monkeypat
     assert bench.sent("POST", "/shutdown") == 0
     monkeypatch.undo()
     assert plan.resume(progress=False).ok
+
+
+def test_a_plan_that_starts_what_a_suspended_workspace_may_not_sends_nothing(bench):
+    (stopped,) = bench.make(status="stopped")
+    bench.cloud.suspend()
+    bench.cloud.clear_requests()
+    try:
+        with pytest.raises(WorkspaceSuspended):
+            Plan([stopped], "start").execute(bench.operations, progress=False)
+        assert bench.sent("POST") == 0
+    finally:
+        bench.cloud.suspend(suspended=False)
+    done = Plan([stopped], "start").execute(bench.operations, progress=False)
+    assert len(done.rows) == 1
