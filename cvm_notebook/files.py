@@ -46,7 +46,7 @@ def write_file(path: Path, content: bytes, *, private: bool = False) -> None:
         return
     regular = stat.S_ISREG(there.st_mode) and there.st_nlink == 1
     if not regular or _OPEN_FILE.fullmatch(str(target)):
-        _write_in_place(target, content)
+        _write_in_place(target, content, private=private)
         return
     if not os.access(target, os.W_OK):  # replacing it would not ask
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target))
@@ -55,9 +55,7 @@ def write_file(path: Path, content: bytes, *, private: bool = False) -> None:
     except OSError as error:
         if error.errno not in _NO_REPLACING:
             raise
-        if private:
-            target.chmod(_PRIVATE)
-        _write_in_place(target, content)
+        _write_in_place(target, content, private=private)
 
 
 def target_of(path: Path) -> Path:
@@ -76,7 +74,9 @@ def target_of(path: Path) -> Path:
     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
 
 
-def _write_in_place(target: Path, content: bytes) -> None:
+def _write_in_place(target: Path, content: bytes, *, private: bool) -> None:
+    if private and target.is_file():  # a device or a pipe has no readers of its own
+        target.chmod(_PRIVATE)
     with target.open("wb") as file:
         file.write(content)
 

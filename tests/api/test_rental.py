@@ -4,7 +4,9 @@ import datetime as dt
 import shlex
 
 import pytest
+from helpers import COMPOSE
 
+from cvm_notebook import Client
 from cvm_notebook.api.errors.tree import CvmError, InvalidInput
 from cvm_notebook.api.models.cvm import Cvm, Gateway, GpuRentalOrder, Resource
 from cvm_notebook.api.rental import term_of
@@ -76,6 +78,24 @@ def test_days_that_are_no_commitment_are_passed_over(days):
     cvm = gpu(activated_at="2026-06-01T10:00:00Z", commitment_days=days)
 
     assert term_of(cvm, NOON).until == NOON + 22 * HOUR
+
+
+def test_the_terms_of_localcloud_are_told_as_it_charges_them(new_cloud):
+    with (
+        new_cloud(seed="empty", speed=200) as cloud,
+        Client(cloud.api_key, cloud.url) as client,
+    ):
+        asked = {"name": "gpu-one", "compose_file": COMPOSE, "instance_type": "h200.small"}
+        client.commit_cvm_provision(client.provision_cvm(asked))
+        client.watch_cvm_state("gpu-one", target="running")
+        made = client.get_cvm_info("gpu-one")
+        now = made.created
+
+        assert term_of(made, now).until - now == 24 * HOUR
+        cloud.rent(made.id, 7)
+        rented = term_of(client.get_cvm_info("gpu-one"), now)
+        assert rented.reason.startswith("rented for 7 days (order ")
+        assert dt.timedelta(days=7) <= rented.until - now < dt.timedelta(days=8)
 
 
 # --- ssh -----------------------------------------------------------------------------------------

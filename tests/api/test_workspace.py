@@ -236,6 +236,8 @@ def test_key_services_and_apps_are_read(client, make):
     assert client.list_kms_nodes()
     assert client.get_app(app_id).app_id == app_id
     assert client.get_app_filter_options().statuses
+    (first,) = client.get_app_revisions(app_id)
+    assert client.get_app_revision(app_id, first.revision_id).compose_hash == first.compose_hash
 
 
 def test_a_commit_takes_what_a_key_service_on_a_chain_needs(client):

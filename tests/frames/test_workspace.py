@@ -342,6 +342,23 @@ def test_the_bill_of_localcloud_agrees_with_rates_times_the_time(fresh_cloud):
     assert row["name"] == "billed-one"
 
 
+def test_what_a_cvm_cost_that_is_gone_with_its_app_is_in_the_bill(fresh_cloud):
+    with Client(fresh_cloud.api_key, fresh_cloud.url) as client:
+        cvm = deployed(client, "gone-soon")
+        start = dt.datetime.now(dt.UTC).replace(minute=0, second=0, microsecond=0)
+        with Fleet(client) as fleet:
+            fleet.snapshot()
+            fresh_cloud.advance(3 * 3600)
+            fleet[cvm.id].delete().wait(60)
+            fleet.wait(cvm.id, status="deleted", progress=False)
+
+            bill = check(BILL, fleet.bill(start, start + dt.timedelta(hours=3)))
+
+    row = bill.loc[cvm.id]
+    assert row["metered_usd"] > 0.05
+    assert row["app_id"] == cvm.app_id
+
+
 def test_use_is_paged_and_each_record_counts_once(fresh_cloud, monkeypatch):
     monkeypatch.setattr("cvm_notebook.api.workspace.apps._PAGE", 3)
     with Client(fresh_cloud.api_key, fresh_cloud.url) as client:
@@ -367,4 +384,8 @@ def test_what_is_exposed_is_read_of_localcloud(client):
     assert row["firewall"] == can
     assert row["open_ports"] == len(ports)
     assert pd.isna(row["error"])
+    with Fleet(client) as fleet:
+        assert fleet.exposure().loc[cvm.id, "open_ports"] == len(ports)
+        assert list(ssh_keys_frame(fleet).columns) == list(DTYPES[SSH_KEYS])
+        assert cvm.instance_id in fleet[cvm.id].ssh_command()
     assert {port.vm_port for port in client.list_ports(cvm)} == {port.vm_port for port in ports}

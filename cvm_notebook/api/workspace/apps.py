@@ -19,7 +19,7 @@ from cvm_notebook.api.models.apps import (
     TcbEvaluation,
     UsageRecord,
 )
-from cvm_notebook.api.models.catalogue import App, KmsContract
+from cvm_notebook.api.models.catalogue import App, AppRevision, KmsContract
 from cvm_notebook.api.models.kms import ChainKms, KmsInspection, KmsNodes
 from cvm_notebook.api.money import total
 from cvm_notebook.api.resources import validation as checks
@@ -39,6 +39,11 @@ class Apps(Endpoints):
     def get_app(self, app_id: str) -> App:
         """Return one app with its CVMs."""
         return self._read(f"/apps/{path_segment(app_id)}", App)
+
+    def get_app_revision(self, app_id: str, revision_id: str) -> AppRevision:
+        """Return one version of an app with its compose file; `get_app_revisions` lists them."""
+        path = f"/apps/{path_segment(app_id)}/revisions/{path_segment(revision_id)}"
+        return self._read(path, AppRevision)
 
     def get_app_filter_options(self) -> AppFilterOptions:
         """Return the words by which apps can be filtered."""

@@ -127,10 +127,8 @@ class Networks(Endpoints):
 
         Examples
         --------
-        >>> [found.problems for found in client.diagnose_domains("my-app", domains=[])]
-        Traceback (most recent call last):
-        ...
-        cvm_notebook.api.errors.tree.InvalidInput: domains: there is none. Give "app.example.com"...
+        >>> [found.domain for found in client.diagnose_domains("my-app", domains=["a.example.com"])]
+        ['a.example.com']
         """
         path = cvm_path(cvm, identifier, "diagnose_domains", "/customize-domain-diagnose")
         asked = [_domain(one) for one in checks.several("domains", domains, "domains")]

@@ -70,6 +70,11 @@ def _ports(found: Exposure) -> str | None:
     return clean_text(", ".join(port.said for port in found.open_ports))
 
 
+def _reason(found: Exposure) -> str | None:
+    reason = found.firewall_status.reason
+    return None if reason is None else clean_text(reason)
+
+
 EXPOSURE: Final[Table[Exposure]] = Table(
     "exposure/1",
     (Field("cvm_id", TEXT, lambda e: key_of(e.cvm), "the CVM"),),
@@ -92,7 +97,7 @@ EXPOSURE: Final[Table[Exposure]] = Table(
         ),
         Field("ports", TEXT, _ports, "which: inside, and on the node"),
         Field("firewall", FLAG, lambda e: e.firewall_status.available, "its node can filter"),
-        Field("firewall_reason", TEXT, lambda e: e.firewall_status.reason, "why it cannot"),
+        Field("firewall_reason", TEXT, _reason, "why it cannot"),
         Field("error", TEXT, lambda e: e.error, "what could not be read"),
     ),
 )

@@ -1,6 +1,6 @@
 """The bill: what the service metered, and that beside what its rates times the time come to."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, localcontext
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pandas as pd
 
-from cvm_notebook.api.errors.tree import CvmError, InvalidInput
+from cvm_notebook.api.errors.tree import CvmError, InvalidInput, NotFoundError
 from cvm_notebook.api.models.apps import AppUsage, UsageRecord
 from cvm_notebook.api.money import EXACT, total
 from cvm_notebook.api.resources import validation as checks
@@ -84,7 +84,8 @@ def usage_frame(
     client
         Whose workspace it is.
     app
-        The app id, or several; all apps of the workspace when not given.
+        The app id, or several; when not given, all apps of the workspace that have CVMs. Name one
+        whose CVMs are all gone.
     start, end
         Of what time; without a time zone it is this machine's local time. The service takes the
         last seven days when they are not given.
@@ -100,12 +101,12 @@ def usage_frame(
 
     Examples
     --------
-    >>> usage_frame(client)["cost_usd"].sum() >= 0
-    True
+    >>> usage_frame(client).index.names
+    FrozenList(['app_id', 'billing_key'])
     """
     reads = checks.instance("client", client, Reads, "Give a Client.")
     apps = _apps(reads, app)
-    entries = list(_entries(client, apps, start, end))
+    entries = list(_entries(client, dict.fromkeys(apps, True), start, end))
     return USAGE.frame(entries, money=money)
 
 
@@ -118,12 +119,19 @@ def _apps(client: Reads, app: str | Iterable[str] | None) -> list[str]:
 
 
 def _entries(
-    client: "Client", apps: Sequence[str], start: str | date | None, end: str | date | None
+    client: "Client",
+    apps: Mapping[str, bool],
+    start: str | date | None,
+    end: str | date | None,
 ) -> Iterator[_Entry]:
+    """Yield the records of apps; one that is not expected to be there still may be gone."""
+
     def read(app_id: str) -> AppUsage:
         return client.get_app_usage(app_id, start=start, end=end)
 
-    for app_id, found in zip(apps, read_each(apps, read), strict=True):
+    for app_id, found in zip(apps, read_each(list(apps), read), strict=True):
+        if isinstance(found, NotFoundError) and not apps[app_id]:
+            continue
         if isinstance(found, CvmError):
             raise found
         for record in found.usage:
@@ -280,7 +288,10 @@ def bill_frame(
     if until <= since:
         raise InvalidInput("end", "it is not after the start", "Give a later time.")
     reads, share = checks.instance("client", client, Reads, "Give a Client."), _share(threshold)
-    entries = _entries(client, _apps(reads, None), since, until)
+    # the list of apps has none whose CVMs are all gone, and what they cost is in the bill
+    gone = {change.row.app_id: False for change in log.changes if change.row.app_id}
+    apps = {**gone, **dict.fromkeys(_apps(reads, None), True)}
+    entries = _entries(client, apps, since, until)
     with localcontext(EXACT):
         estimates = costs_of(log, until - since, until)
         found = _matched(log, estimates, _bounded(entries, since, until), share)
