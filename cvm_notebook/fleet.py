@@ -8,6 +8,9 @@ from cvm_notebook.api.client import Client
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.cvm_ref import Ref
 from cvm_notebook.api.times import moment_of
+from cvm_notebook.deploy.apply import Applied, ApplyPlan
+from cvm_notebook.deploy.declaration import read_apps
+from cvm_notebook.deploy.planning import plan_apply
 from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.query import search, where
 from cvm_notebook.live.static_view import show
@@ -381,6 +384,64 @@ class Fleet(FleetEngine):
         from cvm_notebook.widgets.form.form import ProvisionForm  # noqa: PLC0415 - widgets on demand
 
         return ProvisionForm(self.client, fleet=self, **fields)
+
+    # --- declared --------------------------------------------------------------------------------
+
+    def apply(
+        self,
+        declared: Any = None,
+        /,
+        *,
+        dry_run: bool = False,
+        confirm: str | None = None,
+        wait: bool = False,
+        resend_env: bool = False,
+        **fields: Any,
+    ) -> ApplyPlan | Applied:
+        """Make what is declared true: create what is not there, update what differs.
+
+        Where nothing differs nothing is sent, and it says so: a cell that is run twice changes
+        nothing the second time.
+
+        Parameters
+        ----------
+        declared
+            A mapping from names to what is declared of them, as `drift` takes it, or the path of a
+            YAML file with one. What is not declared is left as it is; what this kernel has applied
+            before and is not declared any more goes back to its default.
+        dry_run
+            Return the plan for all of them, with a preview of each, and send nothing.
+        confirm
+            The plan's `phrase`, where something would be lost; see `CvmHandle.update`.
+        wait
+            Until all of them run; else until the service has answered.
+        resend_env
+            Send variables although none of their names differs. Values that this kernel has sent
+            are compared; others cannot be read back from a CVM.
+        **fields
+            Of one app, instead: ``name``, ``compose_file``, ``env``, and whatever else
+            `CvmHandle.update` takes; of a new one ``region`` or ``node_id`` as well.
+
+        Returns
+        -------
+        ApplyPlan or Applied
+            The plan of a dry run, or what became of it; what failed is in that, and not raised.
+
+        Raises
+        ------
+        InvalidInput
+            It cannot be declared; nothing was sent.
+        NotConfirmed
+            It needs the phrase; nothing was sent.
+
+        Examples
+        --------
+        >>> plan = fleet.apply(name="my-app", compose_file=compose, disk_size=40, dry_run=True)
+        >>> [(step.name, step.action, step.changes) for step in plan.steps]
+        [('my-app', 'update', 'disk_size')]
+        """
+        plan = plan_apply(self, read_apps(declared, fields), resend_env=resend_env)
+        return plan if dry_run else plan.execute(confirm=confirm, wait=wait)
 
     @property
     def selection(self) -> LiveSelection:

@@ -10,6 +10,11 @@ from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.cvm_ref import Ref
 from cvm_notebook.api.workspace.ssh_command import ssh_command
+from cvm_notebook.deploy.apply import Applied, ApplyPlan
+from cvm_notebook.deploy.declaration import Changes
+from cvm_notebook.deploy.planning import plan_updates
+from cvm_notebook.deploy.preview import UpdatePreview
+from cvm_notebook.deploy.updating import check_confirmed, previewed, submitted
 from cvm_notebook.live.columns import charged_usd
 from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.operations.operation import Operation
@@ -145,6 +150,28 @@ class _Group(ABC):
             What the verb takes beside the CVM, such as ``force=True`` of a restart.
         """
         return FleetPlan(self.now().rows, verb, operations=self._fleet.operator, params=params)
+
+    def update(
+        self, *, dry_run: bool = False, confirm: str | None = None, **changes: Any
+    ) -> ApplyPlan | Applied:
+        """Change each of them in the same way, each in one restart.
+
+        Parameters
+        ----------
+        dry_run
+            Return the plan, with a preview of each, and send nothing.
+        confirm
+            The plan's phrase: several CVMs want it, and whatever `CvmHandle.update` wants it for.
+        **changes
+            As of `CvmHandle.update`.
+
+        Raises
+        ------
+        NotConfirmed
+            It needs the phrase; nothing was sent.
+        """
+        plan = plan_updates(self._fleet, self.now().rows, Changes.read(changes))
+        return plan if dry_run else plan.execute(confirm=confirm)
 
     def wait(self, status: str = "running", timeout: float | None = 300.0) -> "Selection":
         """Wait until all of them have a status; see `Fleet.wait`."""
@@ -332,6 +359,69 @@ class CvmHandle:
         return tuple(
             submit("replicate", row, params=dict(params), again=True) for _ in range(number)
         )
+
+    @overload
+    def update(
+        self, *, dry_run: Literal[True], confirm: str | None = ..., **changes: Any
+    ) -> UpdatePreview: ...
+
+    @overload
+    def update(
+        self,
+        *,
+        dry_run: Literal[False] = ...,
+        confirm: str | None = ...,
+        delay: float = ...,
+        **changes: Any,
+    ) -> Operation: ...
+
+    def update(
+        self,
+        *,
+        dry_run: bool = False,
+        confirm: str | None = None,
+        delay: float = 0.0,
+        **changes: Any,
+    ) -> Operation | UpdatePreview:
+        """Change what it runs, has or shows, in one request and one restart.
+
+        What is not given stays as it is, and what is so already is not sent.
+
+        Parameters
+        ----------
+        dry_run
+            Return what would change, cost and be lost, and send nothing.
+        confirm
+            The preview's `phrase`: losing a variable, shrinking, and leaving GPUs before their
+            minimum term want it.
+        delay
+            Seconds that leave time to `cancel` the operation.
+        **changes
+            ``compose_file`` (text or path), ``pre_launch_script``, ``env`` (all variables: they
+            replace those that are there), ``instance_type`` or ``vcpu`` and ``memory`` (MB),
+            ``disk_size`` (GB), ``image``, ``public_logs``, ``public_sysinfo``, ``public_tcbinfo``,
+            ``listed``, ``user_config``, ``shutdown_timeout`` (seconds), ``allow_force_stop``.
+
+        Raises
+        ------
+        InvalidInput
+            A field is unknown or cannot be; nothing was sent.
+        NotConfirmed
+            It needs the phrase; nothing was sent.
+
+        Examples
+        --------
+        >>> preview = fleet["my-app"].update(disk_size=40, dry_run=True)
+        >>> [tuple(change) for change in preview.fields]
+        [('disk_size', '20', '40')]
+        """
+        wanted = Changes.read(changes)
+        delay = checks.seconds("delay", delay)
+        preview = previewed(self._fleet.client, self.id, wanted)
+        if dry_run:
+            return preview
+        check_confirmed(preview.phrase, confirm, preview.dangers)
+        return submitted(self._fleet.operator, self.row, preview, delay=delay)
 
     def _ask(
         self, verb: Verb, *, delay: float = 0.0, again: bool = False, **params: object

@@ -28,6 +28,7 @@ PROCESS = {  # they start threads, processes, or servers that are no LocalCloud
     "api/test_errors.py::test_an_error_crosses_a_process_pool",
     "api/test_first_use.py",
     "api/test_network.py",
+    "api/test_on_chain.py",
     "api/test_pages.py",
     "api/test_transport.py",
     "attest/test_verify.py",

@@ -204,7 +204,7 @@ def test_times_of_frames_say_since_when_logs_and_operations_are_read(fleet, clie
 def test_numbers_of_frames_are_sent(fleet, client):
     frame = fleet.frame("wide")
     vcpu = frame["vcpu"].astype("int64").to_numpy()[0]
-    client.update_resources("typed-2", vcpu=vcpu, memory=np.int32(2048), allow_restart=np.True_)
+    client.update_resources("typed-2", vcpu=vcpu, memory=np.int32(2048))
     client.watch_cvm_state("typed-2", target="running")
     stopped = client.batch_stop_cvms(frame.index)
     assert stopped.total == 2

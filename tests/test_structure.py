@@ -17,18 +17,19 @@ LONGER = {
     "api/errors/tree.py": 470,
     "api/http/transport.py": 460,
     "api/resources/cvms.py": 480,
-    "api/resources/intent.py": 420,
+    "api/resources/intent.py": 490,
+    "api/resources/updates.py": 440,
     "api/resources/validation.py": 440,
-    "fleet.py": 460,
+    "fleet.py": 520,
     "live/columns.py": 510,  # a declaration for each column
     "live/operations/database.py": 440,
     "live/operations/service.py": 500,
-    "live/operations/tracker.py": 430,
+    "live/operations/tracker.py": 450,
     "live/reflector/reflector.py": 420,
     "live/store/store.py": 410,
     "local/cloud.py": 420,
     "local/core/database.py": 420,
-    "selection.py": 420,
+    "selection.py": 520,
 }
 # LocalCloud shares no code with the client, and has names of its own for the same things.
 SHARED = {

@@ -11,7 +11,9 @@ from typing import Final, Literal, TypeAlias, get_args
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.status import PHASES, Phase
 
-Verb: TypeAlias = Literal["start", "stop", "shutdown", "restart", "delete", "replicate", "commit"]
+Verb: TypeAlias = Literal[
+    "start", "stop", "shutdown", "restart", "update", "delete", "replicate", "commit"
+]
 VERBS: Final[tuple[Verb, ...]] = get_args(Verb)
 Evidence: TypeAlias = Literal["status", "history", "new_cvm", "compose_hash"]
 
@@ -37,6 +39,8 @@ class VerbSpec:
         What it does, in words, as a plan shows it.
     goal
         The status that it leads to.
+    rests
+        Other statuses in which it may end as well: what is changed while it is stopped stays so.
     under_way
         The statuses in which a CVM is on its way there.
     admit
@@ -65,6 +69,7 @@ class VerbSpec:
     help: str = ""
     effect: str
     goal: Phase
+    rests: frozenset[Phase] = frozenset()
     under_way: frozenset[Phase]
     admit: Mapping[Phase, Admission] = field(repr=False)
     already: str = ""
@@ -84,6 +89,16 @@ class VerbSpec:
     def is_counted(self) -> bool:
         """Whether twice is more than once: the CVM does not show how often it was done."""
         return self.judged_by in {"history", "new_cvm"}
+
+    @property
+    def changes_record(self) -> bool:
+        """Whether it changes what only the CVM's full record shows, beside its status."""
+        return bool(self.rests)
+
+    @property
+    def may_be_joined(self) -> bool:
+        """Whether another's request for it means the same: two updates need not."""
+        return _JOIN in self.admit.values()
 
 
 _SEND, _ALREADY = Admission.SEND, Admission.ALREADY
@@ -151,6 +166,22 @@ SPECS: Final[Mapping[Verb, VerbSpec]] = {
         judged_by="history",
         history=frozenset({"restart", "force_restart", "reboot"}),
         confirm="several",
+    ),
+    # Two updates are two, even while the first is under way: their contents may differ.
+    "update": VerbSpec(
+        effect="changes it in one restart; what is stopped stays stopped",
+        goal="running",
+        rests=frozenset({"stopped"}),
+        under_way=frozenset({"updating", "restarting", "starting"}),
+        admit={**_AT_REST, "stopped": _SEND},
+        already="is as asked for already",
+        judged_by="history",
+        history=frozenset(
+            {"update", "compose_update", "env_update", "envs_update", "resize", "image_update"}
+            | {"os_image_update", "visibility_update", "upgrade"}
+        ),
+        confirm="several",
+        undoable=True,
     ),
     "delete": VerbSpec(
         label="Delete",

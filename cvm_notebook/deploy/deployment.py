@@ -61,15 +61,32 @@ class Provisioned:
     at: datetime
 
     @classmethod
-    def request(cls, client: "Client", values: Values, env_names: tuple[str, ...]) -> "Provisioned":
+    def request(
+        cls,
+        client: "Client",
+        values: Values,
+        env_names: tuple[str, ...],
+        *,
+        script: str = "",
+        more: Mapping[str, Any] | None = None,
+    ) -> "Provisioned":
         """Send step one; nothing runs yet, and nothing costs.
+
+        Parameters
+        ----------
+        script
+            What runs before the containers start.
+        more
+            Fields of the request beside the values.
 
         Raises
         ------
         CvmError
             It was refused, or could not be committed from here.
         """
-        body = values.body(env_names)
+        body = {**values.body(env_names), **(more or {})}
+        if script:
+            body["compose_file"]["pre_launch_script"] = script
         client.check_workspace()
         answer = client.provision_cvm(body)
         if (answer.kms_info or {}).get("chain_id"):

@@ -33,8 +33,10 @@ if TYPE_CHECKING:
     from cvm_notebook.frames.reports.inventory import nodes_frame as nodes_frame
     from cvm_notebook.frames.reports.inventory import quotas_frame as quotas_frame
     from cvm_notebook.frames.reports.operations import operations_frame as operations_frame
+    from cvm_notebook.frames.reports.plan import apply_frame as apply_frame
     from cvm_notebook.frames.reports.plan import outcome_frame as outcome_frame
     from cvm_notebook.frames.reports.plan import plan_frame as plan_frame
+    from cvm_notebook.frames.reports.plan import update_frame as update_frame
     from cvm_notebook.frames.reports.timeline import timeline_frame as timeline_frame
     from cvm_notebook.frames.workspace.exposure import exposure_frame as exposure_frame
     from cvm_notebook.frames.workspace.logins import ssh_keys_frame as ssh_keys_frame
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "CvmAccessor": "accessor",
     "GatesFailed": "reports.gates",
+    "apply_frame": "reports.plan",
     "assert_fleet": "reports.gates",
     "attestation_frame": "reports.attestation",
     "bill_frame": "workspace.usage",
@@ -70,6 +73,7 @@ _HOMES = {
     "read_fleet": "io",
     "ssh_keys_frame": "workspace.logins",
     "timeline_frame": "reports.timeline",
+    "update_frame": "reports.plan",
     "usage_frame": "workspace.usage",
     "write_fleet": "io",
 }
@@ -77,6 +81,7 @@ _HOMES = {
 __all__ = [
     "CvmAccessor",
     "GatesFailed",
+    "apply_frame",
     "assert_fleet",
     "attestation_frame",
     "bill_frame",
@@ -102,6 +107,7 @@ __all__ = [
     "read_fleet",
     "ssh_keys_frame",
     "timeline_frame",
+    "update_frame",
     "usage_frame",
     "write_fleet",
 ]

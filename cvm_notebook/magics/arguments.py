@@ -218,10 +218,7 @@ _LOGS: Final = (
     _argument("--channel", choices=CHANNELS, default="serial", help="of the machine"),
     _flag("--timestamps", help="begin each line with its time"),
 )
-_DEPLOY: Final = (
-    _argument("name", metavar="NAME", help="of the new CVM"),
-    _argument("--type", default="tdx.small", metavar="TYPE", help="the instance type"),
-    _argument("--region", default="", metavar="R", help="where; else anywhere"),
+_ENV: Final = (
     _argument("--env-file", metavar="FILE", help="environment variables, NAME=value"),
     _argument(
         "--env",
@@ -230,8 +227,35 @@ _DEPLOY: Final = (
         metavar="NAME",
         help="a variable: its value is the one it has here, or is asked for",
     ),
+)
+_YES: Final = _flag("--yes", help="do it, where that is asked")
+_TYPE: Final = _argument("--type", metavar="TYPE", help="the instance type; tdx.small if new")
+_DEPLOY: Final = (
+    _argument("name", metavar="NAME", help="of the new CVM"),
+    _TYPE,
+    _argument("--region", default="", metavar="R", help="where; else anywhere"),
+    *_ENV,
+    _flag("--update", help="change the CVM of that name, if it is there already"),
     _flag("--dry-run", help="show what it would be, and cost"),
+    _YES,
     _flag("--wait", help="until it runs"),
+)
+_UPDATE: Final = (
+    _NAME,
+    _argument("--compose", metavar="FILE", help="the Docker Compose file"),
+    _TYPE,
+    _argument("--disk", type=int, metavar="GB", help="the size of its disk, which only grows"),
+    _argument("--image", metavar="IMAGE", help="the OS image"),
+    *_ENV,
+    _flag("--dry-run", help="show what would change"),
+    _YES,
+    _flag("--wait", help="until it is done"),
+)
+_APPLY: Final = (
+    _argument("file", metavar="FILE", help="YAML: names, and what is declared of each"),
+    _flag("--dry-run", help="show what would be made and changed"),
+    _YES,
+    _flag("--wait", help="until all of it runs"),
 )
 _TARGET: Final = _argument(
     "target", nargs="?", metavar="local|PROFILE", help="the usual key if none"
@@ -249,6 +273,8 @@ _VERBS: Final[Mapping[str, _Verb]] = {
     "show": _Verb("show one CVM", (_NAME,)),
     **{verb: _Verb(SPECS[verb].help, _ACTION) for verb in ACTIONS},
     "restart": _Verb(SPECS["restart"].help, (*_ACTION, _FORCE)),
+    "update": _Verb("change a CVM in one restart", _UPDATE),
+    "apply": _Verb("make and change CVMs until they are as a file declares", _APPLY),
     "watch": _Verb("wait until a CVM has a status", _WATCH),
     "logs": _Verb("read or follow a log", _LOGS),
     "cost": _Verb("tell what each CVM has cost", (_WINDOW,)),

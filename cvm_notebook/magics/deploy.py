@@ -1,19 +1,17 @@
 """``%%cvm deploy``: deployment of the Docker Compose file in a cell."""
 
 import html
-import os
 import weakref
 from argparse import Namespace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from cvm_notebook.api.auth.credentials import ask
-from cvm_notebook.api.compose.env_file import parse_env_file
-from cvm_notebook.api.compose.hashing import check_env, check_env_name, check_env_value
-from cvm_notebook.api.compose.validation import check_compose_file, read_text_file
-from cvm_notebook.api.errors.tree import CvmError, InvalidInput
+from cvm_notebook.api.compose.validation import check_compose_file
+from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.api.models.actions import Provision
 from cvm_notebook.api.secret import Secret
+from cvm_notebook.deploy.apply import Applied, ApplyPlan
+from cvm_notebook.deploy.declaration import DEFAULTS
 from cvm_notebook.deploy.deployment import Deployment, Provisioned
 from cvm_notebook.deploy.environment import EnvTable
 from cvm_notebook.deploy.pricing import Offer
@@ -23,10 +21,11 @@ from cvm_notebook.live.clock import SystemClock
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.record import as_text
 from cvm_notebook.live.workers import Workers
+from cvm_notebook.magics.apply import apply_cell
+from cvm_notebook.magics.environment import check_askable, environment, typed
 from cvm_notebook.magics.session import Session
 from cvm_notebook.magics.verbs import follow
 from cvm_notebook.selection import CvmHandle
-from cvm_notebook.text import clean_text
 from cvm_notebook.widgets.base.mimebundle import with_widget
 from cvm_notebook.widgets.base.ui_thread import ui_thread
 
@@ -38,25 +37,28 @@ _LONGEST_FILE: Final = 1 << 20
 
 def deploy(
     session: Session, args: Namespace, compose: str
-) -> "Offer | PendingDeployment | Operation | CvmHandle":
+) -> "Offer | PendingDeployment | Operation | CvmHandle | ApplyPlan | Applied":
     """Deploy a compose file, or show the offer of a dry run.
 
     Everything is checked before anything is sent, and step one is answered before a secret is
-    asked for. The commit is sent once.
+    asked for. The commit is sent once. With ``--update`` a CVM that is there already is changed.
     """
     # the first line of the cell is the magic's: with one before them, lines are those of the cell
     check_compose_file(f"\n{compose}", "the cell")
+    if args.update:
+        return apply_cell(session, args, compose)
     values = Values(
-        name=args.name, compose_file=compose, instance_type=args.type, region=args.region
+        name=args.name,
+        compose_file=compose,
+        instance_type=args.type or DEFAULTS["instance_type"],
+        region=args.region,
     )
     for wrong in values.problems().values():
         raise wrong
-    env = _environment(args.env, args.env_file)
+    env = environment(args.env, args.env_file)
     prompt = session.prompt_kind(wait=args.wait) if env.missing and not args.dry_run else None
-    if env.missing and not args.dry_run and prompt is None:
-        problem = "not set in the environment, and nobody can be asked for it here"
-        remedy = "Set it where the kernel is started, or name a file by --env-file."
-        raise InvalidInput(", ".join(env.missing), problem, remedy)
+    if not args.dry_run:
+        check_askable(env, prompt)
     fleet = session.fleet()
     provisioned = Provisioned.request(fleet.client, values, env.names)
     if args.dry_run:
@@ -64,53 +66,11 @@ def deploy(
     if prompt == "box":
         return PendingDeployment(fleet, values, provisioned, env)
     for name in env.missing:
-        env.put(name, _typed(name))
+        env.put(name, typed(name))
     operation = provisioned.commit(fleet.operator, env.values())
     follow(fleet, operation, wait=args.wait, name=values.name)
     made = operation.made_id if args.wait else None
     return operation if made is None else CvmHandle(fleet, made)
-
-
-# --- the environment -----------------------------------------------------------------------------
-
-
-def _environment(named: list[str], file: str | None) -> EnvTable:
-    """Return the variables of a file and of ``--env``, with the values that are known here."""
-    env: dict[str, Secret | None] = {} if file is None else {**_of_file(file)}
-    for name in named:
-        if "=" in name:
-            raise InvalidInput(
-                "--env",
-                "a value on this line would be saved in the notebook and in the history",
-                "Give the name alone: the value is that of the environment, or is asked for. "
-                "If it was a real secret, take it out of the cell and make a new one.",
-            )
-        check_env_name(name, "--env")
-        if name in env:
-            raise InvalidInput(name, "it is given twice", "Give it once, by --env or --env-file.")
-        value = os.environ.get(name)
-        if value is not None:
-            check_env_value(name, value)
-        env[name] = Secret(value) if value is not None else None
-    check_env(env, "--env")
-    return EnvTable.of(env)
-
-
-def _of_file(path: str) -> dict[str, Secret]:
-    """Read a file of variables; an error names the file and the line, and no value."""
-    text = read_text_file("--env-file", path, _LONGEST_FILE)
-    try:
-        return parse_env_file(text)
-    except InvalidInput as error:
-        line = "" if error.field == ".env" else f", {error.field}"
-        raise InvalidInput(f"{clean_text(path, 120)}{line}", error.problem, error.remedy) from None
-
-
-def _typed(name: str) -> Secret:
-    typed = ask(f"Value of {name} (not shown, not stored): ")
-    if not typed:
-        raise InvalidInput(name, "no value was given", "Run the cell again. Nothing was made.")
-    return Secret(typed)
 
 
 # --- values given in boxes -----------------------------------------------------------------------

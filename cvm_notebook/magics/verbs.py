@@ -19,6 +19,7 @@ from cvm_notebook.live.operations.record import OperationRecord, as_text
 from cvm_notebook.live.plans.outcome import Outcome
 from cvm_notebook.live.query import search, where
 from cvm_notebook.live.store.records import Row, Snapshot
+from cvm_notebook.magics.apply import apply, update
 from cvm_notebook.magics.arguments import ACTIONS, split
 from cvm_notebook.magics.session import Session
 from cvm_notebook.selection import CvmHandle, FleetPlan, Selection
@@ -316,6 +317,8 @@ VERBS: Final[Mapping[str, Handler]] = {
     "ls": ls,
     "show": show,
     **dict.fromkeys(ACTIONS, action),
+    "update": update,
+    "apply": apply,
     "watch": watch,
     "logs": logs,
     "cost": cost,

@@ -204,14 +204,11 @@ def test_a_watch_out_of_bounds_is_refused_by_its_field(fields):
     assert caught.value.field == field
 
 
-def test_a_replica_and_a_resize_name_what_they_change():
+def test_a_replica_names_what_it_changes():
     assert checks.replica_request({}) == {}
     assert checks.replica_request({"teepod_id": 5}) == {"node_id": 5}
     with pytest.raises(InvalidInput):
         checks.replica_request({"node_id": 5, "teepod_id": 6})
-    assert checks.resources_request({"vcpu": 2, "allow_restart": True})["vcpu"] == 2
-    with pytest.raises(InvalidInput, match="nothing to change"):
-        checks.resources_request({"allow_restart": True})
 
 
 # --- compose files ------------------------------------------------------------------------------

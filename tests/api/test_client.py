@@ -139,14 +139,83 @@ def test_every_update_is_taken(client, make):
     assert "1.28" in client.get_cvm_docker_compose(name)
     settled(client.update_pre_launch_script(name, "echo hello\n"))
     assert client.get_cvm_pre_launch_script(name) == "echo hello\n"
-    settled(client.update_resources(name, instance_type="tdx.medium", allow_restart=True))
+    settled(client.update_resources(name, instance_type="tdx.medium"))
     assert client.get_cvm_info(name).resource.vcpu == 2
     image = next(i for i in client.list_os_images(is_dev=False) if not i.requires_gpu)
     settled(client.update_os_image(name, image.name))
-    client.update_visibility(name, public_logs=False)
+    settled(client.update_visibility(name, public_logs=False))
+    assert client.update_listed(name).name == name
     info = client.get_cvm_info(name)
-    assert (info.public_logs, info.public_sysinfo) == (False, True)
+    assert (info.public_logs, info.public_sysinfo, info.listed) == (False, True, True)
     client.delete_cvm(name)
+
+
+def test_all_of_a_cvm_is_changed_in_one_request_and_one_restart(caller, broken, make):
+    name = make(caller)
+    before = caller.get_cvm_info(name)
+    broken.clear_requests()
+
+    answer = caller.update_cvm(
+        name,
+        compose_file=COMPOSE.replace("latest", "1.28"),
+        pre_launch_script="true\n",
+        env={"TOKEN": "t", "LEVEL": "debug"},
+        instance_type="tdx.medium",
+        disk_size=40,
+        public_logs=False,
+        listed=True,
+        shutdown_timeout=30,
+        allow_force_stop=True,
+    )
+
+    assert answer.status == "in_progress"
+    caller.watch_cvm_state(name, target="running")
+    after = caller.get_cvm_info(name)
+    changes = [r for r in broken.requests() if r["method"] == "PATCH"]
+    assert [r["path"].rpartition("/")[2] for r in changes] == ["listed", name]
+    compose = after.compose_file
+    assert "1.28" in compose["docker_compose_file"]
+    assert compose["pre_launch_script"] == "true\n"
+    assert compose["allowed_envs"] == ["TOKEN", "LEVEL"]
+    assert (after.resource.vcpu, after.resource.disk_in_gb) == (2, 40)
+    assert (after.public_logs, after.listed) == (False, True)
+    assert cvm.compose_hash(compose) == after.compose_hash != before.compose_hash
+    newest = caller.list_operations(name, limit=5)
+    assert [one.operation_type for one in newest] == ["compose_update", "create"]
+    assert newest[0].correlation_id == answer.correlation_id
+
+
+def test_variables_that_stay_keep_their_place_in_what_is_hashed(caller, make):
+    name = make(caller)
+    caller.update_cvm(name, env={"B": "1", "A": "2"})
+    caller.watch_cvm_state(name, target="running")
+    before = caller.get_cvm_info(name)
+
+    caller.update_cvm(name, env={"A": "3", "B": "4"})
+
+    caller.watch_cvm_state(name, target="running")
+    assert caller.get_cvm_info(name).compose_hash == before.compose_hash
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({}, "nothing to change"),
+        ({"allow_force_stop": True}, "nothing to change"),
+        ({"vcpus": 2}, "Did you mean vcpu"),
+        ({"memory": 4}, "MB"),
+        ({"compose_file": "version: 3"}, "services"),
+        ({"compose_file": COMPOSE, "shutdown_timeout": 5}, "10 to 1200"),
+        ({"public_logs": "yes"}, "True or False"),
+        ({"env": {"A": "1"}, "encrypted_env": "ab" * 64}, "either"),
+        ({"env": {"A=1": "1"}}, "no name"),
+        ({"user_config": {"a": 1}}, "not a text"),
+    ],
+)
+def test_an_update_that_cannot_be_is_refused_before_anything_is_sent(caller, broken, fields, said):
+    with pytest.raises(cvm.InvalidInput, match=said):
+        caller.update_cvm("some-cvm", **fields)
+    assert not broken.requests()
 
 
 def test_the_other_side_of_465_is_an_answer():

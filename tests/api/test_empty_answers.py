@@ -62,9 +62,8 @@ UPDATES = {
     "update_docker_compose": lambda c: c.update_docker_compose("abcde", COMPOSE),
     "update_pre_launch_script": lambda c: c.update_pre_launch_script("abcde", "true\n"),
     "update_envs": lambda c: c.update_envs("abcde", encrypted_env="ab" * 64, env_keys=["A"]),
-    "update_visibility": lambda c: c.update_visibility(
-        "abcde", public_logs=True, public_sysinfo=True
-    ),
+    "update_visibility": lambda c: c.update_visibility("abcde", public_logs=True),
+    "update_cvm": lambda c: c.update_cvm("abcde", compose_file=COMPOSE, vcpu=2),
     "start": lambda c: c.start_cvm("abcde"),
     "stop": lambda c: c.stop_cvm("abcde"),
     "shutdown": lambda c: c.shutdown_cvm("abcde"),

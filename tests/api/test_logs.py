@@ -83,12 +83,14 @@ def test_what_cannot_be_asked_for_is_refused_in_words(client):
 
 
 def test_a_log_that_is_not_public_says_what_to_switch_on(client):
-    client.update_visibility("logged", public_logs=False, public_sysinfo=True)
+    client.update_visibility("logged", public_logs=False)
+    client.watch_cvm_state("logged", target="running")
     try:
         with pytest.raises(CvmError, match="public_logs is on"):
             client.get_cvm_logs("logged", container="web")
     finally:
-        client.update_visibility("logged", public_logs=True, public_sysinfo=True)
+        client.update_visibility("logged", public_logs=True)
+        client.watch_cvm_state("logged", target="running")
 
 
 def test_the_key_is_not_sent_to_the_address_of_a_log(client):

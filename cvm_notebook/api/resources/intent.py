@@ -25,12 +25,13 @@ from cvm_notebook.api.errors.tree import (
 from cvm_notebook.api.http.deadline import Deadline
 from cvm_notebook.api.http.retry import RetryKind
 from cvm_notebook.api.http.transport import Reply, Request, Transport, to_json
-from cvm_notebook.api.models.actions import CvmAction
+from cvm_notebook.api.models.actions import CvmAction, UpdateAccepted
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.models.decode import decode, decode_accepted
 from cvm_notebook.api.models.guest import OperationPage
 from cvm_notebook.api.resources.claims import SentClaims, claims_of_this_machine
 from cvm_notebook.api.resources.cvm_ref import path_segment
+from cvm_notebook.api.resources.update_request import shown_by
 from cvm_notebook.api.status import phase_of
 from cvm_notebook.api.verbs import SPECS, Verb
 
@@ -82,6 +83,8 @@ class Intent:
         Of the app, where they are known: of a commit both are.
     vm_uuid
         Of the CVM, where it is known.
+    before
+        A request that may be sent any number of times, and is before the other.
 
     Attributes
     ----------
@@ -91,6 +94,12 @@ class Intent:
         What was there of its kind before it was sent; None where that could not be read.
     claimant
         Its name among the `SentClaims` of this machine.
+    shows
+        Of an update: what the CVM's record shows once it was carried out, and did not show before.
+    accepted
+        The service's answer to an update.
+    is_instant
+        It is done once it is answered, and nothing goes on.
     """
 
     def __init__(
@@ -103,6 +112,8 @@ class Intent:
         app_id: str | None = None,
         compose_hash: str | None = None,
         vm_uuid: str | None = None,
+        shows: Mapping[str, object] | None = None,
+        before: Request | None = None,
     ) -> None:
         self.transport = transport
         self.verb: Verb = verb
@@ -114,10 +125,21 @@ class Intent:
         self.attempts = 0
         self.known: frozenset[str] | None = None
         self.claimant: str | None = None
+        self.shows = dict(shows or {})
+        self.accepted: UpdateAccepted | None = None
+        self.is_instant = False
+        self._new: list[str] = []  # in the history, since before it was sent
         self._request = request
+        self._before = before
 
-    def resume(self, known: Iterable[str] | None, claimant: str | None) -> None:
+    def resume(
+        self,
+        known: Iterable[str] | None,
+        claimant: str | None,
+        shows: Mapping[str, object] | None = None,
+    ) -> None:
         """Take up what another kernel has prepared and sent; it cannot be sent again."""
+        self.shows = dict(shows or {})
         self.known = None if known is None else frozenset(known)
         self.claimant = claimant
         self._claims(lambda claims, name: claims.lost(name))
@@ -166,14 +188,21 @@ class Intent:
     @property
     def _scope(self) -> str:
         """Where its doing shows, in words that are unique everywhere."""
-        return f"replicas of {self.app_id}" if self.spec.creates else f"history of {self.vm_uuid}"
+        if self.spec.creates:
+            return f"replicas of {self.app_id}"
+        # restarts and updates are told apart in the history
+        return f"{'updates' if self.verb == 'update' else 'history'} of {self.vm_uuid}"
 
     def _resolve(self, deadline: Deadline | None) -> None:
         """Find out which CVM of which app it is, where only an identifier is known."""
-        if (self.app_id if self.spec.creates else self.vm_uuid) is None:
+        wanted, self.shows = self.shows, {}
+        if wanted or (self.app_id if self.spec.creates else self.vm_uuid) is None:
             found = self._cvm(deadline)
             self.cvm = found.id if isinstance(found.id, str) else self.cvm
             self.app_id, self.vm_uuid = found.app_id, found.vm_uuid
+            now = shown_by(found)
+            if any(now[name] != value for name, value in wanted.items()):
+                self.shows = wanted
 
     # --- sending -----------------------------------------------------------------------------
 
@@ -186,6 +215,8 @@ class Intent:
             It was refused, or (see `may_have_begun`) no answer came.
         """
         try:
+            if self._before is not None:
+                self.transport.send(self._before, deadline=deadline)
             answer = self.transport.call(
                 self._request,
                 self._decode,
@@ -202,6 +233,8 @@ class Intent:
             raise
         answer = self._with_id(answer, deadline)
         made = answer.id if answer is not None and self.spec.creates else None
+        if self.accepted is not None:
+            made = self.accepted.correlation_id
         self._claims(lambda c, name: c.answered(name, made if isinstance(made, str) else None))
         return answer
 
@@ -224,6 +257,10 @@ class Intent:
             found = self._look(error, limit)
             if found is None:
                 raise
+            if self.verb == "update":
+                self.accepted = UpdateAccepted(
+                    status="in_progress", correlation_id=found.correlation_id
+                )
             return _as_action(found)
 
     def _count(self) -> None:
@@ -231,6 +268,9 @@ class Intent:
 
     def _decode(self, reply: Reply) -> CvmAction | None:
         if self.verb == "delete":
+            return None
+        if self.verb == "update":
+            self.accepted = decode_accepted(reply.body, UpdateAccepted, self._request.where)
             return None
         # which CVM was made must be told; that something was accepted need not
         read = decode if self.spec.creates else decode_accepted
@@ -269,7 +309,8 @@ class Intent:
         correlation_id = cvm.progress.correlation_id if cvm.progress else None
         if self.spec.judged_by == "history":
             correlation_id = self._made(deadline)
-            return SettleResult(correlation_id is not None, cvm, correlation_id=correlation_id)
+            begun = correlation_id is not None or self._is_shown(cvm)
+            return SettleResult(begun, cvm, correlation_id=correlation_id)
         phase = phase_of(cvm.status)
         there = phase == self.spec.goal and not cvm.in_progress
         return SettleResult(
@@ -311,11 +352,21 @@ class Intent:
             return SettleResult(begun=False)
         return _evidence_of(self._get(f"/cvms/{path_segment(made)}", Cvm, deadline))
 
+    def _is_shown(self, cvm: Cvm) -> bool:
+        """Tell whether a record shows what an update was to bring about.
+
+        Only where the history has nothing new that might be somebody's: there it is decided.
+        """
+        now = shown_by(cvm)
+        shown = bool(self.shows) and all(now[k] == value for k, value in self.shows.items())
+        return shown and not self._new
+
     def _made(self, deadline: Deadline | None) -> str | None:
         """Return what of that which is new is this one's doing, where that can be known."""
+        self._new = []
         if self.known is None or self.claimant is None:
             return None
-        new = [one for one in self._there(deadline) if one not in self.known]
+        self._new = new = [one for one in self._there(deadline) if one not in self.known]
         return self._claims(lambda claims, name: claims.assign(name, new)) if new else None
 
     def _claims(self, do: Callable[[SentClaims, str], T]) -> T | None:
@@ -364,20 +415,58 @@ def intent_of(
     body: Mapping[str, Any] | None = None,
     *,
     app_id: str | None = None,
+    headers: tuple[tuple[str, str], ...] = (),
+    expected_hash: str | None = None,
+    listed: bool | None = None,
 ) -> Intent:
-    """Return the intent of a verb, with the request that it sends."""
+    """Return the intent of a verb, with the request that it sends.
+
+    Parameters
+    ----------
+    expected_hash
+        The compose hash that an update leads to, where that is known.
+    listed
+        Of an update: what is said of it in the directory of apps before.
+    """
     content = None if body is None else to_json(body)
     if verb == "commit":
         request = Request(RetryKind.COMMIT, "POST", "/cvms", content)
         app, compose = str((body or {})["app_id"]), str((body or {})["compose_hash"])
         return Intent(transport, verb, None, request, app_id=app, compose_hash=compose)
     path = f"/cvms/{path_segment(cvm or '')}"
+    if verb == "update":
+        return _update(
+            transport, cvm, body, headers=headers, expected_hash=expected_hash, listed=listed
+        )
     if verb == "delete":
         request = Request(RetryKind.UPDATE, "DELETE", path)
     else:
         word = "replicas" if verb == "replicate" else verb
         request = Request(RetryKind.UPDATE, "POST", f"{path}/{word}", content)
     return Intent(transport, verb, cvm, request, app_id=app_id)
+
+
+def _update(
+    transport: Transport,
+    cvm: str | None,
+    body: Mapping[str, Any] | None,
+    *,
+    headers: tuple[tuple[str, str], ...],
+    expected_hash: str | None,
+    listed: bool | None,
+) -> Intent:
+    path = f"/cvms/{path_segment(cvm or '')}"
+    listing, said = None, to_json({"listed": listed})
+    if listed is not None:  # to say it twice is to say it once
+        listing = Request(RetryKind.PROVISION, "PATCH", f"{path}/listed", said)
+    if listing is not None and not body and not headers:
+        intent = Intent(transport, "update", cvm, listing, shows={"listed": listed})
+        intent.is_instant = True
+        return intent
+    request = Request(RetryKind.UPDATE, "PATCH", path, to_json(body or {}), headers=headers)
+    shown = {**(body or {}), "compose_hash": expected_hash}
+    shows = {name: shown[name] for name in shown_by(Cvm()) if shown.get(name) is not None}
+    return Intent(transport, "update", cvm, request, shows=shows, before=listing)
 
 
 def may_have_begun(error: CvmError) -> bool:

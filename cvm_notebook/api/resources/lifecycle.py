@@ -7,18 +7,22 @@ import msgspec
 
 from cvm_notebook.api.errors.tree import DecodeError, InvalidInput
 from cvm_notebook.api.http.retry import RetryKind
+from cvm_notebook.api.http.transport import Transport
 from cvm_notebook.api.models.actions import CvmAction, CvmState, Provision
 from cvm_notebook.api.models.cvm import BatchStopped
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.base import Endpoints, given
 from cvm_notebook.api.resources.cvm_ref import Ref, split
 from cvm_notebook.api.resources.intent import Intent, intent_of
+from cvm_notebook.api.resources.update_request import UPDATE, update_request
 from cvm_notebook.api.resources.watch import OnEvent, Watch, watch
 from cvm_notebook.api.verbs import Verb, check_verb
 
 BATCH_STOP_SIZE = 50
 _REPLICA = frozenset({"node_id", "teepod_id", "encrypted_env", "compose_hash", "os_image"})
 _FIELDS: Mapping[Verb, frozenset[str]] = {"restart": frozenset({"force"}), "replicate": _REPLICA}
+_PROOFS = {"compose_hash": "X-Compose-Hash", "transaction_hash": "X-Transaction-Hash"}
+_UPDATE = frozenset({*UPDATE, *_PROOFS, "prepare_only", "expected_hash", "listed"})
 _WATCH = frozenset({"target", "interval", "timeout", "max_retries", "retry_delay"})
 
 
@@ -332,12 +336,42 @@ class Lifecycle(Endpoints):
         verb = check_verb(verb)
         if verb == "commit":
             return intent_of(self._transport, verb, None, checks.commit_request(None, fields))
+        if verb == "update":
+            return update_intent(self._transport, cvm, fields)
         allowed = _FIELDS.get(verb, frozenset())
         target, rest = split(cvm, fields, f"{verb}_cvm", allowed)
         return intent_of(self._transport, verb, target, _body(verb, rest))
 
     def _act(self, verb: Verb, cvm: Ref, identifier: dict[str, object]) -> CvmAction:
         return _record(self.intent(verb, cvm, **identifier))
+
+
+def update_intent(transport: Transport, cvm: Ref, fields: Mapping[str, Any]) -> Intent:
+    """Return an update that is checked and not sent yet.
+
+    With the proofs of a registered compose hash alone it finishes what waited for them.
+    """
+    target, rest = split(cvm, fields, "update_cvm", _UPDATE)
+    proofs = {name: rest.pop(name, None) for name in _PROOFS}
+    headers = tuple(
+        (header, checks.hexadecimal(name, proofs[name]))
+        for name, header in _PROOFS.items()
+        if proofs[name] is not None
+    )
+    if rest.pop("prepare_only", False):
+        headers = (*headers, ("X-Prepare-Only", "true"))
+    expected, listed = rest.pop("expected_hash", None), rest.pop("listed", None)
+    bare = not rest and (listed is not None or len(headers) == len(_PROOFS))
+    body = {} if bare else update_request(rest)
+    return intent_of(
+        transport,
+        "update",
+        target,
+        body,
+        headers=headers,
+        expected_hash=expected,
+        listed=None if listed is None else checks.boolean("listed", listed),
+    )
 
 
 def _body(verb: Verb, fields: Mapping[str, Any]) -> Mapping[str, Any] | None:

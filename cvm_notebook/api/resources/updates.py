@@ -1,7 +1,7 @@
 """Changes to a CVM that exists: environment, compose file, script, size, visibility, image."""
 
-from collections.abc import Mapping
-from typing import TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, TypeVar
 
 from cvm_notebook.api.compose.hashing import encrypt_env
 from cvm_notebook.api.compose.validation import check_compose_file
@@ -16,23 +16,192 @@ from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.attestations import Attestations
 from cvm_notebook.api.resources.base import given
 from cvm_notebook.api.resources.cvm_ref import Ref, path_segment, split
+from cvm_notebook.api.resources.lifecycle import update_intent
+from cvm_notebook.api.resources.update_request import UPDATE, allowed_after
 from cvm_notebook.api.secret import Secret
 
 T = TypeVar("T")
 
 HASH_REQUIRED = 465
+_ON_THE_WIRE: Final = {"compose_file": "docker_compose_file", "env_keys": "allowed_envs"}
+_UPDATE_NAMES: Final = frozenset(
+    ({*UPDATE, *_ON_THE_WIRE} - {*_ON_THE_WIRE.values()})
+    | {"env", "listed", "prepare_only", "compose_hash", "transaction_hash"}
+)
 
 
 class Updates(Attestations):
     """Updating calls.
 
     Most answer at once with UpdateAccepted, while the CVM goes through ``updating``;
-    `watch_cvm_state` waits for it. Its fields are None where the service answers with nothing but
-    202. Where the app's key service is on a chain and does not know the
-    new compose hash yet, they answer with HashRequired: register the hash, then call again with
-    ``compose_hash`` and ``transaction_hash``. An update whose answer is lost is not sent again: the
-    error says so by ``sent``.
+    `watch_cvm_state` waits for it. `update_cvm` changes several things in one restart. The fields
+    of the answer are None where the service answers with nothing but 202. Where the app's key
+    service is on a chain and does not know the new compose hash yet, they answer with HashRequired:
+    register the hash, then call again with ``compose_hash`` and ``transaction_hash``. An update
+    whose answer is lost is not sent again: the error says so by ``sent``.
     """
+
+    def update_cvm(
+        self,
+        cvm: Ref = None,
+        /,
+        *,
+        compose_file: str | None = None,
+        pre_launch_script: str | None = None,
+        env: Mapping[str, str | Secret] | None = None,
+        encrypted_env: str | None = None,
+        env_keys: list[str] | None = None,
+        instance_type: str | None = None,
+        vcpu: int | None = None,
+        memory: int | None = None,
+        disk_size: int | None = None,
+        gpus: Mapping[str, object] | None = None,
+        image: str | None = None,
+        public_logs: bool | None = None,
+        public_sysinfo: bool | None = None,
+        public_tcbinfo: bool | None = None,
+        listed: bool | None = None,
+        user_config: str | None = None,
+        shutdown_timeout: int | None = None,
+        allow_force_stop: bool | None = None,
+        prepare_only: bool = False,
+        compose_hash: str | None = None,
+        transaction_hash: str | None = None,
+        **identifier: object,
+    ) -> UpdateAccepted | HashRequired:
+        """Change anything of a CVM in one request, and so in one restart.
+
+        What is not given stays as it is. An answer that is lost is read back, and nothing is sent
+        again.
+
+        Parameters
+        ----------
+        compose_file
+            The text of a Docker Compose file.
+        pre_launch_script
+            What runs before the containers start; empty for none.
+        env
+            Names and values: all of them, for they replace what is there. They are encrypted here,
+            for the key of this CVM, once its key service has signed that.
+        encrypted_env, env_keys
+            Instead of `env`: what `encrypt_env` gave, and the names in it.
+        instance_type
+            Instead of `vcpu` and `memory`.
+        vcpu, memory, disk_size
+            Number, MB and GB; a disk only grows.
+        gpus
+            As the API takes them.
+        image
+            The OS image, by its name.
+        listed
+            Whether it is in Phala's directory of apps: a request of its own, and no restart.
+        user_config
+            A text, as the service keeps it.
+        shutdown_timeout
+            Seconds that its containers have to end, 10 to 1200.
+        allow_force_stop
+            Stop it hard when they do not end by then.
+        prepare_only
+            Ask for a token by which others commit it, as a multisig does; nothing is changed yet.
+        compose_hash, transaction_hash
+            Where the keys are managed on a chain: of the `HashRequired` that the first call
+            returned, and of the transaction that registered it. Alone they finish that update.
+
+        Raises
+        ------
+        InvalidInput
+            Before anything is sent: nothing to change, a compose file that is none, a number out
+            of bounds.
+        NotTrustedError
+            The key is not signed by the key service of the CVM; nothing was encrypted or sent.
+        ConflictError
+            It is in the middle of something.
+        TransportError
+            With ``sent`` true when no answer came and nothing of it is to be seen.
+
+        Examples
+        --------
+        >>> client.update_cvm("web-7", compose_file=compose, disk_size=40).status
+        'in_progress'
+        """
+        named = given(
+            compose_file=compose_file,
+            pre_launch_script=pre_launch_script,
+            env=env,
+            encrypted_env=encrypted_env,
+            env_keys=env_keys,
+            instance_type=instance_type,
+            vcpu=vcpu,
+            memory=memory,
+            disk_size=disk_size,
+            gpus=gpus,
+            image=image,
+            public_logs=public_logs,
+            public_sysinfo=public_sysinfo,
+            public_tcbinfo=public_tcbinfo,
+            listed=listed,
+            user_config=user_config,
+            shutdown_timeout=shutdown_timeout,
+            allow_force_stop=allow_force_stop,
+            prepare_only=prepare_only or None,
+            compose_hash=compose_hash,
+            transaction_hash=transaction_hash,
+        )
+        target, fields = split(cvm, {**identifier, **named}, "update_cvm", _UPDATE_NAMES)
+        for ours, theirs in _ON_THE_WIRE.items():
+            if ours in fields:
+                fields[theirs] = fields.pop(ours)
+        values: Mapping[str, str | Secret] | None = fields.pop("env", None)
+        if fields.keys() == {"listed"} and values is None:
+            self.update_listed(target, fields["listed"])
+            return UpdateAccepted(status="done")
+        if fields.keys() - {"listed"} or values is None:
+            update_intent(self._transport, target, fields)  # refused before anything is sent
+        deadline = self._deadline()
+        if values is not None:
+            _check_env(values, fields)
+            fields |= self.sealed_env(target, values, deadline=deadline)
+        intent = update_intent(self._transport, target, fields)
+        try:
+            intent.run(deadline)
+        except ApiError as error:
+            if error.status == HASH_REQUIRED:
+                return HashRequired.from_error(error)
+            raise
+        return intent.accepted or UpdateAccepted()
+
+    def sealed_env(
+        self,
+        cvm: str,
+        env: Mapping[str, str | Secret],
+        *,
+        allowed: Iterable[str] | None = None,
+        deadline: Deadline | None = None,
+    ) -> dict[str, object]:
+        """Return what an update sends of an environment: its names, and it encrypted.
+
+        Parameters
+        ----------
+        cvm
+            Whose key encrypts it.
+        allowed
+            The names that its app compose allows now, whose order is kept; read where not given.
+
+        Raises
+        ------
+        NotTrustedError
+            The key is not signed by the key service of the CVM; nothing was encrypted.
+        """
+        names = checks.env_names("env", env)
+        limit = deadline or self._deadline()
+        found = self._read(f"/cvms/{path_segment(cvm)}", Cvm, deadline=limit)
+        compose = found.compose_file if isinstance(found.compose_file, Mapping) else {}
+        now = list(allowed if allowed is not None else compose.get("allowed_envs") or ())
+        sealed: dict[str, object] = {
+            "encrypted_env": encrypt_env(self._env_pubkey(cvm, found, limit), env)
+        }
+        after = allowed_after(now, names)
+        return sealed if after == now else {**sealed, "allowed_envs": after}
 
     def update_envs(
         self,
@@ -72,7 +241,8 @@ class Updates(Attestations):
             raise InvalidInput("env", "give either env or encrypted_env", "One of the two.")
         if env is not None:
             env_keys = checks.env_names("env", env)
-            encrypted_env = encrypt_env(self._env_pubkey(target, deadline), env)
+            found = self._read(f"/cvms/{path_segment(target)}", Cvm, deadline=deadline)
+            encrypted_env = encrypt_env(self._env_pubkey(target, found, deadline), env)
         elif env_keys is not None:
             env_keys = checks.env_names("env_keys", env_keys)
         body = given(
@@ -136,10 +306,9 @@ class Updates(Attestations):
         memory: int | None = None,
         disk_size: int | None = None,
         instance_type: str | None = None,
-        allow_restart: bool | None = None,
         **identifier: object,
     ) -> UpdateAccepted | HashRequired:
-        """Give a CVM another size.
+        """Give a CVM another size; it restarts for it.
 
         Parameters
         ----------
@@ -147,20 +316,11 @@ class Updates(Attestations):
             Number, MB and GB; a disk only grows.
         instance_type
             Instead of `vcpu` and `memory`.
-        allow_restart
-            Whether it may restart for it.
         """
         target, _ = split(cvm, identifier, "update_resources")
-        body = checks.resources_request(
-            given(
-                vcpu=vcpu,
-                memory=memory,
-                disk_size=disk_size,
-                instance_type=instance_type,
-                allow_restart=allow_restart,
-            )
+        return self.update_cvm(
+            target, vcpu=vcpu, memory=memory, disk_size=disk_size, instance_type=instance_type
         )
-        return self._update(f"/cvms/{path_segment(target)}/resources", to_json(body))
 
     def update_visibility(
         self,
@@ -171,29 +331,27 @@ class Updates(Attestations):
         public_sysinfo: bool | None = None,
         public_tcbinfo: bool | None = None,
         **identifier: object,
-    ) -> CvmAction:
-        """Say what of a CVM anybody may see; what is not given stays as it is."""
+    ) -> UpdateAccepted | HashRequired:
+        """Say what of a CVM anybody may see; what is not given stays as it is. It restarts."""
         target, _ = split(cvm, identifier, "update_visibility")
-        path = f"/cvms/{path_segment(target)}"
-        wanted = given(
-            public_logs=public_logs, public_sysinfo=public_sysinfo, public_tcbinfo=public_tcbinfo
+        return self.update_cvm(
+            target,
+            public_logs=public_logs,
+            public_sysinfo=public_sysinfo,
+            public_tcbinfo=public_tcbinfo,
         )
-        for name, value in wanted.items():
-            checks.boolean(name, value)
-        if not wanted:
-            raise InvalidInput(
-                "update_visibility", "nothing to change", "Give public_logs=True or the like."
-            )
-        deadline = self._deadline()
-        if public_logs is None or public_sysinfo is None:  # the service wants both
-            now = self._read(path, Cvm, deadline=deadline)
-            wanted = {
-                "public_logs": bool(now.public_logs),
-                "public_sysinfo": bool(now.public_sysinfo),
-                **wanted,
-            }
-        path += "/visibility"
-        return self._change(RetryKind.UPDATE, "PATCH", path, CvmAction, wanted, deadline=deadline)
+
+    def update_listed(
+        self, cvm: Ref = None, listed: object = True, /, **identifier: object
+    ) -> CvmAction:
+        """Say whether a CVM is in Phala's public directory of apps; it goes on running.
+
+        To say it twice is to say it once, so a lost answer is made up for by sending it again.
+        """
+        target, _ = split(cvm, identifier, "update_listed")
+        body = {"listed": checks.boolean("listed", listed)}
+        path = f"/cvms/{path_segment(target)}/listed"
+        return self._change(RetryKind.PROVISION, "PATCH", path, CvmAction, body)
 
     def update_os_image(
         self, cvm: Ref = None, os_image_name: str = "", /, **identifier: object
@@ -233,8 +391,7 @@ class Updates(Attestations):
                 return HashRequired.from_error(error)
             raise
 
-    def _env_pubkey(self, target: str, deadline: Deadline) -> str:
-        found = self._read(f"/cvms/{path_segment(target)}", Cvm, deadline=deadline)
+    def _env_pubkey(self, target: str, found: Cvm, deadline: Deadline) -> str:
         key = found.kms_info.encrypted_env_pubkey if found.kms_info is not None else None
         if found.kms_info is None or key is None:
             raise InvalidInput(
@@ -246,3 +403,9 @@ class Updates(Attestations):
         return self.get_checked_env_key(
             found.app_id, expected=key, signer=signer, deadline=deadline
         )
+
+
+def _check_env(env: Mapping[str, str | Secret], fields: Mapping[str, Any]) -> None:
+    if "encrypted_env" in fields:
+        raise InvalidInput("env", "give either env or encrypted_env", "One of the two.")
+    checks.env_names("env", env)

@@ -196,6 +196,15 @@ def script(field: str, value: object) -> str:
     return value
 
 
+def user_config(field: str, value: object) -> str:
+    """Return the text of a user configuration; the service keeps it as it is."""
+    if not isinstance(value, str):
+        raise InvalidInput(field, f"it is {_shown(value)}, not a text", "Give json.dumps(...).")
+    if len(value.encode("utf-8", "replace")) > LARGEST_BYTES:
+        raise InvalidInput(field, "it has more than 200 KiB", "Move data into the image.")
+    return value
+
+
 def env_names(field: str, value: object) -> list[str]:
     """Return names of environment variables, each once."""
     names = several(field, list(value) if isinstance(value, Mapping) else value, "names")
@@ -276,7 +285,7 @@ def sendable(field: str, value: object) -> object:
     raise InvalidInput(field, f"{type(value).__name__} cannot be sent as JSON", None)
 
 
-_PROVISION: Final[dict[str, Check]] = {
+PROVISION: Final[dict[str, Check]] = {
     **_RESOURCES,
     "name": cvm_name,
     "compose_file": app_compose,
@@ -305,7 +314,7 @@ def provision_request(fields: Mapping[str, Any]) -> dict[str, Any]:
     Fields that are not known here are sent as they are, as the API grows; one that is nearly a
     known one is taken for a slip and refused.
     """
-    body = _checked(fields, _PROVISION, "provision_cvm")
+    body = checked(fields, PROVISION, "provision_cvm")
     for needed, remedy in (("name", _NAME_REMEDY), ("compose_file", _COMPOSE_REMEDY)):
         if needed not in body:
             raise InvalidInput(needed, "a CVM needs it", remedy)
@@ -351,7 +360,7 @@ def commit_request(request: object, fields: Mapping[str, Any]) -> dict[str, Any]
     elif request is not None:
         problem = f"commit_cvm_provision cannot use {type(request).__name__}"
         raise InvalidInput("request", problem, "Give what provision_cvm returned.")
-    body = _checked({**given, **fields}, _COMMIT, "commit_cvm_provision")
+    body = checked({**given, **fields}, _COMMIT, "commit_cvm_provision")
     if isinstance(request, Provision) and request.allowed_envs is not None:
         strange = [name for name in body.get("env_keys", ()) if name not in request.allowed_envs]
         if strange:
@@ -387,7 +396,7 @@ _REPLICA: Final[dict[str, Check]] = {
 
 def replica_request(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the body of a replication; empty lets the service choose the node."""
-    body = _checked(fields, _REPLICA, "replicate_cvm")
+    body = checked(fields, _REPLICA, "replicate_cvm")
     node = body.pop("teepod_id", None)
     if node is not None and body.setdefault("node_id", node) != node:
         raise InvalidInput("node_id", "it differs from teepod_id", "Give one of them.")
@@ -405,21 +414,13 @@ _WATCH: Final[dict[str, Check]] = {
 
 def watch_request(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a watch that were given; a target must be."""
-    asked = _checked(fields, _WATCH, "watch_cvm_state")
+    asked = checked(fields, _WATCH, "watch_cvm_state")
     if "target" not in asked:
         raise InvalidInput("target", "a watch needs it", 'Give a status, such as target="running".')
     return asked
 
 
-def resources_request(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the body of a change of resources; it must change something."""
-    body = _checked(fields, {**_RESOURCES, "allow_restart": boolean}, "update_resources")
-    if not _RESOURCES.keys() & body.keys():
-        raise InvalidInput("vcpu", "nothing to change was given", f"Give {', '.join(_RESOURCES)}.")
-    return body
-
-
-def _checked(fields: Mapping[str, Any], checks: Mapping[str, Check], verb: str) -> dict[str, Any]:
+def checked(fields: Mapping[str, Any], checks: Mapping[str, Check], verb: str) -> dict[str, Any]:
     """Return the fields that are not None, each checked, in our spelling."""
     body: dict[str, Any] = {}
     for given, value in fields.items():

@@ -20,10 +20,22 @@ Declaration: TypeAlias = Compose | Mapping[str, Any]
 
 SCRIPT: Final = "pre_launch_script_status"
 SCRIPT_WORDS: Final = ("official", "older", "modified", "none")
-_KEYS: Final = (
-    *("compose", "compose_hash", "os", "instance_type", "region", "replicas"),
-    *(SCRIPT, "envs"),
+_FIELDS: Final = ("compose_hash", "os", "instance_type", "region", "replicas")
+# What `Fleet.apply` takes beside them, and the column of the fleet that shows it.
+_COLUMNS: Final[Mapping[str, str]] = {
+    **{name: name for name in (*_FIELDS, "vcpu", "listed")},
+    **{f"public_{name}": f"public_{name}" for name in ("logs", "sysinfo", "tcbinfo")},
+    SCRIPT: SCRIPT,  # of which the service is asked
+    "image": "os",
+    "disk_size": "disk_gb",
+    "memory": "memory_gb",
+}
+_UNSEEN: Final = frozenset(  # what the fleet does not show
+    {"pre_launch_script", "user_config", "shutdown_timeout", "allow_force_stop", "node_id"}
+    | {"env_file"}
 )
+_KEYS: Final = ("compose", *_FIELDS, SCRIPT, "envs")
+_KNOWN: Final = frozenset({*_KEYS, *_COLUMNS, *_UNSEEN, "compose_file", "env"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +84,34 @@ def read_declaration(said: object, where: str) -> Declared:
         raise InvalidInput(where, problem, "Give a compose file, or a mapping.")
     if "docker_compose_file" in said or "runner" in said:
         return _of_app_compose(said, where)
-    unknown = [clean_text(key, 40) for key in said if key not in _KEYS]
+    unknown = [clean_text(key, 40) for key in said if key not in _KNOWN]
     if unknown:
         problem = f"{', '.join(unknown[:5])} cannot be declared"
         raise InvalidInput(where, problem, f"Declare {', '.join(_KEYS)}.")
-    fields = {key: str(said[key]) for key in _KEYS[1:-1] if said.get(key) is not None}
+    fields = {
+        column: _text(key, said[key])
+        for key, column in _COLUMNS.items()
+        if said.get(key) is not None
+    }
     if fields.get(SCRIPT, SCRIPT_WORDS[0]) not in SCRIPT_WORDS:
         problem = f"{clean_text(fields[SCRIPT], 40)} is no status of a script"
         raise InvalidInput(f"{where}.{SCRIPT}", problem, f"One of {', '.join(SCRIPT_WORDS)}.")
-    compose = said.get("compose")
+    compose = said.get("compose", said.get("compose_file"))
     base = Declared({}) if compose is None else read_declaration(compose, where)
-    if said.get("envs") is not None:
-        envs = _names(f"{where}.envs", said["envs"])
+    named = said.get("envs", said.get("env"))
+    if named is not None:
+        envs = _names(f"{where}.envs", list(named) if isinstance(named, Mapping) else named)
         base = replace(base, envs=envs, optional_envs=frozenset())
     return replace(base, fields={**base.fields, **fields})
+
+
+def _text(key: str, value: object) -> str:
+    """Return a value as the fleet frame shows it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if key == "memory" and isinstance(value, int):
+        return f"{value / 1024}"
+    return str(value)
 
 
 def _names(where: str, said: object) -> frozenset[str]:

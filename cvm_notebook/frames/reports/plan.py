@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any, Final, NamedTuple, Protocol
 
 import pandas as pd
@@ -240,3 +241,105 @@ def _shown(plan: pd.DataFrame, now: Snapshot, log: Log) -> list[Row]:
             row = replace(row, status=None) if then is None else then
         found.append(row)
     return found
+
+
+# --- updates -----------------------------------------------------------------------------------
+
+ACTIONS: Final = ("create", "update", "nothing", "refused")
+
+
+class ChangedField(Protocol):
+    """A field that would be otherwise; `UpdatePreview.fields` has them."""
+
+    @property
+    def field(self) -> str:
+        """Its name."""
+
+    @property
+    def before(self) -> str | None:
+        """What it is."""
+
+    @property
+    def after(self) -> str | None:
+        """What it would be."""
+
+
+class AppliedStep(Protocol):
+    """What would be done for one declared app; `ApplyPlan.steps` has them."""
+
+    @property
+    def name(self) -> str:
+        """The CVM's name."""
+
+    @property
+    def action(self) -> str:
+        """What would be done."""
+
+    @property
+    def cvm_id(self) -> str | None:
+        """The CVM, where it is there."""
+
+    @property
+    def changes(self) -> str:
+        """Which fields would be otherwise."""
+
+    @property
+    def restarts(self) -> bool:
+        """Whether it restarts."""
+
+    @property
+    def rate_before_usd_h(self) -> Decimal | None:
+        """The price of an hour now."""
+
+    @property
+    def rate_after_usd_h(self) -> Decimal | None:
+        """The price of an hour then."""
+
+    @property
+    def needs_confirm(self) -> bool:
+        """Whether it is sent only with the plan's phrase."""
+
+    @property
+    def reason(self) -> str:
+        """Why not, or what to be careful of."""
+
+
+UPDATE: Final[Table[ChangedField]] = Table(
+    "update/1",
+    (Field("field", TEXT, lambda c: c.field, "what would be otherwise"),),
+    (
+        Field("before", TEXT, lambda c: c.before, "as it is; of texts, how long they are"),
+        Field("after", TEXT, lambda c: c.after, "as it would be"),
+    ),
+)
+APPLY: Final[Table[AppliedStep]] = Table(
+    "apply/1",
+    (Field("name", TEXT, lambda s: s.name, "the CVM's name"),),
+    (
+        Field("action", fixed(ACTIONS), lambda s: s.action, "what would be done"),
+        Field("cvm_id", TEXT, lambda s: s.cvm_id, "the CVM, where it is there"),
+        Field("changes", TEXT, lambda s: s.changes or None, "which fields would be otherwise"),
+        Field("restarts", FLAG, lambda s: s.restarts, "whether it restarts"),
+        Field("rate_before_usd_h", MONEY, lambda s: s.rate_before_usd_h, "the price an hour now"),
+        Field("rate_after_usd_h", MONEY, lambda s: s.rate_after_usd_h, "the price an hour then"),
+        Field(
+            "needs_confirm",
+            FLAG,
+            lambda s: s.needs_confirm,
+            "whether it is sent only with the plan's phrase",
+        ),
+        Field("reason", TEXT, lambda s: s.reason or None, "why not, or what to be careful of"),
+    ),
+)
+
+
+@UPDATE.documents
+def update_frame(fields: Iterable[ChangedField]) -> pd.DataFrame:
+    """List the fields of a CVM that an update would change; `UpdatePreview.fields` gives them."""
+    return UPDATE.frame(fields)
+
+
+@APPLY.documents
+def apply_frame(steps: Iterable[AppliedStep]) -> pd.DataFrame:
+    """List what `Fleet.apply` would do, one app a row; `ApplyPlan.steps` gives them."""
+    return APPLY.frame(steps)

@@ -18,7 +18,7 @@ R = TypeVar("R")
 _AT_ONCE: Final = 8
 
 
-class HasFleet(Protocol):
+class ReadableFleet(Protocol):
     """A fleet, as far as a frame needs one."""
 
     @property
@@ -29,7 +29,7 @@ class HasFleet(Protocol):
         """Return the fleet as it is known now."""
 
 
-def client_and_cvms(source: "Client | HasFleet") -> "tuple[Client, Sequence[Cvm]]":
+def client_and_cvms(source: "Client | ReadableFleet") -> "tuple[Client, Sequence[Cvm]]":
     """Return whom to ask, and about which CVMs: those of a fleet, or all that a client lists.
 
     Raises

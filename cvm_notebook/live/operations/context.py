@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from cvm_notebook.api.client import Client
 from cvm_notebook.api.errors.tree import CvmError
+from cvm_notebook.api.resources.intent import intent_of
 from cvm_notebook.live.clock import Clock
 from cvm_notebook.live.operations.database import LedgerDatabase, LedgerEntry
 from cvm_notebook.live.operations.ledger import Ledger
@@ -140,10 +141,11 @@ class OperationFactory:
         fields = {}
         if old.verb == "commit":
             fields = {"app_id": trail.app_id, "compose_hash": trail.compose_hash}
-        operation.intent = client.intent(old.verb, old.cvm_id, **fields)
+        # what it was is not kept: it is read back, and never sent
+        operation.intent = intent_of(client.transport, old.verb, old.cvm_id, fields)
         operation.intent.app_id = trail.app_id
         operation.intent.attempts = old.attempts
-        operation.intent.resume(trail.known, trail.claimant)
+        operation.intent.resume(trail.known, trail.claimant, trail.shows)
         return operation
 
     def _made(

@@ -81,6 +81,7 @@ class ResumeState(msgspec.Struct, frozen=True, kw_only=True):
     claimant: str | None = None
     app_id: str | None = None
     compose_hash: str | None = None
+    shows: dict[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -409,6 +410,7 @@ def _trail(operation: Operation) -> ResumeState:
         claimant=intent.claimant,
         app_id=intent.app_id,
         compose_hash=intent.compose_hash,
+        shows=intent.shows,
     )
 
 

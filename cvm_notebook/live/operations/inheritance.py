@@ -20,12 +20,14 @@ from cvm_notebook.live.operations.tracker import OperationTracker
 from cvm_notebook.live.store.observation import Reading
 from cvm_notebook.live.store.records import Row
 
+# What the table of statuses calls otherwise than the verb that leads to it.
+_CALLED: Final[Mapping[Verb, str]] = {"commit": "create", "update": "other"}
 # What a CVM found in the middle of something was asked to do.
 _RECOVERED: Final[Mapping[Phase, Verb]] = {
     phase: verb
     for verb in SPECS
     for phase, info in TABLE.items()
-    if info.moving and info.operation == ("create" if verb == "commit" else verb)
+    if info.moving and info.operation == _CALLED.get(verb, verb)
 }
 _VERB_OF: Final[Mapping[str, Verb]] = {
     word: verb for verb, spec in SPECS.items() for word in spec.history

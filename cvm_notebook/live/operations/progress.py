@@ -48,9 +48,10 @@ def progress_of(verb: Verb, seen: Reading, *, begun: bool) -> OperationProgress:
         Whether the CVM was seen on its way to the target since.
     """
     phase, goal = seen.phase, SPECS[verb].goal
-    if phase == goal and not seen.in_progress and (begun or SPECS[verb].judged_by != "history"):
+    at_rest = phase == goal or (begun and phase in SPECS[verb].rests)
+    if at_rest and not seen.in_progress and (begun or SPECS[verb].judged_by != "history"):
         return OperationProgress("reached")
-    if phase == goal or phase in SPECS[verb].under_way or verb == "delete":
+    if at_rest or phase in SPECS[verb].under_way or verb == "delete":
         return _GOING
     if phase in {"gone", "deleting"}:
         return OperationProgress("failed", f"'{seen.name}' was deleted meanwhile")

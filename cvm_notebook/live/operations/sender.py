@@ -104,7 +104,9 @@ class Sender:
 
     # --- before ----------------------------------------------------------------------------------
 
-    def refusal(self, verb: Verb, shown: Row | None) -> tuple[Precheck | None, CvmError | None]:
+    def refusal(
+        self, verb: Verb, shown: Row | None, params: Mapping[str, Any]
+    ) -> tuple[Precheck | None, CvmError | None]:
         """Judge an intent by what is known, without asking anybody.
 
         Returns
@@ -117,7 +119,7 @@ class Sender:
                 f"{verb} was not sent: this client is read-only",
                 hint="Make a client with read_only=False to change things.",
             )
-        if shown is None:
+        if shown is None or _is_empty(verb, params):
             return None, None
         now = self._context.store.get(shown.id)
         if now is None and not self._context.store.snapshot().complete:
@@ -147,7 +149,11 @@ class Sender:
 
     def _may(self, operation: Operation) -> bool:
         """Judge it once more, by a reading where what is known is too old; settle what may not."""
-        check, error = self.refusal(operation.verb, operation.row)
+        check, error = self.refusal(operation.verb, operation.row, operation.params)
+        if error is None and _is_empty(operation.verb, operation.params):
+            note = f"nothing was sent: '{operation.name}' {SPECS['update'].already}"
+            operation.move(only=UNSENT, state="reached", done=True, note=note)
+            return False
         if error is None and check is not None and self._needs_reading(operation, check):
             check, error = self._judge_anew(operation)
         if error is not None:
@@ -237,6 +243,14 @@ class Sender:
         except CvmError as error:
             self._ended_badly(operation, error, operation.intent.attempts)
         else:
+            update = operation.intent.accepted
+            if update is not None:
+                operation.move(correlation_id=update.correlation_id)
+            if operation.intent.is_instant:
+                attempts = operation.intent.attempts
+                operation.move(state="reached", done=True, attempts=attempts)
+                self._context.refresh()
+                return
             self._follower.accepted(operation, answer)
 
     def _ended_badly(self, operation: Operation, error: CvmError, attempts: int) -> None:
@@ -271,7 +285,7 @@ class Sender:
         seen = Reading.of_cvm(cvm)
         by = newest[0].triggered_by_username if newest else None
         words = f"it is {seen.doing} already{f', asked for by {by}' if by else ''}"
-        if has_begun(operation.verb, seen):
+        if SPECS[operation.verb].may_be_joined and has_begun(operation.verb, seen):
             operation.tracking.begun = True
             self._follower.accepted(operation, None, f"joined another's: {words}")
         else:
@@ -325,6 +339,11 @@ class Sender:
         except CvmError:
             return True  # cannot be told: its looks will
         return has_begun("stop", Reading.of_cvm(cvm))
+
+
+def _is_empty(verb: Verb, params: Mapping[str, Any]) -> bool:
+    """Return whether it is an update of nothing: all is as asked for already."""
+    return verb == "update" and not params
 
 
 def _judged(verb: Verb, seen: Reading) -> tuple[Precheck, CvmError | None]:

@@ -404,7 +404,7 @@ class OperationService:
             operation, is_new = self._context.ledger.add(key, self._now(), make, again=again)
         if is_new and self._written(operation, key, plan):
             error = self._turns.since(row, expected_revision)
-            error = error or self._sender.refusal(verb, row)[1]
+            error = error or self._sender.refusal(verb, row, given)[1]
             if error is not None:
                 operation.move(state="failed", done=True, error=error)
             else:

@@ -13,6 +13,7 @@ from cvm_notebook.api.errors.tree import AuthError, CvmError, NotFoundError, Ser
 from cvm_notebook.api.models.actions import CvmAction
 from cvm_notebook.api.resources.cvms import BATCH_SIZE
 from cvm_notebook.api.resources.intent import SettleResult, as_action
+from cvm_notebook.api.status import info_of
 from cvm_notebook.api.verbs import SPECS
 from cvm_notebook.live.operations.context import OperationContext
 from cvm_notebook.live.operations.operation import Operation
@@ -249,6 +250,8 @@ class OperationTracker:
             return False
         if SPECS[operation.verb].goal == "gone":
             return False  # a row that is there says nothing of one that has just gone
+        if SPECS[operation.verb].changes_record:
+            return False  # its record is read when it is at rest again
         if SPECS[operation.verb].judged_by == "history" and not operation.tracking.begun:
             return False  # it may be over already, which only the history shows
         return row.age(self._context.clock.monotonic()) <= self._context.settings.trust
@@ -265,6 +268,8 @@ class OperationTracker:
                 found = self._read_back(operation)
                 operation.tracking.begun |= found is not None and found.begun
             state = self._context.client.get_cvm_state(cvm_id)
+            if SPECS[operation.verb].changes_record and not info_of(state.status).moving:
+                self._read_record(cvm_id)
         except NotFoundError:
             self._gone(operation, cvm_id)
             return
@@ -276,6 +281,13 @@ class OperationTracker:
         self._context.store.patch([fact])
         self.see(operation, Reading.of_state(state, operation.name), proof=True)
         self._looked(operation)
+
+    def _read_record(self, cvm_id: str) -> None:
+        """Read all of a CVM, so that whoever waited for its update sees what it is now."""
+        asked = self._context.clock.monotonic()
+        found = self._context.client.get_cvm_info(cvm_id)
+        now = self._context.clock.monotonic()
+        self._context.store.patch([Observation.of_cvm(found, received=now, asked=asked)])
 
     def _read_many(self, operations: Sequence[Operation]) -> None:
         """Read the states of many in one request."""
@@ -418,6 +430,8 @@ def _may_be_read_with_others(operation: Operation) -> bool:
     if operation.row is None or not operation.row.vm_uuid:
         return False
     spec = SPECS[operation.verb]
+    if spec.changes_record:
+        return False
     if spec.judged_by == "status":
         return spec.goal != "gone"  # what is gone is in no batch
     return spec.judged_by == "history" and operation.tracking.begun

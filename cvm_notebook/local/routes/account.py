@@ -212,8 +212,14 @@ def delete_ssh_key(ctx: Ctx, caller: Auth, key_id: Slug) -> Response:
     return Response(status_code=204)
 
 
+class GithubProfile(BaseModel):
+    """Whose public keys are wanted."""
+
+    github_username: str = Field(min_length=1, max_length=100)
+
+
 @router.post("/user/ssh-keys/github-profile")
-def import_ssh_keys(_caller: Auth) -> Response:
+def import_ssh_keys(_caller: Auth, body: GithubProfile) -> Response:  # noqa: ARG001
     """Refuse: LocalCloud asks nothing of the network."""
     raise _no_github()
 

@@ -57,6 +57,8 @@ with cvm.Fleet(client, ledger=LEDGER) as fleet:
     elif "VERB" == "commit":
         params = json.loads(os.environ["PARAMS"])
         told(fleet.operator.submit("commit", None, params=params).wait(60))
+    elif "VERB" == "update":
+        told(fleet[NAMES[0]].update(compose_file=os.environ["PARAMS"]).wait(60))
     else:
         told(getattr(fleet[NAMES[0]], "VERB")().wait(60))
 """
@@ -72,6 +74,7 @@ EFFECTS = {
     "stop": {"power_off"},
     "shutdown": {"shutdown"},
     "restart": {"restart", "force_restart"},
+    "update": {"compose_update"},
 }
 _numbers = count(1)
 
@@ -143,6 +146,8 @@ class Trial:
         else:
             (self.row,) = bench.make(status="stopped" if verb == "start" else "running")
             self.app_id, self.name = self.row.app_id, self.row.name
+        if verb == "update":
+            self.params = {"PARAMS": COMPOSE.replace("1.27", "1.28")}
         self.before = self.effects()
 
     def start(self, then=""):

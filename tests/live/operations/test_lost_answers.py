@@ -32,7 +32,9 @@ EFFECTS = {  # what the service calls it in a CVM's history
     "stop": {"power_off"},
     "shutdown": {"shutdown"},
     "restart": {"restart", "force_restart"},
+    "update": {"compose_update"},
 }
+NEWER = COMPOSE.replace("1.27", "1.28")
 _numbers = count(1)
 
 
@@ -58,6 +60,8 @@ class Cell:
             return "POST", "/cvms"
         if self.verb == "delete":
             return "DELETE", f"/cvms/{self.row.id}"
+        if self.verb == "update":
+            return "PATCH", f"/cvms/{self.row.id}"
         word = "replicas" if self.verb == "replicate" else self.verb
         return "POST", f"/cvms/{self.row.id}/{word}"
 
@@ -126,6 +130,9 @@ def by_client(cell, client):
     try:
         if cell.verb == "commit":
             answer = client.commit_cvm_provision(cell.provision)
+        elif cell.verb == "update":
+            answer = client.update_cvm(cell.there, compose_file=NEWER)
+            cell.correlation_id = answer.correlation_id
         else:
             answer = getattr(client, f"{cell.verb}_cvm")(cell.there)
     except CvmError as error:
@@ -140,7 +147,7 @@ def by_client(cell, client):
 
 def by_ledger(cell, operations):
     """Ask with a ledger, and see it to its end."""
-    params = cell.provision if cell.verb == "commit" else None
+    params = {"commit": cell.provision, "update": {"docker_compose_file": NEWER}}.get(cell.verb)
     op = operations.submit(cell.verb, cell.row, params=params)
     op.wait(TIMEOUT.total + SETTLE + GRACE)
     cell.state, cell.made_id, cell.error = op.state, op.made_id, op.error
@@ -162,8 +169,9 @@ def judged(cell, client, requests, undone):
             say(f"reached, but carried out {len(new)} times")
         if SPECS[cell.verb].creates and cell.made_id not in new:
             say(f"it takes {cell.made_id} for its own, and made {sorted(new)}")
-        if cell.verb == "restart" and cell.correlation_id and cell.correlation_id not in new:
-            say("the restart that it took for its own is another one")
+        counted = SPECS[cell.verb].judged_by == "history"
+        if counted and cell.correlation_id and cell.correlation_id not in new:
+            say("what it took for its own is another one")
     elif new:
         say(f"lost: it is {cell.state} ({cell.error}), and was carried out")
     if cell.state not in {"reached", "unknown", "failed"}:
