@@ -31,6 +31,7 @@ PROCESS = {  # they start threads, processes, or servers that are no LocalCloud
     "api/test_on_chain.py",
     "api/test_pages.py",
     "api/test_transport.py",
+    "api/test_update_evidence.py",
     "attest/test_verify.py",
     "deploy/test_deployment.py",
     "frames/test_accessor.py::test_importing_the_package_brings_neither_pandas_nor_an_accessor",

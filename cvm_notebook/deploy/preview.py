@@ -12,16 +12,22 @@ from cvm_notebook.api.compose.hashing import compose_hash
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.rental import term_of
-from cvm_notebook.api.resources.update_request import SIZE, VISIBILITY, allowed_after
+from cvm_notebook.api.resources.update_request import (
+    MODIFIERS,
+    SIZE,
+    VISIBILITY,
+    allowed_after,
+)
 from cvm_notebook.api.secret import Secret
 from cvm_notebook.api.status import phase_of
-from cvm_notebook.deploy.declaration import MODIFIERS, Changes
+from cvm_notebook.deploy.declaration import Changes
 from cvm_notebook.deploy.size import Size, Surroundings, shrinks
 from cvm_notebook.text import clean_text, html_table, text_table, usd
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_SLUG_DIGITS: Final = 8  # of the image's hash, at the end of its slug
 _MOST_LINES: Final = 400  # of a diff that are shown
 _WIDEST_LINE: Final = 400
 _UNKNOWN: Final = "not known before it is sent"
@@ -30,7 +36,7 @@ _NO_RESTART: Final = frozenset({"listed"})
 _COLOURS: Final = {"+": "rgba(46,160,67,.25)", "-": "rgba(248,81,73,.25)"}
 
 
-class FieldChange(NamedTuple):
+class UpdatedField(NamedTuple):
     """One field that would be otherwise; None is nothing."""
 
     field: str
@@ -65,7 +71,7 @@ class UpdatePreview:
 
     cvm_id: str
     name: str
-    fields: tuple[FieldChange, ...] = ()
+    fields: tuple[UpdatedField, ...] = ()
     diff: tuple[str, ...] = field(default=(), repr=False)
     hash_before: str | None = None
     hash_after: str | None = None
@@ -207,7 +213,7 @@ def preview_of(
     compose = app_compose_of(cvm)
     env = _Variables.judged(compose, changes, send=send_env)
     found = list(_different(cvm, compose, changes))
-    fields = [FieldChange(_NAMED.get(name, name), old, new) for name, old, new in found]
+    fields = [UpdatedField(_NAMED.get(name, name), old, new) for name, old, new in found]
     fields += [env.change] if env.sent is not None else []
     body = {name: changes.wire[name] for name, *_ in found if name in changes.wire}
     after = dict(compose) | {k: v for k, v in body.items() if k in _COMPOSE}
@@ -264,8 +270,8 @@ class _Variables:
         return allowed_after(self.allowed, self.names)
 
     @property
-    def change(self) -> FieldChange:
-        return FieldChange("env", ", ".join(self.allowed) or None, ", ".join(self.names) or None)
+    def change(self) -> UpdatedField:
+        return UpdatedField("env", ", ".join(self.allowed) or None, ", ".join(self.names) or None)
 
     @property
     def added(self) -> tuple[str, ...]:
@@ -302,8 +308,21 @@ def _different(
     }
     wanted = {**changes.wire, "listed": changes.listed}
     for name, is_now in now.items():
-        if wanted.get(name) is not None and wanted[name] != is_now:
-            yield name, _words(name, is_now), _words(name, wanted[name])
+        then = wanted.get(name)
+        if then is None or then == is_now or _is_same(name, is_now, then, cvm):
+            continue
+        yield name, _words(name, is_now), _words(name, then)
+
+
+def _is_same(name: str, now: object, then: object, cvm: Cvm) -> bool:
+    """Return whether two values mean the same: other line ends, or an image by its slug."""
+    if not isinstance(now, str) or not isinstance(then, str):
+        return False
+    if name == "image":
+        digest = (cvm.os.os_image_hash if cvm.os is not None else None) or ""
+        slug = then.removeprefix(f"{now}-")
+        return slug != then and len(slug) == _SLUG_DIGITS and digest.startswith(slug)
+    return name in _TEXTS and now.splitlines() == then.splitlines()
 
 
 def _words(name: str, value: object) -> str | None:
