@@ -119,8 +119,20 @@ def record(profile: str | None, path: Path | None, *, against_local: bool) -> in
             print(f"cvm-notebook doctor: {path}: {error.strerror}", file=sys.stderr)
             return 1
         print(f"{path} has their fields, types and fixed words, and no value. Read it, attach it.")
-    if against_local:
-        print("\n".join(differences(recording, _of_local_cloud())))
+    return _compare(recording) if against_local else 0
+
+
+def _compare(recording: Recording) -> int:
+    """Print where a LocalCloud with the demo fleet differs."""
+    from cvm_notebook.local import LocalCloud, LocalCloudError  # noqa: PLC0415 - an extra
+
+    try:
+        with LocalCloud(seed="demo") as cloud:
+            local = recorded(cloud.url, Secret(cloud.api_key))
+    except (CvmError, LocalCloudError) as error:
+        print(f"cvm-notebook doctor: LocalCloud could not be asked: {error}", file=sys.stderr)
+        return 1
+    print("\n".join(differences(recording, local)))
     return 0
 
 
@@ -239,13 +251,6 @@ def _various(rows: Sequence[Mapping[str, Any]], name: str, by: str) -> list[str]
 
 
 # --- beside LocalCloud -----------------------------------------------------------------------
-
-
-def _of_local_cloud() -> Recording:
-    from cvm_notebook.local import LocalCloud  # noqa: PLC0415 - an extra
-
-    with LocalCloud(seed="demo") as cloud:
-        return recorded(cloud.url, Secret(cloud.api_key))
 
 
 def differences(there: Recording, local: Recording) -> Iterator[str]:
