@@ -39,11 +39,14 @@ from cvm_notebook.frames import GatesFailed as GatesFailed
 from cvm_notebook.frames import assert_fleet as assert_fleet
 from cvm_notebook.frames import attestation_frame as attestation_frame
 from cvm_notebook.frames import deliveries_frame as deliveries_frame
+from cvm_notebook.frames import exposure_frame as exposure_frame
 from cvm_notebook.frames import fleet_frame as fleet_frame
 from cvm_notebook.frames import instance_types_frame as instance_types_frame
 from cvm_notebook.frames import nodes_frame as nodes_frame
 from cvm_notebook.frames import quotas_frame as quotas_frame
 from cvm_notebook.frames import read_fleet as read_fleet
+from cvm_notebook.frames import ssh_keys_frame as ssh_keys_frame
+from cvm_notebook.frames import usage_frame as usage_frame
 from cvm_notebook.frames.plots import plot_cost as plot_cost
 from cvm_notebook.frames.plots import plot_fleet as plot_fleet
 from cvm_notebook.frames.plots import plot_timeline as plot_timeline
@@ -94,6 +97,7 @@ __all__ = [
     "encrypt_env",
     "error_codes",
     "errors",
+    "exposure_frame",
     "fleet_frame",
     "instance_types_frame",
     "known_images",
@@ -106,6 +110,8 @@ __all__ = [
     "plot_timeline",
     "quotas_frame",
     "read_fleet",
+    "ssh_keys_frame",
+    "usage_frame",
     "verify",
     "verify_bundle",
     "verify_webhook",

@@ -33,6 +33,7 @@ from cvm_notebook.api.errors.tree import (
     TruncatedResponse,
     UnsafeRedirect,
     WatchTimeout,
+    WorkspaceSuspended,
 )
 
 TYPE_CHECKING = False
@@ -103,6 +104,7 @@ __all__ = [
     "VerificationFailed",
     "WatchTimeout",
     "WebhookRejected",
+    "WorkspaceSuspended",
 ]
 
 if not TYPE_CHECKING:

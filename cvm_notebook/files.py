@@ -9,6 +9,7 @@ import uuid
 from pathlib import Path
 from typing import Final
 
+_PRIVATE: Final = 0o600
 _MOST_LINKS: Final = 40  # as the kernel's own limit
 # An open file under another name: to resolve it would name the file behind it, or none at all.
 _OPEN_FILE: Final = re.compile(r"/dev/(std(in|out|err)|fd/\d+)|/proc/[^/]+(/task/\d+)?/fd/\d+")
@@ -16,7 +17,7 @@ _OPEN_FILE: Final = re.compile(r"/dev/(std(in|out|err)|fd/\d+)|/proc/[^/]+(/task
 _NO_REPLACING: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY})
 
 
-def write_file(path: Path, content: bytes) -> None:
+def write_file(path: Path, content: bytes, *, private: bool = False) -> None:
     """Write a file whole or not at all, wherever that is possible.
 
     A symbolic link stays and what it points to is written. A file that is there keeps its mode and
@@ -29,6 +30,8 @@ def write_file(path: Path, content: bytes) -> None:
         The file, there or not.
     content
         All that it is to hold.
+    private
+        Nobody but its owner may read it (mode 0600), whatever mode it had.
 
     Raises
     ------
@@ -39,20 +42,20 @@ def write_file(path: Path, content: bytes) -> None:
     try:
         there = target.stat()
     except FileNotFoundError:
-        _replace(target, content, None)
+        _replace(target, content, None, private=private)
         return
     regular = stat.S_ISREG(there.st_mode) and there.st_nlink == 1
     if not regular or _OPEN_FILE.fullmatch(str(target)):
-        _write_in_place(target, content)
+        _write_in_place(target, content, private=private)
         return
     if not os.access(target, os.W_OK):  # replacing it would not ask
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target))
     try:
-        _replace(target, content, there)
+        _replace(target, content, there, private=private)
     except OSError as error:
         if error.errno not in _NO_REPLACING:
             raise
-        _write_in_place(target, content)
+        _write_in_place(target, content, private=private)
 
 
 def target_of(path: Path) -> Path:
@@ -71,30 +74,34 @@ def target_of(path: Path) -> Path:
     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
 
 
-def _write_in_place(target: Path, content: bytes) -> None:
+def _write_in_place(target: Path, content: bytes, *, private: bool) -> None:
+    if private and target.is_file():  # a device or a pipe has no readers of its own
+        target.chmod(_PRIVATE)
     with target.open("wb") as file:
         file.write(content)
 
 
-def _replace(target: Path, content: bytes, there: os.stat_result | None) -> None:
+def _replace(
+    target: Path, content: bytes, there: os.stat_result | None, *, private: bool = False
+) -> None:
     """Write beside the file, then take its place, with the mode and the owner it had."""
     draft = target.with_name(f".{uuid.uuid4().hex}.part")
     # The mode of a secret file must not be wider for a moment; a new file has the usual mode.
-    mode = 0o666 if there is None else 0o600
+    mode = _PRIVATE if private or there is not None else 0o666
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             if there is not None:
-                _take_over(file.fileno(), there)
+                _take_over(file.fileno(), there, private=private)
             os.fsync(file.fileno())
         draft.replace(target)
     finally:
         draft.unlink(missing_ok=True)
 
 
-def _take_over(descriptor: int, there: os.stat_result) -> None:
+def _take_over(descriptor: int, there: os.stat_result, *, private: bool) -> None:
     """Give the draft the owner and the mode of the file; PermissionError where that cannot be."""
     if os.name != "posix":
         return
@@ -102,4 +109,4 @@ def _take_over(descriptor: int, there: os.stat_result) -> None:
     if (now.st_uid, now.st_gid) != (there.st_uid, there.st_gid):
         os.fchown(descriptor, there.st_uid, there.st_gid)
     with contextlib.suppress(PermissionError):  # setgid of a group that is not ours
-        os.fchmod(descriptor, stat.S_IMODE(there.st_mode))
+        os.fchmod(descriptor, _PRIVATE if private else stat.S_IMODE(there.st_mode))

@@ -297,6 +297,37 @@ class Fleet(FleetEngine):
         self.snapshot()
         return cost_frame(self.store.log(), window, money=money)
 
+    def bill(
+        self,
+        start: str | date | None = None,
+        end: str | date | None = None,
+        *,
+        threshold: float = 0.05,
+        money: "Money" = "float",
+    ) -> "pd.DataFrame":
+        """Return what the service metered beside what `cost` estimates; see `bill_frame`.
+
+        Parameters
+        ----------
+        start, end
+            Of what time; the seven days up to the last full hour when not given.
+        threshold
+            The share by which both may differ: 0.05 is five per cent.
+        money
+            As of `cost`.
+        """
+        from cvm_notebook.frames.workspace.usage import bill_frame  # noqa: PLC0415 - pandas on demand
+
+        self.snapshot()
+        log = self.store.log()
+        return bill_frame(self.client, log, start=start, end=end, threshold=threshold, money=money)
+
+    def exposure(self) -> "pd.DataFrame":
+        """Return what of each CVM anybody can reach or read; see `exposure_frame`."""
+        from cvm_notebook.frames.workspace.exposure import exposure_frame  # noqa: PLC0415 - pandas on demand
+
+        return exposure_frame(self)
+
     def drift(self, expected: Any) -> "pd.DataFrame":
         """Return where the fleet is not as it is declared; see `drift_frame`.
 

@@ -9,6 +9,7 @@ from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.cvm_ref import Ref
+from cvm_notebook.api.workspace.ssh_command import ssh_command
 from cvm_notebook.deploy.apply import Applied, ApplyPlan
 from cvm_notebook.deploy.declaration import Changes
 from cvm_notebook.deploy.planning import plan_updates
@@ -475,6 +476,10 @@ class CvmHandle:
         from cvm_notebook.live.trust import verify_row  # noqa: PLC0415 - what judges, on demand
 
         return verify_row(self._fleet, self.row, policy, pccs=pccs, refresh=refresh)
+
+    def ssh_command(self, *, user: str = "root", port: int = 22) -> str:
+        """Return the command that logs in to it, to be run in a terminal; see `ssh_command`."""
+        return ssh_command(self.cvm, user=user, port=port)
 
     def events(self) -> "pd.DataFrame":
         """Return what is kept of what happened to it; see `Fleet.events`."""

@@ -493,6 +493,17 @@ def test_doctor_shows_neither_the_key_nor_the_home_folder(connected, cloud, home
         assert str(home) not in done.stdout + done.stderr
 
 
+def test_doctor_records_what_the_service_answers_to_a_private_file(connected, cloud, tmp_path):
+    file = tmp_path / "record.json"
+
+    done = run("doctor", "--record", str(file), env=connected)
+
+    assert done.returncode == 0, done.stderr
+    assert f"{file} has their fields" in done.stdout
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert cloud.api_key not in file.read_text()
+
+
 def test_doctor_says_that_the_key_was_refused(connected):
     done = run("doctor", "--json", env={**connected, "PHALA_CLOUD_API_KEY": SENTINEL})
     assert done.returncode == 1

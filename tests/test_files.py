@@ -37,6 +37,26 @@ def test_a_file_keeps_its_mode_and_is_replaced_whole(tmp_path, had):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("had", [None, 0o600, 0o644])
+def test_a_private_file_is_its_owners_alone_whatever_mode_it_had(tmp_path, had):
+    path = tmp_path / "old"
+    if had is not None:
+        path.write_text("of yesterday")
+        path.chmod(had)
+    write_file(path, b"text", private=True)
+    assert path.read_bytes() == b"text"
+    assert mode(path) == 0o600
+
+
+def test_a_private_file_of_several_names_is_its_owners_alone_too(tmp_path):
+    path = tmp_path / "old"
+    path.write_text("of yesterday")
+    (tmp_path / "other").hardlink_to(path)
+    write_file(path, b"text", private=True)
+    assert (tmp_path / "other").read_bytes() == b"text"
+    assert mode(path) == 0o600
+
+
 @pytest.mark.parametrize("there", [True, False])
 def test_a_symbolic_link_stays_one(tmp_path, there):
     (tmp_path / "far").mkdir()

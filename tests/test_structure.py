@@ -16,11 +16,11 @@ MOST_LINES = 400
 LONGER = {
     "api/errors/tree.py": 470,
     "api/http/transport.py": 460,
-    "api/resources/cvms.py": 450,
+    "api/resources/cvms.py": 480,
     "api/resources/intent.py": 520,
     "api/resources/updates.py": 440,
-    "api/resources/validation.py": 420,
-    "fleet.py": 480,
+    "api/resources/validation.py": 440,
+    "fleet.py": 560,
     "live/columns.py": 530,  # a declaration for each column
     "live/operations/database.py": 440,
     "live/operations/service.py": 500,
@@ -29,7 +29,7 @@ LONGER = {
     "live/store/store.py": 450,
     "local/cloud.py": 420,
     "local/core/database.py": 480,  # a declaration for each table
-    "selection.py": 510,
+    "selection.py": 560,
 }
 # LocalCloud shares no code with the client, and has names of its own for the same things.
 SHARED = {

@@ -18,13 +18,17 @@ from cvm_notebook.api.resources.logs import Logs
 from cvm_notebook.api.resources.updates import Updates
 from cvm_notebook.api.resources.webhooks import Webhooks
 from cvm_notebook.api.secret import Secret
+from cvm_notebook.api.workspace.apps import Apps
+from cvm_notebook.api.workspace.logins import Logins
+from cvm_notebook.api.workspace.networks import Networks
+from cvm_notebook.api.workspace.upkeep import Upkeep
 from cvm_notebook.text import clean_text
 
 VERSIONS = ("2026-01-21", "2026-05-22", "2026-06-23")
 _DEFAULT_TIMEOUT = Timeout()
 
 
-class Client(Lifecycle, Logs, Updates, Webhooks):
+class Client(Lifecycle, Logs, Updates, Webhooks, Logins, Networks, Upkeep, Apps):
     """The CVM API over HTTP. Safe to use from any thread.
 
     Parameters

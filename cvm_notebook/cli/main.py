@@ -26,6 +26,7 @@ examples:
   cvm-notebook cloud --port 8787       the same API as Phala Cloud, served on this machine
   cvm-notebook report --output r.html  what the fleet is, costs and breaks: one page, for cron
   cvm-notebook doctor                  versions, key, address, reachability: fit to paste
+  cvm-notebook doctor --record r.json  the shapes of the service's answers, for a bug report
 
 exit codes: 0 done, 1 it failed (each command says what that means), 2 not understood,
 3 a fault of cvm-notebook itself, 130 interrupted, 141 nobody reads what it prints
@@ -198,6 +199,18 @@ def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     doctor = commands.add_parser("doctor", help=text, description=_sentence(text))
     doctor.add_argument("--profile", help="profile of ~/.phala-cloud/credentials.json to check")
     doctor.add_argument("--json", action="store_true", help="the same, for a program")
+    doctor.add_argument(
+        "--record",
+        type=Path,
+        metavar="FILE",
+        help="make the calls that only read, and write the fields, types and fixed words of their "
+        "answers, without a value that could name anybody: to be attached to a bug report",
+    )
+    doctor.add_argument(
+        "--against",
+        choices=("localcloud",),
+        help="print where a LocalCloud answers the same calls in another shape",
+    )
     doctor.set_defaults(answer=_doctor)
 
 
@@ -277,6 +290,13 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _doctor(options: argparse.Namespace) -> int:
+    if options.record is not None or options.against is not None:
+        if options.against is not None:
+            _require("local", "fastapi", "sqlalchemy", "uvicorn", "sse_starlette", "platformdirs")
+        from cvm_notebook.cli import recording  # noqa: PLC0415 - the other commands need none of it
+
+        against_local = options.against is not None
+        return recording.record(options.profile, options.record, against_local=against_local)
     from cvm_notebook.cli import doctor as cli_doctor  # noqa: PLC0415 - the other commands need none of it
 
     return cli_doctor.doctor(profile=options.profile, as_json=options.json)

@@ -87,6 +87,7 @@ class Provisioned:
         body = {**values.body(env_names), **(more or {})}
         if script:
             body["compose_file"]["pre_launch_script"] = script
+        client.check_workspace()
         answer = client.provision_cvm(body)
         if (answer.kms_info or {}).get("chain_id"):
             raise keys_on_chain("node")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from cvm_notebook.api.compose.hashing import compose_hash
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.api.models.cvm import Cvm
+from cvm_notebook.api.rental import term_of
 from cvm_notebook.api.resources.update_request import (
     MODIFIERS,
     SIZE,
@@ -20,7 +21,7 @@ from cvm_notebook.api.resources.update_request import (
 from cvm_notebook.api.secret import Secret
 from cvm_notebook.api.status import phase_of
 from cvm_notebook.deploy.declaration import Changes
-from cvm_notebook.deploy.size import Size, Surroundings, gpu_term_end, shrinks
+from cvm_notebook.deploy.size import Size, Surroundings, shrinks
 from cvm_notebook.text import clean_text, html_table, text_table, usd
 
 if TYPE_CHECKING:
@@ -371,9 +372,9 @@ def _dangers(cvm: Cvm, lost: Sequence[str], now: Size, after: Size, at: datetime
         yield f"{', '.join(lost)} would be lost, since {them} not among the variables given"
     if shrinks(now, after):
         yield f"it would shrink, from {_size(now)} to {_size(after)}"
-    term = gpu_term_end(cvm)
-    if term is not None and term > at and after.gpus < now.gpus:
-        yield f"its GPUs are paid for until {term:%Y-%m-%d %H:%M} UTC all the same"
+    term = term_of(cvm, at)
+    if term is not None and after.gpus < now.gpus:
+        yield term.said
 
 
 def _size(size: Size) -> str:

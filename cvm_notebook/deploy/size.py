@@ -1,14 +1,12 @@
-"""What another size of a CVM means: its price, the room on its node, the quota, the GPU term."""
+"""What another size of a CVM means: its price, the room on its node, the quota."""
 
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
 from cvm_notebook.api.errors.tree import CvmError
-from cvm_notebook.api.models.base import instant
 from cvm_notebook.api.models.catalogue import InstanceType, Node, QuotaMetric, WorkspaceQuotas
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.money import exact
@@ -17,8 +15,6 @@ from cvm_notebook.deploy.pricing import DISK_USD_GB_H
 
 if TYPE_CHECKING:
     from cvm_notebook.api.client import Client
-
-_GPU_TERM: Final = timedelta(hours=24)  # as documented: the least that a GPU is paid for
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,18 +142,3 @@ def shrinks(now: Size, after: Size) -> bool:
     """Return whether a CVM would have less of something than it has."""
     pairs = ((now.vcpu, after.vcpu), (now.memory, after.memory), (now.gpus, after.gpus))
     return any(old and new is not None and new < old for old, new in pairs)
-
-
-def gpu_term_end(cvm: Cvm) -> datetime | None:
-    """Return until when the GPUs of a CVM are paid for at least; None where it has none.
-
-    A rental order says how many days; without one it is a day from the CVM's making, as documented.
-    """
-    if cvm.resource is None or not cvm.resource.gpus:
-        return None
-    order = cvm.gpu_rental_order
-    if order is not None and order.commitment_days:
-        began = instant(order.hourly_billing_start_time) or instant(order.activated_at)
-        if began is not None:
-            return began + timedelta(days=order.commitment_days)
-    return None if cvm.created is None else cvm.created + _GPU_TERM

@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from cvm_notebook.frames.reports.plan import plan_frame as plan_frame
     from cvm_notebook.frames.reports.plan import update_frame as update_frame
     from cvm_notebook.frames.reports.timeline import timeline_frame as timeline_frame
+    from cvm_notebook.frames.workspace.exposure import exposure_frame as exposure_frame
+    from cvm_notebook.frames.workspace.logins import ssh_keys_frame as ssh_keys_frame
+    from cvm_notebook.frames.workspace.usage import bill_frame as bill_frame
+    from cvm_notebook.frames.workspace.usage import usage_frame as usage_frame
 
 # name -> the module that holds it
 _HOMES = {
@@ -47,11 +51,13 @@ _HOMES = {
     "apply_frame": "reports.plan",
     "assert_fleet": "reports.gates",
     "attestation_frame": "reports.attestation",
+    "bill_frame": "workspace.usage",
     "cost_frame": "reports.cost",
     "deliveries_frame": "deliveries",
     "diff": "reports.diff",
     "drift_frame": "reports.drift",
     "events_frame": "reports.events",
+    "exposure_frame": "workspace.exposure",
     "fleet_columns": "fleet",
     "fleet_frame": "fleet",
     "gates_frame": "reports.gates",
@@ -67,8 +73,10 @@ _HOMES = {
     "projection_frame": "reports.cost",
     "quotas_frame": "reports.inventory",
     "read_fleet": "io",
+    "ssh_keys_frame": "workspace.logins",
     "timeline_frame": "reports.timeline",
     "update_frame": "reports.plan",
+    "usage_frame": "workspace.usage",
     "write_fleet": "io",
 }
 
@@ -78,11 +86,13 @@ __all__ = [
     "apply_frame",
     "assert_fleet",
     "attestation_frame",
+    "bill_frame",
     "cost_frame",
     "deliveries_frame",
     "diff",
     "drift_frame",
     "events_frame",
+    "exposure_frame",
     "fleet_columns",
     "fleet_frame",
     "gates_frame",
@@ -98,8 +108,10 @@ __all__ = [
     "projection_frame",
     "quotas_frame",
     "read_fleet",
+    "ssh_keys_frame",
     "timeline_frame",
     "update_frame",
+    "usage_frame",
     "write_fleet",
 ]
 

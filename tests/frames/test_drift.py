@@ -11,7 +11,8 @@ from cvm_notebook.api.compose.hashing import compose_hash
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.models.cvm import NodeRef, OsInfo, Resource
 from cvm_notebook.frames import fleet_frame
-from cvm_notebook.frames.reports.drift import DRIFT, drift_frame
+from cvm_notebook.frames.reports.declared import read_declaration
+from cvm_notebook.frames.reports.drift import DRIFT, _script, drift_frame
 from cvm_notebook.live.store.records import Provenance, Row
 
 TEXT = pd.StringDtype()
@@ -343,3 +344,39 @@ def test_names_of_variables_are_read_where_a_list_leaves_them_out_once_for_each_
     assert len({one.compose_hash for one in listed}) == len(paths) == 2
     assert unasked
     assert "env.OTHER" not in gone.index.get_level_values("field")
+
+
+@pytest.mark.parametrize(
+    ("live", "drift"),
+    [
+        ("official", []),
+        ("older", [("pre_launch_script_status", "official", "older", "high")]),
+        ("modified", [("pre_launch_script_status", "official", "modified", "high")]),
+        (None, [("pre_launch_script_status", "official", "not told", "low")]),
+    ],
+)
+def test_a_script_is_held_to_whose_it_should_be_and_not_told_is_no_agreement(live, drift):
+    declared = read_declaration({"pre_launch_script_status": "official"}, "web")
+
+    assert list(_script(declared, live)) == drift
+    assert list(_script(read_declaration({"os": "x"}, "web"), live)) == []
+
+
+def test_a_status_that_no_script_has_is_refused(make):
+    with pytest.raises(InvalidInput, match=r"web-1.pre_launch_script_status.*official, older"):
+        drift_frame(make.snapshot(), {"web-1": {"pre_launch_script_status": "new"}})
+
+
+def test_the_status_of_a_script_is_asked_of_the_service_where_it_is_declared(make, cloud):
+    with Client(cloud.api_key, cloud.url) as client:
+        client.commit_cvm_provision(client.provision_cvm(name="script-1", compose_file=COMPOSE))
+        one = client.get_cvm_info("script-1")
+        taken = make.snapshot(Row.of_cvm(one, Provenance(1.0, make.noon, "list")))
+        expected = {"script-1": {"pre_launch_script_status": "official"}}
+
+        frame = drift_frame(taken, expected, client=client)
+        unasked = drift_frame(taken, expected)
+
+    live = frame.loc[(one.id, "pre_launch_script_status"), "live"]
+    assert live in {"not told", "none", "modified"}  # it has no script of the service's own
+    assert unasked.loc[(one.id, "pre_launch_script_status"), "live"] == "not told"

@@ -232,6 +232,10 @@ class ReadOnly(CvmError):
     """The client is read-only and the call would have changed something; nothing was sent."""
 
 
+class WorkspaceSuspended(CvmError):
+    """The workspace is suspended: it can look, stop and delete; nothing was sent."""
+
+
 class InvalidInput(CvmError, ValueError):
     """An argument was refused before anything was sent.
 

@@ -23,6 +23,19 @@ if TYPE_CHECKING:
     from cvm_notebook.api.models.actions import decode_page as decode_page
     from cvm_notebook.api.models.actions import decode_state as decode_state
     from cvm_notebook.api.models.actions import decode_statuses as decode_statuses
+    from cvm_notebook.api.models.apps import Allowance as Allowance
+    from cvm_notebook.api.models.apps import Allowances as Allowances
+    from cvm_notebook.api.models.apps import AllowedDevice as AllowedDevice
+    from cvm_notebook.api.models.apps import AppFilterOptions as AppFilterOptions
+    from cvm_notebook.api.models.apps import AppKmsInfo as AppKmsInfo
+    from cvm_notebook.api.models.apps import AppUsage as AppUsage
+    from cvm_notebook.api.models.apps import DeviceAllowlist as DeviceAllowlist
+    from cvm_notebook.api.models.apps import PendingUpdate as PendingUpdate
+    from cvm_notebook.api.models.apps import PendingUpdatePreview as PendingUpdatePreview
+    from cvm_notebook.api.models.apps import PendingUpdates as PendingUpdates
+    from cvm_notebook.api.models.apps import TcbEvaluation as TcbEvaluation
+    from cvm_notebook.api.models.apps import TcbEvaluationInstance as TcbEvaluationInstance
+    from cvm_notebook.api.models.apps import UsageRecord as UsageRecord
     from cvm_notebook.api.models.base import instant as instant
     from cvm_notebook.api.models.base import money as money
     from cvm_notebook.api.models.catalogue import App as App
@@ -91,6 +104,28 @@ if TYPE_CHECKING:
     from cvm_notebook.api.models.guest import SystemInfo as SystemInfo
     from cvm_notebook.api.models.guest import TcbInfo as TcbInfo
     from cvm_notebook.api.models.guest import UserConfig as UserConfig
+    from cvm_notebook.api.models.kms import ChainDevice as ChainDevice
+    from cvm_notebook.api.models.kms import ChainKms as ChainKms
+    from cvm_notebook.api.models.kms import ChainKmsContract as ChainKmsContract
+    from cvm_notebook.api.models.kms import ChainOsImage as ChainOsImage
+    from cvm_notebook.api.models.kms import KmsInspection as KmsInspection
+    from cvm_notebook.api.models.kms import KmsNodes as KmsNodes
+    from cvm_notebook.api.models.network import CaaCheck as CaaCheck
+    from cvm_notebook.api.models.network import DnsRecord as DnsRecord
+    from cvm_notebook.api.models.network import DomainDiagnoses as DomainDiagnoses
+    from cvm_notebook.api.models.network import DomainDiagnosis as DomainDiagnosis
+    from cvm_notebook.api.models.network import FirewallStatus as FirewallStatus
+    from cvm_notebook.api.models.network import NetworkConfig as NetworkConfig
+    from cvm_notebook.api.models.network import PortMapping as PortMapping
+    from cvm_notebook.api.models.ssh import CvmSshKey as CvmSshKey
+    from cvm_notebook.api.models.ssh import CvmSshKeys as CvmSshKeys
+    from cvm_notebook.api.models.ssh import GithubImport as GithubImport
+    from cvm_notebook.api.models.ssh import GithubSync as GithubSync
+    from cvm_notebook.api.models.ssh import SshKey as SshKey
+    from cvm_notebook.api.models.upkeep import CancelledOperation as CancelledOperation
+    from cvm_notebook.api.models.upkeep import InstanceIdRefresh as InstanceIdRefresh
+    from cvm_notebook.api.models.upkeep import InstanceIdRefreshes as InstanceIdRefreshes
+    from cvm_notebook.api.models.upkeep import ScriptStatus as ScriptStatus
     from cvm_notebook.api.models.webhooks import Webhook as Webhook
     from cvm_notebook.api.models.webhooks import WebhookDelivery as WebhookDelivery
     from cvm_notebook.api.models.webhooks import WebhookEvent as WebhookEvent
@@ -99,16 +134,28 @@ if TYPE_CHECKING:
 
 # name -> the module that holds it
 _HOMES = {
+    "Allowance": "apps",
+    "Allowances": "apps",
+    "AllowedDevice": "apps",
     "App": "catalogue",
+    "AppFilterOptions": "apps",
+    "AppKmsInfo": "apps",
     "AppPage": "catalogue",
     "AppProfile": "catalogue",
     "AppRevision": "catalogue",
     "AppRevisions": "catalogue",
+    "AppUsage": "apps",
     "AvailableNodes": "catalogue",
     "BatchStopped": "cvm",
+    "CaaCheck": "network",
+    "CancelledOperation": "upkeep",
     "Capacity": "catalogue",
     "Certificate": "guest",
     "CertificateName": "guest",
+    "ChainDevice": "kms",
+    "ChainKms": "kms",
+    "ChainKmsContract": "kms",
+    "ChainOsImage": "kms",
     "ComposeProvision": "actions",
     "Container": "guest",
     "Credits": "catalogue",
@@ -120,27 +167,41 @@ _HOMES = {
     "CvmNetwork": "guest",
     "CvmOsImage": "guest",
     "CvmRef": "cvm",
+    "CvmSshKey": "ssh",
+    "CvmSshKeys": "ssh",
     "CvmState": "actions",
     "CvmStats": "guest",
     "CvmStatus": "actions",
+    "DeviceAllowlist": "apps",
     "DeviceId": "cvm",
     "Disk": "guest",
+    "DnsRecord": "network",
+    "DomainDiagnoses": "network",
+    "DomainDiagnosis": "network",
     "Endpoint": "cvm",
     "EnvPubkey": "catalogue",
     "EventLog": "guest",
+    "FirewallStatus": "network",
     "Gateway": "cvm",
+    "GithubImport": "ssh",
+    "GithubSync": "ssh",
     "GpuAvailability": "catalogue",
     "GpuRentalOrder": "cvm",
     "GuestEvent": "actions",
     "HashRequired": "actions",
     "HourlyRate": "cvm",
+    "InstanceIdRefresh": "upkeep",
+    "InstanceIdRefreshes": "upkeep",
     "InstanceType": "catalogue",
     "InstanceTypeFamilies": "catalogue",
     "InstanceTypeFamily": "catalogue",
     "KmsContract": "catalogue",
     "KmsInfo": "cvm",
+    "KmsInspection": "kms",
     "KmsNode": "catalogue",
+    "KmsNodes": "kms",
     "LogUrls": "cvm",
+    "NetworkConfig": "network",
     "NextAppId": "catalogue",
     "NextAppIds": "catalogue",
     "Node": "catalogue",
@@ -155,6 +216,10 @@ _HOMES = {
     "OsImageVariant": "guest",
     "OsInfo": "cvm",
     "Page": "actions",
+    "PendingUpdate": "apps",
+    "PendingUpdatePreview": "apps",
+    "PendingUpdates": "apps",
+    "PortMapping": "network",
     "Progress": "cvm",
     "Provision": "actions",
     "QuotaMetric": "catalogue",
@@ -162,9 +227,14 @@ _HOMES = {
     "ReservedGpu": "catalogue",
     "Resource": "cvm",
     "ResourceUsage": "actions",
+    "ScriptStatus": "upkeep",
+    "SshKey": "ssh",
     "SystemInfo": "guest",
+    "TcbEvaluation": "apps",
+    "TcbEvaluationInstance": "apps",
     "TcbInfo": "guest",
     "UpdateAccepted": "actions",
+    "UsageRecord": "apps",
     "User": "catalogue",
     "UserConfig": "guest",
     "UserRef": "cvm",
@@ -189,16 +259,28 @@ _HOMES = {
 }
 
 __all__ = [
+    "Allowance",
+    "Allowances",
+    "AllowedDevice",
     "App",
+    "AppFilterOptions",
+    "AppKmsInfo",
     "AppPage",
     "AppProfile",
     "AppRevision",
     "AppRevisions",
+    "AppUsage",
     "AvailableNodes",
     "BatchStopped",
+    "CaaCheck",
+    "CancelledOperation",
     "Capacity",
     "Certificate",
     "CertificateName",
+    "ChainDevice",
+    "ChainKms",
+    "ChainKmsContract",
+    "ChainOsImage",
     "ComposeProvision",
     "Container",
     "Credits",
@@ -210,27 +292,41 @@ __all__ = [
     "CvmNetwork",
     "CvmOsImage",
     "CvmRef",
+    "CvmSshKey",
+    "CvmSshKeys",
     "CvmState",
     "CvmStats",
     "CvmStatus",
+    "DeviceAllowlist",
     "DeviceId",
     "Disk",
+    "DnsRecord",
+    "DomainDiagnoses",
+    "DomainDiagnosis",
     "Endpoint",
     "EnvPubkey",
     "EventLog",
+    "FirewallStatus",
     "Gateway",
+    "GithubImport",
+    "GithubSync",
     "GpuAvailability",
     "GpuRentalOrder",
     "GuestEvent",
     "HashRequired",
     "HourlyRate",
+    "InstanceIdRefresh",
+    "InstanceIdRefreshes",
     "InstanceType",
     "InstanceTypeFamilies",
     "InstanceTypeFamily",
     "KmsContract",
     "KmsInfo",
+    "KmsInspection",
     "KmsNode",
+    "KmsNodes",
     "LogUrls",
+    "NetworkConfig",
     "NextAppId",
     "NextAppIds",
     "Node",
@@ -245,6 +341,10 @@ __all__ = [
     "OsImageVariant",
     "OsInfo",
     "Page",
+    "PendingUpdate",
+    "PendingUpdatePreview",
+    "PendingUpdates",
+    "PortMapping",
     "Progress",
     "Provision",
     "QuotaMetric",
@@ -252,9 +352,14 @@ __all__ = [
     "ReservedGpu",
     "Resource",
     "ResourceUsage",
+    "ScriptStatus",
+    "SshKey",
     "SystemInfo",
+    "TcbEvaluation",
+    "TcbEvaluationInstance",
     "TcbInfo",
     "UpdateAccepted",
+    "UsageRecord",
     "User",
     "UserConfig",
     "UserRef",

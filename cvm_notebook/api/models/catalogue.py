@@ -149,6 +149,7 @@ class Workspace(Model, frozen=True, kw_only=True, gc=False):
     avatar: str | None = None
     is_default: bool | None = None
     created_at: str | None = None
+    billing_status: str | None = None
 
 
 class WorkspacePagination(Model, frozen=True, kw_only=True, gc=False):

@@ -48,6 +48,11 @@ class Endpoints:
             request, lambda reply: decode(reply.body, kind, request.where), deadline=deadline
         )
 
+    def _ask(self, path: str, kind: type[T], body: Mapping[str, object]) -> T:
+        """POST a question, which changes nothing and may be asked again."""
+        request = Request(RetryKind.READ, "POST", path, to_json(body))
+        return self._transport.call(request, lambda reply: decode(reply.body, kind, request.where))
+
     def _text(self, path: str) -> str:
         """GET a text, which the service may send as a JSON string; null is the empty one."""
         reply = self._transport.send(Request(RetryKind.READ, "GET", path))
@@ -79,6 +84,13 @@ class Endpoints:
             on_sent=on_sent,
             deadline=deadline,
         )
+
+    def _send(
+        self, kind: RetryKind, method: str, path: str, body: Mapping[str, object] | None = None
+    ) -> None:
+        """Send a change that is answered with nothing."""
+        content = None if body is None else to_json(body)
+        self._transport.send(Request(kind, method, path, content))
 
 
 def given(**fields: object) -> dict[str, object]:

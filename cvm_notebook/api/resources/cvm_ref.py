@@ -72,6 +72,12 @@ def split(
     return _the_one(named, verb), rest
 
 
+def cvm_path(ref: Ref, fields: Mapping[str, Any], verb: str, below: str = "") -> str:
+    """Return the path of a CVM, or of something below it; raises as `split` does."""
+    target, _ = split(ref, fields, verb)
+    return f"/cvms/{path_segment(target)}{below}"
+
+
 def path_segment(identifier: object) -> str:
     """Return the identifier as one segment of a URL's path, whatever it holds.
 

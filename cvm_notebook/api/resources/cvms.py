@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import date
 from typing import Any
 
-from cvm_notebook.api.errors.tree import CvmError, DecodeError
+from cvm_notebook.api.errors.tree import CvmError, DecodeError, WorkspaceSuspended
 from cvm_notebook.api.http.deadline import Deadline
 from cvm_notebook.api.http.exchange import Timeout
 from cvm_notebook.api.http.prefetch import MOST_PAGES, PAGE_SIZE, PageFetcher, pages_of, window_for
@@ -50,8 +50,9 @@ from cvm_notebook.api.models.guest import (
 )
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.base import Endpoints
-from cvm_notebook.api.resources.cvm_ref import Ref, path_segment, split
+from cvm_notebook.api.resources.cvm_ref import Ref, cvm_path, path_segment, split
 from cvm_notebook.api.times import moment_of
+from cvm_notebook.text import clean_text
 
 BATCH_SIZE = 100
 _PAGES_AT_ONCE = 16
@@ -80,7 +81,7 @@ class Reads(Endpoints):
         >>> client.get_cvm_info({"id": "my-app"}).name
         'my-app'
         """
-        return self._read(self._cvm(cvm, identifier, "get_cvm_info"), Cvm)
+        return self._read(cvm_path(cvm, identifier, "get_cvm_info"), Cvm)
 
     def get_cvm_state(self, cvm: Ref = None, /, **identifier: object) -> CvmState:
         """Return the state of one CVM now; `watch_cvm_state` waits for one.
@@ -90,43 +91,43 @@ class Reads(Endpoints):
         >>> client.get_cvm_state("my-app").status
         'running'
         """
-        path = self._cvm(cvm, identifier, "get_cvm_state", "/state")
+        path = cvm_path(cvm, identifier, "get_cvm_state", "/state")
         request = Request(RetryKind.READ, "GET", path)
         return self._transport.call(request, lambda reply: decode_state(reply.body, f"GET {path}"))
 
     def get_cvm_stats(self, cvm: Ref = None, /, **identifier: object) -> CvmStats:
         """Return the guest's own figures: memory in bytes, load, disks."""
-        return self._read(self._cvm(cvm, identifier, "get_cvm_stats", "/stats"), CvmStats)
+        return self._read(cvm_path(cvm, identifier, "get_cvm_stats", "/stats"), CvmStats)
 
     def get_cvm_network(self, cvm: Ref = None, /, **identifier: object) -> CvmNetwork:
         """Return how a CVM is reached."""
-        return self._read(self._cvm(cvm, identifier, "get_cvm_network", "/network"), CvmNetwork)
+        return self._read(cvm_path(cvm, identifier, "get_cvm_network", "/network"), CvmNetwork)
 
     def get_cvm_containers(self, cvm: Ref = None, /, **identifier: object) -> CvmContainers:
         """Return the containers of a CVM."""
-        path = self._cvm(cvm, identifier, "get_cvm_containers", "/composition")
+        path = cvm_path(cvm, identifier, "get_cvm_containers", "/composition")
         return self._read(path, CvmContainers)
 
     def get_cvm_attestation(self, cvm: Ref = None, /, **identifier: object) -> CvmAttestation:
         """Return the evidence of what a CVM runs: fetched, not verified."""
-        path = self._cvm(cvm, identifier, "get_cvm_attestation", "/attestation")
+        path = cvm_path(cvm, identifier, "get_cvm_attestation", "/attestation")
         return self._read(path, CvmAttestation)
 
     def get_cvm_compose_file(self, cvm: Ref = None, /, **identifier: object) -> dict[str, object]:
         """Return the app-compose document of a CVM, the one that `compose_hash` hashes."""
-        path = self._cvm(cvm, identifier, "get_cvm_compose_file", "/compose_file")
+        path = cvm_path(cvm, identifier, "get_cvm_compose_file", "/compose_file")
         return self._read(path, dict[str, object])
 
     def get_cvm_docker_compose(self, cvm: Ref = None, /, **identifier: object) -> str:
         """Return the Docker Compose file of a CVM, a YAML text."""
         return self._text(
-            self._cvm(cvm, identifier, "get_cvm_docker_compose", "/docker-compose.yml")
+            cvm_path(cvm, identifier, "get_cvm_docker_compose", "/docker-compose.yml")
         )
 
     def get_cvm_pre_launch_script(self, cvm: Ref = None, /, **identifier: object) -> str:
         """Return the script that runs before the containers of a CVM."""
         return self._text(
-            self._cvm(cvm, identifier, "get_cvm_pre_launch_script", "/pre-launch-script")
+            cvm_path(cvm, identifier, "get_cvm_pre_launch_script", "/pre-launch-script")
         )
 
     def list_operations(
@@ -147,7 +148,7 @@ class Reads(Endpoints):
         since
             Only what began then or later; without a time zone it is this machine's local time.
         """
-        path = self._cvm(cvm, identifier, "list_operations", "/operations")
+        path = cvm_path(cvm, identifier, "list_operations", "/operations")
         start = None if since is None else moment_of("since", since).isoformat()
         limit = checks.integer("limit", limit)
         found: list[Operation] = []
@@ -317,6 +318,30 @@ class Reads(Endpoints):
                 break
         return found
 
+    def check_workspace(self) -> None:
+        """Refuse what a suspended workspace cannot do, before anything of it is sent.
+
+        What cannot be read is no reason to refuse: then the service will.
+
+        Raises
+        ------
+        WorkspaceSuspended
+            The service says that the key's workspace is suspended.
+        """
+        try:
+            own = (self._user or self.get_current_user()).workspace
+            found = self.list_workspaces()
+        except CvmError:
+            return
+        for one in found:
+            is_own = own is not None and own.id == one.id
+            if one.billing_status == "suspended" and (is_own or len(found) == 1):
+                raise WorkspaceSuspended(
+                    f"The workspace {clean_text(one.name or one.slug, 60)!r} is suspended: it can "
+                    "look, stop and delete; nothing was sent",
+                    hint="Pay what it owes in the dashboard of the service, or ask its owner to.",
+                )
+
     def get_workspace_quotas(self, workspace: str | None = None) -> Quotas:
         """Return the limits of a workspace, by its slug; of the key's own when not given."""
         deadline = self._deadline()
@@ -412,13 +437,6 @@ class Reads(Endpoints):
             if not page.revisions or number >= (page.total_pages or 1):
                 break
         return found
-
-    # --- shared ------------------------------------------------------------------------------
-
-    @staticmethod
-    def _cvm(cvm: Ref, identifier: dict[str, object], call: str, below: str = "") -> str:
-        target, _ = split(cvm, identifier, call)
-        return f"/cvms/{path_segment(target)}{below}"
 
 
 def _whole_page(reply: Reply) -> Reply:

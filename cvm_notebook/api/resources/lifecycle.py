@@ -79,8 +79,11 @@ class Lifecycle(Endpoints):
         Parameters
         ----------
         request, **fields
-            The answer of `provision_cvm`, or ``app_id``, ``compose_hash`` and, where the KMS is on
-            a chain, ``transaction_hash``; also ``encrypted_env`` and ``env_keys``.
+            The answer of `provision_cvm`, or ``app_id`` and ``compose_hash``; also
+            ``encrypted_env`` and ``env_keys``. Where the key service is on a chain, ``app_id`` is
+            that of your contract and not in the answer: give it, ``contract_address`` and
+            ``deployer_address`` (0x and 40 hex digits), ``kms_id`` of several key services, and
+            ``transaction_hash`` where you have it.
 
         Raises
         ------

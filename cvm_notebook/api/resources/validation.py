@@ -174,6 +174,14 @@ def hexadecimal(field: str, value: object) -> str:
     return value
 
 
+def chain_address(field: str, value: object) -> str:
+    """Return the address of an account or a contract on a chain: 0x and 40 hex digits."""
+    if not isinstance(value, str) or not re.fullmatch(r"0x[0-9a-fA-F]{40}", value.strip()):
+        remedy = "Give 0x and 40 hex digits, as the chain shows it."
+        raise InvalidInput(field, f"it is {_shown(value)}, not an address", remedy)
+    return value.strip()
+
+
 def script(field: str, value: object) -> str:
     """Return the text of a script that can be sent; an empty one removes it."""
     if not isinstance(value, str):
@@ -336,7 +344,9 @@ _COMMIT: Final[dict[str, Check]] = {
     "transaction_hash": text,
     "encrypted_env": encrypted_env,
     "env_keys": env_names,
-    **dict.fromkeys(("kms_id", "contract_address", "deployer_address"), text),
+    "kms_id": text,
+    "contract_address": chain_address,
+    "deployer_address": chain_address,
 }
 
 
@@ -356,12 +366,25 @@ def commit_request(request: object, fields: Mapping[str, Any]) -> dict[str, Any]
         if strange:
             problem = f"{', '.join(strange[:5])}: not provisioned, so the CVM would drop the value"
             raise InvalidInput("env_keys", problem, "Give env_keys to provision_cvm, too.")
-    for needed in ("app_id", "compose_hash"):
-        if needed not in body:
-            raise InvalidInput(needed, "a commit needs it", "Give what provision_cvm returned.")
+    _check_complete(body)
     return body
 
 
+def _check_complete(body: Mapping[str, Any]) -> None:
+    """Refuse the body of a commit that lacks what it needs, or half of a contract."""
+    for needed in ("app_id", "compose_hash"):
+        if needed not in body:
+            raise InvalidInput(needed, "a commit needs it", _COMMIT_REMEDY)
+    for one, other in (_ON_CHAIN, _ON_CHAIN[::-1]):
+        if one in body and other not in body:
+            raise InvalidInput(other, f"it is missing, though {one} is given", "Give both.")
+
+
+_ON_CHAIN: Final = ("contract_address", "deployer_address")
+_COMMIT_REMEDY: Final = (
+    "Give what provision_cvm returned; where the key service is on a chain, also app_id, "
+    "contract_address and deployer_address of your contract."
+)
 _REPLICA: Final[dict[str, Check]] = {
     "node_id": integer,
     "teepod_id": integer,

@@ -157,13 +157,28 @@ def frame_of(
     money: Money = "float",
 ) -> pd.DataFrame:
     """Build the frame of CVMs and of what was seen of them."""
+    with localcontext(EXACT):
+        costs = _costs(standings, lived, window, now)
+        return COST.frame(costs, money=money, as_of=now.isoformat())
+
+
+def costs_of(log: Log, window: str | timedelta, now: datetime) -> list[Cost]:
+    """Return what each CVM of a log has cost in the time up to `now`; under `EXACT`."""
+    lived = status_intervals(log)
+    return _costs(_standings(log, lived), lived, window, now)
+
+
+def _costs(
+    standings: Iterable[Standing],
+    lived: Sequence[StatusInterval],
+    window: str | timedelta,
+    now: datetime,
+) -> list[Cost]:
     length, label = length_of("window", window)
     of: dict[str, list[StatusInterval]] = {}
     for spell in lived:
         of.setdefault(spell.cvm_id, []).append(spell)
-    with localcontext(EXACT):
-        costs = [_cost(s, of.get(s.cvm_id, []), label, now - length, now) for s in standings]
-        return COST.frame(costs, money=money, as_of=now.isoformat())
+    return [_cost(s, of.get(s.cvm_id, []), label, now - length, now) for s in standings]
 
 
 def _standing(row: Row) -> Standing:

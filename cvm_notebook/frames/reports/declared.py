@@ -18,11 +18,14 @@ from cvm_notebook.api.resources.validation import several
 Compose: TypeAlias = str | os.PathLike[str]
 Declaration: TypeAlias = Compose | Mapping[str, Any]
 
+SCRIPT: Final = "pre_launch_script_status"
+SCRIPT_WORDS: Final = ("official", "older", "modified", "none")
 _FIELDS: Final = ("compose_hash", "os", "instance_type", "region", "replicas")
 # What `Fleet.apply` takes beside them, and the column of the fleet that shows it.
 _COLUMNS: Final[Mapping[str, str]] = {
     **{name: name for name in (*_FIELDS, "vcpu", "listed")},
     **{f"public_{name}": f"public_{name}" for name in ("logs", "sysinfo", "tcbinfo")},
+    SCRIPT: SCRIPT,  # of which the service is asked
     "image": "os",
     "disk_size": "disk_gb",
     "memory": "memory_gb",
@@ -30,7 +33,7 @@ _COLUMNS: Final[Mapping[str, str]] = {
 _UNSEEN: Final = frozenset(  # what the fleet does not show
     {"pre_launch_script", "shutdown_timeout", "allow_force_stop", "node_id"} | {"env_file"}
 )
-_KEYS: Final = ("compose", *_FIELDS, "envs")
+_KEYS: Final = ("compose", *_FIELDS, SCRIPT, "envs")
 _KNOWN: Final = frozenset({*_KEYS, *_COLUMNS, *_UNSEEN, "compose_file", "env"})
 
 
@@ -89,6 +92,9 @@ def read_declaration(said: object, where: str) -> Declared:
         for key, column in _COLUMNS.items()
         if said.get(key) is not None
     }
+    if fields.get(SCRIPT, SCRIPT_WORDS[0]) not in SCRIPT_WORDS:
+        problem = f"{clean_text(fields[SCRIPT], 40)} is no status of a script"
+        raise InvalidInput(f"{where}.{SCRIPT}", problem, f"One of {', '.join(SCRIPT_WORDS)}.")
     compose = said.get("compose", said.get("compose_file"))
     base = Declared({}) if compose is None else read_declaration(compose, where)
     named = said.get("envs", said.get("env"))

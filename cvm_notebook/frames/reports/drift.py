@@ -14,10 +14,16 @@ from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.frames.convert import as_text, conform
 from cvm_notebook.frames.fleet import fleet_frame
-from cvm_notebook.frames.reports.declared import Compose, Declaration, Declared, read_declaration
+from cvm_notebook.frames.reports.declared import (
+    SCRIPT,
+    Compose,
+    Declaration,
+    Declared,
+    read_declaration,
+)
 from cvm_notebook.frames.reports.diff import WHOLE, differs
 from cvm_notebook.frames.schema import INSTANT, TEXT, Field, Table, fixed
-from cvm_notebook.live.store.records import Row, Snapshot
+from cvm_notebook.live.store.records import Row, Snapshot, key_of
 
 if TYPE_CHECKING:
     from cvm_notebook.api.client import Client
@@ -63,7 +69,7 @@ DRIFT: Final[Table[Drift]] = Table(
             "field",
             TEXT,
             lambda d: d.field,
-            "a column of the fleet, image.SERVICE, env.NAME or cvm",
+            "a column of the fleet, image.SERVICE, env.NAME, pre_launch_script_status or cvm",
         ),
     ),
     (
@@ -101,12 +107,13 @@ def drift_frame(
     expected
         A compose file (path or text) that every CVM should run. Or a mapping from a CVM's name,
         id or app id to a compose file, to an app compose, or to any of ``compose``,
-        ``compose_hash``, ``os``, ``instance_type``, ``region``, ``replicas``, ``envs``; the
+        ``compose_hash``, ``os``, ``instance_type``, ``region``, ``replicas``, ``envs``,
+        ``pre_launch_script_status`` (``official``, ``older``, ``modified`` or ``none``); the
         replicas of an app are compared with what is declared of one. Or a fleet frame, of an
         earlier day or of another workspace.
     client
-        Reads the app composes that are needed and not known, one for each compose hash, eight at a
-        time.
+        Reads the app composes that are needed and not known, one for each compose hash, and the
+        status of scripts that are declared; eight at a time.
 
     Raises
     ------
@@ -168,14 +175,16 @@ def _compared(
 ) -> Iterator[Drift]:
     rows = snapshot.rows
     composes = _composes(client, [rows[at].cvm for at, said in pairs if said.envs is not None])
+    scripts = _scripts(client, [rows[at].cvm for at, said in pairs if SCRIPT in said.fields])
     texts = {name: as_text(live[name]) for name in DECLARABLE}
     for at, declared in pairs:
         row = rows[at]
         fields: list[tuple[str, str | None, str | None, str]] = [
             (name, said, texts[name][at], DECLARABLE[name])
             for name, said in declared.fields.items()
-            if not declared.agrees(name, texts[name][at])
+            if name != SCRIPT and not declared.agrees(name, texts[name][at])
         ]
+        fields += _script(declared, scripts.get(row.id))
         fields += _images(declared, row.cvm)
         fields += _envs(declared, row.cvm, composes)
         for name, said, is_, severity in fields:
@@ -211,6 +220,28 @@ def _envs(
             yield f"env.{name}", None, "allowed", "low"
         else:
             yield f"env.{name}", "needed", None, "high"
+
+
+def _script(
+    declared: Declared, live: str | None
+) -> Iterator[tuple[str, str | None, str | None, str]]:
+    """Compare whose the pre-launch script is; what is not told is no agreement."""
+    if SCRIPT in declared.fields and not declared.agrees(SCRIPT, live):
+        yield SCRIPT, declared.fields[SCRIPT], live or "not told", "high" if live else "low"
+
+
+def _scripts(client: "Client | None", cvms: Sequence[Cvm]) -> dict[str | None, str | None]:
+    """Read whose the pre-launch scripts are, as far as the service tells."""
+    if client is None:
+        return {}
+
+    def read(at: int) -> tuple[str | None, bool]:
+        try:
+            return client.get_pre_launch_script_status(cvms[at]).word, False
+        except NotFoundError:  # it has gone, or the service does not have this call
+            return None, False
+
+    return dict(zip(map(key_of, cvms), PageFetcher(read, 0, len(cvms) - 1, _AT_ONCE), strict=True))
 
 
 def _composes(client: "Client | None", cvms: Iterable[Cvm]) -> dict[str | None, object]:

@@ -3,11 +3,13 @@
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final, Literal, Self
 
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.money import exact
+from cvm_notebook.api.rental import Term, term_of
 from cvm_notebook.api.status import charged
 from cvm_notebook.api.verbs import SPECS
 from cvm_notebook.live.operations.ledger import intent_key
@@ -105,7 +107,8 @@ class Plan:
         self._operations = operations
         self._params = dict(params or {})
         self._shown = {row.id: row for row in rows}
-        self._rows = _dry_run(self._shown.values(), self.verb)
+        now = datetime.now(UTC) if operations is None else operations.clock.now()
+        self._rows = _dry_run(self._shown.values(), self.verb, now)
         self._sent: dict[str, Operation] = {}
         self._elsewhere: dict[str, str] = {}  # of each CVM, the operation that another kernel sent
         self._terms: ExecutionOptions | None = None
@@ -181,6 +184,8 @@ class Plan:
             Something needs the phrase, and it was not given as it is.
         Refused
             The plan was executed already.
+        WorkspaceSuspended
+            It starts what a suspended workspace may not.
         """
         if self._terms is not None:
             raise Refused(
@@ -204,6 +209,8 @@ class Plan:
         self._operations = operations = operations or self._operations
         if operations is None:
             raise InvalidInput("operations", "the plan has nobody to send it", "Give operations=.")
+        if self.sends and (SPECS[self.verb].price.startswith("+") or self.verb == "restart"):
+            operations.client.check_workspace()
         self._terms = terms
         return self._run(operations, terms)
 
@@ -341,12 +348,17 @@ class Plan:
         return f"<Plan: {', '.join(parts)}>"
 
 
-def _dry_run(rows: Iterable[Row], verb: Verb) -> tuple[PlanRow, ...]:
+def _dry_run(rows: Iterable[Row], verb: Verb, now: datetime) -> tuple[PlanRow, ...]:
     judged = [(row, Reading.of_row(row)) for row in rows]
     checks = [precheck(verb, seen) for _, seen in judged]
     several = sum(check.sends for check in checks) > 1
     when = SPECS[verb].confirm
     confirmed = when == "always" or (when == "several" and several)
+    ends = SPECS[verb].price.startswith("-")
+    terms = [
+        term_of(row.cvm, now) if ends and c.sends else None
+        for (row, _), c in zip(judged, checks, strict=True)
+    ]
     return tuple(
         PlanRow(
             cvm_id=row.id,
@@ -354,19 +366,24 @@ def _dry_run(rows: Iterable[Row], verb: Verb) -> tuple[PlanRow, ...]:
             verb=verb,
             allowed=check.allowed,
             reason=check.reason,
-            effect=check.effect,
-            rate_change_usd_h=_rate_change(verb, row, seen, check),
+            effect=check.effect if term is None else f"{check.effect}; {term.said}",
+            rate_change_usd_h=_rate_change(verb, row, seen, check, term),
             needs_confirm=confirmed and check.sends,
             sends=check.sends,
             revision=row.revision,
         )
-        for (row, seen), check in zip(judged, checks, strict=True)
+        for (row, seen), check, term in zip(judged, checks, terms, strict=True)
     )
 
 
 @exact
-def _rate_change(verb: Verb, row: Row, seen: Reading, check: Precheck) -> Decimal | None:
-    """Return what the verb does to the price per hour: computing is paid while it runs."""
+def _rate_change(
+    verb: Verb, row: Row, seen: Reading, check: Precheck, term: Term | None
+) -> Decimal | None:
+    """Return what the verb does to the price per hour: computing is paid while it runs.
+
+    In the minimum term of GPUs it is paid whether it runs or not.
+    """
     price = SPECS[verb].price
     if not check.sends or not price:
         return _NOTHING
@@ -378,4 +395,5 @@ def _rate_change(verb: Verb, row: Row, seen: Reading, check: Precheck) -> Decima
     runs = charged(seen.status, compute, _NOTHING, _NOTHING)
     if price == "+compute":
         return compute - runs
-    return compute + disk if price == "+total" else -runs - disk
+    saved = _NOTHING if term is not None else runs
+    return compute + disk if price == "+total" else -saved - disk

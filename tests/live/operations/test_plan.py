@@ -2,11 +2,13 @@
 
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 
-from cvm_notebook.api.errors.tree import InvalidInput
+from cvm_notebook.api.errors.tree import InvalidInput, WorkspaceSuspended
+from cvm_notebook.api.models.cvm import Resource
 from cvm_notebook.live.operations.preconditions import Refused
 from cvm_notebook.live.plans.plan import NotConfirmed, Plan
 from cvm_notebook.live.plans.runner import RateLimiter
@@ -49,6 +51,25 @@ def test_the_price_per_hour_changes_by_what_is_paid_while_it_runs(make_cvm):
     assert change("restart") == [Decimal(0), Decimal(0)]
     assert change("replicate") == [Decimal("0.061")] * 2
     assert Plan(rows, "delete").rate_change_usd_h == Decimal("-0.064")
+
+
+def test_in_the_minimum_term_of_gpus_stopping_saves_nothing_and_a_plan_says_so(make_cvm):
+    gpus = Resource(gpus=1)
+    made = datetime.now(UTC) - timedelta(hours=2)
+    young = {"resource": gpus, "created_at": made.isoformat(), "rate": "2.8"}
+    (new,) = rows_of(make_cvm, "running", **young)
+    (old,) = rows_of(make_cvm, "running", **{**young, "created_at": "2026-01-01T00:00:00Z"})
+
+    (stop,) = Plan([new], "stop").rows()
+    (delete,) = Plan([new], "delete").rows()
+    (later,) = Plan([old], "stop").rows()
+    (restart,) = Plan([new], "restart").rows()
+
+    until = f"{made + timedelta(hours=24):%Y-%m-%d %H:%M} UTC"
+    assert f"computing costs the same until {until}: GPUs are charged for at" in stop.effect
+    assert (stop.rate_change_usd_h, delete.rate_change_usd_h) == (Decimal(0), Decimal("-0.003"))
+    assert later.rate_change_usd_h == Decimal("-2.8")
+    assert "costs the same" not in later.effect + restart.effect
 
 
 def test_a_price_that_is_not_known_is_none_and_not_zero(make_cvm):
@@ -351,3 +372,17 @@ def test_ctrl_c_while_the_bar_is_made_is_one_and_leaves_nothing(bench, monkeypat
     assert bench.sent("POST", "/shutdown") == 0
     monkeypatch.undo()
     assert plan.resume(progress=False).ok
+
+
+def test_a_plan_that_starts_what_a_suspended_workspace_may_not_sends_nothing(bench):
+    (stopped,) = bench.make(status="stopped")
+    bench.cloud.suspend()
+    bench.cloud.clear_requests()
+    try:
+        with pytest.raises(WorkspaceSuspended):
+            Plan([stopped], "start").execute(bench.operations, progress=False)
+        assert bench.sent("POST") == 0
+    finally:
+        bench.cloud.suspend(suspended=False)
+    done = Plan([stopped], "start").execute(bench.operations, progress=False)
+    assert len(done.rows) == 1

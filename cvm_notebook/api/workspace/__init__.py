@@ -1,0 +1,1 @@
+"""The methods of the client for what surrounds CVMs: networks, logins, apps, key services."""

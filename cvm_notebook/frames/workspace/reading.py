@@ -1,0 +1,66 @@
+"""What is asked of each CVM of a fleet, several at a time; what fails costs one row."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+
+from cvm_notebook.api.errors.tree import AuthError, CvmError, InvalidInput
+from cvm_notebook.api.http.prefetch import PageFetcher
+from cvm_notebook.api.models.cvm import Cvm
+from cvm_notebook.api.resources.cvms import Reads
+from cvm_notebook.live.store.records import Snapshot
+
+if TYPE_CHECKING:
+    from cvm_notebook.api.client import Client
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_AT_ONCE: Final = 8
+
+
+class ReadableFleet(Protocol):
+    """A fleet, as far as a frame needs one."""
+
+    @property
+    def client(self) -> "Client":
+        """Whose workspace it is."""
+
+    def snapshot(self) -> Snapshot:
+        """Return the fleet as it is known now."""
+
+
+def client_and_cvms(source: "Client | ReadableFleet") -> "tuple[Client, Sequence[Cvm]]":
+    """Return whom to ask, and about which CVMs: those of a fleet, or all that a client lists.
+
+    Raises
+    ------
+    InvalidInput
+        It is neither a client nor a fleet.
+    """
+    if isinstance(source, Reads):
+        client: Any = source
+        return client, client.list_cvms()
+    if not (hasattr(source, "client") and hasattr(source, "snapshot")):
+        problem = f"{type(source).__name__} is neither a client nor a fleet"
+        raise InvalidInput("source", problem, "Give a Client or a Fleet.")
+    return source.client, [row.cvm for row in source.snapshot().rows]
+
+
+def read_each(items: Sequence[T], read: Callable[[T], R]) -> list[R | CvmError]:
+    """Read something of each, eight at a time, in order; what could not be read is its error.
+
+    Raises
+    ------
+    AuthError
+        The key was refused; then all the others would be, too.
+    """
+
+    def fetch(at: int) -> tuple[R | CvmError, bool]:
+        try:
+            return read(items[at]), False
+        except AuthError:
+            raise
+        except CvmError as error:
+            return error, False
+
+    return list(PageFetcher(fetch, 0, len(items) - 1, _AT_ONCE))
