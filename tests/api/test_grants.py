@@ -44,6 +44,9 @@ HARMLESS = {
     "request_url",  # of a webhook, as its url: where its owner listens; shown without a query
     *("encrypted_env", "allowed_envs", "allowed_envs_changed"),  # ciphertext, and names
     *("user_config", "ssh_authorized_keys"),  # public halves
+    *("key_type", "key_metadata", "keys", "billing_key"),  # of public keys; a record's name
+    *(f"keys_{done}" for done in ("added", "skipped", "updated", "removed")),  # numbers
+    *("endpoint", "kms_urls", "gateway_urls", "safe_app_url"),  # for anybody
     *("logs", "raw"),  # see below
 }
 
