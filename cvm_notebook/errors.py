@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from cvm_notebook.live.query import QueryError
     from cvm_notebook.live.store.index import AmbiguousCvm, UnknownCvm
     from cvm_notebook.local.core.settings import LocalCloudError
+    from cvm_notebook.magics.apply import NotAllApplied
     from cvm_notebook.magics.verbs import NotAllDone
 
 _HOMES = {
@@ -54,6 +55,7 @@ _HOMES = {
     "GatesFailed": "frames.reports.gates",
     "LedgerError": "live.operations.database",
     "LocalCloudError": "local.core.settings",
+    "NotAllApplied": "magics.apply",
     "NotAllDone": "magics.verbs",
     "NotConfirmed": "live.plans.plan",
     "QueryError": "live.query",
@@ -80,6 +82,7 @@ __all__ = [
     "LedgerError",
     "Link",
     "LocalCloudError",
+    "NotAllApplied",
     "NotAllDone",
     "NotConfirmed",
     "NotFoundError",
