@@ -144,7 +144,7 @@ def test_every_update_is_taken(client, make):
     image = next(i for i in client.list_os_images(is_dev=False) if not i.requires_gpu)
     settled(client.update_os_image(name, image.name))
     settled(client.update_visibility(name, public_logs=False))
-    assert client.update_listed(name).name == name
+    assert client.update_listed(name, listed=True).name == name
     info = client.get_cvm_info(name)
     assert (info.public_logs, info.public_sysinfo, info.listed) == (False, True, True)
     client.delete_cvm(name)

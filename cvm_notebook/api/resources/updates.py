@@ -153,7 +153,7 @@ class Updates(Attestations):
                 fields[theirs] = fields.pop(ours)
         values: Mapping[str, str | Secret] | None = fields.pop("env", None)
         if fields.keys() == {"listed"} and values is None:
-            self.update_listed(target, fields["listed"])
+            self.update_listed(target, listed=fields["listed"])
             return UpdateAccepted(status="done")
         if fields.keys() - {"listed"} or values is None:
             update_intent(self._transport, target, fields)  # refused before anything is sent
@@ -341,9 +341,7 @@ class Updates(Attestations):
             public_tcbinfo=public_tcbinfo,
         )
 
-    def update_listed(
-        self, cvm: Ref = None, listed: object = True, /, **identifier: object
-    ) -> CvmAction:
+    def update_listed(self, cvm: Ref = None, /, *, listed: bool, **identifier: object) -> CvmAction:
         """Say whether a CVM is in Phala's public directory of apps; it goes on running.
 
         To say it twice is to say it once, so a lost answer is made up for by sending it again.

@@ -45,12 +45,6 @@ class Upkeep(Endpoints):
         body = {"name": checks.cvm_name("new_name", new_name)}
         self._send(RetryKind.UPDATE, "PATCH", path, body)
 
-    def update_listed(self, cvm: Ref = None, /, *, listed: bool, **identifier: object) -> CvmAction:
-        """Say whether anybody finds a CVM in the service's public list."""
-        path = cvm_path(cvm, identifier, "update_listed", "/listed")
-        body = {"listed": checks.boolean("listed", listed)}
-        return self._change(RetryKind.UPDATE, "PATCH", path, CvmAction, body)
-
     def schedule_delete(
         self, cvm: Ref = None, /, *, at: str | date | None, **identifier: object
     ) -> CvmAction:
