@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 import pandas as pd
 
@@ -248,6 +248,7 @@ def _shown(plan: pd.DataFrame, now: Snapshot, log: Log) -> list[Row]:
 ACTIONS: Final = ("create", "update", "nothing", "refused")
 
 
+@runtime_checkable
 class ChangedField(Protocol):
     """A field that would be otherwise; `UpdatePreview.fields` has them."""
 
@@ -264,6 +265,7 @@ class ChangedField(Protocol):
         """What it would be."""
 
 
+@runtime_checkable
 class AppliedStep(Protocol):
     """What would be done for one declared app; `ApplyPlan.steps` has them."""
 
@@ -336,10 +338,10 @@ APPLY: Final[Table[AppliedStep]] = Table(
 @UPDATE.documents
 def update_frame(fields: Iterable[ChangedField]) -> pd.DataFrame:
     """List the fields of a CVM that an update would change; `UpdatePreview.fields` gives them."""
-    return UPDATE.frame(fields)
+    return UPDATE.frame(checks.members("fields", fields, ChangedField))  # type: ignore[type-abstract]
 
 
 @APPLY.documents
 def apply_frame(steps: Iterable[AppliedStep]) -> pd.DataFrame:
     """List what `Fleet.apply` would do, one app a row; `ApplyPlan.steps` gives them."""
-    return APPLY.frame(steps)
+    return APPLY.frame(checks.members("steps", steps, AppliedStep))  # type: ignore[type-abstract]
