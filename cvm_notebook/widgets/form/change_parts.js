@@ -20,7 +20,7 @@ function previewPart({ onChange }) {
       ...env.map((names, i) => (names.length ? chip(`variables ${ENV_WORDS[i][0]}`, `${ENV_WORDS[i][1]} ${names.join(", ")}`, i === 2 ? "cvm-loses" : "") : null)).filter(Boolean));
   }
   function facts(rows) {
-    const long = (text) => (/^[0-9a-f]{32,}$/.test(text) ? h("code", { className: "cvm-code cvm-whole", title: text }, text) : text || h("span", { className: "cvm-dim" }, "none"));
+    const long = (text) => (/^[0-9a-f]{32,}$/.test(text) ? h("code", { className: "cvm-code cvm-digest", title: text }, text) : text || h("span", { className: "cvm-dim" }, "none"));
     const head = h("tr", { role: "row" }, ...["What", "Now", "Then"].map((one) => h("th", { scope: "col", role: "columnheader" }, one)));
     return h("table", { className: "cvm-facts-table", role: "table", "aria-label": "What would be otherwise" }, h("thead", { role: "rowgroup" }, head), h("tbody", { role: "rowgroup" },
       ...rows.map(([name, before, after]) => h("tr", { role: "row" }, h("th", { scope: "row", role: "rowheader" }, name.replace(/_/g, " ")), h("td", { role: "cell", "data-label": "now" }, long(before)), h("td", { role: "cell", "data-label": "then" }, long(after))))));
