@@ -76,7 +76,7 @@ async function drawButtons(model, box, gone) {
 function changeFrame(model, { send, live, queued }) {
   const own = clickId(), box = h("div", {});
   const close = h("button", { type: "button", onclick: () => { drop(); button.focus(); } }, "Close the form");
-  const el = h("div", { className: "cvm-changing", role: "region", "aria-label": "Change this CVM", hidden: true }, box, close);
+  const el = h("div", { className: "cvm-changing", role: "region", "aria-label": "Change this CVM", tabIndex: -1, hidden: true }, box, close);
   const button = h("button", { type: "button", className: "cvm-change", "aria-expanded": "false", onclick: () => (el.hidden ? ask() : close.click()) }, "Change this CVM…");
   let view = null, turn = 0;
   function ask() { if (live()) { send({ kind: "change", view: own }); queued(); } }
@@ -93,8 +93,7 @@ function changeFrame(model, { send, live, queued }) {
       made.trigger("displayed");
       el.hidden = false;
       button.setAttribute("aria-expanded", "true");
-      close.scrollIntoView({ block: "nearest" });
-      box.querySelector("textarea")?.focus({ preventScroll: true });
+      el.focus(); // what is in it is drawn in a moment
     },
   };
 }
@@ -115,11 +114,11 @@ function renderCard({ model, el, store }) {
   const actions = h("div", { className: "cvm-actions", role: "toolbar", "aria-label": "What to do with this CVM" });
   const ops = h("div", { className: "cvm-ops" });
   const notice = h("div", { className: "cvm-notice", role: "alert", hidden: true });
+  const changing = changeFrame(model, { send, live: () => store.live(), queued: () => queued() });
   const tabs = tabStrip(CARD_TABS, opened);
   const root = h("section", { className: "cvm cvm-card" },
     h("header", { className: "cvm-card-head" }, h("div", { className: "cvm-title" }, name, status, doing, badge.el, health), under),
     steps, trouble, actions, ops, undo.el, notice, confirm.el, changing.el, tabs.strip, ...tabs.panels.values(), said);
-  const changing = changeFrame(model, { send, live: () => store.live(), queued: () => queued() });
   drawButtons(model, actions, ended.signal).then(() => actions.insertBefore(changing.button, actions.querySelector(":scope > .cvm-danger")));
 
   const facts = h("div", {}), meters = h("div", { className: "cvm-meters" }), links = h("div", { className: "cvm-links" }), recent = h("div", { className: "cvm-recent" });
