@@ -136,6 +136,7 @@ OTHER = COMPOSE.replace("1.27", "1.28")
 
 def looked_at(lab, name, target, card):
     """Take pictures of it in both themes, wide and narrow; nobody is kept out."""
+    lab.page.set_viewport_size({"width": 1400, "height": 2600})
     for theme in ("light", "dark"):
         lab.theme(theme)
         for width in ("", "460px"):
@@ -143,6 +144,7 @@ def looked_at(lab, name, target, card):
             lab.screenshot(f"{name}-{theme}{'-narrow' if width else ''}", target)
             assert lab.axe(".cvm-card") == []
     card.evaluate("card => { card.style.inlineSize = ''; }")
+    lab.page.set_viewport_size({"width": 1400, "height": 1000})
 
 
 def test_a_cvm_is_changed_and_taken_back_by_the_keyboard(lab, card, cloud):
@@ -163,7 +165,7 @@ def test_a_cvm_is_changed_and_taken_back_by_the_keyboard(lab, card, cloud):
     keys.press("Enter")
     form.get_by_role("row", name="disk size 20 40").wait_for(timeout=PATIENCE)
     lab.page.wait_for_function("document.activeElement.textContent.startsWith('Send')")
-    looked_at(lab, "change-preview", card.locator(".cvm-changing"), card)
+    looked_at(lab, "change-preview", form.get_by_role("group", name="Step 2"), card)
     form.get_by_role("button", name="Send").focus()
     keys.press("Enter")
     form.get_by_text("2 · What was sent").wait_for(timeout=PATIENCE)

@@ -55,15 +55,20 @@ class Comparison:
     lost: tuple[str, ...]
 
     @classmethod
-    def of(cls, before: Mapping[str, Any], after: Mapping[str, Any]) -> "Comparison":
-        """Compare two; untrusted, so each value is cleaned."""
-        names = [name for name in {**before, **after} if name not in _TEXTS]
+    def of(
+        cls,
+        before: Mapping[str, Any],
+        after: Mapping[str, Any],
+        names: tuple[str, str] = ("first", "second"),
+    ) -> "Comparison":
+        """Compare two; untrusted, so each value is cleaned. `names` are theirs in the diff."""
+        fields = [name for name in {**before, **after} if name not in _TEXTS]
         facts = tuple(
             (clean_text(name, 60), _words(before.get(name)), _words(after.get(name)))
-            for name in names
+            for name in fields
             if before.get(name) != after.get(name)
         )
-        lines = [line for name in _TEXTS for line in _diff(name, before, after)]
+        lines = [line for name in _TEXTS for line in _diff(name, before, after, names)]
         allowed = _names(after)
         return cls(facts, tuple(lines), tuple(one for one in _names(before) if one not in allowed))
 
@@ -77,10 +82,12 @@ class Comparison:
         }
 
 
-def _diff(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+def _diff(
+    name: str, before: Mapping[str, Any], after: Mapping[str, Any], names: tuple[str, str]
+) -> Iterator[str]:
     old, new = (str(one.get(name) or "").splitlines() for one in (before, after))
-    title = _TEXTS[name]
-    for line in difflib.unified_diff(old, new, f"{title}, first", f"{title}, second", lineterm=""):
+    titles = [f"{_TEXTS[name]}, {one}" for one in names]
+    for line in difflib.unified_diff(old, new, titles[0], titles[1], lineterm=""):
         yield shown_line(line)
 
 
@@ -263,8 +270,8 @@ class Revisions:
     def _compared(self, first: str, second: str) -> Mapping[str, Any]:
         try:
             client, row = self._living()
-            two = [app_compose(self._get(client, row, one)) for one in (first, second)]
-            return Comparison.of(*two).payload()
+            before, after = (app_compose(self._get(client, row, one)) for one in (first, second))
+            return Comparison.of(before, after).payload()
         except CvmError as error:
             return {"error": clean_text(error, _ERROR_CHARS)}
 
@@ -274,7 +281,9 @@ class Revisions:
             raise ReadOnly("Nothing was sent: this client is read-only")
         now = client.get_cvm_info(row.id)
         found = Comparison.of(
-            client.get_cvm_compose_file(row.id), app_compose(self._get(client, row, revision))
+            client.get_cvm_compose_file(row.id),
+            app_compose(self._get(client, row, revision)),
+            ("now", "then"),
         )
         name = clean_text(now.name or row.id, 80)
         phrase = name if found.lost else None

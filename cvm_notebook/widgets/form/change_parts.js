@@ -1,6 +1,6 @@
 // What an update would do, before it is sent.
 
-const ENV_WORDS = [["added", "＋"], ["kept, with new values", "="], ["LOST", "✗"]];
+const ENV_WORDS = [["added", "+"], ["kept, with new values", "="], ["LOST", "✗"]];
 
 /** The preview: what changes, what it costs, what is lost, and the phrase where one is wanted. */
 function previewPart({ onChange }) {
