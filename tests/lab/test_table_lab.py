@@ -328,6 +328,7 @@ def test_cvms_stand_under_their_apps_by_the_keyboard(lab, table, cloud):
     cloud.client.watch_cvm_state(twin.id, target="running")
     cloud.client.update_docker_compose(twin.id, COMPOSE.replace("1.27", "1.28"))
     cloud.client.watch_cvm_state(twin.id, target="running")
+    lab.kernel("fleet.refresh()")
     press(table, "By app")
     tree, keys = table.get_by_role("treegrid"), table.keyboard
     group = tree.get_by_role("row", level=1).filter(has_text="alpha")

@@ -208,6 +208,8 @@ class ChangeState(FormState):
             step["preview"] = {**preview_section(steps.preview), "stale": stale}
         if steps.operation is not None and steps.phase in {"sending", "updating", "done", "failed"}:
             step["boot"] = boot_section(steps.operation)
+            if steps.preview is not None and not steps.preview.restarts:
+                step["boot"]["steps"] = []  # it does not boot for it
         return step
 
     # --- from workers -----------------------------------------------------------------------------

@@ -128,7 +128,7 @@ function bootPart(mode) {
       el.hidden = !boot;
       if (!boot) return;
       const stage = mode.stages[step.phase];
-      const phase = { sending: "provisioning", going: "starting", done: "running", failed: "failed" }[stage];
+      const phase = { sending: "provisioning", going: "starting", done: boot.status || "running", failed: "failed" }[stage];
       const seconds = Math.max(0, Math.round(((boot.until ?? Date.now()) - boot.since) / 1000));
       text.replaceChildren(statusGlyph(text, phase), h("strong", {}, boot.status || "sent"), ["failed", "sending"].includes(stage) ? ` ${boot.text} ` : " ", h("span", { className: "cvm-dim" }, `${seconds} s`));
       steps.hidden = stage === "sending" || !boot.steps.length;
