@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from cvm_notebook.api.client import Client
 from cvm_notebook.api.resources import validation as checks
@@ -398,6 +398,7 @@ class Fleet(FleetEngine):
         *,
         height: int | None = None,
         undo: float | None = None,
+        by: Literal["cvm", "app"] | None = None,
     ) -> "FleetTable":
         """Return the live table, the same one each time; displaying the fleet shows it.
 
@@ -409,11 +410,14 @@ class Fleet(FleetEngine):
             Of the rows, in pixels.
         undo
             Seconds in which a stop or a deletion that was clicked can be taken back.
+        by
+            ``"app"`` puts CVMs under their apps, with counts, prices, and a warning where they run
+            different versions; ``"cvm"`` is the plain list.
 
         Raises
         ------
         InvalidInput
-            There is no such column; the message has the closest names.
+            There is no such column; the message has the closest names. Or `by` is neither.
         """
         from cvm_notebook.widgets.table.table import FleetTable  # noqa: PLC0415 - widgets on demand
 
@@ -427,7 +431,7 @@ class Fleet(FleetEngine):
         if self._table is None or self._table.comm is None:  # none yet, or it was closed
             self._reflector.touch()
             self._table = FleetTable(self)
-        self._table.set(columns=columns, height=height, undo=undo)
+        self._table.set(columns=columns, height=height, undo=undo, by=by)
         return self._table
 
     def deploy(self, **fields: Any) -> "ProvisionForm":

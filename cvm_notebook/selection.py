@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from cvm_notebook.attest.policy.policy import Policy
     from cvm_notebook.attest.verdict import Verdict
     from cvm_notebook.widgets.card.card import CvmCard
+    from cvm_notebook.widgets.form.change import ChangeForm
 
 Columns: TypeAlias = Literal["narrow", "wide"] | Sequence[str]
 
@@ -448,6 +449,12 @@ class CvmHandle:
             return preview
         check_confirmed(preview.phrase, confirm, preview.dangers)
         return submitted(self._fleet.operator, self.row, preview, delay=delay)
+
+    def change(self, **fields: Any) -> "ChangeForm":
+        """Return a form filled with what it runs, to change it; see `ChangeForm` for its fields."""
+        from cvm_notebook.widgets.form.change import ChangeForm  # noqa: PLC0415 - widgets on demand
+
+        return ChangeForm(self._fleet, self.row.id, **fields)
 
     def _ask(
         self, verb: Verb, *, delay: float = 0.0, again: bool = False, **params: object

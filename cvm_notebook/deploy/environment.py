@@ -1,7 +1,7 @@
 """EnvTable: environment variables of a new CVM; names are shown, values are not."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 from cvm_notebook.api.compose.env_file import parse_env_file
@@ -83,6 +83,12 @@ class EnvTable:
         """Drop the values; the names stay."""
         with self._lock:
             self._values = dict.fromkeys(self._values)
+
+    def reset(self, names: Iterable[str]) -> None:
+        """Have these names, and no value."""
+        with self._lock:
+            self._values = dict.fromkeys(names)
+            self.problem = None
 
     def receive(self, message: Mapping[str, Any]) -> bool:
         """Apply a view's message, already sealed; False when it is about something else."""

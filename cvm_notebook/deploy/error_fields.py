@@ -28,8 +28,8 @@ _FIELDS: Final = {
     "kms_id": "node",
 }
 _SHOWN: Final = frozenset({
-    "name", "compose_file", "instance_type", "node", "disk_size", "image", "env", "replicas",
-    "public_logs", "public_sysinfo", "public_tcbinfo", "listed",
+    "name", "compose_file", "pre_launch_script", "instance_type", "node", "disk_size", "image",
+    "env", "replicas", "public_logs", "public_sysinfo", "public_tcbinfo", "listed",
 })  # fmt: skip
 _BY_CODE: Final = {
     codes.NODE_NOT_FOUND: "node",

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _SLUG_DIGITS: Final = 8  # of the image's hash, at the end of its slug
-_MOST_LINES: Final = 400  # of a diff that are shown
+MOST_LINES: Final = 400  # of a diff that are shown
 _WIDEST_LINE: Final = 400
 _UNKNOWN: Final = "not known before it is sent"
 _NO_RESTART: Final = frozenset({"listed"})
@@ -143,11 +143,11 @@ class UpdatePreview:
         parts = [text_table(self.title, ("field", "now", "then"), self.facts())]
         if not self.differs:
             parts = [self.title]
-        parts += ["\n".join(map(_shown_line, self.diff[:_MOST_LINES]))] if self.diff else []
+        parts += ["\n".join(map(shown_line, self.diff[:MOST_LINES]))] if self.diff else []
         return "\n".join([*parts, *self._cut(), *self.warnings])
 
     def _cut(self) -> list[str]:
-        more = len(self.diff) - _MOST_LINES
+        more = len(self.diff) - MOST_LINES
         return [f"… and {more} lines more"] if more > 0 else []
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
@@ -157,21 +157,21 @@ class UpdatePreview:
         table = html_table(self.title, ("field", "now", "then"), self.facts())
         parts = [table if self.differs else f"<p>{html.escape(self.title)}</p>"]
         if self.diff:
-            lines = "\n".join(_coloured(line) for line in self.diff[:_MOST_LINES])
+            lines = "\n".join(_coloured(line) for line in self.diff[:MOST_LINES])
             parts.append(f'<pre class="cvm-diff" style="line-height:1.3">{lines}</pre>')
         said = [*self._cut(), *self.warnings]
         parts += [f"<p>{html.escape(one)}</p>" for one in said]
         return f'<div class="cvm-update">{"".join(parts)}</div>'
 
 
-def _shown_line(line: str) -> str:
+def shown_line(line: str) -> str:
     """Return a line of a file in which nothing acts; its indentation stays."""
     plain = "".join(c if c.isprintable() else " " if c == "\t" else repr(c)[1:-1] for c in line)
     return plain if len(plain) <= _WIDEST_LINE else plain[: _WIDEST_LINE - 1] + "…"
 
 
 def _coloured(line: str) -> str:
-    text = html.escape(_shown_line(line))
+    text = html.escape(shown_line(line))
     colour = "" if line.startswith(("+++", "---")) else _COLOURS.get(line[:1], "")
     tag = {"+": "ins", "-": "del"}.get(line[:1]) if colour else None
     if tag is None:

@@ -14,7 +14,7 @@ def as_python(values: Values, env_names: Sequence[str]) -> str:
     lines = ["import os", ""] if env_names else []
     lines += ["import cvm_notebook as cvm", ""]
     lines += ["client = cvm.connect()"]
-    lines += [f"{_COMPOSE} = {_block(values.compose_file)}"]
+    lines += [f"{_COMPOSE} = {block(values.compose_file)}"]
     lines += ["provision = client.provision_cvm(", *_arguments(values, tuple(env_names)), ")"]
     lines += _commit(env_names)
     lines += ['client.watch_cvm_state(made.id, target="running")']
@@ -27,11 +27,11 @@ def _arguments(values: Values, env_names: tuple[str, ...]) -> list[str]:
     body = values.body(env_names)
     compose: dict[str, Any] = body.pop("compose_file")
     del compose["docker_compose_file"]
-    lines = [f"    name={_literal(body.pop('name', ''))},", "    compose_file={"]
+    lines = [f"    name={literal(body.pop('name', ''))},", "    compose_file={"]
     lines += [f'        "docker_compose_file": {_COMPOSE},']
-    lines += [f'        "{key}": {_literal(value)},' for key, value in compose.items()]
+    lines += [f'        "{key}": {literal(value)},' for key, value in compose.items()]
     lines += ["    },"]
-    return lines + [f"    {key}={_literal(value)}," for key, value in body.items()]
+    return lines + [f"    {key}={literal(value)}," for key, value in body.items()]
 
 
 def _commit(env_names: Sequence[str]) -> list[str]:
@@ -51,12 +51,12 @@ def _commit(env_names: Sequence[str]) -> list[str]:
     ]
 
 
-def _literal(value: object) -> str:
+def literal(value: object) -> str:
     """Return a text or a list of texts in double quotes, anything else as Python has it."""
     return json.dumps(value) if isinstance(value, str | list) else repr(value)
 
 
-def _block(text: str) -> str:
+def block(text: str) -> str:
     """Return a text as a literal that reads as the file does, where Python can spell it so."""
     plain = '"""' not in text and "\\" not in text and not text.endswith('"')
     if "\n" not in text or not plain or not text.replace("\n", "").isprintable():

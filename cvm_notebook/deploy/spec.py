@@ -40,6 +40,7 @@ class Values:
 
     name: str = ""
     compose_file: str = ""
+    pre_launch_script: str = ""
     instance_type: str = "tdx.small"
     region: str = ""
     node_id: int | None = None
@@ -74,6 +75,8 @@ class Values:
     def body(self, env_names: tuple[str, ...]) -> dict[str, Any]:
         """Return the body of the request for `Client.provision_cvm`."""
         compose: dict[str, Any] = {"docker_compose_file": self.compose_file}
+        if self.pre_launch_script:
+            compose["pre_launch_script"] = self.pre_launch_script
         if env_names:
             compose["allowed_envs"] = list(env_names)
         for switch in ("public_logs", "public_sysinfo", "public_tcbinfo"):
@@ -139,6 +142,7 @@ def _compose(field: str, value: object) -> str:
 KINDS: Final[Mapping[str, Callable[[str, object], Any]]] = {
     "name": _text,
     "compose_file": _compose,
+    "pre_launch_script": _text,
     "instance_type": _text,
     "region": _text,
     "node_id": _whole_or_none,
@@ -182,6 +186,7 @@ def _check_disk(field: str, value: object) -> None:
 _CHECKS: Final[Mapping[str, Callable[[str, object], object]]] = {
     "name": check_name,
     "compose_file": check_compose,
+    "pre_launch_script": checks.script,
     "disk_size": _check_disk,
     "replicas": lambda field, value: checks.integer(field, value, 1, MOST_REPLICAS),
 }

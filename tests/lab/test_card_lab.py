@@ -131,6 +131,74 @@ def test_a_boot_is_shown_step_by_step_and_ends_in_its_endpoints(lab, cloud):
     assert card.locator('.cvm-op-line[data-verb="start"]').inner_text() == "✓\nstart: done"
 
 
+OTHER = COMPOSE.replace("1.27", "1.28")
+
+
+def looked_at(lab, name, target, card):
+    """Take pictures of it in both themes, wide and narrow; nobody is kept out."""
+    lab.page.set_viewport_size({"width": 1400, "height": 2600})
+    for theme in ("light", "dark"):
+        lab.theme(theme)
+        for width in ("", "460px"):
+            card.evaluate("(card, width) => { card.style.inlineSize = width; }", width)
+            lab.screenshot(f"{name}-{theme}{'-narrow' if width else ''}", target)
+            assert lab.axe(".cvm-card") == []
+    card.evaluate("card => { card.style.inlineSize = ''; }")
+    lab.page.set_viewport_size({"width": 1400, "height": 1000})
+
+
+def test_a_cvm_is_changed_and_taken_back_by_the_keyboard(lab, card, cloud):
+    keys = lab.page.keyboard
+    card.get_by_role("button", name="Change this CVM").focus()
+    keys.press("Enter")
+    form = card.get_by_role("region", name="Change my-app")
+    compose = form.get_by_role("textbox", name="Compose file", exact=True)
+    compose.and_(form.locator(":enabled:read-write")).wait_for(timeout=PATIENCE)
+    assert "nginx:1.27" in compose.input_value()
+    assert card.locator(".cvm-changing:focus-within").count() == 1
+    compose.fill(OTHER)
+    form.get_by_label("Disk, GB").fill("40")
+    form.get_by_label("Name of a variable").fill("TOKEN")
+    keys.press("Enter")
+    form.get_by_role("cell", name="TOKEN", exact=True).wait_for(timeout=PATIENCE)
+    form.get_by_role("button", name="Preview").focus()
+    keys.press("Enter")
+    form.get_by_role("row", name="disk size 20 40").wait_for(timeout=PATIENCE)
+    lab.page.wait_for_function("document.activeElement.textContent.startsWith('Send')")
+    looked_at(lab, "change-preview", form.get_by_role("group", name="Step 2"), card)
+    form.get_by_role("button", name="Send").focus()
+    keys.press("Enter")
+    form.get_by_text("2 · What was sent").wait_for(timeout=PATIENCE)
+    form.get_by_role("button", name="Change it again").wait_for(timeout=PATIENCE)
+    lab.screenshot("change-done", card.locator(".cvm-changing"))
+    card.get_by_role("button", name="Close the form").focus()
+    keys.press("Enter")
+    assert card.get_by_role("button", name="Change this CVM").evaluate(
+        "button => button === document.activeElement"
+    )
+
+    revisions = tab(card, "Revisions")
+    revisions.get_by_text("nginx:1.28").wait_for(timeout=PATIENCE)  # the newest two, compared
+    newest = revisions.get_by_role("radio", name="First").first
+    newest.focus()
+    keys.press("ArrowDown")
+    first = revisions.get_by_role("row", name="create")
+    first.get_by_role("button", name="Go back").focus()
+    keys.press("Enter")
+    question = revisions.get_by_role("alertdialog")
+    question.get_by_text("Lost: TOKEN").wait_for(timeout=PATIENCE)
+    looked_at(lab, "card-revisions", card, card)
+    assert question.get_by_role("button", name="Go back").is_disabled()
+    question.get_by_role("textbox").focus()
+    keys.type("my-app")
+    keys.press("Enter")
+    revisions.get_by_text("Accepted: it goes back").wait_for(timeout=PATIENCE)
+    shows(card, "running")
+    revisions.locator("tr").nth(1).get_by_text("runs now").wait_for(timeout=PATIENCE)
+    now = cloud.client.get_cvm_compose_file("my-app")
+    assert (now["docker_compose_file"], now["allowed_envs"]) == (COMPOSE, [])
+
+
 # --- what is done ---------------------------------------------------------------------------------
 
 

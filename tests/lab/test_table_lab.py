@@ -323,6 +323,42 @@ def test_enter_and_a_double_click_show_the_card_of_a_cvm_under_the_table(lab, ta
     assert table.get_by_text("1 selected", exact=True).is_visible()
 
 
+def test_cvms_stand_under_their_apps_by_the_keyboard(lab, table, cloud):
+    twin = cloud.client.replicate_cvm("alpha")
+    cloud.client.watch_cvm_state(twin.id, target="running")
+    cloud.client.update_docker_compose(twin.id, COMPOSE.replace("1.27", "1.28"))
+    cloud.client.watch_cvm_state(twin.id, target="running")
+    lab.kernel("fleet.refresh()")
+    press(table, "By app")
+    tree, keys = table.get_by_role("treegrid"), table.keyboard
+    group = tree.get_by_role("row", level=1).filter(has_text="alpha")
+    group.get_by_text("2 versions").wait_for(timeout=PATIENCE)
+    assert "2 CVMs · 2 running · 0.12156 USD/h" in group.inner_text()
+    assert tree.get_by_role("row", level=1).count() == 4
+    assert tree.get_by_role("row", level=2).count() == 5
+    tree.focus()
+    group.click()  # it folds, and is the row that keys are for
+    keys.press("ArrowRight")
+    keys.press("Space")
+    table.get_by_text("2 selected", exact=True).wait_for()
+    keys.press("ArrowLeft")
+    group.and_(table.locator('[aria-expanded="false"]')).wait_for()
+    assert tree.get_by_role("row", level=2).count() == 3
+    assert table.get_by_text("2 selected", exact=True).is_visible()  # what is folded is there still
+    assert lab.axe(".cvm-table") == []
+    keys.press("ArrowRight")
+    group.and_(table.locator('[aria-expanded="true"]')).wait_for()
+    keys.press("ArrowDown")
+    keys.press("ArrowLeft")  # up to the group again
+    table.locator(".cvm-group.cvm-active").wait_for()
+    for theme in ("light", "dark"):
+        lab.theme(theme)
+        lab.screenshot(f"table-by-app-{theme}", table.locator(".cvm-table").first)
+    press(table, "By app")
+    grid(table).wait_for()
+    assert table.locator(".cvm-group:visible").count() == 0
+
+
 def test_an_action_spares_what_the_filter_hides_and_the_bar_says_so(lab, table, cloud):
     lab.kernel("fleet.table(undo=0)")
     row(table, "alpha").click()

@@ -10,11 +10,14 @@ import tinycss2
 
 FOLDER = {
     **dict.fromkeys(
-        ("choices", "common", "confirm", "logs", "secret", "secret_box", "view_model"), "base"
+        ("choices", "common", "confirm", "diff", "logs", "secret", "secret_box", "view_model"),
+        "base",
     ),
-    **dict.fromkeys(("form", "form_parts", "form_store"), "form"),
-    **dict.fromkeys(("table", "table_grid", "table_store"), "table"),
-    **dict.fromkeys(("card", "trust"), "card"),
+    **dict.fromkeys(
+        ("change", "change_parts", "deploy", "form", "form_parts", "form_store"), "form"
+    ),
+    **dict.fromkeys(("table", "table_grid", "table_groups", "table_store"), "table"),
+    **dict.fromkeys(("card", "revisions", "trust"), "card"),
 }
 # the root elements of each sheet: a view's own, or those of a part that several views show
 VIEWS = {
@@ -28,17 +31,18 @@ VIEWS = {
 PARTS = {
     "choices": ("cvm-choices", "cvm-switch"),
     "confirm": ("cvm-confirm", "cvm-undo"),
+    "diff": ("cvm-diff",),
     "logs": ("cvm-logs",),
     "secret": ("cvm-secret", "cvm-env"),
 }
 SHEETS = {**VIEWS, **PARTS, "common": ("cvm",)}
 SCRIPTS = {
-    "card": ("card", "trust"),
-    "form": ("form", "form_parts", "form_store"),
+    "card": ("card", "revisions", "trust"),
+    "form": ("change", "change_parts", "deploy", "form", "form_parts", "form_store"),
     "login": ("login",),
     "secret_box": ("secret_box",),
     "panel": ("panel",),
-    "table": ("table", "table_grid", "table_store"),
+    "table": ("table", "table_grid", "table_groups", "table_store"),
 }
 
 

@@ -183,6 +183,21 @@ def test_a_column_that_does_not_exist_is_refused_at_once(fleet):
         fleet.table(columns=["instance_typ"])
 
 
+def test_rows_tell_their_app_only_where_they_are_grouped_by_it(front, wire, table, fleet):
+    assert not [name for name in front.boot["cols"] if name.startswith("_")]
+    sent = len(wire.sent(table, "snapshot"))
+    assert fleet.table(by="app") is table
+    cols = wire.wait(table, "snapshot", after=sent)["cols"]
+    assert cols["_app"] == [row.app_id for row in fleet.snapshot()]
+    assert cols["_hash"] == [row.cvm.compose_hash[:16] for row in fleet.snapshot()]
+    assert cols["_usd"] == ["0.06078"] * 3
+    sent = len(wire.sent(table, "snapshot"))
+    wire.set(table, by="cvm")  # the button
+    assert "_app" not in wire.wait(table, "snapshot", after=sent)["cols"]
+    with pytest.raises(InvalidInput, match="by: it is 'node'"):
+        fleet.table(by="node")
+
+
 def test_a_large_fleets_rows_do_not_stay_in_the_saved_state(front, wire, table, monkeypatch):
     front.say("ack")
     settled()

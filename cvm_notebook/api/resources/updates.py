@@ -8,8 +8,9 @@ from cvm_notebook.api.compose.validation import check_compose_file
 from cvm_notebook.api.errors.tree import ApiError, InvalidInput
 from cvm_notebook.api.http.deadline import Deadline
 from cvm_notebook.api.http.retry import RetryKind
-from cvm_notebook.api.http.transport import Request, to_json
+from cvm_notebook.api.http.transport import Request, query, to_json
 from cvm_notebook.api.models.actions import CvmAction, HashRequired, UpdateAccepted
+from cvm_notebook.api.models.catalogue import AppRevision
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.models.decode import decode_accepted
 from cvm_notebook.api.resources import validation as checks
@@ -363,6 +364,37 @@ class Updates(Attestations):
         body = to_json({"os_image_name": checks.text("os_image_name", os_image_name)})
         return self._update(f"/cvms/{path_segment(target)}/os-image", body)
 
+    def redeploy_revision(
+        self,
+        cvm: Ref = None,
+        revision_id: str = "",
+        /,
+        *,
+        transaction_hash: str | None = None,
+        **identifier: object,
+    ) -> UpdateAccepted | HashRequired:
+        """Take a CVM to a revision of its app: its app compose, variables and user config.
+
+        Its size stays. `get_app_revisions` shows the revisions, and afterwards the new one.
+
+        Examples
+        --------
+        >>> revision = client.get_app_revisions(client.get_cvm_info("web-1").app_id)[-1]
+        >>> client.redeploy_revision("web-1", revision.revision_id).status
+        'in_progress'
+        """
+        target, _ = split(cvm, identifier, "redeploy_revision")
+        if transaction_hash is not None:
+            checks.hexadecimal("transaction_hash", transaction_hash)
+        proof = query(transaction_hash=transaction_hash)
+        path = f"/cvms/{path_segment(target)}/revisions/{path_segment(revision_id)}/redeploy"
+        return self._send(Request(RetryKind.UPDATE, "POST", path + proof))
+
+    def get_app_revision(self, app_id: str, revision_id: str) -> AppRevision:
+        """Return one version of an app, with its app compose."""
+        path = f"/apps/{path_segment(app_id)}/revisions/{path_segment(revision_id)}"
+        return self._read(path, AppRevision)
+
     # --- shared ------------------------------------------------------------------------------
 
     def _update(
@@ -378,10 +410,15 @@ class Updates(Attestations):
         proofs = {"X-Compose-Hash": compose_hash, "X-Transaction-Hash": transaction_hash}
         headers = tuple((name, checks.hexadecimal(name, v)) for name, v in proofs.items() if v)
         request = Request(RetryKind.UPDATE, "PATCH", path, body, content_type, headers)
+        return self._send(request, deadline)
+
+    def _send(
+        self, request: Request, deadline: Deadline | None = None
+    ) -> UpdateAccepted | HashRequired:
         try:
             return self._transport.call(
                 request,
-                lambda reply: decode_accepted(reply.body, UpdateAccepted, f"PATCH {path}"),
+                lambda reply: decode_accepted(reply.body, UpdateAccepted, request.where),
                 deadline=deadline,
             )
         except ApiError as error:

@@ -30,6 +30,9 @@ function secretField({ label, button, onSend, multi = false, placeholder = "" })
   return { el: h("div", { className: "cvm-secret" }, h("label", { htmlFor: id }, label), box, yes), box, live(now) { live = now; look(); } };
 }
 
+// a variable whose value is not here: it was used, or it stays as it is in the CVM, or it is lost as all are replaced
+const WITHOUT_VALUE = { used: "used, and not kept", kept: "kept as it is", lost: "would be LOST: give its value again" };
+
 /** The environment: names that are shown, values that are given and never come back. */
 function envTable(send) {
   const rows = h("tbody");
@@ -38,13 +41,14 @@ function envTable(send) {
   const name = h("input", { type: "text", className: "cvm-code cvm-env-name", placeholder: "NAME", autocomplete: "off", spellcheck: false, "aria-label": "Name of a variable" });
   const value = h("input", { type: "password", placeholder: "value", autocomplete: "new-password", spellcheck: false, "aria-label": "Value of the variable", name: `cvm-env-${number}${clickId()}`, "data-1p-ignore": "", "data-lpignore": "true" });
   const add = h("button", { type: "button", onclick: () => put() }, "Add");
+  const keep = h("button", { type: "button", hidden: true, onclick: () => { send({ kind: "env_keep" }); name.focus(); } }, "Keep them all as they are");
   const file = h("input", { type: "file", hidden: true, tabIndex: -1, "aria-hidden": "true" });
   const upload = h("button", { type: "button", onclick: () => file.click() }, "Upload .env…");
   const paste = secretField({ label: "Lines of a .env file", button: "Add them", multi: true, placeholder: "NAME=value", onSend: (text) => send({ kind: "env_file", text }) });
   const pasted = h("details", { className: "cvm-env-paste" }, h("summary", {}, "Paste a .env file"), paste.el);
   const wrong = h("div", { className: "cvm-fault", role: "alert", hidden: true });
   let live = false, shown = "[]";
-  const look = () => { add.disabled = !live || !name.value.trim(); upload.disabled = !live; };
+  const look = () => { add.disabled = !live || !name.value.trim(); upload.disabled = keep.disabled = !live; };
 
   function put() {
     if (add.disabled) return;
@@ -68,20 +72,21 @@ function envTable(send) {
   function fault(text) { wrong.textContent = text ?? ""; wrong.hidden = !text; }
   look();
 
-  const el = h("div", { className: "cvm-env" }, table, h("div", { className: "cvm-env-new" }, name, value, add, upload, file), pasted, wrong);
+  const el = h("div", { className: "cvm-env" }, table, h("div", { className: "cvm-env-new" }, name, value, add, upload, file, keep), pasted, wrong);
   return {
     el, name,
     /** Offer a name that the compose file asks for. */
     offer(called) { name.value = called; look(); value.focus(); },
     draw(section) {
-      const now = JSON.stringify(section.rows);
+      const now = JSON.stringify([section.rows, section.without]);
       if (now !== shown) {
         shown = now;
         rows.replaceChildren(...section.rows.map(([called, there]) => h("tr", {},
           h("td", { className: "cvm-code" }, called),
-          h("td", {}, there ? h("span", { title: "In the kernel's memory only" }, "••••") : h("span", { className: "cvm-dim" }, "used, and not kept")),
+          h("td", {}, there ? h("span", { title: "In the kernel's memory only" }, "••••") : h("span", { className: "cvm-dim" }, WITHOUT_VALUE[section.without] ?? WITHOUT_VALUE.used)),
           h("td", {}, h("button", { type: "button", "aria-label": `Remove ${called}`, onclick: () => send({ kind: "env_remove", name: called }) }, "Remove")))));
       }
+      keep.hidden = section.without !== "lost";
       table.hidden = section.rows.length === 0;
       fault(section.problem);
     },

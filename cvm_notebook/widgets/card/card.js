@@ -1,12 +1,12 @@
 // The card of one CVM: what it is, what it does, what can be done to it, its logs, and what is proven of it.
 //
 //   Python -> view   the sections of the state, each time with {at, age, uptime, source, health}
-//                    details {what, ...}   log {...}   and the answers to clicks
-//   view -> Python   fetch {what}, verify, log {...}, confirmed, cancelled, undo
+//                    details {what, ...}   log {...}   change {view, form}   and the answers to clicks
+//   view -> Python   fetch {what}, verify, revisions {do, ...}, change {view}, log {...}, confirmed, cancelled, undo
 //
 // The action buttons are ipywidgets of their own, shown here. One store a model: its views show the same.
 
-const CARD_TABS = [["overview", "Overview"], ["logs", "Logs"], ["events", "Events"], ["compose", "Compose"], ["trust", "Trust"]];
+const CARD_TABS = [["overview", "Overview"], ["logs", "Logs"], ["events", "Events"], ["compose", "Compose"], ["revisions", "Revisions"], ["trust", "Trust"]];
 const OP_MARKS = { reached: "✓", failed: "✖", unknown: "?", cancelled: "–" };
 const OP_SHOWN_MS = 20000;
 
@@ -72,6 +72,32 @@ async function drawButtons(model, box, gone) {
   gone.addEventListener("abort", () => { for (const view of views) view?.remove(); });
 }
 
+/** The form that changes the CVM: a widget of its own, made when it is asked for. */
+function changeFrame(model, { send, live, queued }) {
+  const own = clickId(), box = h("div", {});
+  const close = h("button", { type: "button", onclick: () => { drop(); button.focus(); } }, "Close the form");
+  const el = h("div", { className: "cvm-changing", role: "region", "aria-label": "Change this CVM", tabIndex: -1, hidden: true }, box, close);
+  const button = h("button", { type: "button", className: "cvm-change", "aria-expanded": "false", onclick: () => (el.hidden ? ask() : close.click()) }, "Change this CVM…");
+  let view = null, turn = 0;
+  function ask() { if (live()) { send({ kind: "change", view: own }); queued(); } }
+  function drop() { turn += 1; view?.remove(); view = null; box.replaceChildren(); el.hidden = true; button.setAttribute("aria-expanded", "false"); }
+  return {
+    el, button, end: drop,
+    async heard(message) {
+      if (message.view !== own) return;
+      drop();
+      const mine = turn, made = await viewOf(model, message.form);
+      if (mine !== turn || !made) { made?.remove(); return; }
+      view = made;
+      box.append(made.el);
+      made.trigger("displayed");
+      el.hidden = false;
+      button.setAttribute("aria-expanded", "true");
+      el.focus(); // what is in it is drawn in a moment
+    },
+  };
+}
+
 function renderCard({ model, el, store }) {
   const ended = new AbortController();
   const send = (message) => { if (store.live()) store.send(message); };
@@ -88,11 +114,12 @@ function renderCard({ model, el, store }) {
   const actions = h("div", { className: "cvm-actions", role: "toolbar", "aria-label": "What to do with this CVM" });
   const ops = h("div", { className: "cvm-ops" });
   const notice = h("div", { className: "cvm-notice", role: "alert", hidden: true });
+  const changing = changeFrame(model, { send, live: () => store.live(), queued: () => queued() });
   const tabs = tabStrip(CARD_TABS, opened);
   const root = h("section", { className: "cvm cvm-card" },
     h("header", { className: "cvm-card-head" }, h("div", { className: "cvm-title" }, name, status, doing, badge.el, health), under),
-    steps, trouble, actions, ops, undo.el, notice, confirm.el, tabs.strip, ...tabs.panels.values(), said);
-  drawButtons(model, actions, ended.signal);
+    steps, trouble, actions, ops, undo.el, notice, confirm.el, changing.el, tabs.strip, ...tabs.panels.values(), said);
+  drawButtons(model, actions, ended.signal).then(() => actions.insertBefore(changing.button, actions.querySelector(":scope > .cvm-danger")));
 
   const facts = h("div", {}), meters = h("div", { className: "cvm-meters" }), links = h("div", { className: "cvm-links" }), recent = h("div", { className: "cvm-recent" });
   tabs.panels.get("overview").append(h("div", { className: "cvm-columns-2" }, facts, h("div", {}, meters, links)), recent);
@@ -101,6 +128,8 @@ function renderCard({ model, el, store }) {
   tabs.panels.get("events").append(h("h4", {}, "Seen from here"), happened, recorded.el);
   const compose = detail("compose", null, drawCompose), proof = detail("attestation", null, drawProof);
   tabs.panels.get("compose").append(compose.el);
+  const revisions = revisionsPanel({ send, live: () => store.live() });
+  tabs.panels.get("revisions").append(revisions.el);
   const trust = trustPanel({ send, live: () => store.live(), measured: proof });
   tabs.panels.get("trust").append(trust.el);
 
@@ -144,6 +173,7 @@ function renderCard({ model, el, store }) {
     if (which === "logs") log.open();
     else if (which === "events") recorded.need();
     else if (which === "compose") compose.need();
+    else if (which === "revisions") revisions.need();
     else if (which === "trust") trust.need();
   }
 
@@ -219,8 +249,8 @@ function renderCard({ model, el, store }) {
     facts.replaceChildren(factsList(state.facts ?? [], "cvm-facts"));
     recent.replaceChildren(h("h4", {}, "Last events"), eventList((state.events ?? []).slice(0, 5)));
     happened.replaceChildren(eventList(state.events));
-    drawSteps(state); drawMeters(state); drawLinks(state); drawOps(state); trust.draw(state); drawTime();
-    badge.el.hidden = state.gone;
+    drawSteps(state); drawMeters(state); drawLinks(state); drawOps(state); trust.draw(state); revisions.draw(state); drawTime();
+    badge.el.hidden = changing.button.hidden = state.gone;
   }
 
   // --- what is answered ---
@@ -238,11 +268,13 @@ function renderCard({ model, el, store }) {
       log.live(live);
       for (const one of [recorded, compose, proof]) one.live(live);
       if (store.state) trust.draw(store.state);
+      revisions.live();
       if (live) opened(tabs.open);
       else { confirm.close("yes"); undo.hide(); }
       drawTime();
       return;
     }
+    if (message.kind === "change") { answered(); changing.heard(message); return; }
     if (answer(message)) return;
     if (message.kind === "log") log.heard(message);
     else if (message.kind === "details") ({ compose, attestation: proof, operations: recorded })[message.what]?.heard(message);
@@ -255,7 +287,7 @@ function renderCard({ model, el, store }) {
   tabs.choose("overview");
   log.live(store.live());
   for (const one of [recorded, compose, proof]) one.live(store.live());
-  return store.mount(el, root, heard, () => { clearInterval(clock); answered(); ended.abort(); });
+  return store.mount(el, root, heard, () => { clearInterval(clock); answered(); changing.end(); ended.abort(); });
 }
 
 export default liveWidget(renderCard, cardStore);

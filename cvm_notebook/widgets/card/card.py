@@ -27,6 +27,7 @@ from cvm_notebook.widgets.base.fleet_view import FleetView
 from cvm_notebook.widgets.base.ui_thread import ui_thread
 from cvm_notebook.widgets.base.view import Message, weakly
 from cvm_notebook.widgets.card.details import DETAILS, fetch
+from cvm_notebook.widgets.card.revisions import Revisions
 from cvm_notebook.widgets.card.sections import (
     card_state,
     clock_of,
@@ -36,6 +37,7 @@ from cvm_notebook.widgets.card.sections import (
     operation_of,
 )
 from cvm_notebook.widgets.card.trust import Verification
+from cvm_notebook.widgets.form.change import ChangeForm
 
 if TYPE_CHECKING:
     from cvm_notebook.attest.policy.policy import Policy
@@ -78,8 +80,10 @@ class CvmCard(FleetView):
         Seconds in which a stop or a deletion that was clicked can be taken back.
     """
 
-    _esm = module("base/confirm", "base/logs", "card/trust", "card/card")
-    _css = style("base/confirm", "base/logs", "card/card")
+    _esm = module(
+        "base/confirm", "base/diff", "base/logs", "card/revisions", "card/trust", "card/card"
+    )
+    _css = style("base/confirm", "base/diff", "base/logs", "card/card")
     _FAULT = " in the card. The fleet itself goes on."
     _WORKERS = 4  # a log that is followed takes one
     buttons = traitlets.Tuple().tag(sync=True, **ipywidgets.widget_serialization)
@@ -96,10 +100,14 @@ class CvmCard(FleetView):
         self._verbs = self._buttons()
         self._judge(fleet)
         self._verification = Verification(cvm_id, weakref.ref(fleet), weakly(self._mark))
+        self._revisions = Revisions(cvm_id, weakref.ref(fleet), weakly(self._mark))
+        self._form: ChangeForm | None = None
         super().__init__(fleet, "cvm-card", undo=undo, buttons=tuple(self._verbs.values()))
 
     def _parts(self) -> Iterable[ipywidgets.Widget]:
-        return self._verbs.values()
+        yield from self._verbs.values()
+        if self._form is not None:
+            yield self._form
 
     @property
     def policy(self) -> "Policy | None":
@@ -150,6 +158,7 @@ class CvmCard(FleetView):
             "stats": self._stats if state["running"] else _NO_FIGURES,
             "read_only": fleet.operator.read_only,
             **self._verification.state(row),
+            "revisions": self._revisions.state(row),
         }
 
     def _vitals(self) -> Message:
@@ -213,6 +222,19 @@ class CvmCard(FleetView):
 
     def _on_verify(self, _message: Mapping[str, Any]) -> None:
         self._verification.ask(self._workers)
+
+    def _on_revisions(self, message: Mapping[str, Any]) -> None:
+        self._revisions.take(message, self._workers)
+
+    def _on_change(self, message: Mapping[str, Any]) -> None:
+        """Show the form that changes it: the same one until it is closed, with what was typed."""
+        fleet = self._fleet()
+        if fleet is None or fleet.known(self.cvm_id) is None:
+            self._say({"kind": "notice", "text": "It is no longer in the fleet.", "fault": True})
+            return
+        if self._form is None or self._form.comm is None:
+            self._form = ChangeForm(fleet, self.cvm_id)
+        self._say({"kind": "change", "view": message.get("view"), "form": self._form.model_id})
 
     def _buttons(self) -> dict[Verb, ipywidgets.Button]:
         layout = ipywidgets.Layout(width="auto")  # shared: a constant number of models

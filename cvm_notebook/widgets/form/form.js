@@ -1,11 +1,14 @@
-// The form: step one, what it costs, step two, and what becomes of it.
+// The form: what it shall be, what it costs, what is asked first, what is sent, and what becomes of it.
+//
+// What it is about says its mode: `deploy.js` for a new CVM, `change.js` for one that runs. A mode has words, the
+// stage of each of its phases, and the part that shows what the first step was answered. The stages are
+//   reading, unread      what runs is read, or could not be
+//   fill, asking, asked  the first step: provision, or preview
+//   sending, going       the second: commit, or update
+//   done, failed
 
-const PHASE_WORDS = {
-  fill: "Step 1: fill in, then provision", provisioning: "Provisioning…", provisioned: "Provisioned. Step 2: commit", committing: "Committing…",
-  booting: "Made. It boots", running: "Running", failed: "It did not come up",
-};
-
-function renderForm({ el, store }) {
+function renderForm({ el, store, mode }) {
+  const stageOf = (step) => mode.stages[step?.phase] ?? mode.begins;
   const said = h("div", { className: "cvm-said", role: "status", "aria-live": "polite" });
   const text = (name, label, more) => {
     const box = h("input", { type: "text", autocomplete: "off", spellcheck: false, oninput: () => store.set({ [name]: box.value }), ...more });
@@ -29,6 +32,7 @@ function renderForm({ el, store }) {
   } });
   const disk = whole("disk_size", { min: 20, placeholder: "as the type has it" });
   const image = h("select", { onchange: () => store.set({ image: image.value }, true) });
+  const script = h("textarea", { className: "cvm-code cvm-script", rows: 3, spellcheck: false, autocomplete: "off", wrap: "off", oninput: () => store.set({ pre_launch_script: script.value }) });
   const replicas = whole("replicas", { min: 1, max: 20 });
   const env = envTable((message) => store.send(message));
   const switches = h("div", { className: "cvm-switches" });
@@ -41,8 +45,9 @@ function renderForm({ el, store }) {
     node: field("Region or node", node),
     disk_size: field("Disk, GB", disk),
     image: field("OS image", image),
+    pre_launch_script: field("Pre-launch script", script, { help: "Runs before the containers start. Empty for none.", wide: true }),
     replicas: field("Replicas", replicas, { help: "CVMs of this app in all." }),
-    env: field("Environment variables", env.el, { wide: true, focus: env.name, help: "Values stay in the kernel's memory until they are encrypted for this app alone; they are not saved, and cannot be read back." }),
+    env: field("Environment variables", env.el, { wide: true, focus: env.name, help: mode.envHelp }),
     visible: field("Visibility", switches, { wide: true }),
   };
   compose.text.setAttribute("aria-label", "Compose file");
@@ -52,25 +57,26 @@ function renderForm({ el, store }) {
   const price = h("div", { className: "cvm-price" });
   const general = h("div", { className: "cvm-fault", role: "alert", hidden: true });
   const notice = h("div", { className: "cvm-notice", role: "alert", hidden: true });
-  const provision = h("button", { type: "button", className: "cvm-primary", onclick: () => act("provision") }, "Provision");
-  const commit = h("button", { type: "button", className: "cvm-primary", onclick: () => act("commit", { as_provisioned: changed() }) }, "Commit");
-  const again = h("button", { type: "button", onclick: () => act("again") }, "Another one");
+  const ask = h("button", { type: "button", className: "cvm-primary", onclick: () => act(mode.ask.kind) }, mode.ask.word);
+  const commit = h("button", { type: "button", className: "cvm-primary", onclick: () => act(mode.send.kind, answer.answered(store.state.step)) }, mode.send.word);
+  const again = h("button", { type: "button", onclick: () => act("again") }, mode.again);
   const badge = h("span", { className: "cvm-health", tabIndex: 0, role: "note" });
   const who = h("span", { className: "cvm-dim" });
-  const marks = ["Provision", "Commit", "Running"].map((word) => h("li", {}, word));
-  const answer = answerPart(), boot = bootPart();
+  const marks = mode.marks.map((word) => h("li", {}, word));
+  const answer = mode.answerPart({ onChange: () => drawStep() }), boot = bootPart(mode);
   const python = h("pre", { className: "cvm-code", tabIndex: 0, "aria-label": "The same in Python" });
   const copied = h("span", { className: "cvm-dim", role: "status" });
   const copy = h("button", { type: "button", onclick: copyRequest }, "Copy for a cell");
-  const unpaid = () => ["fill", "provisioning", "provisioned"].includes(store.state.step?.phase ?? "fill");
-  const changed = () => Boolean(store.state.step?.provision?.changed?.length);
+  const unpaid = () => ["fill", "asking", "asked"].includes(stageOf(store.state.step));
+  const changed = () => answer.isStale(store.state.step);
 
-  const filled = h("details", { className: "cvm-filled", open: true }, h("summary", {}, "1 · What it shall be"), h("div", { className: "cvm-grid" }, fields.name.el, fields.compose_file.el, fields.instance_type.el, fields.node.el, fields.disk_size.el, fields.image.el, fields.replicas.el, fields.env.el, fields.visible.el));
-  const one = h("div", { className: "cvm-part", role: "group", "aria-label": "Step 1: what it shall be" }, filled, h("div", { className: "cvm-pay" }, price, provision));
+  const filled = h("details", { className: "cvm-filled", open: true }, h("summary", {}, "1 · What it shall be"), h("div", { className: "cvm-grid" }, ...mode.fields.map((key) => fields[key].el)));
+  const one = h("div", { className: "cvm-part", role: "group", "aria-label": "Step 1: what it shall be" }, filled, h("div", { className: "cvm-pay" }, price, ask));
   const title = h("h4");
-  const two = h("div", { className: "cvm-part cvm-two", role: "group", "aria-label": "Step 2: commit", hidden: true }, title, answer.el, boot.el, h("div", { className: "cvm-answers" }, commit, again));
-  const root = h("section", { className: "cvm cvm-form", "aria-label": "New CVM" },
-    h("div", { className: "cvm-form-top" }, h("h3", {}, "New CVM"), h("ol", { className: "cvm-marks-row", "aria-label": "Steps" }, ...marks), who, badge),
+  const two = h("div", { className: "cvm-part cvm-two", role: "group", "aria-label": `Step 2: ${mode.send.kind}`, hidden: true }, title, answer.el, boot.el, h("div", { className: "cvm-answers" }, commit, again));
+  const head = h("h3", {});
+  const root = h("section", { className: "cvm cvm-form" },
+    h("div", { className: "cvm-form-top" }, head, h("ol", { className: "cvm-marks-row", "aria-label": "Steps" }, ...marks), who, badge),
     notice, one, general, two,
     h("details", { className: "cvm-python" }, h("summary", {}, "The same in Python"), h("div", { className: "cvm-answers" }, copy, copied), python), said);
 
@@ -79,7 +85,7 @@ function renderForm({ el, store }) {
   function act(kind, more) {
     if (!store.live()) return;
     asked = true;
-    for (const button of [provision, commit, again]) button.disabled = true; // Python decides; this only shows that it was heard
+    for (const button of [ask, commit, again]) button.disabled = true; // Python decides; this only shows that it was heard
     store.act(kind, more);
     clearTimeout(waiting);
     waiting = setTimeout(() => { show("Queued: the kernel is busy, and takes it when its cell has ended."); }, 1500);
@@ -99,7 +105,7 @@ function renderForm({ el, store }) {
   // --- drawing ---
   const put = (box, value) => { const text = value === null || value === undefined ? "" : String(value); if (box.value !== text && !(box === document.activeElement && Number(box.value) === value)) box.value = text; };
   function drawFields() {
-    put(name, store.value("name")); put(disk, store.value("disk_size")); put(replicas, store.value("replicas"));
+    put(name, store.value("name")); put(disk, store.value("disk_size")); put(replicas, store.value("replicas")); put(script, store.value("pre_launch_script"));
     compose.draw((called) => env.offer(called));
     for (const [key, label] of store.state.fields.switches) {
       if (!boxes.has(key)) {
@@ -115,6 +121,7 @@ function renderForm({ el, store }) {
     if (!catalogue) return;
     const { types: kinds, state } = catalogue;
     const family = (kind) => (kind.gpu ? "GPU" : "CPU");
+    // what runs may have a size that is none of the types
     const groups = ["CPU", "GPU"].map((title) => [title, kinds.filter((kind) => family(kind) === title).map((kind) => ({
       id: kind.id, title: kind.name, full: kind.full, lines: [kind.size, kind.memory, ...(kind.gpu ? [kind.gpu] : [])], price: [`${kind.hour} USD/h`, `${kind.month} a month`],
       note: kind.full ? "no node has room" : "", label: `${kind.name}: ${kind.size}, ${kind.memory}${kind.gpu ? `, ${kind.gpu}` : ""}, ${kind.hour} USD an hour${kind.full ? ", no node has room" : ""}`,
@@ -136,7 +143,7 @@ function renderForm({ el, store }) {
   function drawPrice() {
     const now = store.state.price;
     if (!now) return;
-    price.replaceChildren(...(now.hour === null ? [h("span", { className: "cvm-dim" }, now.text)] : [h("strong", {}, `${now.hour} USD an hour`), ` · ${now.month} USD a month `, h("div", { className: "cvm-dim" }, unpaid() ? `${now.text}; nothing is paid before the commit` : now.text)]));
+    price.replaceChildren(...(now.hour === null ? [h("span", { className: "cvm-dim" }, now.text)] : [h("strong", {}, `${now.hour} USD an hour`), ` · ${now.month} USD a month `, h("div", { className: "cvm-dim" }, unpaid() ? `${now.text}${mode.unpaid}` : now.text)]));
   }
   function drawErrors() {
     let first = null;
@@ -152,33 +159,33 @@ function renderForm({ el, store }) {
   }
   let phase = null, away = false;
   function drawStep() {
-    const step = store.state.step ?? { phase: "fill" }, live = store.live();
-    const order = { fill: 0, provisioning: 0, provisioned: 1, committing: 1, booting: 2, running: 3, failed: 2 }[step.phase];
+    const step = store.state.step ?? {}, live = store.live(), stage = stageOf(step);
+    const order = { reading: -1, unread: -1, fill: 0, asking: 0, asked: 1, sending: 1, going: 2, done: 3, failed: 2 }[stage];
     marks.forEach((mark, i) => { mark.className = i < order ? "cvm-past" : i === order ? "cvm-here" : ""; if (i === order) mark.setAttribute("aria-current", "step"); else mark.removeAttribute("aria-current"); });
-    const making = ["committing", "booting"].includes(step.phase), over = ["running", "failed"].includes(step.phase);
-    title.textContent = making || over ? "2 · What was committed" : "2 · What will be committed";
+    const making = ["sending", "going"].includes(stage), over = ["done", "failed"].includes(stage), unread = ["reading", "unread"].includes(stage);
+    title.textContent = making || over ? mode.sent : mode.willBeSent;
     const closed = making || over;
     if (closed !== away) { filled.open = !closed; away = closed; } // out of the way, until somebody opens it
-    two.hidden = !step.provision && !step.boot;
-    answer.draw(step.provision, unpaid());
+    two.hidden = !answer.of(step) && !step.boot;
+    answer.draw(step, unpaid(), live);
     boot.draw(step, store.state.fields.values);
-    const locked = making || over || !live;
-    provision.hidden = making || over;
-    provision.textContent = step.phase === "provisioning" ? "Provisioning…" : step.provision ? "Provision again" : "Provision";
-    provision.classList.toggle("cvm-primary", !step.provision || changed());
-    provision.disabled = !live || store.state.read_only || step.phase === "provisioning";
+    const locked = making || over || unread || !live;
+    ask.hidden = making || over;
+    ask.textContent = stage === "asking" ? mode.ask.busy : answer.of(step) ? mode.ask.again : mode.ask.word;
+    ask.classList.toggle("cvm-primary", !answer.of(step) || changed());
+    ask.disabled = !live || (store.state.read_only && !mode.ask.reads) || unread || stage === "asking";
     commit.hidden = making || over;
-    commit.textContent = changed() ? "Commit as it was provisioned" : "Commit: make the CVM";
+    commit.textContent = changed() ? mode.send.stale : mode.send.word;
     commit.classList.toggle("cvm-primary", !changed());
-    commit.disabled = !live || store.state.read_only || step.phase !== "provisioned";
+    commit.disabled = !live || store.state.read_only || stage !== "asked" || !answer.isReady(step);
     again.hidden = !over;
     again.disabled = !live;
-    for (const box of one.querySelectorAll(".cvm-grid > .cvm-field > :is(input, select), .cvm-switches input")) box.disabled = making || over;
-    cards.disable(making || over);
-    compose.disable(making || over);
+    for (const box of one.querySelectorAll(".cvm-grid > .cvm-field > :is(input, select, textarea), .cvm-switches input")) box.disabled = making || over || unread;
+    cards.disable(making || over || unread);
+    compose.disable(making || over || unread);
     env.live(!locked);
     one.classList.toggle("cvm-done", making || over);
-    if (phase !== null && phase !== step.phase) said.textContent = `${PHASE_WORDS[step.phase]}${store.state.errors.general ? `: ${store.state.errors.general.text}` : ""}`;
+    if (phase !== null && phase !== step.phase) said.textContent = `${mode.words[stage]}${store.state.errors.general ? `: ${store.state.errors.general.text}` : ""}`;
     phase = step.phase;
   }
   function drawLive() {
@@ -192,20 +199,21 @@ function renderForm({ el, store }) {
     if (message && !message.set) return; // a pulse
     const stepped = Boolean(message && (message.set.step || message.set.errors));
     if (stepped) { clearTimeout(waiting); show(""); }
+    head.textContent = mode.title(store.state);
+    root.setAttribute("aria-label", head.textContent);
     who.textContent = store.state.who ?? "";
     python.textContent = store.state.request ?? "";
     drawFields(); drawCatalogue(); drawPrice(); env.draw(store.state.env ?? { rows: [] });
     const first = drawErrors();
     drawStep(); drawLive();
-    if (asked && stepped && !["provisioning", "committing"].includes(phase)) {
+    const stage = stageOf(store.state.step);
+    if (asked && stepped && !["reading", "asking", "sending"].includes(stage)) {
       asked = false;
       if (first) first.focus();
-      else if (phase === "provisioned") (changed() ? provision : commit).focus();
+      else if (stage === "asked") (changed() ? ask : answer.focus() ?? commit).focus();
     }
   }
   draw();
-  const tick = setInterval(() => { if (["committing", "booting"].includes(phase)) boot.draw(store.state.step, store.state.fields.values); }, 1000);
+  const tick = setInterval(() => { if (["sending", "going"].includes(stageOf(store.state.step))) boot.draw(store.state.step, store.state.fields.values); }, 1000);
   return store.mount(el, root, draw, () => clearInterval(tick));
 }
-
-export default liveWidget(renderForm, formStore);

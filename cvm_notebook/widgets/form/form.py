@@ -2,42 +2,24 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from cvm_notebook.api.compose.hashing import Env
-from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.deploy.deployment import Phase
-from cvm_notebook.deploy.spec import KINDS
 from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.text import html_table, text_table
 from cvm_notebook.widgets.base.assets import module, style
-from cvm_notebook.widgets.base.clicks import RecentClicks
-from cvm_notebook.widgets.base.view import LiveView, Message, weakly
-from cvm_notebook.widgets.form.state import FormState
+from cvm_notebook.widgets.base.view import weakly
+from cvm_notebook.widgets.form.fields import FormField, FormView
+from cvm_notebook.widgets.form.state import ProvisionState
 
 if TYPE_CHECKING:
     from cvm_notebook.api.client import Client
     from cvm_notebook.api.models.actions import Provision
     from cvm_notebook.live.operations.operation import Operation
 
-T = TypeVar("T")
 
-
-class _Field(Generic[T]):
-    """An attribute of the form: one of its fields."""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    def __get__(self, form: "ProvisionForm", owner: type | None = None) -> T:
-        value: T = getattr(form.model.values, self._name)
-        return value
-
-    def __set__(self, form: "ProvisionForm", value: T) -> None:
-        form.fill(**{self._name: value})
-
-
-class ProvisionForm(LiveView):
+class ProvisionForm(FormView):
     """A form for a new CVM: what it shall be, its price, then provision and commit.
 
     What is typed stays, whatever the service answers; values of environment variables go to the
@@ -53,8 +35,9 @@ class ProvisionForm(LiveView):
         Environment variables: names and values; a value may be a Secret.
     **fields
         What is filled in already: ``name``, ``compose_file`` (a text, or a path),
-        ``instance_type``, ``region`` or ``node_id``, ``disk_size`` (GB), ``image``,
-        ``public_logs``, ``public_sysinfo``, ``public_tcbinfo``, ``listed``, ``replicas``.
+        ``pre_launch_script``, ``instance_type``, ``region`` or ``node_id``, ``disk_size`` (GB),
+        ``image``, ``public_logs``, ``public_sysinfo``, ``public_tcbinfo``, ``listed``,
+        ``replicas``.
 
     Raises
     ------
@@ -70,22 +53,22 @@ class ProvisionForm(LiveView):
     True
     """
 
-    _esm = module("base/secret", "base/choices", "form/form_store", "form/form_parts", "form/form")
-    _css = style("base/secret", "base/choices", "form/form")
-    _FAULT = " in the form. What was sent goes on."
+    _esm = module(
+        "base/secret",
+        "base/choices",
+        "base/diff",
+        "form/form_store",
+        "form/form_parts",
+        "form/form",
+        "form/deploy",
+    )
+    _css = style("base/secret", "base/choices", "base/diff", "form/form")
+    model: ProvisionState
 
-    name = _Field[str]()
-    compose_file = _Field[str]()
-    instance_type = _Field[str]()
-    region = _Field[str]()
-    node_id = _Field[int | None]()
-    disk_size = _Field[int | None]()
-    image = _Field[str]()
-    public_logs = _Field[bool]()
-    public_sysinfo = _Field[bool]()
-    public_tcbinfo = _Field[bool]()
-    listed = _Field[bool]()
-    replicas = _Field[int]()
+    name = FormField[str]()
+    region = FormField[str]()
+    node_id = FormField[int | None]()
+    replicas = FormField[int]()
 
     def __init__(
         self,
@@ -95,25 +78,12 @@ class ProvisionForm(LiveView):
         env: Env | None = None,
         **fields: object,
     ) -> None:
-        self._edits: dict[str, int] = {}
-        self._recent = RecentClicks()
-        self.model = FormState(
-            client, fleet, env, fields, changed=weakly(self._mark), crashed=weakly(self.failed)
+        changed, crashed = weakly(self._mark), weakly(self.failed)
+        super().__init__(
+            ProvisionState(client, fleet, env, fields, changed=changed, crashed=crashed)
         )
-        super().__init__()
-        self.model.begin()
 
     # --- for Python -------------------------------------------------------------------------------
-
-    def fill(self, **fields: object) -> None:
-        """Fill in some fields; see the class.
-
-        Raises
-        ------
-        InvalidInput
-            There is no such field, or its value is of another kind; nothing was changed.
-        """
-        self.model.fill(fields)
 
     def send_provision(self) -> bool:
         """Send step one; nothing runs yet, and nothing costs.
@@ -172,52 +142,7 @@ class ProvisionForm(LiveView):
         operation = self.model.steps.operation
         return None if operation is None else operation.made_id
 
-    @property
-    def env_names(self) -> tuple[str, ...]:
-        """The names of the environment variables; their values are shown nowhere."""
-        return self.model.env.names
-
-    @property
-    def errors(self) -> dict[str, str]:
-        """What is wrong, by field; ``general`` for what names none."""
-        return {field: str(error["text"]) for field, error in self.model.errors.items()}
-
-    @property
-    def request(self) -> str:
-        """The Python that does the same; values of variables are taken from ``os.environ``."""
-        return self.model.request
-
-    # --- for the UI thread ------------------------------------------------------------------------
-
-    def flush(self) -> None:
-        """Send what has changed; see `View`."""
-        self.model.rest()
-        super().flush()
-
-    def _state(self) -> Message:
-        return self.model.sections() | {"edits": dict(self._edits)}
-
-    def _keeps_boot(self) -> bool:
-        return False  # what was filled in is no part of a saved notebook
-
-    def _release(self) -> None:
-        self.model.close()
-
     # --- messages of a view -----------------------------------------------------------------------
-
-    def _on_path(self, message: Mapping[str, Any]) -> None:
-        self.model.read_path(str(message.get("path", "")))
-
-    def _on_reload(self, _message: Mapping[str, Any]) -> None:
-        if self.model.loader.state != "loading":
-            self.model.reload()
-
-    def _on_env(self, message: Mapping[str, Any]) -> None:
-        self.model.env.receive(message)
-        self.model.steps.forgive("env")
-        self._mark()
-
-    _on_env_file = _on_env_remove = _on_env
 
     def _on_provision(self, message: Mapping[str, Any]) -> None:
         if self._recent.is_new(message.get("click")):
@@ -233,20 +158,6 @@ class ProvisionForm(LiveView):
         if self._recent.is_new(message.get("click")):
             self.start_over()
             self._mark()
-
-    def _on_set(self, message: Mapping[str, Any]) -> None:
-        typed, edits = message.get("values"), message.get("edits")
-        if not isinstance(typed, dict) or not isinstance(edits, dict):
-            return
-        if self.model.steps.phase in {"committing", "booting"}:
-            return  # what is being made can be changed no more
-        known = {str(field): value for field, value in typed.items() if field in KINDS}
-        for field, value in known.items():
-            try:
-                self.fill(**{field: value})
-            except InvalidInput:
-                continue  # no front end of ours sends another kind
-        self._edits |= {str(field): edit for field, edit in edits.items() if isinstance(edit, int)}
 
     # --- shown ------------------------------------------------------------------------------------
 

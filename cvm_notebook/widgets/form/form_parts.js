@@ -93,7 +93,12 @@ function answerPart() {
   let shown = "";
   return {
     el,
-    draw(provision, waits) {
+    of: (step) => step.provision,
+    isStale: (step) => Boolean(step?.provision?.changed?.length),
+    isReady: () => true,
+    answered(step) { return { as_provisioned: this.isStale(step) }; },
+    focus: () => null,
+    draw({ provision }, waits) {
       const now = JSON.stringify([provision ?? null, waits]);
       if (now === shown) return;
       shown = now;
@@ -101,8 +106,7 @@ function answerPart() {
       const until = new Date(provision.until).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
       const facts = h("dl", {}, ...provision.rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", { className: "cvm-code" }, value)]), ...(waits ? [h("dt", {}, "held until"), h("dd", {}, `${until} (14 days, as documented)`)] : []));
       const changed = provision.changed.length ? h("div", { className: "cvm-notice", role: "status" }, `Changed since: ${provision.changed.join(", ")}. What would be committed is what was provisioned.`) : null;
-      const lines = provision.diff.map((line) => h("div", { className: line.startsWith("+") ? "cvm-plus" : line.startsWith("-") ? "cvm-minus" : "" }, line || " "));
-      const diff = lines.length ? h("div", { className: "cvm-diff cvm-code", role: "region", "aria-label": "How the compose file differs from what was provisioned", tabIndex: 0 }, ...lines) : null;
+      const diff = provision.diff.length ? diffBox(provision.diff, "How the compose file differs from what was provisioned") : null;
       el.replaceChildren(...[facts, changed, diff].filter(Boolean));
     },
   };
@@ -110,8 +114,8 @@ function answerPart() {
 
 const STEP_SIGNS = { done: "✓", now: "▸", next: "·" };
 
-/** From the commit to a CVM that runs. */
-function bootPart() {
+/** From what was sent to a CVM that runs. */
+function bootPart(mode) {
   const text = h("div", { className: "cvm-boot-text cvm-status" });
   const steps = h("ol", { className: "cvm-boot-steps", "aria-label": "Boot progress" });
   const links = h("div", { className: "cvm-endpoints" });
@@ -123,15 +127,16 @@ function bootPart() {
       const boot = step.boot;
       el.hidden = !boot;
       if (!boot) return;
-      const phase = { committing: "provisioning", booting: "starting", running: "running", failed: "failed" }[step.phase];
+      const stage = mode.stages[step.phase];
+      const phase = { sending: "provisioning", going: "starting", done: boot.status || "running", failed: "failed" }[stage];
       const seconds = Math.max(0, Math.round(((boot.until ?? Date.now()) - boot.since) / 1000));
-      text.replaceChildren(statusGlyph(text, phase), h("strong", {}, boot.status || "sent"), ["failed", "committing"].includes(step.phase) ? ` ${boot.text} ` : " ", h("span", { className: "cvm-dim" }, `${seconds} s`));
-      steps.hidden = step.phase === "committing";
+      text.replaceChildren(statusGlyph(text, phase), h("strong", {}, boot.status || "sent"), ["failed", "sending"].includes(stage) ? ` ${boot.text} ` : " ", h("span", { className: "cvm-dim" }, `${seconds} s`));
+      steps.hidden = stage === "sending" || !boot.steps.length;
       steps.replaceChildren(...boot.steps.map(([name, mark]) => h("li", { className: `cvm-step-${mark}`, ...(mark === "now" ? { "aria-current": "step" } : {}) }, h("span", { "aria-hidden": "true" }, STEP_SIGNS[mark]), ` ${name}`)));
       const urls = (step.endpoints ?? []).map((pair) => pair[0]).filter(Boolean);
-      links.replaceChildren(...(step.phase !== "running" ? [] : urls.length ? [h("div", { className: "cvm-label" }, "Endpoints"), ...urls.map((url) => h("div", {}, safeLink(url)))] : step.endpoints ? [h("div", { className: "cvm-dim" }, "It publishes no endpoint.")] : []));
+      links.replaceChildren(...(stage !== "done" ? [] : urls.length ? [h("div", { className: "cvm-label" }, "Endpoints"), ...urls.map((url) => h("div", {}, safeLink(url)))] : step.endpoints ? [h("div", { className: "cvm-dim" }, "It publishes no endpoint.")] : []));
       more.replaceChildren(...(step.replicas ?? []).map((line) => h("li", {}, line)));
-      if (values.replicas > 1 && !step.replicas?.length && ["committing", "booting"].includes(step.phase)) more.replaceChildren(h("li", { className: "cvm-dim" }, `${values.replicas - 1} more follow when this one runs.`));
+      if (values.replicas > 1 && !step.replicas?.length && ["sending", "going"].includes(stage)) more.replaceChildren(h("li", { className: "cvm-dim" }, `${values.replicas - 1} more follow when this one runs.`));
     },
   };
 }

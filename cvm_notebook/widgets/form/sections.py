@@ -10,7 +10,7 @@ from cvm_notebook.api.compose.validation import read_compose_file
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.api.status import BOOT_STEPS
 from cvm_notebook.deploy.deployment import Deployment, Provisioned
-from cvm_notebook.deploy.error_fields import error_payload
+from cvm_notebook.deploy.error_fields import Errors, error_payload
 from cvm_notebook.deploy.spec import MOST_REPLICAS, VISIBILITY, Values
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.record import as_text
@@ -69,7 +69,7 @@ def _diff(provisioned: Provisioned | None, text: str) -> tuple[str, ...]:
     return tuple(line for line, _ in zip(lines, range(_LONGEST_DIFF), strict=False))
 
 
-def field_errors(values: Values, look: Look, steps: Deployment) -> dict[str, dict[str, Any]]:
+def field_errors(values: Values, look: Look, answered: Errors) -> dict[str, dict[str, Any]]:
     """Return what is wrong, by field: what is typed, then what was answered to it."""
     wrong = {
         field: error
@@ -80,7 +80,7 @@ def field_errors(values: Values, look: Look, steps: Deployment) -> dict[str, dic
         wrong["compose_file"] = look.problem
     return {
         **{field: error_payload(error, field) for field, error in wrong.items()},
-        **steps.errors,
+        **answered,
     }
 
 
@@ -108,12 +108,12 @@ def step_section(
         changed = [] if over else provisioned.changed(values.body(names))
         step["provision"] = {
             "rows": facts_of(provisioned),
-            "until": _ms(provisioned.until),
+            "until": ms(provisioned.until),
             "changed": changed,
             "diff": [] if over else list(look.diff),
         }
     if operation is not None and steps.phase in {"committing", "booting", "running", "failed"}:
-        step["boot"] = _boot(operation)
+        step["boot"] = boot_section(operation)
     if steps.cvm is not None:
         endpoints = [[e.app, e.instance] for e in steps.cvm.endpoints or ()]
         step["endpoints"] = [[clean_text(u, 300) for u in pair if u] for pair in endpoints]
@@ -136,7 +136,8 @@ def facts_of(provisioned: Provisioned) -> list[list[str]]:
     return [[name, clean_text(value, 140)] for name, value in facts if value not in (None, "")]
 
 
-def _boot(operation: Operation) -> dict[str, Any]:
+def boot_section(operation: Operation) -> dict[str, Any]:
+    """Return how far an operation is, and how far its CVM has booted."""
     record = operation.record
     at = _BOOT.index(record.progress) if record.progress in _BOOT else -1
     if record.state == "reached":
@@ -149,14 +150,15 @@ def _boot(operation: Operation) -> dict[str, Any]:
         "state": record.state,
         "status": clean_text(record.status or "", 40),
         "steps": marks,
-        "since": _ms(record.asked_at),
-        "until": _ms(record.ended_at) if record.ended_at is not None else None,
+        "since": ms(record.asked_at),
+        "until": ms(record.ended_at) if record.ended_at is not None else None,
         "id": record.made_id,
         "request_id": record.request_id,
     }
 
 
-def _ms(moment: datetime) -> int:
+def ms(moment: datetime) -> int:
+    """Return a moment in milliseconds."""
     return int(moment.timestamp() * 1000)
 
 

@@ -1,16 +1,18 @@
-"""FormState: the values of a form, their validation, the catalogue, and the deployment."""
+"""FormState: the values of a form, their validation, and the catalogue; with a deployment, too."""
 
 import threading
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from cvm_notebook.api.compose.hashing import Env
 from cvm_notebook.api.compose.validation import names_a_file
 from cvm_notebook.api.errors.tree import CvmError, InvalidInput
-from cvm_notebook.deploy.deployment import Deployment
+from cvm_notebook.deploy.deployment import Deployment, Provisioned
 from cvm_notebook.deploy.environment import EnvTable
+from cvm_notebook.deploy.error_fields import Errors
 from cvm_notebook.deploy.pricing import Loader, Price
 from cvm_notebook.deploy.script import as_python
 from cvm_notebook.deploy.spec import Values, read_compose
@@ -36,14 +38,28 @@ _CLOSE_S: Final = 2.0
 _LOOKS: Final = OperationSettings(slowest=2.0)  # one CVM that somebody waits for
 
 
-class FormState:
-    """The state of one form: a CVM that is filled in, and its deployment. Safe from any thread.
+class Steps(Protocol):
+    """What follows a form that is filled in."""
+
+    errors: Errors
+
+    def forgive(self, field: str) -> None:
+        """Drop the error of a field that is being edited."""
+
+    def close(self) -> None:
+        """Stop following; operations go on."""
+
+
+class FormState(ABC):
+    """The values of one form, and what is seen of them. Safe from any thread.
 
     Parameters
     ----------
     fleet
-        Sees the commit through; held weakly.
-    fields
+        Sees operations through; held weakly.
+    env
+        The environment variables.
+    values
         What is filled in already.
     changed
         Called, from any thread, when there is something else to be shown.
@@ -51,18 +67,20 @@ class FormState:
         Called with a mistake of ours on a worker.
     """
 
+    steps: Steps
+
     def __init__(
         self,
         client: "Client",
         fleet: FleetEngine | None,
-        env: Env | None,
-        fields: Mapping[str, object],
+        env: EnvTable,
+        values: Values,
         *,
         changed: Callable[[], object],
         crashed: Callable[[BaseException], None],
     ) -> None:
-        self.values = _filled(Values(), fields)
-        self.env = EnvTable(env)
+        self.values = values
+        self.env = env
         self.client = client
         self._fleet = weakref.ref(fleet) if fleet is not None else None
         self._changed = changed
@@ -73,13 +91,33 @@ class FormState:
         self._look, self._looking = Look(), False
         self._workers = Workers(SystemClock(), _WORKERS, "cvm-form", crashed)
         self.loader = Loader(client, changed)
-        self.steps = Deployment(
-            client,
-            self.env,
-            operations=self._operations,
-            workers=self._workers,
-            changed=self._moved,
-        )
+
+    # --- for a subclass ---------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def is_locked(self) -> bool:
+        """Whether what is filled in can be changed no more: it is being carried out."""
+
+    @property
+    @abstractmethod
+    def is_followed(self) -> bool:
+        """Whether an operation is under way that the fleet is to be kept live for."""
+
+    @property
+    @abstractmethod
+    def request(self) -> str:
+        """The Python that does the same."""
+
+    @abstractmethod
+    def _step(self) -> dict[str, Any]:
+        """Return where the steps stand, for a view."""
+
+    def _compared(self) -> Provisioned | None:
+        """Return what the compose file is compared with."""
+        return None
+
+    # --- for the widget ---------------------------------------------------------------------------
 
     def begin(self) -> None:
         """Read the catalogue, and look at what is filled in."""
@@ -99,12 +137,17 @@ class FormState:
             There is no such field, or its value is of another kind.
         """
         with self._lock:
-            before, self.values = self.values, _filled(self.values, fields)
+            before, self.values = self.values, filled(self.values, fields)
         for field in fields:
             self.steps.forgive("node" if field in {"region", "node_id"} else field)
         if before.compose_file != self.values.compose_file:
             self._look_soon()
         self._changed()
+
+    def take_env(self, message: Mapping[str, Any]) -> None:
+        """Take a view's message about environment variables."""
+        self.env.receive(message)
+        self.steps.forgive("env")
 
     def read_path(self, path: str) -> None:
         """Fill in the compose file from a file on this machine, on a worker."""
@@ -122,8 +165,7 @@ class FormState:
 
     def rest(self, *, closing: bool = False) -> None:
         """Keep the fleet live no longer, when nothing is under way."""
-        making = self.steps.phase in {"committing", "booting"}
-        if not closing and (making or any(not one.done for one in self.steps.replicas)):
+        if self.is_followed and not closing:
             return
         with self._lock:
             hold, self._hold = self._hold, None
@@ -135,12 +177,7 @@ class FormState:
     @property
     def errors(self) -> dict[str, dict[str, Any]]:
         """What is wrong, by field."""
-        return field_errors(self.values, self._look, self.steps)
-
-    @property
-    def request(self) -> str:
-        """The Python that does the same."""
-        return as_python(self.values, self.env.names)
+        return field_errors(self.values, self._look, self.steps.errors)
 
     @property
     def price(self) -> Price:
@@ -159,18 +196,11 @@ class FormState:
             "catalogue": self.loader.payload(values),
             "price": self.price.payload(),
             "env": self.env.payload(),
-            "step": step_section(self.steps, values, names, look),
+            "step": self._step(),
             "request": self.request,
             "read_only": self.client.read_only,
             "who": f"{self.client.base_url}, key from {self.client.key_source}",
         }
-
-    def rows(self) -> list[tuple[str, str]]:
-        """Return what was filled in and what came of it, in words; nothing secret."""
-        hour = self.price.hour
-        price = self.price.payload()
-        cost = f"{price['hour']} USD an hour" if hour is not None else str(price["text"])
-        return static_rows(self.values, self.env.names, self.steps, cost)
 
     # --- within -----------------------------------------------------------------------------------
 
@@ -204,11 +234,11 @@ class FormState:
         looking = True
         try:
             while looking:
-                seen = (self.values.compose_file, self.steps.provisioned)
+                seen = (self.values.compose_file, self._compared())
                 look = Look.at(*seen)
                 with self._lock:
                     self._look = look
-                    looking = seen != (self.values.compose_file, self.steps.provisioned)
+                    looking = seen != (self.values.compose_file, self._compared())
                     self._looking = looking
         finally:
             if looking:  # it crashed; the next text is looked at all the same
@@ -225,7 +255,65 @@ class FormState:
             self._changed()
 
 
-def _filled(values: Values, fields: Mapping[str, object]) -> Values:
+class ProvisionState(FormState):
+    """The state of the form for a new CVM, and its deployment.
+
+    Parameters
+    ----------
+    fields
+        What is filled in already.
+    """
+
+    def __init__(
+        self,
+        client: "Client",
+        fleet: FleetEngine | None,
+        env: Env | None,
+        fields: Mapping[str, object],
+        *,
+        changed: Callable[[], object],
+        crashed: Callable[[BaseException], None],
+    ) -> None:
+        values = filled(Values(), fields)
+        super().__init__(client, fleet, EnvTable(env), values, changed=changed, crashed=crashed)
+        self.steps: Deployment = Deployment(
+            client,
+            self.env,
+            operations=self._operations,
+            workers=self._workers,
+            changed=self._moved,
+        )
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether what is filled in can be changed no more."""
+        return self.steps.phase in {"committing", "booting"}
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether an operation is under way."""
+        return self.is_locked or any(not one.done for one in self.steps.replicas)
+
+    @property
+    def request(self) -> str:
+        """The Python that does the same."""
+        return as_python(self.values, self.env.names)
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return what was filled in and what came of it, in words; nothing secret."""
+        hour = self.price.hour
+        price = self.price.payload()
+        cost = f"{price['hour']} USD an hour" if hour is not None else str(price["text"])
+        return static_rows(self.values, self.env.names, self.steps, cost)
+
+    def _step(self) -> dict[str, Any]:
+        return step_section(self.steps, self.values, self.env.names, self._look)
+
+    def _compared(self) -> Provisioned | None:
+        return self.steps.provisioned
+
+
+def filled(values: Values, fields: Mapping[str, object]) -> Values:
     """Return values with others filled in; a compose file may be named by its path."""
     for field, value in fields.items():
         given = value

@@ -17,6 +17,7 @@ from cvm_notebook.widgets.table.presentation import Cell, TableColumn
 
 _NOTE_CHARS: Final = 120
 _OP_CHARS: Final = 160
+_HASH_CHARS: Final = 16  # of a compose hash: enough to tell two of one app apart
 _OLD_S: Final = 150.0  # older than two resyncs: such a row tells its own age
 _APART_S: Final = 5.0
 _APART: Final = 200
@@ -39,6 +40,7 @@ class PatchFeed:
     def __init__(self, columns: Sequence[TableColumn]) -> None:
         self._lock = threading.Lock()
         self.columns = tuple(columns)
+        self._by_app = False
         self._numbers: dict[str, int] = {}
         self._ids: dict[int, str] = {}
         self._next = 0
@@ -84,6 +86,12 @@ class PatchFeed:
         """Show other columns from the next message on."""
         with self._lock:
             self.columns = tuple(columns)
+            self._lost = True
+
+    def by_app(self, *, on: bool) -> None:
+        """Tell of each row, too, what rows are grouped by, from the next message on."""
+        with self._lock:
+            self._by_app = on
             self._lost = True
 
     # messages
@@ -220,7 +228,7 @@ class PatchFeed:
         cells["raw"] = None if raw == cells["status"] else raw
         cells["note"] = _note(row)
         cells["op"] = self._operations.get(row.id)
-        return cells
+        return cells | _grouping(row) if self._by_app else cells
 
     def _new(self) -> int:
         self._next += 1
@@ -240,6 +248,17 @@ def _note(row: Row) -> str | None:
         progress = None
     note = row.boot_error or row.error or progress
     return clean_text(note, _NOTE_CHARS) if note else None
+
+
+def _grouping(row: Row) -> Cells:
+    """Return what a view groups by app, and sums up."""
+    app, digest = row.app_id, row.cvm.compose_hash
+    bare = (digest or "").lower().removeprefix("0x").removeprefix("sha256:")
+    return {
+        "_app": clean_text(app, 80) if app else None,
+        "_hash": clean_text(bare[:_HASH_CHARS], _HASH_CHARS) or None,
+        "_usd": without_zeros(_burns(row)),
+    }
 
 
 def _runs(row: Row) -> bool:

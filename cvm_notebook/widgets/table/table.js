@@ -43,6 +43,7 @@ function renderTable({ model, el, store }) {
   const count = h("span", { className: "cvm-count" });
   const health = h("span", { className: "cvm-health", tabIndex: 0, role: "note" });
   const picker = columnPicker(store, send);
+  const byApp = h("button", { type: "button", className: "cvm-by-app", "aria-pressed": "false", title: "CVMs under their apps", onclick: () => store.group(store.by === "app" ? "cvm" : "app") }, "By app");
   find.addEventListener("input", () => { grid.grid.scrollTop = 0; store.search(find.value); });
   find.addEventListener("keydown", (event) => {
     if (isPlain(event, "Escape") && find.value) { find.value = ""; store.search(""); event.preventDefault(); }
@@ -67,7 +68,7 @@ function renderTable({ model, el, store }) {
   const { show, answer, queued, heard: answered } = answers({ confirm, undo, notice, say });
 
   const root = h("section", { className: "cvm cvm-table", "aria-label": "Fleet" },
-    h("div", { className: "cvm-top" }, find, picker.el, h("div", { className: "cvm-totals" }, count, health)), wrong, bar, undo.el, notice, confirm.el, grid.el, details.el, logsFrame, said);
+    h("div", { className: "cvm-top" }, find, picker.el, byApp, h("div", { className: "cvm-totals" }, count, health)), wrong, bar, undo.el, notice, confirm.el, grid.el, details.el, logsFrame, said);
   const tall = () => { grid.grid.style.maxBlockSize = `${model.get("height")}px`; };
   tall();
   model.on("change:height", tall);
@@ -76,8 +77,10 @@ function renderTable({ model, el, store }) {
   function drawHead() {
     const { totals, rows, found } = store, query = store.query.trim();
     const selected = grid.picked(), hidden = store.selected.size - selected.length;
-    const n = grid.state.shown.length, kernel = store.live();
+    const n = grid.state.ks.length, kernel = store.live();
     const part = n === rows.size ? `${n} CVMs` : `showing ${n} of ${rows.size}`;
+    byApp.setAttribute("aria-pressed", store.by === "app");
+    byApp.disabled = !kernel;
     count.textContent = `${part} · ${totals.running} running · ${Number(totals.rate).toFixed(2)} USD/h`;
     count.title = `${totals.rate} USD an hour, of all ${rows.size} CVMs: what runs, and the disks of what is stopped`;
     wrong.hidden = !found?.error;
@@ -117,7 +120,7 @@ function renderTable({ model, el, store }) {
       announce(what.changed);
     }
     const sorting = what.changed && store.sort && [...what.changed.values()].some((names) => names.has(store.sort.name));
-    grid.queue(Boolean(what.shape || sorting || (what.changed && store.query && !store.found)));
+    grid.queue(Boolean(what.shape || sorting || (what.changed && (store.isGrouped() || (store.query && !store.found)))));
     headLater();
   }
   let drawing = 0;

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import traitlets
 
+from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.operations.record import OperationRecord
 from cvm_notebook.live.static_view import show
@@ -23,6 +24,7 @@ from cvm_notebook.widgets.table.presentation import COLUMNS, USUAL, columns_of, 
 _KEPT_ROWS: Final = 500  # so many are kept for a notebook that is opened without a kernel
 _FOLLOWED: Final = 16  # CVMs: a few get a stream, the others are asked for more often
 _LONGEST_PICK: Final = 40
+_GROUPINGS: Final = ("cvm", "app")
 
 
 class FleetTable(FleetView):
@@ -39,12 +41,20 @@ class FleetTable(FleetView):
     ----------
     query
         Words or a condition by which the rows are filtered, in every view; may be set.
+    by
+        ``"cvm"``: a row for each; ``"app"``: under a row for their app, with its counts, its price
+        and a warning where its CVMs run different versions. May be set.
     height
         Of the rows, in pixels; may be set.
     """
 
     _esm = module(
-        "base/confirm", "base/logs", "table/table_store", "table/table_grid", "table/table"
+        "base/confirm",
+        "base/logs",
+        "table/table_store",
+        "table/table_groups",
+        "table/table_grid",
+        "table/table",
     )
     _css = style("base/confirm", "base/logs", "table/table")
     _FAULT = " in the table. The fleet itself goes on."
@@ -52,6 +62,7 @@ class FleetTable(FleetView):
     height = traitlets.Int(420).tag(sync=True)
     # what is searched for: every view shows the same rows, and says by what they are chosen
     query = traitlets.Unicode("").tag(sync=True)
+    by = traitlets.Enum(_GROUPINGS, "cvm").tag(sync=True)
 
     def __init__(self, fleet: FleetEngine) -> None:
         self._feed = PatchFeed(columns_of(USUAL))
@@ -113,8 +124,11 @@ class FleetTable(FleetView):
         columns: Sequence[str] | None = None,
         height: int | None = None,
         undo: float | None = None,
+        by: str | None = None,
     ) -> None:
         """Change what is given; see `Fleet.table`."""
+        if by is not None and by not in _GROUPINGS:
+            raise InvalidInput("by", f"it is {clean_text(by, 40)!r}", "Give 'app' or 'cvm'.")
         if columns is not None:
             self._feed.show(columns_of(columns))
             self._mark()
@@ -122,6 +136,8 @@ class FleetTable(FleetView):
             self.height = height
         if undo is not None:
             self._clicks.undo = undo
+        if by is not None:
+            self.by = by
 
     # --- for the UI thread ------------------------------------------------------------------------
 
@@ -250,6 +266,11 @@ class FleetTable(FleetView):
         card = None if self._open_callbacks else card_of(fleet, cvm_id).model_id
         name = clean_text(row.name or row.id, 80)
         self._say({"kind": "opened", "view": view, "id": cvm_id, "of": name, "card": card})
+
+    @traitlets.observe("by")
+    def _by_changed(self, _change: object) -> None:
+        self._feed.by_app(on=self.by == "app")
+        self._mark()
 
     @traitlets.observe("query")
     def _query_changed(self, _change: object) -> None:

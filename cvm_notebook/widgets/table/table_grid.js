@@ -3,7 +3,8 @@ const ROW_PX = 30, SPARE = 6, TICK_PX = 34;
 
 function tableGrid(store, { onOpen, say }) {
   const uid = `cvm-${clickId()}`;
-  const state = { shown: [], active: 0, anchor: 0, stale: true, flash: new Set(), frame: 0 };
+  // shown: rows by their numbers, and groups by their keys; ks: the rows alone, those of folded groups, too
+  const state = { shown: [], ks: [], groups: new Map(), active: 0, anchor: 0, stale: true, flash: new Set(), frame: 0 };
   const all = h("input", { type: "checkbox", "aria-label": "Select all that are shown", tabIndex: -1 });
   const head = h("div", { className: "cvm-row cvm-head", role: "row", "aria-rowindex": 1 });
   const space = h("div", { className: "cvm-space", role: "rowgroup" });
@@ -13,7 +14,8 @@ function tableGrid(store, { onOpen, say }) {
     "aria-label": "CVMs. Arrows move, space selects, control and A selects all, enter shows one",
   }, h("div", { role: "rowgroup", className: "cvm-headgroup" }, head), space);
   const el = h("div", { className: "cvm-cvms-frame" }, grid, none);
-  const pool = [];
+  const pool = [], groupPool = [];
+  const isGroup = (item) => typeof item === "string";
 
   function columns() {
     const template = `${TICK_PX}px ` + store.columns.map((c) => `minmax(${c.width}px, ${c.name === "name" || c.kind === "link" ? 2 : 1}fr)`).join(" ");
@@ -41,13 +43,41 @@ function tableGrid(store, { onOpen, say }) {
     row.addEventListener("click", (event) => clicked(made, event));
     row.addEventListener("dblclick", (event) => { if (event.target !== tick) onOpen(made.k); });
     space.append(row);
+    pool.push(made);
     return made;
+  }
+
+  function makeGroup() {
+    const made = groupRow({
+      onFold(key) { state.active = state.shown.indexOf(key); fold(key); },
+      onTick(key) { state.anchor = state.active = state.shown.indexOf(key); toggle(key); },
+    });
+    space.append(made.el);
+    groupPool.push(made);
+    return made;
+  }
+  function fold(key, yes = !store.folded.has(key)) {
+    if (store.folded.has(key) === yes) return;
+    if (yes) store.folded.add(key); else store.folded.delete(key);
+    say(`${state.groups.get(key)?.name ?? ""} ${yes ? "folded" : "unfolded"}`);
+    queue(true);
+  }
+  function drawGroup(row, at) {
+    const key = state.shown[at];
+    row.draw(state.groups.get(key), { open: !store.folded.has(key), selected: store.selected, span: store.columns.length });
+    row.el.hidden = false; row.el.id = `${uid}-${key}`;
+    row.el.style.transform = `translateY(${at * ROW_PX}px)`;
+    row.el.setAttribute("aria-rowindex", at + 2);
+    row.el.classList.toggle("cvm-active", at === state.active);
   }
 
   // --- what is in sight ---
   function recompute() {
     const active = state.shown[state.active];
-    state.shown = chosenRows(store);
+    state.ks = chosenRows(store);
+    const { shown, groups } = store.isGrouped() ? groupedRows(store, state.ks) : { shown: state.ks, groups: new Map() };
+    Object.assign(state, { shown, groups });
+    grid.setAttribute("role", store.isGrouped() ? "treegrid" : "grid");
     const at = active === undefined ? -1 : state.shown.indexOf(active);
     state.active = at >= 0 ? at : Math.max(0, Math.min(state.active, state.shown.length - 1));
     space.style.blockSize = `${state.shown.length * ROW_PX}px`;
@@ -62,16 +92,17 @@ function tableGrid(store, { onOpen, say }) {
   function paint() {
     const first = Math.max(0, Math.floor((grid.scrollTop - ROW_PX) / ROW_PX) - SPARE);
     const count = Math.max(0, Math.min(state.shown.length - first, Math.ceil(grid.clientHeight / ROW_PX) + 2 * SPARE));
-    while (pool.length < count) pool.push(makeRow());
-    pool.forEach((row, i) => {
-      if (i >= count) { row.el.hidden = true; row.el.removeAttribute("id"); row.k = null; return; }
-      drawRow(row, first + i);
+    let rows = 0, groups = 0;
+    state.shown.slice(first, first + count).forEach((item, i) => {
+      if (isGroup(item)) drawGroup(groupPool[groups++] ?? makeGroup(), first + i);
+      else drawRow(pool[rows++] ?? makeRow(), first + i);
     });
+    for (const row of [...pool.slice(rows), ...groupPool.slice(groups)]) { row.el.hidden = true; row.el.removeAttribute("id"); row.k = row.key = null; }
     state.flash.clear();
     const marked = picked().length;
-    all.checked = marked > 0 && marked === state.shown.length;
+    all.checked = marked > 0 && marked === state.ks.length;
     all.indeterminate = marked > 0 && !all.checked;
-    const active = pool.find((row) => row.k !== null && row.k === state.shown[state.active]);
+    const now = state.shown[state.active], active = now === undefined ? null : [...pool, ...groupPool].find((row) => (row.k ?? row.key) === now);
     if (active) grid.setAttribute("aria-activedescendant", active.el.id); else grid.removeAttribute("aria-activedescendant");
   }
   function drawRow(row, at) {
@@ -79,6 +110,7 @@ function tableGrid(store, { onOpen, say }) {
     row.k = k; row.el.hidden = false; row.el.id = `${uid}-${k}`;
     row.el.style.transform = `translateY(${at * ROW_PX}px)`;
     row.el.setAttribute("aria-rowindex", at + 2);
+    if (store.isGrouped()) row.el.setAttribute("aria-level", 2); else row.el.removeAttribute("aria-level");
     const picked = store.selected.has(k);
     row.el.setAttribute("aria-selected", picked); row.tick.checked = picked;
     if (other) row.tick.setAttribute("aria-label", `Select ${data.name || data.id}`);
@@ -119,9 +151,25 @@ function tableGrid(store, { onOpen, say }) {
 
   // --- keyboard and mouse ---
   /** What is selected and can be seen: only on these an action acts. */
-  function picked() { return state.shown.filter((k) => store.selected.has(k)); }
-  const range = (a, b) => state.shown.slice(Math.min(a, b), Math.max(a, b) + 1);
-  function toggle(k) { const picked = new Set(store.selected); if (!picked.delete(k)) picked.add(k); store.select(picked); }
+  function picked() { return state.ks.filter((k) => store.selected.has(k)); }
+  const ksOf = (item) => (isGroup(item) ? state.groups.get(item)?.ks ?? [] : [item]);
+  const range = (a, b) => state.shown.slice(Math.min(a, b), Math.max(a, b) + 1).flatMap((item) => (isGroup(item) && !store.folded.has(item) ? [] : ksOf(item)));
+  /** Select a row, or all rows of a group; or no more. */
+  function toggle(item) {
+    const ks = ksOf(item), picked = new Set(store.selected), on = ks.every((k) => picked.has(k));
+    for (const k of ks) if (on) picked.delete(k); else picked.add(k);
+    store.select(picked);
+  }
+  /** Keys of a tree: fold, unfold, and go up to the group; false where the key is none of these. */
+  function treeKey(key, item) {
+    if (!store.isGrouped() || item === undefined) return false;
+    if (isGroup(item)) { if (key === "ArrowRight") fold(item, false); else if (key === "ArrowLeft") fold(item, true); else if (key === "Enter") fold(item); else return false; return true; }
+    if (key !== "ArrowLeft") return false;
+    state.active = state.anchor = state.shown.indexOf([...state.groups.values()].find(({ ks }) => ks.includes(item)).key);
+    reveal();
+    queue();
+    return true;
+  }
   function clicked(row, event) {
     const at = state.shown.indexOf(row.k);
     if (at < 0) return;
@@ -153,15 +201,17 @@ function tableGrid(store, { onOpen, say }) {
     const k = state.shown[state.active];
     if (step !== undefined) moved(step === Infinity ? state.shown.length : step === -Infinity ? -state.shown.length : step, event);
     else if (event.key === " " && k !== undefined) { state.anchor = state.active; toggle(k); }
-    else if (chooses) store.select(state.shown);
+    else if (chooses) store.select(state.ks);
+    else if (!event.shiftKey && !isShortcut(event) && treeKey(event.key, k)) queue();
     else if (event.key === "Escape") store.select([]);
     else if (isPlain(event, "Enter") && k !== undefined) onOpen(k);
     else return;
     event.preventDefault();
   });
   all.addEventListener("change", () => {
-    const others = [...store.selected].filter((k) => !state.shown.includes(k)); // what the filter hides stays as it is
-    store.select(all.checked ? [...others, ...state.shown] : others);
+    const mine = new Set(state.ks);
+    const others = [...store.selected].filter((k) => !mine.has(k)); // what the filter hides stays as it is
+    store.select(all.checked ? [...others, ...state.ks] : others);
   });
   grid.addEventListener("scroll", () => queue(), { passive: true });
   const watch = new ResizeObserver(() => queue());

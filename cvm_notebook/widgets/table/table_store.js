@@ -5,13 +5,15 @@
 //                    found    {text, ks | error}     pulse {ages, health}     and the answers to clicks
 //                    opened {view, id, of, card}
 //   view -> Python   act, open, select, columns, follow
-//   trait            query: what is searched for, the same in every view of every window
+//   traits           query: what is searched for, and by: rows of each cvm, or under their app; the same in every view of
+//                    every window
 
 function tableStore(model) {
   const store = Object.assign(viewModel(model, { snapshot, patch, received }), {
     rows: new Map(), order: [], byId: new Map(), columns: [], more: [], revision: 0, at: 0,
     totals: { running: 0, rate: "0" }, health: { state: "idle", text: "" }, ages: { common: 0, own: {} }, agesAt: 0,
     selected: new Set(), pick: null, followed: new Set(), query: model.get("query") ?? "", found: null, sort: null, reading: false, readOnly: false,
+    by: model.get("by") ?? "cvm", told: false, folded: new Set(), isGrouped: () => store.by === "app" && store.told, group,
     act, search, select, showColumns,
   });
   const { send, notify } = store;
@@ -29,6 +31,7 @@ function tableStore(model) {
     store.rows = new Map(); store.byId = new Map();
     take(Object.keys(message.cols), message.ks, message.ids, message.cols);
     store.order = message.ks;
+    store.told = "_app" in message.cols;
     for (const name of ["columns", "more", "at", "reading"]) store[name] = message[name];
     store.readOnly = message.read_only;
     store.selected = new Set(store.pick ? mine.map((id) => store.byId.get(id)).filter(Boolean) : message.selected);
@@ -100,10 +103,13 @@ function tableStore(model) {
     store.pick = null;
     store.selected = new Set(message.ks);
   }
+  function group(by) { model.set("by", by); model.save_changes(); }
+  function grouped() { store.by = model.get("by") ?? "cvm"; notify({ shape: true }); }
   function showColumns(names) { send({ kind: "columns", names }); }
 
   model.on("change:query", searched);
-  store.ended.push(() => { model.off("change:query", searched); clearTimeout(asked); });
+  model.on("change:by", grouped);
+  store.ended.push(() => { model.off("change:query", searched); model.off("change:by", grouped); clearTimeout(asked); });
   return store;
 }
 

@@ -1,0 +1,348 @@
+"""The revisions of a card's app: what it has run, how two differ, and the way back to one."""
+
+import difflib
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from cvm_notebook.api.errors.tree import CvmError, ReadOnly
+from cvm_notebook.api.models.actions import HashRequired
+from cvm_notebook.api.models.catalogue import AppRevision
+from cvm_notebook.api.resources.intent import may_have_begun
+from cvm_notebook.deploy.preview import MOST_LINES, shown_line
+from cvm_notebook.live.engine import FleetEngine
+from cvm_notebook.live.store.records import Row
+from cvm_notebook.live.workers import Workers
+from cvm_notebook.text import clean_text
+from cvm_notebook.widgets.card.sections import ms
+
+if TYPE_CHECKING:
+    from cvm_notebook.api.client import Client
+
+_SHOWN: Final = 100  # revisions, the newest first
+_KEPT: Final = 20  # whole revisions; they never change
+_ERROR_CHARS: Final = 600
+_CHARS: Final = 200
+_TEXTS: Final = {
+    "docker_compose_file": "docker-compose.yml",
+    "pre_launch_script": "pre-launch script",
+}
+_ON_CHAIN: Final = (
+    "Nothing was changed: its keys are managed on a chain, where the compose hash has to be "
+    "registered first. client.redeploy_revision() returns what that takes."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How two app composes differ, as plain data for a view.
+
+    Attributes
+    ----------
+    facts
+        Name, before and after of each field but the texts.
+    diff
+        Of the texts, a unified diff.
+    lost
+        Names of variables that the second does not take.
+    """
+
+    facts: tuple[tuple[str, str, str], ...]
+    diff: tuple[str, ...]
+    lost: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls,
+        before: Mapping[str, Any],
+        after: Mapping[str, Any],
+        names: tuple[str, str] = ("first", "second"),
+    ) -> "Comparison":
+        """Compare two; untrusted, so each value is cleaned. `names` are theirs in the diff."""
+        fields = [name for name in {**before, **after} if name not in _TEXTS]
+        facts = tuple(
+            (clean_text(name, 60), _words(before.get(name)), _words(after.get(name)))
+            for name in fields
+            if before.get(name) != after.get(name)
+        )
+        lines = [line for name in _TEXTS for line in _diff(name, before, after, names)]
+        allowed = _names(after)
+        return cls(facts, tuple(lines), tuple(one for one in _names(before) if one not in allowed))
+
+    def payload(self) -> dict[str, Any]:
+        """Return it for a view."""
+        more = max(0, len(self.diff) - MOST_LINES)
+        return {
+            "facts": [list(fact) for fact in self.facts],
+            "diff": list(self.diff[:MOST_LINES]),
+            "more": more,
+        }
+
+
+def _diff(
+    name: str, before: Mapping[str, Any], after: Mapping[str, Any], names: tuple[str, str]
+) -> Iterator[str]:
+    old, new = (str(one.get(name) or "").splitlines() for one in (before, after))
+    titles = [f"{_TEXTS[name]}, {one}" for one in names]
+    for line in difflib.unified_diff(old, new, titles[0], titles[1], lineterm=""):
+        yield shown_line(line)
+
+
+def _names(compose: Mapping[str, Any]) -> list[str]:
+    said = compose.get("allowed_envs")
+    return [clean_text(one, 100) for one in said] if isinstance(said, list) else []
+
+
+def _words(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return clean_text(", ".join(str(one) for one in value), _CHARS)
+    return clean_text(value, _CHARS)
+
+
+def app_compose(revision: AppRevision) -> Mapping[str, Any]:
+    """Return the app compose of a whole revision, which may come as a text.
+
+    Raises
+    ------
+    CvmError
+        There is none in it.
+    """
+    said: object = revision.compose_file
+    if isinstance(said, str):
+        try:
+            said = json.loads(said)
+        except ValueError:
+            said = None
+    if not isinstance(said, Mapping):
+        raise CvmError("The service gives no compose file of this revision")
+    return said
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    click: str
+    revision: str
+    was: str | None  # the compose hash that it goes back from
+    phrase: str | None
+    payload: Mapping[str, Any]
+
+
+class Revisions:
+    """The revisions of the app of a card's CVM, read when somebody looks; going back to one.
+
+    A redeployment is sent once. Where its answer is lost, the revisions tell what became of it.
+
+    Parameters
+    ----------
+    fleet
+        Returns the fleet, or None once it is gone.
+    changed
+        Called after a change, on any thread.
+    """
+
+    def __init__(
+        self, cvm_id: str, fleet: Callable[[], FleetEngine | None], changed: Callable[[], object]
+    ) -> None:
+        self._cvm_id = cvm_id
+        self._fleet = fleet
+        self._changed = changed
+        self._lock = threading.Lock()
+        self._list: tuple[AppRevision, ...] | None = None
+        self._whole: dict[str, AppRevision] = {}
+        self._pair: tuple[str, str] | None = None
+        self._comparison: Mapping[str, Any] | None = None
+        self._question: _Question | None = None
+        self._busy = ""
+        self._error: str | None = None
+        self._note: str | None = None
+
+    def state(self, row: Row | None) -> dict[str, Any]:
+        """Return the section of the card's state that is about revisions."""
+        question, found = self._question, self._list
+        running = row.cvm.compose_hash if row is not None else None
+        return {
+            "rows": None if found is None else _rows(found[:_SHOWN], running),
+            "more": max(0, len(found or ()) - _SHOWN),
+            "pair": list(self._pair or ()),
+            "compared": self._comparison,
+            "question": None if question is None else dict(question.payload),
+            "busy": self._busy,
+            "error": self._error,
+            "note": self._note,
+        }
+
+    def take(self, message: Mapping[str, Any], workers: Workers) -> None:
+        """Take a view's message: ``list``, ``compare``, ``ask`` or ``answer``."""
+        do, revision = message.get("do"), message.get("revision")
+        if do == "compare":
+            self._compare_soon((str(message.get("a")), str(message.get("b"))), workers)
+        elif do == "list":
+            self._do("list", self._read, workers)
+        elif do == "ask" and isinstance(revision, str):
+            self._do("ask", partial(self._ask, revision, str(message.get("click"))), workers)
+        elif do == "answer":
+            self._answer(message, workers)
+
+    def _answer(self, message: Mapping[str, Any], workers: Workers) -> None:
+        with self._lock:
+            question = self._question
+            if question is None or message.get("click") != question.click or self._busy:
+                return  # another one, or one that was answered
+            if message.get("yes") is True and message.get("typed", "") != (question.phrase or ""):
+                self._error = f"Nothing was sent: type {question.phrase} to the letter."
+            else:
+                self._question = None
+        if self._question is None and message.get("yes") is True:
+            self._do("redeploy", partial(self._redeploy, question), workers)
+        self._changed()
+
+    # --- on a worker ------------------------------------------------------------------------------
+
+    def _do(self, what: str, task: Callable[["Client", Row], None], workers: Workers) -> None:
+        """Run one task at a time; what goes wrong is shown."""
+        with self._lock:
+            if self._busy:
+                return
+            self._busy, self._error, self._note = what, None, None
+        self._changed()
+        workers.do(partial(self._run, task))
+
+    def _run(self, task: Callable[["Client", Row], None]) -> None:
+        try:
+            task(*self._living())
+        except CvmError as error:
+            self._error = clean_text(error, _ERROR_CHARS)
+        finally:
+            self._busy = ""
+            self._changed()
+
+    def _living(self) -> tuple["Client", Row]:
+        fleet = self._fleet()
+        row = fleet.known(self._cvm_id) if fleet is not None else None
+        if fleet is None or row is None:
+            raise CvmError("It is no longer in the fleet")
+        return fleet.client, row
+
+    def _read(self, client: "Client", row: Row) -> None:
+        if not row.app_id:
+            raise CvmError("The service names no app of this CVM")
+        self._list = tuple(one for one in client.get_app_revisions(row.app_id) if one.revision_id)
+
+    def _get(self, client: "Client", row: Row, revision: str) -> AppRevision:
+        with self._lock:
+            known = self._whole.get(revision)
+        if known is None:
+            known = client.get_app_revision(row.app_id or "", revision)
+            with self._lock:
+                while len(self._whole) >= _KEPT:
+                    del self._whole[next(iter(self._whole))]
+                self._whole[revision] = known
+        return known
+
+    def _compare_soon(self, pair: tuple[str, str], workers: Workers) -> None:
+        known = {one.revision_id for one in self._list or ()}
+        if not set(pair) <= known:
+            return
+        with self._lock:
+            busy, self._pair = self._pair is not None and self._comparison is None, pair
+            self._comparison = None
+        self._changed()
+        if not busy:  # else the one who compares sees the new pair
+            workers.do(self._compare)
+
+    def _compare(self) -> None:
+        while True:
+            pair = self._pair
+            result = self._compared(*pair) if pair is not None else {}
+            with self._lock:
+                if self._pair == pair:
+                    self._comparison = result
+                    break
+        self._changed()
+
+    def _compared(self, first: str, second: str) -> Mapping[str, Any]:
+        try:
+            client, row = self._living()
+            before, after = (app_compose(self._get(client, row, one)) for one in (first, second))
+            return Comparison.of(before, after).payload()
+        except CvmError as error:
+            return {"error": clean_text(error, _ERROR_CHARS)}
+
+    def _ask(self, revision: str, click: str, client: "Client", row: Row) -> None:
+        """Look what going back would do, and ask for it."""
+        if client.read_only:
+            raise ReadOnly("Nothing was sent: this client is read-only")
+        now = client.get_cvm_info(row.id)
+        found = Comparison.of(
+            client.get_cvm_compose_file(row.id),
+            app_compose(self._get(client, row, revision)),
+            ("now", "then"),
+        )
+        name = clean_text(now.name or row.id, 80)
+        phrase = name if found.lost else None
+        self._question = _Question(
+            click,
+            revision,
+            now.compose_hash,
+            phrase,
+            {
+                "click": click,
+                "revision": revision,
+                "title": f"Take {name} back to {clean_text(revision, 60)}?",
+                "phrase": phrase,
+                "lost": list(found.lost),
+                **found.payload(),
+            },
+        )
+
+    def _redeploy(self, question: _Question, client: "Client", row: Row) -> None:
+        if client.get_cvm_info(row.id).compose_hash != question.was:
+            raise CvmError("Nothing was sent: what it runs has changed since. Look at it again.")
+        before = {one.revision_id for one in client.get_app_revisions(row.app_id or "")}
+        try:
+            answer = client.redeploy_revision(row.id, question.revision)
+        except CvmError as error:
+            if not may_have_begun(error):
+                raise
+            self._read(client, row)
+            new = [one for one in self._list or () if one.revision_id not in before]
+            if not any(one.vm_uuid == row.vm_uuid for one in new):
+                raise
+            self._note = "No answer came, but its revisions show that it was begun."
+        else:
+            if isinstance(answer, HashRequired):
+                raise CvmError(_ON_CHAIN)
+            self._note = f"Accepted: it goes back to {clean_text(question.revision, 60)}."
+            self._read(client, row)
+        fleet = self._fleet()
+        if fleet is not None:
+            fleet.refresh()
+
+
+def _rows(revisions: Sequence[AppRevision], running: str | None) -> list[dict[str, Any]]:
+    """Return revisions for a view; the newest that has the CVM's compose hash is what it runs."""
+    several = len({one.vm_uuid for one in revisions}) > 1
+    runs = next((one for one in revisions if _bare(one.compose_hash) == _bare(running)), None)
+    return [
+        {
+            "id": clean_text(one.revision_id, 60),
+            "at": ms(one.created) if one.created is not None else None,
+            "who": clean_text(one.triggered_by.username or "", 60) if one.triggered_by else "",
+            "kind": clean_text((one.operation_type or "").replace("_", " "), 60),
+            "hash": clean_text(_bare(one.compose_hash), 80),
+            "cvm": clean_text(one.cvm.name or "", 60) if several and one.cvm else "",
+            "runs": one is runs and running is not None,
+        }
+        for one in revisions
+    ]
+
+
+def _bare(digest: str | None) -> str:
+    return (digest or "").lower().removeprefix("0x").removeprefix("sha256:")
