@@ -22,6 +22,7 @@ from cvm_notebook.selection import Columns, CvmHandle, LiveSelection, Selection
 if TYPE_CHECKING:
     import pandas as pd
 
+    from cvm_notebook.attest.policy.policy import Policy
     from cvm_notebook.frames.schema import Money
     from cvm_notebook.widgets.dashboard import Dashboard
     from cvm_notebook.widgets.form.form import ProvisionForm
@@ -307,6 +308,56 @@ class Fleet(FleetEngine):
         from cvm_notebook.frames.reports.drift import drift_frame  # noqa: PLC0415 - pandas on demand
 
         return drift_frame(self.snapshot(), expected, client=self.client)
+
+    def verify(
+        self,
+        policy: "Policy | None" = None,
+        *,
+        expected: Any = None,
+        pccs: str | None = None,
+        refresh: bool = False,
+        progress: bool = True,
+    ) -> "pd.DataFrame":
+        """Verify every CVM; table, cards and frames show what came of it.
+
+        What is proven of a CVM is forgotten as soon as it is stopped, restarted or changed. For
+        some CVMs: ``fleet.where(...).verify()``; for one, with all nine checks and their reasons:
+        ``fleet["x"].verify()``.
+
+        Parameters
+        ----------
+        policy
+            What is trusted and expected of each; `Policy()` when not given.
+        expected
+            The app of each CVM, by its name, id or app id; see `attestation_frame`.
+        pccs, refresh
+            Where collateral is had from; asked for again. See `cvm.verify`.
+        progress
+            Show a bar, where it takes longer than a second.
+
+        Returns
+        -------
+        pandas.DataFrame
+            As of `attestation_frame`: a row a CVM, a column a check; the verdict, its age, and
+            until when it can be repeated.
+
+        Raises
+        ------
+        InvalidInput
+            The policy names a nonce or an endpoint: each CVM has its own.
+        AuthError
+            The key was refused.
+
+        Examples
+        --------
+        >>> verified = fleet.verify()
+        >>> verified.loc[fleet["my-app"].id, "verdict"]
+        'SIMULATED'
+        """
+        snapshot = self.snapshot()
+        return Selection(self, snapshot, snapshot.rows).verify(
+            policy, expected=expected, pccs=pccs, refresh=refresh, progress=progress
+        )
 
     # --- shown -----------------------------------------------------------------------------------
 

@@ -28,6 +28,8 @@ from cvm_notebook.text import age_words, html_table, text_table, usd
 if TYPE_CHECKING:
     import pandas as pd
 
+    from cvm_notebook.attest.policy.policy import Policy
+    from cvm_notebook.attest.verdict import Verdict
     from cvm_notebook.widgets.card.card import CvmCard
 
 Columns: TypeAlias = Literal["narrow", "wide"] | Sequence[str]
@@ -137,6 +139,30 @@ class _Group(ABC):
         from cvm_notebook.frames import fleet_frame  # noqa: PLC0415 - pandas on demand
 
         return fleet_frame(self.now().part(), columns=columns)
+
+    def verify(
+        self,
+        policy: "Policy | None" = None,
+        *,
+        expected: Any = None,
+        pccs: str | None = None,
+        refresh: bool = False,
+        progress: bool = True,
+    ) -> "pd.DataFrame":
+        """Verify each of them; see `Fleet.verify`."""
+        from cvm_notebook.frames.reports.attestation import (  # noqa: PLC0415 - pandas on demand
+            verify_rows,
+        )
+
+        return verify_rows(
+            self._fleet,
+            self.now().rows,
+            policy,
+            expected=expected,
+            pccs=pccs,
+            refresh=refresh,
+            progress=progress,
+        )
 
     def plan(self, verb: Verb, **params: object) -> FleetPlan:
         """Return what `verb` would do to each of them; nothing is sent.
@@ -435,6 +461,20 @@ class CvmHandle:
         """Wait until it has a status; see `Fleet.wait`."""
         _wait(self._fleet, [self.id], status, timeout)
         return self
+
+    def verify(
+        self, policy: "Policy | None" = None, *, pccs: str | None = None, refresh: bool = False
+    ) -> "Verdict":
+        """Say what is proven of it; see `cvm.verify`. Table, card and frames show what came of it.
+
+        Examples
+        --------
+        >>> fleet["my-app"].verify().word
+        'SIMULATED'
+        """
+        from cvm_notebook.live.trust import verify_row  # noqa: PLC0415 - what judges, on demand
+
+        return verify_row(self._fleet, self.row, policy, pccs=pccs, refresh=refresh)
 
     def events(self) -> "pd.DataFrame":
         """Return what is kept of what happened to it; see `Fleet.events`."""

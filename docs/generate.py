@@ -211,6 +211,11 @@ evidence it is, by its name or any of its ids.
 
 {table(("kind", "what happens"), evidence)}
 
+**Collateral is kept by who verifies** until its first document ends, so `pck_revoked`,
+`collateral_expired` and `no_collateral` are met only by who asks for it again: `refresh=True` of
+`cvm.verify`, `attestation_frame` and `fleet.verify`. What a fault has served is kept, too, that of
+`other_root` among it: ask again once more after it was cleared.
+
 ## Routes
 
 A name, or `"METHOD /path"` below the API's prefix, where `*` is one segment or any method, `**` is

@@ -79,8 +79,13 @@ def main() -> None:
     for path in paths:
         with LocalCloud(seed="demo", port=PORT) as cloud:
             settle(cloud)
-            env = {"PHALA_CLOUD_API_PREFIX": cloud.url, "PHALA_CLOUD_API_KEY": cloud.api_key}
-            execute(path, {**env, "PYTHONPATH": str(ROOT)})
+            env = {
+                "PHALA_CLOUD_API_PREFIX": cloud.url,
+                "PHALA_CLOUD_API_KEY": cloud.api_key,
+                "CVM_NOTEBOOK_LOCAL_ROOT": str(cloud.root_path),
+                "PYTHONPATH": str(ROOT),
+            }
+            execute(path, env)
         print(f"executed {path.name}")
     if options.commit:
         message = ["-m", "Execute the notebooks anew"]

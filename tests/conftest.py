@@ -21,7 +21,7 @@ import platformdirs
 import pytest
 import trustme
 from forked_kernels import KernelFork
-from helpers import LONG_PATIENCE, PATIENCE, PYTHON_PATH, TESTS, examples, until
+from helpers import HANGS, LONG_PATIENCE, PATIENCE, PYTHON_PATH, TESTS, examples, until
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
@@ -200,7 +200,7 @@ class Line:
         listening = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(listening,), name="line")
         self._thread.start()
-        assert listening.wait(PATIENCE)
+        assert listening.wait(HANGS)
 
     def stall(self) -> None:
         """Carry nothing more, and tell nobody: connections stand, also new ones."""
@@ -224,13 +224,13 @@ class Line:
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._task.cancel)
-        self._thread.join(PATIENCE)
+        self._thread.join(HANGS)
         assert not self._thread.is_alive()
 
     def _do(self, act: Callable[[], object]) -> None:
         done = threading.Event()
         self._loop.call_soon_threadsafe(lambda: (act(), done.set()))
-        assert done.wait(PATIENCE)
+        assert done.wait(HANGS)
 
     def _run(self, listening: threading.Event) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
@@ -337,6 +337,7 @@ def kernel_cloud(
     for name, value in {
         "PHALA_CLOUD_API_PREFIX": cvm_cloud.url,
         "PHALA_CLOUD_API_KEY": cvm_cloud.api_key,
+        "CVM_NOTEBOOK_LOCAL_ROOT": str(cvm_cloud.root_path),
         "IPYTHONDIR": str(tmp_path / "ipython"),
     }.items():
         monkeypatch.setenv(name, value)

@@ -1,6 +1,10 @@
 """Constants and waits that several test modules share; fixtures are in the conftests."""
 
+import contextlib
+import gc
+import html
 import os
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -28,6 +32,28 @@ def until(condition: Callable[[], object], seconds: float = 90.0) -> None:
         pause.wait(0.02)
 
 
+def settled() -> None:
+    """Wait until the UI thread has done what was asked of it before."""
+    from cvm_notebook.widgets.base.ui_thread import ui_thread  # widgets are not for every test
+
+    done = threading.Event()
+    assert ui_thread.post(done.set)
+    assert done.wait(HANGS)
+
+
+def collected(reference: Callable[[], object]) -> bool:
+    """Return whether what a weak reference was to goes; a thread may hold it for a moment."""
+    with contextlib.suppress(AssertionError):
+        until(lambda: gc.collect() is not None and reference() is None, HANGS)
+    return reference() is None
+
+
 def examples(number: int) -> int:
     """Return how many examples of so many a property is tried with: by night all, by day a few."""
     return number if NIGHTLY else max(number // 4, 8)
+
+
+def claims(text: str) -> list[str]:
+    """Where a text says that something is verified; a column's name and `not verified` do not."""
+    plain = html.unescape(re.sub(r"<[^>]*>", " ", text))
+    return re.findall(r".{0,30}(?<!not )\bverified\b(?!_at).{0,10}", plain, re.IGNORECASE)

@@ -35,6 +35,7 @@ from IPython.utils.capture import capture_output
 from traitlets.config import Config
 
 import cvm_notebook as cvm
+from cvm_notebook.api.compose.validation import read_compose_file
 from cvm_notebook.api.errors.codes import CODES
 from cvm_notebook.cli import main as cli
 from cvm_notebook.live.columns import FRAMED
@@ -237,6 +238,17 @@ def test_a_command_that_is_none_is_noticed(capsys):
         (command,) = commands(f"```bash\n{wrong}\n```")
         with pytest.raises(AssertionError):
             _check(command)
+
+
+def test_the_sidecar_quotes_a_nonce_and_never_the_hash_of_a_tls_key():
+    (recipe,) = of("yaml", PAGES["docs/how-to/verify.md"])
+    assert len(recipe.splitlines()) <= 16
+    assert list(read_compose_file(recipe).images) == ["quote"]
+    config = yaml.safe_load(recipe)["configs"]["quote"]["content"].replace("$$", "$")
+    (limit,) = re.findall(r'if \(\$arg_nonce !~ "([^"]+)"\) \{ return 400; \}', config)
+    assert "/GetQuote?report_data=$arg_nonce;" in config
+    tried = {32: True, 31: False, 33: False, 64: False, 0: False}
+    assert {count: bool(re.search(limit, "a7" * count)) for count in tried} == tried
 
 
 # --- the README ----------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 import cvm_notebook as cvm
+from cvm_notebook.api.errors.tree import NotTrustedError
 from cvm_notebook.live.query import QueryError
 from cvm_notebook.live.store.index import UnknownCvm
 from cvm_notebook.magics.arguments import verbs
@@ -293,6 +294,9 @@ def test_diff_tells_what_changed_since_the_last_look(ip):
         ("%cvm logs agent-1 --container none", cvm.InvalidInput, "There is: "),
         ("%cvm cost a lot", UsageError, "unrecognized arguments: lot"),
         ("%cvm cost never", cvm.InvalidInput, "never"),
+        ("%cvm verify", UsageError, "NAME. Usage: %cvm verify NAME [--policy FILE]"),
+        ("%cvm verify agent-1 --policy no.toml", cvm.InvalidInput, "no.toml is no policy"),
+        ("%cvm verify agent-9", UnknownCvm, "Did you mean 'agent-"),
         ("%cvm ls stauts=running", cvm.InvalidInput, "Did you mean status"),
         ("%cvm ls rate_usd_h >", QueryError, "it ends too early"),
         ("%cvm show agent1", UnknownCvm, "Did you mean 'agent-1'"),
@@ -460,6 +464,19 @@ def test_what_is_deployed_runs_the_cell_and_can_be_deleted(ip, cloud, monkeypatc
     ip.well("%cvm delete deployed-web --yes --wait")
 
 
+def test_a_forged_key_encrypts_nothing(ip, cloud, sent, monkeypatch):
+    monkeypatch.setenv("DB_PASSWORD", SENTINEL)
+    cloud.inject({"kind": "env_key_forged"})
+    try:
+        shown = ip(f"%%cvm deploy forged-web --env DB_PASSWORD\n{COMPOSE}")
+    finally:
+        cloud.clear_faults()
+    assert isinstance(shown.error, NotTrustedError)
+    assert "nothing was encrypted or sent" in shown
+    assert SENTINEL not in shown
+    assert sent() == ["POST /provision"]
+
+
 @pytest.mark.parametrize(
     ("line", "body", "says"),
     [
@@ -587,6 +604,8 @@ def test_verbs_options_and_names_are_completed(ip, use_jedi, sent):
     assert ip.tab("%cvm stop agent-1 agent") == ["agent-2", "agent-3"]
     assert ip.tab("%cvm stop agent-1 --") == ["--wait", "--yes"]
     assert ip.tab("%cvm restart --f") == ["--force"]
+    assert ip.tab("%cvm verify agent-1 --p") == ["--policy"]
+    assert ip.tab("%cvm verify agent-2") == ["agent-2"]
     assert ip.tab("%cvm watch agent-1 --until run") == ["running"]
     assert ip.tab("%%cvm deploy web-1 --en") == ["--env", "--env-file"]
     body = "%%cvm deploy web-1\nser"

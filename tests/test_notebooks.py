@@ -17,7 +17,9 @@ WITHIN = 60
 BUSY = {"provisioning", "starting", "restarting", "stopping", "shutting_down"}
 # what changes nothing, though it is posted
 READS = re.compile(r"GET .*|POST .*/status/batch")
-READ_ONLY = {"05_cost_and_idle", "06_drift_and_attestation", "90_fleet_report", "dashboard"}
+READ_ONLY = {
+    *("05_cost_and_idle", "06_drift_and_attestation", "08_verify", "90_fleet_report", "dashboard")
+}
 SECRET = "sentinel-4f1c9e"
 # what a notebook is about, as requests; nothing where it has a cloud of its own
 ASKS = {
@@ -30,7 +32,12 @@ ASKS = {
     "04_deploy": ("POST .*/cvms/provision", "POST .*/cvms", "DELETE .*/cvms/[^/]+"),
     "05_cost_and_idle": ("GET .*/stats",),
     "06_drift_and_attestation": ("GET .*/attestation", "GET .*/compose_file"),
-    "90_fleet_report": ("GET .*/attestation", "GET .*/operations"),
+    "08_verify": ("GET .*/apps/.*/attestations", "GET .*/attestations/collateral/.*"),
+    "90_fleet_report": (
+        "GET .*/attestations",
+        "GET .*/attestations/collateral/.*",
+        "GET .*/operations",
+    ),
 }
 SAYS = {
     "01_first_cvm": ("same software: True", "left of this notebook: nothing"),
@@ -43,7 +50,12 @@ SAYS = {
         *("5 requests for 5 CVMs, though 3 answers were lost", "plan.resume() sends the rest"),
         "left of this notebook: nothing",
     ),
-    "90_fleet_report": ("✓", "failed to start containers"),
+    "08_verify": (
+        *("SIMULATED (7 pass", "FAILED at app: its Docker Compose file is not the declared one"),
+        *("fail → pass (ConfigurationNeeded", "FAILED at bundle: app_compose altered"),
+        "not verified, nor simulated: 5",
+    ),
+    "90_fleet_report": ("✓", "failed to start containers", "SIMULATED"),
 }
 
 # what they are run with where there is no CVM at all; all others run with target=None
@@ -166,6 +178,14 @@ def test_connect_local_starts_a_cloud_where_none_runs(tmp_path, monkeypatch):
     notebook.cells.insert(-1, shown)
     run(notebook, tmp_path)
     assert re.search(r"http://127\.0\.0\.1:\d+/api/v1 40\n", said(notebook))
+
+
+def test_of_simulated_cvms_nothing_is_said_to_be_verified():
+    cells = nbformat.read(ROOT / "notebooks" / "08_verify.ipynb", as_version=4).cells
+    shown = said(nbformat.v4.new_notebook(cells=cells))
+    assert "SIMULATED" in shown
+    assert "no hardware" in shown
+    assert not re.search(r"(?<!not )\bverified\b", shown, re.IGNORECASE)
 
 
 @every_notebook

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers import claims
 
 from cvm_notebook import Client
 from cvm_notebook.cli import main as cli
@@ -33,6 +34,7 @@ def test_it_says_which_gates_failed_what_changed_and_never_the_key(env, tmp_path
     page, kept = tmp_path / "report.html", tmp_path / "fleet.parquet"
     page.write_text("of yesterday")
     asked = ["--output", str(page), "-p", "max_failed=0", "-p", f"kept={kept}", "-p", "title=A <b>"]
+    asked += ["-p", "verified=True"]
     done = subprocess.run(
         [sys.executable, "-m", "cvm_notebook.cli.main", "report", *asked],
         capture_output=True,
@@ -41,10 +43,16 @@ def test_it_says_which_gates_failed_what_changed_and_never_the_key(env, tmp_path
         timeout=110,
     )
     assert (done.returncode, done.stdout) == (1, ""), done.stderr
-    assert done.stderr == f"cvm-notebook report: 1 of 5 gates failed: failed; see {page}\n"
+    failed = "2 of 6 gates failed: failed, not verified"
+    assert done.stderr == f"cvm-notebook report: {failed}; see {page}\n"
     first = page.read_text()
-    assert '<p class="failed" role="alert">1 of 5 gates failed: failed</p>' in first
+    assert f'<p class="failed" role="alert">{failed}</p>' in first
     assert "- failed: 2, and at most 0 is allowed (ci-runner-dev, price-oracle-4)" in first
+    running = re.search(r"(\d+) of (\d+) that run were asked what they run", first)
+    assert running[1] == running[2]  # all of them, where all must have been verified
+    assert f"- not verified: {running[1]}, and at most 0 is allowed (" in first
+    assert re.search(r"\d+ SIMULATED, \d+ FAILED", first)
+    assert "FAILED at tcb: OutOfDate" in first
     assert "<title>A &lt;b&gt;</title>" in first
     assert "No fleet was kept" in first
 
@@ -59,6 +67,7 @@ def test_it_says_which_gates_failed_what_changed_and_never_the_key(env, tmp_path
     assert re.search(r"agent-alpha.*?status.*?running.*?stopped", changed, re.DOTALL)
 
     for text in (first, second):
+        assert claims(text) == []  # LocalCloud's root is a development root
         assert env.api_key not in text
         assert "class Client" not in text
         assert "import cvm_notebook" not in text  # no code

@@ -20,16 +20,16 @@ LONGER = {
     "api/resources/intent.py": 490,
     "api/resources/updates.py": 440,
     "api/resources/validation.py": 420,
-    "fleet.py": 480,
-    "live/columns.py": 510,  # a declaration for each column
+    "fleet.py": 540,
+    "live/columns.py": 530,  # a declaration for each column
     "live/operations/database.py": 440,
     "live/operations/service.py": 500,
     "live/operations/tracker.py": 450,
     "live/reflector/reflector.py": 420,
-    "live/store/store.py": 410,
+    "live/store/store.py": 450,
     "local/cloud.py": 420,
     "local/core/database.py": 420,
-    "selection.py": 510,
+    "selection.py": 550,
 }
 # LocalCloud shares no code with the client, and has names of its own for the same things.
 SHARED = {

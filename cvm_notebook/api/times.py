@@ -8,12 +8,14 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
 from cvm_notebook.api.errors.tree import InvalidInput
+from cvm_notebook.api.models.base import seconds_of
 from cvm_notebook.api.scalars import plain
 from cvm_notebook.text import clean_text
 
 _REMEDY: Final = "Give '14:05', '2026-11-23T14:05Z', a datetime or a Timestamp."
 _CLOCKS: Final = {1: "%H:%M", 2: "%H:%M:%S"}  # by the number of colons
 _DAY: Final = timedelta(days=1)
+_CENTURY: Final = timedelta(days=36525)
 
 
 def moment_of(field: str, said: object, *, now: datetime | None = None) -> datetime:
@@ -75,6 +77,26 @@ def in_utc(field: str, at: datetime) -> datetime:
         problem = f"this machine's clock skipped {at:%Y-%m-%d %H:%M:%S}: it was set forward"
         raise InvalidInput(field, problem, "Give another time, or one with a time zone.")
     return moment
+
+
+def length_of(field: str, said: str | timedelta) -> tuple[timedelta, str]:
+    """Return a length of time, such as ``"24h"`` or ``"1d 12h"``, and what it is called.
+
+    Raises
+    ------
+    InvalidInput
+        It is none, it is not more than nothing, or more than a century.
+    """
+    value, seconds, label = plain(said), 0.0, ""
+    if isinstance(value, timedelta):
+        seconds, label = value.total_seconds(), f"{value / timedelta(hours=1):g}h"
+    elif isinstance(value, str):
+        seconds, label = seconds_of(value) or 0, " ".join(value.split())
+    if not 0 < seconds <= _CENTURY.total_seconds():
+        shown = clean_text(repr(said), 40)
+        remedy = 'Give "24h", "7d", "90m" or a timedelta.'
+        raise InvalidInput(field, f"{shown} is no length of time", remedy)
+    return timedelta(seconds=seconds), label
 
 
 def _last_shown(field: str, said: str, now: datetime) -> datetime | None:

@@ -10,6 +10,7 @@ import re
 import threading
 from collections.abc import Mapping
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from urllib.parse import unquote
 
@@ -20,6 +21,7 @@ from cvm_notebook.api.models.base import instant
 from cvm_notebook.api.resources.attestations import collateral_in
 from cvm_notebook.attest.evidence.evidence import Evidence
 from cvm_notebook.attest.evidence.fields import MalformedEvidence
+from cvm_notebook.attest.policy.roots import root_of
 from cvm_notebook.attest.quotes import COLLATERAL_FIELDS
 from cvm_notebook.text import clean_text
 
@@ -32,9 +34,13 @@ _KEPT: Final = 256
 
 
 class _Key(NamedTuple):
-    """A kind of machine, and whom its collateral was had from."""
+    """A kind of machine, whom its collateral was had from, and that client's development root.
+
+    One LocalCloud after another may be at one address, with kinds of machines of the same names.
+    """
 
     source: str
+    root: str | None
     fmspc: str
     ca: str
 
@@ -134,6 +140,10 @@ class CollateralSource:
         self._cache = cache
         self._misses: dict[_Key, list[str]] = {}
 
+    @cached_property
+    def _root(self) -> str | None:
+        return root_of(self._client)
+
     def complete(self, evidence: Evidence, at: datetime) -> Evidence:
         """Return evidence with collateral, where it has none and some can be had."""
         if evidence.collateral is not None:
@@ -144,7 +154,7 @@ class CollateralSource:
             return evidence
         if platform is None:
             return evidence
-        key = _Key(self._pccs or self._client.base_url, *platform)
+        key = _Key(self._pccs or self._client.base_url, self._root, *platform)
         found = self._kept(key, at) or self._fetched(key, evidence, at)
         if found is None:
             return evidence.having(collateral_error=self._misses[key][-1])

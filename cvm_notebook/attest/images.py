@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any, Final
 
@@ -76,6 +76,9 @@ class KnownImages(tuple[MeasuredImage, ...]):
 def known_images(dev: bool | None = False) -> KnownImages:
     """Return the OS images that are known here; none of their lists is signed by their makers.
 
+    A LocalCloud's images are known, too, where its root is trusted; they are not listed, as no such
+    image was ever built.
+
     Parameters
     ----------
     dev
@@ -93,6 +96,32 @@ def known_images(dev: bool | None = False) -> KnownImages:
 def _shipped() -> tuple[MeasuredImage, ...]:
     text = files("cvm_notebook.attest").joinpath("images.json").read_bytes()
     return tuple(image_of(one) for one in msgspec.json.decode(text)["images"])
+
+
+@lru_cache(maxsize=64)
+def images_for(
+    trusted: tuple[MeasuredImage, ...] | None, *, simulated: bool
+) -> tuple[MeasuredImage, ...]:
+    """Return the images that a judgement knows: those that are trusted, or all that are known here.
+
+    Under a development root they are LocalCloud's, too: all of them, or those that have the name of
+    an image known here that is trusted. So a policy for the service can be tried on LocalCloud.
+    """
+    found = _shipped() if trusted is None else trusted
+    if not simulated:
+        return found
+    names = {image.name for image in found if image in _shipped()}
+    own = [image for image in _local() if trusted is None or image.name in names]
+    return (*own, *found)
+
+
+@cache
+def _local() -> tuple[MeasuredImage, ...]:
+    from cvm_notebook.local.attestation.image_registers import (  # noqa: PLC0415 - rarely needed
+        image_registers,
+    )
+
+    return tuple(image_of(one) for one in image_registers())
 
 
 def learn_image(evidence: object, *, name: str, dev: bool = False) -> MeasuredImage:

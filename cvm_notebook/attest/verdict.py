@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from os import PathLike
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Final
 
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.attest.checks.check import Check
@@ -13,13 +13,12 @@ from cvm_notebook.attest.checks.hardware import NO_HARDWARE
 from cvm_notebook.attest.evidence.evidence import Evidence
 from cvm_notebook.attest.policy.policy import CHECK_NAMES, CheckName, Policy
 from cvm_notebook.attest.quotes import QuoteClaims
+from cvm_notebook.attest.words import Word
 from cvm_notebook.text import clean_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Word: TypeAlias = Literal["VERIFIED", "PARTIAL", "SIMULATED", "FAILED"]
-WORDS: Final[tuple[Word, ...]] = get_args(Word)
 _BASE: Final = CHECK_NAMES[:4]
 """Without one of these there is no word of the others."""
 _MARKS: Final = {"pass": "✓", "fail": "✗", "skip": "–", "info": "i"}  # noqa: RUF001 - a dash

@@ -19,7 +19,12 @@ from cvm_notebook.attest.checks.judge import judge
 from cvm_notebook.attest.collateral import CollateralSource
 from cvm_notebook.attest.evidence.certificates import read_certificate
 from cvm_notebook.attest.evidence.evidence import Evidence
-from cvm_notebook.attest.evidence.fields import MalformedEvidence, from_json, json_object
+from cvm_notebook.attest.evidence.fields import (
+    MalformedEvidence,
+    bare_digits,
+    from_json,
+    json_object,
+)
 from cvm_notebook.attest.policy.policy import Policy
 from cvm_notebook.attest.policy.roots import root_of
 from cvm_notebook.attest.verdict import Verdict
@@ -176,12 +181,12 @@ class EvidenceSource:
         if not cvm.app_id:
             return None
         instances = self._app(cvm.app_id).get("instances")
-        own = {_bare(one) for one in (cvm.vm_uuid, cvm.instance_id) if one}
+        own = {bare_digits(one) for one in (cvm.vm_uuid, cvm.instance_id)} - {None}
         for one in instances if isinstance(instances, list) else ():
             if not isinstance(one, dict):
                 continue
             names = [one.get("vm_uuid"), one.get("instance_id")]
-            if own & {_bare(name) for name in names if isinstance(name, str)}:
+            if own & {bare_digits(name) for name in names if isinstance(name, str)}:
                 return one
         return None
 
@@ -232,7 +237,3 @@ class EvidenceSource:
             known_quote=shown.quote,
             served_key=found.public_key,
         )
-
-
-def _bare(identifier: str) -> str:
-    return identifier.lower().replace("-", "").removeprefix("0x")

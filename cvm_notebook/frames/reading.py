@@ -26,7 +26,7 @@ class ListedCvm:
     """A CVM of a list, with those attributes of a live Row that columns are computed from."""
 
     __slots__ = ("_listing", "cvm", "in_progress", "operation", "status")
-    boot_error = error = uptime = None  # a list does not say
+    boot_error = error = trust = uptime = None  # a list does not say
 
     def __init__(self, cvm: Cvm, listing: ListingInfo) -> None:
         self._listing = listing

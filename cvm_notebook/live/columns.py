@@ -38,6 +38,7 @@ from cvm_notebook.api.status import (
     charged,
     status_of,
 )
+from cvm_notebook.attest.words import WORDS
 from cvm_notebook.live.store.observation import health_of_row, operation_of_row
 from cvm_notebook.live.store.records import Row, Snapshot
 from cvm_notebook.text import clean_text
@@ -130,7 +131,8 @@ class Column:
     observed
         It tells of our reading: in a frame of records it is the same for each.
     label, width, style
-        How the table heads and draws it: ``code``, ``link``, ``status``, ``age`` or by its kind.
+        How the table heads and draws it: ``code``, ``link``, ``status``, ``age``,
+        ``trust`` or by its kind.
     """
 
     name: str
@@ -312,6 +314,29 @@ COLUMNS: Final = (
         parse=_fixed(KMS_TYPES),
     ),
     _column("creator", _TEXT, "cvm.creator.username", "who made it"),
+    # what was proven
+    _column(
+        "verified",
+        Kind.WORDS,
+        lambda row, _: row.trust.word if row.trust else None,
+        "what the last verification of what it runs now came to; nothing before that",
+        words=WORDS,
+        observed=True,
+        compared=False,
+        label="trust",
+        width=110,
+        style="trust",
+    ),
+    _column(
+        "verified_at",
+        Kind.INSTANT,
+        lambda row, _: row.trust.at if row.trust else None,
+        "when that was judged",
+        observed=True,
+        compared=False,
+        label="judged",
+        **_WHEN,
+    ),
     # size
     _column("vcpu", Kind.INTEGER, "cvm.resource.vcpu", "virtual CPUs", **_LARGE),
     _column(

@@ -196,8 +196,9 @@ def read_value(column: Column, raw: str) -> Wanted:
 
 def _word(column: Column, raw: str) -> str:
     word = raw.strip().lower()
-    if word in column.words:
-        return word
+    known = {one.lower(): one for one in column.words}
+    if word in known:
+        return known[word]
     parsed = column.parse(word) if column.parse else None
     if parsed is not None and parsed != "unknown":
         return str(parsed)

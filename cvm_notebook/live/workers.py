@@ -1,13 +1,16 @@
 """Threads for short tasks: a few workers that come when there is work, and one that minds the time.
 
 They are daemons, and no pool of `concurrent.futures`: that one is joined when the interpreter ends,
-and would hold it up for as long as a request takes.
+and would hold it up for as long as a request takes. They are waited for a moment all the same: a
+thread that is still in the C++ of pyarrow or matplotlib then takes the whole process with it.
 """
 
+import atexit
 import heapq
 import itertools
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Final, TypeAlias
@@ -16,6 +19,8 @@ from cvm_notebook.live.clock import Clock
 
 Task: TypeAlias = Callable[[], None]
 _LINGER: Final = 1.0  # real seconds a worker without work stays; what is dropped ends as soon
+_ENDS_IN: Final = 2.0  # real seconds that the end of the interpreter waits for tasks that run
+_all: "weakref.WeakSet[Workers]" = weakref.WeakSet()
 
 
 class Workers:
@@ -47,6 +52,7 @@ class Workers:
         self._idle = 0
         self._closed = False
         self._no_threads = False
+        _all.add(self)
 
     def widen(self, limit: int) -> None:
         """Allow that many threads, if that is more than now."""
@@ -155,3 +161,11 @@ class Workers:
                 self.do(task)
             if not due:
                 self._clock.wait(self._alarm, pause)
+
+
+@atexit.register
+def _close_all() -> None:
+    """End all workers with the interpreter, after those who have something to do at its end."""
+    ends = time.monotonic() + _ENDS_IN
+    for workers in list(_all):
+        workers.close(max(0.0, ends - time.monotonic()))

@@ -265,6 +265,10 @@ _PROFILE: Final = _argument(
 )
 _WORDS: Final = _argument("words", nargs="*", metavar="WORDS", help="words, conditions, or a query")
 _WINDOW: Final = _argument("window", nargs="?", default="24h", metavar="24h", help="how far back")
+_VERIFY: Final = (
+    _NAME,
+    _argument("--policy", metavar="FILE", help="what is expected of it: a policy as TOML"),
+)
 _FORCE: Final = _flag("--force", help="skip the clean shutdown")
 _VERBS: Final[Mapping[str, _Verb]] = {
     "use": _Verb("choose the cloud: LocalCloud, a profile, or the usual key", (_TARGET,)),
@@ -277,6 +281,7 @@ _VERBS: Final[Mapping[str, _Verb]] = {
     "apply": _Verb("make and change CVMs until they are as a file declares", _APPLY),
     "watch": _Verb("wait until a CVM has a status", _WATCH),
     "logs": _Verb("read or follow a log", _LOGS),
+    "verify": _Verb("check what a CVM runs, and on what", _VERIFY),
     "cost": _Verb("tell what each CVM has cost", (_WINDOW,)),
     "diff": _Verb("tell what has changed since the last ls or diff"),
     "deploy": _Verb("make a CVM of the Docker Compose file in the cell", _DEPLOY),

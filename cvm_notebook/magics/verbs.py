@@ -29,6 +29,8 @@ from cvm_notebook.widgets.base.log_tail import clean_line
 if TYPE_CHECKING:
     import pandas as pd
 
+    from cvm_notebook.attest.verdict import Verdict
+
 Handler = Callable[[Session, Namespace], object]
 # one column and its value, as a keyword of `Fleet.where`; not == nor >=
 _CONDITION: Final = re.compile(r"([A-Za-z_]\w*)=((?!=).*)", re.DOTALL)
@@ -100,6 +102,14 @@ def _selected(snapshot: Snapshot, text: str) -> tuple[Row, ...]:
 def show(session: Session, args: Namespace) -> CvmHandle:
     """Return one CVM."""
     return session.fleet()[args.name]
+
+
+def verify(session: Session, args: Namespace) -> "Verdict":
+    """Return what is proven of one CVM, by the policy in a file where one is named."""
+    from cvm_notebook.attest.policy.policy import Policy  # noqa: PLC0415 - what judges, on demand
+
+    policy = None if args.policy is None else Policy.from_toml(args.policy)
+    return session.fleet()[args.name].verify(policy)
 
 
 def cost(session: Session, args: Namespace) -> "pd.DataFrame":
@@ -321,6 +331,7 @@ VERBS: Final[Mapping[str, Handler]] = {
     "apply": apply,
     "watch": watch,
     "logs": logs,
+    "verify": verify,
     "cost": cost,
     "diff": diff,
 }

@@ -19,7 +19,7 @@ from cvm_notebook.api.http.transport import Request
 from cvm_notebook.api.resources import watch as watching
 from cvm_notebook.api.resources.watch import Watch, watch
 
-PATIENCE = 5.0
+PATIENCE = 20.0
 TOTAL = 0.6
 LATE = HANGS
 STATE = b'event: state\ndata: {"status": "starting"}\n\n'

@@ -17,7 +17,7 @@ import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import DeadlineExceeded, TruncatedResponse
 from cvm_notebook.api.http.exchange import Timeout
 
-PATIENCE = 5.0
+PATIENCE = 20.0
 KEY = "phak_kept_here"
 
 

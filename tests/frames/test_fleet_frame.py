@@ -71,6 +71,8 @@ DTYPES = {
     "os": TEXT,
     "kms_type": words("phala", "ethereum", "base", "legacy", "unknown"),
     "creator": TEXT,
+    "verified": words("VERIFIED", "PARTIAL", "SIMULATED", "FAILED"),
+    "verified_at": MOMENT,
     "vcpu": "Int64",
     "memory_gb": "Float64",
     "disk_gb": "Int64",
@@ -259,8 +261,8 @@ def test_every_column_of_a_whole_cvm_is_filled():
         revision=7,
     )
     empty = frame.isna().iloc[0]
-    # what no list tells: the batch status does
-    assert sorted(empty[empty].index) == ["error", "uptime_s"]
+    # what no list tells: the batch status does, and a verification
+    assert sorted(empty[empty].index) == ["error", "uptime_s", "verified", "verified_at"]
 
 
 def test_narrow_is_what_fits_beside_a_notebook():

@@ -1,6 +1,7 @@
 """Gates: each limit is judged exactly, all that fail are told, and a wrong limit is refused."""
 
 import pickle
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pandas as pd
@@ -11,6 +12,7 @@ from cvm_notebook.api.errors.tree import CvmError, InvalidInput
 from cvm_notebook.api.models.cvm import HourlyRate, NodeRef, OsInfo
 from cvm_notebook.frames import GatesFailed, assert_fleet, drift_frame, fleet_frame, gates_frame
 from cvm_notebook.frames.reports.attestation import ATTESTATION
+from cvm_notebook.live.store.records import Trust
 
 SCHEMA = pa.DataFrameSchema(
     {
@@ -108,6 +110,67 @@ def test_an_attestation_that_could_not_be_checked_has_not_failed_and_is_counted(
     assert (gate.passed, gate.who) == (True, "1 could not be checked")
 
 
+def proven(make, *words, running=True, ago=0.0):
+    """A frame of CVMs of which that was proven: one for each word, by its place."""
+    at = datetime.now(UTC) - timedelta(seconds=ago)
+    status = {} if running else {"status": "stopped"}
+    rows = [
+        make.row(
+            n,
+            record={"name": f"{word or 'nothing'}-{n}".lower(), **status},
+            trust=word and Trust(word=word, summary=word, at=at, until=None, checks=()),
+        )
+        for n, word in enumerate(words, start=1)
+    ]
+    return fleet_frame(make.snapshot(*rows), columns="wide")
+
+
+@pytest.mark.parametrize(
+    ("words", "asked", "passed", "who"),
+    [
+        (("VERIFIED",), True, True, None),
+        (("VERIFIED",), "SIMULATED", True, None),
+        (("SIMULATED",), "SIMULATED", True, None),
+        (("SIMULATED",), True, False, "simulated-1 SIMULATED"),
+        (("PARTIAL", "FAILED"), "SIMULATED", False, "failed-2 FAILED, partial-1 PARTIAL"),
+        ((None, "VERIFIED"), True, False, "nothing-1 not verified"),
+        ((), True, True, None),
+    ],
+)
+def test_what_runs_must_have_been_verified(make, words, asked, passed, who):
+    gate = judged(proven(make, *words), verified=asked)
+    assert gate.passed == passed
+    assert pd.isna(gate.who) if who is None else gate.who == who
+    assert "VERIFIED" not in gate.Index + gate.limit + gate.found
+
+
+def test_what_does_not_run_need_not_have_been_verified(make):
+    frame = proven(make, None, "FAILED", running=False)
+    assert_fleet(frame, verified=True, max_evidence_age="1s")
+
+
+@pytest.mark.parametrize(
+    ("words", "ago", "limit", "passed"),
+    [
+        (("VERIFIED",), 3_000, "1h", True),
+        (("VERIFIED",), 4_000, "1h", False),
+        (("FAILED",), 4_000, timedelta(hours=2), True),
+        (("VERIFIED", None), 0, "1d", False),
+    ],
+)
+def test_a_verdict_may_be_so_old_and_none_is_too_old(make, words, ago, limit, passed):
+    gate = judged(proven(make, *words, ago=ago), max_evidence_age=limit)
+    assert gate.passed == passed
+    assert gate.found == f"{0 if passed else 1} older, or without"
+
+
+def test_of_plain_records_nothing_is_proven(make):
+    frame = fleet_frame([make.row(1).cvm], columns="wide")
+    assert not judged(frame, verified=True).passed
+    with pytest.raises(InvalidInput, match="has no column verified"):
+        assert_fleet(frame.drop(columns="verified"), verified=True)
+
+
 def test_all_that_fail_are_told_a_line_each(fleet):
     limits = {"max_rate_usd_h": 1, "max_cvms": 9, "max_status": {"failed": 0, "stopped": 0}}
     with pytest.raises(GatesFailed) as caught:
@@ -153,6 +216,11 @@ def test_a_hostile_name_is_one_line_of_the_message(make):
         ({"regions": "us-west-1"}, "not a list of regions"),
         ({"drift": pd.DataFrame()}, "is no frame of drift"),
         ({"attestation": pd.DataFrame()}, "is no frame of attestations"),
+        ({"verified": False}, "no limit was given"),
+        ({"verified": "yes"}, "verified: 'yes' is neither True nor 'SIMULATED'"),
+        ({"verified": 1}, "verified: 1 is neither"),
+        ({"max_evidence_age": "soon"}, "max_evidence_age: 'soon' is no length of time"),
+        ({"max_evidence_age": 0}, "max_evidence_age: 0 is no length of time"),
     ],
 )
 def test_a_wrong_limit_is_refused_and_judges_nothing(fleet, limits, says):

@@ -265,16 +265,19 @@ def lab_cloud(new_cloud):
         yield cloud
 
 
+def surroundings(cloud):
+    """Return the variables by which kernels find a LocalCloud, its key, and its root of trust."""
+    return {
+        "PHALA_CLOUD_API_PREFIX": cloud.url,
+        "PHALA_CLOUD_API_KEY": cloud.api_key,
+        "CVM_NOTEBOOK_LOCAL_ROOT": str(cloud.root_path),
+    }
+
+
 @pytest.fixture(scope="session")
 def jupyter(tmp_path_factory, lab_cloud):
     """Serve JupyterLab, Notebook 7 and Voila."""
-    server = Server(
-        tmp_path_factory.mktemp("jupyter"),
-        {
-            "PHALA_CLOUD_API_PREFIX": lab_cloud.url,
-            "PHALA_CLOUD_API_KEY": lab_cloud.api_key,
-        },
-    )
+    server = Server(tmp_path_factory.mktemp("jupyter"), surroundings(lab_cloud))
     yield server
     server.close()
 
@@ -416,7 +419,7 @@ class Lab:
 
     def use(self, cloud):
         """Let the kernel find another LocalCloud; its key is in no cell."""
-        facts = {"PHALA_CLOUD_API_PREFIX": cloud.url, "PHALA_CLOUD_API_KEY": cloud.api_key}
+        facts = surroundings(cloud)
         self.kernel(f"import os; os.environ.update({facts!r})")
         return self
 
@@ -640,8 +643,7 @@ def session(home):
     with LocalCloud(seed="demo", speed=100) as cloud, sync_playwright() as playwright:
         path = _found() or _brought(playwright.chromium.executable_path)
         browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
-        facts = {"PHALA_CLOUD_API_PREFIX": cloud.url, "PHALA_CLOUD_API_KEY": cloud.api_key}
-        server = Server(home, facts)
+        server = Server(home, surroundings(cloud))
         try:
             yield Lab(browser, server)
         finally:

@@ -11,7 +11,7 @@ COMPOSE = (
     "services:\n  web:\n    image: nginx:1.27\n    ports:\n      - 80:80\n"
     "  db:\n    image: postgres:17\n"
 )
-PATIENCE = 15_000
+PATIENCE = 40_000
 
 
 @pytest.fixture
@@ -69,8 +69,13 @@ def test_every_tab_is_readable_by_everybody_in_both_themes(lab, card):
         "Logs": card.get_by_text("Linux version").first,
         "Events": card.get_by_role("cell", name="create"),
         "Compose": card.get_by_text("this file has the compose hash"),
-        "Attestation": card.get_by_text("The signatures of its quote were not checked"),
+        "Trust": card.get_by_role("row", name="pass event log fits"),
     }
+    trust = tab(card, "Trust")
+    press(trust, "Verify now")
+    seen["Trust"].wait_for(timeout=PATIENCE)
+    trust.get_by_text("Measurements and certificates").click()
+    trust.get_by_text("No signature is checked for this list").wait_for(timeout=PATIENCE)
     for theme in ("light", "dark"):
         lab.theme(theme)
         for name, sign in seen.items():
@@ -80,13 +85,35 @@ def test_every_tab_is_readable_by_everybody_in_both_themes(lab, card):
             assert lab.axe(".cvm-card") == []
 
 
-def test_tabs_go_by_the_keyboard(lab, card):
+def test_tabs_and_what_is_proven_go_by_the_keyboard(lab, card, cloud):
     card.get_by_role("tab", name="Overview").focus()
-    for key, name in (("ArrowLeft", "Attestation"), ("Home", "Overview"), ("ArrowRight", "Logs")):
+    for key, name in (("ArrowLeft", "Trust"), ("Home", "Overview"), ("ArrowRight", "Logs")):
         lab.page.keyboard.press(key)
         chosen = card.get_by_role("tab", name=name, selected=True)
         assert chosen.evaluate("tab => tab === document.activeElement")
     assert card.get_by_role("tabpanel").count() == 1
+    badge, keys = card.locator(".cvm-trust"), lab.page.keyboard
+    assert badge.inner_text().endswith("not verified yet")
+    badge.focus()
+    keys.press("Enter")
+    trust = card.get_by_role("tabpanel", name="Trust")
+    trust.get_by_text("Not verified yet.").wait_for()
+    assert not [one for one in cloud.requests() if "attestation" in one["path"]]
+    keys.press("Tab")
+    keys.press("Space")
+    trust.get_by_role("row", name="fresh, and bound").wait_for(timeout=PATIENCE)
+    trust.locator('[aria-busy="false"] button:text("Verify now"):focus').wait_for(timeout=PATIENCE)
+    assert trust.get_by_role("row").count() == 1 + 9
+    assert trust.get_by_role("columnheader").all_inner_texts()[0] == "Result"
+    assert "⚠" in badge.inner_text()
+    assert "SIMULATED" in badge.inner_text()
+    assert "verified" not in trust.inner_text().lower()
+    keys.press("Tab")
+    keys.press("Enter")
+    trust.get_by_role("definition").first.wait_for(timeout=PATIENCE)
+    cloud.client.stop_cvm("my-app")  # it was a verdict on that boot
+    card.locator('.cvm-trust[data-word=""]').wait_for(timeout=PATIENCE)
+    trust.get_by_text("Only a CVM that runs").wait_for(timeout=PATIENCE)
     assert lab.cells()[0]["cell_type"] == "code"  # the keys did not reach the notebook
 
 
@@ -181,6 +208,8 @@ from dataclasses import replace
 import msgspec
 from cvm_notebook.api.models.cvm import Endpoint, OsInfo
 from cvm_notebook.live.store.observation import Observation
+from cvm_notebook.live.store.records import Trust, TrustCheck
+from datetime import UTC, datetime
 import time
 evil = '<img src=x onerror="window.pwned=1">'
 was = fleet["my-app"].row
@@ -198,6 +227,8 @@ cvm_ = msgspec.structs.replace(
 fleet.store.replace([cvm_], received=time.monotonic())
 fleet.store.patch([Observation(id=was.id, status=evil, boot_error=evil, boot_progress=evil,
     received=time.monotonic() + 1, source="stream")])
+fleet.store.attest({was.id: Trust(word=evil, summary=evil, at=datetime.now(UTC), until=None,
+    checks=(TrustCheck(evil, evil, evil, evil, evil),))})
 card._logs.stop()
 from cvm_notebook.api.resources.logs import LogLine
 for text in (evil, "\x1b[31m" + evil, "\x1b]8;;https://evil.example\x1b\\link", "a" * 100000,
@@ -218,7 +249,7 @@ def test_hostile_texts_stay_texts_on_every_surface(lab, card):
     lab.kernel(HOSTILE)
     panel = card.get_by_role("tabpanel", name="Logs")
     panel.get_by_text("(100000 characters)").wait_for(timeout=PATIENCE)
-    for name in ("Overview", "Events", "Compose", "Attestation", "Logs"):
+    for name in ("Overview", "Events", "Compose", "Trust", "Logs"):
         tab(card, name)
     assert card.locator(".cvm-name").inner_text() == '<img src=x onerror="window.pwned=1">'
     assert card.locator("img, script, iframe").count() == 0

@@ -8,7 +8,7 @@ import pytest
 from cvm_notebook import Client
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 25_000
+PATIENCE = 40_000
 TABS = ("CVM", "New CVM", "Costs and status", "Ledger")
 LOOKS = ("JupyterLab Light", "JupyterLab Dark", "JupyterLab Dark High Contrast")
 

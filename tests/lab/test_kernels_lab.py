@@ -9,7 +9,7 @@ import pytest
 import cvm_notebook as cvm
 
 COMPOSE = "services:\n  web:\n    image: nginx:1.27\n"
-PATIENCE = 15_000
+PATIENCE = 40_000
 BUSY_S = 6
 # On the first one clicks wait for the cell that runs; on the second they run on a thread of their
 # own; on the newest they wait, but for cells that await. None is the environment's own kernel.

@@ -11,7 +11,7 @@ from cvm_notebook.cli import report as cli_report
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = Path(__file__).parent / "screenshots"
-PATIENCE = 25_000
+PATIENCE = 40_000
 
 
 @pytest.fixture

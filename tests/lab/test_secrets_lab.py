@@ -360,7 +360,9 @@ def test_no_secret_is_kept_of_what_was_typed_uploaded_and_sent(lab, search, lab_
     page.get_by_text("in this kernel's memory only").wait_for()
     for cell in range(4, len(CELLS)):
         lab.run_cell(cell, errors=True)
-    page.locator(".cvm-card").first.get_by_role("tab", name="Attestation").click()
+    card = page.locator(".cvm-card").first
+    card.get_by_role("tab", name="Trust").click()
+    card.get_by_text("Measurements and certificates").click()
     lab.save()
 
     raised = [o["ename"] for c in lab.cells() for o in c["outputs"] if o["output_type"] == "error"]

@@ -9,7 +9,7 @@ import pytest
 
 BEGIN = "import cvm_notebook as cvm\nclient = cvm.connect()\nfleet = cvm.Fleet(client)\nfleet"
 COMPOSE = "services:\n  web:\n    image: nginx:1.27\n"
-PATIENCE = 25_000
+PATIENCE = 40_000
 
 
 @pytest.fixture
@@ -106,6 +106,34 @@ def test_both_themes_are_readable_by_everybody(lab, table, cloud):
         lab.screenshot(f"table-confirm-{theme}", table.locator(".cvm-table").first)
         assert lab.axe(".cvm-table") == []
         table.keyboard.press("Escape")
+
+
+def test_what_was_proven_is_a_mark_and_a_word_in_both_themes(lab, table):
+    marks = {"VERIFIED": "✓", "PARTIAL": "◐", "SIMULATED": "⚠", "FAILED": "✗"}
+    words = dict(zip(("alpha", "bravo", "charlie", "delta"), marks, strict=True))
+    lab.kernel(
+        f"""
+from datetime import UTC, datetime
+from cvm_notebook.live.store.records import Trust
+now = datetime.now(UTC)
+fleet.table(columns=["verified", "verified_at", "region"])
+fleet.store.attest({{
+    fleet[name].id: Trust(word=word, summary=word, at=now, until=None, checks=())
+    for name, word in {words!r}.items()
+}})
+"""
+    )
+    for name, word in words.items():
+        cell = row(table, name).locator(f'[data-trust="{word}"]')
+        cell.wait_for(timeout=PATIENCE)
+        assert cell.inner_text() == f"{marks[word]}{word}"
+    for theme in ("light", "dark"):
+        lab.theme(theme)
+        lab.screenshot(f"table-trust-{theme}", table.locator(".cvm-table").first)
+        assert lab.axe(".cvm-table") == []
+    table.get_by_role("searchbox").first.fill("verified = 'FAILED'")
+    row(table, "alpha").wait_for(state="hidden", timeout=PATIENCE)
+    assert row(table, "delta").is_visible()
 
 
 def test_scroll_selection_and_focus_survive_a_thousand_patches(lab, cloud):

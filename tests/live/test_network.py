@@ -15,7 +15,7 @@ from cvm_notebook.live.reflector.events import ReflectorSettings
 from cvm_notebook.live.reflector.reflector import Reflector
 from cvm_notebook.live.store.store import FleetStore
 
-PATIENCE = 15.0
+PATIENCE = 20.0
 QUICK = ReflectorSettings(
     resync=1.0, sweep=0.5, fast=0.2, debounce=0.05, per_second=100.0, give_up_after=0.5
 )

@@ -26,7 +26,7 @@ from cvm_notebook.local.core.identifiers import new_instance_id, new_uuid
 from cvm_notebook.local.engine.compose import AppCompose, columns_of, complete
 from cvm_notebook.local.engine.placement import Size, columns_of_size
 
-PATIENCE = 15.0
+PATIENCE = 20.0
 ROWS = 250
 QUICK = ReflectorSettings(
     resync=1.0, sweep=0.5, fast=0.2, debounce=0.05, idle_after=0.3, per_second=100.0

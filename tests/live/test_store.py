@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from cvm_notebook.api.models.actions import CvmStatus, OperationStatus
-from cvm_notebook.api.models.cvm import Cvm
+from cvm_notebook.api.models.cvm import Cvm, NodeRef, OsInfo
 from cvm_notebook.live.store.merge import HORIZON
 from cvm_notebook.live.store.observation import Observation
-from cvm_notebook.live.store.records import Gap, Health
+from cvm_notebook.live.store.records import Gap, Health, Trust, TrustCheck
 from cvm_notebook.live.store.store import FleetStore
 
 ID = "cvm_00000001"
@@ -557,6 +557,103 @@ def test_lag_is_the_time_from_the_receipt_to_the_change(store, clock):
     assert change.made_at - change.at == timedelta(milliseconds=250)
 
 
+# what was proven
+
+
+def trust(seconds=0.0, word="SIMULATED"):
+    at = SERVER + timedelta(seconds=seconds)
+    checks = (TrustCheck("tcb", "TCB up to date", "pass", "UpToDate", ""),)
+    return Trust(word=word, summary=f"{word} (1 pass)", at=at, until=None, checks=checks)
+
+
+@pytest.fixture
+def proven(clock, make_cvm):
+    """A store with web-1, of which all that a quote is about is told, and which was verified."""
+    store = FleetStore(clock)
+    store.replace([make_cvm(1, **MEASURED)], received=clock.monotonic())
+    clock.advance(1.0)
+    store.attest({ID: trust()})
+    clock.advance(1.0)
+    return store
+
+
+MEASURED = {
+    "compose_hash": "a" * 64,
+    "os": OsInfo(name="dstack-0.6", os_image_hash="b" * 64),
+    "instance_id": "i-1",
+    "vm_uuid": "u-1",
+    "node_info": NodeRef(id=21),
+}
+
+
+def test_what_was_proven_is_a_change_of_the_row_and_no_sighting_of_it(store, clock):
+    told = []
+    store.attach(told.append)
+    (before,) = store.snapshot()
+    (change,) = store.attest({ID: trust(), "cvm_unknown": trust()})
+    (row,) = store.snapshot()
+    assert told == [(change,)]
+    assert (change.before, change.after, change.source) == (before, row, "action")
+    assert (row.trust, row.seen, row.revision) == (trust(), before.seen, store.revision)
+    assert store.attest({"cvm_unknown": trust()}) == ()
+
+
+@pytest.mark.parametrize(
+    "another",
+    [
+        {"compose_hash": "c" * 64},
+        {"os": OsInfo(name="dstack-0.6", os_image_hash="d" * 64)},
+        {"instance_id": "i-2"},
+        {"vm_uuid": "u-2"},
+        {"node_info": NodeRef(id=22)},
+        {"status": "stopped"},
+        {"status": "restarting"},
+        {"in_progress": True},
+    ],
+)
+def test_it_is_forgotten_when_something_else_runs(proven, clock, make_cvm, another):
+    proven.replace([make_cvm(1, **(MEASURED | another))], received=clock.monotonic())
+    assert proven.snapshot().rows[0].trust is None
+    clock.advance(1.0)
+    proven.replace([make_cvm(1, **MEASURED)], received=clock.monotonic())
+    assert proven.snapshot().rows[0].trust is None
+
+
+@pytest.mark.parametrize(
+    "same",
+    [{}, {"vcpu": 8}, {"name": "renamed"}, {"status": "Running"}, {"instance_id": None}],
+)
+def test_it_stays_while_the_same_runs(proven, clock, make_cvm, same):
+    proven.replace([make_cvm(1, **(MEASURED | same))], received=clock.monotonic())
+    assert proven.snapshot().rows[0].trust == trust()
+
+
+def test_a_restart_that_nobody_saw_shows_in_the_uptime(proven, clock):
+    def told(uptime):
+        clock.advance(30)
+        status = CvmStatus(vm_uuid="u-1", status="running", in_progress=False, uptime=uptime)
+        proven.patch([Observation.of_status(status, received=clock.monotonic())])
+        return proven.snapshot().rows[0].trust
+
+    assert told("1h 2m") == told("1h 3m") == told(None) == trust()
+    assert told("1h 4m") == trust()
+    assert told("20s") is None
+
+
+def test_of_who_runs_anew_since_it_was_asked_nothing_is_kept(store, clock):
+    since = store.revision
+    store.patch([said(clock, "running", boot_progress="done")])
+    assert store.attest({ID: trust()}, since=since)
+    for status in ("restarting", "running"):
+        clock.advance(1.0)
+        store.patch([said(clock, status)])
+    assert store.attest({ID: trust(1)}, since=since) == ()
+    assert store.snapshot().rows[0].trust is None
+    assert store.attest({ID: trust(2)}, since=store.revision)
+    store.keep(1)
+    assert store.attest({ID: trust(3)}, since=since) == ()  # nobody remembers what was
+
+
 # all at once
 
 
@@ -621,6 +718,7 @@ class Oracle(RuleBasedStateMachine):
         self.now = 1.0
         self.store = FleetStore()
         self.truth = {}  # id -> (status, vcpu)
+        self.trusted = set()
         self.mirror = {}
         self.revision = 0
         self.store.attach(self.follow)
@@ -638,9 +736,23 @@ class Oracle(RuleBasedStateMachine):
         self.now += 1.0
         return self.now
 
+    def now_are(self, rows):
+        """Take what is true now; what was proven holds for who is there and has its status."""
+        old, self.truth = self.truth, rows
+        self.trusted = {
+            k for k in self.trusted & rows.keys() if rows[k][0].lower() == old[k][0].lower()
+        }
+
+    @rule(n=cvms)
+    def attest(self, n):
+        key = cvm(n).id
+        made = self.store.attest({key: trust(self.now)})
+        assert bool(made) == (key in self.truth)
+        self.trusted |= {key} & self.truth.keys()
+
     @rule(rows=st.dictionaries(cvms, st.tuples(STATUSES, st.integers(1, 2)), max_size=6))
     def relist(self, rows):
-        self.truth = {cvm(n, *row).id: row for n, row in rows.items()}
+        self.now_are({cvm(n, *row).id: row for n, row in rows.items()})
         self.store.replace([cvm(n, *row) for n, row in rows.items()], received=self.tick())
 
     @rule(n=cvms, status=STATUSES)
@@ -650,12 +762,12 @@ class Oracle(RuleBasedStateMachine):
             [Observation(id=key, status=status, received=self.tick(), source="stream")]
         )
         if key in self.truth:
-            self.truth[key] = (status, self.truth[key][1])
+            self.now_are(self.truth | {key: (status, self.truth[key][1])})
 
     @rule(n=cvms, status=STATUSES, vcpu=st.integers(1, 2))
     def get(self, n, status, vcpu):
         self.store.patch([Observation.of_cvm(cvm(n, status, vcpu), received=self.tick())])
-        self.truth[cvm(n).id] = (status, vcpu)
+        self.now_are(self.truth | {cvm(n).id: (status, vcpu)})
 
     @rule(n=cvms, status=STATUSES)
     def late(self, n, status):
@@ -665,7 +777,7 @@ class Oracle(RuleBasedStateMachine):
     @rule(n=cvms)
     def delete(self, n):
         self.store.remove([cvm(n).id], received=self.tick())
-        self.truth.pop(cvm(n).id, None)
+        self.now_are({k: row for k, row in self.truth.items() if k != cvm(n).id})
 
     @invariant()
     def the_store_holds_the_truth(self):
@@ -673,6 +785,7 @@ class Oracle(RuleBasedStateMachine):
         assert {k: (r.status.lower(), r.cvm.resource.vcpu) for k, r in rows.items()} == {
             k: (status.lower(), vcpu) for k, (status, vcpu) in self.truth.items()
         }
+        assert {k for k, row in rows.items() if row.trust} == self.trusted
         assert self.mirror == rows
         assert all(self.mirror[k] is r for k, r in rows.items())
 

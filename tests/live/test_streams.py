@@ -30,7 +30,7 @@ from cvm_notebook.live.reflector.stream_reader import (
     Throttle,
 )
 
-PATIENCE = 10.0
+PATIENCE = 20.0
 NO_STREAM = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 999\r\n\r\nevent: s"
 
 

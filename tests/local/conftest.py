@@ -145,6 +145,13 @@ def clocked(clocked_cloud: LocalCloud, connect: Callable[..., Api]) -> Api:
     return connect(clocked_cloud)
 
 
+@pytest.fixture(scope="module")
+def quoting_cloud(new_cloud: Callable[..., LocalCloud]) -> Iterator[LocalCloud]:
+    """A cloud of a module's own, rich enough for GPUs, whose evidence it looks at and alters."""
+    with new_cloud(seed="empty", speed=200, balance="10000000") as running:
+        yield running
+
+
 _SUMS = (
     func.count(Cvm.id),
     func.sum(Cvm.vcpu),

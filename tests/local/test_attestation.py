@@ -25,20 +25,14 @@ NEEDS_CONFIGURATION, OUT_OF_DATE, WITH_GPUS = 7, 18, 26
 IMAGE = {"lite": "dstack-0.6.0", "legacy": "dstack-0.5.9", "dev": "dstack-dev-0.6.0"}
 
 
-@pytest.fixture(scope="module")
-def one_cloud(new_cloud):
-    with new_cloud(seed="empty", speed=200, balance="10000000") as running:
-        yield running
-
-
 @pytest.fixture
-def one(one_cloud, connect):
-    return connect(one_cloud)
+def one(quoting_cloud, connect):
+    return connect(quoting_cloud)
 
 
 @pytest.fixture(scope="module")
-def root(one_cloud):
-    return evidence.root_der(one_cloud.root_path)
+def root(quoting_cloud):
+    return evidence.root_der(quoting_cloud.root_path)
 
 
 @pytest.fixture
@@ -151,9 +145,9 @@ def test_the_compose_file_that_it_shows_has_the_hash_that_it_measured(running, d
 
 
 @pytest.mark.parametrize("size", ["tdx.small", "tdx.large"])
-def test_registers_of_a_lite_image_follow_from_its_document(one, one_cloud, size):
+def test_registers_of_a_lite_image_follow_from_its_document(one, quoting_cloud, size):
     cvm = started(one, f"lite-{size.replace('.', '-')}", instance_type=size, image=IMAGE["lite"])
-    info = gateway(one_cloud, f"{cvm['app_id']}-8090", "/prpc/Info").json()
+    info = gateway(quoting_cloud, f"{cvm['app_id']}-8090", "/prpc/Info").json()
     document = attested(one, cvm["id"])
     log, td = document["tcb_info"]["event_log"], evidence.Td(quote_of(document))
     computed = evidence.lite_registers(info["vm_config"], log)
@@ -172,31 +166,31 @@ def test_images_of_a_version_share_their_firmware_and_twins_their_kernel(one):
     assert lite["mrtd"] != legacy["mrtd"]
 
 
-def test_a_legacy_image_has_no_document(one, one_cloud):
+def test_a_legacy_image_has_no_document(one, quoting_cloud):
     cvm = started(one, "of-image-legacy", teepod_id=V4, image=IMAGE["legacy"])
     config = json.loads(
-        gateway(one_cloud, f"{cvm['app_id']}-8090", "/prpc/Info").json()["vm_config"]
+        gateway(quoting_cloud, f"{cvm['app_id']}-8090", "/prpc/Info").json()["vm_config"]
     )
     assert (config["image"], "tdx_measurement" in config) == ("dstack-0.5.9", False)
 
 
-def test_gpus_are_measured_where_the_image_does_so(one, one_cloud):
+def test_gpus_are_measured_where_the_image_does_so(one, quoting_cloud):
     cvm = started(one, "has-gpus", instance_type="h200.small", image="dstack-nvidia-0.6.0")
     document = attested(one, cvm["id"])
     said = evidence.said_at_boot(document["tcb_info"]["event_log"])
     state = json.loads(said["gpu-attestation"][0])
-    shown = gateway(one_cloud, f"{cvm['app_id']}-80", "/gpu").json()["attestation"]
+    shown = gateway(quoting_cloud, f"{cvm['app_id']}-80", "/gpu").json()["attestation"]
     assert state["evidence_sha256"] == hashlib.sha256(shown.encode()).hexdigest()
     assert (state["devices"], state["cc_mode"], state["devtools"]) == (1, "on", False)
     assert evidence.misfits(quote_of(document), document["tcb_info"]["event_log"]) == []
 
 
 @pytest.mark.parametrize("node", [V4, V5])
-def test_a_sidecar_quotes_the_nonce_that_it_is_asked_for(one, one_cloud, root, node):
+def test_a_sidecar_quotes_the_nonce_that_it_is_asked_for(one, quoting_cloud, root, node):
     cvm = started(one, f"on-node-{node}", teepod_id=node)
     nonce = hashlib.sha256(b"fresh").hexdigest()
     for address in (cvm["app_id"], cvm["instance_id"]):
-        answer = gateway(one_cloud, f"{address}-8080", "/quote", nonce=nonce).json()
+        answer = gateway(quoting_cloud, f"{address}-8080", "/quote", nonce=nonce).json()
         quote = bytes.fromhex(answer["quote"])
         assert evidence.Td(quote).report_data == bytes.fromhex(nonce).ljust(64, b"\0")
         assert evidence.refusal(quote, collateral(one, quote), root) is None
@@ -204,11 +198,15 @@ def test_a_sidecar_quotes_the_nonce_that_it_is_asked_for(one, one_cloud, root, n
         assert {event["digest"] for event in log if event["imr"] == 3} == {""}  # stripped
         assert evidence.misfits(quote, log) == []
     for bad in ("", "0", "zz", "00" * 65):
-        assert gateway(one_cloud, f"{cvm['app_id']}-8080", "/quote", nonce=bad).status_code == 400
+        assert (
+            gateway(quoting_cloud, f"{cvm['app_id']}-8080", "/quote", nonce=bad).status_code == 400
+        )
 
 
-def test_a_tls_certificate_has_the_quote_that_vouches_for_its_key(one, one_cloud, root, running):
-    shown = gateway(one_cloud, f"{running['app_id']}-443s", "/certificate").content
+def test_a_tls_certificate_has_the_quote_that_vouches_for_its_key(
+    one, quoting_cloud, root, running
+):
+    shown = gateway(quoting_cloud, f"{running['app_id']}-443s", "/certificate").content
     leaf, issuer = x509.load_pem_x509_certificates(shown)
     quote = evidence.quote_in(leaf)
     assert evidence.Td(quote).report_data == evidence.bound_key(leaf)
@@ -220,29 +218,29 @@ def test_a_tls_certificate_has_the_quote_that_vouches_for_its_key(one, one_cloud
 
 
 @pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
-def test_that_certificate_is_served_by_tls(one, one_cloud, running):
+def test_that_certificate_is_served_by_tls(one, quoting_cloud, running):
     address = f"{running['app_id']}-443s"
-    url = gateway(one_cloud, address, "/tls").json()["url"]
-    assert gateway(one_cloud, address, "/tls").json()["url"] == url
+    url = gateway(quoting_cloud, address, "/tls").json()["url"]
+    assert gateway(quoting_cloud, address, "/tls").json()["url"] == url
     port = int(url.rpartition(":")[2])
     served = ssl.get_server_certificate(("127.0.0.1", port), timeout=30)
-    assert gateway(one_cloud, address, "/certificate").text.startswith(served)
+    assert gateway(quoting_cloud, address, "/certificate").text.startswith(served)
     assert "No container runs" in requests.get(url, verify=False, timeout=30).text
 
 
-def test_so_many_certificates_are_served_at_once_and_no_more(one, one_cloud, running):
-    first = gateway(one_cloud, f"{running['instance_id']}-443s", "/tls").json()["url"]
+def test_so_many_certificates_are_served_at_once_and_no_more(one, quoting_cloud, running):
+    first = gateway(quoting_cloud, f"{running['instance_id']}-443s", "/tls").json()["url"]
     port = int(first.rpartition(":")[2])
     for number in range(tls.MOST):
         cvm = started(one, f"serves-tls-{number}", teepod_id=V4)
-        assert gateway(one_cloud, f"{cvm['app_id']}-443s", "/tls").status_code == 200
+        assert gateway(quoting_cloud, f"{cvm['app_id']}-443s", "/tls").status_code == 200
     with pytest.raises(ConnectionRefusedError):
         ssl.get_server_certificate(("127.0.0.1", port), timeout=30)
-    again = gateway(one_cloud, f"{running['instance_id']}-443s", "/tls").json()["url"]
+    again = gateway(quoting_cloud, f"{running['instance_id']}-443s", "/tls").json()["url"]
     assert ssl.get_server_certificate(("127.0.0.1", int(again.rpartition(":")[2])), timeout=30)
 
 
-def test_what_does_not_run_cannot_be_reached(one, one_cloud, running):
+def test_what_does_not_run_cannot_be_reached(one, quoting_cloud, running):
     stopped = started(one, "is-stopped")
     one.post(f"/cvms/{stopped['id']}/stop")
     one.watch(stopped["id"], "stopped")
@@ -253,12 +251,12 @@ def test_what_does_not_run_cannot_be_reached(one, one_cloud, running):
         "nonsense": 404,
     }
     for address, status in asked.items():
-        answer = gateway(one_cloud, address, "/prpc/Info")
+        answer = gateway(quoting_cloud, address, "/prpc/Info")
         assert (answer.status_code, set(answer.json())) == (status, {"detail"})
 
 
-def test_apps_show_the_same_without_a_key(one, one_cloud, root, running):
-    answer = requests.get(f"{one_cloud.url}/apps/{running['app_id']}/attestations", timeout=30)
+def test_apps_show_the_same_without_a_key(one, quoting_cloud, root, running):
+    answer = requests.get(f"{quoting_cloud.url}/apps/{running['app_id']}/attestations", timeout=30)
     shown = answer.json()
     (instance,) = shown["instances"]
     document = attested(one, running["id"])
@@ -280,17 +278,17 @@ def test_apps_show_the_same_without_a_key(one, one_cloud, root, running):
     assert json.loads(said["key-provider"][0])["id"] == kms["ca_pubkey"]
 
 
-def test_machines_are_judged_before_anybody_asks(one, one_cloud):
+def test_machines_are_judged_before_anybody_asks(one, quoting_cloud):
     cvm = started(one, f"on-node-{OUT_OF_DATE}", teepod_id=OUT_OF_DATE)
-    url = f"{one_cloud.url}/apps/{cvm['app_id']}/attestations/tcb-evaluation"
+    url = f"{quoting_cloud.url}/apps/{cvm['app_id']}/attestations/tcb-evaluation"
     (found,) = requests.get(url, timeout=30).json()["instances"]
     assert (found["evaluation_ok"], found["evaluation_status"]) == (False, "OutOfDate")
 
 
-def test_a_quote_that_is_published_can_be_read_by_all(one, one_cloud, document):
+def test_a_quote_that_is_published_can_be_read_by_all(one, quoting_cloud, document):
     quote = quote_of(document)
     checksum = hashlib.sha256(quote).hexdigest()
-    url = f"{one_cloud.url}/attestations"
+    url = f"{quoting_cloud.url}/attestations"
     assert requests.get(f"{url}/raw/{checksum}", timeout=30).status_code == 404
     sent = [
         requests.post(f"{url}/verify", json={"hex": f"0x{quote.hex()}"}, timeout=30),
@@ -311,8 +309,8 @@ def test_a_quote_that_is_published_can_be_read_by_all(one, one_cloud, document):
     assert checksum in {q["checksum"] for q in requests.get(f"{url}/recent", timeout=30).json()}
 
 
-def test_what_is_no_quote_is_refused_and_what_is_not_ours_is_told(one_cloud, document):
-    url = f"{one_cloud.url}/attestations/verify"
+def test_what_is_no_quote_is_refused_and_what_is_not_ours_is_told(quoting_cloud, document):
+    url = f"{quoting_cloud.url}/attestations/verify"
     for bad in ({"hex": "00"}, {"hex": "zz"}, {"hex": 5}, {}, [], "x"):
         assert requests.post(url, json=bad, timeout=30).status_code == 400
     assert requests.post(url, files={"other": b"x"}, timeout=30).status_code == 400
@@ -322,9 +320,9 @@ def test_what_is_no_quote_is_refused_and_what_is_not_ours_is_told(one_cloud, doc
     assert (said["success"], said["quote_collateral"]) == (False, None)
 
 
-def test_machines_are_listed_without_a_key(one_cloud):
+def test_machines_are_listed_without_a_key(quoting_cloud):
     found = {
-        name: requests.get(f"{one_cloud.url}/attestations/{name}", timeout=30).json()
+        name: requests.get(f"{quoting_cloud.url}/attestations/{name}", timeout=30).json()
         for name in ("ppids", "device_ids", "nodes")
     }
     assert found["ppids"] == [node["ppid"] for node in found["nodes"]]
@@ -355,15 +353,15 @@ def test_hashes_of_lite_images_are_those_of_their_checksum_files():
     assert all(len(bytes.fromhex(one)) == 32 for one in hashes)
 
 
-def test_certificates_are_signed_by_the_kms(one, one_cloud, running):
-    shown = gateway(one_cloud, f"{running['app_id']}-8090", "/prpc/Info").json()["app_cert"]
+def test_certificates_are_signed_by_the_kms(one, quoting_cloud, running):
+    shown = gateway(quoting_cloud, f"{running['app_id']}-8090", "/prpc/Info").json()["app_cert"]
     _, issuer = x509.load_pem_x509_certificates(shown.encode())
     kms = one.get("/kms").json()["items"][0]
     assert keys.ca_public_key(b"\0" * 32) != kms["ca_pubkey"]
     assert evidence.spki(issuer) == kms["ca_pubkey"]
 
 
-def test_private_measurements_are_not_shown(one, one_cloud):
+def test_private_measurements_are_not_shown(one, quoting_cloud):
     body = {
         "name": "private-tcbinfo",
         "compose_file": {
@@ -375,7 +373,7 @@ def test_private_measurements_are_not_shown(one, one_cloud):
     one.watch("private-tcbinfo", "running")
     shown = attested(one, "private-tcbinfo")
     assert (shown["is_online"], shown["is_public"], shown["tcb_info"]) == (True, False, None)
-    info = gateway(one_cloud, f"{made['app_id']}-8090", "/prpc/Info").json()
+    info = gateway(quoting_cloud, f"{made['app_id']}-8090", "/prpc/Info").json()
     assert (info["tcb_info"], info["vm_config"]) == ("", "")
     (instance,) = one.get(f"/apps/{made['app_id']}/attestations").json()["instances"]
     assert (instance["tcb_info"], instance["eventlog"]) == (None, [])

@@ -11,7 +11,7 @@ import pytest
 from cvm_notebook.local.faults.kinds import RULES, Kind
 from cvm_notebook.local.faults.spec import Asked, FaultBook, FaultError, load_faults, parse_fault
 
-PATIENCE = 5.0
+PATIENCE = 20.0
 
 
 @pytest.fixture(scope="module")

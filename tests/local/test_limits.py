@@ -59,9 +59,11 @@ def test_a_node_runs_out_and_says_of_what(fresh):
 
 
 def test_gpus_run_out(fresh):
-    fresh.create(instance_type="h200.8x.large")
-    fresh.create(instance_type="h200.8x.large")
-    assert code_of(fresh.provision("another", instance_type="h200.small")) == "ERR-02-002"
+    east = {"region": "US-EAST-1"}
+    fresh.create(instance_type="h200.8x.large", **east)
+    fresh.create(instance_type="h200.8x.large", **east)
+    refused = fresh.provision("another", instance_type="h200.small", **east)
+    assert code_of(refused) == "ERR-02-002"
 
 
 def test_a_cvm_costs_by_the_minute_until_nothing_can_be_started(clocked_cloud, workspace):

@@ -1,17 +1,16 @@
 """What is closed is closed whole: a page that is loaded again still gets every living widget."""
 
 import gc
-import threading
 import weakref
 
 import comm
 import ipywidgets
 import pytest
+from helpers import collected, settled
 from ipywidgets.widgets.widget import _instances
 
 import cvm_notebook as cvm
 from cvm_notebook.widgets.base.secret_box import SecretBox, SecretBoxes
-from cvm_notebook.widgets.base.ui_thread import ui_thread
 from cvm_notebook.widgets.dashboard import Dashboard, dashboard_of
 from cvm_notebook.widgets.login import Account, Login
 from cvm_notebook.widgets.panel import Panel
@@ -35,13 +34,6 @@ def fleet(client, wire):
     with cvm.Fleet(client) as fleet:
         fleet.wait(status="running", progress=False)
         yield fleet
-
-
-def settled():
-    """Wait until the UI thread has done what was asked of it before."""
-    done = threading.Event()
-    assert ui_thread.post(done.set)
-    assert done.wait(5)
 
 
 def reloaded(wire):
@@ -181,7 +173,7 @@ def test_a_fleet_that_nobody_holds_leaves_no_hole_in_a_box_of_the_users(client, 
     del fleet
     settled()
     gc.collect()
-    assert gone() is None
+    assert collected(gone)
     settled()
     assert box.children == (mine,)
     reloaded(wire)

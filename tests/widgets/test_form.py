@@ -11,6 +11,7 @@ import weakref
 from importlib.resources import files
 
 import pytest
+from helpers import collected
 
 from cvm_notebook.api.client import Client
 from cvm_notebook.api.errors.tree import InvalidInput
@@ -168,7 +169,7 @@ def test_a_fleet_sees_the_commit_through_and_is_not_kept(bench):
     kept = weakref.ref(fleet)
     del fleet
     gc.collect()
-    assert kept() is None
+    assert collected(kept)
 
 
 def test_the_price_is_known_before_anything_is_sent(bench):
@@ -310,6 +311,21 @@ def test_a_failure_of_the_service_leaves_step_two_as_it_is(bench):
     assert form.phase == "provisioned"
     assert form.errors["general"]
     bench.cloud.clear_faults()
+    bench.committed()
+    assert form.phase == "running"
+
+
+def test_a_forged_key_encrypts_nothing(bench):
+    bench.cloud.clear_requests()
+    bench.cloud.inject({"kind": "env_key_forged"})
+    form = bench.filled(env={"A": SENTINEL})
+    bench.provisioned()
+    bench.committed()
+    assert form.phase == "provisioned"
+    assert "nothing was encrypted or sent" in form.errors["general"]
+    assert bench.sent("POST", "/cvms") == 0
+    bench.cloud.clear_faults()
+    bench.provisioned()
     bench.committed()
     assert form.phase == "running"
 

@@ -10,7 +10,7 @@ from cvm_notebook.api.auth import credentials
 from cvm_notebook.api.secret import Secret
 from cvm_notebook.widgets.login import Account, Login, login
 
-PATIENCE = 10.0
+PATIENCE = 20.0
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ FOLDER = {
     ),
     **dict.fromkeys(("form", "form_parts", "form_store"), "form"),
     **dict.fromkeys(("table", "table_grid", "table_store"), "table"),
-    "card": "card",
+    **dict.fromkeys(("card", "trust"), "card"),
 }
 # the root elements of each sheet: a view's own, or those of a part that several views show
 VIEWS = {
@@ -33,7 +33,7 @@ PARTS = {
 }
 SHEETS = {**VIEWS, **PARTS, "common": ("cvm",)}
 SCRIPTS = {
-    "card": ("card",),
+    "card": ("card", "trust"),
     "form": ("form", "form_parts", "form_store"),
     "login": ("login",),
     "secret_box": ("secret_box",),

@@ -9,6 +9,7 @@ from dataclasses import replace
 import ipywidgets
 import msgspec
 import pytest
+from helpers import collected, settled
 
 import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import InvalidInput
@@ -71,13 +72,6 @@ class Front:
 @pytest.fixture
 def front(wire, table):
     return Front(wire, table)
-
-
-def settled():
-    """Wait until the UI thread has done what was asked of it before."""
-    done = threading.Event()
-    assert ui_thread.post(done.set)
-    assert done.wait(5)
 
 
 def asked(fleet, verb):
@@ -481,7 +475,7 @@ def test_a_fleet_that_nobody_holds_takes_its_table_with_it(client, wire):
         gc.collect()
         settled()
         gc.collect()
-        assert kept() is None
+        assert collected(kept)
         assert model not in ipywidgets.widgets.widget._instances
     assert len(ipywidgets.widgets.widget._instances) == before
 

@@ -2,10 +2,10 @@
 
 import gc
 import json
-import threading
 import weakref
 
 import pytest
+from helpers import collected, settled
 
 from cvm_notebook.widgets.base import view as view_module
 from cvm_notebook.widgets.base.ui_thread import ui_thread
@@ -45,13 +45,6 @@ def counter(wire):
     settled()
     yield counter
     counter.close()
-
-
-def settled():
-    """Wait until the UI thread has done what was asked of it before."""
-    done = threading.Event()
-    assert ui_thread.post(done.set)
-    assert done.wait(5)
 
 
 def say(wire, counter, kind, **content):
@@ -135,5 +128,5 @@ def test_what_is_subscribed_weakly_keeps_nothing_alive():
     assert notify(1) == 2
     del subscriber
     gc.collect()
-    assert kept() is None
+    assert collected(kept)
     assert notify(1) is None

@@ -7,7 +7,7 @@ from cvm_notebook.attest.evidence.event_log import BootLog
 from cvm_notebook.attest.evidence.evidence import Evidence
 from cvm_notebook.attest.evidence.fields import MalformedEvidence
 from cvm_notebook.attest.evidence.quote_layout import TdReport
-from cvm_notebook.attest.images import MeasuredImage, known_images
+from cvm_notebook.attest.images import MeasuredImage, images_for
 from cvm_notebook.attest.lite import RTMR0_EVENTS, RTMR0_FIXED, LiteImage, recompute
 from cvm_notebook.attest.policy.policy import Policy
 
@@ -77,10 +77,10 @@ def _other_firmware(log: BootLog) -> str:
 
 def _trusted(evidence: Evidence, policy: Policy, lite: LiteImage | None) -> Check:
     trusted = policy.trusted_images
-    images = known_images(dev=None) if trusted is None else trusted
+    images = images_for(trusted, simulated=policy.root_pem is not None)
     found = next((one for one in images if _is_of(one, evidence.report, lite)), None)
     said = evidence.configuration.get("image")
-    name = found.name if found else said if isinstance(said, str) else "an image without a name"
+    name = found.name if found else said if isinstance(said, str) else ""
     dev = found.dev if found else "-dev-" in f"-{name}-"
     if dev and not policy.dev_images:
         return failed("image", f"{name} is a development image: one can log in to it")
@@ -90,9 +90,13 @@ def _trusted(evidence: Evidence, policy: Policy, lite: LiteImage | None) -> Chec
     registers = (
         f"MRTD {evidence.report.mr_td.hex()[:8]}, RTMR2 {evidence.report.rtmrs[2].hex()[:8]}"
     )
+    # whoever writes a configuration can put any name into it
+    told = (
+        f"an image that calls itself {name} ({registers})" if name else f"its image ({registers})"
+    )
     if trusted is not None:
-        return failed("image", f"{name} ({registers}) is none that the policy trusts")
-    return skipped("image", f"{name} ({registers}) is not known here", _LEARN)
+        return failed("image", f"{told} is none that the policy trusts")
+    return skipped("image", f"{told} is none that is known here", _LEARN)
 
 
 def _is_of(image: MeasuredImage, report: TdReport, lite: LiteImage | None) -> bool:

@@ -15,7 +15,7 @@ import msgspec
 from cvm_notebook.api.models.base import instant
 from cvm_notebook.api.models.guest import CvmAttestation, TcbInfo
 from cvm_notebook.attest.evidence.event_log import RTMR3, BootLog, parse_log, replayed
-from cvm_notebook.attest.evidence.fields import MalformedEvidence
+from cvm_notebook.attest.evidence.fields import MalformedEvidence, bare_digits
 from cvm_notebook.text import clean_text
 
 Agreement: TypeAlias = Literal["fetched", "hash_matched", "failed"]
@@ -91,11 +91,11 @@ def judge_attestation(
         tcb=tcb,
         total=total,
         gap=gap,
-        rtmr3=_bare(tcb.rtmr3),
+        rtmr3=bare_digits(tcb.rtmr3),
         live=log.words.get("compose-hash", b"").hex() or None,
         shown=None if text is None else hashlib.sha256(text.encode("utf-8", "replace")).hexdigest(),
-        expected=_bare(compose_hash),
-        docker=_bare(docker_compose_hash),
+        expected=bare_digits(compose_hash),
+        docker=bare_digits(docker_compose_hash),
     )
     told = f"the service says: {clean_text(said.error, 200)}" if said.error else malformed
     misfit, gap = told or next(_misfits(facts), ""), next(_gaps(facts), "")
@@ -112,10 +112,6 @@ def judge_attestation(
         cert_not_after=min(ends, default=None),
         quote_present=any(quotes) if quotes else None,
     )
-
-
-def _bare(digits: str | None) -> str | None:
-    return digits.strip().lower().removeprefix("sha256:").removeprefix("0x") if digits else None
 
 
 def _added_up(log: BootLog) -> tuple[str | None, str]:

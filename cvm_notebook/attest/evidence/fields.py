@@ -45,6 +45,14 @@ def from_hex(field: str, digits: object, *, most: int = MOST_TEXT_BYTES) -> byte
     return found
 
 
+def bare_digits(said: str | None) -> str | None:
+    """Return an id or a hash in one spelling: digits alone, in lower case; None for none."""
+    if not said:
+        return None
+    digits = said.strip().lower().removeprefix("sha256:").removeprefix("0x")
+    return digits.replace("-", "") or None
+
+
 def from_base64(field: str, text: object) -> bytes:
     """Decode base64."""
     if not isinstance(text, str) or len(text) > MOST_TEXT_BYTES:

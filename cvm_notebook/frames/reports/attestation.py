@@ -24,11 +24,15 @@ from cvm_notebook.attest.evidence.evidence import Evidence
 from cvm_notebook.attest.policy.app_identity import AppIdentity
 from cvm_notebook.attest.policy.policy import CHECK_NAMES, CheckName, Policy
 from cvm_notebook.attest.policy.roots import root_of
-from cvm_notebook.attest.verdict import WORDS, Verdict
+from cvm_notebook.attest.verdict import Verdict
 from cvm_notebook.attest.verify import EvidenceSource, pccs_address, verdict_of
+from cvm_notebook.attest.words import WORDS
 from cvm_notebook.frames.reports.declared import Declaration, Declared, read_declaration
 from cvm_notebook.frames.schema import DURATION, FLAG, INSTANT, INTEGER, TEXT, Field, Table, fixed
+from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.progress import progress_bar
+from cvm_notebook.live.store.records import Row
+from cvm_notebook.live.trust import trust_of
 
 if TYPE_CHECKING:
     from cvm_notebook.api.client import Client
@@ -200,9 +204,33 @@ def attestation_frame(
     ['hash_matched']
     """
     checks.instance("client", client, Reads, "Give a Client.")
+    rows = attested(
+        client,
+        cvms,
+        expected=expected,
+        policy=policy,
+        pccs=pccs,
+        refresh=refresh,
+        progress=progress,
+    )
+    return _frame(rows, judged=policy is not None)
+
+
+def attested(
+    client: "Client",
+    cvms: Ref | Iterable[Ref] = None,
+    *,
+    expected: Declaration | Mapping[str, Declaration] | None = None,
+    policy: Policy | None = None,
+    pccs: str | None = None,
+    refresh: bool = False,
+    progress: bool = True,
+) -> list[Attested]:
+    """Return what `attestation_frame` makes its frame of."""
     declared = _declarations(expected)
     by = None if policy is None else _for_many(client, policy)
     asked = _asked(client, cvms)
+    collateral = CollateralSource(client, pccs_address(pccs), refresh=refresh)
     fetch = partial(_fetch, client, asked, None if by is None else EvidenceSource(client), by)
     with progress_bar("attestation", len(asked), shown=progress, delay=_SLOW) as bar:
         fetched = []
@@ -210,17 +238,33 @@ def attestation_frame(
             fetched.append(one)
             bar.update()
     wanted = _wanted(declared, [one.cvm for one in fetched])
-    collateral = CollateralSource(client, pccs_address(pccs), refresh=refresh)
     rows = {
         one.cvm.id: Attested(
             one.cvm.id, _judged(one.said, run), one.at, _verdict(one, run, by, collateral)
         )
         for one, run in zip(fetched, wanted, strict=True)
     }
-    why = {str(row.cvm_id): row.evidence.why for row in rows.values() if row.evidence.why}
-    verdicts = {str(row.cvm_id): row.verdict.summary for row in rows.values() if row.verdict}
-    attrs: dict[str, Any] = {} if by is None else {"summary": verdicts}
-    return ATTESTATION.frame(rows.values(), why=why, **attrs)
+    return list(rows.values())
+
+
+def verify_rows(
+    engine: FleetEngine, rows: Sequence[Row], policy: Policy | None, **how: Any
+) -> pd.DataFrame:
+    """Verify some CVMs of a live fleet, and keep what came of it with their rows."""
+    by = Policy() if policy is None else policy
+    since = engine.store.revision
+    found = attested(engine.client, [row.cvm for row in rows], policy=by, **how)
+    verdicts = {one.cvm_id: one.verdict for one in found if one.cvm_id and one.verdict}
+    engine.store.attest({key: trust_of(one) for key, one in verdicts.items()}, since=since)
+    return _frame(found, judged=True)
+
+
+def _frame(rows: Sequence[Attested], *, judged: bool) -> pd.DataFrame:
+    """Return the frame of what was found, with the summaries where a policy has judged it."""
+    why = {str(row.cvm_id): row.evidence.why for row in rows if row.evidence.why}
+    verdicts = {str(row.cvm_id): row.verdict.summary for row in rows if row.verdict}
+    attrs: dict[str, Any] = {"summary": verdicts} if judged else {}
+    return ATTESTATION.frame(rows, why=why, **attrs)
 
 
 def _for_many(client: "Client", policy: object) -> Policy:

@@ -8,13 +8,10 @@ from typing import Final, NamedTuple
 
 import pandas as pd
 
-from cvm_notebook.api.errors.tree import InvalidInput
-from cvm_notebook.api.models.base import seconds_of
 from cvm_notebook.api.money import EXACT
 from cvm_notebook.api.resources import validation as checks
-from cvm_notebook.api.scalars import plain
 from cvm_notebook.api.status import STATUSES, info_of, status_of
-from cvm_notebook.api.times import moment_of
+from cvm_notebook.api.times import length_of, moment_of
 from cvm_notebook.frames.reports.timeline import (
     HourlyPrice,
     StatusInterval,
@@ -160,26 +157,13 @@ def frame_of(
     money: Money = "float",
 ) -> pd.DataFrame:
     """Build the frame of CVMs and of what was seen of them."""
-    length, label = _window(window)
+    length, label = length_of("window", window)
     of: dict[str, list[StatusInterval]] = {}
     for spell in lived:
         of.setdefault(spell.cvm_id, []).append(spell)
     with localcontext(EXACT):
         costs = [_cost(s, of.get(s.cvm_id, []), label, now - length, now) for s in standings]
         return COST.frame(costs, money=money, as_of=now.isoformat())
-
-
-def _window(window: str | timedelta) -> tuple[timedelta, str]:
-    """Return the length of a window, and what it is called."""
-    remedy = 'Give "24h", "7d", "90m" or a timedelta.'
-    said, seconds = plain(window), 0.0
-    if isinstance(said, timedelta):
-        seconds, label = said.total_seconds(), f"{said / timedelta(hours=1):g}h"
-    elif isinstance(said, str):
-        seconds, label = seconds_of(said) or 0, " ".join(said.split())
-    if not 0 < seconds <= timedelta(days=36525).total_seconds():
-        raise InvalidInput("window", f"{window!r} is no length of time", remedy)
-    return timedelta(seconds=seconds), label
 
 
 def _standing(row: Row) -> Standing:

@@ -47,8 +47,9 @@ def diff(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     """Compare two frames of the fleet, by ``cvm_id`` and by each column that both have.
 
     Not compared is what tells of our reading (``observed_at``, ``age_s``, ``source``,
-    ``revision``, and ``health``, which grows stale), and ``uptime_s`` and ``replicas``. The
-    server's own word for a status is told where our word for it is the same.
+    ``revision``, and ``health``, which grows stale) and of our verifying (``verified``,
+    ``verified_at``), and ``uptime_s`` and ``replicas``. The server's own word for a status is told
+    where our word for it is the same.
 
     Examples
     --------

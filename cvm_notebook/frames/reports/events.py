@@ -70,6 +70,7 @@ _OF_ROW: Final[tuple[tuple[str, str, Callable[[Row], str | None]], ...]] = (
     ("boot_progress", "progress", lambda r: r.boot_progress),
     ("shutdown_progress", "progress", lambda r: r.shutdown_progress),
     ("uptime", "progress", lambda r: r.uptime),
+    ("verified", "changed", lambda r: r.trust.word if r.trust else None),
 )
 _NOT_OF_RECORD: Final = frozenset(
     {

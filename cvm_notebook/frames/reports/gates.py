@@ -1,9 +1,10 @@
 """Gates: what a fleet must keep to, judged on its frames; for CI, and for a report every night."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import UTC, timedelta
 from decimal import Decimal
 from operator import itemgetter
-from typing import Final, NamedTuple, TypeAlias, TypedDict, Unpack
+from typing import Final, Literal, NamedTuple, TypeAlias, TypedDict, Unpack
 
 import pandas as pd
 
@@ -13,6 +14,7 @@ from cvm_notebook.api.money import total
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.scalars import plain
 from cvm_notebook.api.status import PHASES, STATUSES, info_of, phase_of, status_of
+from cvm_notebook.api.times import length_of
 from cvm_notebook.frames.convert import as_text, conform
 from cvm_notebook.frames.reports.timeline import HourlyPrice
 from cvm_notebook.frames.schema import FLAG, INTEGER, TEXT, Field, Table, require
@@ -20,6 +22,12 @@ from cvm_notebook.text import without_zeros
 
 _NAMED: Final = 3  # CVMs that a failed gate names
 Amount: TypeAlias = Decimal | float | str
+Asked: TypeAlias = bool | Literal["SIMULATED"]
+_ACCEPTED: Final[Mapping[object, tuple[str, ...]]] = {
+    True: ("VERIFIED",),
+    "SIMULATED": ("VERIFIED", "SIMULATED"),
+}
+_WORST_FIRST: Final = ("FAILED", None, "PARTIAL", "SIMULATED")
 
 
 class Limits(TypedDict, total=False):
@@ -34,6 +42,8 @@ class Limits(TypedDict, total=False):
     drift: pd.DataFrame | None
     max_drift: int
     attestation: pd.DataFrame | None
+    verified: Asked | None
+    max_evidence_age: str | timedelta | None
 
 
 class Gate(NamedTuple):
@@ -99,6 +109,8 @@ def gates_frame(
     drift: pd.DataFrame | None = None,
     max_drift: int = 0,
     attestation: pd.DataFrame | None = None,
+    verified: Asked | None = None,
+    max_evidence_age: str | timedelta | None = None,
 ) -> pd.DataFrame:
     """Judge a fleet by the limits that are given, one gate a row; nothing is raised.
 
@@ -123,6 +135,14 @@ def gates_frame(
     attestation
         A frame of `attestation_frame`, in which none may have failed. What could not be checked
         has not failed; ``who`` counts it.
+    verified
+        True: every CVM that runs must be VERIFIED by the column ``verified``; PARTIAL, SIMULATED,
+        FAILED and what nobody has verified break the gate. ``"SIMULATED"`` also accepts SIMULATED,
+        which is all that a development root such as LocalCloud's can give, and says nothing of
+        hardware. The frame must have been made after `Fleet.verify`.
+    max_evidence_age
+        The most that may have gone by since each CVM that runs was verified (``verified_at``):
+        ``"1d"``, ``"12h"`` or a timedelta. What nobody has verified breaks the gate.
 
     Raises
     ------
@@ -141,6 +161,8 @@ def gates_frame(
         *_of_regions(frame, regions),
         *_of_drift(drift, max_drift),
         *_of_attestation(frame, attestation),
+        *_of_verdicts(frame, verified),
+        *_of_evidence_age(frame, max_evidence_age),
     ]
     if not gates:
         raise InvalidInput("gates", "no limit was given", 'Give max_status={"failed": 0}.')
@@ -158,7 +180,8 @@ def assert_fleet(fleet: pd.DataFrame, **limits: Unpack[Limits]) -> None:
         A frame of the fleet with ``columns="wide"``.
     **limits
         As of `gates_frame`: ``max_rate_usd_h``, ``max_idle_usd_h``, ``max_cvms``, ``max_status``,
-        ``max_dev``, ``regions``, ``drift`` with ``max_drift``, ``attestation``.
+        ``max_dev``, ``regions``, ``drift`` with ``max_drift``, ``attestation``,
+        ``verified``, ``max_evidence_age``.
 
     Raises
     ------
@@ -280,6 +303,39 @@ def _of_attestation(frame: pd.DataFrame, attestation: pd.DataFrame | None) -> It
     named = dict(zip(frame.index, _names(frame), strict=True))
     gate = _counted("failed attestations", tuple(named.get(one, str(one)) for one in failed), 0)
     yield gate._replace(note=f"{unchecked} could not be checked" if unchecked else "")
+
+
+def _of_verdicts(frame: pd.DataFrame, verified: Asked | None) -> Iterator[Gate]:
+    """Judge what was proven of the CVMs that run."""
+    if verified is None or verified is False:
+        return
+    accepted = _ACCEPTED.get(verified) if isinstance(verified, bool | str) else None
+    if accepted is None:
+        problem = f"{clean_text(repr(verified), 40)} is neither True nor 'SIMULATED'"
+        raise InvalidInput("verified", problem, "True asks for VERIFIED on every CVM that runs.")
+    gate = "not verified" if verified is True else "not verified, nor simulated"
+    running = _running(frame, "verified", gate)
+    named = zip(_names(running), as_text(running["verified"]), strict=True)
+    found = [(word, name) for name, word in named if word not in accepted]
+    found.sort(key=lambda pair: _WORST_FIRST.index(pair[0]))
+    yield _counted(gate, tuple(f"{name} {word or 'not verified'}" for word, name in found), 0)
+
+
+def _of_evidence_age(frame: pd.DataFrame, limit: str | timedelta | None) -> Iterator[Gate]:
+    """Judge how long ago the CVMs that run were verified."""
+    if limit is None:
+        return
+    most, said = length_of("max_evidence_age", limit)
+    running = _running(frame, "verified_at", "evidence age")
+    judged = running["verified_at"]
+    old = (judged.isna() | (judged < pd.Timestamp.now(UTC) - most)).to_numpy(dtype=bool)
+    who = _names(running[old].sort_values("verified_at", na_position="first", kind="stable"))
+    yield Gate("evidence age", f"at most {said}", f"{len(who)} older, or without", not who, who)
+
+
+def _running(frame: pd.DataFrame, column: str, gate: str) -> pd.DataFrame:
+    require(frame, ["status", column], f"the gate {gate}")
+    return frame[(frame["status"] == "running").fillna(value=False).to_numpy(dtype=bool)]
 
 
 def _counted(gate: str, who: tuple[str, ...], limit: int) -> Gate:

@@ -1,5 +1,6 @@
 """What waits to be decided upon: events in order, and the latest of each row; both bounded."""
 
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Iterable
@@ -9,7 +10,9 @@ from cvm_notebook.live.store.records import Change, Row
 
 
 class EventQueue:
-    """Events for one thread, from any. An event that waits already is not put in twice.
+    """Events for one thread, from any. An event that waits already is there once, as the newest.
+
+    So of on, off and on again, the last word stays the last.
 
     Attributes
     ----------
@@ -29,8 +32,9 @@ class EventQueue:
     def put(self, event: Event) -> None:
         """Put an event in."""
         with self._lock:
-            if event not in self._events:
-                self._events.append(event)
+            with contextlib.suppress(ValueError):
+                self._events.remove(event)
+            self._events.append(event)
         self.bell.set()
 
     def changed(self, changes: Iterable[Change]) -> None:

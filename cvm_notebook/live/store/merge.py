@@ -1,5 +1,6 @@
 """One CVM's row from all that was said of it lately."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 from math import inf
@@ -7,11 +8,11 @@ from typing import Any, Final, NamedTuple, Self
 
 from msgspec import UNSET, structs
 
-from cvm_notebook.api.models.base import instant
+from cvm_notebook.api.models.base import instant, seconds_of
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.status import Phase, phase_of
 from cvm_notebook.live.store.observation import Observation
-from cvm_notebook.live.store.records import Provenance, Row
+from cvm_notebook.live.store.records import Change, Provenance, Row
 
 # A fact so much younger by receipt is newer, whatever times it tells: the service's clock may have
 # been set back, and must not freeze what we know.
@@ -246,13 +247,54 @@ class Known:
         return {**doing, "in_progress": True}
 
 
+def runs_anew(old: Row, new: Row) -> bool:
+    """Return whether what was proven of a CVM is no longer about what it runs.
+
+    A quote is of one boot of one app compose on one image and machine. Another one of these,
+    another status, an operation that begins (what stops, updates or restarts a CVM shows in these
+    two), or a shorter uptime than before (it was restarted unseen) makes it a quote of the past.
+    What is not said is taken to be as it was.
+    """
+    if not same_word(new.status, old.status) or (new.in_progress and not old.in_progress):
+        return True
+    pairs = zip(_measured(old.cvm), _measured(new.cvm), strict=True)
+    if any(was != now for was, now in pairs if was and now):
+        return True
+    return _is_shorter(new.uptime, old.uptime)
+
+
+def _is_shorter(uptime: str | None, than: str | None) -> bool:
+    if uptime == than:
+        return False
+    now, before = seconds_of(uptime), seconds_of(than)
+    return now is not None and before is not None and now < before
+
+
+def anew_in(changes: Iterable[Change]) -> set[str]:
+    """Return the ids of the CVMs that run something else by some changes, or came or went."""
+    return {
+        change.row.id
+        for change in changes
+        if change.before is None or change.after is None or runs_anew(change.before, change.after)
+    }
+
+
+def _measured(cvm: Cvm) -> tuple[str | int | None, ...]:
+    """Return what of a record a quote is about."""
+    image = cvm.os.os_image_hash if cvm.os else None
+    node = cvm.node_info.id if cvm.node_info else None
+    return cvm.compose_hash, image, cvm.instance_id, cvm.vm_uuid, node
+
+
 def _with(
     old: Row, said: dict[str, Any], uptime: str | None, seen: Provenance, revision: int
 ) -> Row:
-    if all(getattr(old, name) == value for name, value in said.items()):
+    same = all(getattr(old, name) == value for name, value in said.items())
+    if same and not (old.trust and _is_shorter(uptime, old.uptime)):
         object.__setattr__(old, "uptime", uptime)
         return old
-    return replace(old, **said, uptime=uptime, seen=seen, revision=revision)
+    new = replace(old, **said, uptime=uptime, seen=seen, revision=revision)
+    return replace(new, trust=None) if old.trust and runs_anew(old, new) else new
 
 
 def _as_it_stands(row: Row) -> Observation:

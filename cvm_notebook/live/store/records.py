@@ -9,6 +9,7 @@ from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.models.actions import OperationStatus
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.resources.cvm_ref import Ref
+from cvm_notebook.attest.words import Word
 from cvm_notebook.live.store.index import Index
 
 Source: TypeAlias = Literal["list", "get", "batch", "stream", "action"]
@@ -26,6 +27,39 @@ class Provenance(NamedTuple):
     def moment(self) -> float:
         """The monotonic time that what was seen is as old as: when it was asked for, at most."""
         return self.received if self.asked is None else min(self.asked, self.received)
+
+
+class TrustCheck(NamedTuple):
+    """One check of a verdict, in words."""
+
+    name: str
+    title: str
+    outcome: str
+    reason: str
+    todo: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """What the last verification of a CVM came to: its verdict without the evidence.
+
+    Attributes
+    ----------
+    word, summary
+        Of the verdict: one word, and what led to it.
+    at
+        The instant of the judgement.
+    until
+        Until when it can be repeated with the same collateral.
+    checks
+        All nine, in their order.
+    """
+
+    word: Word
+    summary: str
+    at: datetime
+    until: datetime | None
+    checks: tuple[TrustCheck, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +84,8 @@ class Row:
         The store's revision at which the row last changed.
     error
         Why the row could not be refreshed, or None.
+    trust
+        What was proven of it as it runs now, or None where nobody has verified that.
     seen
         The receipt, wall time and source of the newest fact.
     """
@@ -63,6 +99,7 @@ class Row:
     shutdown_progress: str | None = None
     uptime: str | None = field(default=None, compare=False)
     error: str | None = None
+    trust: Trust | None = None
     revision: int = 0
     seen: Provenance = field(compare=False)
 

@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final, TypeVar, cast
 
@@ -10,15 +11,25 @@ from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.live.clock import Clock, SystemClock
 from cvm_notebook.live.store.changelog import Changelog, Log, Move
 from cvm_notebook.live.store.index import Index
-from cvm_notebook.live.store.merge import HORIZON, Known, agrees, is_plain, shows, take_plain
+from cvm_notebook.live.store.merge import (
+    HORIZON,
+    Known,
+    agrees,
+    anew_in,
+    is_plain,
+    shows,
+    take_plain,
+)
 from cvm_notebook.live.store.observation import Observation
 from cvm_notebook.live.store.records import (
     Change,
+    Gap,
     Health,
     Provenance,
     Row,
     Snapshot,
     Source,
+    Trust,
     key_of,
 )
 from cvm_notebook.live.store.subscriptions import (
@@ -177,6 +188,32 @@ class FleetStore:
                     moves.append(Move(row, None, seen, operation_id, position))
             self._gone.update(dict.fromkeys(keys, received))
             self._drop(moves)
+            changes = self._commit(moves)
+        self._outbox.deliver()
+        return changes
+
+    def attest(
+        self, trusts: Mapping[str, Trust], *, since: int | None = None
+    ) -> tuple[Change, ...]:
+        """Take what was proven of CVMs, by id; who is not known is left out.
+
+        It stays with a row until the CVM is stopped, restarted or runs something else.
+
+        Parameters
+        ----------
+        since
+            The revision at which it was begun: who became another meanwhile is left out, too.
+        """
+        moves = []
+        with self._lock:
+            seen = self._sighting(self._clock.monotonic(), "action", None)
+            others = self._anew_since(since)
+            for cvm_id, trust in trusts.items():
+                old = self._rows.get(self._key(cvm_id, cvm_id) or "")
+                if old is not None and old.id not in others:
+                    new = replace(old, trust=trust, revision=self._revision + 1)
+                    self._rows[old.id] = new
+                    moves.append(Move(old, new, seen))
             changes = self._commit(moves)
         self._outbox.deliver()
         return changes
@@ -362,6 +399,11 @@ class FleetStore:
         if new is old and fresh and shows(old, fact):
             object.__setattr__(old, "seen", seen)
         return new
+
+    def _anew_since(self, revision: int | None) -> set[str]:
+        """Return who may run something else than at a revision; all, where that is forgotten."""
+        missed = () if revision is None else self._chronicle.since(revision, self._revision)
+        return set(self._rows) if isinstance(missed, Gap) else anew_in(missed)
 
     def _prune(self) -> None:
         """Forget what can decide nothing any more."""

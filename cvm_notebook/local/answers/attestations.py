@@ -18,6 +18,7 @@ from cvm_notebook.local.attestation.attester import (
 )
 from cvm_notebook.local.attestation.certificates import Chain
 from cvm_notebook.local.attestation.guests import certified, guest_of, service_certified
+from cvm_notebook.local.attestation.kept_quotes import Issued
 from cvm_notebook.local.attestation.pki import PCE_SVN
 from cvm_notebook.local.attestation.quote_fields import fields_of
 from cvm_notebook.local.core.catalogue import NODES
@@ -224,6 +225,12 @@ def services(ctx: Context) -> dict[str, Any]:
         "kms_guest_agent_info": _service(ctx, KMS),
         "gateway_guest_agent_info": _service(ctx, GATEWAY),
     }
+
+
+def service_quotes(ctx: Context) -> list[Issued]:
+    """Return the quotes of KMS and gateway."""
+    chains = [(guest, service_certified(ctx.secret, guest)) for guest in (KMS, GATEWAY)]
+    return [Issued(chain.evidence.quote, guest.node.id) for guest, chain in chains]
 
 
 def _service(ctx: Context, guest: Guest) -> dict[str, Any]:

@@ -61,6 +61,12 @@ class Guest:
         """The SHA-256 of the text of its app compose."""
         return hashlib.sha256(self.app_compose.encode()).digest()
 
+    @property
+    def log_version(self) -> int:
+        """The form of its runtime events: what its app compose asks for, from 0.6 on."""
+        asked = json.loads(self.app_compose).get("event_log_version")
+        return 2 if self.image.lite and asked == 2 else 1  # noqa: PLR2004 - that version
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
@@ -140,34 +146,41 @@ class Attester:
         return [*boot, *self._runtime_events(guest, faults)]
 
     def _runtime_events(self, guest: Guest, faults: Faults) -> list[Event]:
-        image, shown = guest.image, runtime_event("compose-hash", guest.compose_hash)
+        version = guest.log_version
+        return [
+            runtime_event(name, payload, version) for name, payload in self._said(guest, faults)
+        ]
+
+    def _said(self, guest: Guest, faults: Faults) -> list[tuple[str, bytes]]:
+        """Return names and payloads of what dstack measures, in order."""
+        image, shown = guest.image, ("compose-hash", guest.compose_hash)
         provider = (
             {"name": "kms", "id": self._kms_id} if guest.has_kms else {"name": "none", "id": ""}
         )
         log = [
-            runtime_event("local-cloud", NOTICE.encode()),
-            runtime_event("system-preparing", b""),
-            runtime_event("app-id", bytes.fromhex(guest.app_id)),
-            runtime_event("compose-hash", _measured_compose(guest, faults)),
+            ("local-cloud", NOTICE.encode()),
+            ("system-preparing", b""),
+            ("app-id", bytes.fromhex(guest.app_id)),
+            ("compose-hash", _measured_compose(guest, faults)),
         ]
         if "duplicate_event" in faults:
             log.append(shown)
         if guest.gpus and image.lite:
-            log.append(runtime_event("gpu-policy-hash", hashlib.sha256(b"{}").digest()))
+            log.append(("gpu-policy-hash", hashlib.sha256(b"{}").digest()))
             if "gpu_missing" not in faults:
-                log.append(runtime_event("gpu-attestation", _gpu_event(guest)))
+                log.append(("gpu-attestation", _gpu_event(guest)))
         log += [
-            runtime_event("instance-id", bytes.fromhex(guest.instance_id)),
-            runtime_event("boot-mr-done", b""),
+            ("instance-id", bytes.fromhex(guest.instance_id)),
+            ("boot-mr-done", b""),
         ]
         if guest.has_kms and not image.lite:
-            log.append(runtime_event("mr-kms", self._kms_measured))
+            log.append(("mr-kms", self._kms_measured))
         if guest.has_kms:
-            log.append(runtime_event("os-image-hash", bytes.fromhex(image.os_image_hash)))
-        log.append(runtime_event("key-provider", _json(provider)))
+            log.append(("os-image-hash", bytes.fromhex(image.os_image_hash)))
+        log.append(("key-provider", _json(provider)))
         if image.version >= _STORAGE_FROM:
-            log.append(runtime_event("storage-fs", guest.storage_fs.encode()))
-        log.append(runtime_event("system-ready", b""))
+            log.append(("storage-fs", guest.storage_fs.encode()))
+        log.append(("system-ready", b""))
         return [*log, shown] if "event_after_ready" in faults else log
 
 

@@ -5,6 +5,7 @@ first of which says that none of it is hardware's.
 """
 
 import hashlib
+import json
 import struct
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, TypeAlias
@@ -65,10 +66,18 @@ def replay(log: Iterable[Event], register: int) -> bytes:
     return extend(bytes.fromhex(event["digest"]) for event in log if event["imr"] == register)
 
 
-def runtime_event(name: str, payload: bytes) -> Event:
-    """Return an event of dstack, in the first version of its form."""
-    measured = b":".join((RUNTIME.to_bytes(4, "little"), name.encode(), payload))
-    return _event(APP, RUNTIME, hashlib.sha384(measured).hexdigest(), name, payload)
+def runtime_event(name: str, payload: bytes, version: int = 1) -> Event:
+    """Return an event of dstack, in the first or the second version of its form.
+
+    In the second what is hashed is canonical JSON (RFC 8785), which the event shows, too.
+    """
+    if version == 1:
+        measured = b":".join((RUNTIME.to_bytes(4, "little"), name.encode(), payload))
+        return _event(APP, RUNTIME, hashlib.sha384(measured).hexdigest(), name, payload)
+    said = {"name": name, "payload": payload.hex(), "type": RUNTIME}
+    measured = json.dumps(said, separators=(",", ":"), ensure_ascii=False).encode()
+    event = _event(APP, RUNTIME, hashlib.sha384(measured).hexdigest(), name, payload)
+    return event | {"version": version, "preimage": measured.hex()}
 
 
 def stripped(log: Iterable[Event]) -> list[Event]:

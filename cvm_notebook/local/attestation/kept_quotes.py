@@ -2,13 +2,13 @@
 
 import hashlib
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 from sqlalchemy import delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from cvm_notebook.local.core.database import Cvm, Database, Quote
+from cvm_notebook.local.core.database import Database, Quote
 
 MOST_PUBLISHED: Final = 1_000
 """As many are shown to everybody, the newest."""
@@ -19,9 +19,19 @@ def checksum_of(quote: bytes) -> str:
     return hashlib.sha256(quote).hexdigest()
 
 
-def note(database: Database, issued: Iterable[tuple[Cvm, bytes]]) -> None:
+class Issued(NamedTuple):
+    """A quote, the node whose machine signed it, and whose it is: None is a service's own."""
+
+    quote: bytes
+    node_id: int
+    cvm_id: int | None = None
+
+
+def note(database: Database, issued: Iterable[Issued]) -> None:
     """Remember whose quotes these are; they themselves are not kept."""
-    rows = {checksum_of(quote): {"node_id": cvm.node_id, "cvm_id": cvm.id} for cvm, quote in issued}
+    rows = {
+        checksum_of(one.quote): {"node_id": one.node_id, "cvm_id": one.cvm_id} for one in issued
+    }
     with database.read() as session:
         known = session.scalars(select(Quote.checksum).where(Quote.checksum.in_(rows))).all()
     new = [{"checksum": one, **row} for one, row in rows.items() if one not in known]

@@ -44,7 +44,7 @@ def cvm_attestation(ctx: Ctx, caller: Auth, tampered: Tampered, cvm_id: AppId) -
     with ctx.database.read() as session:
         cvm = find_cvm(session, caller.workspace.id, cvm_id, whole=True)
     answer, chain = answers.attested(ctx, cvm, caller.now, tampered.of(cvm))
-    _note(ctx, [(cvm, chain)])
+    kept_quotes.note(ctx.database, _issued([(cvm, chain)]))
     return json_answer(answer)
 
 
@@ -53,7 +53,8 @@ def app_attestations(ctx: Ctx, request: Request, tampered: Tampered, app_id: App
     """Give what the CVMs of an app attest, and the services that they rely on; no key is needed."""
     found, now = _cvms_of_app(ctx, app_id)
     shown = [answers.instance(ctx, cvm, now, tampered.of(cvm)) for cvm in found]
-    _note(ctx, [(cvm, chain) for cvm, (_, chain) in zip(found, shown, strict=True)])
+    own = [(cvm, chain) for cvm, (_, chain) in zip(found, shown, strict=True)]
+    kept_quotes.note(ctx.database, [*_issued(own), *answers.service_quotes(ctx)])
     answer = {
         "app_id": found[0].app_id,
         "contract_address": _NO_CONTRACT,
@@ -99,9 +100,9 @@ def _cvms_of_app(ctx: Context, app_id: str) -> tuple[list[Cvm], float]:
     return found, now
 
 
-def _note(ctx: Context, shown: Iterable[tuple[Cvm, Chain | None]]) -> None:
-    issued = [(cvm, chain.evidence.quote) for cvm, chain in shown if chain is not None]
-    kept_quotes.note(ctx.database, issued)
+def _issued(shown: Iterable[tuple[Cvm, Chain | None]]) -> list[kept_quotes.Issued]:
+    whose = [(cvm, chain) for cvm, chain in shown if chain is not None]
+    return [kept_quotes.Issued(one.evidence.quote, cvm.node_id, cvm.id) for cvm, one in whose]
 
 
 async def _sent(request: Request) -> bytes:

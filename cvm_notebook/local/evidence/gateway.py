@@ -143,4 +143,4 @@ def _reached(ctx: Context, address: str, *, agent: bool = False) -> Cvm:
 
 
 def _note(ctx: Context, cvm: Cvm, evidence: Evidence) -> None:
-    kept_quotes.note(ctx.database, [(cvm, evidence.quote)])
+    kept_quotes.note(ctx.database, [kept_quotes.Issued(evidence.quote, cvm.node_id, cvm.id)])

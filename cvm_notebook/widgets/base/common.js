@@ -42,6 +42,9 @@ function statusGlyph(el, status) {
 // How true a fleet is, by the words of its health.
 const HEALTH_MARKS = { live: "●", "catching up": "◑", offline: "✖", "needs a key": "⚠", idle: "◌", closed: "■" };
 
+// How what was proven of a CVM is marked, by the word of the verdict.
+const TRUST_MARKS = { VERIFIED: "✓", PARTIAL: "◐", SIMULATED: "⚠", FAILED: "✗" };
+
 /** Draw how true what is shown is: by the fleet's health while the kernel answers, else as a snapshot of a moment. */
 function drawHealth(badge, health, at, kernel) {
   const mode = kernel ? health?.state ?? "idle" : "gone", words = health?.text ?? "";

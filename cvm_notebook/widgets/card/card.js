@@ -1,12 +1,12 @@
-// The card of one CVM: what it is, what it does, what can be done to it, its logs and proofs.
+// The card of one CVM: what it is, what it does, what can be done to it, its logs, and what is proven of it.
 //
 //   Python -> view   the sections of the state, each time with {at, age, uptime, source, health}
 //                    details {what, ...}   log {...}   and the answers to clicks
-//   view -> Python   fetch {what}, log {...}, confirmed, cancelled, undo
+//   view -> Python   fetch {what}, verify, log {...}, confirmed, cancelled, undo
 //
 // The action buttons are ipywidgets of their own, shown here. One store a model: its views show the same.
 
-const CARD_TABS = [["overview", "Overview"], ["logs", "Logs"], ["events", "Events"], ["compose", "Compose"], ["attestation", "Attestation"]];
+const CARD_TABS = [["overview", "Overview"], ["logs", "Logs"], ["events", "Events"], ["compose", "Compose"], ["trust", "Trust"]];
 const OP_MARKS = { reached: "✓", failed: "✖", unknown: "?", cancelled: "–" };
 const OP_SHOWN_MS = 20000;
 
@@ -57,7 +57,7 @@ function tabStrip(tabs, onOpen) {
     }
     onOpen(name);
   }
-  return { strip, panels, choose, get open() { return open; } };
+  return { strip, panels, choose, enter(name) { choose(name); strip.querySelector(`[data-tab="${name}"]`).focus(); }, get open() { return open; } };
 }
 
 /** The action buttons are widgets of their own: the same in every view, and clicked through the kernel. */
@@ -81,6 +81,7 @@ function renderCard({ model, el, store }) {
 
   const name = h("h3", { className: "cvm-name", tabIndex: -1 }), status = h("span", { className: "cvm-status cvm-big" }), doing = h("span", { className: "cvm-doing" });
   const health = h("span", { className: "cvm-health", tabIndex: 0, role: "note" });
+  const badge = trustBadge(() => tabs.enter("trust"));
   const under = h("div", { className: "cvm-under cvm-dim" });
   const steps = h("ol", { className: "cvm-steps", "aria-label": "Boot", hidden: true });
   const trouble = h("div", { className: "cvm-trouble", hidden: true });
@@ -89,7 +90,7 @@ function renderCard({ model, el, store }) {
   const notice = h("div", { className: "cvm-notice", role: "alert", hidden: true });
   const tabs = tabStrip(CARD_TABS, opened);
   const root = h("section", { className: "cvm cvm-card" },
-    h("header", { className: "cvm-card-head" }, h("div", { className: "cvm-title" }, name, status, doing, health), under),
+    h("header", { className: "cvm-card-head" }, h("div", { className: "cvm-title" }, name, status, doing, badge.el, health), under),
     steps, trouble, actions, ops, undo.el, notice, confirm.el, tabs.strip, ...tabs.panels.values(), said);
   drawButtons(model, actions, ended.signal);
 
@@ -100,7 +101,8 @@ function renderCard({ model, el, store }) {
   tabs.panels.get("events").append(h("h4", {}, "Seen from here"), happened, recorded.el);
   const compose = detail("compose", null, drawCompose), proof = detail("attestation", null, drawProof);
   tabs.panels.get("compose").append(compose.el);
-  tabs.panels.get("attestation").append(proof.el);
+  const trust = trustPanel({ send, live: () => store.live(), measured: proof });
+  tabs.panels.get("trust").append(trust.el);
 
   // --- what is fetched when it is looked at ---
   function detail(what, title, draw) {
@@ -142,7 +144,7 @@ function renderCard({ model, el, store }) {
     if (which === "logs") log.open();
     else if (which === "events") recorded.need();
     else if (which === "compose") compose.need();
-    else if (which === "attestation") proof.need();
+    else if (which === "trust") trust.need();
   }
 
   // --- what changes ---
@@ -197,6 +199,8 @@ function renderCard({ model, el, store }) {
     if (clock.age !== null && clock.age !== undefined) parts.push(`seen ${ageWords(clock.age + passed)} ago, by ${clock.source}`);
     const text = parts.join(" · ");
     if (under.textContent !== text) under.textContent = text;
+    const now = kernel && clock.at ? clock.at + passed * 1000 : null; // by the kernel's clock, as what it judged
+    badge.draw(state?.trust, now); trust.time(now);
     drawHealth(health, clock.health, clock.at, kernel);
     root.dataset.live = kernel;
     actions.inert = !kernel;
@@ -215,7 +219,8 @@ function renderCard({ model, el, store }) {
     facts.replaceChildren(factsList(state.facts ?? [], "cvm-facts"));
     recent.replaceChildren(h("h4", {}, "Last events"), eventList((state.events ?? []).slice(0, 5)));
     happened.replaceChildren(eventList(state.events));
-    drawSteps(state); drawMeters(state); drawLinks(state); drawOps(state); drawTime();
+    drawSteps(state); drawMeters(state); drawLinks(state); drawOps(state); trust.draw(state); drawTime();
+    badge.el.hidden = state.gone;
   }
 
   // --- what is answered ---
@@ -225,12 +230,14 @@ function renderCard({ model, el, store }) {
     const now = store.state;
     if (!before || !now) return;
     if (before.status !== now.status || before.raw !== now.raw) say(`${now.name} is ${now.raw ?? now.status}`);
+    if (now.trust && before.trust?.at !== now.trust.at) say(`${now.name}: ${now.trust.summary}`);
     for (const [verb, op] of Object.entries(now.ops ?? {})) if (op.done && !before.ops?.[verb]?.done) say(op.text);
   }
   function heard({ message, before, live }) {
     if (live !== undefined) {
       log.live(live);
       for (const one of [recorded, compose, proof]) one.live(live);
+      if (store.state) trust.draw(store.state);
       if (live) opened(tabs.open);
       else { confirm.close("yes"); undo.hide(); }
       drawTime();

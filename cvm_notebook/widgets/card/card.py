@@ -1,4 +1,4 @@
-"""CvmCard: the live card of one CVM: its facts and status, actions, logs and attestation."""
+"""CvmCard: the live card of one CVM: its facts, status, actions, logs, and what is proven of it."""
 
 import contextlib
 import secrets
@@ -7,12 +7,13 @@ import time
 import weakref
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import ipywidgets
 import traitlets
 
 from cvm_notebook.api.errors.tree import CvmError
+from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.operations.preconditions import Verb, precheck
 from cvm_notebook.live.operations.record import OperationRecord
@@ -34,6 +35,10 @@ from cvm_notebook.widgets.card.sections import (
     latest,
     operation_of,
 )
+from cvm_notebook.widgets.card.trust import Verification
+
+if TYPE_CHECKING:
+    from cvm_notebook.attest.policy.policy import Policy
 
 _NO_FIGURES: Final[dict[str, Any]] = {"meters": [], "error": None}
 STATS_EVERY_S: Final = 10.0
@@ -73,7 +78,7 @@ class CvmCard(FleetView):
         Seconds in which a stop or a deletion that was clicked can be taken back.
     """
 
-    _esm = module("base/confirm", "base/logs", "card/card")
+    _esm = module("base/confirm", "base/logs", "card/trust", "card/card")
     _css = style("base/confirm", "base/logs", "card/card")
     _FAULT = " in the card. The fleet itself goes on."
     _WORKERS = 4  # a log that is followed takes one
@@ -90,10 +95,28 @@ class CvmCard(FleetView):
         self._operations = latest(fleet.operator.records(), cvm_id)
         self._verbs = self._buttons()
         self._judge(fleet)
+        self._verification = Verification(cvm_id, weakref.ref(fleet), weakly(self._mark))
         super().__init__(fleet, "cvm-card", undo=undo, buttons=tuple(self._verbs.values()))
 
     def _parts(self) -> Iterable[ipywidgets.Widget]:
         return self._verbs.values()
+
+    @property
+    def policy(self) -> "Policy | None":
+        """What "Verify now" judges by; None for `cvm.Policy()`.
+
+        That one names no app: what the service says should run proves nothing of what does.
+        """
+        return self._verification.policy
+
+    @policy.setter
+    def policy(self, policy: "Policy | None") -> None:
+        from cvm_notebook.attest.policy.policy import Policy  # noqa: PLC0415 - it loads slowly
+
+        if policy is not None:
+            checks.instance("policy", policy, Policy, "Give a cvm.Policy, or None.")
+        self._verification.policy = policy
+        self._mark()
 
     # --- for the UI thread ------------------------------------------------------------------------
 
@@ -126,6 +149,7 @@ class CvmCard(FleetView):
             "ops": {verb: operation_of(one) for verb, one in self._operations.items()},
             "stats": self._stats if state["running"] else _NO_FIGURES,
             "read_only": fleet.operator.read_only,
+            **self._verification.state(row),
         }
 
     def _vitals(self) -> Message:
@@ -186,6 +210,9 @@ class CvmCard(FleetView):
         what = message.get("what")
         if isinstance(what, str) and what in DETAILS:
             self._workers.do(partial(self._fetch, what))
+
+    def _on_verify(self, _message: Mapping[str, Any]) -> None:
+        self._verification.ask(self._workers)
 
     def _buttons(self) -> dict[Verb, ipywidgets.Button]:
         layout = ipywidgets.Layout(width="auto")  # shared: a constant number of models

@@ -11,6 +11,7 @@ from cvm_notebook.api.client import Client
 from cvm_notebook.api.compose.hashing import compose_hash
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.attest.evidence.consistency import Consistency, judge_attestation
+from cvm_notebook.attest.evidence.fields import bare_digits
 from cvm_notebook.live.store.records import Row
 from cvm_notebook.text import clean_text
 from cvm_notebook.widgets.base.log_tail import clean_line
@@ -38,7 +39,7 @@ def _compose(client: Client, row: Row) -> Details:
     except CvmError:
         counted = None
     declared = row.cvm.compose_hash
-    ok = None if counted is None or declared is None else counted == _bare(declared)
+    ok = None if counted is None or declared is None else counted == bare_digits(declared)
     facts = [
         ("runner", file.get("runner")),
         ("compose hash of the CVM", declared),
@@ -83,13 +84,13 @@ def _attestation(client: Client, row: Row) -> Details:
         ("certificates end", _when(evidence.cert_not_after)),
         *((name, getattr(tcb, name)) for name in ("mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3")),
     ]
-    # no tick before the quote is verified: a consistent log is not proof of hardware
+    # no tick where no signature is checked: a consistent log is not proof of hardware
     ok = False if evidence.checked == "failed" else None
     return {"check": {"ok": ok, "text": _evidence_words(evidence)}, "facts": _shown(facts)}
 
 
 _QUOTE_WORDS: Final = {
-    True: "shown, not verified",
+    True: "shown",
     False: "none is shown",
     None: "nothing is said of it",
 }
@@ -103,15 +104,16 @@ def _evidence_words(evidence: Consistency) -> str:
         "fetched": f"Not checked: {why}.",
     }.get(
         evidence.checked,
-        "Not verified. The log is consistent: its compose hash is that of the compose file, and it "
-        "adds up to RTMR3.",
+        "The log is consistent: its compose hash is that of the compose file, and it adds up to "
+        "RTMR3.",
     )
     quote = (
-        "The signatures of its quote were not checked"
+        "No signature is checked for this list, so it proves nothing of the hardware: that is what "
+        "verifying is for."
         if evidence.quote_present
-        else "No quote is shown"
+        else "No quote is shown, so nothing proves which hardware it runs on."
     )
-    return f"{verdict} {quote}, so nothing here proves which hardware it runs on."
+    return f"{verdict} {quote}"
 
 
 def _operations(client: Client, row: Row) -> Details:
@@ -158,10 +160,6 @@ def _lines(text: object) -> str:
 def _public(file: Mapping[str, object]) -> str:
     names = ("logs", "sysinfo", "tcbinfo")
     return ", ".join(name for name in names if file.get(f"public_{name}") is True) or "nothing"
-
-
-def _bare(digits: str) -> str:
-    return digits.strip().lower().removeprefix("sha256:").removeprefix("0x")
 
 
 def _names(value: object) -> str | None:

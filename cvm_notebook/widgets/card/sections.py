@@ -71,7 +71,7 @@ def events_of(changes: Iterable[Change]) -> list[list[Any]]:
             after = change.after
             status = status_of(after.status) if after is not None else "gone"
             ours = change.operation_id is not None
-            events.append([_ms(change.at), text, status, ours])
+            events.append([ms(change.at), text, status, ours])
     return events[: -_EVENTS - 1 : -1]
 
 
@@ -88,7 +88,7 @@ def operation_of(record: OperationRecord) -> dict[str, Any]:
             record.accepted_at is not None,
             record.reached_at is not None,
         ],
-        "at": _ms(record.ended_at or record.reached_at or record.accepted_at or record.asked_at),
+        "at": ms(record.ended_at or record.reached_at or record.accepted_at or record.asked_at),
     }
 
 
@@ -161,7 +161,7 @@ def _facts(row: Row, cvm: Cvm) -> list[list[Any]]:
         ("place", " · ".join(_text(one, 60) or "" for one in place if one), "text"),
         ("price", f"{now} USD/h{other}" if now is not None else None, "text"),
         ("image", _text(os.name, 80) if os else None, "text"),
-        ("made", _ms(made) if made else None, "when"),
+        ("made", ms(made) if made else None, "when"),
         ("app", _text(cvm.app_id), "code"),
         ("compose hash", _text(cvm.compose_hash), "code"),
         ("id", _text(row.id), "code"),
@@ -207,6 +207,8 @@ def _news(before: Row, after: Row) -> Iterator[str]:
         yield f"compose hash is now {_text(after.cvm.compose_hash, 80)}"
     if after.boot_progress and before.boot_progress != after.boot_progress:
         yield f"boot: {clean_text(after.boot_progress, 80)}"
+    if after.trust and (before.trust is None or before.trust.word != after.trust.word):
+        yield f"trust: {after.trust.word}"
     if after.error and before.error != after.error:
         yield f"could not be refreshed: {clean_text(after.error, 200)}"
 
@@ -220,7 +222,8 @@ def latest(records: Sequence[OperationRecord], cvm_id: str) -> dict[str, Operati
     return {record.verb: record for record in records if record.cvm_id == cvm_id}
 
 
-def _ms(moment: datetime) -> int:
+def ms(moment: datetime) -> int:
+    """Return a moment as scripts count it: milliseconds since 1970."""
     return int(moment.timestamp() * 1000)
 
 

@@ -13,7 +13,9 @@ from cvm_notebook.live.store.records import Row
 from cvm_notebook.text import clean_text, without_zeros
 
 Cell: TypeAlias = str | int | float | bool | None
-ColumnKind: TypeAlias = Literal["text", "status", "number", "usd", "code", "link", "when", "age"]
+ColumnKind: TypeAlias = Literal[
+    "text", "status", "trust", "number", "usd", "code", "link", "when", "age"
+]
 
 _CELL_CHARS: Final = 200
 USUAL: Final = (

@@ -97,6 +97,7 @@ function tableGrid(store, { onOpen, say }) {
     if (row.drawn[i] === key) return;
     row.drawn[i] = key;
     if (column.kind === "status") return drawStatus(cell, data);
+    if (column.kind === "trust") return drawTrust(cell, value);
     if (column.kind === "link") return value ? cell.replaceChildren(safeLink(value, value.replace(/^https:\/\//, ""))) : cell.replaceChildren();
     const text = column.kind === "when" && value !== null ? new Date(value).toLocaleString() : String(value ?? "");
     cell.textContent = column.name === "name" && !text ? data.id : text;
@@ -110,6 +111,10 @@ function tableGrid(store, { onOpen, say }) {
       note ? h("span", { className: data.op ? "cvm-op" : "cvm-note" }, ` ${note}`) : "",
     );
     cell.title = note ? `${data.raw ?? status}: ${note}` : "";
+  }
+  function drawTrust(cell, word) {
+    cell.dataset.trust = word ?? "";
+    cell.replaceChildren(...(word ? [h("span", { className: "cvm-shape", "aria-hidden": "true" }, TRUST_MARKS[word] ?? "?"), h("span", {}, word)] : []));
   }
 
   // --- keyboard and mouse ---
