@@ -21,11 +21,7 @@ from cvm_notebook.magics.session import Session
 # also `df = %cvm ls`; up to the cursor
 _LINE: Final = re.compile(r"(?:[\w., \t]+=)?\s*(%%?)cvm\s+(.*)", re.DOTALL)
 _MOST: Final = 500
-<<<<<<< HEAD
-_NAMING: Final = frozenset({*ACTIONS, "show", "update", "watch", "logs"})
-=======
-_NAMING: Final = frozenset({*ACTIONS, "show", "watch", "logs", "verify"})
->>>>>>> main
+_NAMING: Final = frozenset({*ACTIONS, "show", "update", "watch", "logs", "verify"})
 
 
 class Completions:

@@ -177,12 +177,8 @@ _NODES = (
         tcb="OutOfDate",
     ),
     Node(21, "use2", "US-EAST-1", 4_096, 8_388_608, 2_048, quote_version=5),
-<<<<<<< HEAD
     Node(26, "gpu1", "US-EAST-1", 512, 4_194_304, 64, gpus=16, quote_version=5, firewall=False),
-=======
-    Node(26, "gpu1", "US-EAST-1", 512, 4_194_304, 64, gpus=16, quote_version=5),
     Node(27, "gpu2", "US-WEST-1", 512, 4_194_304, 64, gpus=16),
->>>>>>> main
 )
 NODES: Mapping[int, Node] = {node.id: node for node in _NODES}
 """Nodes by id; prod7 is small, so that a full node can be met. Those in the west quote in version
