@@ -1,5 +1,6 @@
 """Client: the CVM API with one method per endpoint."""
 
+import copy
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +10,7 @@ import cvm_notebook
 from cvm_notebook.api.auth.credentials import Credentials, find_api_key
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.http.exchange import Timeout
-from cvm_notebook.api.http.retry import RetryKind
+from cvm_notebook.api.http.retry import RetryKind, RetryPolicy
 from cvm_notebook.api.http.transport import Reply, Request, Transport, query, to_json
 from cvm_notebook.api.models.decode import decode
 from cvm_notebook.api.resources import validation as checks
@@ -141,6 +142,16 @@ class Client(Lifecycle, Logs, Updates):
         )
 
     # --- its own life ------------------------------------------------------------------------
+
+    def alike(self) -> Self:
+        """Return the same client with connections of its own: what `abort` does stays with it."""
+        other = copy.copy(self)
+        other._transport = self.apart(RetryPolicy())  # noqa: SLF001 - of its own kind
+        return other
+
+    def abort(self) -> None:
+        """End for good: every call under way fails at once."""
+        self._transport.abort()
 
     def close(self) -> None:
         """End the idle connections; the client can still be used."""

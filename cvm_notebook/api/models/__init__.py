@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from cvm_notebook.api.models.actions import OperationStatus as OperationStatus
     from cvm_notebook.api.models.actions import Page as Page
     from cvm_notebook.api.models.actions import Provision as Provision
+    from cvm_notebook.api.models.actions import Redeployed as Redeployed
+    from cvm_notebook.api.models.actions import RedeployedCvm as RedeployedCvm
     from cvm_notebook.api.models.actions import ResourceUsage as ResourceUsage
     from cvm_notebook.api.models.actions import UpdateAccepted as UpdateAccepted
     from cvm_notebook.api.models.actions import decode_page as decode_page
@@ -159,6 +161,8 @@ _HOMES = {
     "ResourceUsage": "actions",
     "SystemInfo": "guest",
     "TcbInfo": "guest",
+    "Redeployed": "actions",
+    "RedeployedCvm": "actions",
     "UpdateAccepted": "actions",
     "User": "catalogue",
     "UserConfig": "guest",
@@ -239,6 +243,8 @@ __all__ = [
     "Provision",
     "QuotaMetric",
     "Quotas",
+    "Redeployed",
+    "RedeployedCvm",
     "ReservedGpu",
     "Resource",
     "ResourceUsage",
