@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from cvm_notebook.frames.reports.inventory import nodes_frame as nodes_frame
     from cvm_notebook.frames.reports.inventory import quotas_frame as quotas_frame
     from cvm_notebook.frames.reports.operations import operations_frame as operations_frame
+    from cvm_notebook.frames.reports.operations import revisions_frame as revisions_frame
+    from cvm_notebook.frames.reports.operations import rollout_frame as rollout_frame
     from cvm_notebook.frames.reports.plan import outcome_frame as outcome_frame
     from cvm_notebook.frames.reports.plan import plan_frame as plan_frame
     from cvm_notebook.frames.reports.timeline import timeline_frame as timeline_frame
@@ -62,6 +64,8 @@ _HOMES = {
     "projection_frame": "reports.cost",
     "quotas_frame": "reports.inventory",
     "read_fleet": "io",
+    "revisions_frame": "reports.operations",
+    "rollout_frame": "reports.operations",
     "timeline_frame": "reports.timeline",
     "write_fleet": "io",
 }
@@ -90,6 +94,8 @@ __all__ = [
     "projection_frame",
     "quotas_frame",
     "read_fleet",
+    "revisions_frame",
+    "rollout_frame",
     "timeline_frame",
     "write_fleet",
 ]

@@ -7,13 +7,14 @@ from typing import Any, Final, Protocol
 from cvm_notebook.api.client import Client
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.resources.update_request import VISIBILITY
+from cvm_notebook.api.status import phase_of
 from cvm_notebook.deploy.declaration import Changes
 from cvm_notebook.deploy.preview import FieldChange, UpdatePreview, preview_of
 from cvm_notebook.deploy.size import Surroundings
-from cvm_notebook.deploy.updating import resizes, sent_before, submitted
+from cvm_notebook.deploy.updating import read_whole, resizes, sent_before, submitted
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.service import OperationService
-from cvm_notebook.live.plans.revisions import AppHistory, Content, Version
+from cvm_notebook.live.plans.revisions import AppHistory, AppVersion, Content
 from cvm_notebook.live.store.records import Row
 
 _PARTS: Final = {"docker_compose_file": "compose_file", "pre_launch_script": "pre_launch_script"}
@@ -84,14 +85,16 @@ class RevisionTarget:
     word = "rollback"
 
     def __init__(
-        self, app_id: str, version: Version | None = None, own: Mapping[str, Version] | None = None
+        self,
+        app_id: str,
+        version: AppVersion | None = None,
+        own: Mapping[str, AppVersion] | None = None,
     ) -> None:
         self._app_id = app_id
         self._version = version
         self._own = dict(own or {})
-        self._contents: dict[str, Content] = {}
 
-    def version(self, cvm_id: str) -> Version | None:
+    def version(self, cvm_id: str) -> AppVersion | None:
         """Return the version that a CVM is taken to."""
         return self._own.get(cvm_id, self._version)
 
@@ -100,7 +103,7 @@ class RevisionTarget:
         version = self.version(cvm.id or "")
         if version is None:
             return UpdatePreview(cvm_id=cvm.id or "", name=cvm.name or "", word=self.word)
-        content = self._content(client, version, history)
+        content = history.content_of(client, self._app_id, version)
         if not version.key[1]:  # it was alone with its hash when it was found
             version = replace(version, key=(version.key[0], content.sealed))
         seen = replace(preview_of(cvm, _changes_to(content)), word=self.word, notes=(), body={})
@@ -108,13 +111,6 @@ class RevisionTarget:
         if now == version.compose_hash and history.has(cvm.vm_uuid, version):
             return replace(seen, fields=(), diff=(), restarts=False)
         return _with_variables(seen, cvm, content, version)
-
-    def _content(self, client: Client, version: Version, history: AppHistory) -> Content:
-        revision = version.revision_id
-        found = history.contents.get(revision) or self._contents.get(revision)
-        if found is None:
-            found = Content.of(client.get_app_revision(self._app_id, revision))
-        return self._contents.setdefault(revision, found)
 
     def submit(
         self, operations: OperationService, client: Client, row: Row, cvm: Cvm, seen: UpdatePreview
@@ -124,11 +120,30 @@ class RevisionTarget:
         return redeployed(operations, row, seen, self.version(row.id))
 
 
+def rollback_of(client: Client, row: Row, revision: int | str) -> tuple[AppVersion, UpdatePreview]:
+    """Find a revision of a CVM, and say what going there would change; nothing is sent.
+
+    Raises
+    ------
+    InvalidInput
+        There is none.
+    CvmError
+        It cannot be read.
+    """
+    cvm = read_whole(client, row.id)
+    app_id = cvm.app_id or row.app_id or ""
+    whole = AppHistory.read(client, app_id)
+    # a number counts the CVM's own; an id or a hash may be of a brother
+    history = whole.of(cvm.vm_uuid) if isinstance(revision, int) else whole
+    version = history.find(revision)
+    return version, RevisionTarget(app_id, version).preview(client, cvm, history)
+
+
 def redeployed(
     operations: OperationService,
     row: Row,
     seen: UpdatePreview,
-    version: Version | None,
+    version: AppVersion | None,
     *,
     delay: float = 0.0,
 ) -> Operation:
@@ -146,13 +161,13 @@ def redeployed(
 
 def _changes_to(content: Content) -> Changes:
     """Return what takes an app compose to that of a revision, variables aside."""
-    said = {ours: content.compose.get(name) or "" for name, ours in _PARTS.items()}
+    said: dict[str, Any] = {o: str(content.compose.get(n) or "") for n, o in _PARTS.items()}
     shown = {n: content.compose[n] for n in VISIBILITY if isinstance(content.compose.get(n), bool)}
-    return Changes(**{name: str(text) for name, text in said.items()}, **shown)
+    return Changes(**said, **shown)
 
 
 def _with_variables(
-    seen: UpdatePreview, cvm: Cvm, content: Content, version: Version
+    seen: UpdatePreview, cvm: Cvm, content: Content, version: AppVersion
 ) -> UpdatePreview:
     """Add what becomes of the variables: those of the revision replace what is there."""
     lost = tuple(name for name in seen.allowed if name not in content.variables)
@@ -166,7 +181,7 @@ def _with_variables(
         seen,
         fields=fields,
         hash_after=version.compose_hash,
-        restarts=_bare(cvm.status) != "stopped",
+        restarts=phase_of(cvm.status) == "running",
         env_added=added,
         env_kept=tuple(name for name in content.variables if name in seen.allowed),
         env_lost=lost,

@@ -87,7 +87,7 @@ class RevisionChange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Version:
+class AppVersion:
     """What an app has run; `revision_id` is the newest entry with it."""
 
     revision_id: str
@@ -144,13 +144,13 @@ class AppHistory:
         content = self.contents.get(one.revision_id or "")
         return _bare(one.compose_hash), "" if content is None else content.sealed
 
-    def _folded(self) -> tuple[tuple[Version, ...], int]:
+    def _folded(self) -> tuple[tuple[AppVersion, ...], int]:
         """Return the versions in order, and which of them is the newest revision's.
 
         Going back to one is no new version; what comes after a return takes the place of what was
         left behind.
         """
-        versions: list[Version] = []
+        versions: list[AppVersion] = []
         at = -1
         counts = Counter(_bare(one.compose_hash) for one in self.revisions)
         for one in reversed(self.revisions):
@@ -161,13 +161,13 @@ class AppHistory:
             if same is None:
                 versions = versions[: at + 1]
                 same = len(versions)
-                versions.append(Version(revision_id="", compose_hash=hashed, key=key))
+                versions.append(AppVersion(revision_id="", compose_hash=hashed, key=key))
             at = same
             versions[at] = replace(versions[at], revision_id=one.revision_id or "")
         return tuple(versions), at
 
     @property
-    def now(self) -> Version | None:
+    def now(self) -> AppVersion | None:
         """The version of the newest revision."""
         return self.versions[self.at] if self.versions else None
 
@@ -176,7 +176,7 @@ class AppHistory:
         own = (one for one in self.revisions if _bare(one.vm_uuid) == _bare(vm_uuid))
         return next((one.revision_id for one in own), None)
 
-    def find(self, revision: int | str) -> Version:
+    def find(self, revision: int | str) -> AppVersion:
         """Return the version that is meant.
 
         Parameters
@@ -200,13 +200,13 @@ class AppHistory:
         for one in self.revisions:
             if wanted == one.revision_id or _bare(wanted) == _bare(one.compose_hash):
                 hashed, sealed = self._key(one)
-                return Version(
+                return AppVersion(
                     revision_id=one.revision_id or "", compose_hash=hashed, key=(hashed, sealed)
                 )
         problem = f"there is no revision {clean_text(wanted, 80)!r}"
         raise InvalidInput("revision", problem, "app.revisions() has their ids and hashes.")
 
-    def _back(self, revision: int) -> Version:
+    def _back(self, revision: int) -> AppVersion:
         if revision >= 0:
             problem = f"{revision} goes back to nothing"
             raise InvalidInput("revision", problem, "-1 is the one before; or give its id.")
@@ -217,13 +217,27 @@ class AppHistory:
             raise InvalidInput("revision", problem, "app.revisions() lists them.")
         return self.versions[place]
 
-    def has(self, vm_uuid: str | None, version: Version) -> bool:
+    def has(self, vm_uuid: str | None, version: AppVersion) -> bool:
         """Tell whether a version is what a CVM was given last."""
         for one in self.revisions:
             if _bare(one.vm_uuid) == _bare(vm_uuid):
                 hashed, sealed = self._key(one)
                 return hashed == version.key[0] and version.key[1] in {sealed, ""}
         return False
+
+    def content_of(self, client: ReadsRevisions, app_id: str, version: AppVersion) -> Content:
+        """Return what a version holds, read where it was not yet.
+
+        Raises
+        ------
+        CvmError
+            It cannot be read.
+        """
+        found = self.contents.get(version.revision_id)
+        if found is None:
+            found = Content.of(client.get_app_revision(app_id, version.revision_id))
+            self.contents[version.revision_id] = found
+        return found
 
     # --- shown -----------------------------------------------------------------------------------
 
