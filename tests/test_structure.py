@@ -28,7 +28,7 @@ LONGER = {
     "live/reflector/reflector.py": 420,
     "live/store/store.py": 450,
     "local/cloud.py": 420,
-    "local/core/database.py": 420,
+    "local/core/database.py": 480,  # a declaration for each table
     "selection.py": 590,
 }
 # LocalCloud shares no code with the client, and has names of its own for the same things.

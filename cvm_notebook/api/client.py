@@ -17,6 +17,7 @@ from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.lifecycle import Lifecycle
 from cvm_notebook.api.resources.logs import Logs
 from cvm_notebook.api.resources.updates import Updates
+from cvm_notebook.api.resources.webhooks import Webhooks
 from cvm_notebook.api.secret import Secret
 from cvm_notebook.text import clean_text
 
@@ -24,7 +25,7 @@ VERSIONS = ("2026-01-21", "2026-05-22", "2026-06-23")
 _DEFAULT_TIMEOUT = Timeout()
 
 
-class Client(Lifecycle, Logs, Updates):
+class Client(Lifecycle, Logs, Updates, Webhooks):
     """The CVM API over HTTP. Safe to use from any thread.
 
     Parameters

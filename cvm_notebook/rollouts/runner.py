@@ -21,7 +21,7 @@ from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.record import OperationRecord
 from cvm_notebook.live.plans.revisions import AppHistory
-from cvm_notebook.live.plans.rollout_row import RolloutRow
+from cvm_notebook.live.plans.rollout_row import RolloutRow, RolloutState
 from cvm_notebook.live.store.observation import Observation
 from cvm_notebook.live.store.records import Health, Row
 from cvm_notebook.rollouts.proof import wait_for_verdict
@@ -177,14 +177,9 @@ class RolloutRunner:
 
     def _told(self, cvm_id: str, record: OperationRecord) -> None:
         """Take what an operation says; that it has reached its end is judged by `_settle`."""
-        state = record.state
-        if state == "failed" and record.attempts == 0:
-            state_now: object = "refused"
-        else:
-            state_now = "accepted" if state == "reached" else state
         self._set(
             cvm_id,
-            state=state_now,
+            state="accepted" if record.state == "reached" else _state_of(record),
             reason=record.error or record.note,
             operation_id=record.id,
             attempts=record.attempts,
@@ -195,7 +190,7 @@ class RolloutRunner:
             if not self.rows[cvm_id].finished and self.rows[cvm_id].state != "failed":
                 self._told(cvm_id, operation.record)
 
-    def _stop(self, cvm_id: str, state: str, reason: str) -> None:
+    def _stop(self, cvm_id: str, state: RolloutState, reason: str) -> None:
         """Note that an instance has failed: nothing new is begun."""
         self._set(cvm_id, state=state, reason=reason)
         self.why = self.why or f"{self.rows[cvm_id].name}: {reason}"
@@ -356,8 +351,7 @@ class RolloutRunner:
             return
         if record.state != "reached":
             said = record.error or record.note or f"its operation is {record.state}"
-            state = "refused" if record.state == "failed" and not record.attempts else record.state
-            self._stop(cvm_id, state, said)
+            self._stop(cvm_id, _state_of(record), said)
         elif record.asked < since:
             self._joined(cvm_id)
         else:
@@ -390,6 +384,11 @@ class RolloutRunner:
         if not self._halted:
             self._engine.operator.clock.wait(self._bell, seconds)
         return not self._halted
+
+
+def _state_of(record: OperationRecord) -> RolloutState:
+    unsent = record.state == "failed" and record.attempts == 0
+    return "refused" if unsent else record.state
 
 
 def is_under_way(engine: FleetEngine, app_id: str) -> bool:

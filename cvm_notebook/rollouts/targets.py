@@ -9,7 +9,7 @@ from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.resources.update_request import VISIBILITY
 from cvm_notebook.api.status import phase_of
 from cvm_notebook.deploy.declaration import Changes
-from cvm_notebook.deploy.preview import FieldChange, UpdatePreview, preview_of
+from cvm_notebook.deploy.preview import UpdatedField, UpdatePreview, preview_of
 from cvm_notebook.deploy.size import Surroundings
 from cvm_notebook.deploy.updating import read_whole, resizes, sent_before, submitted
 from cvm_notebook.live.operations.operation import Operation
@@ -175,7 +175,7 @@ def _with_variables(
     fields = seen.fields
     if lost or added or not fields:
         names = ", ".join(seen.allowed) or None, ", ".join(content.variables) or None
-        fields = (*fields, FieldChange("env", *names))
+        fields = (*fields, UpdatedField("env", *names))
     dangers = (f"{', '.join(lost)} would be lost: the revision has no such variables",)
     return replace(
         seen,

@@ -93,6 +93,11 @@ if TYPE_CHECKING:
     from cvm_notebook.api.models.guest import SystemInfo as SystemInfo
     from cvm_notebook.api.models.guest import TcbInfo as TcbInfo
     from cvm_notebook.api.models.guest import UserConfig as UserConfig
+    from cvm_notebook.api.models.webhooks import Webhook as Webhook
+    from cvm_notebook.api.models.webhooks import WebhookDelivery as WebhookDelivery
+    from cvm_notebook.api.models.webhooks import WebhookEvent as WebhookEvent
+    from cvm_notebook.api.models.webhooks import WebhookSecret as WebhookSecret
+    from cvm_notebook.api.models.webhooks import WebhookStats as WebhookStats
 
 # name -> the module that holds it
 _HOMES = {
@@ -167,6 +172,11 @@ _HOMES = {
     "User": "catalogue",
     "UserConfig": "guest",
     "UserRef": "cvm",
+    "Webhook": "webhooks",
+    "WebhookDelivery": "webhooks",
+    "WebhookEvent": "webhooks",
+    "WebhookSecret": "webhooks",
+    "WebhookStats": "webhooks",
     "Workspace": "catalogue",
     "WorkspacePage": "catalogue",
     "WorkspacePagination": "catalogue",
@@ -254,6 +264,11 @@ __all__ = [
     "User",
     "UserConfig",
     "UserRef",
+    "Webhook",
+    "WebhookDelivery",
+    "WebhookEvent",
+    "WebhookSecret",
+    "WebhookStats",
     "Workspace",
     "WorkspacePage",
     "WorkspacePagination",

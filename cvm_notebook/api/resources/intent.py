@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from cvm_notebook.api.claims import SentClaims, claims_of_this_machine
 from cvm_notebook.api.errors.tree import (
     ConflictError,
     CvmError,
@@ -29,7 +30,6 @@ from cvm_notebook.api.models.actions import CvmAction, UpdateAccepted
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.models.decode import decode, decode_accepted
 from cvm_notebook.api.models.guest import OperationPage
-from cvm_notebook.api.resources.claims import SentClaims, claims_of_this_machine
 from cvm_notebook.api.resources.cvm_ref import path_segment
 from cvm_notebook.api.resources.update_request import shown_by
 from cvm_notebook.api.status import phase_of
