@@ -1,6 +1,5 @@
 """Client: the CVM API with one method per endpoint."""
 
-import copy
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -146,8 +145,9 @@ class Client(Lifecycle, Logs, Updates, Webhooks):
 
     def alike(self) -> Self:
         """Return the same client with connections of its own: what `abort` does stays with it."""
-        other = copy.copy(self)
-        other._transport = self.apart(RetryPolicy())  # noqa: SLF001 - of its own kind
+        other = object.__new__(type(self))
+        vars(other).update(vars(self))
+        other._transport = self.apart(RetryPolicy())
         return other
 
     def abort(self) -> None:

@@ -70,6 +70,7 @@ class Rollout:
         self._terms = terms
         self._history = history
         self._runner: RolloutRunner | None = None
+        self._changed: set[str] = set()
         self._rows = {cvm_id: _planned(seen) for cvm_id, seen in previews.items()}
 
     # --- the dry run -----------------------------------------------------------------------------
@@ -215,7 +216,14 @@ class Rollout:
                 if not row.finished:
                     self._rows[cvm_id] = replace(row, state="planned", reason="")
             dangers = {cvm_id: seen.dangers for cvm_id, seen in self.previews.items()}
-            runner = RolloutRunner(self._engine, self._target, self._terms, self._rows, dangers)
+            runner = RolloutRunner(
+                self._engine,
+                self._target,
+                self._terms,
+                rows=self._rows,
+                dangers=dangers,
+                changed=self._changed,
+            )
             self._runner = runner
             runner.start()
         if wait:

@@ -49,11 +49,18 @@ class RolloutTerms:
 
 @dataclass(frozen=True, slots=True)
 class _Ready:
-    """An instance that is about to be changed, as it was just read."""
+    """An instance to which something is about to be sent, as it was just read.
+
+    Attributes
+    ----------
+    starts
+        It is as wanted, and only has to be started.
+    """
 
     row: Row
     cvm: Cvm
     seen: UpdatePreview
+    starts: bool = False
 
 
 class RolloutRunner:
@@ -65,6 +72,9 @@ class RolloutRunner:
         Of each CVM where it stands; kept up to date.
     dangers
         What was confirmed of each CVM.
+    changed
+        The CVMs that have taken the change; kept up to date. What of it cannot be read back, such
+        as the values of variables, is not sent again.
 
     Attributes
     ----------
@@ -79,8 +89,10 @@ class RolloutRunner:
         engine: FleetEngine,
         target: Target,
         terms: RolloutTerms,
+        *,
         rows: dict[str, RolloutRow],
         dangers: Mapping[str, tuple[str, ...]],
+        changed: set[str],
     ) -> None:
         self.rows = rows
         self.why = ""
@@ -94,6 +106,8 @@ class RolloutRunner:
         self._bell = threading.Event()
         self._halted = False
         self._operations: dict[str, Operation] = {}
+        self._changed = changed
+        self._started: set[str] = set()
         self._tries: dict[str, int] = {}
         self._counted: set[str] | None = None  # those that were not stopped on purpose
         self._history = AppHistory(())
@@ -279,9 +293,8 @@ class RolloutRunner:
         if row is None or cvm.in_progress or info_of(cvm.status).moving:
             return None  # the next step sees to it
         seen = self._target.preview(self._client, cvm, self._history)
-        if not seen.differs:
-            self._keep(cvm_id, cvm, row)
-            return None
+        if not seen.differs or cvm_id in self._changed:
+            return self._kept(_Ready(row, cvm, seen, starts=True))
         new = [one for one in seen.dangers if one not in self._dangers.get(cvm_id, ())]
         if new:
             self._stop(cvm_id, "refused", f"since it was planned: {'; '.join(new)}. Plan it anew")
@@ -297,36 +310,47 @@ class RolloutRunner:
         )
         return _Ready(row, cvm, seen)
 
-    def _keep(self, cvm_id: str, cvm: Cvm, row: Row) -> None:
-        """Take an instance for done that is as wanted, where it runs as it should."""
+    def _kept(self, one: _Ready) -> _Ready | None:
+        """Take an instance for done that is as wanted and runs; what has failed is started once.
+
+        A CVM that had failed when it was changed stays so until then.
+        """
+        cvm_id = one.row.id
         mine = self.rows[cvm_id].touched
-        if phase_of(cvm.status) == "failed":
-            why = row.boot_error or "see its console and its logs"
+        if phase_of(one.cvm.status) == "failed":
+            if cvm_id not in self._started:
+                return one
+            why = one.row.boot_error or "see its console and its logs"
             self._stop(cvm_id, "failed", f"it is as wanted, and did not come up: {why}")
-        elif self._is_proven(cvm_id, cvm):
+        elif self._is_proven(cvm_id, one.cvm):
             said = "" if mine else "it is as wanted already: nothing was sent"
             self._set(cvm_id, state="reached" if mine else "kept", reason=said)
+        return None
 
     # --- sending ---------------------------------------------------------------------------------
 
     def _do(self, batch: list[_Ready]) -> None:
         """Change some instances at once, and see them to their end."""
         asked = self._engine.now()
-        mine = {}
+        sent: list[tuple[_Ready, Operation]] = []
         for one in batch:
             if self._halted or self.why:
                 break
             operation = self._submit(one)
             if operation is not None:
-                mine[one.row.id] = operation
-        self._await(list(mine.values()))
-        for cvm_id, operation in mine.items():
-            self._settle(cvm_id, operation, asked)
+                sent.append((one, operation))
+        self._await([operation for _, operation in sent])
+        for one, operation in sent:
+            self._settle(one, operation, asked)
 
     def _submit(self, one: _Ready) -> Operation | None:
         operator, cvm_id = self._engine.operator, one.row.id
         try:
-            operation = self._target.submit(operator, self._client, one.row, one.cvm, one.seen)
+            if one.starts:
+                self._started.add(cvm_id)
+                operation = operator.submit("start", one.row)
+            else:
+                operation = self._target.submit(operator, self._client, one.row, one.cvm, one.seen)
         except CvmError as error:
             self._stop(cvm_id, "refused", error_text(error))
             return None
@@ -343,21 +367,24 @@ class RolloutRunner:
             if not self._halted:
                 self._engine.operator.clock.wait(self._bell, _FOREVER)
 
-    def _settle(self, cvm_id: str, operation: Operation, since: float) -> None:
+    def _settle(self, one: _Ready, operation: Operation, since: float) -> None:
         """Judge an instance by its operation, and by its verdict where one is asked for."""
-        record = operation.record
+        record, cvm_id = operation.record, one.row.id
         self._told(cvm_id, record)
         if self._halted and not record.done:
             return
-        if record.state != "reached":
+        if record.accepted_at is not None and record.asked >= since:
+            self._changed.add(cvm_id)
+        was_down = phase_of(one.cvm.status) == "failed" and not one.starts
+        if was_down and cvm_id in self._changed and record.done:
+            self._set(cvm_id, state="planned")  # the next step starts it, where it needs that
+        elif record.state != "reached":
             said = record.error or record.note or f"its operation is {record.state}"
             self._stop(cvm_id, _state_of(record), said)
         elif record.asked < since:
             self._joined(cvm_id)
-        else:
-            cvm = self._client.get_cvm_info(cvm_id)
-            if self._is_proven(cvm_id, cvm):
-                self._set(cvm_id, state="reached", reason="")
+        elif self._is_proven(cvm_id, self._client.get_cvm_info(cvm_id)):
+            self._set(cvm_id, state="reached", reason="")
 
     def _joined(self, cvm_id: str) -> None:
         """Leave it to the next step what an operation of before has brought about."""
