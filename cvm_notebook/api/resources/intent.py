@@ -474,7 +474,8 @@ def _update(
 def _redeployment(
     transport: Transport, cvm: str | None, fields: Mapping[str, Any], expected_hash: str | None
 ) -> Intent:
-    revision = path_segment(str(fields.get("revision_id") or ""))
+    # what an earlier kernel has sent is read back, and not sent: of that no revision is kept
+    revision = path_segment(str(fields.get("revision_id") or "unknown"))
     path = f"/cvms/{path_segment(cvm or '')}/revisions/{revision}/redeploy"
     path += query(transaction_hash=fields.get("transaction_hash"))
     shows = {} if expected_hash is None else {"compose_hash": expected_hash}
