@@ -176,7 +176,8 @@ class App:
             How many of its instances may be down at once, those counted that are down already.
             Stopped ones are changed, too; they stay stopped, and do not count.
         verify
-            A policy: an instance counts as done when its verdict is good by it.
+            A policy: an instance counts as done when its verdict is good by it. Where it does not
+            say what should run, that is what the instance was changed to.
         confirm
             The `Rollout.phrase` of a dry run: several instances want it, and what would be lost.
         dry_run

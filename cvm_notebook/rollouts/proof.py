@@ -1,6 +1,7 @@
 """Waiting for the verdict of an instance that has just come up."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from cvm_notebook.api.client import Client
@@ -11,7 +12,7 @@ from cvm_notebook.live.engine import FleetEngine
 if TYPE_CHECKING:
     from cvm_notebook.attest.policy.policy import Policy
 
-_VERDICT_S: Final = 60.0  # what a CVM shows may come a little later than it runs
+_VERDICT_S: Final = 30.0  # what a CVM shows may come a little later than it runs
 _PAUSE: Final = 0.5
 _SLOWEST: Final = 5.0
 
@@ -21,12 +22,16 @@ def wait_for_verdict(
     client: Client,
     cvm_id: str,
     policy: "Policy",
+    expected: str | None,
+    *,
     sleep: Callable[[float], bool],
 ) -> tuple[str | None, str]:
     """Verify an instance until its verdict is good, or clearly is not.
 
     Parameters
     ----------
+    expected
+        The compose hash that it should run, where the policy does not say what.
     sleep
         Waits so many seconds; False when it was told to end.
 
@@ -37,6 +42,8 @@ def wait_for_verdict(
     """
     from cvm_notebook.live.trust import verify_row  # noqa: PLC0415 - what judges, on demand
 
+    if policy.app is None and expected is not None:
+        policy = replace(policy, app=expected)
     ends, pause = engine.now() + _VERDICT_S, _PAUSE
     while True:
         over = engine.now() >= ends

@@ -175,9 +175,7 @@ class RolloutRunner:
 
     def _hear_health(self, health: Health) -> None:
         if health.state == "closed":
-            self._halted = True
-            self.why = self.why or "the fleet was closed"
-            self._bell.set()
+            self.halt("the fleet was closed")
 
     def _take_back(self) -> None:
         for operation in self._operations.values():
@@ -232,13 +230,11 @@ class RolloutRunner:
 
     def _waits_for(self, there: Mapping[str, Cvm]) -> bool:
         """Wait a moment where an instance is in the middle of something; whoever began it."""
+        alive = self._engine.operator.alive
         busy = [
-            cvm_id
+            cvm
             for cvm_id, cvm in there.items()
-            if cvm_id in self.rows
-            and (
-                cvm.in_progress or info_of(cvm.status).moving or self._engine.operator.alive(cvm_id)
-            )
+            if cvm.in_progress or info_of(cvm.status).moving or alive(cvm_id)
         ]
         now = self._engine.now()
         if not busy:
@@ -247,9 +243,8 @@ class RolloutRunner:
         if self._waiting_since is None:
             self._waiting_since = now
         if now - self._waiting_since >= _AT_REST_S:
-            for cvm_id in busy:
-                said = f"it is still {there[cvm_id].status} after {_AT_REST_S:g} s"
-                self._stop(cvm_id, "unknown", said)
+            named = ", ".join(f"{cvm.name} is still {cvm.status}" for cvm in busy)
+            self.why = f"{named} after {_AT_REST_S:g} s"
             return True
         self._sleep(self._pause)
         self._pause = min(self._pause * 2, _SLOWEST)
@@ -399,7 +394,10 @@ class RolloutRunner:
         policy = self._terms.policy
         if policy is None or phase_of(cvm.status) != "running":
             return True
-        word, problem = wait_for_verdict(self._engine, self._client, cvm_id, policy, self._sleep)
+        expected = self.rows[cvm_id].hash_after or cvm.compose_hash
+        word, problem = wait_for_verdict(
+            self._engine, self._client, cvm_id, policy, expected, sleep=self._sleep
+        )
         self._set(cvm_id, verdict=word)
         if problem:
             self._stop(cvm_id, "failed", problem)
