@@ -9,7 +9,7 @@ import cvm_notebook
 from cvm_notebook.api.auth.credentials import Credentials, find_api_key
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.http.exchange import Timeout
-from cvm_notebook.api.http.retry import RetryKind
+from cvm_notebook.api.http.retry import RetryKind, RetryPolicy
 from cvm_notebook.api.http.transport import Reply, Request, Transport, query, to_json
 from cvm_notebook.api.models.decode import decode
 from cvm_notebook.api.resources import validation as checks
@@ -146,6 +146,17 @@ class Client(Lifecycle, Logs, Updates, Webhooks, Logins, Networks, Upkeep, Apps)
         )
 
     # --- its own life ------------------------------------------------------------------------
+
+    def alike(self) -> Self:
+        """Return the same client with connections of its own: what `abort` does stays with it."""
+        other = object.__new__(type(self))
+        vars(other).update(vars(self))
+        other._transport = self.apart(RetryPolicy())
+        return other
+
+    def abort(self) -> None:
+        """End for good: every call under way fails at once."""
+        self._transport.abort()
 
     def close(self) -> None:
         """End the idle connections; the client can still be used."""

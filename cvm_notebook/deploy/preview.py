@@ -1,6 +1,5 @@
 """UpdatePreview: what an update would change, cost, restart and lose, before anything is sent."""
 
-import difflib
 import html
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from cvm_notebook.api.secret import Secret
 from cvm_notebook.api.status import phase_of
 from cvm_notebook.deploy.declaration import Changes
 from cvm_notebook.deploy.size import Size, Surroundings, shrinks
+from cvm_notebook.live.plans.revisions import compose_diff
 from cvm_notebook.text import clean_text, html_table, text_table, usd
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ class UpdatePreview:
 
     Attributes
     ----------
+    word
+        What it is called: ``update`` or ``rollback``.
     fields
         What would be otherwise; of texts and variables only that they would be.
     diff
@@ -71,6 +73,7 @@ class UpdatePreview:
 
     cvm_id: str
     name: str
+    word: str = "update"
     fields: tuple[UpdatedField, ...] = ()
     diff: tuple[str, ...] = field(default=(), repr=False)
     hash_before: str | None = None
@@ -97,7 +100,7 @@ class UpdatePreview:
     @property
     def phrase(self) -> str | None:
         """What the update wants as ``confirm``; None where nothing needs to be confirmed."""
-        return "update 1" if self.differs and self.dangers else None
+        return f"{self.word} 1" if self.differs and self.dangers else None
 
     def frame(self) -> "pd.DataFrame":
         """Return the fields that would be otherwise, one a row; see `update_frame`."""
@@ -127,7 +130,8 @@ class UpdatePreview:
         if not self.differs:
             return f"{name}: nothing differs, and nothing would be sent"
         restart = "it restarts" if self.restarts else "without a restart"
-        return f"Update of {name}: {len(self.fields)} to change, {restart}; nothing was sent"
+        what = f"{self.word.capitalize()} of {name}"
+        return f"{what}: {len(self.fields)} to change, {restart}; nothing was sent"
 
     @property
     def warnings(self) -> list[str]:
@@ -346,10 +350,7 @@ def _lines(text: object) -> str | None:
 def _diff(before: object, after: object) -> tuple[str, ...]:
     if after is None:
         return ()
-    old = before.splitlines() if isinstance(before, str) else []
-    new = str(after).splitlines()
-    lines = difflib.unified_diff(old, new, "compose_file, now", "compose_file, then", lineterm="")
-    return tuple(lines)
+    return compose_diff(before, after, ("compose_file, now", "compose_file, then"))
 
 
 def _hash(said: str | None) -> str | None:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from cvm_notebook.frames.reports.inventory import nodes_frame as nodes_frame
     from cvm_notebook.frames.reports.inventory import quotas_frame as quotas_frame
     from cvm_notebook.frames.reports.operations import operations_frame as operations_frame
+    from cvm_notebook.frames.reports.operations import revisions_frame as revisions_frame
+    from cvm_notebook.frames.reports.operations import rollout_frame as rollout_frame
     from cvm_notebook.frames.reports.plan import apply_frame as apply_frame
     from cvm_notebook.frames.reports.plan import outcome_frame as outcome_frame
     from cvm_notebook.frames.reports.plan import plan_frame as plan_frame
@@ -73,6 +75,8 @@ _HOMES = {
     "projection_frame": "reports.cost",
     "quotas_frame": "reports.inventory",
     "read_fleet": "io",
+    "revisions_frame": "reports.operations",
+    "rollout_frame": "reports.operations",
     "ssh_keys_frame": "workspace.logins",
     "timeline_frame": "reports.timeline",
     "update_frame": "reports.plan",
@@ -108,6 +112,8 @@ __all__ = [
     "projection_frame",
     "quotas_frame",
     "read_fleet",
+    "revisions_frame",
+    "rollout_frame",
     "ssh_keys_frame",
     "timeline_frame",
     "update_frame",

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from cvm_notebook.api.models.actions import OperationStatus as OperationStatus
     from cvm_notebook.api.models.actions import Page as Page
     from cvm_notebook.api.models.actions import Provision as Provision
+    from cvm_notebook.api.models.actions import Redeployed as Redeployed
+    from cvm_notebook.api.models.actions import RedeployedCvm as RedeployedCvm
     from cvm_notebook.api.models.actions import ResourceUsage as ResourceUsage
     from cvm_notebook.api.models.actions import UpdateAccepted as UpdateAccepted
     from cvm_notebook.api.models.actions import decode_page as decode_page
@@ -233,6 +235,8 @@ _HOMES = {
     "TcbEvaluation": "apps",
     "TcbEvaluationInstance": "apps",
     "TcbInfo": "guest",
+    "Redeployed": "actions",
+    "RedeployedCvm": "actions",
     "UpdateAccepted": "actions",
     "UsageRecord": "apps",
     "User": "catalogue",
@@ -349,6 +353,8 @@ __all__ = [
     "Provision",
     "QuotaMetric",
     "Quotas",
+    "Redeployed",
+    "RedeployedCvm",
     "ReservedGpu",
     "Resource",
     "ResourceUsage",

@@ -32,7 +32,7 @@ _TEXTS: Final = {
 }
 _ON_CHAIN: Final = (
     "Nothing was changed: its keys are managed on a chain, where the compose hash has to be "
-    "registered first. client.redeploy_revision() returns what that takes."
+    "registered first. client.redeploy_cvm_revision() returns what that takes."
 )
 
 
@@ -307,7 +307,7 @@ class Revisions:
             raise CvmError("Nothing was sent: what it runs has changed since. Look at it again.")
         before = {one.revision_id for one in client.get_app_revisions(row.app_id or "")}
         try:
-            answer = client.redeploy_revision(row.id, question.revision)
+            answer = client.redeploy_cvm_revision(row.id, revision_id=question.revision)
         except CvmError as error:
             if not may_have_begun(error):
                 raise
