@@ -12,6 +12,7 @@ function groupedRows(store, ks) {
     if (!groups.has(key)) groups.set(key, { key, app: row._app ?? NO_APP, name: row.name || row.id, ks: [], running: 0, usd: 0, hashes: new Map() });
     const group = groups.get(key);
     group.ks.push(k);
+    if (row.name && row.name.length < group.name.length) group.name = row.name; // web, and not web-2
     group.running += row.status === "running";
     group.usd += Number(row._usd ?? 0);
     if (row._hash) group.hashes.set(row._hash, (group.hashes.get(row._hash) ?? 0) + 1);
