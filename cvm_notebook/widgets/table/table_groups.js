@@ -21,6 +21,9 @@ function groupedRows(store, ks) {
   return { shown, groups };
 }
 
+/** Whether what has changed is something that groups tell. */
+const regroups = (changed) => [...changed.values()].some((names) => ["name", "status", "_app", "_hash", "_usd"].some((name) => names.has(name)));
+
 const usdWords = (sum) => sum.toFixed(5).replace(/\.?0+$/, "");
 
 /** A row of the grid for an app; `draw(group, {...})` when another is in its place, or it has changed. */
