@@ -333,7 +333,7 @@ def test_cvms_stand_under_their_apps_by_the_keyboard(lab, table, cloud):
     tree, keys = table.get_by_role("treegrid"), table.keyboard
     group = tree.get_by_role("row", level=1).filter(has_text="alpha")
     group.get_by_text("2 versions").wait_for(timeout=PATIENCE)
-    assert "2 CVMs · 2 running · 0.12156 USD/h" in group.inner_text()
+    assert "alpha 2 CVMs · 2 running · 0.12156 USD/h" in group.inner_text()
     assert tree.get_by_role("row", level=1).count() == 4
     assert tree.get_by_role("row", level=2).count() == 5
     tree.focus()

@@ -157,6 +157,7 @@ class Revisions:
         self._list: tuple[AppRevision, ...] | None = None
         self._whole: dict[str, AppRevision] = {}
         self._pair: tuple[str, str] | None = None
+        self._comparing = False
         self._comparison: Mapping[str, Any] | None = None
         self._question: _Question | None = None
         self._busy = ""
@@ -251,21 +252,23 @@ class Revisions:
         if not set(pair) <= known:
             return
         with self._lock:
-            busy, self._pair = self._pair is not None and self._comparison is None, pair
-            self._comparison = None
+            busy, self._comparing = self._comparing, True
+            self._pair, self._comparison = pair, None
         self._changed()
         if not busy:  # else the one who compares sees the new pair
             workers.do(self._compare)
 
     def _compare(self) -> None:
-        while True:
-            pair = self._pair
-            result = self._compared(*pair) if pair is not None else {}
-            with self._lock:
-                if self._pair == pair:
-                    self._comparison = result
-                    break
-        self._changed()
+        try:
+            while self._comparing:
+                pair = self._pair
+                result = self._compared(*pair) if pair is not None else {}
+                with self._lock:
+                    if self._pair == pair:
+                        self._comparison, self._comparing = result, False
+        finally:
+            self._comparing = False
+            self._changed()
 
     def _compared(self, first: str, second: str) -> Mapping[str, Any]:
         try:

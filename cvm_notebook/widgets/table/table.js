@@ -120,7 +120,7 @@ function renderTable({ model, el, store }) {
       announce(what.changed);
     }
     const sorting = what.changed && store.sort && [...what.changed.values()].some((names) => names.has(store.sort.name));
-    grid.queue(Boolean(what.shape || sorting || (what.changed && (store.isGrouped() || (store.query && !store.found)))));
+    grid.queue(Boolean(what.shape || sorting || (what.changed && ((store.isGrouped() && regroups(what.changed)) || (store.query && !store.found)))));
     headLater();
   }
   let drawing = 0;

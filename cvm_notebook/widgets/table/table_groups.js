@@ -12,6 +12,7 @@ function groupedRows(store, ks) {
     if (!groups.has(key)) groups.set(key, { key, app: row._app ?? NO_APP, name: row.name || row.id, ks: [], running: 0, usd: 0, hashes: new Map() });
     const group = groups.get(key);
     group.ks.push(k);
+    if (row.name && row.name.length < group.name.length) group.name = row.name; // web, and not web-2
     group.running += row.status === "running";
     group.usd += Number(row._usd ?? 0);
     if (row._hash) group.hashes.set(row._hash, (group.hashes.get(row._hash) ?? 0) + 1);
@@ -19,6 +20,9 @@ function groupedRows(store, ks) {
   const shown = [...groups.values()].flatMap((group) => (store.folded.has(group.key) ? [group.key] : [group.key, ...group.ks]));
   return { shown, groups };
 }
+
+/** Whether what has changed is something that groups tell. */
+const regroups = (changed) => [...changed.values()].some((names) => ["name", "status", "_app", "_hash", "_usd"].some((name) => names.has(name)));
 
 const usdWords = (sum) => sum.toFixed(5).replace(/\.?0+$/, "");
 
