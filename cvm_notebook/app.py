@@ -14,6 +14,7 @@ from cvm_notebook.live.columns import charged_usd
 from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.plans.revisions import AppHistory, Content, compose_diff, short
 from cvm_notebook.live.store.index import AmbiguousCvm, Index, UnknownCvm
+from cvm_notebook.live.store.observation import Observation
 from cvm_notebook.live.store.records import Row
 from cvm_notebook.rollouts.rollout import Rollout, plan_rollout
 from cvm_notebook.rollouts.runner import RolloutTerms
@@ -358,6 +359,8 @@ def find_app(fleet: FleetEngine, ref: Ref) -> App:
         There is none.
     AmbiguousCvm
         There are several.
+    CvmError
+        Its instances cannot be read.
     """
     snapshot = fleet.snapshot()
     index = Index(snapshot.rows)
@@ -368,6 +371,17 @@ def find_app(fleet: FleetEngine, ref: Ref) -> App:
             f"{quoted(str(ref))} names CVMs of {len(found)} apps", hint="Use the app's id."
         )
     for app_id in found:
+        _read_instances(fleet, str(app_id))
         return App(fleet, str(app_id))
     row = index.find(ref)  # says what there is instead
     raise UnknownCvm(f"{quoted(row.name or row.id)} has no app id yet", hint="Wait a moment.")
+
+
+def _read_instances(fleet: FleetEngine, app_id: str) -> None:
+    """Read the instances of an app into the fleet: one that was just made is in no list yet."""
+    if fleet.health.state == "closed":
+        return
+    asked = fleet.now()
+    found = fleet.client.get_app_cvms(app_id)
+    now = fleet.now()
+    fleet.store.patch([Observation.of_cvm(cvm, received=now, asked=asked) for cvm in found])

@@ -6,7 +6,7 @@ import threading
 from functools import partial
 
 import pytest
-from helpers import COMPOSE, until
+from helpers import COMPOSE
 
 import cvm_notebook as cvm
 from cvm_notebook.live.operations import service
@@ -101,8 +101,7 @@ def place(shared, monkeypatch):
         assert fleet.apply(**app, wait=True).ok
         for operation in fleet["roll-1"].replicate(count=INSTANCES - 1):
             operation.result(60)
-        fleet.refresh()
-        until(lambda: len(fleet.app("roll-1")) == INSTANCES)
+        assert len(fleet.app("roll-1")) == INSTANCES
         shared.clear_requests()
         yield Place(shared, client, fleet, made["slug"])
 
