@@ -24,6 +24,8 @@ from cvm_notebook.api.errors.tree import WatchTimeout as WatchTimeout
 from cvm_notebook.api.models.actions import CvmState as CvmState
 from cvm_notebook.api.models.cvm import Cvm as Cvm
 from cvm_notebook.api.secret import Secret as Secret
+from cvm_notebook.api.webhook_signature import WebhookRejected as WebhookRejected
+from cvm_notebook.api.webhook_signature import verify_webhook as verify_webhook
 from cvm_notebook.attest.bundle import verify_bundle as verify_bundle
 from cvm_notebook.attest.images import known_images as known_images
 from cvm_notebook.attest.images import learn_image as learn_image
@@ -36,6 +38,7 @@ from cvm_notebook.fleet import dashboard as dashboard
 from cvm_notebook.frames import GatesFailed as GatesFailed
 from cvm_notebook.frames import assert_fleet as assert_fleet
 from cvm_notebook.frames import attestation_frame as attestation_frame
+from cvm_notebook.frames import deliveries_frame as deliveries_frame
 from cvm_notebook.frames import fleet_frame as fleet_frame
 from cvm_notebook.frames import instance_types_frame as instance_types_frame
 from cvm_notebook.frames import nodes_frame as nodes_frame
@@ -80,12 +83,14 @@ __all__ = [
     "UnsafeRedirect",
     "Verdict",
     "WatchTimeout",
+    "WebhookRejected",
     "__version__",
     "assert_fleet",
     "attestation_frame",
     "compose_hash",
     "connect",
     "dashboard",
+    "deliveries_frame",
     "encrypt_env",
     "error_codes",
     "errors",
@@ -103,4 +108,5 @@ __all__ = [
     "read_fleet",
     "verify",
     "verify_bundle",
+    "verify_webhook",
 ]

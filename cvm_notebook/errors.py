@@ -37,6 +37,7 @@ from cvm_notebook.api.errors.tree import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from cvm_notebook.api.webhook_signature import WebhookRejected
     from cvm_notebook.attest.verdict import VerificationFailed
     from cvm_notebook.frames.reports.gates import GatesFailed
     from cvm_notebook.live.operations.database import LedgerError
@@ -59,6 +60,7 @@ _HOMES = {
     "RowChanged": "live.operations.preconditions",
     "UnknownCvm": "live.store.index",
     "VerificationFailed": "attest.verdict",
+    "WebhookRejected": "api.webhook_signature",
 }
 
 __all__ = [
@@ -100,6 +102,7 @@ __all__ = [
     "UnsafeRedirect",
     "VerificationFailed",
     "WatchTimeout",
+    "WebhookRejected",
 ]
 
 if not TYPE_CHECKING:

@@ -8,6 +8,7 @@ from cvm_notebook.api.client import Client
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.cvm_ref import Ref
 from cvm_notebook.api.times import moment_of
+from cvm_notebook.app import App, find_app
 from cvm_notebook.deploy.apply import Applied, ApplyPlan
 from cvm_notebook.deploy.declaration import read_apps
 from cvm_notebook.deploy.planning import plan_apply
@@ -157,6 +158,28 @@ class Fleet(FleetEngine):
         """
         snapshot = self.snapshot()
         return Selection(self, snapshot, tuple(search(text).rows(snapshot)))
+
+    def app(self, identifier: Ref) -> App:
+        """Return an app: its instances, its revisions, and changing them one by one.
+
+        Parameters
+        ----------
+        identifier
+            The app's id, or whatever one of its instances is called by.
+
+        Raises
+        ------
+        UnknownCvm
+            There is none.
+        AmbiguousCvm
+            There are several.
+
+        Examples
+        --------
+        >>> len(fleet.app("my-app"))
+        1
+        """
+        return find_app(self, identifier)
 
     # --- waiting ---------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from cvm_notebook.live.query import search, where
 from cvm_notebook.live.static_view import show
 from cvm_notebook.live.store.records import Row, Snapshot
 from cvm_notebook.live.wait import Waiting
+from cvm_notebook.rollouts.targets import redeployed, rollback_of
 from cvm_notebook.text import age_words, html_table, text_table, usd
 
 if TYPE_CHECKING:
@@ -454,6 +455,51 @@ class CvmHandle:
         from cvm_notebook.widgets.form.change import ChangeForm  # noqa: PLC0415 - widgets on demand
 
         return ChangeForm(self._fleet, self.row.id, **fields)
+
+    def rollback(
+        self,
+        revision: int | str = -1,
+        *,
+        dry_run: bool = False,
+        confirm: str | None = None,
+        delay: float = 0.0,
+    ) -> Operation | UpdatePreview:
+        """Take it to a revision that it has had, in one restart; the same call twice does so once.
+
+        It gets the app compose, the variables and the user config of that revision; its size and
+        its image stay. For all instances of its app, one by one: `App.rollback`.
+
+        Parameters
+        ----------
+        revision
+            ``-1`` is the version before its newest change, ``-2`` one further; or the id of a
+            revision, or a compose hash: ``fleet.app("x").revisions()`` has them.
+        dry_run
+            Return what would change, and send nothing.
+        confirm
+            The preview's `phrase`: losing a variable wants it.
+        delay
+            Seconds that leave time to `cancel` the operation.
+
+        Raises
+        ------
+        InvalidInput
+            There is no such revision; nothing was sent.
+        NotConfirmed
+            It needs the phrase; nothing was sent.
+
+        Examples
+        --------
+        >>> newest = fleet.app("my-app").revisions().index[0]
+        >>> fleet["my-app"].rollback(newest, dry_run=True).differs
+        False
+        """
+        row, delay = self.row, checks.seconds("delay", delay)
+        version, preview = rollback_of(self._fleet.client, row, revision)
+        if dry_run:
+            return preview
+        check_confirmed(preview.phrase, confirm, preview.dangers)
+        return redeployed(self._fleet.operator, row, preview, version, delay=delay)
 
     def _ask(
         self, verb: Verb, *, delay: float = 0.0, again: bool = False, **params: object

@@ -6,6 +6,9 @@ import json
 import secrets
 import uuid
 
+from helpers import until
+
+HOOK_URL = "http://127.0.0.1:9/hook"
 COMPOSE = "services:\n  app:\n    image: nginx:latest\n"
 LATER = "2999-01-01T00:00:00Z"
 NOWHERE = "0" * 64
@@ -93,12 +96,15 @@ class World:
 
     def __init__(self, cloud, api):
         self.cloud, self.api = cloud, api
-        self.cvm = {}
+        self.cvm, self.hook = {}, None
 
     def new(self):
         """Make a CVM that runs, and make it the one that is meant from now on."""
         self.cvm = self.api.create()
         self.settle()
+        if self.hook is not None:
+            self.api("DELETE", f"/workspace/webhooks/{self.hook}")
+        self.hook = self.new_hook()
         return self
 
     def settle(self):
@@ -129,6 +135,8 @@ class World:
             "compose_hash": lambda: self._revisions()[0]["compose_hash"],
             "checksum": lambda: self._published()["checksum"],
             "key_id": self._key,
+            "webhook_id": lambda: self.hook,
+            "event_id": self._told,
             "kms_id": lambda: "phala-prod",
             "chain": lambda: "base",
             "family": lambda: "cpu",
@@ -157,6 +165,20 @@ class World:
         path = f"/cvms/{self.cvm['vm_uuid']}/compose_file/provision"
         answer = self.api.post(path, {"name": "", "docker_compose_file": UPDATE_TEXT}).json()
         return {"compose_hash": answer["compose_hash"], "update_env_vars": True}
+
+    def new_hook(self):
+        """Make a webhook, of an address at which nobody listens."""
+        body = {"url": HOOK_URL, "events": ["cvm.update.pending_approval"]}
+        return self.api.post("/workspace/webhooks", body).json()["id"]
+
+    def _told(self):
+        """The id of a webhook that was told something, and of what it was told."""
+        path = f"/workspace/webhooks/{self.hook}"
+        self.api.post(f"{path}/test")
+        for enabled in (False, True):  # what waits for one that is disabled has failed
+            self.api("PUT", path, json={"enabled": enabled})
+        until(lambda: self.api.get(f"{path}/deliveries").json())
+        return self.api.get(f"{path}/deliveries").json()[0]["event_id"]
 
     def cvm_hash(self):
         return self._revisions()[0]["compose_hash"]
@@ -407,6 +429,22 @@ REQUESTS = {
     "GET /attestations/ppids": PLAIN,
     "GET /attestations/device_ids": PLAIN,
     "GET /attestations/nodes": PLAIN,
+    "GET /workspace/webhooks": PLAIN,
+    "POST /workspace/webhooks": [
+        body(url=HOOK_URL, events=["cvm.created"]),
+        body(url=HOOK_URL, events=["cvm.created"], name="mine", secret="a" * 32),
+    ],
+    "GET /workspace/webhooks/{webhook_id}": PLAIN,
+    "PUT /workspace/webhooks/{webhook_id}": [
+        body(url=HOOK_URL, events=["cvm.deleted"], name="yours", enabled=False)
+    ],
+    "DELETE /workspace/webhooks/{webhook_id}": PLAIN,
+    "POST /workspace/webhooks/{webhook_id}/reveal-secret": PLAIN,
+    "POST /workspace/webhooks/{webhook_id}/rotate-secret": PLAIN,
+    "POST /workspace/webhooks/{webhook_id}/test": PLAIN,
+    "GET /workspace/webhooks/{webhook_id}/deliveries": [{}, {"params": {"limit": 5, "offset": 1}}],
+    "POST /workspace/webhooks/{webhook_id}/deliveries/{event_id}/resend": PLAIN,
+    "GET /workspace/webhooks/{webhook_id}/stats": PLAIN,
     "GET /user/ssh-keys": PLAIN,
     "POST /user/ssh-keys": [called(lambda _: {"name": "key", "public_key": ssh_key()})],
     "DELETE /user/ssh-keys/{key_id}": PLAIN,

@@ -40,7 +40,7 @@ def names(
         cvm.Client(api_key=cloud.api_key, base_url=cloud.url) as client,
         pytest.MonkeyPatch.context() as patch,
     ):
-        fleet = ["my-app", *(f"web-{number}" for number in range(1, 7))]
+        fleet = ["my-app", *(f"web-{number}" for number in range(1, 8))]
         for name in fleet:
             client.commit_cvm_provision(client.provision_cvm(name=name, compose_file=COMPOSE))
         for name in fleet:

@@ -615,6 +615,61 @@ def test_verbs_options_and_names_are_completed(ip, use_jedi, sent):
     assert sent() == []
 
 
+# --- changing -------------------------------------------------------------------------------------
+
+NEWER = COMPOSE.replace("1.27", "1.28")
+
+
+def test_a_cell_makes_a_cvm_changes_it_and_then_nothing_more(ip, sent, monkeypatch):
+    monkeypatch.setenv("TOKEN", SENTINEL)
+    cell = "%%cvm deploy cell-web --update --env TOKEN --wait\n"
+    assert "1 of 1 changed" in ip.well(cell + COMPOSE)
+    made = sent()
+
+    assert "Nothing differed" in ip.well(cell + COMPOSE)
+    assert sent() == made
+    assert "compose_file" in ip.well(cell.replace("--wait", "--dry-run") + NEWER)
+    assert sent() == made
+    ip.well(cell + NEWER)
+    assert len(sent()) == len(made) + 1
+    assert "1.28" in ip.names["client"].get_cvm_docker_compose("cell-web")
+    assert SENTINEL not in "".join([*ip.names["In"], *map(repr, ip.names["Out"].values())])
+    ip.well("%cvm delete cell-web --yes --wait")
+
+
+def test_a_file_of_apps_is_applied_and_what_would_be_lost_is_shown_first(ip, sent):
+    Path("compose.yml").write_text(COMPOSE)
+    Path("web.env").write_text(f"A={SENTINEL}\nB=2\n")
+    Path("apps.yaml").write_text("file-web:\n  compose_file: compose.yml\n  env_file: web.env\n")
+    assert "1 to create" in ip.well("%cvm apply apps.yaml --dry-run")
+    assert sent() == []
+    ip.well("%cvm apply apps.yaml --wait")
+    made = sent()
+    assert "Nothing differed" in ip.well("%cvm apply apps.yaml")
+
+    Path("web.env").write_text(f"A={SENTINEL}\n")
+    shown = ip.well("%cvm apply apps.yaml --wait")
+    assert "B would be lost" in shown
+    assert "%cvm apply apps.yaml --wait --yes" in shown
+    assert SENTINEL not in shown
+    assert sent() == made
+    ip.well("%cvm apply apps.yaml --wait --yes")
+    assert sent()[len(made) :] == [f"PATCH /{ip.names['fleet']['file-web'].id}"]
+    ip.well("%cvm delete file-web --yes --wait")
+
+
+def test_one_cvm_is_changed_in_a_line(ip, sent):
+    shown = ip.well("%cvm update agent-3 --disk 40 --dry-run")
+    assert "disk_size" in shown
+    assert sent() == []
+    ip.well("%cvm update agent-3 --disk 40 --wait")
+    assert ip.names["fleet"]["agent-3"].cvm.resource.disk_in_gb == 40
+    assert "only grows" in ip.well("%cvm update agent-3 --disk 30 --dry-run")
+    refused = ip("%cvm update agent-3 --disk 30")
+    assert isinstance(refused.error, cvm.CvmError)
+    assert ip.tab("%cvm update agent-") == NAMES
+
+
 # --- real kernels ---------------------------------------------------------------------------------
 
 

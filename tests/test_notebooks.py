@@ -33,6 +33,10 @@ ASKS = {
     "05_cost_and_idle": ("GET .*/stats",),
     "06_drift_and_attestation": ("GET .*/attestation", "GET .*/compose_file"),
     "08_verify": ("GET .*/apps/.*/attestations", "GET .*/attestations/collateral/.*"),
+    "09_change_and_roll_back": (
+        *("PATCH .*/cvms/[^/]+", "POST .*/replicas", "GET .*/apps/.*/revisions"),
+        *("POST .*/revisions/[^/]+/redeploy", "DELETE .*/cvms/[^/]+"),
+    ),
     "90_fleet_report": (
         "GET .*/attestations",
         "GET .*/attestations/collateral/.*",
@@ -54,6 +58,11 @@ SAYS = {
         *("SIMULATED (7 pass", "FAILED at app: its Docker Compose file is not the declared one"),
         *("fail → pass (ConfigurationNeeded", "FAILED at bundle: app_compose altered"),
         "not verified, nor simulated: 5",
+    ),
+    "09_change_and_roll_back": (
+        *("TOKEN would be lost", "Nothing differed, and nothing was sent", "3 of 3 as wanted"),
+        *("2 untouched. Stopped: roll-shop", "Rollback of roll-shop: 1 of 1 as wanted"),
+        *("0 of 3 to change", "left of this notebook: nothing"),
     ),
     "90_fleet_report": ("✓", "failed to start containers", "SIMULATED"),
 }

@@ -9,7 +9,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "cvm_notebook"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "__pycache__" not in path.parts)
 FOLDERS = sorted({path.parent for path in MODULES})
-TOP = {"connection", "errors", "files", "fleet", "selection", "testing", "text"}
+TOP = {"app", "connection", "errors", "files", "fleet", "selection", "testing", "text"}
 MOST_FILES = 12
 MOST_LINES = 400
 # A module is cut where a concept ends; these hold one each that is a little longer.
@@ -17,10 +17,10 @@ LONGER = {
     "api/errors/tree.py": 470,
     "api/http/transport.py": 460,
     "api/resources/cvms.py": 450,
-    "api/resources/intent.py": 490,
-    "api/resources/updates.py": 460,
+    "api/resources/intent.py": 530,
+    "api/resources/updates.py": 520,
     "api/resources/validation.py": 420,
-    "fleet.py": 540,
+    "fleet.py": 560,
     "live/columns.py": 530,  # a declaration for each column
     "live/operations/database.py": 440,
     "live/operations/service.py": 500,
@@ -28,11 +28,13 @@ LONGER = {
     "live/reflector/reflector.py": 420,
     "live/store/store.py": 450,
     "local/cloud.py": 420,
-    "local/core/database.py": 420,
-    "selection.py": 550,
+    "local/core/database.py": 480,  # a declaration for each table
+    "rollouts/runner.py": 440,
+    "selection.py": 600,
 }
 # LocalCloud shares no code with the client, and has names of its own for the same things.
 SHARED = {
+    "App": "the service's record of an app (a model), and the view of it in a live fleet",
     "Operation": "the service's entry in a CVM's history (a model), and ours in the ledger",
 }
 

@@ -9,13 +9,14 @@ import cvm_notebook
 from cvm_notebook.api.auth.credentials import Credentials, find_api_key
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.http.exchange import Timeout
-from cvm_notebook.api.http.retry import RetryKind
+from cvm_notebook.api.http.retry import RetryKind, RetryPolicy
 from cvm_notebook.api.http.transport import Reply, Request, Transport, query, to_json
 from cvm_notebook.api.models.decode import decode
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.lifecycle import Lifecycle
 from cvm_notebook.api.resources.logs import Logs
 from cvm_notebook.api.resources.updates import Updates
+from cvm_notebook.api.resources.webhooks import Webhooks
 from cvm_notebook.api.secret import Secret
 from cvm_notebook.text import clean_text
 
@@ -23,7 +24,7 @@ VERSIONS = ("2026-01-21", "2026-05-22", "2026-06-23")
 _DEFAULT_TIMEOUT = Timeout()
 
 
-class Client(Lifecycle, Logs, Updates):
+class Client(Lifecycle, Logs, Updates, Webhooks):
     """The CVM API over HTTP. Safe to use from any thread.
 
     Parameters
@@ -141,6 +142,17 @@ class Client(Lifecycle, Logs, Updates):
         )
 
     # --- its own life ------------------------------------------------------------------------
+
+    def alike(self) -> Self:
+        """Return the same client with connections of its own: what `abort` does stays with it."""
+        other = object.__new__(type(self))
+        vars(other).update(vars(self))
+        other._transport = self.apart(RetryPolicy())
+        return other
+
+    def abort(self) -> None:
+        """End for good: every call under way fails at once."""
+        self._transport.abort()
 
     def close(self) -> None:
         """End the idle connections; the client can still be used."""

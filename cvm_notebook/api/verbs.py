@@ -12,7 +12,15 @@ from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.status import PHASES, Phase
 
 Verb: TypeAlias = Literal[
-    "start", "stop", "shutdown", "restart", "update", "delete", "replicate", "commit"
+    "start",
+    "stop",
+    "shutdown",
+    "restart",
+    "redeploy",
+    "update",
+    "delete",
+    "replicate",
+    "commit",
 ]
 VERBS: Final[tuple[Verb, ...]] = get_args(Verb)
 Evidence: TypeAlias = Literal["status", "history", "new_cvm", "compose_hash"]
@@ -109,6 +117,11 @@ _AT_REST: Final[Mapping[Phase, Admission]] = {
     "failed": _SEND,
     "unknown": _SEND,
 }
+_CHANGING: Final[frozenset[Phase]] = frozenset({"updating", "restarting", "starting"})
+_CHANGED: Final = frozenset(
+    {"update", "compose_update", "env_update", "envs_update", "resize", "image_update"}
+    | {"os_image_update", "visibility_update", "upgrade", "redeploy"}
+)
 _BOOTS: Final[frozenset[Phase]] = frozenset({"provisioning", "starting"})
 
 SPECS: Final[Mapping[Verb, VerbSpec]] = {
@@ -167,19 +180,29 @@ SPECS: Final[Mapping[Verb, VerbSpec]] = {
         history=frozenset({"restart", "force_restart", "reboot"}),
         confirm="several",
     ),
-    # Two updates are two, even while the first is under way: their contents may differ.
+    # Two updates are two, even while the first is under way: their contents may differ. An entry of
+    # the history that may be of either is taken for an update where nobody here asked for it.
+    "redeploy": VerbSpec(
+        effect="takes it to a revision of its app in one restart; what is stopped stays stopped",
+        goal="running",
+        rests=frozenset({"stopped"}),
+        under_way=_CHANGING,
+        admit={**_AT_REST, "stopped": _SEND},
+        already="has that revision already",
+        judged_by="history",
+        history=_CHANGED,
+        confirm="several",
+        undoable=True,
+    ),
     "update": VerbSpec(
         effect="changes it in one restart; what is stopped stays stopped",
         goal="running",
         rests=frozenset({"stopped"}),
-        under_way=frozenset({"updating", "restarting", "starting"}),
+        under_way=_CHANGING,
         admit={**_AT_REST, "stopped": _SEND},
         already="is as asked for already",
         judged_by="history",
-        history=frozenset(
-            {"update", "compose_update", "env_update", "envs_update", "resize", "image_update"}
-            | {"os_image_update", "visibility_update", "upgrade"}
-        ),
+        history=_CHANGED,
         confirm="several",
         undoable=True,
     ),

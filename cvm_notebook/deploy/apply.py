@@ -346,7 +346,7 @@ def _created(operations: OperationService, app: AppDeclaration) -> Operation:
         It was refused.
     """
     said = app.changes
-    more = {name: getattr(said, name) for name in ("vcpu", "memory", "user_config")}
+    more = {name: getattr(said, name) for name in ("vcpu", "memory")}
     env: Mapping[str, Secret] = said.env or {}
     provisioned = Provisioned.request(
         operations.client,

@@ -13,7 +13,7 @@ from cvm_notebook.api.compose.yaml_tree import read_yaml
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.cvm_ref import near_miss
-from cvm_notebook.api.resources.update_request import update_request
+from cvm_notebook.api.resources.update_request import checked_fields
 from cvm_notebook.api.secret import Secret
 from cvm_notebook.text import clean_text
 
@@ -92,20 +92,13 @@ class Changes:
 
 _APART: Final = frozenset({"env", "listed"})
 _ON_THE_WIRE: Final = {"compose_file": "docker_compose_file"}
-MODIFIERS: Final = frozenset({"shutdown_timeout", "allow_force_stop"})
 
 
 def _sent(found: Mapping[str, Any], what: str) -> dict[str, Any]:
     """Check what is sent as it is, by the checks of the client."""
     sent = {_ON_THE_WIRE.get(k, k): v for k, v in found.items() if k not in _APART}
-    if not sent.keys() - MODIFIERS:  # nothing that the client would take by itself
-        sent["public_logs"] = True
-        checked = update_request(sent, what)
-        del checked["public_logs"]
-    else:
-        checked = update_request(sent, what)
     ours = {theirs: name for name, theirs in _ON_THE_WIRE.items()}
-    return {ours.get(name, name): value for name, value in checked.items()}
+    return {ours.get(name, name): v for name, v in checked_fields(sent, what).items()}
 
 
 def compose_text(field: str, value: object) -> str:
@@ -137,7 +130,8 @@ def sealed_values(field: str, env: object) -> dict[str, Secret]:
 
 _ALIASES: Final = {"compose": "compose_file", "os": "image"}
 _ELSEWHERE: Final = ("region", "node_id", "envs", "replicas", "compose_hash", "env_file")
-_CHANGES: Final = tuple(one.name for one in fields(Changes))
+# no record has the user configuration, so it cannot be compared
+_CHANGES: Final = tuple(one.name for one in fields(Changes) if one.name != "user_config")
 KEYS: Final = (*_CHANGES, *_ALIASES, *_ELSEWHERE)
 # What a field is that was declared once and is not any more, as far as a new CVM has one.
 DEFAULTS: Final[Mapping[str, Any]] = {

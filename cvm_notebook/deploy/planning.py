@@ -1,11 +1,12 @@
 """Planning to apply: compare what is declared with what runs; nothing is sent."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from cvm_notebook.api.errors.tree import InvalidInput
+from cvm_notebook.api.http.prefetch import PageFetcher
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.money import exact
 from cvm_notebook.deploy.apply import ApplyPlan, ApplyStep, values_of
@@ -19,6 +20,9 @@ from cvm_notebook.live.store.records import Row, Snapshot
 
 if TYPE_CHECKING:
     from cvm_notebook.api.client import Client
+
+
+_AT_ONCE: Final = 8
 
 
 class HasFleet(Protocol):
@@ -46,80 +50,109 @@ def plan_apply(
     CvmError
         A CVM cannot be read.
     """
-    snapshot, names = fleet.snapshot(), {one.name for one in declared}
+    named, found = frozenset(one.name for one in declared), _Found(fleet.snapshot())
+    meant = {app.name: found.meant(app.name, named) for app in declared}
+    whole = {name: rows for name, rows in meant.items() if len({r.app_id for r in rows}) == 1}
+    records = _read_all(fleet.client, [row.id for rows in whole.values() for row in rows])
     steps: list[ApplyStep] = []
     for app in declared:
-        rows = _meant(snapshot, app.name, names)
-        if not rows:
+        rows = whole.get(app.name, [])
+        if not meant[app.name]:
             steps.append(_creation(fleet.client, app))
-        elif len({row.app_id for row in rows}) > 1:
+        elif not rows:
             why = "several CVMs have this name: declare them by their ids"
             steps.append(ApplyStep(name=app.name, action="refused", reason=why, declaration=app))
-        else:
-            count = len(rows)
-            steps += [_change(fleet, app, row, count, resend_env=resend_env) for row in rows]
+        number = len(rows)
+        steps += [
+            _change(fleet, app, row, records[row.id], number, resend=resend_env) for row in rows
+        ]
     return ApplyPlan(steps, fleet.operator)
 
 
-def _meant(snapshot: Snapshot, key: str, declared: set[str]) -> list[Row]:
-    """Return the CVMs of a name, and those of their app that are not declared themselves."""
-    named = [row for row in snapshot if key in {row.name, row.id, row.app_id}]
-    apps = {row.app_id for row in named} - {None}
-    others = [
-        row
-        for row in snapshot
-        if row not in named and row.app_id in apps and not {row.name, row.id} & declared
-    ]
-    return named + others
+class _Found:
+    """The CVMs of a snapshot, by all that they are called, and by their apps."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._called: dict[str, dict[str, Row]] = {}
+        self._of_app: dict[str, list[Row]] = {}
+        for row in snapshot:
+            for key in {row.name, row.id, row.app_id} - {None}:
+                self._called.setdefault(str(key), {})[row.id] = row
+            self._of_app.setdefault(row.app_id or row.id, []).append(row)
+
+    def meant(self, key: str, declared: frozenset[str]) -> list[Row]:
+        """Return the CVMs of a name, and those of their app that are not declared themselves."""
+        named = self._called.get(key, {})
+        apps = dict.fromkeys(row.app_id or row.id for row in named.values())
+        others = [
+            row
+            for app in apps
+            for row in self._of_app[app]
+            if row.id not in named and not {row.name, row.id} & declared
+        ]
+        return [*named.values(), *others]
+
+
+def _read_all(client: "Client", ids: Sequence[str]) -> dict[str, Cvm]:
+    """Read the whole records of CVMs, eight at a time."""
+    each = list(dict.fromkeys(ids))
+
+    def fetch(at: int) -> tuple[Cvm, bool]:
+        return read_whole(client, each[at]), False
+
+    return dict(zip(each, PageFetcher(fetch, 0, len(each) - 1, _AT_ONCE), strict=True))
 
 
 def _change(
-    fleet: HasFleet, app: AppDeclaration, row: Row, instances: int, *, resend_env: bool
+    fleet: HasFleet, app: AppDeclaration, row: Row, cvm: Cvm, instances: int, *, resend: bool
 ) -> ApplyStep:
     """Plan for a CVM that is there."""
-    client, sent = fleet.client, sent_before(fleet.operator)
-    cvm = read_whole(client, row.id)
+    sent = sent_before(fleet.operator)
     whole = app.after(sent.declared(row.id))
     env = whole.changes.env
-    send = resend_env or (env is not None and sent.differs(row.id, env))
-    preview = preview_of(cvm, whole.changes, send_env=send)
-    if resizes(cvm, whole.changes):
-        preview = preview_of(cvm, whole.changes, Surroundings.read(client, cvm), send_env=send)
-    if env is not None and sent.knows(row.id):
-        preview = replace(preview, notes=())
-    step = ApplyStep(
+    send = resend or (env is not None and sent.differs(row.id, env))
+    around = Surroundings.read(fleet.client, cvm) if resizes(cvm, whole.changes) else None
+    compared = sent.knows(row.id)
+    preview = preview_of(cvm, whole.changes, around, send_env=send, values_known=compared)
+    refused = next(_problems(app, cvm, preview, instances), None)
+    if refused is not None:
+        return replace(_step(row, preview), action="refused", reason=refused, declaration=app)
+    return replace(_step(row, preview), declaration=app)
+
+
+def _step(row: Row, preview: UpdatePreview) -> ApplyStep:
+    return ApplyStep(
         name=row.name or row.id,
         action="update" if preview.differs else "nothing",
         cvm_id=row.id,
         preview=preview,
         rate_after_usd_h=preview.usd_h_after,
         reason="; ".join((*preview.obstacles, *preview.dangers, *preview.notes)),
-        declaration=app,
         row=row,
     )
-    problem = _problem(app, cvm, preview, instances)
-    return step if problem is None else replace(step, action="refused", reason=problem)
 
 
-def _problem(app: AppDeclaration, cvm: Cvm, preview: UpdatePreview, instances: int) -> str | None:
-    """Return why what is declared cannot be brought about, as far as that is certain."""
+def _problems(
+    app: AppDeclaration, cvm: Cvm, preview: UpdatePreview, instances: int
+) -> Iterator[str]:
+    """Say why what is declared cannot be brought about, as far as that is certain."""
     node = cvm.node_info
     region = (node.region if node is not None else None) or ""
     if app.region and not region.casefold().startswith(app.region.casefold()):
-        return f"it is in {region or 'no known region'}, and a CVM does not move: make another one"
+        yield f"it is in {region or 'no known region'}, and a CVM does not move: make another one"
     if app.node_id is not None and node is not None and node.id != app.node_id:
-        return f"it is on node {node.id}, and a CVM does not move: make another one"
+        yield f"it is on node {node.id}, and a CVM does not move: make another one"
     if app.replicas is not None and app.replicas != instances:
-        return f"it has {instances} instances, not {app.replicas}: replicate or delete some"
+        yield f"it has {instances} instances, not {app.replicas}: replicate or delete some"
     env = app.changes.env
-    has = set(env) if env is not None else set(preview.allowed)
-    if app.envs - has:
-        return f"{', '.join(sorted(app.envs - has))} have no values: declare env or env_file"
+    missing = app.envs - (set(env) if env is not None else set(preview.allowed))
+    if missing:
+        yield f"{', '.join(sorted(missing))} have no values: declare env or env_file"
     if app.compose_hash is not None:
         then = preview.hash_after if preview.differs else preview.hash_before
         if then != app.compose_hash.removeprefix("0x").lower():
-            return f"its compose hash would be {then or 'another one'}, not the declared one"
-    return next((said for said in preview.obstacles if "only grows" in said), None)
+            yield f"its compose hash would be {then or 'another one'}, not the declared one"
+    yield from (said for said in preview.obstacles if "only grows" in said)
 
 
 def _creation(client: "Client", app: AppDeclaration) -> ApplyStep:
@@ -157,18 +190,5 @@ def plan_updates(fleet: HasFleet, rows: Sequence[Row], changes: Changes) -> Appl
     CvmError
         A CVM cannot be read.
     """
-    steps = []
-    for row in rows:
-        preview = previewed(fleet.client, row.id, changes)
-        steps.append(
-            ApplyStep(
-                name=row.name or row.id,
-                action="update" if preview.differs else "nothing",
-                cvm_id=row.id,
-                preview=preview,
-                rate_after_usd_h=preview.usd_h_after,
-                reason="; ".join((*preview.obstacles, *preview.dangers, *preview.notes)),
-                row=row,
-            )
-        )
+    steps = [_step(row, previewed(fleet.client, row.id, changes)) for row in rows]
     return ApplyPlan(steps, fleet.operator, word="update", careful=True)

@@ -1,6 +1,5 @@
 """UpdatePreview: what an update would change, cost, restart and lose, before anything is sent."""
 
-import difflib
 import html
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,16 +10,23 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from cvm_notebook.api.compose.hashing import compose_hash
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.api.models.cvm import Cvm
-from cvm_notebook.api.resources.update_request import SIZE, VISIBILITY, allowed_after
+from cvm_notebook.api.resources.update_request import (
+    MODIFIERS,
+    SIZE,
+    VISIBILITY,
+    allowed_after,
+)
 from cvm_notebook.api.secret import Secret
 from cvm_notebook.api.status import phase_of
-from cvm_notebook.deploy.declaration import MODIFIERS, Changes
+from cvm_notebook.deploy.declaration import Changes
 from cvm_notebook.deploy.size import Size, Surroundings, gpu_term_end, shrinks
+from cvm_notebook.live.plans.revisions import compose_diff
 from cvm_notebook.text import clean_text, html_table, text_table, usd
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_SLUG_DIGITS: Final = 8  # of the image's hash, at the end of its slug
 MOST_LINES: Final = 400  # of a diff that are shown
 _WIDEST_LINE: Final = 400
 _UNKNOWN: Final = "not known before it is sent"
@@ -29,7 +35,7 @@ _NO_RESTART: Final = frozenset({"listed"})
 _COLOURS: Final = {"+": "rgba(46,160,67,.25)", "-": "rgba(248,81,73,.25)"}
 
 
-class FieldChange(NamedTuple):
+class UpdatedField(NamedTuple):
     """One field that would be otherwise; None is nothing."""
 
     field: str
@@ -43,6 +49,8 @@ class UpdatePreview:
 
     Attributes
     ----------
+    word
+        What it is called: ``update`` or ``rollback``.
     fields
         What would be otherwise; of texts and variables only that they would be.
     diff
@@ -64,7 +72,8 @@ class UpdatePreview:
 
     cvm_id: str
     name: str
-    fields: tuple[FieldChange, ...] = ()
+    word: str = "update"
+    fields: tuple[UpdatedField, ...] = ()
     diff: tuple[str, ...] = field(default=(), repr=False)
     hash_before: str | None = None
     hash_after: str | None = None
@@ -90,7 +99,7 @@ class UpdatePreview:
     @property
     def phrase(self) -> str | None:
         """What the update wants as ``confirm``; None where nothing needs to be confirmed."""
-        return "update 1" if self.differs and self.dangers else None
+        return f"{self.word} 1" if self.differs and self.dangers else None
 
     def frame(self) -> "pd.DataFrame":
         """Return the fields that would be otherwise, one a row; see `update_frame`."""
@@ -120,7 +129,8 @@ class UpdatePreview:
         if not self.differs:
             return f"{name}: nothing differs, and nothing would be sent"
         restart = "it restarts" if self.restarts else "without a restart"
-        return f"Update of {name}: {len(self.fields)} to change, {restart}; nothing was sent"
+        what = f"{self.word.capitalize()} of {name}"
+        return f"{what}: {len(self.fields)} to change, {restart}; nothing was sent"
 
     @property
     def warnings(self) -> list[str]:
@@ -186,6 +196,7 @@ def preview_of(
     around: Surroundings | None = None,
     *,
     send_env: bool = True,
+    values_known: bool = False,
     now: datetime | None = None,
 ) -> UpdatePreview:
     """Say what changes would do to a CVM as its record shows it: pure.
@@ -199,6 +210,8 @@ def preview_of(
     send_env
         Whether an environment with the same names is sent: its values cannot be compared with
         those that are there.
+    values_known
+        Whether they were compared with what was sent last, after all.
     now
         The time, for the terms of GPUs.
     """
@@ -206,7 +219,7 @@ def preview_of(
     compose = app_compose_of(cvm)
     env = _Variables.judged(compose, changes, send=send_env)
     found = list(_different(cvm, compose, changes))
-    fields = [FieldChange(_NAMED.get(name, name), old, new) for name, old, new in found]
+    fields = [UpdatedField(_NAMED.get(name, name), old, new) for name, old, new in found]
     fields += [env.change] if env.sent is not None else []
     body = {name: changes.wire[name] for name, *_ in found if name in changes.wire}
     after = dict(compose) | {k: v for k, v in body.items() if k in _COMPOSE}
@@ -231,7 +244,7 @@ def preview_of(
         env_lost=env.lost,
         obstacles=tuple(around.obstacles(size, size_after)),
         dangers=tuple(_dangers(cvm, env.lost, size, size_after, now or datetime.now(UTC))),
-        notes=tuple(_notes(cvm, changes, env.sent)),
+        notes=tuple(_notes(cvm, compared=values_known or env.sent is not None or not changes.env)),
         body=body,
         env=env.sent,
         listed=changes.listed if any(one.field == "listed" for one in fields) else None,
@@ -263,8 +276,8 @@ class _Variables:
         return allowed_after(self.allowed, self.names)
 
     @property
-    def change(self) -> FieldChange:
-        return FieldChange("env", ", ".join(self.allowed) or None, ", ".join(self.names) or None)
+    def change(self) -> UpdatedField:
+        return UpdatedField("env", ", ".join(self.allowed) or None, ", ".join(self.names) or None)
 
     @property
     def added(self) -> tuple[str, ...]:
@@ -301,8 +314,21 @@ def _different(
     }
     wanted = {**changes.wire, "listed": changes.listed}
     for name, is_now in now.items():
-        if wanted.get(name) is not None and wanted[name] != is_now:
-            yield name, _words(name, is_now), _words(name, wanted[name])
+        then = wanted.get(name)
+        if then is None or then == is_now or _is_same(name, is_now, then, cvm):
+            continue
+        yield name, _words(name, is_now), _words(name, then)
+
+
+def _is_same(name: str, now: object, then: object, cvm: Cvm) -> bool:
+    """Return whether two values mean the same: other line ends, or an image by its slug."""
+    if not isinstance(now, str) or not isinstance(then, str):
+        return False
+    if name == "image":
+        digest = (cvm.os.os_image_hash if cvm.os is not None else None) or ""
+        slug = then.removeprefix(f"{now}-")
+        return slug != then and len(slug) == _SLUG_DIGITS and digest.startswith(slug)
+    return name in _TEXTS and now.splitlines() == then.splitlines()
 
 
 def _words(name: str, value: object) -> str | None:
@@ -323,10 +349,7 @@ def _lines(text: object) -> str | None:
 def _diff(before: object, after: object) -> tuple[str, ...]:
     if after is None:
         return ()
-    old = before.splitlines() if isinstance(before, str) else []
-    new = str(after).splitlines()
-    lines = difflib.unified_diff(old, new, "compose_file, now", "compose_file, then", lineterm="")
-    return tuple(lines)
+    return compose_diff(before, after, ("compose_file, now", "compose_file, then"))
 
 
 def _hash(said: str | None) -> str | None:
@@ -356,12 +379,12 @@ def _dangers(cvm: Cvm, lost: Sequence[str], now: Size, after: Size, at: datetime
 
 def _size(size: Size) -> str:
     memory = "? GB" if size.memory is None else f"{size.memory / 1024:g} GB"
-    gpus = f" and {size.gpus} GPUs" if size.gpus else ""
+    gpus = f" and {size.gpus} GPU{'s' if size.gpus > 1 else ''}" if size.gpus else ""
     return f"{size.vcpu or '?'} vCPU with {memory}{gpus}"
 
 
-def _notes(cvm: Cvm, changes: Changes, env: Mapping[str, Secret] | None) -> Iterator[str]:
-    if changes.env and env is None:
+def _notes(cvm: Cvm, *, compared: bool) -> Iterator[str]:
+    if not compared:
         yield "The values of variables are not compared: what runs cannot be read back"
     if cvm.kms_info is not None and cvm.kms_info.chain_id:
         yield "Its keys are managed on a chain: a new compose hash has to be registered there first"

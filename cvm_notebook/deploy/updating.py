@@ -51,6 +51,10 @@ class SentBefore:
         """Note the variables that an operation gives to a CVM."""
         self._digests[cvm_id] = self._digest(env), operation
 
+    def note_other(self, cvm_id: str, operation: Operation) -> None:
+        """Note that an operation gives a CVM values that are not known here."""
+        self._digests[cvm_id] = b"", operation
+
     def knows(self, cvm_id: str) -> bool:
         """Return whether the values that a CVM has are known: those that were sent and taken."""
         found = self._digests.get(cvm_id)
@@ -125,8 +129,14 @@ def submitted(
     *,
     delay: float = 0.0,
     plan: str | None = None,
+    sealed: Mapping[str, object] | None = None,
 ) -> Operation:
     """Ask for the update that was previewed; what differs in nothing is reached at once.
+
+    Parameters
+    ----------
+    sealed
+        What `Client.sealed_env` gave, where it was asked before.
 
     Raises
     ------
@@ -134,8 +144,9 @@ def submitted(
         The key that would encrypt the environment is not signed by its key service.
     """
     params: dict[str, Any] = dict(preview.body)
-    if preview.env is not None:
-        params |= operations.client.sealed_env(row.id, preview.env, allowed=preview.allowed)
+    if preview.env is not None and sealed is None:
+        sealed = operations.client.sealed_env(row.id, preview.env, allowed=preview.allowed)
+    params |= sealed or {}
     if preview.listed is not None:
         params["listed"] = preview.listed
     if preview.hash_after not in {None, preview.hash_before}:

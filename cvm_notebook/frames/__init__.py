@@ -12,6 +12,7 @@ from cvm_notebook._lazy import lazy_names
 
 if TYPE_CHECKING:
     from cvm_notebook.frames.accessor import CvmAccessor as CvmAccessor
+    from cvm_notebook.frames.deliveries import deliveries_frame as deliveries_frame
     from cvm_notebook.frames.fleet import fleet_columns as fleet_columns
     from cvm_notebook.frames.fleet import fleet_frame as fleet_frame
     from cvm_notebook.frames.io import read_fleet as read_fleet
@@ -33,17 +34,23 @@ if TYPE_CHECKING:
     from cvm_notebook.frames.reports.inventory import nodes_frame as nodes_frame
     from cvm_notebook.frames.reports.inventory import quotas_frame as quotas_frame
     from cvm_notebook.frames.reports.operations import operations_frame as operations_frame
+    from cvm_notebook.frames.reports.operations import revisions_frame as revisions_frame
+    from cvm_notebook.frames.reports.operations import rollout_frame as rollout_frame
+    from cvm_notebook.frames.reports.plan import apply_frame as apply_frame
     from cvm_notebook.frames.reports.plan import outcome_frame as outcome_frame
     from cvm_notebook.frames.reports.plan import plan_frame as plan_frame
+    from cvm_notebook.frames.reports.plan import update_frame as update_frame
     from cvm_notebook.frames.reports.timeline import timeline_frame as timeline_frame
 
 # name -> the module that holds it
 _HOMES = {
     "CvmAccessor": "accessor",
     "GatesFailed": "reports.gates",
+    "apply_frame": "reports.plan",
     "assert_fleet": "reports.gates",
     "attestation_frame": "reports.attestation",
     "cost_frame": "reports.cost",
+    "deliveries_frame": "deliveries",
     "diff": "reports.diff",
     "drift_frame": "reports.drift",
     "events_frame": "reports.events",
@@ -62,16 +69,21 @@ _HOMES = {
     "projection_frame": "reports.cost",
     "quotas_frame": "reports.inventory",
     "read_fleet": "io",
+    "revisions_frame": "reports.operations",
+    "rollout_frame": "reports.operations",
     "timeline_frame": "reports.timeline",
+    "update_frame": "reports.plan",
     "write_fleet": "io",
 }
 
 __all__ = [
     "CvmAccessor",
     "GatesFailed",
+    "apply_frame",
     "assert_fleet",
     "attestation_frame",
     "cost_frame",
+    "deliveries_frame",
     "diff",
     "drift_frame",
     "events_frame",
@@ -90,7 +102,10 @@ __all__ = [
     "projection_frame",
     "quotas_frame",
     "read_fleet",
+    "revisions_frame",
+    "rollout_frame",
     "timeline_frame",
+    "update_frame",
     "write_fleet",
 ]
 

@@ -1,5 +1,6 @@
 """Verifying CVMs of a live fleet: what was proven of each is kept with its row."""
 
+from cvm_notebook.api.client import Client
 from cvm_notebook.attest.policy.policy import Policy
 from cvm_notebook.attest.verdict import Verdict
 from cvm_notebook.attest.verify import verify
@@ -14,10 +15,16 @@ def verify_row(
     *,
     pccs: str | None = None,
     refresh: bool = False,
+    client: Client | None = None,
 ) -> Verdict:
     """Verify one CVM as `cvm.verify` does, and keep what came of it with its row.
 
     It asks the service and waits for its answers: not for a thread that shows something.
+
+    Parameters
+    ----------
+    client
+        Who asks, where it is not the engine's.
 
     Raises
     ------
@@ -26,7 +33,7 @@ def verify_row(
     """
     since = engine.store.revision
     record = (engine.known(row.id) or row).cvm
-    verdict = verify(engine.client, record, policy=policy, pccs=pccs, refresh=refresh)
+    verdict = verify(client or engine.client, record, policy=policy, pccs=pccs, refresh=refresh)
     engine.store.attest({row.id: trust_of(verdict)}, since=since)
     return verdict
 

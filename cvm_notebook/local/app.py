@@ -41,6 +41,8 @@ from cvm_notebook.local.routes import operations as routes_operations
 from cvm_notebook.local.routes import state as stream
 from cvm_notebook.local.routes import updates as routes_updates
 from cvm_notebook.local.server import end_with_parent
+from cvm_notebook.local.webhooks import routes as routes_webhooks
+from cvm_notebook.local.webhooks.sending import deliver
 
 _THREADS = 12
 """As many requests are worked on at once; with more they would only take the interpreter from each
@@ -54,6 +56,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     routes_catalogue.router,
     routes_account.router,
     routes_device_login.router,
+    routes_webhooks.router,
     attestations.router,
     apps_apps.router,
     apps_revisions.router,
@@ -197,11 +200,14 @@ def create_app(settings: Settings) -> LocalCloudApp:
         quiet_accept_errors(asyncio.get_running_loop())
         to_thread.current_default_thread_limiter().total_tokens = _THREADS
         await run_in_threadpool(resume_time, database)
-        housekeeping = asyncio.create_task(keep_house(database))
+        background = [
+            asyncio.create_task(work) for work in (keep_house(database), deliver(app.state.context))
+        ]
         yield {"request_seconds": settings.request_seconds}
         app.state.tls.close()
-        housekeeping.cancel()
-        await asyncio.gather(housekeeping, return_exceptions=True)
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
         database.close()
 
     app = LocalCloudApp(

@@ -39,12 +39,14 @@ def authenticate(request: Request) -> Caller:
     """Find out who calls; 401 without a valid key, 429 above the rate limit."""
     ctx = context_of(request)
     key = request.headers.get("x-api-key")
+    if not key and request.headers.get("authorization"):
+        raise _refused()  # a key is no bearer token
     if not key:
         raise ApiError(401, "Send your API key in the X-API-Key header.")
     with ctx.database.read() as session:
         found = session.connection().execute(_CALLER, {"key_hash": key_hash(key)}).one_or_none()
     if found is None:
-        raise ApiError(401, "This API key is not valid here.")
+        raise _refused()
     *columns, default, offset, begins, ends = found
     now, due = overdue.read_clock(offset, begins, ends)
     request.state.now = now
@@ -65,6 +67,10 @@ def authenticate(request: Request) -> Caller:
         now=now,
         origin=f"{request.url.scheme}://{request.url.netloc}",
     )
+
+
+def _refused() -> ApiError:
+    return ApiError(401, "Invalid or expired token")
 
 
 def _workspace(ctx: Context, user: User, wanted: str) -> Workspace:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cvm_notebook.api.resources import claims as module
-from cvm_notebook.api.resources.claims import SentClaims, claims_of_this_machine
+from cvm_notebook.api import claims as module
+from cvm_notebook.api.claims import SentClaims, claims_of_this_machine
 
 APP = "replicas of app-1"
 
@@ -156,7 +156,7 @@ def test_two_processes_share_one_file(tmp_path):
     path = tmp_path / "claims.sqlite"
     mine = lost(SentClaims(path))
     code = (
-        "import sys, pathlib; from cvm_notebook.api.resources.claims import SentClaims\n"
+        "import sys, pathlib; from cvm_notebook.api.claims import SentClaims\n"
         "claims = SentClaims(pathlib.Path(sys.argv[1])); name = claims.begin(sys.argv[2])\n"
         "claims.know(name, []); claims.lost(name); print(claims.assign(name, ['a', 'b']))\n"
     )
@@ -183,7 +183,7 @@ def test_what_a_killed_process_has_begun_blocks_nobody(tmp_path, sent, new):
     mine.lost(name)
     code = (
         "import os, signal, sys, pathlib\n"
-        "from cvm_notebook.api.resources.claims import SentClaims\n"
+        "from cvm_notebook.api.claims import SentClaims\n"
         "claims = SentClaims(pathlib.Path(sys.argv[1])); name = claims.begin(sys.argv[2])\n"
         "if sys.argv[3] == 'True': claims.know(name, [])\n"
         "print('begun', flush=True); sys.stdin.read()\n"

@@ -174,7 +174,7 @@ def test_an_answer_that_drips_ends_with_the_deadline(peer, connect, what):
 @pytest.mark.parametrize("what", ENDLESS)
 def test_a_change_whose_answer_drips_is_unknown_and_sent_once(peer, connect, what):
     server = peer(endless(what))
-    error = ends_in_time(connect(server.url).update_resources, "abcde", vcpu=2)
+    error = ends_in_time(connect(server.url).update_os_image, "abcde", "image")
     assert isinstance(error, DeadlineExceeded)
     assert error.sent
     assert error.attempts == len(server.asked) == 1
@@ -206,7 +206,7 @@ def test_a_handshake_of_tls_that_drips_ends_and_nothing_was_sent(peer, connect):
     drips = itertools.chain([record], itertools.repeat(b" "))
     server = peer(lambda server, plain: server.drip(plain.sendall, drips))
     client = connect(f"https://localhost:{server.port}/api/v1", Timeout(0.3, 30.0, TOTAL))
-    error = ends_in_time(client.update_resources, "abcde", vcpu=2)
+    error = ends_in_time(client.update_os_image, "abcde", "image")
     assert isinstance(error, cvm.TransportError)
     assert not error.sent
     assert "localhost cannot be reached" in str(error)
@@ -218,7 +218,7 @@ def test_a_proxy_whose_answer_drips_ends_and_nothing_was_sent(peer, connect, mon
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
     client = connect("https://api.invalid/api/v1", Timeout(0.3, 30.0, TOTAL))
-    error = ends_in_time(client.update_resources, "abcde", vcpu=2)
+    error = ends_in_time(client.update_os_image, "abcde", "image")
     assert isinstance(error, cvm.TransportError)
     assert not error.sent
 
@@ -393,7 +393,7 @@ def no_names(monkeypatch):
 
 @pytest.mark.usefixtures("no_names")
 def test_a_name_service_that_hangs_is_given_up_with_the_deadline(connect):
-    error = ends_in_time(connect("https://api.invalid/api/v1").update_resources, "abcde", vcpu=2)
+    error = ends_in_time(connect("https://api.invalid/api/v1").update_os_image, "abcde", "image")
     assert isinstance(error, DeadlineExceeded)
     assert not error.sent
     assert "the name service did not answer in time" in str(error)
@@ -583,6 +583,6 @@ def test_a_request_whose_tls_connection_is_cut_is_not_told_as_unsent(peer, conne
     server = peer(handle)
     client = connect(f"https://localhost:{server.port}/api/v1", 30)
     with pytest.raises(cvm.TransportError, match="the connection broke") as caught:
-        client.update_resources("abcde", vcpu=2)
+        client.update_os_image("abcde", "image")
     assert caught.value.sent
     assert caught.value.attempts == 1

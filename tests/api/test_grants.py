@@ -41,6 +41,7 @@ HARMLESS = {
     *("flag_has_password", "has_backup_codes", "public_logs", "event_log"),  # facts about them
     *("url", "app_url", "avatar_url", "app_icon_url", "public_urls", "endpoints"),  # for anybody
     *("rpc_endpoint", "sku_code"),
+    "request_url",  # of a webhook, as its url: where its owner listens; shown without a query
     *("encrypted_env", "allowed_envs", "allowed_envs_changed"),  # ciphertext, and names
     *("user_config", "ssh_authorized_keys"),  # public halves
     *("logs", "raw"),  # see below

@@ -212,6 +212,68 @@ def test_what_another_does_meanwhile_is_not_taken_for_ours(place):
         assert "1.28" in fleet.client.get_cvm_docker_compose("web-1")
 
 
+def test_all_instances_of_an_app_are_made_as_one_of_them_is_declared(place):
+    fleet, cloud = place
+    fleet.apply(name="web-1", compose_file=COMPOSE, wait=True)
+    fleet["web-1"].replicate().result(60)
+    cvms = fleet.client.get_app_cvms(fleet["web-1"].cvm.app_id)
+    cloud.clear_requests()
+
+    plan = fleet.apply({"web-1": {"compose": NEWER, "replicas": 3}}, dry_run=True)
+    assert [step.action for step in plan.steps] == ["refused", "refused"]
+    assert "2 instances, not 3" in plan.steps[0].reason
+    done = fleet.apply({"web-1": {"compose": NEWER, "replicas": 2}}, wait=True)
+
+    assert {row.step.cvm_id for row in done} == {one.id for one in cvms}
+    assert done.ok
+    assert [method for method, _ in sent(cloud)] == ["PATCH", "PATCH"]
+    assert fleet.drift({"web-1": {"compose": NEWER}}).empty
+
+
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [
+        ({"region": "EU-NOWHERE"}, "does not move"),
+        ({"node_id": 999}, "does not move"),
+        ({"envs": ["A"]}, "A have no values"),
+        ({"compose_hash": "ab" * 32}, "not the declared one"),
+        ({"disk_size": 10}, "only grows"),
+    ],
+)
+def test_what_cannot_be_made_true_is_refused_and_nothing_is_sent(place, declared, said):
+    fleet, cloud = place
+    fleet.apply(name="web-1", compose_file=COMPOSE, disk_size=40, wait=True)
+    cloud.clear_requests()
+
+    done = fleet.apply({"web-1": {"compose": COMPOSE, **declared}})
+
+    assert not done.ok
+    assert said in done.failed[0].why
+    assert sent(cloud) == []
+
+
+def test_one_that_fails_leaves_the_others_and_is_told(place):
+    fleet, cloud = place
+    fleet.apply({f"web-{n}": COMPOSE for n in range(3)}, wait=True)
+    cloud.inject({"kind": "status", "arg": 400, "route": "write", "times": 1})
+    done = fleet.apply({f"web-{n}": NEWER for n in range(3)})
+    assert len(done.operations) == 3
+    states = sorted(row.operation.wait(90).state for row in done)
+    cloud.clear_faults()
+    assert states == ["failed", "reached", "reached"]
+    again = fleet.apply({f"web-{n}": NEWER for n in range(3)}, wait=True)
+    assert sorted(row.step.action for row in again) == ["nothing", "nothing", "update"]
+    assert again.ok
+
+
+def test_two_of_one_name_are_declared_by_their_ids(place):
+    fleet, _ = place
+    fleet.apply({"web-1": COMPOSE, "web-2": COMPOSE}, wait=True)
+    ids = [fleet[name].id for name in ("web-1", "web-2")]
+    done = fleet.apply({ids[0]: NEWER, ids[1]: COMPOSE}, wait=True)
+    assert [row.step.action for row in done] == ["update", "nothing"]
+
+
 def test_a_plan_of_a_verb_sends_no_update_of_nothing(place):
     fleet, _ = place
     fleet.apply(name="web-1", compose_file=COMPOSE, wait=True)

@@ -78,6 +78,13 @@ def test_what_is_so_already_is_not_sent():
     assert "nothing differs" in str(found)
 
 
+def test_what_means_the_same_is_not_sent():
+    assert not preview(compose_file=COMPOSE.replace("\n", "\r\n")).differs
+    known = a_cvm(os=OsInfo(name="dstack-0.5.7", os_image_hash="0badc0de" + "0" * 56))
+    assert not preview(known, image="dstack-0.5.7-0badc0de").differs
+    assert preview(known, image="dstack-0.5.7-deadbeef").differs
+
+
 def test_only_what_differs_is_sent():
     found = preview(compose_file=NEWER, instance_type="tdx.small", public_logs=False)
     assert found.body == {"docker_compose_file": NEWER, "public_logs": False}

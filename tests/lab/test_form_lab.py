@@ -100,7 +100,7 @@ def test_a_key_is_given_in_the_login_and_is_nowhere_in_the_notebook(lab, lab_clo
     lab.screenshot("login-out", box)
     box.get_by_label("API key").fill("phak_wrong")
     box.get_by_role("button", name="Sign in").click()
-    box.get_by_text("not valid here").wait_for()
+    box.get_by_text("Invalid or expired token").wait_for()
     box.get_by_label("API key").fill(key)
     box.get_by_role("button", name="Sign in").click()
     box.get_by_text("Login, ENTERPRISE").wait_for()

@@ -9,7 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
+from helpers import until
 from local_evidence import quote_of, refusal, root_der
+from receiver import receiving
 
 from cvm_notebook.local import LocalCloud
 
@@ -69,6 +71,21 @@ def test_workers_give_the_same_evidence_and_know_each_others_quotes(shared, api)
         answers.append(requests.get(url, timeout=30).text)
     assert len(set(answers)) == 1
     assert refusal(quote, json.loads(answers[0]), root_der(shared.root_path)) is None
+
+
+def test_two_workers_tell_a_webhook_of_each_event_once(api):
+    with receiving() as receiver:
+        wanted = {"url": receiver.url, "events": ["cvm.created"]}
+        hook = f"/workspace/webhooks/{api.post('/workspace/webhooks', wanted).json()['id']}"
+        with ThreadPoolExecutor(8) as pool:
+            made = list(pool.map(lambda _: api.create(), range(8)))
+        until(lambda: len(api.get(f"{hook}/deliveries").json()) == len(made))
+        assert api.post(f"{hook}/test").status_code == 200
+        came = [receiver.next() for _ in range(len(made) + 1)]
+        assert came[-1].event == "webhook.test"
+        told = {json.loads(one.body)["data"].get("cvm_id") for one in came[:-1]}
+        assert told == {cvm["vm_uuid"] for cvm in made}
+        assert api("DELETE", hook).status_code == 204
 
 
 def test_many_commits_at_once_make_one_cvm(api):

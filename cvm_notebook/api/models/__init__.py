@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from cvm_notebook.api.models.actions import OperationStatus as OperationStatus
     from cvm_notebook.api.models.actions import Page as Page
     from cvm_notebook.api.models.actions import Provision as Provision
+    from cvm_notebook.api.models.actions import Redeployed as Redeployed
+    from cvm_notebook.api.models.actions import RedeployedCvm as RedeployedCvm
     from cvm_notebook.api.models.actions import ResourceUsage as ResourceUsage
     from cvm_notebook.api.models.actions import UpdateAccepted as UpdateAccepted
     from cvm_notebook.api.models.actions import decode_page as decode_page
@@ -91,6 +93,11 @@ if TYPE_CHECKING:
     from cvm_notebook.api.models.guest import SystemInfo as SystemInfo
     from cvm_notebook.api.models.guest import TcbInfo as TcbInfo
     from cvm_notebook.api.models.guest import UserConfig as UserConfig
+    from cvm_notebook.api.models.webhooks import Webhook as Webhook
+    from cvm_notebook.api.models.webhooks import WebhookDelivery as WebhookDelivery
+    from cvm_notebook.api.models.webhooks import WebhookEvent as WebhookEvent
+    from cvm_notebook.api.models.webhooks import WebhookSecret as WebhookSecret
+    from cvm_notebook.api.models.webhooks import WebhookStats as WebhookStats
 
 # name -> the module that holds it
 _HOMES = {
@@ -159,10 +166,17 @@ _HOMES = {
     "ResourceUsage": "actions",
     "SystemInfo": "guest",
     "TcbInfo": "guest",
+    "Redeployed": "actions",
+    "RedeployedCvm": "actions",
     "UpdateAccepted": "actions",
     "User": "catalogue",
     "UserConfig": "guest",
     "UserRef": "cvm",
+    "Webhook": "webhooks",
+    "WebhookDelivery": "webhooks",
+    "WebhookEvent": "webhooks",
+    "WebhookSecret": "webhooks",
+    "WebhookStats": "webhooks",
     "Workspace": "catalogue",
     "WorkspacePage": "catalogue",
     "WorkspacePagination": "catalogue",
@@ -239,6 +253,8 @@ __all__ = [
     "Provision",
     "QuotaMetric",
     "Quotas",
+    "Redeployed",
+    "RedeployedCvm",
     "ReservedGpu",
     "Resource",
     "ResourceUsage",
@@ -248,6 +264,11 @@ __all__ = [
     "User",
     "UserConfig",
     "UserRef",
+    "Webhook",
+    "WebhookDelivery",
+    "WebhookEvent",
+    "WebhookSecret",
+    "WebhookStats",
     "Workspace",
     "WorkspacePage",
     "WorkspacePagination",

@@ -189,6 +189,22 @@ class UpdateAccepted(Model, frozen=True, kw_only=True, gc=False):
     allowed_envs_changed: bool | None = None
 
 
+class RedeployedCvm(Model, frozen=True, kw_only=True, gc=False):
+    """A CVM that is being taken to a revision, and the service's name for what it does."""
+
+    vm_uuid: str | None = None
+    correlation_id: str | None = None
+
+
+class Redeployed(Model, frozen=True, kw_only=True, gc=False):
+    """CVMs of an app are being taken to a revision."""
+
+    status: str | None = None
+    message: str | None = None
+    correlation_id: str | None = None
+    cvms: Rows[RedeployedCvm] = ()
+
+
 class HashRequired(Guarded, Model, frozen=True, kw_only=True, gc=False):
     """An update waits for its compose hash to be registered on chain (HTTP 465).
 

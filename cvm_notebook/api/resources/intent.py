@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from cvm_notebook.api.claims import SentClaims, claims_of_this_machine
 from cvm_notebook.api.errors.tree import (
     ConflictError,
     CvmError,
@@ -24,12 +25,11 @@ from cvm_notebook.api.errors.tree import (
 )
 from cvm_notebook.api.http.deadline import Deadline
 from cvm_notebook.api.http.retry import RetryKind
-from cvm_notebook.api.http.transport import Reply, Request, Transport, to_json
+from cvm_notebook.api.http.transport import Reply, Request, Transport, query, to_json
 from cvm_notebook.api.models.actions import CvmAction, UpdateAccepted
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.models.decode import decode, decode_accepted
 from cvm_notebook.api.models.guest import OperationPage
-from cvm_notebook.api.resources.claims import SentClaims, claims_of_this_machine
 from cvm_notebook.api.resources.cvm_ref import path_segment
 from cvm_notebook.api.resources.update_request import shown_by
 from cvm_notebook.api.status import phase_of
@@ -97,7 +97,7 @@ class Intent:
     shows
         Of an update: what the CVM's record shows once it was carried out, and did not show before.
     accepted
-        The service's answer to an update.
+        The service's answer to an update or a redeployment.
     is_instant
         It is done once it is answered, and nothing goes on.
     """
@@ -191,7 +191,7 @@ class Intent:
         if self.spec.creates:
             return f"replicas of {self.app_id}"
         # restarts and updates are told apart in the history
-        return f"{'updates' if self.verb == 'update' else 'history'} of {self.vm_uuid}"
+        return f"{'updates' if self.spec.changes_record else 'history'} of {self.vm_uuid}"
 
     def _resolve(self, deadline: Deadline | None) -> None:
         """Find out which CVM of which app it is, where only an identifier is known."""
@@ -257,7 +257,7 @@ class Intent:
             found = self._look(error, limit)
             if found is None:
                 raise
-            if self.verb == "update":
+            if self.spec.changes_record:
                 self.accepted = UpdateAccepted(
                     status="in_progress", correlation_id=found.correlation_id
                 )
@@ -269,7 +269,7 @@ class Intent:
     def _decode(self, reply: Reply) -> CvmAction | None:
         if self.verb == "delete":
             return None
-        if self.verb == "update":
+        if self.spec.changes_record:
             self.accepted = decode_accepted(reply.body, UpdateAccepted, self._request.where)
             return None
         # which CVM was made must be told; that something was accepted need not
@@ -424,7 +424,7 @@ def intent_of(
     Parameters
     ----------
     expected_hash
-        The compose hash that an update leads to, where that is known.
+        The compose hash that an update or a redeployment leads to, where that is known.
     listed
         Of an update: what is said of it in the directory of apps before.
     """
@@ -438,6 +438,8 @@ def intent_of(
         return _update(
             transport, cvm, body, headers=headers, expected_hash=expected_hash, listed=listed
         )
+    if verb == "redeploy":
+        return _redeployment(transport, cvm, body or {}, expected_hash)
     if verb == "delete":
         request = Request(RetryKind.UPDATE, "DELETE", path)
     else:
@@ -467,6 +469,17 @@ def _update(
     shown = {**(body or {}), "compose_hash": expected_hash}
     shows = {name: shown[name] for name in shown_by(Cvm()) if shown.get(name) is not None}
     return Intent(transport, "update", cvm, request, shows=shows, before=listing)
+
+
+def _redeployment(
+    transport: Transport, cvm: str | None, fields: Mapping[str, Any], expected_hash: str | None
+) -> Intent:
+    # what an earlier kernel has sent is read back, and not sent: of that no revision is kept
+    revision = path_segment(str(fields.get("revision_id") or "unknown"))
+    path = f"/cvms/{path_segment(cvm or '')}/revisions/{revision}/redeploy"
+    path += query(transaction_hash=fields.get("transaction_hash"))
+    shows = {} if expected_hash is None else {"compose_hash": expected_hash}
+    return Intent(transport, "redeploy", cvm, Request(RetryKind.UPDATE, "POST", path), shows=shows)
 
 
 def may_have_begun(error: CvmError) -> bool:

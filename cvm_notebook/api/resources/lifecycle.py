@@ -23,6 +23,7 @@ _REPLICA = frozenset({"node_id", "teepod_id", "encrypted_env", "compose_hash", "
 _FIELDS: Mapping[Verb, frozenset[str]] = {"restart": frozenset({"force"}), "replicate": _REPLICA}
 _PROOFS = {"compose_hash": "X-Compose-Hash", "transaction_hash": "X-Transaction-Hash"}
 _UPDATE = frozenset({*UPDATE, *_PROOFS, "prepare_only", "expected_hash", "listed"})
+_REDEPLOY = frozenset({"revision_id", "transaction_hash", "expected_hash"})
 _WATCH = frozenset({"target", "interval", "timeout", "max_retries", "retry_delay"})
 
 
@@ -335,6 +336,8 @@ class Lifecycle(Endpoints):
             return intent_of(self._transport, verb, None, checks.commit_request(None, fields))
         if verb == "update":
             return update_intent(self._transport, cvm, fields)
+        if verb == "redeploy":
+            return redeploy_intent(self._transport, cvm, fields)
         allowed = _FIELDS.get(verb, frozenset())
         target, rest = split(cvm, fields, f"{verb}_cvm", allowed)
         return intent_of(self._transport, verb, target, _body(verb, rest))
@@ -369,6 +372,16 @@ def update_intent(transport: Transport, cvm: Ref, fields: Mapping[str, Any]) -> 
         expected_hash=expected,
         listed=None if listed is None else checks.boolean("listed", listed),
     )
+
+
+def redeploy_intent(transport: Transport, cvm: Ref, fields: Mapping[str, Any]) -> Intent:
+    """Return a redeployment that is checked and not sent yet."""
+    target, rest = split(cvm, fields, "redeploy_cvm_revision", _REDEPLOY)
+    expected = rest.pop("expected_hash", None)
+    checks.text("revision_id", rest.get("revision_id"))
+    if rest.get("transaction_hash") is not None:
+        checks.hexadecimal("transaction_hash", rest["transaction_hash"])
+    return intent_of(transport, "redeploy", target, rest, expected_hash=expected)
 
 
 def _body(verb: Verb, fields: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -13,7 +13,7 @@ from cvm_notebook.text import clean_text
 SIZE: Final = ("instance_type", "vcpu", "memory", "disk_size")
 VISIBILITY: Final = ("public_logs", "public_sysinfo", "public_tcbinfo")
 _SHUTDOWN_S: Final = (10, 1200)  # as published
-_MODIFIERS: Final = frozenset({"shutdown_timeout", "allow_force_stop"})
+MODIFIERS: Final = frozenset({"shutdown_timeout", "allow_force_stop"})
 UPDATE: Final[dict[str, Check]] = {
     "docker_compose_file": lambda field, value: check_compose_file(value, field),
     "pre_launch_script": checks.script,
@@ -37,15 +37,23 @@ def update_request(fields: Mapping[str, Any], verb: str = "update_cvm") -> dict[
     InvalidInput
         A field is unknown or out of bounds, or nothing would change.
     """
+    body = checked_fields(fields, verb)
+    if not body.keys() - MODIFIERS:
+        raise InvalidInput(verb, "nothing to change was given", f"Give {', '.join(UPDATE)}.")
+    return body
+
+
+def checked_fields(fields: Mapping[str, Any], verb: str) -> dict[str, Any]:
+    """Return the fields of an update that are not None, each checked; raises as `update_request`.
+
+    Unlike a provision, an update would be carried out without what the service does not know.
+    """
     body = checks.checked(fields, UPDATE, verb)
     unknown = [clean_text(name, 40) for name in body if name not in UPDATE]
     if unknown:
-        # unlike a provision, an update would be carried out without what it does not know
         raise InvalidInput(
             ", ".join(unknown[:5]), f"{verb} takes no such field", f"It takes {', '.join(UPDATE)}."
         )
-    if not body.keys() - _MODIFIERS:
-        raise InvalidInput(verb, "nothing to change was given", f"Give {', '.join(UPDATE)}.")
     return body
 
 

@@ -9,7 +9,7 @@ from cvm_notebook.api.errors.tree import ApiError, InvalidInput
 from cvm_notebook.api.http.deadline import Deadline
 from cvm_notebook.api.http.retry import RetryKind
 from cvm_notebook.api.http.transport import Request, query, to_json
-from cvm_notebook.api.models.actions import CvmAction, HashRequired, UpdateAccepted
+from cvm_notebook.api.models.actions import CvmAction, HashRequired, Redeployed, UpdateAccepted
 from cvm_notebook.api.models.catalogue import AppRevision
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.models.decode import decode_accepted
@@ -17,7 +17,7 @@ from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.attestations import Attestations
 from cvm_notebook.api.resources.base import given
 from cvm_notebook.api.resources.cvm_ref import Ref, path_segment, split
-from cvm_notebook.api.resources.lifecycle import update_intent
+from cvm_notebook.api.resources.lifecycle import redeploy_intent, update_intent
 from cvm_notebook.api.resources.update_request import UPDATE, allowed_after
 from cvm_notebook.api.secret import Secret
 
@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 HASH_REQUIRED = 465
 _ON_THE_WIRE: Final = {"compose_file": "docker_compose_file", "env_keys": "allowed_envs"}
+_REDEPLOY: Final = frozenset({"revision_id", "transaction_hash"})
 _UPDATE_NAMES: Final = frozenset(
     ({*UPDATE, *_ON_THE_WIRE} - {*_ON_THE_WIRE.values()})
     | {"env", "listed", "prepare_only", "compose_hash", "transaction_hash"}
@@ -366,36 +367,109 @@ class Updates(Attestations):
         body = to_json({"os_image_name": checks.text("os_image_name", os_image_name)})
         return self._update(f"/cvms/{path_segment(target)}/os-image", body)
 
-    def redeploy_revision(
+    # --- back to what was ----------------------------------------------------------------------
+
+    def get_app_revision(self, app_id: str, revision_id: str) -> AppRevision:
+        """Return one revision of an app, with the app compose that it had.
+
+        Raises
+        ------
+        NotFoundError
+            The app has no such revision.
+        """
+        revision = path_segment(checks.text("revision_id", revision_id))
+        return self._read(f"/apps/{path_segment(app_id)}/revisions/{revision}", AppRevision)
+
+    def redeploy_cvm_revision(
         self,
         cvm: Ref = None,
-        revision_id: str = "",
         /,
         *,
+        revision_id: str,
         transaction_hash: str | None = None,
         **identifier: object,
     ) -> UpdateAccepted | HashRequired:
-        """Take a CVM to a revision of its app: its app compose, variables and user config.
+        """Take a CVM to a revision of its app, in one restart.
 
-        Its size stays. `get_app_revisions` shows the revisions, and afterwards the new one.
+        It gets the app compose, the environment variables and the user config of that revision; its
+        size and its image stay. An answer that is lost is read back, and nothing is sent again.
+
+        Parameters
+        ----------
+        revision_id
+            As `get_app_revisions` gives it.
+        transaction_hash
+            Of the transaction that registered the compose hash, where the keys are on a chain.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such CVM, or no such revision.
+        ConflictError
+            It is in the middle of something.
+        TransportError
+            With ``sent`` true when no answer came and nothing of it is to be seen.
 
         Examples
         --------
-        >>> revision = client.get_app_revisions(client.get_cvm_info("web-1").app_id)[-1]
-        >>> client.redeploy_revision("web-1", revision.revision_id).status
+        >>> first = client.get_app_revisions(client.get_cvm_info("web-6").app_id)[-1]
+        >>> client.redeploy_cvm_revision("web-6", revision_id=first.revision_id).status
         'in_progress'
         """
-        target, _ = split(cvm, identifier, "redeploy_revision")
+        named = given(revision_id=revision_id, transaction_hash=transaction_hash)
+        target, fields = split(cvm, {**identifier, **named}, "redeploy_cvm_revision", _REDEPLOY)
+        intent = redeploy_intent(self._transport, target, fields)
+        try:
+            intent.run()
+        except ApiError as error:
+            if error.status == HASH_REQUIRED:
+                return HashRequired.from_error(error)
+            raise
+        return intent.accepted or UpdateAccepted()
+
+    def redeploy_app_revision(
+        self,
+        app_id: str,
+        revision_id: str,
+        *,
+        vm_uuids: Iterable[str] = (),
+        transaction_hash: str | None = None,
+    ) -> Redeployed | HashRequired:
+        """Take several CVMs of an app to one of its revisions, all at once.
+
+        It is sent once, and not again when its answer is lost. `App.rollback` does so one by one.
+
+        Parameters
+        ----------
+        vm_uuids
+            Of which CVMs; an app of a single one needs none.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such app, revision, or CVM of it.
+        ConflictError
+            One of them is in the middle of something; none was changed.
+        TransportError
+            With ``sent`` true where nobody can tell whether it was carried out.
+        """
         if transaction_hash is not None:
             checks.hexadecimal("transaction_hash", transaction_hash)
-        proof = query(transaction_hash=transaction_hash)
-        path = f"/cvms/{path_segment(target)}/revisions/{path_segment(revision_id)}/redeploy"
-        return self._send(Request(RetryKind.UPDATE, "POST", path + proof))
-
-    def get_app_revision(self, app_id: str, revision_id: str) -> AppRevision:
-        """Return one version of an app, with its app compose."""
-        path = f"/apps/{path_segment(app_id)}/revisions/{path_segment(revision_id)}"
-        return self._read(path, AppRevision)
+        revision = path_segment(checks.text("revision_id", revision_id))
+        path = f"/apps/{path_segment(app_id)}/revisions/{revision}/redeploy"
+        uuids = [checks.text("vm_uuids", one) for one in checks.several("vm_uuids", vm_uuids)]
+        try:
+            return self._change(
+                RetryKind.UPDATE,
+                "POST",
+                path + query(transaction_hash=transaction_hash),
+                Redeployed,
+                {"vm_uuids": uuids} if uuids else None,
+            )
+        except ApiError as error:
+            if error.status == HASH_REQUIRED:
+                return HashRequired.from_error(error)
+            raise
 
     # --- shared ------------------------------------------------------------------------------
 
@@ -412,15 +486,10 @@ class Updates(Attestations):
         proofs = {"X-Compose-Hash": compose_hash, "X-Transaction-Hash": transaction_hash}
         headers = tuple((name, checks.hexadecimal(name, v)) for name, v in proofs.items() if v)
         request = Request(RetryKind.UPDATE, "PATCH", path, body, content_type, headers)
-        return self._send(request, deadline)
-
-    def _send(
-        self, request: Request, deadline: Deadline | None = None
-    ) -> UpdateAccepted | HashRequired:
         try:
             return self._transport.call(
                 request,
-                lambda reply: decode_accepted(reply.body, UpdateAccepted, request.where),
+                lambda reply: decode_accepted(reply.body, UpdateAccepted, f"PATCH {path}"),
                 deadline=deadline,
             )
         except ApiError as error:

@@ -28,8 +28,7 @@ _COLUMNS: Final[Mapping[str, str]] = {
     "memory": "memory_gb",
 }
 _UNSEEN: Final = frozenset(  # what the fleet does not show
-    {"pre_launch_script", "user_config", "shutdown_timeout", "allow_force_stop", "node_id"}
-    | {"env_file"}
+    {"pre_launch_script", "shutdown_timeout", "allow_force_stop", "node_id"} | {"env_file"}
 )
 _KEYS: Final = ("compose", *_FIELDS, "envs")
 _KNOWN: Final = frozenset({*_KEYS, *_COLUMNS, *_UNSEEN, "compose_file", "env"})

@@ -1,4 +1,4 @@
-"""The ledger as a frame: everything that was asked for, and what became of it."""
+"""The ledger, the instances of a rolling change, and the revisions of an app as frames."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -10,6 +10,8 @@ from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.frames.schema import DURATION, FLAG, INSTANT, INTEGER, TEXT, Field, Table, fixed
 from cvm_notebook.live.operations.preconditions import VERBS
 from cvm_notebook.live.operations.record import OperationRecord
+from cvm_notebook.live.plans.revisions import RevisionChange
+from cvm_notebook.live.plans.rollout_row import ROLLOUT_STATES, RolloutRow
 
 STATES: Final = (
     "planned",
@@ -71,3 +73,62 @@ OPERATIONS: Final[Table[OperationRecord]] = Table(
 def operations_frame(records: Iterable[OperationRecord]) -> pd.DataFrame:
     """List what was asked for, one operation a row, in the order in which it was asked."""
     return OPERATIONS.frame(checks.members("records", records, OperationRecord))
+
+
+ROLLOUT: Final[Table[RolloutRow]] = Table(
+    "rollout/1",
+    (Field("cvm_id", TEXT, lambda r: r.cvm_id, "the instance"),),
+    (
+        Field("name", TEXT, lambda r: r.name, "its name"),
+        Field("state", fixed(ROLLOUT_STATES), lambda r: r.state, "what has become of it so far"),
+        Field("changes", TEXT, lambda r: r.changes or None, "which fields are otherwise"),
+        Field("hash_before", TEXT, lambda r: r.hash_before, "its compose hash before"),
+        Field("hash_after", TEXT, lambda r: r.hash_after, "and then, where that can be told"),
+        Field("revision_before", TEXT, lambda r: r.revision_before, "what it is taken back to"),
+        Field("verdict", TEXT, lambda r: r.verdict, "the word of its verdict, under a policy"),
+        Field("operation_id", TEXT, lambda r: r.operation_id, "its entry in the ledger"),
+        Field("attempts", INTEGER, lambda r: r.attempts, "calls that were sent"),
+        Field("reason", TEXT, lambda r: r.reason or None, "what else is known"),
+    ),
+)
+REVISIONS: Final[Table[RevisionChange]] = Table(
+    "revisions/1",
+    (Field("revision_id", TEXT, lambda r: r.revision_id, "what a rollback is told"),),
+    (
+        Field("created_at", INSTANT, lambda r: r.created, "when it was made"),
+        Field("name", TEXT, lambda r: r.name, "the CVM that it was made of"),
+        Field("vm_uuid", TEXT, lambda r: r.vm_uuid, "that CVM's uuid"),
+        Field("operation", TEXT, lambda r: r.operation, "what made it, in the service's word"),
+        Field(
+            "changes",
+            TEXT,
+            lambda r: None if r.changes is None else ", ".join(r.changes),
+            "what differs from the revision before of the same CVM; missing where it was not read",
+        ),
+        Field("lines_added", INTEGER, lambda r: _lines(r, "+"), "of the compose file"),
+        Field("lines_removed", INTEGER, lambda r: _lines(r, "-"), "of the compose file"),
+        Field("by", TEXT, lambda r: r.by, "who asked for it"),
+        Field("compose_hash", TEXT, lambda r: r.compose_hash, "of the app compose it holds"),
+        Field("trace_id", TEXT, lambda r: r.trace_id, "the operation in the service's records"),
+    ),
+)
+
+
+def _lines(revision: RevisionChange, sign: str) -> int | None:
+    """Return how many lines were added or removed; None where the contents were not read."""
+    if revision.changes is None:
+        return None
+    head = sign * 3
+    return sum(line.startswith(sign) and not line.startswith(head) for line in revision.diff)
+
+
+@ROLLOUT.documents
+def rollout_frame(rows: Iterable[RolloutRow]) -> pd.DataFrame:
+    """List the instances of a rolling change, one a row; `Rollout.rows` gives them."""
+    return ROLLOUT.frame(checks.members("rows", rows, RolloutRow))
+
+
+@REVISIONS.documents
+def revisions_frame(changes: Iterable[RevisionChange]) -> pd.DataFrame:
+    """List the revisions of an app, the newest first; `App.revisions` reads them."""
+    return REVISIONS.frame(checks.members("changes", changes, RevisionChange))

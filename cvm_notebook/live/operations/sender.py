@@ -151,7 +151,7 @@ class Sender:
         """Judge it once more, by a reading where what is known is too old; settle what may not."""
         check, error = self.refusal(operation.verb, operation.row, operation.params)
         if error is None and _is_empty(operation.verb, operation.params):
-            note = f"nothing was sent: '{operation.name}' {SPECS['update'].already}"
+            note = f"nothing was sent: '{operation.name}' {SPECS[operation.verb].already}"
             operation.move(only=UNSENT, state="reached", done=True, note=note)
             return False
         if error is None and check is not None and self._needs_reading(operation, check):
@@ -342,8 +342,8 @@ class Sender:
 
 
 def _is_empty(verb: Verb, params: Mapping[str, Any]) -> bool:
-    """Return whether it is an update of nothing: all is as asked for already."""
-    return verb == "update" and not params
+    """Return whether it is a change of nothing: all is as asked for already."""
+    return SPECS[verb].changes_record and not params
 
 
 def _judged(verb: Verb, seen: Reading) -> tuple[Precheck, CvmError | None]:

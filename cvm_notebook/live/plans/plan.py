@@ -99,9 +99,10 @@ class Plan:
         self.id = id or f"plan_{secrets.token_hex(8)}"
         if self.verb == "commit":
             raise InvalidInput("verb", "a commit has no CVM to plan for", "Use operations.submit.")
-        if self.verb == "update" and not params:
-            problem = "an update needs to be told what changes"
-            raise InvalidInput("verb", problem, "Use fleet.where(...).update(..., dry_run=True).")
+        if SPECS[self.verb].changes_record and not params:
+            problem = f"{self.verb} needs to be told what changes"
+            remedy = "Use update(..., dry_run=True), or rollback(..., dry_run=True)."
+            raise InvalidInput("verb", problem, remedy)
         self._operations = operations
         self._params = dict(params or {})
         self._shown = {row.id: row for row in rows}

@@ -71,6 +71,8 @@ class WorkspaceItem(BaseModel):
     is_default: bool
     created_at: str
     billing_status: str
+    suspended_at: str | None
+    avatar_url: str | None
     confidential_models_enabled: bool
 
 

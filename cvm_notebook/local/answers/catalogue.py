@@ -110,6 +110,7 @@ class NodeCapacity(BaseModel):
     support_onchain_kms: bool | None
     fmspc: str | None
     device_id: str | None
+    dedicated_for_team_id: int | None
     region_identifier: str | None
     default_kms: str | None
     kms_list: list[str]

@@ -31,7 +31,8 @@ def env_pubkey(secret: bytes, app_id: str) -> str:
 
 
 @lru_cache(maxsize=4)
-def _kms_pubkey(secret: bytes) -> str:
+def kms_pubkey(secret: bytes) -> str:
+    """Return the key that the key management service signs with, remembered."""
     return signer_public_key(secret)
 
 
@@ -131,7 +132,7 @@ class Shapes:
             "deployer_address": None,
             "rpc_endpoint": None,
             "encrypted_env_pubkey": env_pubkey(self.ctx.secret, cvm.app_id),
-            "k256_pubkey": _kms_pubkey(self.ctx.secret),
+            "k256_pubkey": kms_pubkey(self.ctx.secret),
         }
 
     def log_urls(self, cvm: Cvm) -> dict[str, str]:

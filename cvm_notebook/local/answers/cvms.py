@@ -20,6 +20,7 @@ class Provisioned(BaseModel):
     teepod_id: int | None
     kms_id: str | None
     kms_contract_id: str | None
+    gateway_app_id: str | None
 
 
 class NodeName(BaseModel):

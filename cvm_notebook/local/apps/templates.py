@@ -10,7 +10,7 @@ from cvm_notebook.local.answers import cvms as answers
 from cvm_notebook.local.answers.cvm_views import Shapes
 from cvm_notebook.local.answers.provisioned import provisioned
 from cvm_notebook.local.core.context import Auth, Ctx, json_answer
-from cvm_notebook.local.core.errors import ApiError, coded, detail, documented
+from cvm_notebook.local.core.errors import ApiError, coded, detail, documented, documented_422
 from cvm_notebook.local.core.keys import MAX_ENVS
 from cvm_notebook.local.engine.compose import AppCompose, columns_of, complete
 from cvm_notebook.local.engine.placement import instance_type_of
@@ -83,7 +83,11 @@ def provision_eliza(ctx: Ctx, caller: Auth, body: ElizaRequest) -> Response:
     return json_answer(provisioned(Shapes(ctx, caller), kept))
 
 
-@router.post("/cvms/eliza", response_model=answers.Action, responses=documented(403, 409))
+@router.post(
+    "/cvms/eliza",
+    response_model=answers.Action,
+    responses=documented(403, 409) | documented_422(),
+)
 def commit_eliza(ctx: Ctx, caller: Auth, body: CommitRequest) -> Response:
     """Make the CVM of an agent that was planned; 422 where no plan waits."""
     try:

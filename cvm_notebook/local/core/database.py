@@ -335,6 +335,56 @@ class Quote(Base):
     published_at: Mapped[float | None]
 
 
+class Webhook(Base):
+    """An address that is told of events; the secret signs what is sent to it."""
+
+    __tablename__ = "webhooks"
+    id: Mapped[int] = mapped_column(BigKey, primary_key=True)
+    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id"), index=True)
+    url: Mapped[str]
+    secret: Mapped[str]
+    events: Mapped[list[Any]]
+    name: Mapped[str | None]
+    enabled: Mapped[bool] = mapped_column(default=True)
+    since: Mapped[float]
+    """It is told of what ends after this: when it was made, or last changed what it listens to."""
+    created_at: Mapped[float]
+    updated_at: Mapped[float]
+
+
+class WebhookDelivery(Base):
+    """One event for one webhook: what is sent, how often it was tried, what came of it."""
+
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = (
+        UniqueConstraint("webhook_id", "event_id"),
+        Index(
+            "deliveries_due",
+            "due_at",
+            sqlite_where=text("status = 'pending'"),
+            postgresql_where=text("status = 'pending'"),
+        ),
+    )
+    id: Mapped[int] = mapped_column(BigKey, primary_key=True)
+    webhook_id: Mapped[int] = mapped_column(ForeignKey("webhooks.id"))
+    event_id: Mapped[str]
+    original_event_id: Mapped[str] = mapped_column(default="")
+    """Of the delivery that this one repeats."""
+    event_type: Mapped[str]
+    body: Mapped[str] = mapped_column(deferred=True)
+    request_url: Mapped[str]
+    status: Mapped[str] = mapped_column(default="pending")
+    attempts: Mapped[int] = mapped_column(default=0)
+    due_at: Mapped[float]
+    leased_until: Mapped[float] = mapped_column(default=0.0)
+    """By the machine's clock: until then a worker is about to send it."""
+    response_status: Mapped[int] = mapped_column(default=0)
+    error_message: Mapped[str] = mapped_column(default="")
+    duration_ms: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[float]
+    delivered_at: Mapped[float | None]
+
+
 def lock(session: Session, *name: object) -> None:
     """Hold a named lock until the transaction ends, where the database has several writers."""
     if session.get_bind().dialect.name == "postgresql":

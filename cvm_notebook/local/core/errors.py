@@ -212,6 +212,14 @@ def _documented(status: int) -> dict[str, Any]:
     }
 
 
+def documented_422() -> dict[int | str, dict[str, Any]]:
+    """Return the ``responses=`` of a route that answers 422 for what the schema allows, too."""
+    both = _documented(409)["content"]["application/json"]["schema"]["anyOf"]
+    only = _documented(422)["content"]["application/json"]["schema"]
+    schema = {"anyOf": [only, *both]}
+    return {422: {"description": _TEXTS[422], "content": {"application/json": {"schema": schema}}}}
+
+
 def documented_schemas() -> dict[str, Any]:
     """Return the schemas that `documented` refers to, for the description's components."""
     _, described = models_json_schema(

@@ -32,6 +32,7 @@ from cvm_notebook.local.core.database import (
     Revision,
     StreamLease,
     User,
+    WebhookDelivery,
     Workspace,
     lock,
 )
@@ -103,6 +104,8 @@ KEPT_DEVICE_KEYS: Final = 200
 """Keys that were given to devices, the newest."""
 KEPT_QUOTES: Final = 20_000
 """Quotes that are known by their checksum, the newest."""
+KEPT_DELIVERIES: Final = 1_000
+"""Of each webhook, the newest; what still waits is among them."""
 
 _AT_ONCE: Final = 500
 """As many rows are removed in one transaction: others wait for it."""
@@ -157,6 +160,7 @@ def purge(database: Database) -> None:
     _keep_newest(database, Operation.id, Operation.cvm_id, KEPT_OPERATIONS)
     _keep_newest(database, MeteredSpan.id, MeteredSpan.cvm_id, KEPT_SPANS)
     _keep_newest(database, Revision.id, Revision.app_id, KEPT_REVISIONS)
+    _keep_newest(database, WebhookDelivery.id, WebhookDelivery.webhook_id, KEPT_DELIVERIES)
     _keep_newest_of_all(database, ApiKey.id, KEPT_DEVICE_KEYS, ApiKey.name == "device")
     _keep_newest_of_all(database, Quote.id, KEPT_QUOTES)
     _purge_deleted(database)

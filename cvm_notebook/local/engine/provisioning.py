@@ -79,7 +79,11 @@ def _app_id(session: Session, ctx: Context, workspace_id: int, request: Provisio
     if app_id is None or request.nonce is None:
         raise _bad("app_id", request.app_id, "Give app_id (40 hex) and nonce together, or neither.")
     if app_id != app_id_of(ctx.secret, workspace_id, request.nonce):
-        raise _bad("nonce", request.nonce, f"Nonce {request.nonce} doesn't belong to {app_id}.")
+        raise coded(
+            "ERR-02-008",
+            "App ID mismatch",
+            details=[detail("nonce", request.nonce, f"does not belong to {app_id}")],
+        )
     _check_free(session, workspace_id, app_id, request)
     session.execute(
         update(Workspace)

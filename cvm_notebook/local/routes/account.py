@@ -11,7 +11,7 @@ from sqlalchemy import delete, select
 from cvm_notebook.local.answers import account as answers
 from cvm_notebook.local.answers.cvm_views import Shapes, dollars
 from cvm_notebook.local.core.catalogue import NODES, TIERS
-from cvm_notebook.local.core.clock import iso
+from cvm_notebook.local.core.clock import iso, iso_or_none
 from cvm_notebook.local.core.context import Auth, Caller, Ctx, json_answer, page_of
 from cvm_notebook.local.core.database import SshKey, Workspace, lock
 from cvm_notebook.local.core.errors import ApiError, documented
@@ -91,13 +91,11 @@ def _workspace(workspace: Workspace) -> dict[str, Any]:
         "role": "owner",
         "is_default": True,
         "created_at": iso(workspace.created_at),
-        "billing_status": _billing_status(workspace),
+        "billing_status": "active" if workspace.suspended_at is None else "suspended",
+        "suspended_at": iso_or_none(workspace.suspended_at),
+        "avatar_url": None,
         "confidential_models_enabled": False,
     }
-
-
-def _billing_status(workspace: Workspace) -> str:
-    return "active" if workspace.suspended_at is None else "suspended"
 
 
 def _own(caller: Caller, slug: str) -> Workspace:

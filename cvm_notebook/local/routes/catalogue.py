@@ -165,6 +165,7 @@ def _node(node: Node, used: Usage) -> dict[str, Any]:
         "support_onchain_kms": node.onchain,
         "fmspc": node.fmspc,
         "device_id": node.device_id,
+        "dedicated_for_team_id": None,
         "region_identifier": node.region,
         "default_kms": KMS_SLUG,
         "kms_list": [KMS_SLUG],

@@ -22,7 +22,7 @@ from cvm_notebook.local.routing import api_router
 router = api_router(tags=["CVMs"])
 
 Family = Literal["all", "cpu", "gpu"]
-_NOT_LISTED = {"compose_file", "encrypted_env", "user_config", "env_keys"}
+_NOT_LISTED = {"compose_file", "encrypted_env", "user_config", "env_keys", "network"}
 _COLUMNS = Cvm.__table__.columns
 _LIST_COLUMNS = [one for one in _COLUMNS if one.name not in _NOT_LISTED]
 _STATUS_COLUMNS = [

@@ -57,6 +57,8 @@ with cvm.Fleet(client, ledger=LEDGER) as fleet:
     elif "VERB" == "commit":
         params = json.loads(os.environ["PARAMS"])
         told(fleet.operator.submit("commit", None, params=params).wait(60))
+    elif "VERB" == "redeploy":
+        told(fleet[NAMES[0]].rollback().wait(60))
     elif "VERB" == "update":
         told(fleet[NAMES[0]].update(compose_file=os.environ["PARAMS"]).wait(60))
     else:
@@ -74,6 +76,7 @@ EFFECTS = {
     "stop": {"power_off"},
     "shutdown": {"shutdown"},
     "restart": {"restart", "force_restart"},
+    "redeploy": {"compose_update"},
     "update": {"compose_update"},
 }
 _numbers = count(1)
@@ -148,6 +151,10 @@ class Trial:
             self.app_id, self.name = self.row.app_id, self.row.name
         if verb == "update":
             self.params = {"PARAMS": COMPOSE.replace("1.27", "1.28")}
+        if verb == "redeploy":
+            newer = COMPOSE.replace("1.27", "1.28")
+            bench.client.update_cvm(self.row.id, compose_file=newer)
+            bench.client.watch_cvm_state(self.row.id, target="running")
         self.before = self.effects()
 
     def start(self, then=""):

@@ -32,6 +32,7 @@ EFFECTS = {  # what the service calls it in a CVM's history
     "stop": {"power_off"},
     "shutdown": {"shutdown"},
     "restart": {"restart", "force_restart"},
+    "redeploy": {"compose_update"},
     "update": {"compose_update"},
 }
 NEWER = COMPOSE.replace("1.27", "1.28")
@@ -46,6 +47,7 @@ class Cell:
     way: str
     row: object = None
     provision: object = None
+    revision: str = ""
     before: frozenset = frozenset()
     state: str = ""
     made_id: str | None = None
@@ -62,6 +64,8 @@ class Cell:
             return "DELETE", f"/cvms/{self.row.id}"
         if self.verb == "update":
             return "PATCH", f"/cvms/{self.row.id}"
+        if self.verb == "redeploy":
+            return "POST", f"/cvms/{self.row.id}/revisions/{self.revision}/redeploy"
         word = "replicas" if self.verb == "replicate" else self.verb
         return "POST", f"/cvms/{self.row.id}/{word}"
 
@@ -112,6 +116,9 @@ def laid_out(bench, gateway, verbs, ways):
     for cell, name in zip(on_cvms, names, strict=True):
         cell.row = bench.row(name)
     for cell in cells:
+        if cell.verb == "redeploy":
+            cell.revision = bench.client.get_app_revisions(cell.row.app_id)[0].revision_id
+    for cell in cells:
         cell.before = cell.effects(bench.client)
         if cell.verb != "commit":
             gateway.lose(*cell.request, cell.way)
@@ -133,6 +140,9 @@ def by_client(cell, client):
         elif cell.verb == "update":
             answer = client.update_cvm(cell.there, compose_file=NEWER)
             cell.correlation_id = answer.correlation_id
+        elif cell.verb == "redeploy":
+            answer = client.redeploy_cvm_revision(cell.there, revision_id=cell.revision)
+            cell.correlation_id = answer.correlation_id
         else:
             answer = getattr(client, f"{cell.verb}_cvm")(cell.there)
     except CvmError as error:
@@ -147,7 +157,11 @@ def by_client(cell, client):
 
 def by_ledger(cell, operations):
     """Ask with a ledger, and see it to its end."""
-    params = {"commit": cell.provision, "update": {"docker_compose_file": NEWER}}.get(cell.verb)
+    params = {
+        "commit": cell.provision,
+        "update": {"docker_compose_file": NEWER},
+        "redeploy": {"revision_id": cell.revision},
+    }.get(cell.verb)
     op = operations.submit(cell.verb, cell.row, params=params)
     op.wait(TIMEOUT.total + SETTLE + GRACE)
     cell.state, cell.made_id, cell.error = op.state, op.made_id, op.error
