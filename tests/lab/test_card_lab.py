@@ -192,8 +192,9 @@ def test_a_cvm_is_changed_and_taken_back_by_the_keyboard(lab, card, cloud):
     question.get_by_role("textbox").focus()
     keys.type("my-app")
     keys.press("Enter")
-    revisions.get_by_text("Accepted: it goes back").wait_for(timeout=PATIENCE)
-    shows(card, "running")
+    card.locator('.cvm-op-line[data-verb="redeploy"][data-state="reached"]').wait_for(
+        timeout=PATIENCE
+    )
     revisions.locator("tr").nth(1).get_by_text("runs now").wait_for(timeout=PATIENCE)
     now = cloud.client.get_cvm_compose_file("my-app")
     assert (now["docker_compose_file"], now["allowed_envs"]) == (COMPOSE, [])

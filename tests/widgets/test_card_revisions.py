@@ -109,12 +109,12 @@ def test_going_back_is_asked_for_with_what_is_lost_and_sent_once(tab, shared):
     assert not redeployed(shared)
     for _ in range(2):  # a double click is one
         tab.answer(yes=True, typed="web-app")
-    state = tab.until(lambda now: now["note"] and len(now["rows"]) == 3)
-    assert state["note"].startswith("Accepted")
+    state = tab.until(lambda now: len(now["rows"]) == 3)  # read again when it is done
     assert state["question"] is None
     assert len(redeployed(shared)) == 1
     client = tab.fleet.client
-    client.watch_cvm_state("web-app", target="running")
+    (record,) = [one for one in tab.fleet.operator.records() if one.verb == "redeploy"]
+    assert record.state == "reached"
     assert client.get_cvm_compose_file("web-app")["docker_compose_file"] == COMPOSE
     state = tab.until(lambda now: now["rows"][0]["runs"])
     assert not state["rows"][1]["runs"]
@@ -136,9 +136,9 @@ def test_an_answer_that_is_lost_is_read_back_and_nothing_sent_again(tab, shared)
     shared.clear_requests()
     shared.inject({"kind": "reset_after", "route": "POST /cvms/*/revisions/*/redeploy", "times": 1})
     tab.answer(yes=True, typed="web-app")
-    state = tab.until(lambda now: now["note"])
-    assert "it goes back to" in state["note"]
-    assert len(state["rows"]) == 3
+    tab.until(lambda now: len(now["rows"]) == 3)
+    (record,) = [one for one in tab.fleet.operator.records() if one.verb == "redeploy"]
+    assert record.state == "reached"
     assert len(redeployed(shared)) == 1
 
 

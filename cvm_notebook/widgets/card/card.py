@@ -208,6 +208,7 @@ class CvmCard(FleetView):
     def _operated(self, record: OperationRecord) -> None:
         if record.cvm_id == self.cvm_id:
             self._operations = {**self._operations, record.verb: record}
+            self._revisions.operated(record, self._workers)
             self._mark()
 
     # --- messages of a view -----------------------------------------------------------------------

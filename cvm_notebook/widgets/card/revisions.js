@@ -7,7 +7,7 @@ function revisionsPanel({ send, live }) {
   const ask = (message) => send({ kind: "revisions", ...message });
   const again = h("button", { type: "button", onclick: () => ask({ do: "list" }) }, "Fetch again");
   const said = h("span", { className: "cvm-dim", role: "status" });
-  const fault = h("div", { className: "cvm-fault", role: "alert", hidden: true }), note = h("div", { className: "cvm-notice", role: "status", hidden: true });
+  const fault = h("div", { className: "cvm-fault", role: "alert", hidden: true });
   const lines = h("tbody", { role: "rowgroup" });
   const heads = ["First", "Second", "When", "What", "By", "Compose hash", ""].map((text) => h("th", { scope: "col", role: "columnheader" }, text || h("span", { className: "cvm-said" }, "Go back")));
   // with its roles named: where it is narrow, its rows are no rows of a table to the style sheet
@@ -15,7 +15,7 @@ function revisionsPanel({ send, live }) {
   const frame = h("div", { className: "cvm-revisions-frame" }, table), more = h("div", { className: "cvm-dim" });
   const compared = h("div", { className: "cvm-compared", role: "region", "aria-label": "How the two differ", "aria-live": "polite" });
   const question = h("div", { className: "cvm-goback", role: "alertdialog", "aria-modal": "false", hidden: true });
-  const el = h("div", { className: "cvm-revisions-tab" }, h("div", { className: "cvm-detail-bar" }, again, said), fault, note, question, frame, more, compared);
+  const el = h("div", { className: "cvm-revisions-tab" }, h("div", { className: "cvm-detail-bar" }, again, said), fault, question, frame, more, compared);
   let wanted = false, shown = "null", rows = null, pair = [], asked = null, before = null, drawn = "", readOnly = false;
 
   const when = (at) => (at === null ? "" : new Date(at).toLocaleString());
@@ -106,7 +106,8 @@ function revisionsPanel({ send, live }) {
       if (!state) return;
       readOnly = reads;
       said.textContent = WORDS[state.busy] ?? "";
-      for (const [box, text] of [[fault, state.error], [note, state.note]]) { box.hidden = !text; if (box.textContent !== (text ?? "")) box.textContent = text ?? ""; }
+      fault.hidden = !state.error;
+      if (fault.textContent !== (state.error ?? "")) fault.textContent = state.error ?? "";
       if (state.pair.length) pair = state.pair;
       drawRows(state); mark(); drawCompared(state.compared); drawQuestion(state.question); drawLive();
     },

@@ -9,11 +9,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from cvm_notebook.api.errors.tree import CvmError, ReadOnly
-from cvm_notebook.api.models.actions import HashRequired
 from cvm_notebook.api.models.catalogue import AppRevision
-from cvm_notebook.api.resources.intent import may_have_begun
 from cvm_notebook.deploy.preview import MOST_LINES, shown_line
+from cvm_notebook.deploy.updating import sent_before
 from cvm_notebook.live.engine import FleetEngine
+from cvm_notebook.live.operations.record import OperationRecord
 from cvm_notebook.live.store.records import Row
 from cvm_notebook.live.workers import Workers
 from cvm_notebook.text import clean_text
@@ -30,10 +30,7 @@ _TEXTS: Final = {
     "docker_compose_file": "docker-compose.yml",
     "pre_launch_script": "pre-launch script",
 }
-_ON_CHAIN: Final = (
-    "Nothing was changed: its keys are managed on a chain, where the compose hash has to be "
-    "registered first. client.redeploy_cvm_revision() returns what that takes."
-)
+_CHANGES: Final = frozenset({"update", "redeploy"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +127,7 @@ class _Question:
     click: str
     revision: str
     was: str | None  # the compose hash that it goes back from
+    then: str  # and that of the revision
     phrase: str | None
     payload: Mapping[str, Any]
 
@@ -137,7 +135,8 @@ class _Question:
 class Revisions:
     """The revisions of the app of a card's CVM, read when somebody looks; going back to one.
 
-    A redeployment is sent once. Where its answer is lost, the revisions tell what became of it.
+    A redeployment is an operation of the fleet: sent once, followed, and read back where its answer
+    is lost.
 
     Parameters
     ----------
@@ -162,7 +161,6 @@ class Revisions:
         self._question: _Question | None = None
         self._busy = ""
         self._error: str | None = None
-        self._note: str | None = None
 
     def state(self, row: Row | None) -> dict[str, Any]:
         """Return the section of the card's state that is about revisions."""
@@ -176,7 +174,6 @@ class Revisions:
             "question": None if question is None else dict(question.payload),
             "busy": self._busy,
             "error": self._error,
-            "note": self._note,
         }
 
     def take(self, message: Mapping[str, Any], workers: Workers) -> None:
@@ -190,6 +187,11 @@ class Revisions:
             self._do("ask", partial(self._ask, revision, str(message.get("click"))), workers)
         elif do == "answer":
             self._answer(message, workers)
+
+    def operated(self, record: OperationRecord, workers: Workers) -> None:
+        """Read the list again once the CVM has been changed, where somebody has looked at it."""
+        if record.verb in _CHANGES and record.done and self._list is not None:
+            self._do("list", self._read, workers)
 
     def _answer(self, message: Mapping[str, Any], workers: Workers) -> None:
         with self._lock:
@@ -211,7 +213,7 @@ class Revisions:
         with self._lock:
             if self._busy:
                 return
-            self._busy, self._error, self._note = what, None, None
+            self._busy, self._error = what, None
         self._changed()
         workers.do(partial(self._run, task))
 
@@ -288,12 +290,14 @@ class Revisions:
             app_compose(self._get(client, row, revision)),
             ("now", "then"),
         )
+        then = _bare(self._get(client, row, revision).compose_hash)
         name = clean_text(now.name or row.id, 80)
         phrase = name if found.lost else None
         self._question = _Question(
             click,
             revision,
             now.compose_hash,
+            then,
             phrase,
             {
                 "click": click,
@@ -308,25 +312,14 @@ class Revisions:
     def _redeploy(self, question: _Question, client: "Client", row: Row) -> None:
         if client.get_cvm_info(row.id).compose_hash != question.was:
             raise CvmError("Nothing was sent: what it runs has changed since. Look at it again.")
-        before = {one.revision_id for one in client.get_app_revisions(row.app_id or "")}
-        try:
-            answer = client.redeploy_cvm_revision(row.id, revision_id=question.revision)
-        except CvmError as error:
-            if not may_have_begun(error):
-                raise
-            self._read(client, row)
-            new = [one for one in self._list or () if one.revision_id not in before]
-            if not any(one.vm_uuid == row.vm_uuid for one in new):
-                raise
-            self._note = "No answer came, but its revisions show that it was begun."
-        else:
-            if isinstance(answer, HashRequired):
-                raise CvmError(_ON_CHAIN)
-            self._note = f"Accepted: it goes back to {clean_text(question.revision, 60)}."
-            self._read(client, row)
         fleet = self._fleet()
-        if fleet is not None:
-            fleet.refresh()
+        if fleet is None:
+            raise CvmError("Nothing was sent: the fleet is closed")
+        params = {"revision_id": question.revision}
+        if question.then not in {"", _bare(question.was)}:
+            params["expected_hash"] = question.then
+        operation = fleet.operator.submit("redeploy", row, params=params)
+        sent_before(fleet.operator).note_other(row.id, operation)
 
 
 def _rows(revisions: Sequence[AppRevision], running: str | None) -> list[dict[str, Any]]:
