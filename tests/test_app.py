@@ -1,12 +1,13 @@
 """An app of a live fleet: rolling updates, with faults at every step, and going back."""
 
 import json
+import os
 import signal
 import threading
 from functools import partial
 
 import pytest
-from helpers import COMPOSE
+from helpers import COMPOSE, until
 
 import cvm_notebook as cvm
 from cvm_notebook.live.operations import service
@@ -278,6 +279,10 @@ def test_what_somebody_else_is_doing_is_waited_for(place):
 # --- interrupted ---------------------------------------------------------------------------------
 
 
+def no_rollout_runs():
+    return not [thread for thread in threading.enumerate() if thread.name == "cvm-rollout"]
+
+
 def test_it_is_cancelled_between_two_and_gone_on_with(place):
     begun = threading.Event()
     end = place.fleet.operator.attach(lambda record: record.attempts and begun.set())
@@ -293,19 +298,40 @@ def test_it_is_cancelled_between_two_and_gone_on_with(place):
     assert rollout.rows[2].state == "planned"
     rolled(place, rollout.resume(progress=False))
     assert place.requests() == [1, 1, 1]
-    assert not [thread for thread in threading.enumerate() if thread.name == "cvm-rollout"]
+    until(no_rollout_runs)
 
 
 def test_it_ends_with_its_fleet(place):
     with cvm.Fleet(place.client) as other:
-        place.cloud.inject({"kind": "hang", "route": "GET /apps/*/cvms", "skip": 1, "times": None})
+        place.cloud.inject({"kind": "hang", "route": "GET /apps/*/cvms", "skip": 2, "times": None})
         rollout = other.app("roll-1").update(
             compose_file=NEWER, confirm="update 3", wait=False, progress=False
         )
         other.close()
         assert rollout.wait(10).state == "stopped"
     assert "closed" in rollout.why
-    assert not [t for t in threading.enumerate() if t.name == "cvm-rollout"]
+    until(no_rollout_runs)
+
+
+def test_an_interruption_begins_nothing_new_and_says_how_to_go_on(place):
+    plan = place.app.update(compose_file=NEWER, dry_run=True)
+    pressed = []
+
+    def press(record):
+        if record.state == "accepted" and not pressed:
+            pressed.append(record.id)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    end = place.fleet.operator.attach(press)
+    with pytest.raises(KeyboardInterrupt) as interrupt:
+        plan.execute(confirm="update 3", progress=False)
+    end()
+
+    assert "resume() goes on" in interrupt.value.__notes__[0]
+    assert plan.state == "stopped"
+    assert sum(place.requests()) == 1
+    rolled(place, plan.resume(progress=False))
+    assert place.requests() == [1, 1, 1]
 
 
 KERNEL = """
