@@ -1,11 +1,11 @@
 """connect(): one way in, to Phala Cloud or to a LocalCloud on this machine."""
 
-import atexit
 import threading
 from typing import TYPE_CHECKING
 
 from cvm_notebook.api.client import Client
 from cvm_notebook.api.errors.tree import CvmError, InvalidInput
+from cvm_notebook.live.at_exit import Stage, at_exit
 from cvm_notebook.text import trimmed
 
 if TYPE_CHECKING:
@@ -79,5 +79,5 @@ def _local() -> tuple[str, str]:
             _own = LocalCloud(seed="demo").start()
         except LocalCloudError as error:
             raise CvmError(str(error)) from None
-        atexit.register(_own.close)
+        at_exit(Stage.SERVER, _own.close)
         return _own.url, _own.api_key

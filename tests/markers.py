@@ -17,6 +17,7 @@ CLOUD = {  # they start a LocalCloud in the test itself
     "test_testing_plugin.py",
 }
 PROCESS = {  # they start threads, processes, or servers that are no LocalCloud
+    "live/test_at_exit.py",
     "api/test_claims.py::test_a_name_is_never_given_twice_however_many_ask_at_once",
     "api/test_claims.py::test_two_processes_share_one_file",
     "api/test_claims.py::test_what_a_killed_process_has_begun_blocks_nobody",

@@ -5,7 +5,6 @@ and would hold it up for as long as a request takes. They are waited for a momen
 thread that is still in the C++ of pyarrow or matplotlib then takes the whole process with it.
 """
 
-import atexit
 import heapq
 import itertools
 import threading
@@ -15,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
+from cvm_notebook.live.at_exit import Stage, at_exit
 from cvm_notebook.live.clock import Clock
 
 Task: TypeAlias = Callable[[], None]
@@ -163,9 +163,10 @@ class Workers:
                 self._clock.wait(self._alarm, pause)
 
 
-@atexit.register
 def _close_all() -> None:
-    """End all workers with the interpreter, after those who have something to do at its end."""
     ends = time.monotonic() + _ENDS_IN
     for workers in list(_all):
         workers.close(max(0.0, ends - time.monotonic()))
+
+
+at_exit(Stage.WORKERS, _close_all)

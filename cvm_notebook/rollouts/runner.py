@@ -4,7 +4,6 @@ What is true is read before each step: which instances run, and what each of the
 has to be remembered to go on after an interruption, and what was done is not done again.
 """
 
-import atexit
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,6 +16,7 @@ from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.status import info_of, phase_of
 from cvm_notebook.deploy.preview import UpdatePreview
 from cvm_notebook.deploy.updating import error_text, read_whole
+from cvm_notebook.live.at_exit import Stage, at_exit
 from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.record import OperationRecord
@@ -421,8 +421,10 @@ def is_under_way(engine: FleetEngine, app_id: str) -> bool:
     return any(one.is_of(engine, app_id) and not one.over.is_set() for one in list(_running))
 
 
-@atexit.register
 def _halt_all() -> None:
     """Begin nothing new at the end of the interpreter."""
     for runner in list(_running):
         runner.halt("the program ended")
+
+
+at_exit(Stage.HALT, _halt_all)

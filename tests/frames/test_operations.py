@@ -20,7 +20,18 @@ DTYPES = {
     "cvm_id": TEXT,
     "name": TEXT,
     "verb": pd.CategoricalDtype(
-        ["start", "stop", "shutdown", "restart", "update", "delete", "replicate", "commit", "other"]
+        [
+            "start",
+            "stop",
+            "shutdown",
+            "restart",
+            "redeploy",
+            "update",
+            "delete",
+            "replicate",
+            "commit",
+            "other",
+        ]
     ),
     "target": TEXT,
     "state": pd.CategoricalDtype(

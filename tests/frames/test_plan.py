@@ -21,7 +21,18 @@ from cvm_notebook.live.store.store import FleetStore
 TEXT = pd.StringDtype()
 MONEY = "float64"
 VERB = pd.CategoricalDtype(
-    ["start", "stop", "shutdown", "restart", "update", "delete", "replicate", "commit", "other"]
+    [
+        "start",
+        "stop",
+        "shutdown",
+        "restart",
+        "redeploy",
+        "update",
+        "delete",
+        "replicate",
+        "commit",
+        "other",
+    ]
 )
 DTYPES = {
     "plan": {

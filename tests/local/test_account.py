@@ -65,8 +65,8 @@ def test_workspace_nodes_come_in_pages(api):
     slug = api.get("/workspaces").json()["data"][0]["slug"]
     first = api.get(f"/workspaces/{slug}/nodes?page_size=4").json()
     second = api.get(f"/workspaces/{slug}/nodes?page_size=4&page=2").json()
-    assert (first["total"], first["pages"], len(first["items"])) == (7, 2, 4)
-    assert len({node["id"] for node in first["items"] + second["items"]}) == 7
+    assert (first["total"], first["pages"], len(first["items"])) == (8, 2, 4)
+    assert len({node["id"] for node in first["items"] + second["items"]}) == 8
     assert api.get(f"/workspaces/{slug}/nodes?page_size=101").status_code == 422
 
 

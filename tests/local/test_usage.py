@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from cvm_notebook.local.core.catalogue import NODES
 from cvm_notebook.local.core.write_lock import Turns
 
 
@@ -49,7 +50,7 @@ def test_a_region_is_named_in_full(own, region):
 
 
 def test_what_is_wanted_is_named_when_no_node_has_room(fresh):
-    for number in range(16):
+    for number in range(sum(node.gpus for node in NODES.values())):
         assert fresh.create(f"gpu-{number:04d}", instance_type="h200.small")
     refused = fresh.provision("one-too-many", instance_type="h200.small")
     assert refused.json()["message"] == "No teepod found matching h200.small"

@@ -128,7 +128,7 @@ def test_a_profile_that_is_named_is_used_from_then_on(home, cloud):
     assert login("work").client is not None
     assert "profile 'work'" in repr(login())
     refused = login("play")
-    assert "not valid" in repr(refused)
+    assert "Invalid or expired token" in repr(refused)
     assert "has no profile" in repr(login("none"))
 
 

@@ -1,6 +1,5 @@
 """Draining: sending what waits to be sent before a fleet, or the interpreter, ends."""
 
-import atexit
 import os
 import sys
 import threading
@@ -8,6 +7,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
+from cvm_notebook.live.at_exit import Stage, at_exit
 from cvm_notebook.live.clock import Clock
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.record import OperationRecord, State
@@ -114,17 +114,16 @@ def cancelled_text(operations: Sequence[Operation]) -> str:
 # --- the end of the interpreter -------------------------------------------------------------------
 
 
-def at_exit(operations: DrainableOperations) -> None:
+def drain_at_exit(operations: DrainableOperations) -> None:
     """Drain operations at the end of the interpreter, unless they are closed by then."""
     _open.add(operations)
 
 
-def no_longer(operations: DrainableOperations) -> None:
-    """Take `at_exit` back."""
+def closed(operations: DrainableOperations) -> None:
+    """Take `drain_at_exit` back."""
     _open.discard(operations)
 
 
-@atexit.register
 def _drain_all() -> None:
     """Send what waits at the clean end of a script; after an error, say what was not sent."""
     here = [one for one in list(_open) if one.process == os.getpid()]
@@ -143,3 +142,6 @@ def _is_failing() -> bool:
     """Whether a script ends by an error; in a console an old error says nothing."""
     interactive = hasattr(sys, "ps1") or sys.flags.interactive or "ipykernel" in sys.modules
     return not interactive and getattr(sys, "last_value", None) is not None
+
+
+at_exit(Stage.SEND, _drain_all)

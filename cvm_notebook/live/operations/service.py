@@ -21,10 +21,10 @@ from cvm_notebook.live.operations.context import (
 from cvm_notebook.live.operations.database import LedgerDatabase, LedgerError
 from cvm_notebook.live.operations.draining import (
     UNANSWERED,
-    at_exit,
     cancelled_text,
+    closed,
     drain,
-    no_longer,
+    drain_at_exit,
 )
 from cvm_notebook.live.operations.inheritance import recover, take_over
 from cvm_notebook.live.operations.ledger import Ledger, intent_key
@@ -110,7 +110,7 @@ class OperationService:
         if ledger is not None:
             take_over(self._context, self._entries, self._follower)
             self._earlier = self._context.database.records()
-        at_exit(self)
+        drain_at_exit(self)
 
     # --- asking ----------------------------------------------------------------------------------
 
@@ -338,7 +338,7 @@ class OperationService:
         with self._lock:
             self._closed = True
         self._subscription.close()
-        no_longer(self)
+        closed(self)
         cancelled: tuple[Operation, ...] = ()
         if os.getpid() == self.process:
             cancelled = self.cancel_unsent("closed before it was sent")

@@ -1,10 +1,10 @@
 """The thread of a reflector: it holds it weakly, so that one that is dropped stops asking."""
 
-import atexit
 import threading
 import weakref
 from typing import Final, Protocol
 
+from cvm_notebook.live.at_exit import Stage, at_exit
 from cvm_notebook.live.clock import Clock
 from cvm_notebook.live.reflector.event_queue import EventQueue
 from cvm_notebook.live.reflector.stream_reader import StreamPool
@@ -77,8 +77,10 @@ def note(inbox: EventQueue, store: "weakref.ref[FleetStore]", batch: ChangeBatch
 _running: weakref.WeakSet[TurnTaker] = weakref.WeakSet()
 
 
-@atexit.register
 def _close_all() -> None:
     """Give streams back, and let no thread be in the middle of something, when Python ends."""
     for served in list(_running):
         served.close(_AT_EXIT)
+
+
+at_exit(Stage.STREAMS, _close_all)

@@ -1,6 +1,5 @@
 """The one thread between live state and front ends: it takes clicks, and sends what changed."""
 
-import atexit
 import logging
 import threading
 import time
@@ -8,6 +7,8 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Protocol, TypeAlias
+
+from cvm_notebook.live.at_exit import Stage, at_exit
 
 _log = logging.getLogger(__name__)
 Task: TypeAlias = Callable[[], object]
@@ -163,7 +164,7 @@ class UiThread:
 
 
 ui_thread: Final = UiThread()
-atexit.register(ui_thread.close)
+at_exit(Stage.VIEWS, ui_thread.close)
 
 
 def publish(widget: Any, content: dict[str, Any], buffers: list[bytes] | None = None) -> None:

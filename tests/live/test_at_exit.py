@@ -1,0 +1,63 @@
+"""What is done at the end of the interpreter is done in one order, whatever was told first."""
+
+import subprocess
+import sys
+
+import pytest
+
+ORDER = ["HALT", "SEND", "VIEWS", "STREAMS", "WORKERS", "SERVER"]
+SCRIPT = """
+from cvm_notebook.live.at_exit import Stage, at_exit
+def end(name):
+    print(name, flush=True)
+    if name == {fails!r}:
+        raise ValueError("mine")
+for name in {told!r}:
+    at_exit(Stage[name], lambda name=name: end(name))
+"""
+
+
+@pytest.mark.parametrize("told", [ORDER, ORDER[::-1], ORDER[3:] + ORDER[:3]])
+@pytest.mark.parametrize("fails", ["", "SEND"])
+def test_stages_are_reached_in_their_order_though_one_fails(told, fails):
+    script = SCRIPT.format(told=told, fails=fails)
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert ended.stdout.split() == ORDER
+    assert ("ValueError: mine" in ended.stderr) == bool(fails)
+
+
+# Modules of ours that have something to do at the end, imported in either order.
+@pytest.mark.parametrize(
+    "modules",
+    [
+        ["cvm_notebook.live.workers", "cvm_notebook.live.operations.service"],
+        ["cvm_notebook.live.operations.service", "cvm_notebook.live.workers"],
+        ["cvm_notebook.connection", "cvm_notebook.fleet", "cvm_notebook.live.workers"],
+        ["cvm_notebook.widgets.base.ui_thread", "cvm_notebook.rollouts.runner"],
+    ],
+)
+def test_no_module_of_ours_has_an_end_of_its_own(modules):
+    """`atexit` calls what was registered last first: imports would decide."""
+    script = """
+import atexit, sys
+ours = []
+register = atexit.register
+def note(function, *args, **kwargs):
+    if (function.__module__ or "").startswith("cvm_notebook"):
+        ours.append(function.__module__)
+    return register(function, *args, **kwargs)
+atexit.register = note
+for name in sys.argv[1:]:
+    __import__(name)
+print(*ours)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, *modules],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.split() == ["cvm_notebook.live.at_exit"]
