@@ -7,7 +7,7 @@ import threading
 from functools import partial
 
 import pytest
-from helpers import COMPOSE, until
+from helpers import COMPOSE, HANGS, until
 
 import cvm_notebook as cvm
 from cvm_notebook.live.operations import service
@@ -315,16 +315,25 @@ def test_it_ends_with_its_fleet(place):
 
 def test_an_interruption_begins_nothing_new_and_says_how_to_go_on(place):
     plan = place.app.update(compose_file=NEWER, dry_run=True)
-    pressed = []
+    pressed, interrupted = [], threading.Event()
 
     def press(record):
-        if record.state == "accepted" and not pressed:
+        # "reached" where the service was done before its answer was looked at
+        if record.state in {"accepted", "reached"} and not pressed:
             pressed.append(record.id)
             os.kill(os.getpid(), signal.SIGINT)
+            interrupted.wait(HANGS)  # the update goes on when this returns
 
     end = place.fleet.operator.attach(press)
+
+    def execute():
+        try:
+            plan.execute(confirm="update 3", progress=False)
+        finally:
+            interrupted.set()
+
     with pytest.raises(KeyboardInterrupt) as interrupt:
-        plan.execute(confirm="update 3", progress=False)
+        execute()
     end()
 
     assert "resume() goes on" in interrupt.value.__notes__[0]

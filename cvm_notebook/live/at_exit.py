@@ -21,8 +21,8 @@ class Stage(IntEnum):
     """Widgets say no more."""
     STREAMS = 4
     """Streams are given back."""
-    WORKERS = 5
-    """Threads are waited for."""
+    THREADS = 5
+    """Threads are waited for, a moment."""
     SERVER = 6
     """The LocalCloud of this process is closed."""
 

@@ -1,8 +1,7 @@
 """Threads for short tasks: a few workers that come when there is work, and one that minds the time.
 
 They are daemons, and no pool of `concurrent.futures`: that one is joined when the interpreter ends,
-and would hold it up for as long as a request takes. They are waited for a moment all the same: a
-thread that is still in the C++ of pyarrow or matplotlib then takes the whole process with it.
+and would hold it up for as long as a request takes. `join_all` waits for them for a moment.
 """
 
 import heapq
@@ -19,7 +18,7 @@ from cvm_notebook.live.clock import Clock
 
 Task: TypeAlias = Callable[[], None]
 _LINGER: Final = 1.0  # real seconds a worker without work stays; what is dropped ends as soon
-_ENDS_IN: Final = 2.0  # real seconds that the end of the interpreter waits for tasks that run
+_ENDS_IN: Final = 2.0  # real seconds that the end of the interpreter waits for threads
 _all: "weakref.WeakSet[Workers]" = weakref.WeakSet()
 
 
@@ -163,10 +162,19 @@ class Workers:
                 self._clock.wait(self._alarm, pause)
 
 
-def _close_all() -> None:
+def join_all() -> None:
+    """End workers with the interpreter, and wait a moment for every thread of the package.
+
+    A daemon that is in the C++ of pyarrow or matplotlib when the interpreter ends, be it a worker
+    or one that calls an observer, takes the whole process with it ("terminate called without an
+    active exception").
+    """
     ends = time.monotonic() + _ENDS_IN
     for workers in list(_all):
-        workers.close(max(0.0, ends - time.monotonic()))
+        workers.close(0.0)
+    for thread in threading.enumerate():
+        if thread.name.startswith("cvm-") and thread is not threading.current_thread():
+            thread.join(max(0.0, ends - time.monotonic()))
 
 
-at_exit(Stage.WORKERS, _close_all)
+at_exit(Stage.THREADS, join_all)

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-ORDER = ["HALT", "SEND", "VIEWS", "STREAMS", "WORKERS", "SERVER"]
+ORDER = ["HALT", "SEND", "VIEWS", "STREAMS", "THREADS", "SERVER"]
 SCRIPT = """
 from cvm_notebook.live.at_exit import Stage, at_exit
 def end(name):
@@ -61,3 +61,32 @@ print(*ours)
         timeout=60,
     )
     assert done.stdout.split() == ["cvm_notebook.live.at_exit"]
+
+
+SLOW = """
+import threading, time
+from cvm_notebook.live.at_exit import Stage, at_exit
+from cvm_notebook.live import workers
+from cvm_notebook.live.completion import _pool
+begun = threading.Event()
+def busy(_):
+    begun.set()
+    threading.Event().wait({seconds})
+    print("done", flush=True)
+_pool.put(busy, None)
+begun.wait()
+began = time.monotonic()
+at_exit(Stage.SERVER, lambda: print(time.monotonic() - began < 30, flush=True))
+"""
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(0.5, ["done", "True"]), (100, ["True"])])
+def test_threads_that_call_observers_are_waited_for_and_not_for_ever(seconds, told):
+    ended = subprocess.run(
+        [sys.executable, "-c", SLOW.format(seconds=seconds)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert ended.stdout.split() == told

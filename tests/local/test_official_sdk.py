@@ -1,4 +1,4 @@
-"""The official Python SDK, unmodified, runs the whole lifecycle against LocalCloud."""
+"""The official Python SDK, unmodified, runs the lifecycle and its updates against LocalCloud."""
 
 import json
 import os
@@ -74,6 +74,61 @@ except Exception as error:
 print(json.dumps(seen))
 """
 
+CHANGES = """
+import json, os, sys
+from phala_cloud import create_client
+
+client = create_client(api_key=os.environ["KEY"], base_url=os.environ["URL"])
+name = sys.argv[1]
+seen = {}
+
+def compose(version):
+    return f"services:\\n  app:\\n    image: nginx:{version}\\n"
+
+def settled():
+    client.watch_cvm_state({"id": name, "target": "running", "timeout": 60})
+
+def image():
+    settled()
+    return client.get_cvm_docker_compose({"id": name}).rpartition(":")[2].strip()
+
+planned = client.provision_cvm({
+    "name": name, "compose_file": {"docker_compose_file": compose("1.25")},
+    "instance_type": "tdx.small",
+})
+pair = {"app_id": planned.app_id, "compose_hash": planned.compose_hash}
+client.commit_cvm_provision(pair)
+settled()
+answer = client.update_docker_compose({"id": name, "docker_compose_file": compose("1.26")})
+seen["docker_compose"] = [answer.status, image()]
+client.update_pre_launch_script({"id": name, "pre_launch_script": "echo hello\\n"})
+settled()
+seen["script"] = client.get_cvm_pre_launch_script({"id": name})
+client.update_cvm_resources({"id": name, "vcpu": 2, "memory": 4096, "allow_restart": True})
+settled()
+client.update_cvm_visibility({"id": name, "public_sysinfo": False, "public_logs": False})
+settled()
+now = client.get_cvm_info({"id": name})
+seen["info"] = [now.resource["vcpu"], now.resource["memory_in_gb"], now.public_logs]
+done = client.patch_cvm({"id": name, "docker_compose_file": compose("1.27"), "public_logs": True})
+seen["patch"] = [done["requires_on_chain_hash"], image()]
+runs = client.get_cvm_compose_file({"id": name}).model_dump(exclude_none=True)
+plan = client.provision_cvm_compose_file_update({
+    "id": name, "app_compose": runs | {"docker_compose_file": compose("1.28")},
+})
+client.commit_cvm_compose_file_update({"id": name, "compose_hash": plan.compose_hash})
+seen["compose_file"] = image()
+client.update_os_image({"id": name, "os_image_name": "dstack-0.5.9"})
+settled()
+seen["image"] = client.get_cvm_info({"id": name}).os["name"]
+made = client.get_app_revisions({"app_id": planned.app_id})
+newest = client.get_app_revision_detail({
+    "app_id": planned.app_id, "revision_id": made.revisions[0].revision_id,
+})
+seen["revisions"] = [made.total, newest.compose_file["docker_compose_file"] == compose("1.28")]
+print(json.dumps(seen))
+"""
+
 
 @pytest.fixture
 def run(sdk, cloud):
@@ -118,4 +173,17 @@ def test_the_sdk_runs_the_whole_lifecycle(run):
         "deleted": "deleted",
         "gone": ["ResourceError", "ERR-03-001"],
         "unknown": ["ResourceError", "ERR-01-006"],
+    }
+
+
+def test_the_sdk_changes_what_runs_in_each_of_its_ways(run):
+    seen = run(CHANGES, "official-sdk-two")
+    assert seen == {
+        "docker_compose": ["in_progress", "1.26"],
+        "script": "echo hello\n",
+        "info": [2, 4, False],
+        "patch": [False, "1.27"],
+        "compose_file": "1.28",
+        "image": "dstack-0.5.9",
+        "revisions": [6, True],
     }
