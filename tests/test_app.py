@@ -1,7 +1,6 @@
 """An app of a live fleet: rolling updates, with faults at every step, and going back."""
 
 import json
-import os
 import signal
 import threading
 from functools import partial
@@ -313,7 +312,7 @@ def test_it_ends_with_its_fleet(place):
     until(no_rollout_runs)
 
 
-def test_an_interruption_begins_nothing_new_and_says_how_to_go_on(place):
+def test_an_interruption_begins_nothing_new_and_says_how_to_go_on(place, press_ctrl_c):
     plan = place.app.update(compose_file=NEWER, dry_run=True)
     pressed, interrupted = [], threading.Event()
 
@@ -321,7 +320,7 @@ def test_an_interruption_begins_nothing_new_and_says_how_to_go_on(place):
         # "reached" where the service was done before its answer was looked at
         if record.state in {"accepted", "reached"} and not pressed:
             pressed.append(record.id)
-            os.kill(os.getpid(), signal.SIGINT)
+            press_ctrl_c()
             interrupted.wait(HANGS)  # the update goes on when this returns
 
     end = place.fleet.operator.attach(press)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from helpers import until
 
 BEGIN = "import cvm_notebook as cvm\nclient = cvm.connect()\nfleet = cvm.Fleet(client)\nfleet"
 COMPOSE = "services:\n  web:\n    image: nginx:1.27\n"
@@ -562,5 +563,6 @@ def test_a_click_is_taken_while_a_cell_runs_or_said_to_be_queued(lab, cloud):
     press(page, "Restart")
     said = page.get_by_text("queued").or_(page.locator(".cvm-op"))
     said.first.wait_for(timeout=PATIENCE)
+    until(lambda: posts(cloud, "/restart"))  # the click may reach it after our code
     lab.kernel("[op.wait(20) for op in fleet.operator.alive()]", within=40)
     assert len(posts(cloud, "/restart")) == 1
