@@ -50,10 +50,13 @@ def _is_gone(now: float) -> ColumnElement[bool]:
     return Cvm.gone_at <= now
 
 
+# That a time is there is said, or a partial index of those times would not be used.
 CLOCK: Final = (
     CLOCK_OFFSET,
-    select(func.min(Cvm.scheduled_delete_at)).where(Cvm.gone_at.is_(None), _LIVE).scalar_subquery(),
-    select(func.min(Cvm.gone_at)).where(_LIVE).scalar_subquery(),
+    select(func.min(Cvm.scheduled_delete_at))
+    .where(Cvm.scheduled_delete_at.is_not(None), Cvm.gone_at.is_(None), _LIVE)
+    .scalar_subquery(),
+    select(func.min(Cvm.gone_at)).where(Cvm.gone_at.is_not(None), _LIVE).scalar_subquery(),
 )
 """Columns for `read_clock`: the offset, when the next deletion begins, when the next one ends."""
 
