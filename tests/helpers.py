@@ -22,6 +22,12 @@ HANGS = 15.0
 """Seconds after which something has hung; a busy machine is late by less."""
 COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
 
+VERB_WORDS = (
+    *("start", "stop", "shutdown", "restart", "redeploy", "update", "delete"),
+    *("replicate", "commit", "other"),
+)
+"""Categories of a frame's column ``verb``, in their order."""
+
 
 def until(condition: Callable[[], object], seconds: float = 90.0) -> None:
     """Wait until something is so; what other processes do does not say when."""

@@ -1,7 +1,7 @@
 """Threads for short tasks: a few workers that come when there is work, and one that minds the time.
 
 They are daemons, and no pool of `concurrent.futures`: that one is joined when the interpreter ends,
-and would hold it up for as long as a request takes. `join_all` waits for them for a moment.
+and would hold it up for as long as a request takes. `_join_all` waits for them for a moment.
 """
 
 import heapq
@@ -162,7 +162,7 @@ class Workers:
                 self._clock.wait(self._alarm, pause)
 
 
-def join_all() -> None:
+def _join_all() -> None:
     """End workers with the interpreter, and wait a moment for every thread of the package.
 
     A daemon that is in the C++ of pyarrow or matplotlib when the interpreter ends, be it a worker
@@ -177,4 +177,4 @@ def join_all() -> None:
             thread.join(max(0.0, ends - time.monotonic()))
 
 
-at_exit(Stage.THREADS, join_all)
+at_exit(Stage.THREADS, _join_all)

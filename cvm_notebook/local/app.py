@@ -48,7 +48,8 @@ _THREADS = 3
 """As many requests are worked on at once.
 
 `sqlite3` gives the interpreter away at every row, and takes it back behind each other thread: 64
-clients get 55 answers a second from 3 threads, and 41 from 12.
+clients get 55 answers a second from 3 threads, and 41 from 12
+(``python benchmarks/local_cloud.py --only load``).
 """
 
 _ROUTERS: tuple[APIRouter, ...] = (

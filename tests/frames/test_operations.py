@@ -6,6 +6,7 @@ import datetime as dt
 import pandas as pd
 import pandera.pandas as pa
 import pytest
+from helpers import VERB_WORDS
 
 from cvm_notebook.frames.reports.operations import OPERATIONS, operations_frame
 from cvm_notebook.live.operations.record import OperationRecord
@@ -19,20 +20,7 @@ DTYPES = {
     "reached_at": MOMENT,
     "cvm_id": TEXT,
     "name": TEXT,
-    "verb": pd.CategoricalDtype(
-        [
-            "start",
-            "stop",
-            "shutdown",
-            "restart",
-            "redeploy",
-            "update",
-            "delete",
-            "replicate",
-            "commit",
-            "other",
-        ]
-    ),
+    "verb": pd.CategoricalDtype(VERB_WORDS),
     "target": TEXT,
     "state": pd.CategoricalDtype(
         ["planned", "asked", "sent", "accepted", "reached", "failed", "unknown", "cancelled"]

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pandas as pd
 import pandera.pandas as pa
 import pytest
-from helpers import COMPOSE
+from helpers import COMPOSE, VERB_WORDS
 
 from cvm_notebook import Client
 from cvm_notebook.api.errors.tree import InvalidInput
@@ -20,20 +20,7 @@ from cvm_notebook.live.store.store import FleetStore
 
 TEXT = pd.StringDtype()
 MONEY = "float64"
-VERB = pd.CategoricalDtype(
-    [
-        "start",
-        "stop",
-        "shutdown",
-        "restart",
-        "redeploy",
-        "update",
-        "delete",
-        "replicate",
-        "commit",
-        "other",
-    ]
-)
+VERB = pd.CategoricalDtype(VERB_WORDS)
 DTYPES = {
     "plan": {
         "name": TEXT,

@@ -66,7 +66,7 @@ print(*ours)
 SLOW = """
 import threading, time
 from cvm_notebook.live.at_exit import Stage, at_exit
-from cvm_notebook.live import workers
+from cvm_notebook.live import workers  # which waits for threads
 from cvm_notebook.live.completion import _pool
 begun = threading.Event()
 def busy(_):
