@@ -5,10 +5,15 @@ import gc
 import html
 import os
 import re
+import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jupyter_client.blocking.client import BlockingKernelClient
 
 TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent
@@ -52,6 +57,28 @@ def collected(reference: Callable[[], object]) -> bool:
     with contextlib.suppress(AssertionError):
         until(lambda: gc.collect() is not None and reference() is None, HANGS)
     return reference() is None
+
+
+@contextlib.contextmanager
+def new_kernel() -> Iterator["BlockingKernelClient"]:
+    """A kernel of its own, by its client.
+
+    It listens on files: ports are chosen before they are bound, and may be somebody else's by then.
+    """
+    from jupyter_client.manager import KernelManager  # takes a while to import
+
+    with tempfile.TemporaryDirectory() as folder:
+        manager = KernelManager(kernel_name="python3", transport="ipc", ip=f"{folder}/kernel")
+        manager.start_kernel()
+        client: BlockingKernelClient = manager.client()
+        client.start_channels()
+        try:
+            client.wait_for_ready(LONG_PATIENCE)
+            yield client
+        finally:
+            client.stop_channels()
+            manager.shutdown_kernel(now=True)
+            manager.context.destroy(linger=0)
 
 
 def examples(number: int) -> int:

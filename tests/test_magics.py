@@ -4,7 +4,6 @@ import atexit
 import contextlib
 import copyreg
 import json
-import os
 import re
 import threading
 import time
@@ -15,12 +14,11 @@ import nbformat
 import pandas as pd
 import papermill
 import pytest
-from helpers import COMPOSE
+from helpers import COMPOSE, new_kernel
 from IPython.core.completer import provisionalcompleter
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
-from jupyter_client.manager import start_new_kernel
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
@@ -703,8 +701,8 @@ def test_a_run_by_papermill_passes_until_a_verb_fails(at_home, monkeypatch):
 class Kernel:
     """A real kernel, and a front end that can answer."""
 
-    def __init__(self, env):
-        self.manager, self.client = start_new_kernel(env=env)
+    def __init__(self, client):
+        self.client = client
         self.outputs, self.asked = [], []
 
     def run(self, code, answer=None):
@@ -730,16 +728,11 @@ class Kernel:
         message = self.client.session.msg("comm_msg", {"comm_id": model_id, "data": data})
         self.client.shell_channel.send(message)
 
-    def close(self):
-        self.client.stop_channels()
-        self.manager.shutdown_kernel(now=True)
-
 
 @pytest.fixture
 def kernel(at_home):
-    running = Kernel(dict(os.environ))
-    yield running
-    running.close()
+    with new_kernel() as client:
+        yield Kernel(client)
 
 
 def test_a_value_is_asked_for_in_a_box_or_at_a_prompt_and_is_saved_nowhere(kernel, cloud, sent):

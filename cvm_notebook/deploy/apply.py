@@ -17,7 +17,6 @@ from cvm_notebook.deploy.updating import (
     check_confirmed,
     error_text,
     sent_before,
-    show_new,
     submitted,
 )
 from cvm_notebook.live.operations.operation import Operation
@@ -171,8 +170,6 @@ class ApplyPlan:
             operation.wait()
         else:
             operation.wait(_ANSWER_S, until="accepted")
-        if operation.made_id is not None:
-            show_new(self._operations, operation.made_id)
         self._noted(step, operation)
 
     def _begun(self, step: ApplyStep) -> tuple[Operation | None, str]:

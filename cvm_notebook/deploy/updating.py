@@ -5,7 +5,6 @@ import hmac
 import secrets
 import weakref
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -20,7 +19,6 @@ from cvm_notebook.deploy.size import Size, Surroundings
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.service import OperationService
 from cvm_notebook.live.plans.plan import NotConfirmed
-from cvm_notebook.live.store.observation import Observation
 from cvm_notebook.live.store.records import Row
 
 if TYPE_CHECKING:
@@ -181,12 +179,3 @@ def check_confirmed(phrase: str | None, confirm: str | None, dangers: tuple[str,
 def error_text(error: CvmError) -> str:
     """Return an error as a reason in a table."""
     return f"{error.message} {error.hint or ''}".strip()
-
-
-def show_new(operations: OperationService, cvm_id: str) -> None:
-    """Read a CVM that was just made into the fleet, for the next cell may name it."""
-    asked = operations.clock.monotonic()
-    with suppress(CvmError):  # the next list has it
-        found = operations.client.get_cvm_info(cvm_id)
-        now = operations.clock.monotonic()
-        operations.store.patch([Observation.of_cvm(found, received=now, asked=asked)])

@@ -36,7 +36,6 @@ Handler = Callable[[Session, Namespace], object]
 _CONDITION: Final = re.compile(r"([A-Za-z_]\w*)=((?!=).*)", re.DOTALL)
 _LONGEST_S: Final = 3600.0  # an operation is given up on long before
 _ANSWER_S: Final = 120.0  # longer than any call of the client's
-_SEEN_S: Final = 10.0
 _LAST_WORDS_S: Final = 2.0
 _OVER: Final = frozenset({"stopped", "failed", "gone"})
 
@@ -186,22 +185,7 @@ def follow(fleet: Fleet, operation: Operation, *, wait: bool, name: str | None =
         raise interrupted(stop, said) from None
     if operation.done:
         operation.result()
-    if operation.made_id is not None:
-        _wait_for_row(fleet, operation.made_id)
     return operation
-
-
-def _wait_for_row(fleet: Fleet, cvm_id: str) -> None:
-    """Wait until the fleet shows the new CVM, for the next cell may name it."""
-    ends, changed = fleet.now() + _SEEN_S, threading.Event()
-    subscription = fleet.store.attach(lambda _batch: changed.set())
-    try:
-        while (row := fleet.known(cvm_id)) is None or row.name is None:
-            if not changed.wait(max(0.0, ends - fleet.now())):
-                return
-            changed.clear()
-    finally:
-        subscription.close()
 
 
 def _print_changes(fleet: Fleet, operation: Operation, name: str | None) -> None:

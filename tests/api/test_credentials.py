@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers import new_kernel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -501,13 +502,8 @@ found
 
 @pytest.fixture(scope="module")
 def kernel():
-    from jupyter_client.manager import start_new_kernel
-
-    manager, client = start_new_kernel(kernel_name="python3")
-    yield client
-    client.stop_channels()
-    manager.shutdown_kernel(now=True)
-    manager.context.destroy(linger=0)
+    with new_kernel() as client:
+        yield client
 
 
 def execute(kernel, code, *, answer):

@@ -43,12 +43,15 @@ class OperationTracker:
 
     def accepted(self, operation: Operation, answer: CvmAction | None, note: str = "") -> None:
         """Take the service's answer, and follow the CVM to the target."""
-        made = answer.id if answer and SPECS[operation.verb].creates else None
-        made_id = made if isinstance(made, str) else None
+        own = answer.id if answer and SPECS[operation.verb].creates else None
+        made_id = own if isinstance(own, str) else None
         attempts = operation.intent.attempts if operation.intent is not None else 0
-        if made_id is not None:
-            self._context.ledger.watch(operation, made_id)
         now = self._context.clock.monotonic()
+        if answer is not None and made_id is not None:
+            self._context.ledger.watch(operation, made_id)
+            # before it is accepted: whoever waited for that may name the CVM
+            made = Observation.of_created(answer, made_id, received=now)
+            self._context.store.patch([made])
         status = answer.status if answer else operation.status
         operation.tracking.since = now  # what is seen from now on counts
         if not operation.move(
@@ -248,6 +251,8 @@ class OperationTracker:
         row = self._context.store.get(_subject(operation) or "")
         if row is None or self._context.hooks is None or operation.tracking.proof:
             return False
+        if row.source == "action":
+            return False  # what the answer said is all there is yet
         if SPECS[operation.verb].goal == "gone":
             return False  # a row that is there says nothing of one that has just gone
         if SPECS[operation.verb].changes_record:

@@ -152,6 +152,18 @@ class Observation:
         )
 
     @classmethod
+    def of_created(cls, action: CvmAction, made_id: str, *, received: float) -> Self:
+        """Read what the answer to a commit or a replication says of the CVM that it made."""
+        made = Cvm(
+            id=made_id,
+            name=action.name,
+            app_id=action.app_id,
+            vm_uuid=action.vm_uuid,
+            status=action.status,
+        )
+        return cls.of_cvm(made, received=received, source="action")
+
+    @classmethod
     def of_error(
         cls,
         error: str,

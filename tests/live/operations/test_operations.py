@@ -536,7 +536,7 @@ def test_10_a_delete_of_what_is_gone_already_has_succeeded(bench):
 
 
 def test_20_a_409_while_another_does_the_same_joins_it(new_bench):
-    bench = new_bench(speed=10)
+    bench = new_bench(speed=40)
     (row,) = bench.make()
     bench.client.restart_cvm(row.id)
 
@@ -833,6 +833,15 @@ def test_a_reflector_is_told_when_cvms_come_and_go(bench):
         threading.Event().wait(0.01)
     assert hooks.refreshes >= 2
     assert sorted(hooks.follows) == sorted(hooks.unfollows)
+
+
+def test_what_was_made_has_a_row_before_any_list_as_soon_as_it_is_accepted(bench):
+    (row,) = bench.make()
+
+    made = bench.operations.submit("replicate", row).wait(20, until="accepted").made_id
+
+    known = bench.store.get(made)
+    assert (known.app_id, known.cvm.name) == (row.app_id, bench.client.get_cvm_info(made).name)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
