@@ -81,9 +81,9 @@ def new_kernel() -> Iterator["BlockingKernelClient"]:
             manager.context.destroy(linger=0)
 
 
-def examples(number: int) -> int:
+def examples(number: int, *, least: int = 8) -> int:
     """Return how many examples of so many a property is tried with: by night all, by day a few."""
-    return number if NIGHTLY else max(number // 4, 8)
+    return number if NIGHTLY else max(number // 4, least)
 
 
 def claims(text: str) -> list[str]:

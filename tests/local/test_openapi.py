@@ -4,6 +4,7 @@ import uuid
 
 import pytest
 import requests
+from helpers import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis.strategies import booleans
 
@@ -47,7 +48,10 @@ def keep_to_it(described, method, path):
 
     @given(loaded[path][method].as_strategy(), booleans())
     @settings(
-        max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+        max_examples=examples(8, least=3),
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
     )
     def keeps(case, about_the_cvm):
         if about_the_cvm:

@@ -482,7 +482,7 @@ def test_an_operation_is_shown_in_its_row_until_it_has_ended_well(front, wire, t
 
 def test_a_fleet_that_nobody_holds_takes_its_table_with_it(client, wire):
     before = len(ipywidgets.widgets.widget._instances)
-    for _ in range(20):
+    for _ in range(4):
         fleet = cvm.Fleet(client)
         model, kept = fleet.table().model_id, weakref.ref(fleet)
         fleet.close()
