@@ -12,6 +12,8 @@ from typing import Final
 
 _MESSAGE_CHARS: Final = 600
 _WIDEST: Final = 64  # a hash, whole
+_LEFT: Final = ' style="text-align:left"'
+_NUMBER: Final = re.compile(r"[-+]?[\d,]*\.?\d+")
 
 _ANSI: Final = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
@@ -73,13 +75,26 @@ def text_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -
 
 
 def html_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table in html, without script or style of its own."""
-    top = "".join(f'<th scope="col">{_safe(cell)}</th>' for cell in head)
+    """Return a table in html, without script or style sheet of its own.
+
+    Words are set to the left: notebooks set all cells to the right.
+    """
+    first = rows[0] if rows else head
+    top = "".join(
+        f'<th scope="col"{_aligned(below)}>{_safe(cell)}</th>'
+        for cell, below in zip(head, first, strict=True)
+    )
     body = "".join(
-        "<tr>" + "".join(f"<td>{_safe(cell)}</td>" for cell in row) + "</tr>" for row in rows
+        "<tr>" + "".join(f"<td{_aligned(cell)}>{_safe(cell)}</td>" for cell in row) + "</tr>"
+        for row in rows
     )
     thead = f"<thead><tr>{top}</tr></thead>" if any(head) else ""
-    return f"<table><caption>{_safe(title, 600)}</caption>{thead}<tbody>{body}</tbody></table>"
+    title = f"<caption{_LEFT}>{_safe(title, 600)}</caption>"
+    return f"<table>{title}{thead}<tbody>{body}</tbody></table>"
+
+
+def _aligned(text: str) -> str:
+    return "" if _NUMBER.fullmatch(text) else _LEFT
 
 
 def _safe(text: str, limit: int = _WIDEST) -> str:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _BASE: Final = CHECK_NAMES[:4]
 """Without one of these there is no word of the others."""
+_LEFT: Final = "text-align:left"
+_WHOLE: Final = f"{_LEFT};white-space:nowrap"
 _MARKS: Final = {"pass": "✓", "fail": "✗", "skip": "–", "info": "i"}  # noqa: RUF001 - a dash
 
 
@@ -184,19 +186,22 @@ class Verdict:
         return f"judged at {self.at:%Y-%m-%d %H:%M} UTC by this machine's clock{until}"
 
     def _repr_html_(self) -> str:
-        head = "".join(f'<th scope="col">{h}</th>' for h in ("", "check", "what was found"))
+        names = ("", "check", "what was found")
+        head = "".join(f'<th scope="col" style="{_LEFT}">{name}</th>' for name in names)
         rows = "".join(map(_row, self.checks))
         title = html.escape(f"{clean_text(self.name, 80)}: {self.summary}")
         return (
-            f"<table><caption>{title}</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody>"
-            f'<tfoot><tr><td colspan="3">{html.escape(self._times())}</td></tr></tfoot></table>'
+            f'<table><caption style="{_LEFT}">{title}</caption>'
+            f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody>"
+            f'<tfoot><tr><td colspan="3" style="{_LEFT}">{html.escape(self._times())}</td></tr>'
+            "</tfoot></table>"
         )
 
 
 def _row(check: Check) -> str:
     todo = f"<br>{html.escape(check.todo)}" if check.todo else ""
     return (
-        f"<tr><td>{_MARKS[check.outcome]} {check.outcome}</td>"
-        f'<th scope="row">{html.escape(check.title)}</th>'
-        f'<td style="text-align:left">{html.escape(check.reason)}{todo}</td></tr>'
+        f'<tr><td style="{_WHOLE}">{_MARKS[check.outcome]} {check.outcome}</td>'
+        f'<th scope="row" style="{_WHOLE}">{html.escape(check.title)}</th>'
+        f'<td style="{_LEFT};overflow-wrap:anywhere">{html.escape(check.reason)}{todo}</td></tr>'
     )
