@@ -98,6 +98,11 @@ def _shipped() -> tuple[MeasuredImage, ...]:
     return tuple(image_of(one) for one in msgspec.json.decode(text)["images"])
 
 
+@cache
+def _by_name() -> Mapping[str, MeasuredImage]:
+    return {image.name: image for image in _shipped()}
+
+
 @lru_cache(maxsize=64)
 def images_for(
     trusted: tuple[MeasuredImage, ...] | None, *, simulated: bool
@@ -180,14 +185,13 @@ _REMEDY: Final = "Give cvm.known_images(), names of those, or what cvm.learn_ima
 
 
 def _each(said: Iterable[object]) -> Iterator[MeasuredImage]:
-    known = {image.name: image for image in _shipped()}
     for one in said:
         if isinstance(one, MeasuredImage):
             yield one
         elif isinstance(one, Mapping):
             yield image_of(one)
-        elif isinstance(one, str) and one in known:
-            yield known[one]
+        elif isinstance(one, str) and one in _by_name():
+            yield _by_name()[one]
         else:
             shown = clean_text(repr(one), 60)
             raise InvalidInput("images", f"{shown} is no image that is known here", _REMEDY)

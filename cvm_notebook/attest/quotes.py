@@ -5,6 +5,7 @@ Our own policy is applied to what it vouches for, so that each rule has a line a
 """
 
 import importlib.util
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -105,7 +106,7 @@ class QuoteRefused:
 
 def is_installed() -> bool:
     """Return whether dcap-qvl is there; without it nothing is known of the hardware."""
-    return importlib.util.find_spec("dcap_qvl") is not None
+    return "dcap_qvl" in sys.modules or importlib.util.find_spec("dcap_qvl") is not None
 
 
 def verify_quote(
