@@ -3,16 +3,16 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, Literal, SupportsIndex, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias, overload
 
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.cvm_ref import Ref
 from cvm_notebook.api.workspace.ssh_command import ssh_command
-from cvm_notebook.deploy.apply import Applied, ApplyPlan
-from cvm_notebook.deploy.declaration import Changes
-from cvm_notebook.deploy.planning import plan_updates
+from cvm_notebook.deploy.apply.plan import Applied, ApplyPlan
+from cvm_notebook.deploy.apply.planning import plan_updates
+from cvm_notebook.deploy.declaration import MOST_INSTANCES, Changes
 from cvm_notebook.deploy.preview import UpdatePreview
 from cvm_notebook.deploy.updating import check_confirmed, previewed, submitted
 from cvm_notebook.live.columns import charged_usd
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from cvm_notebook.widgets.form.change import ChangeForm
 
 Columns: TypeAlias = Literal["narrow", "wide"] | Sequence[str]
-
-_MOST_REPLICAS: Final = 100  # a slip of the keyboard must not cost a fleet
 
 
 class FleetPlan(Plan):
@@ -382,7 +380,7 @@ class CvmHandle:
         params = {} if node_id is None else {"node_id": checks.integer("node_id", node_id)}
         if count is None:
             return self._ask("replicate", again=True, **params)
-        row, number = self.row, checks.integer("count", count, most=_MOST_REPLICAS)
+        row, number = self.row, checks.integer("count", count, most=MOST_INSTANCES)
         submit = self._fleet.operator.submit
         return tuple(
             submit("replicate", row, params=dict(params), again=True) for _ in range(number)

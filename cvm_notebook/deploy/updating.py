@@ -49,6 +49,11 @@ class SentBefore:
         """Note the variables that an operation gives to a CVM."""
         self._digests[cvm_id] = self._digest(env), operation
 
+    def note_copy(self, cvm_id: str, source: str, operation: Operation) -> None:
+        """Note that an operation gives a CVM the values of another, as far as those are known."""
+        if self.knows(source):
+            self._digests[cvm_id] = self._digests[source][0], operation
+
     def note_other(self, cvm_id: str, operation: Operation) -> None:
         """Note that an operation gives a CVM values that are not known here."""
         self._digests[cvm_id] = b"", operation

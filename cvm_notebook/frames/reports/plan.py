@@ -245,7 +245,7 @@ def _shown(plan: pd.DataFrame, now: Snapshot, log: Log) -> list[Row]:
 
 # --- updates -----------------------------------------------------------------------------------
 
-ACTIONS: Final = ("create", "update", "nothing", "refused")
+ACTIONS: Final = ("create", "update", "replicate", "delete", "nothing", "refused")
 
 
 @runtime_checkable
@@ -316,7 +316,7 @@ UPDATE: Final[Table[ChangedField]] = Table(
 )
 APPLY: Final[Table[AppliedStep]] = Table(
     "apply/1",
-    (Field("name", TEXT, lambda s: s.name, "the CVM's name"),),
+    (Field("name", TEXT, lambda s: s.name, "the CVM's name; of a copy, its app's"),),
     (
         Field("action", fixed(ACTIONS), lambda s: s.action, "what would be done"),
         Field("cvm_id", TEXT, lambda s: s.cvm_id, "the CVM, where it is there"),
