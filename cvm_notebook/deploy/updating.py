@@ -163,7 +163,12 @@ def submitted(
     return operation
 
 
-def check_confirmed(phrase: str | None, confirm: str | None, dangers: tuple[str, ...]) -> None:
+def check_confirmed(
+    phrase: str | None,
+    confirm: str | None,
+    dangers: tuple[str, ...],
+    hint: str = "Look at it with dry_run=True, then give the phrase.",
+) -> None:
     """Refuse what needs a phrase and was not given it.
 
     Raises
@@ -177,7 +182,7 @@ def check_confirmed(phrase: str | None, confirm: str | None, dangers: tuple[str,
     raise NotConfirmed(
         f"nothing was sent: {'; '.join(dangers) or 'several CVMs would change'}. "
         f"It takes confirm={phrase!r}{given}",
-        hint="Look at it with dry_run=True, then give the phrase.",
+        hint=hint,
     )
 
 

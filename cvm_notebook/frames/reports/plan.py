@@ -27,8 +27,9 @@ from cvm_notebook.frames.schema import (
 )
 from cvm_notebook.live.operations.preconditions import VERBS, Verb, check_verb
 from cvm_notebook.live.operations.service import OperationService
+from cvm_notebook.live.plans.dry_run import PlanRow
 from cvm_notebook.live.plans.outcome import OutcomeRow
-from cvm_notebook.live.plans.plan import Plan, PlanRow
+from cvm_notebook.live.plans.plan import Plan
 from cvm_notebook.live.store.changelog import Log
 from cvm_notebook.live.store.records import Provenance, Row, Snapshot
 
