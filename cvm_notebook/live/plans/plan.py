@@ -177,7 +177,7 @@ class Plan:
         self._operations = operations = operations or self._operations
         if operations is None:
             raise InvalidInput("operations", "the plan has nobody to send it", "Give operations=.")
-        if self.sends and (SPECS[self.verb].price.startswith("+") or self.verb == "restart"):
+        if self.sends and SPECS[self.verb].computes:
             operations.client.check_workspace()
         self._terms = terms
         return self._run(operations, terms)
