@@ -166,7 +166,9 @@ class Instances:
         """Plan to delete one; in the minimum term of GPUs computing is paid all the same."""
         rate, term = row.cvm.hourly_rate, term_of(row.cvm, now)
         after = _NOTHING if term is None else rate.compute_usd if rate is not None else None
-        wanted = f"{len(self.rows)} instances are there, and {self.app.replicas} declared"
+        wanted = (
+            f"{self.app.replicas} of {len(self.rows)} instances are declared: it goes, its disk too"
+        )
         return ApplyStep(
             name=row.name or row.id,
             action="delete",

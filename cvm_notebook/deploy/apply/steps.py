@@ -92,10 +92,11 @@ class ApplyStep:
         """What of it is shown, under `HEAD`."""
         rates = usd(self.rate_before_usd_h) or "", usd(self.rate_after_usd_h) or ""
         restarts = "yes" if self.restarts else "no" if self.action == "update" else ""
-        return (self.name, self.action, self.changes, restarts, *rates, self.reason)
+        what = "; ".join(part for part in (self.changes, self.reason) if part)
+        return (self.name, self.action, what, restarts, *rates)
 
 
-HEAD: Final = ("name", "action", "changes", "restarts", "USD/h now", "then", "note")
+HEAD: Final = ("name", "action", "what", "restarts", "USD/h now", "then")
 
 
 @dataclass(frozen=True, slots=True)
