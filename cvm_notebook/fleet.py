@@ -9,9 +9,9 @@ from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.cvm_ref import Ref
 from cvm_notebook.api.times import moment_of
 from cvm_notebook.app import App, find_app
-from cvm_notebook.deploy.apply import Applied, ApplyPlan
+from cvm_notebook.deploy.apply.plan import Applied, ApplyPlan
+from cvm_notebook.deploy.apply.planning import plan_apply
 from cvm_notebook.deploy.declaration import read_apps
-from cvm_notebook.deploy.planning import plan_apply
 from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.query import search, where
 from cvm_notebook.live.static_view import show
@@ -477,6 +477,11 @@ class Fleet(FleetEngine):
         **fields: Any,
     ) -> ApplyPlan | Applied:
         """Make what is declared true: create what is not there, update what differs.
+
+        With ``replicas`` the number of instances, too: copies are made of one that is as declared,
+        and of too many the newest are deleted, which wants the phrase. Both are sent when the
+        updates of that app have succeeded, and a new app runs; so it waits for these even without
+        `wait`, as long as an operation may take. What is being made already counts as there.
 
         Where nothing differs nothing is sent, and it says so: a cell that is run twice changes
         nothing the second time.

@@ -3,29 +3,28 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, Literal, SupportsIndex, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias, overload
 
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.cvm_ref import Ref
 from cvm_notebook.api.workspace.ssh_command import ssh_command
-from cvm_notebook.deploy.apply import Applied, ApplyPlan
-from cvm_notebook.deploy.declaration import Changes
-from cvm_notebook.deploy.planning import plan_updates
+from cvm_notebook.deploy.apply.plan import Applied, ApplyPlan
+from cvm_notebook.deploy.apply.planning import plan_updates
+from cvm_notebook.deploy.declaration import MOST_INSTANCES, Changes
 from cvm_notebook.deploy.preview import UpdatePreview
 from cvm_notebook.deploy.updating import check_confirmed, previewed, submitted
-from cvm_notebook.live.columns import charged_usd
 from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.preconditions import Verb
 from cvm_notebook.live.plans.plan import Plan
 from cvm_notebook.live.query import search, where
-from cvm_notebook.live.static_view import show
+from cvm_notebook.live.static_view import show, show_one
 from cvm_notebook.live.store.records import Row, Snapshot
 from cvm_notebook.live.wait import Waiting
 from cvm_notebook.rollouts.targets import redeployed, rollback_of
-from cvm_notebook.text import age_words, html_table, text_table, usd
+from cvm_notebook.text import html_table, text_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
     from cvm_notebook.widgets.form.change import ChangeForm
 
 Columns: TypeAlias = Literal["narrow", "wide"] | Sequence[str]
-
-_MOST_REPLICAS: Final = 100  # a slip of the keyboard must not cost a fleet
 
 
 class FleetPlan(Plan):
@@ -340,21 +337,25 @@ class CvmHandle:
         """Start it."""
         return self._ask("start")
 
-    def stop(self, *, delay: float = 0.0) -> Operation:
-        """Stop it at once; `delay` seconds leave time to `cancel` the operation."""
-        return self._ask("stop", delay=delay)
+    def stop(self, *, delay: float = 0.0, confirm: str | None = None) -> Operation:
+        """Stop it at once; `delay` seconds leave time to `cancel` the operation.
 
-    def shutdown(self) -> Operation:
-        """Shut it down cleanly."""
-        return self._ask("shutdown")
+        In the minimum term of its GPUs, when it costs the same all the same, it is not sent without
+        ``confirm="stop 1"``; nor are a `shutdown` and a `delete` without theirs.
+        """
+        return self._end("stop", confirm, delay)
+
+    def shutdown(self, *, confirm: str | None = None) -> Operation:
+        """Shut it down cleanly; for `confirm` see `stop`."""
+        return self._end("shutdown", confirm)
 
     def restart(self, *, force: bool = False) -> Operation:
         """Restart it; `force` skips the clean shutdown."""
         return self._ask("restart", force=checks.boolean("force", force))
 
-    def delete(self, *, delay: float = 0.0) -> Operation:
-        """Delete it and all its data; `delay` seconds leave time to `cancel` the operation."""
-        return self._ask("delete", delay=delay)
+    def delete(self, *, delay: float = 0.0, confirm: str | None = None) -> Operation:
+        """Delete it and all its data; for `delay` and `confirm` see `stop`."""
+        return self._end("delete", confirm, delay)
 
     @overload
     def replicate(self, *, node_id: int | None = None) -> Operation: ...
@@ -382,7 +383,7 @@ class CvmHandle:
         params = {} if node_id is None else {"node_id": checks.integer("node_id", node_id)}
         if count is None:
             return self._ask("replicate", again=True, **params)
-        row, number = self.row, checks.integer("count", count, most=_MOST_REPLICAS)
+        row, number = self.row, checks.integer("count", count, most=MOST_INSTANCES)
         submit = self._fleet.operator.submit
         return tuple(
             submit("replicate", row, params=dict(params), again=True) for _ in range(number)
@@ -502,6 +503,13 @@ class CvmHandle:
         check_confirmed(preview.phrase, confirm, preview.dangers)
         return redeployed(self._fleet.operator, row, preview, version, delay=delay)
 
+    def _end(self, verb: Verb, confirm: str | None, delay: float = 0.0) -> Operation:
+        planned = Plan([self.row], verb, operations=self._fleet.operator).rows()[0]
+        if planned.term:
+            hint = "Until then only a deletion saves anything, its disk. Else give the phrase."
+            check_confirmed(f"{verb} 1", confirm, (planned.term,), hint)
+        return self._ask(verb, delay=delay)
+
     def _ask(
         self, verb: Verb, *, delay: float = 0.0, again: bool = False, **params: object
     ) -> Operation:
@@ -556,13 +564,7 @@ class CvmHandle:
         row = self._fleet.known(self.id)
         if row is None:
             return {"text/plain": repr(self)}
-        facts = _facts(row, snapshot.monotonic)
-        when = f"{snapshot.taken_at:%Y-%m-%d %H:%M:%S} UTC"
-        title = f"{row.name or row.id}: {row.status}; snapshot of {when}"
-        static = {
-            "text/plain": text_table(title, ("", ""), facts),
-            "text/html": html_table(title, ("", ""), facts),
-        }
+        static = show_one(row, snapshot)
         from cvm_notebook.widgets.base.mimebundle import with_widget  # noqa: PLC0415 - widgets on demand
 
         return with_widget(static, self.card)
@@ -572,25 +574,3 @@ def _wait(fleet: FleetEngine, ids: Sequence[str], status: str, timeout: float | 
     return Waiting(
         fleet, tuple(ids), status=status, timeout=timeout, progress=True, on_change=None
     ).run()
-
-
-def _facts(row: Row, now: float) -> list[tuple[str, ...]]:
-    """Return what a person wants to know of one CVM; what is not known is left out."""
-    cvm = row.cvm
-    doing = row.operation.type if row.operation is not None else None
-    urls = [e.app for e in cvm.endpoints or () if e.app]
-    said = [
-        ("id", row.id),
-        ("doing", doing or ("something" if row.in_progress else None)),
-        ("boot", row.boot_progress),
-        ("boot error", row.boot_error),
-        ("type", cvm.resource.instance_type if cvm.resource else None),
-        ("node", cvm.node_info.name if cvm.node_info else None),
-        ("region", cvm.node_info.region if cvm.node_info else None),
-        ("USD/h", usd(charged_usd(row))),
-        ("endpoint", urls[0] if urls else None),
-        ("compose hash", cvm.compose_hash),
-        ("seen", f"{age_words(row.age(now))} ago, by {row.source}"),
-        ("could not be refreshed", row.error),
-    ]
-    return [(name, value) for name, value in said if value]

@@ -14,6 +14,7 @@ _MESSAGE_CHARS: Final = 600
 _WIDEST: Final = 64  # a hash, whole
 _LEFT: Final = ' style="text-align:left"'
 _NUMBER: Final = re.compile(r"[-+]?[\d,]*\.?\d+")
+_UNBROKEN: Final = re.compile("[0-9A-Za-z]{33,}")  # in html, they may go on in another line
 
 _ANSI: Final = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
@@ -98,7 +99,9 @@ def _aligned(text: str) -> str:
 
 
 def _safe(text: str, limit: int = _WIDEST) -> str:
-    return html.escape(clean_text(text, limit))
+    """Return a text for html; hashes and addresses may go on in another line where it is narrow."""
+    escaped = html.escape(clean_text(text, limit))
+    return _UNBROKEN.sub(lambda run: "<wbr>".join(re.findall(".{1,16}", run[0])), escaped)
 
 
 def age_words(seconds: float) -> str:

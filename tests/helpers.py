@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from jupyter_client.blocking.client import BlockingKernelClient
 
+    from cvm_notebook.local import LocalCloud
+
 TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent
 LEAN = TESTS / "lean"
@@ -41,6 +43,12 @@ def until(condition: Callable[[], object], seconds: float = 90.0) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not come about"
         pause.wait(0.02)
+
+
+def changes_sent(cloud: "LocalCloud") -> list[tuple[str, str]]:
+    """Return what was sent to a cloud that changes anything: method and path."""
+    sent = [(str(r["method"]), str(r["path"])) for r in cloud.requests()]
+    return [(how, path) for how, path in sent if how != "GET" and "/status/batch" not in path]
 
 
 def settled() -> None:

@@ -4,6 +4,7 @@ import pytest
 from helpers import COMPOSE
 
 import cvm_notebook as cvm
+from cvm_notebook.live.plans.plan import NotConfirmed
 from cvm_notebook.selection import Selection
 
 NAMES = [f"chosen-{n}" for n in range(4)]
@@ -148,3 +149,32 @@ def test_a_text_is_no_list(fleet, call):
     with pytest.raises(cvm.InvalidInput):
         call(fleet)
     assert fleet.client.get_cvm_state("chosen-1").status == "running"
+
+
+@pytest.mark.parametrize(
+    ("verb", "why"),
+    [
+        ("stop", "at least 24 hours"),
+        ("shutdown", "at least 24 hours"),
+        ("delete", "rented for 7 days"),
+    ],
+)
+def test_what_ends_gpus_that_cost_the_same_wants_the_phrase_and_says_until_when(cloud, verb, why):
+    asked = {"name": "gpu-one", "compose_file": COMPOSE, "instance_type": "h200.small"}
+    place = cloud.new_workspace()
+    with cvm.Client(api_key=place["api_key"], base_url=cloud.url) as client:
+        made = client.commit_cvm_provision(client.provision_cvm(asked))
+        client.watch_cvm_state("gpu-one", target="running")
+        if verb == "delete":  # the service refuses to stop what is rented
+            cloud.rent(made.id, 7, place["slug"])
+        with cvm.Fleet(client) as fleet:
+            end = getattr(fleet["gpu-one"], verb)
+
+            with pytest.raises(NotConfirmed, match=rf"{why}.*confirm='{verb} 1'"):
+                end()
+            with pytest.raises(NotConfirmed, match="and not 'yes'"):
+                end(confirm="yes")
+            assert fleet.operator.records() == ()
+            ended = end(confirm=f"{verb} 1").wait(60)
+            assert ended.state == "reached", ended
+            assert fleet.operator.records()[0].verb == verb

@@ -94,6 +94,11 @@ class VerbSpec:
         return self.judged_by in {"new_cvm", "compose_hash"}
 
     @property
+    def computes(self) -> bool:
+        """Whether computing begins by it, or goes on: a suspended workspace may not."""
+        return self.goal == "running"
+
+    @property
     def is_counted(self) -> bool:
         """Whether twice is more than once: the CVM does not show how often it was done."""
         return self.judged_by in {"history", "new_cvm"}

@@ -144,6 +144,7 @@ DEFAULTS: Final[Mapping[str, Any]] = {
     "listed": False,
 }
 _MOST_APPS: Final = 500
+MOST_INSTANCES: Final = 100  # a slip of the keyboard must not cost a fleet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +159,9 @@ class AppDeclaration:
         Where a new one is put; one that is there does not move.
     envs
         Names of variables that it must allow; their values are not declared.
-    replicas, compose_hash
+    replicas
+        How many instances there are to be.
+    compose_hash
         What must hold afterwards.
     """
 
@@ -173,8 +176,8 @@ class AppDeclaration:
     @property
     def declared(self) -> frozenset[str]:
         """The fields that are declared."""
-        said = (name for name in _CHANGES if getattr(self.changes, name) is not None)
-        return frozenset(said)
+        said = {name for name in _CHANGES if getattr(self.changes, name) is not None}
+        return frozenset(said if self.replicas is None else said | {"replicas"})
 
     def after(self, earlier: frozenset[str]) -> "AppDeclaration":
         """Return it with the defaults of what was declared earlier and is not any more."""
@@ -182,6 +185,10 @@ class AppDeclaration:
         if self.changes.vcpu or self.changes.memory:
             gone.pop("instance_type", None)
         return replace(self, changes=replace(self.changes, **gone)) if gone else self
+
+    def number_after(self, earlier: frozenset[str]) -> int | None:
+        """Return how many instances there are to be: one, where it is not declared any more."""
+        return 1 if self.replicas is None and "replicas" in earlier else self.replicas
 
 
 def read_apps(given: object, named: Mapping[str, object]) -> list[AppDeclaration]:
@@ -269,9 +276,9 @@ def _checked(where: str, said: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = dict(said)
     if "envs" in found:
         found["envs"] = frozenset(checks.env_names(f"{where}.envs", found["envs"]))
-    for name in ("replicas", "node_id"):
+    for name, most in (("replicas", MOST_INSTANCES), ("node_id", None)):
         if name in found:
-            found[name] = checks.integer(f"{where}.{name}", found[name])
+            found[name] = checks.integer(f"{where}.{name}", found[name], most=most)
     for name in ("region", "compose_hash"):
         if name in found:
             found[name] = checks.text(f"{where}.{name}", found[name])

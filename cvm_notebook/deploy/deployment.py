@@ -12,6 +12,7 @@ from cvm_notebook.api.errors.tree import CvmError, InvalidInput
 from cvm_notebook.api.models.actions import Provision
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.secret import Secret
+from cvm_notebook.deploy.apply.scaling import replicate
 from cvm_notebook.deploy.environment import EnvTable
 from cvm_notebook.deploy.error_fields import (
     GENERAL,
@@ -24,8 +25,6 @@ from cvm_notebook.deploy.spec import Values, keys_on_chain
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.record import OperationRecord
 from cvm_notebook.live.operations.service import OperationService
-from cvm_notebook.live.store.observation import Observation
-from cvm_notebook.live.store.records import Provenance, Row
 from cvm_notebook.live.workers import Workers
 
 if TYPE_CHECKING:
@@ -105,6 +104,7 @@ class Provisioned:
         """
         answer, kms = self.answer, self.answer.kms_info or {}
         params: dict[str, Any] = {"app_id": answer.app_id, "compose_hash": answer.compose_hash}
+        params["name"] = self.body.get("name") or answer.app_id
         if env:
             pubkey = operations.client.get_checked_env_key(
                 answer.app_id,
@@ -328,14 +328,7 @@ class Deployment:
 
     def _replicate(self, cvm: Cvm, number: int) -> tuple[Operation, ...]:
         """Submit replicas: now that the first one runs, a mistake in it is not paid for again."""
-        if number < 1:
-            return ()
-        operations = self._operations()
-        now = operations.clock.monotonic()
-        operations.store.patch([Observation.of_cvm(cvm, received=now)])
-        seen = Provenance(now, operations.clock.now(), "get")
-        row = operations.store.get(cvm.id or "") or Row.of_cvm(cvm, seen)
-        return tuple(operations.submit("replicate", row, again=True) for _ in range(number))
+        return replicate(self._operations(), cvm, number) if number > 0 else ()
 
     def start_over(self) -> bool:
         """Begin another deployment with the same values; False while one is under way."""

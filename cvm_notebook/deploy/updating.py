@@ -49,6 +49,11 @@ class SentBefore:
         """Note the variables that an operation gives to a CVM."""
         self._digests[cvm_id] = self._digest(env), operation
 
+    def note_copy(self, cvm_id: str, source: str, operation: Operation) -> None:
+        """Note that an operation gives a CVM the values of another, as far as those are known."""
+        if self.knows(source):
+            self._digests[cvm_id] = self._digests[source][0], operation
+
     def note_other(self, cvm_id: str, operation: Operation) -> None:
         """Note that an operation gives a CVM values that are not known here."""
         self._digests[cvm_id] = b"", operation
@@ -158,7 +163,12 @@ def submitted(
     return operation
 
 
-def check_confirmed(phrase: str | None, confirm: str | None, dangers: tuple[str, ...]) -> None:
+def check_confirmed(
+    phrase: str | None,
+    confirm: str | None,
+    dangers: tuple[str, ...],
+    hint: str = "Look at it with dry_run=True, then give the phrase.",
+) -> None:
     """Refuse what needs a phrase and was not given it.
 
     Raises
@@ -172,7 +182,7 @@ def check_confirmed(phrase: str | None, confirm: str | None, dangers: tuple[str,
     raise NotConfirmed(
         f"nothing was sent: {'; '.join(dangers) or 'several CVMs would change'}. "
         f"It takes confirm={phrase!r}{given}",
-        hint="Look at it with dry_run=True, then give the phrase.",
+        hint=hint,
     )
 
 

@@ -20,6 +20,17 @@ def show(snapshot: Snapshot, title: str | None = None, most: int = 50) -> dict[s
     }
 
 
+def show_one(row: Row, snapshot: Snapshot) -> dict[str, str]:
+    """Return one CVM of a snapshot as text and as html."""
+    facts = _facts(row, snapshot.monotonic)
+    when = f"{snapshot.taken_at:%Y-%m-%d %H:%M:%S} UTC"
+    title = f"{row.name or row.id}: {row.status}; snapshot of {when}"
+    return {
+        "text/plain": text_table(title, ("", ""), facts),
+        "text/html": html_table(title, ("", ""), facts),
+    }
+
+
 def _cells(row: Row, now: float) -> tuple[str, ...]:
     cvm = row.cvm
     return (
@@ -31,3 +42,25 @@ def _cells(row: Row, now: float) -> tuple[str, ...]:
         usd(charged_usd(row)) or "",
         f"{age_words(row.age(now))} ago",
     )
+
+
+def _facts(row: Row, now: float) -> list[tuple[str, ...]]:
+    """Return what a person wants to know of one CVM; what is not known is left out."""
+    cvm = row.cvm
+    doing = row.operation.type if row.operation is not None else None
+    urls = [e.app for e in cvm.endpoints or () if e.app]
+    said = [
+        ("id", row.id),
+        ("doing", doing or ("something" if row.in_progress else None)),
+        ("boot", row.boot_progress),
+        ("boot error", row.boot_error),
+        ("type", cvm.resource.instance_type if cvm.resource else None),
+        ("node", cvm.node_info.name if cvm.node_info else None),
+        ("region", cvm.node_info.region if cvm.node_info else None),
+        ("USD/h", usd(charged_usd(row))),
+        ("endpoint", urls[0] if urls else None),
+        ("compose hash", cvm.compose_hash),
+        ("seen", f"{age_words(row.age(now))} ago, by {row.source}"),
+        ("could not be refreshed", row.error),
+    ]
+    return [(name, value) for name, value in said if value]

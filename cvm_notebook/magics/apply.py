@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.api.secret import Secret
-from cvm_notebook.deploy.apply import Applied, ApplyPlan
+from cvm_notebook.deploy.apply.plan import Applied, ApplyPlan
+from cvm_notebook.deploy.apply.planning import plan_apply, plan_updates
 from cvm_notebook.deploy.declaration import Changes, read_apps
 from cvm_notebook.deploy.environment import EnvTable
-from cvm_notebook.deploy.planning import plan_apply, plan_updates
 from cvm_notebook.fleet import Fleet
 from cvm_notebook.magics.environment import check_askable, environment, typed
 from cvm_notebook.magics.session import Session

@@ -10,7 +10,7 @@ from cvm_notebook.api.compose.validation import check_compose_file
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.api.models.actions import Provision
 from cvm_notebook.api.secret import Secret
-from cvm_notebook.deploy.apply import Applied, ApplyPlan
+from cvm_notebook.deploy.apply.plan import Applied, ApplyPlan
 from cvm_notebook.deploy.declaration import DEFAULTS
 from cvm_notebook.deploy.deployment import Deployment, Provisioned
 from cvm_notebook.deploy.environment import EnvTable

@@ -14,7 +14,7 @@ from cvm_notebook.deploy.size import Surroundings
 from cvm_notebook.deploy.updating import read_whole, resizes, sent_before, submitted
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.service import OperationService
-from cvm_notebook.live.plans.revisions import AppHistory, AppVersion, Content
+from cvm_notebook.live.plans.revisions import AppHistory, AppVersion, Content, bare
 from cvm_notebook.live.store.records import Row
 
 _PARTS: Final = {"docker_compose_file": "compose_file", "pre_launch_script": "pre_launch_script"}
@@ -107,7 +107,7 @@ class RevisionTarget:
         if not version.key[1]:  # it was alone with its hash when it was found
             version = replace(version, key=(version.key[0], content.sealed))
         seen = replace(preview_of(cvm, _changes_to(content)), word=self.word, notes=(), body={})
-        now = _bare(cvm.compose_hash)
+        now = bare(cvm.compose_hash)
         if now == version.compose_hash and history.has(cvm.vm_uuid, version):
             return replace(seen, fields=(), diff=(), restarts=False)
         return _with_variables(seen, cvm, content, version)
@@ -120,8 +120,18 @@ class RevisionTarget:
         return redeployed(operations, row, seen, self.version(row.id))
 
 
-def rollback_of(client: Client, row: Row, revision: int | str) -> tuple[AppVersion, UpdatePreview]:
+def rollback_of(
+    client: Client,
+    row: Row,
+    revision: int | str,
+    known: Mapping[str, Content] | None = None,
+) -> tuple[AppVersion, UpdatePreview]:
     """Find a revision of a CVM, and say what going there would change; nothing is sent.
+
+    Parameters
+    ----------
+    known
+        Contents of revisions that were read before.
 
     Raises
     ------
@@ -132,9 +142,11 @@ def rollback_of(client: Client, row: Row, revision: int | str) -> tuple[AppVersi
     """
     cvm = read_whole(client, row.id)
     app_id = cvm.app_id or row.app_id or ""
-    whole = AppHistory.read(client, app_id)
     # a number counts the CVM's own; an id or a hash may be of a brother
-    history = whole.of(cvm.vm_uuid) if isinstance(revision, int) else whole
+    if isinstance(revision, int):
+        history = AppHistory.read(client, app_id, known).of(cvm.vm_uuid)
+    else:
+        history = AppHistory.near(client, app_id, revision, cvm.vm_uuid, known)
     version = history.find(revision)
     return version, RevisionTarget(app_id, version).preview(client, cvm, history)
 
@@ -161,8 +173,9 @@ def redeployed(
 
 def _changes_to(content: Content) -> Changes:
     """Return what takes an app compose to that of a revision, variables aside."""
-    said: dict[str, Any] = {o: str(content.compose.get(n) or "") for n, o in _PARTS.items()}
-    shown = {n: content.compose[n] for n in VISIBILITY if isinstance(content.compose.get(n), bool)}
+    compose = content.app_compose()
+    said: dict[str, Any] = {ours: str(compose.get(name) or "") for name, ours in _PARTS.items()}
+    shown = {name: compose[name] for name in VISIBILITY if isinstance(compose.get(name), bool)}
     return Changes(**said, **shown)
 
 
@@ -187,7 +200,3 @@ def _with_variables(
         env_lost=lost,
         dangers=dangers if lost else (),
     )
-
-
-def _bare(text: str | None) -> str | None:
-    return (text or "").removeprefix("0x").removeprefix("sha256:").lower() or None

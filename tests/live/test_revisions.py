@@ -104,3 +104,31 @@ def test_the_newest_revision_is_where_it_stands_and_one_back_is_another_one(made
         target = found.find(-1)
         undone = history(*(name + vm for name, vm in made), target.compose_hash[0] + "1")
         assert undone.find(-1).key[0] == target.key[0]
+
+
+class Reads:
+    """A service with revisions, which counts what is read of it."""
+
+    def __init__(self, found):
+        self.found, self.read = found, []
+
+    def get_app_revisions(self, app_id):
+        return list(self.found.revisions)
+
+    def get_app_revision(self, app_id, revision_id):
+        self.read.append(revision_id)
+        return AppRevision(revision_id=revision_id, compose_file={"runner": revision_id})
+
+
+def test_one_that_is_named_is_read_alone_with_what_the_cvm_has_now():
+    service = Reads(history("a1", "a2", "b1", "b2", "a1", "c1", "a2"))
+
+    found = AppHistory.near(service, "app", "rev_2", "vm-1")
+
+    assert sorted(service.read) == ["rev_2", "rev_5"]
+    assert set(found.contents) == {"rev_2", "rev_5"}
+    service.read.clear()
+    AppHistory.near(service, "app", "rev_2", "vm-1", found.contents)
+    assert service.read == []
+    with pytest.raises(cvm.InvalidInput, match="no revision"):
+        AppHistory.near(service, "app", "rev_9", "vm-1")

@@ -7,7 +7,8 @@ import pytest
 import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.api.models.catalogue import AppRevision
-from cvm_notebook.widgets.card.revisions import Comparison, app_compose
+from cvm_notebook.live.plans.revisions import Content
+from cvm_notebook.widgets.card.revisions import compared
 
 COMPOSE = "services:\n  web:\n    image: nginx:1.27\n"
 OTHER = "services:\n  web:\n    image: nginx:1.28\n"
@@ -170,14 +171,14 @@ def test_the_card_opens_the_form_once_and_ends_it_with_itself(tab):
 @pytest.mark.parametrize("said", [None, "no json", "[1]", ["x"], 3])
 def test_a_revision_without_an_app_compose_says_so(said):
     with pytest.raises(CvmError, match="no compose file"):
-        app_compose(AppRevision(compose_file=said))
+        Content.of(AppRevision(compose_file=said)).app_compose()
+    assert Content.of(AppRevision(compose_file='{"runner": "x"}')).app_compose() == {"runner": "x"}
 
 
 def test_what_the_service_says_is_cleaned_before_it_is_compared():
     before = {"docker_compose_file": "a\u202e\n", "allowed_envs": ["A\x1b[2J"], "public_logs": True}
     after = {"docker_compose_file": "b\n", "allowed_envs": None, "public_logs": False}
-    found = Comparison.of(before, after)
+    found = compared(before, after)
     assert "\u202e" not in str(found)
     assert "\x1b" not in str(found)
-    assert ("public_logs", "yes", "no") in found.facts
-    assert len(found.lost) == 1
+    assert ["public_logs", "yes", "no"] in found["facts"]

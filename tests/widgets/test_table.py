@@ -9,7 +9,7 @@ from dataclasses import replace
 import ipywidgets
 import msgspec
 import pytest
-from helpers import collected, settled
+from helpers import collected, settled, until
 
 import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import InvalidInput
@@ -429,6 +429,30 @@ def test_several_want_the_phrase(front, wire, table, fleet):
     assert len(question["items"]) == 2
     front.say("confirmed", click="c-1", typed="stop 2", ticked=0)
     assert len(wire.wait(table, "asked")["ops"]) == 2
+
+
+def test_a_stop_of_gpus_that_cost_the_same_is_asked_for_and_says_until_when(wire, client, fleet):
+    asked_for = {"name": "gpu-1", "compose_file": COMPOSE, "instance_type": "h200.small"}
+    client.commit_cvm_provision(client.provision_cvm(asked_for))
+    fleet.refresh()
+    until(lambda: "gpu-1" in fleet)
+    fleet.wait("gpu-1", progress=False)
+    front = Front(wire, fleet.table(undo=0))
+    front.act("stop", front.named(fleet, "gpu-1"))
+    question = wire.wait(front.table, "confirm")
+    assert question["title"] == "Stop 'gpu-1'?"
+    (said,) = question["sentences"]
+    assert said.startswith("Computing costs the same until ")
+    front.say("confirmed", click="c-1", typed="gpu-1", ticked=0)
+    wire.wait(front.table, "refused")
+    assert not asked(fleet, "stop")
+    front.say("confirmed", click="c-1", typed="gpu-1", ticked=1)
+    wire.wait(front.table, "asked")
+
+    front.act("delete", front.named(fleet, "gpu-1", "web-1"), click="c-2")
+    first, *lost = wire.wait(front.table, "confirm", after=1)["sentences"]
+    assert first.startswith("Of gpu-1 computing costs the same until ")
+    assert len(lost) == 2
 
 
 def test_no_is_no(front, wire, table, fleet):

@@ -56,6 +56,7 @@ from cvm_notebook.text import clean_text
 
 BATCH_SIZE = 100
 _PAGES_AT_ONCE = 16
+_ASIDE = 5.0  # seconds for what is only read so that an error can say what to do
 _KMS_VERSION = "2026-05-22"  # later versions speak of KMS contracts instead of servers
 
 
@@ -305,8 +306,10 @@ class Reads(Endpoints):
 
     def list_workspaces(self) -> list[Workspace]:
         """Return the workspaces of the key's owner."""
+        return self._workspaces(self._deadline())
+
+    def _workspaces(self, deadline: Deadline) -> list[Workspace]:
         found: list[Workspace] = []
-        deadline = self._deadline()
         cursor: str | None = None
         for _ in range(MOST_PAGES):
             page = self._read(
@@ -321,16 +324,17 @@ class Reads(Endpoints):
     def check_workspace(self) -> None:
         """Refuse what a suspended workspace cannot do, before anything of it is sent.
 
-        What cannot be read is no reason to refuse: then the service will.
+        What cannot be read within seconds is no reason to refuse: then the service will.
 
         Raises
         ------
         WorkspaceSuspended
             The service says that the key's workspace is suspended.
         """
+        deadline = Deadline(min(_ASIDE, self._transport.timeout.total))
         try:
-            own = (self._user or self.get_current_user()).workspace
-            found = self.list_workspaces()
+            own = (self._user or self._me(deadline)).workspace
+            found = self._workspaces(deadline)
         except CvmError:
             return
         for one in found:

@@ -325,7 +325,8 @@ class Lifecycle(Endpoints):
         Parameters
         ----------
         verb
-            What to do; a commit takes ``app_id`` and ``compose_hash``.
+            What to do; a commit takes ``app_id`` and ``compose_hash``, and ``name``: what its
+            provision has told the service, which is not sent.
         cvm, **fields
             As of the method of that verb.
 
@@ -336,6 +337,7 @@ class Lifecycle(Endpoints):
         """
         verb = check_verb(verb)
         if verb == "commit":
+            fields.pop("name", None)
             return intent_of(self._transport, verb, None, checks.commit_request(None, fields))
         if verb == "update":
             return update_intent(self._transport, cvm, fields)

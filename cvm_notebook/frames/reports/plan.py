@@ -27,8 +27,9 @@ from cvm_notebook.frames.schema import (
 )
 from cvm_notebook.live.operations.preconditions import VERBS, Verb, check_verb
 from cvm_notebook.live.operations.service import OperationService
+from cvm_notebook.live.plans.dry_run import PlanRow
 from cvm_notebook.live.plans.outcome import OutcomeRow
-from cvm_notebook.live.plans.plan import Plan, PlanRow
+from cvm_notebook.live.plans.plan import Plan
 from cvm_notebook.live.store.changelog import Log
 from cvm_notebook.live.store.records import Provenance, Row, Snapshot
 
@@ -245,7 +246,7 @@ def _shown(plan: pd.DataFrame, now: Snapshot, log: Log) -> list[Row]:
 
 # --- updates -----------------------------------------------------------------------------------
 
-ACTIONS: Final = ("create", "update", "nothing", "refused")
+ACTIONS: Final = ("create", "update", "replicate", "delete", "nothing", "refused")
 
 
 @runtime_checkable
@@ -316,7 +317,7 @@ UPDATE: Final[Table[ChangedField]] = Table(
 )
 APPLY: Final[Table[AppliedStep]] = Table(
     "apply/1",
-    (Field("name", TEXT, lambda s: s.name, "the CVM's name"),),
+    (Field("name", TEXT, lambda s: s.name, "the CVM's name; of a copy, its app's"),),
     (
         Field("action", fixed(ACTIONS), lambda s: s.action, "what would be done"),
         Field("cvm_id", TEXT, lambda s: s.cvm_id, "the CVM, where it is there"),

@@ -57,6 +57,8 @@ class OperationSettings:
         After this an operation that was accepted is given up on.
     settle
         After this an operation that got no answer is given up on.
+    admitted
+        So long it is not asked again whether the workspace is suspended.
     """
 
     workers: int = 8
@@ -67,6 +69,7 @@ class OperationSettings:
     slowest: float = 5.0
     reach: float = 900.0
     settle: float = 45.0
+    admitted: float = 60.0
 
 
 @dataclass(slots=True)

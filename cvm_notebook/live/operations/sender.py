@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from threading import Lock
 from typing import Any, Final, Literal, TypeAlias
 
 from cvm_notebook.api.errors.tree import (
@@ -101,6 +102,8 @@ class Sender:
     def __init__(self, context: OperationContext, tracker: OperationTracker) -> None:
         self._context = context
         self._follower = tracker
+        self._admission = Lock()
+        self._admitted_until = float("-inf")
 
     # --- before ----------------------------------------------------------------------------------
 
@@ -204,6 +207,8 @@ class Sender:
         False when that was not possible: then nothing is sent, and they say why.
         """
         try:
+            if any(SPECS[one.verb].computes for one in operations):
+                self._check_workspace()
             for operation in operations:
                 intent = self._context.client.intent(
                     operation.verb, operation.cvm_id, **operation.params
@@ -222,6 +227,20 @@ class Sender:
                 operation.move(only=UNSENT, state="failed", done=True, error=error)
             return False
         return True
+
+    def _check_workspace(self) -> None:
+        """Refuse what a suspended workspace may not; one that was in order is not asked soon again.
+
+        Raises
+        ------
+        WorkspaceSuspended
+            It is suspended.
+        """
+        clock = self._context.clock
+        with self._admission:
+            if clock.monotonic() >= self._admitted_until:
+                self._context.client.check_workspace()
+                self._admitted_until = clock.monotonic() + self._context.settings.admitted
 
     @staticmethod
     def _begin(operation: Operation) -> bool:

@@ -2,25 +2,23 @@
 
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final, Literal, Self
 
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.money import exact
-from cvm_notebook.api.rental import Term, term_of
-from cvm_notebook.api.status import charged
 from cvm_notebook.api.verbs import SPECS
 from cvm_notebook.live.operations.ledger import intent_key
 from cvm_notebook.live.operations.operation import Operation
-from cvm_notebook.live.operations.preconditions import Precheck, Refused, Verb, check_verb, precheck
+from cvm_notebook.live.operations.preconditions import Refused, Verb, check_verb
 from cvm_notebook.live.operations.record import OperationRecord
 from cvm_notebook.live.operations.service import OperationService
 from cvm_notebook.live.plans.data import HasOperations, as_json, from_json, rows_as_shown
+from cvm_notebook.live.plans.dry_run import PlanRow, dry_run
 from cvm_notebook.live.plans.outcome import Outcome, OutcomeRow
 from cvm_notebook.live.plans.runner import ExecutionOptions, PlanRunner
-from cvm_notebook.live.store.observation import Reading
 from cvm_notebook.live.store.records import Row
 
 _NOTHING: Final = Decimal(0)
@@ -28,38 +26,6 @@ _NOTHING: Final = Decimal(0)
 
 class NotConfirmed(Refused):
     """The phrase that confirms a destructive plan is missing or wrong; nothing was sent."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanRow:
-    """What a plan would do to one CVM.
-
-    Attributes
-    ----------
-    allowed, reason
-        Whether it may be asked, and why not, or why nothing would be sent.
-    effect
-        What it does, in words.
-    rate_change_usd_h
-        By how much the price per hour changes; None where the service gives no price.
-    needs_confirm
-        Whether it is sent only with the plan's phrase.
-    sends
-        Whether anything would be sent for it.
-    revision
-        The store's revision of the row that was planned with.
-    """
-
-    cvm_id: str
-    name: str
-    verb: Verb
-    allowed: bool
-    reason: str
-    effect: str
-    rate_change_usd_h: Decimal | None
-    needs_confirm: bool
-    sends: bool
-    revision: int
 
 
 class Plan:
@@ -109,7 +75,7 @@ class Plan:
         self._params = dict(params or {})
         self._shown = {row.id: row for row in rows}
         now = datetime.now(UTC) if operations is None else operations.clock.now()
-        self._rows = _dry_run(self._shown.values(), self.verb, now)
+        self._rows = dry_run(self._shown.values(), self.verb, now)
         self._sent: dict[str, Operation] = {}
         self._elsewhere: dict[str, str] = {}  # of each CVM, the operation that another kernel sent
         self._terms: ExecutionOptions | None = None
@@ -195,9 +161,10 @@ class Plan:
             )
         if self.phrase is not None and confirm != self.phrase:
             given = "" if confirm is None else f", and not {confirm!r}"
+            told = "".join(f". Of {row.name!r} {row.term}" for row in self._rows if row.term)
             raise NotConfirmed(
                 f"nothing was sent: to {self.verb} {self.sends} CVMs takes "
-                f"confirm={self.phrase!r}{given}",
+                f"confirm={self.phrase!r}{given}{told}",
                 hint="Read the plan once more, then give the phrase.",
             )
         terms = ExecutionOptions(
@@ -210,7 +177,7 @@ class Plan:
         self._operations = operations = operations or self._operations
         if operations is None:
             raise InvalidInput("operations", "the plan has nobody to send it", "Give operations=.")
-        if self.sends and (SPECS[self.verb].price.startswith("+") or self.verb == "restart"):
+        if self.sends and SPECS[self.verb].computes:
             operations.client.check_workspace()
         self._terms = terms
         return self._run(operations, terms)
@@ -347,54 +314,3 @@ class Plan:
         if self.phrase is not None:
             parts.append(f"confirm={self.phrase!r}")
         return f"<Plan: {', '.join(parts)}>"
-
-
-def _dry_run(rows: Iterable[Row], verb: Verb, now: datetime) -> tuple[PlanRow, ...]:
-    judged = [(row, Reading.of_row(row)) for row in rows]
-    checks = [precheck(verb, seen) for _, seen in judged]
-    several = sum(check.sends for check in checks) > 1
-    when = SPECS[verb].confirm
-    confirmed = when == "always" or (when == "several" and several)
-    ends = SPECS[verb].price.startswith("-")
-    terms = [
-        term_of(row.cvm, now) if ends and c.sends else None
-        for (row, _), c in zip(judged, checks, strict=True)
-    ]
-    return tuple(
-        PlanRow(
-            cvm_id=row.id,
-            name=seen.name,
-            verb=verb,
-            allowed=check.allowed,
-            reason=check.reason,
-            effect=check.effect if term is None else f"{check.effect}; {term.said}",
-            rate_change_usd_h=_rate_change(verb, row, seen, check, term),
-            needs_confirm=confirmed and check.sends,
-            sends=check.sends,
-            revision=row.revision,
-        )
-        for (row, seen), check, term in zip(judged, checks, terms, strict=True)
-    )
-
-
-@exact
-def _rate_change(
-    verb: Verb, row: Row, seen: Reading, check: Precheck, term: Term | None
-) -> Decimal | None:
-    """Return what the verb does to the price per hour: computing is paid while it runs.
-
-    In the minimum term of GPUs it is paid whether it runs or not.
-    """
-    price = SPECS[verb].price
-    if not check.sends or not price:
-        return _NOTHING
-    rate = row.cvm.hourly_rate
-    compute = rate.compute_usd if rate is not None else None
-    disk = _NOTHING if rate is None or price.endswith("compute") else rate.disk_usd
-    if compute is None or disk is None:
-        return None
-    runs = charged(seen.status, compute, _NOTHING, _NOTHING)
-    if price == "+compute":
-        return compute - runs
-    saved = _NOTHING if term is not None else runs
-    return compute + disk if price == "+total" else -saved - disk

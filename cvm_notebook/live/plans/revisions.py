@@ -6,13 +6,14 @@ several of them have in common: an app compose, and the variables that it was gi
 
 import difflib
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, Protocol, Self
 
-from cvm_notebook.api.errors.tree import InvalidInput
+from cvm_notebook.api.errors.tree import CvmError, InvalidInput
 from cvm_notebook.api.models.catalogue import AppRevision
 from cvm_notebook.text import clean_text
 
@@ -49,12 +50,24 @@ class Content:
     @classmethod
     def of(cls, found: AppRevision) -> Self:
         """Take what matters of a revision that was read by itself."""
-        compose = found.compose_file if isinstance(found.compose_file, Mapping) else {}
+        compose = _read_compose(found.compose_file)
         digest = hashlib.sha256()
         for text in (found.encrypted_env or "", found.user_config or ""):
             data = text.encode("utf-8", "replace")
             digest.update(len(data).to_bytes(8, "big") + data)
         return cls(compose, digest.hexdigest())
+
+    def app_compose(self) -> Mapping[str, Any]:
+        """Return the app compose.
+
+        Raises
+        ------
+        CvmError
+            There is none in it.
+        """
+        if not self.compose:
+            raise CvmError("The service gives no compose file of this revision")
+        return self.compose
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -135,14 +148,38 @@ class AppHistory:
             contents[one] = Content.of(client.get_app_revision(app_id, one))
         return cls(revisions, contents)
 
+    @classmethod
+    def near(
+        cls,
+        client: ReadsRevisions,
+        app_id: str,
+        revision: str,
+        vm_uuid: str | None,
+        known: Mapping[str, Content] | None = None,
+    ) -> Self:
+        """Read the revisions of an app, and what two hold: one that is named, and a CVM's newest.
+
+        Raises
+        ------
+        InvalidInput
+            There is no such revision.
+        CvmError
+            They cannot be read.
+        """
+        found = cls(client.get_app_revisions(app_id), known)
+        wanted = {found.find(revision).revision_id, found.newest_of(vm_uuid)} - {None}
+        for one in wanted - set(found.contents):
+            found.contents[one or ""] = Content.of(client.get_app_revision(app_id, one or ""))
+        return cls(found.revisions, found.contents)
+
     def of(self, vm_uuid: str | None) -> "AppHistory":
         """Return the history of one CVM alone."""
-        own = [one for one in self.revisions if _bare(one.vm_uuid) == _bare(vm_uuid)]
+        own = [one for one in self.revisions if bare(one.vm_uuid) == bare(vm_uuid)]
         return AppHistory(own, self.contents)
 
     def _key(self, one: AppRevision) -> tuple[str | None, str]:
         content = self.contents.get(one.revision_id or "")
-        return _bare(one.compose_hash), "" if content is None else content.sealed
+        return bare(one.compose_hash), "" if content is None else content.sealed
 
     def _folded(self) -> tuple[tuple[AppVersion, ...], int]:
         """Return the versions in order, and which of them is the newest revision's.
@@ -152,7 +189,7 @@ class AppHistory:
         """
         versions: list[AppVersion] = []
         at = -1
-        counts = Counter(_bare(one.compose_hash) for one in self.revisions)
+        counts = Counter(bare(one.compose_hash) for one in self.revisions)
         for one in reversed(self.revisions):
             hashed, sealed = self._key(one)
             # a hash that comes once needs nothing else to be told by
@@ -173,7 +210,7 @@ class AppHistory:
 
     def newest_of(self, vm_uuid: str | None) -> str | None:
         """Return the id of the newest revision of a CVM."""
-        own = (one for one in self.revisions if _bare(one.vm_uuid) == _bare(vm_uuid))
+        own = (one for one in self.revisions if bare(one.vm_uuid) == bare(vm_uuid))
         return next((one.revision_id for one in own), None)
 
     def find(self, revision: int | str) -> AppVersion:
@@ -198,7 +235,7 @@ class AppHistory:
             raise InvalidInput("revision", problem, "Give -1, a revision's id or a compose hash.")
         wanted = revision.strip()
         for one in self.revisions:
-            if wanted == one.revision_id or _bare(wanted) == _bare(one.compose_hash):
+            if wanted == one.revision_id or bare(wanted) == bare(one.compose_hash):
                 hashed, sealed = self._key(one)
                 return AppVersion(
                     revision_id=one.revision_id or "", compose_hash=hashed, key=(hashed, sealed)
@@ -220,7 +257,7 @@ class AppHistory:
     def has(self, vm_uuid: str | None, version: AppVersion) -> bool:
         """Tell whether a version is what a CVM was given last."""
         for one in self.revisions:
-            if _bare(one.vm_uuid) == _bare(vm_uuid):
+            if bare(one.vm_uuid) == bare(vm_uuid):
                 hashed, sealed = self._key(one)
                 return hashed == version.key[0] and version.key[1] in {sealed, ""}
         return False
@@ -250,8 +287,8 @@ class AppHistory:
         before: dict[str | None, AppRevision] = {}
         found = []
         for one in reversed(self.revisions):
-            old = before.get(_bare(one.vm_uuid))
-            before[_bare(one.vm_uuid)] = one
+            old = before.get(bare(one.vm_uuid))
+            before[bare(one.vm_uuid)] = one
             found.append(self._change(one, old, by_hash))
         yield from reversed(found)
 
@@ -261,7 +298,7 @@ class AppHistory:
         for one in self.revisions:
             content = self.contents.get(one.revision_id or "")
             if content is not None and content.compose:
-                found[_bare(one.compose_hash)] = content.compose
+                found[bare(one.compose_hash)] = content.compose
         return found
 
     def _change(
@@ -274,7 +311,7 @@ class AppHistory:
             revision_id=one.revision_id or "",
             vm_uuid=one.vm_uuid,
             name=one.cvm.name if one.cvm is not None else None,
-            compose_hash=_bare(one.compose_hash),
+            compose_hash=bare(one.compose_hash),
             created=one.created,
             operation=one.operation_type,
             by=one.triggered_by.username if one.triggered_by is not None else None,
@@ -282,7 +319,7 @@ class AppHistory:
         )
         if old is None:
             return replace(change, changes=("made",))
-        then, now = (by_hash.get(_bare(r.compose_hash)) for r in (old, one))
+        then, now = (by_hash.get(bare(r.compose_hash)) for r in (old, one))
         if then is None or now is None:
             return change
         names = [_NAMES.get(key, key) for key in {**then, **now} if then.get(key) != now.get(key)]
@@ -298,13 +335,13 @@ def _unread(revisions: Sequence[AppRevision], known: Mapping[str, Content]) -> l
 
     Of many the newest, and the newest of each CVM, which tells what that has.
     """
-    newest = {_bare(one.vm_uuid): one.revision_id for one in reversed(revisions)}
-    counts = Counter(_bare(one.compose_hash) for one in revisions)
+    newest = {bare(one.vm_uuid): one.revision_id for one in reversed(revisions)}
+    counts = Counter(bare(one.compose_hash) for one in revisions)
     seen: set[str | None] = set()
     wanted = []
     for place, one in enumerate(revisions):
-        hashed = _bare(one.compose_hash)
-        near = place < _READ or newest[_bare(one.vm_uuid)] == one.revision_id
+        hashed = bare(one.compose_hash)
+        near = place < _READ or newest[bare(one.vm_uuid)] == one.revision_id
         if one.revision_id and near and (counts[hashed] > 1 or hashed not in seen):
             wanted.append(one.revision_id)
         seen.add(hashed)
@@ -324,5 +361,17 @@ def short(hashed: str | None) -> str:
     return (hashed or "unknown")[:_SHORT]
 
 
-def _bare(digits: str | None) -> str | None:
-    return (digits or "").removeprefix("0x").replace("-", "").lower() or None
+def bare(digits: str | None) -> str | None:
+    """Return a hash or a UUID as it is compared: its hex digits alone."""
+    found = (digits or "").strip().lower()
+    return found.removeprefix("0x").removeprefix("sha256:").replace("-", "") or None
+
+
+def _read_compose(said: object) -> Mapping[str, Any]:
+    """Return the app compose of a revision, which may come as a text; empty where it is none."""
+    if isinstance(said, str):
+        try:
+            said = json.loads(said)
+        except ValueError:
+            said = None
+    return said if isinstance(said, Mapping) else {}

@@ -1,5 +1,6 @@
 """What is asked before something is destroyed: what dies, and what must be typed and ticked."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Any, Final, Self
@@ -52,7 +53,10 @@ class Confirmation:
             verb=plan.verb,
             title=f"{plan.verb.capitalize()} {what}?",
             phrase=_typable(one, snapshot) if one else plan.phrase,
-            sentences=_sentences(rows, snapshot) if plan.verb == "delete" else (),
+            sentences=(
+                *_terms(plan),
+                *(_sentences(rows, snapshot) if plan.verb == "delete" else ()),
+            ),
             head=("name", "id", "app", "status", "disk", "endpoint", "USD/h", "replicas", "seen"),
             items=tuple(_facts(row, context) for row in rows[:_SHOWN]),
             summary=_summary(plan, len(rows)),
@@ -63,7 +67,7 @@ class Confirmation:
         if typed != self.phrase:
             return f"Nothing was sent: type {self.phrase} to the letter."
         if ticked != len(self.sentences):
-            return "Nothing was sent: tick what will be lost, too."
+            return "Nothing was sent: tick what it means, too."
         return None
 
     def spec(self, click: str) -> dict[str, Any]:
@@ -91,6 +95,17 @@ def _sentences(rows: list[Row], snapshot: Snapshot) -> tuple[str, ...]:
         more = f" and {len(last) - _NAMED} more" if len(last) > _NAMED else ""
         sentences.append(f"No CVM of these apps will be left: {names}{more}.")
     return tuple(sentences)
+
+
+def _terms(plan: Plan) -> Iterator[str]:
+    """Say of which CVMs computing is paid all the same."""
+    bound = [row for row in plan.rows() if row.term]
+    for row in bound[:_NAMED]:
+        of = f"Of {clean_text(row.name, 60)} " if len(plan.rows()) > 1 else ""
+        said = f"{of}{clean_text(row.term, 200)}."
+        yield said[:1].upper() + said[1:]
+    if len(bound) > _NAMED:
+        yield f"And so it is with the GPUs of {len(bound) - _NAMED} more."
 
 
 def _facts(row: Row, context: Context) -> tuple[str, ...]:

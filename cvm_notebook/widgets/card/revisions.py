@@ -1,21 +1,20 @@
 """The revisions of a card's app: what it has run, how two differ, and the way back to one."""
 
-import difflib
-import json
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from cvm_notebook.api.errors.tree import CvmError, ReadOnly
 from cvm_notebook.api.models.catalogue import AppRevision
-from cvm_notebook.deploy.preview import MOST_LINES, shown_line
-from cvm_notebook.deploy.updating import sent_before
+from cvm_notebook.deploy.preview import MOST_LINES, UpdatePreview, shown_line
 from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.operations.record import OperationRecord
+from cvm_notebook.live.plans.revisions import AppVersion, Content, bare, compose_diff
 from cvm_notebook.live.store.records import Row
 from cvm_notebook.live.workers import Workers
+from cvm_notebook.rollouts.targets import redeployed, rollback_of
 from cvm_notebook.text import clean_text
 from cvm_notebook.widgets.card.sections import ms
 
@@ -33,64 +32,31 @@ _TEXTS: Final = {
 _CHANGES: Final = frozenset({"update", "redeploy"})
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """How two app composes differ, as plain data for a view.
+def compared(
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    names: tuple[str, str] = ("first", "second"),
+) -> dict[str, Any]:
+    """Say for a view how two app composes differ; untrusted, so each value is cleaned.
 
-    Attributes
+    Parameters
     ----------
-    facts
-        Name, before and after of each field but the texts.
-    diff
-        Of the texts, a unified diff.
-    lost
-        Names of variables that the second does not take.
+    names
+        Theirs, in the diff of their texts.
     """
-
-    facts: tuple[tuple[str, str, str], ...]
-    diff: tuple[str, ...]
-    lost: tuple[str, ...]
-
-    @classmethod
-    def of(
-        cls,
-        before: Mapping[str, Any],
-        after: Mapping[str, Any],
-        names: tuple[str, str] = ("first", "second"),
-    ) -> "Comparison":
-        """Compare two; untrusted, so each value is cleaned. `names` are theirs in the diff."""
-        fields = [name for name in {**before, **after} if name not in _TEXTS]
-        facts = tuple(
-            (clean_text(name, 60), _words(before.get(name)), _words(after.get(name)))
-            for name in fields
-            if before.get(name) != after.get(name)
+    facts = [
+        [clean_text(name, 60), _words(before.get(name)), _words(after.get(name))]
+        for name in {**before, **after}
+        if name not in _TEXTS and before.get(name) != after.get(name)
+    ]
+    lines = [
+        shown_line(line)
+        for name, title in _TEXTS.items()
+        for line in compose_diff(
+            before.get(name), after.get(name), (f"{title}, {names[0]}", f"{title}, {names[1]}")
         )
-        lines = [line for name in _TEXTS for line in _diff(name, before, after, names)]
-        allowed = _names(after)
-        return cls(facts, tuple(lines), tuple(one for one in _names(before) if one not in allowed))
-
-    def payload(self) -> dict[str, Any]:
-        """Return it for a view."""
-        more = max(0, len(self.diff) - MOST_LINES)
-        return {
-            "facts": [list(fact) for fact in self.facts],
-            "diff": list(self.diff[:MOST_LINES]),
-            "more": more,
-        }
-
-
-def _diff(
-    name: str, before: Mapping[str, Any], after: Mapping[str, Any], names: tuple[str, str]
-) -> Iterator[str]:
-    old, new = (str(one.get(name) or "").splitlines() for one in (before, after))
-    titles = [f"{_TEXTS[name]}, {one}" for one in names]
-    for line in difflib.unified_diff(old, new, titles[0], titles[1], lineterm=""):
-        yield shown_line(line)
-
-
-def _names(compose: Mapping[str, Any]) -> list[str]:
-    said = compose.get("allowed_envs")
-    return [clean_text(one, 100) for one in said] if isinstance(said, list) else []
+    ]
+    return {"facts": facts, "diff": lines[:MOST_LINES], "more": max(0, len(lines) - MOST_LINES)}
 
 
 def _words(value: object) -> str:
@@ -103,31 +69,11 @@ def _words(value: object) -> str:
     return clean_text(value, _CHARS)
 
 
-def app_compose(revision: AppRevision) -> Mapping[str, Any]:
-    """Return the app compose of a whole revision, which may come as a text.
-
-    Raises
-    ------
-    CvmError
-        There is none in it.
-    """
-    said: object = revision.compose_file
-    if isinstance(said, str):
-        try:
-            said = json.loads(said)
-        except ValueError:
-            said = None
-    if not isinstance(said, Mapping):
-        raise CvmError("The service gives no compose file of this revision")
-    return said
-
-
 @dataclass(frozen=True, slots=True)
 class _Question:
     click: str
-    revision: str
-    was: str | None  # the compose hash that it goes back from
-    then: str  # and that of the revision
+    version: AppVersion
+    preview: UpdatePreview
     phrase: str | None
     payload: Mapping[str, Any]
 
@@ -154,7 +100,7 @@ class Revisions:
         self._changed = changed
         self._lock = threading.Lock()
         self._list: tuple[AppRevision, ...] | None = None
-        self._whole: dict[str, AppRevision] = {}
+        self._contents: dict[str, Content] = {}
         self._pair: tuple[str, str] | None = None
         self._comparing = False
         self._comparison: Mapping[str, Any] | None = None
@@ -238,15 +184,15 @@ class Revisions:
             raise CvmError("The service names no app of this CVM")
         self._list = tuple(one for one in client.get_app_revisions(row.app_id) if one.revision_id)
 
-    def _get(self, client: "Client", row: Row, revision: str) -> AppRevision:
+    def _get(self, client: "Client", row: Row, revision: str) -> Content:
         with self._lock:
-            known = self._whole.get(revision)
+            known = self._contents.get(revision)
         if known is None:
-            known = client.get_app_revision(row.app_id or "", revision)
+            known = Content.of(client.get_app_revision(row.app_id or "", revision))
             with self._lock:
-                while len(self._whole) >= _KEPT:
-                    del self._whole[next(iter(self._whole))]
-                self._whole[revision] = known
+                while len(self._contents) >= _KEPT:
+                    del self._contents[next(iter(self._contents))]
+                self._contents[revision] = known
         return known
 
     def _compare_soon(self, pair: tuple[str, str], workers: Workers) -> None:
@@ -275,8 +221,8 @@ class Revisions:
     def _compared(self, first: str, second: str) -> Mapping[str, Any]:
         try:
             client, row = self._living()
-            before, after = (app_compose(self._get(client, row, one)) for one in (first, second))
-            return Comparison.of(before, after).payload()
+            before, after = (self._get(client, row, one).app_compose() for one in (first, second))
+            return compared(before, after)
         except CvmError as error:
             return {"error": clean_text(error, _ERROR_CHARS)}
 
@@ -284,61 +230,44 @@ class Revisions:
         """Look what going back would do, and ask for it."""
         if client.read_only:
             raise ReadOnly("Nothing was sent: this client is read-only")
-        now = client.get_cvm_info(row.id)
-        found = Comparison.of(
-            client.get_cvm_compose_file(row.id),
-            app_compose(self._get(client, row, revision)),
-            ("now", "then"),
-        )
-        then = _bare(self._get(client, row, revision).compose_hash)
-        name = clean_text(now.name or row.id, 80)
-        phrase = name if found.lost else None
-        self._question = _Question(
-            click,
-            revision,
-            now.compose_hash,
-            then,
-            phrase,
-            {
-                "click": click,
-                "revision": revision,
-                "title": f"Take {name} back to {clean_text(revision, 60)}?",
-                "phrase": phrase,
-                "lost": list(found.lost),
-                **found.payload(),
-            },
-        )
+        then = self._get(client, row, revision)
+        with self._lock:
+            known = dict(self._contents)
+        version, preview = rollback_of(client, row, revision, known)
+        name = clean_text(preview.name, 80)
+        phrase = name if preview.dangers else None
+        payload = {
+            "click": click,
+            "revision": revision,
+            "title": f"Take {name} back to {clean_text(revision, 60)}?",
+            "phrase": phrase,
+            "lost": [clean_text(one, 100) for one in preview.env_lost],
+            **compared(client.get_cvm_compose_file(row.id), then.app_compose(), ("now", "then")),
+        }
+        self._question = _Question(click, version, preview, phrase, payload)
 
     def _redeploy(self, question: _Question, client: "Client", row: Row) -> None:
-        if client.get_cvm_info(row.id).compose_hash != question.was:
+        if bare(client.get_cvm_info(row.id).compose_hash) != question.preview.hash_before:
             raise CvmError("Nothing was sent: what it runs has changed since. Look at it again.")
         fleet = self._fleet()
         if fleet is None:
             raise CvmError("Nothing was sent: the fleet is closed")
-        params = {"revision_id": question.revision}
-        if question.then not in {"", _bare(question.was)}:
-            params["expected_hash"] = question.then
-        operation = fleet.operator.submit("redeploy", row, params=params)
-        sent_before(fleet.operator).note_other(row.id, operation)
+        redeployed(fleet.operator, row, question.preview, question.version)
 
 
 def _rows(revisions: Sequence[AppRevision], running: str | None) -> list[dict[str, Any]]:
     """Return revisions for a view; the newest that has the CVM's compose hash is what it runs."""
     several = len({one.vm_uuid for one in revisions}) > 1
-    runs = next((one for one in revisions if _bare(one.compose_hash) == _bare(running)), None)
+    runs = next((one for one in revisions if bare(one.compose_hash) == bare(running)), None)
     return [
         {
             "id": clean_text(one.revision_id, 60),
             "at": ms(one.created) if one.created is not None else None,
             "who": clean_text(one.triggered_by.username or "", 60) if one.triggered_by else "",
             "kind": clean_text((one.operation_type or "").replace("_", " "), 60),
-            "hash": clean_text(_bare(one.compose_hash), 80),
+            "hash": clean_text(bare(one.compose_hash) or "", 80),
             "cvm": clean_text(one.cvm.name or "", 60) if several and one.cvm else "",
             "runs": one is runs and running is not None,
         }
         for one in revisions
     ]
-
-
-def _bare(digest: str | None) -> str:
-    return (digest or "").lower().removeprefix("0x").removeprefix("sha256:")

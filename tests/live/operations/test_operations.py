@@ -10,10 +10,17 @@ import time
 from datetime import UTC
 
 import pytest
-from helpers import HANGS, LONG_PATIENCE, until
+from helpers import COMPOSE, HANGS, LONG_PATIENCE, until
 
 from cvm_notebook.api.client import VERSIONS, Client
-from cvm_notebook.api.errors.tree import AuthError, CvmError, InvalidInput, ReadOnly, WatchTimeout
+from cvm_notebook.api.errors.tree import (
+    AuthError,
+    CvmError,
+    InvalidInput,
+    ReadOnly,
+    WatchTimeout,
+    WorkspaceSuspended,
+)
 from cvm_notebook.live.operations.context import OperationSettings
 from cvm_notebook.live.operations.preconditions import Refused, RowChanged
 from cvm_notebook.live.store.store import FleetStore
@@ -859,3 +866,40 @@ def test_operations_work_with_every_version_of_the_api(bench, version):
     assert {cvm.id for cvm in client.get_app_cvms(row.app_id)} == {row.id, replica.made_id}
     assert client.get_cvm_info(commit.made_id).name == "by-version"
     client.delete_cvm(commit.made_id)
+
+
+@pytest.mark.parametrize("verb", ["start", "restart", "replicate", "update", "redeploy", "commit"])
+def test_what_a_suspended_workspace_may_not_is_told_before_anything_is_sent(bench, verb):
+    (row,) = bench.make(status="stopped" if verb == "start" else "running")
+    params, shown = {}, row
+    if verb == "update":
+        params = {"vcpu": 2}
+    elif verb == "redeploy":
+        (revision,) = bench.client.get_app_revisions(row.app_id)
+        params = {"revision_id": revision.revision_id}
+    elif verb == "commit":
+        provision = bench.client.provision_cvm(name="suspended-one", compose_file=COMPOSE)
+        params, shown = provision, None
+    bench.cloud.suspend()
+    bench.cloud.clear_requests()
+    try:
+        asked = bench.operations.submit(verb, shown, params=params).wait(30)
+        assert (asked.state, asked.attempts) == ("failed", 0)
+        assert isinstance(asked.error, WorkspaceSuspended)
+        assert "Pay what it owes" in asked.hint
+        assert {request["method"] for request in bench.cloud.requests()} == {"GET"}
+    finally:
+        bench.cloud.suspend(suspended=False)
+    assert bench.operations.submit(verb, shown, params=params, again=True).wait(60).attempts
+
+
+def test_a_suspended_workspace_still_stops_and_that_it_is_in_order_is_asked_once(bench):
+    rows = bench.make(3)
+    for operation in [bench.operations.submit("restart", row) for row in rows]:
+        assert operation.wait(60).state == "reached"
+    assert bench.sent("GET", "/workspaces") == 1
+    bench.cloud.suspend()
+    try:
+        assert bench.operations.submit("stop", rows[0]).wait(60).state == "reached"
+    finally:
+        bench.cloud.suspend(suspended=False)

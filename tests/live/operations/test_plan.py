@@ -70,6 +70,22 @@ def test_in_the_minimum_term_of_gpus_stopping_saves_nothing_and_a_plan_says_so(m
     assert (stop.rate_change_usd_h, delete.rate_change_usd_h) == (Decimal(0), Decimal("-0.003"))
     assert later.rate_change_usd_h == Decimal("-2.8")
     assert "costs the same" not in later.effect + restart.effect
+    assert [row.needs_confirm for row in (stop, delete, later, restart)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert Plan([new], "stop").phrase == "stop 1"
+    assert Plan([old], "stop").phrase is None
+
+
+def test_a_plan_that_is_not_confirmed_says_until_when_gpus_cost_the_same(make_cvm, bench):
+    young = {"resource": Resource(gpus=1), "created_at": datetime.now(UTC).isoformat()}
+    plan = Plan(rows_of(make_cvm, "running", **young), "stop", operations=bench.operations)
+
+    with pytest.raises(NotConfirmed, match="'web-0' computing costs the same until"):
+        plan.execute()
 
 
 def test_a_price_that_is_not_known_is_none_and_not_zero(make_cvm):

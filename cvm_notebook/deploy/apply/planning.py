@@ -1,18 +1,18 @@
 """Planning to apply: compare what is declared with what runs; nothing is sent."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
-from decimal import Decimal
 from typing import TYPE_CHECKING, Final, Protocol
 
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.http.prefetch import PageFetcher
 from cvm_notebook.api.models.cvm import Cvm
-from cvm_notebook.api.money import exact
-from cvm_notebook.deploy.apply import ApplyPlan, ApplyStep, values_of
+from cvm_notebook.deploy.apply.creating import creation
+from cvm_notebook.deploy.apply.plan import ApplyPlan
+from cvm_notebook.deploy.apply.scaling import Instances
+from cvm_notebook.deploy.apply.steps import ApplyStep
 from cvm_notebook.deploy.declaration import AppDeclaration, Changes
 from cvm_notebook.deploy.preview import UpdatePreview, preview_of
-from cvm_notebook.deploy.pricing import DISK_USD_GB_H
 from cvm_notebook.deploy.size import Surroundings
 from cvm_notebook.deploy.updating import previewed, read_whole, resizes, sent_before
 from cvm_notebook.live.operations.service import OperationService
@@ -52,21 +52,68 @@ def plan_apply(
     """
     named, found = frozenset(one.name for one in declared), _Found(fleet.snapshot())
     meant = {app.name: found.meant(app.name, named) for app in declared}
-    whole = {name: rows for name, rows in meant.items() if len({r.app_id for r in rows}) == 1}
-    records = _read_all(fleet.client, [row.id for rows in whole.values() for row in rows])
+    scaled = _instances(fleet, declared, meant, named)
+    gone = {row.id for whole in scaled.values() for row in whole.surplus}
+    stay = {name: _staying(rows, scaled.get(name), named, gone) for name, rows in meant.items()}
+    records = _read_all(fleet.client, [row.id for rows in stay.values() for row in rows])
     steps: list[ApplyStep] = []
     for app in declared:
-        rows = whole.get(app.name, [])
-        if not meant[app.name]:
-            steps.append(_creation(fleet.client, app))
+        whole, rows = scaled.get(app.name), stay[app.name]
+        if len({row.app_id for row in meant[app.name]}) > 1:
+            steps.append(_refused(app, "several CVMs have this name: declare them by their ids"))
+        elif not rows and whole is not None and whole.leaving:
+            steps.append(_refused(app, "it is being deleted: apply again once it is gone"))
         elif not rows:
-            why = "several CVMs have this name: declare them by their ids"
-            steps.append(ApplyStep(name=app.name, action="refused", reason=why, declaration=app))
-        number = len(rows)
-        steps += [
-            _change(fleet, app, row, records[row.id], number, resend=resend_env) for row in rows
-        ]
+            steps += creation(fleet.operator, app)
+        else:
+            these = [_change(fleet, app, row, records[row.id], resend=resend_env) for row in rows]
+            steps += these + (whole.steps(fleet.operator, these) if whole is not None else [])
     return ApplyPlan(steps, fleet.operator)
+
+
+def _instances(
+    fleet: HasFleet,
+    declared: Sequence[AppDeclaration],
+    meant: Mapping[str, Sequence[Row]],
+    named: frozenset[str],
+) -> dict[str, Instances]:
+    """Read the instances of each app whose number is declared, once an app."""
+    found: dict[str, Instances] = {}
+    said: dict[str, AppDeclaration] = {}
+    sent = sent_before(fleet.operator)
+    for one in declared:
+        rows = meant[one.name]
+        apps = {row.app_id for row in rows} - {None}
+        earlier = frozenset[str]().union(*(sent.declared(row.id) for row in rows))
+        app = replace(one, replicas=one.number_after(earlier))
+        if app.replicas is None or len(apps) != 1:
+            continue
+        app_id = str(*apps)
+        first = said.setdefault(app_id, app)
+        if first.replicas != app.replicas:
+            problem = f"{app.replicas} instances are declared, and {first.replicas} by {first.name}"
+            raise InvalidInput(f"{app.name}.replicas", problem, "It is one app: declare it once.")
+        if first is app:
+            found[app.name] = Instances.read(fleet.client, fleet.operator, app, app_id, named)
+    return found
+
+
+def _staying(
+    rows: Sequence[Row], whole: Instances | None, named: frozenset[str], surplus: Container[str]
+) -> Sequence[Row]:
+    """Return what is to be as declared: without what would be deleted, with what is new."""
+    if len({row.app_id for row in rows}) > 1:
+        return ()
+    own = {row.id for row in rows}
+    return [
+        row
+        for row in (rows if whole is None else whole.rows)
+        if row.id not in surplus and (row.id in own or not {row.name, row.id} & named)
+    ]
+
+
+def _refused(app: AppDeclaration, why: str) -> ApplyStep:
+    return ApplyStep(name=app.name, action="refused", reason=why, declaration=app)
 
 
 class _Found:
@@ -103,9 +150,7 @@ def _read_all(client: "Client", ids: Sequence[str]) -> dict[str, Cvm]:
     return dict(zip(each, PageFetcher(fetch, 0, len(each) - 1, _AT_ONCE), strict=True))
 
 
-def _change(
-    fleet: HasFleet, app: AppDeclaration, row: Row, cvm: Cvm, instances: int, *, resend: bool
-) -> ApplyStep:
+def _change(fleet: HasFleet, app: AppDeclaration, row: Row, cvm: Cvm, *, resend: bool) -> ApplyStep:
     """Plan for a CVM that is there."""
     sent = sent_before(fleet.operator)
     whole = app.after(sent.declared(row.id))
@@ -114,7 +159,7 @@ def _change(
     around = Surroundings.read(fleet.client, cvm) if resizes(cvm, whole.changes) else None
     compared = sent.knows(row.id)
     preview = preview_of(cvm, whole.changes, around, send_env=send, values_known=compared)
-    refused = next(_problems(app, cvm, preview, instances), None)
+    refused = next(_problems(app, cvm, preview), None)
     if refused is not None:
         return replace(_step(row, preview), action="refused", reason=refused, declaration=app)
     return replace(_step(row, preview), declaration=app)
@@ -126,15 +171,14 @@ def _step(row: Row, preview: UpdatePreview) -> ApplyStep:
         action="update" if preview.differs else "nothing",
         cvm_id=row.id,
         preview=preview,
+        rate_before_usd_h=preview.usd_h_before,
         rate_after_usd_h=preview.usd_h_after,
         reason="; ".join((*preview.obstacles, *preview.dangers, *preview.notes)),
         row=row,
     )
 
 
-def _problems(
-    app: AppDeclaration, cvm: Cvm, preview: UpdatePreview, instances: int
-) -> Iterator[str]:
+def _problems(app: AppDeclaration, cvm: Cvm, preview: UpdatePreview) -> Iterator[str]:
     """Say why what is declared cannot be brought about, as far as that is certain."""
     node = cvm.node_info
     region = (node.region if node is not None else None) or ""
@@ -142,8 +186,6 @@ def _problems(
         yield f"it is in {region or 'no known region'}, and a CVM does not move: make another one"
     if app.node_id is not None and node is not None and node.id != app.node_id:
         yield f"it is on node {node.id}, and a CVM does not move: make another one"
-    if app.replicas is not None and app.replicas != instances:
-        yield f"it has {instances} instances, not {app.replicas}: replicate or delete some"
     env = app.changes.env
     missing = app.envs - (set(env) if env is not None else set(preview.allowed))
     if missing:
@@ -153,33 +195,6 @@ def _problems(
         if then != app.compose_hash.removeprefix("0x").lower():
             yield f"its compose hash would be {then or 'another one'}, not the declared one"
     yield from (said for said in preview.obstacles if "only grows" in said)
-
-
-def _creation(client: "Client", app: AppDeclaration) -> ApplyStep:
-    """Plan for a CVM that is not there."""
-    step = ApplyStep(name=app.name, action="create", declaration=app)
-    problems = values_of(app).problems()
-    named = set(app.changes.env or ())
-    if app.envs - named:
-        missing = ", ".join(sorted(app.envs - named))
-        problems["env"] = InvalidInput("env", f"{missing} have no values", "Declare env.")
-    if app.replicas not in {None, 1}:
-        why = InvalidInput("replicas", "a new app has one instance", "Replicate it when it runs.")
-        problems["replicas"] = why
-    if problems:
-        return replace(step, action="refused", reason=str(next(iter(problems.values()))))
-    return replace(step, rate_after_usd_h=_rate(client, app))
-
-
-@exact
-def _rate(client: "Client", app: AppDeclaration) -> Decimal | None:
-    wanted = values_of(app).instance_type
-    kind = next((one for one in client.list_instance_types() if one.id == wanted), None)
-    if kind is None or kind.hourly_rate is None:
-        return None
-    return kind.hourly_rate + DISK_USD_GB_H * (
-        app.changes.disk_size or kind.default_disk_size_gb or 0
-    )
 
 
 def plan_updates(fleet: HasFleet, rows: Sequence[Row], changes: Changes) -> ApplyPlan:

@@ -1,86 +1,25 @@
-"""Applying declarations: the steps that make them true, and what became of each."""
+"""ApplyPlan and Applied: the steps that make declarations true, and what they came to."""
 
 import html
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from decimal import Decimal
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from cvm_notebook.api.errors.tree import CvmError
-from cvm_notebook.api.resources.update_request import VISIBILITY
-from cvm_notebook.api.secret import Secret
-from cvm_notebook.deploy.declaration import AppDeclaration
-from cvm_notebook.deploy.deployment import Provisioned
-from cvm_notebook.deploy.preview import UpdatePreview
-from cvm_notebook.deploy.spec import Values
-from cvm_notebook.deploy.updating import (
-    check_confirmed,
-    error_text,
-    sent_before,
-    submitted,
-)
+from cvm_notebook.deploy.apply.creating import created
+from cvm_notebook.deploy.apply.scaling import scale
+from cvm_notebook.deploy.apply.steps import ACTIONS, HEAD, AppliedApp, ApplyStep
+from cvm_notebook.deploy.updating import check_confirmed, error_text, sent_before, submitted
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.preconditions import Refused
 from cvm_notebook.live.operations.record import as_text
 from cvm_notebook.live.operations.service import OperationService
-from cvm_notebook.live.store.records import Row
-from cvm_notebook.text import clean_text, html_table, text_table, usd
+from cvm_notebook.text import clean_text, html_table, text_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Action = Literal["create", "update", "nothing", "refused"]
 _ANSWER_S = 120.0  # longer than any call of the client's
-_HEAD = ("name", "action", "changes", "restarts", "USD/h now", "then", "note")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApplyStep:
-    """What would be done for one CVM.
-
-    Attributes
-    ----------
-    action
-        ``create``, ``update``, ``nothing`` (it is as declared) or ``refused``.
-    preview
-        Of an update.
-    reason
-        Why not, or what to be careful of.
-    """
-
-    name: str
-    action: Action
-    cvm_id: str | None = None
-    preview: UpdatePreview | None = None
-    rate_after_usd_h: Decimal | None = None
-    reason: str = ""
-    declaration: AppDeclaration | None = field(default=None, repr=False)
-    row: Row | None = field(default=None, repr=False)
-
-    @property
-    def changes(self) -> str:
-        """Which fields would be otherwise."""
-        return ", ".join(one.field for one in self.preview.fields) if self.preview else ""
-
-    @property
-    def restarts(self) -> bool:
-        """Whether it restarts."""
-        return self.preview is not None and self.action == "update" and self.preview.restarts
-
-    @property
-    def rate_before_usd_h(self) -> Decimal | None:
-        """The price of an hour now."""
-        return None if self.preview is None else self.preview.usd_h_before
-
-    @property
-    def needs_confirm(self) -> bool:
-        """Whether it is sent only with the plan's phrase."""
-        return self.action == "update" and self.preview is not None and bool(self.preview.dangers)
-
-    @property
-    def sends(self) -> bool:
-        """Whether anything would be sent for it."""
-        return self.action in {"create", "update"}
 
 
 class ApplyPlan:
@@ -135,6 +74,10 @@ class ApplyPlan:
     def execute(self, *, confirm: str | None = None, wait: bool = False) -> "Applied":
         """Send what was planned; what fails is in the result, and is not raised.
 
+        Instances are added and deleted once what is sent to the others of their app has come to its
+        end, also without `wait`: a copy is to be of what is declared. Where one of these fails
+        their number stays as it is.
+
         Parameters
         ----------
         confirm
@@ -151,33 +94,41 @@ class ApplyPlan:
         """
         if self._executed:
             raise Refused("this plan was executed already", hint="Make a new one: apply again.")
-        dangers = tuple(
-            f"{step.name}: {said}"
-            for step in self.steps
-            if step.needs_confirm and step.preview is not None
-            for said in step.preview.dangers
-        )
+        dangers = tuple(f"{step.name}: {said}" for step in self.steps for said in step.dangers)
         check_confirmed(self.phrase, confirm, dangers)
         self._executed = True
-        rows = [AppliedApp(step, *self._begun(step)) for step in self.steps]
-        for row in rows:
-            if row.operation is not None:
-                self._followed(row.step, row.operation, wait=wait)
-        return Applied(tuple(rows))
+        scaled = {step.app for step in self.steps if step.scales}
+        found: dict[int, AppliedApp] = {}
+        for at, step in enumerate(self.steps):
+            if not step.scales:
+                found[at] = AppliedApp(step, *self._begun(step))
+        for row in found.values():
+            self._followed(row, wait=wait or row.step.app in scaled)
+        for app in [app for app in dict.fromkeys(s.app for s in self.steps) if app in scaled]:
+            before = [row for row in found.values() if row.step.app == app]
+            places = [at for at, s in enumerate(self.steps) if s.scales and s.app == app]
+            steps = [self.steps[at] for at in places]
+            found |= zip(places, scale(self._operations, steps, before), strict=True)
+        for row in found.values():
+            if row.step.scales:
+                self._followed(row, wait=wait)
+        return Applied(tuple(found[at] for at in range(len(self))))
 
-    def _followed(self, step: ApplyStep, operation: Operation, *, wait: bool) -> None:
+    def _followed(self, row: AppliedApp, *, wait: bool) -> None:
+        if row.operation is None:
+            return
         if wait:
-            operation.wait()
+            row.operation.wait()  # the tracker gives up on it after its own time
         else:
-            operation.wait(_ANSWER_S, until="accepted")
-        self._noted(step, operation)
+            row.operation.wait(_ANSWER_S, until="accepted")
+        self._noted(row.step, row.operation)
 
     def _begun(self, step: ApplyStep) -> tuple[Operation | None, str]:
         """Ask for a step; return its operation, or why there is none."""
         declared, row, preview = step.declaration, step.row, step.preview
         try:
             if step.action == "create" and declared is not None:
-                return _created(self._operations, declared), ""
+                return created(self._operations, declared), ""
             if step.action == "update" and row is not None and preview is not None:
                 return submitted(self._operations, row, preview), ""
         except CvmError as error:
@@ -190,11 +141,15 @@ class ApplyPlan:
         declared = step.declaration
         made = operation.made_id if operation is not None else None
         cvm_id = step.cvm_id or made
-        if declared is None or cvm_id is None or step.action == "refused":
+        if declared is None or cvm_id is None or step.action in {"refused", "delete"}:
             return
         sent = sent_before(self._operations)
         sent.declare(cvm_id, declared.declared)
-        if made is not None and operation is not None and declared.changes.env is not None:
+        if made is None or operation is None:
+            return
+        if operation.verb == "replicate":
+            sent.note_copy(made, operation.cvm_id or "", operation)
+        elif declared.changes.env is not None:
             sent.note_env(made, declared.changes.env, operation)
 
     @property
@@ -202,9 +157,9 @@ class ApplyPlan:
         """What it would do, in a line."""
         if not self.sends and not any(step.action == "refused" for step in self.steps):
             return f"{len(self)} as declared: nothing differs, and nothing would be sent"
-        counts = {name: sum(s.action == name for s in self.steps) for name in _ACTIONS}
+        counts = {name: sum(s.action == name for s in self.steps) for name in ACTIONS}
         said = ", ".join(
-            f"{number} to {_ACTIONS[name]}" for name, number in counts.items() if number
+            f"{number} to {ACTIONS[name]}" for name, number in counts.items() if number
         )
         confirm = f"; confirm={self.phrase!r}" if self.phrase is not None else ""
         return f"{said}; nothing was sent{confirm}"
@@ -213,53 +168,15 @@ class ApplyPlan:
         return f"<ApplyPlan: {self.title}>"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        cells = [_cells(step) for step in self.steps]
+        cells = [step.cells for step in self.steps]
         previews = [step.preview for step in self.steps if step.sends and step.preview is not None]
-        text = [text_table(self.title, _HEAD, cells), *map(str, previews)]
-        parts = [html_table(self.title, _HEAD, cells)]
+        text = [text_table(self.title, HEAD, cells), *map(str, previews)]
+        parts = [html_table(self.title, HEAD, cells)]
         for preview in previews:
             shown = preview._repr_mimebundle_()["text/html"]
             name = html.escape(clean_text(preview.name, 80))
             parts.append(f"<details><summary>{name}</summary>{shown}</details>")
         return {"text/plain": "\n\n".join(text), "text/html": "".join(parts)}
-
-
-_ACTIONS: Mapping[str, str] = {
-    "create": "create",
-    "update": "update",
-    "nothing": "leave as they are",
-    "refused": "refuse",
-}
-
-
-def _cells(step: ApplyStep) -> tuple[str, ...]:
-    rates = usd(step.rate_before_usd_h) or "", usd(step.rate_after_usd_h) or ""
-    restarts = "yes" if step.restarts else "no" if step.action == "update" else ""
-    return (step.name, step.action, step.changes, restarts, *rates, step.reason)
-
-
-@dataclass(frozen=True, slots=True)
-class AppliedApp:
-    """What became of a step; `reason` says why there is no operation."""
-
-    step: ApplyStep
-    operation: Operation | None = None
-    reason: str = ""
-
-    @property
-    def state(self) -> str:
-        """As of an operation; or ``nothing`` or ``refused``."""
-        if self.operation is not None:
-            return self.operation.state
-        return "refused" if self.reason else "nothing"
-
-    @property
-    def why(self) -> str:
-        """What is known beyond the state, in words."""
-        if self.operation is None:
-            return self.reason
-        error = self.operation.error
-        return self.operation.note if error is None else error_text(error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,43 +230,3 @@ class Applied:
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         table = html_table(self._title, ("name", "action", ""), self._told())
         return {"text/plain": repr(self), "text/html": table}
-
-
-# --- making what is not there -------------------------------------------------------------------
-
-
-def values_of(app: AppDeclaration) -> Values:
-    """Return the fields of a deployment."""
-    said = app.changes
-    names = ("instance_type", "image", "disk_size", "listed", *VISIBILITY)
-    chosen = {name: getattr(said, name) for name in names if getattr(said, name) is not None}
-    if said.vcpu or said.memory:
-        chosen.setdefault("instance_type", "")
-    return Values(
-        name=app.name,
-        compose_file=said.compose_file or "",
-        region=app.region,
-        node_id=app.node_id,
-        **chosen,
-    )
-
-
-def _created(operations: OperationService, app: AppDeclaration) -> Operation:
-    """Provision and commit a new CVM.
-
-    Raises
-    ------
-    CvmError
-        It was refused.
-    """
-    said = app.changes
-    more = {name: getattr(said, name) for name in ("vcpu", "memory")}
-    env: Mapping[str, Secret] = said.env or {}
-    provisioned = Provisioned.request(
-        operations.client,
-        values_of(app),
-        tuple(env),
-        script=said.pre_launch_script or "",
-        more={name: value for name, value in more.items() if value is not None},
-    )
-    return provisioned.commit(operations, env)

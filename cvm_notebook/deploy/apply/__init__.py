@@ -1,0 +1,1 @@
+"""Applying declarations: what would make them true, and what became of it."""
