@@ -1,10 +1,11 @@
 """Fleet: the CVMs of a workspace, live."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from cvm_notebook.api.client import Client
+from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.cvm_ref import Ref
 from cvm_notebook.api.times import length_of, moment_of
@@ -14,6 +15,9 @@ from cvm_notebook.deploy.declaration import read_apps
 from cvm_notebook.deploy.planning import plan_apply
 from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.query import search, where
+from cvm_notebook.live.rules.autostop import AutoStop, AutoStopTerms, Rules
+from cvm_notebook.live.rules.chooser import chooser
+from cvm_notebook.live.rules.timetable import Timetable
 from cvm_notebook.live.static_view import show
 from cvm_notebook.live.store.figures import IDLE_BELOW
 from cvm_notebook.live.store.index import UnknownCvm
@@ -228,6 +232,83 @@ class Fleet(FleetEngine):
         1
         """
         return find_app(self, identifier)
+
+    # --- rules ---------------------------------------------------------------------------------
+
+    def autostop(
+        self,
+        where: str | Mapping[str, object] | Selection | LiveSelection | Iterable[Ref],
+        *,
+        idle: str | timedelta | None = None,
+        schedule: str | None = None,
+        below: float | str = IDLE_BELOW,
+        undo: float | str | timedelta = 60.0,
+    ) -> AutoStop:
+        """Shut CVMs down when idle, or at a time of day; this acts only while the kernel runs.
+
+        The rule asks for a shutdown, which lets containers end, of each CVM that it is about: once
+        in each stretch of idleness, and once at each scheduled time; their disks stay, and stay
+        paid for. Each request stands in the ledger with its reason, and waits for some seconds in
+        which it can be taken back; it is taken back by itself when the CVM is busy again. When the
+        fleet is closed or the kernel ends, so do its rules, and what was not sent is not sent. For
+        machines without a kernel there is ``cvm-notebook autostop``.
+
+        Parameters
+        ----------
+        where
+            Which CVMs: a search (see `search`), conditions as a mapping (see `where`), or some
+            CVMs. It is asked anew at each look, every ten seconds.
+        idle
+            After so long, as of `idle`: ``"1h"``. Only what is observed counts, from now on; CPU
+            alone is judged, so leave out those that compute on GPUs.
+        schedule
+            Days and a time of 24 hours in this machine's local time: ``"Mon-Fri 20:00"``,
+            ``"daily 20:00"``; a time zone may follow. A time that passes while this machine sleeps
+            is missed. With `idle` as well, either is enough.
+        below
+            The share of its CPU under which a CVM is idle: 0.1, or ``"10%"``.
+        undo
+            Seconds, or a length of time, in which a request can be taken back.
+
+        Returns
+        -------
+        AutoStop
+            The rule, with its ``log()``, its ``operations``, and ``cancel()``.
+
+        Raises
+        ------
+        InvalidInput
+            Neither `idle` nor `schedule` is given, or one of these cannot be understood.
+        ReadOnly
+            The client changes nothing.
+
+        Examples
+        --------
+        >>> rule = fleet.autostop({"name": "nightly-*"}, schedule="Mon-Fri 20:00")
+        >>> fleet.rules()[-1] is rule, rule.active
+        (True, True)
+        >>> rule.cancel()
+        """
+        if idle is None and schedule is None:
+            problem = "neither it nor schedule is given, so the rule would never act"
+            raise InvalidInput("idle", problem, 'As idle="1h", or schedule="Mon-Fri 20:00".')
+        if isinstance(where, Selection | LiveSelection):
+            where = [row.id for row in where.rows]
+        said, chosen = chooser(where, self.snapshot())
+        return self.rulebook.add(
+            AutoStopTerms(
+                where=said,
+                chosen=chosen,
+                idle=None if idle is None else length_of("idle", idle)[0],
+                below=checks.share("below", below),
+                timetable=None if schedule is None else Timetable.read("schedule", schedule),
+                undo=_undo(undo),
+            )
+        )
+
+    def rules(self) -> Rules:
+        """Return the rules of this fleet, the oldest first; displayed as a table."""
+        return self.rulebook.rules()
 
     # --- waiting ---------------------------------------------------------------------------------
 
@@ -624,6 +705,12 @@ class Fleet(FleetEngine):
         from cvm_notebook.widgets.base.mimebundle import with_widget  # noqa: PLC0415 - widgets on demand
 
         return with_widget(static, self.table)
+
+
+def _undo(said: float | str | timedelta) -> float:
+    if isinstance(said, str | timedelta):
+        return length_of("undo", said)[0].total_seconds()
+    return checks.seconds("undo", said)
 
 
 def dashboard(of: Client | Fleet) -> "Dashboard":

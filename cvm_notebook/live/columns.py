@@ -220,7 +220,7 @@ def charged_usd(row: Row) -> Decimal | None:
 
 def figures_of(row: Row, context: Context) -> Figures | None:
     """Return what is known of how busy a CVM is; nothing of one that does not run."""
-    figures = context.figures.get(row.id)
+    figures = context.figures.get(row.id) if context.figures else None  # of a list nothing is known
     return figures if figures is not None and status_of(row.status) == "running" else None
 
 

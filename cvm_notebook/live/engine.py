@@ -19,6 +19,7 @@ from cvm_notebook.live.operations.draining import cancelled_text
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.service import OperationService
 from cvm_notebook.live.reflector.reflector import InterestHandle, Reflector, ReflectorSettings
+from cvm_notebook.live.rules.book import RuleBook
 from cvm_notebook.live.store.history import History
 from cvm_notebook.live.store.index import Index
 from cvm_notebook.live.store.records import Health, Row, Snapshot
@@ -68,6 +69,9 @@ class FleetEngine:
         self.poll = MetricsPoll(
             client, self.store, self._reflector.interest, clock=self._clock, on_crash=_crashed
         )
+        self.rulebook = RuleBook(
+            self.store, self.operator, self.poll, self._reflector.interest, on_crash=_crashed
+        )
         self._interest: InterestHandle | None = None
         self._followed: list[Row] = []
         # one that nobody holds any more, and nobody closed, asks no more
@@ -115,6 +119,7 @@ class FleetEngine:
             )
 
     def _close(self, wait: bool | float) -> tuple[Operation, ...]:
+        self.rulebook.close(_AT_LEAST)  # first: what rules asked for is taken back, and not hurried
         try:
             if wait is not False:
                 self.operator.drain(_DRAIN if wait is True else wait, progress=True)

@@ -35,6 +35,7 @@ DTYPES = {
     "elapsed": "timedelta64[us]",
     "error": TEXT,
     "note": TEXT,
+    "reason": TEXT,
     "made_id": TEXT,
     "done": "boolean",
     "recovered": "boolean",
