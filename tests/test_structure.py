@@ -21,7 +21,7 @@ LONGER = {
     "api/resources/lifecycle.py": 410,
     "api/resources/updates.py": 520,
     "api/resources/validation.py": 450,
-    "fleet.py": 740,
+    "fleet.py": 750,
     "live/columns.py": 600,  # a declaration for each column
     "live/operations/database.py": 440,
     "live/operations/service.py": 520,

@@ -29,6 +29,7 @@ from cvm_notebook.live.workers import Workers
 from cvm_notebook.text import clean_text
 
 _HELD: Final = 60.0  # seconds in which nobody is asked after the key was refused
+_SOON: Final = 1.0  # seconds until it is looked whether the rows are true again
 _WHY: Final = 200
 _PRIVATE: Final = "the CVM shows its figures to nobody: public_sysinfo is off"
 _SILENT: Final = "the guest shows no figures"
@@ -194,7 +195,7 @@ class MetricsPoll:
             self._release(turn)
             return
         self._hold()
-        pause = self._ask_some(wanted) if self._may_ask() else self._settings.look
+        pause = self._ask_some(wanted) if self._may_ask() else _SOON
         self._workers.later(pause, partial(weakly(self._turn), turn))
 
     def _ask_some(self, wanted: frozenset[str] | None) -> float:

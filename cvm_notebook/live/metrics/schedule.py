@@ -18,9 +18,10 @@ class PollSettings:
     every
         Between two questions to one CVM, where the rate allows it.
     at_once
-        Most questions under way; and most that may be begun together.
+        Most questions under way.
     per_second
-        Questions a second in the long run, of all CVMs: above 60 of them the rounds take longer.
+        Questions a second in the long run, of all CVMs: a round of 60 may be asked as fast as they
+        answer, and of more of them it takes longer.
     give_up_after
         How long an answer is waited for.
     longest
@@ -108,7 +109,7 @@ class PollSchedule:
         return False
 
     def _begin(self, now: float, due: list[tuple[float, str, _Asked]]) -> tuple[str, ...]:
-        most = float(self.settings.at_once)
+        most = self.settings.every * self.settings.per_second
         since = _FOR_EVER if self._counted_at is None else now - self._counted_at
         self._allowed = min(most, self._allowed + since * self.settings.per_second)
         self._counted_at = now

@@ -75,7 +75,7 @@ class RuleEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RuleStanding:
     """What a rule was about when it last looked: CVMs that run, and of them the private ones."""
 
     running: int = 0
@@ -114,7 +114,7 @@ class AutoStop:
         self.id = rule_id
         self.terms = terms
         self.occasions = occasions
-        self.standing = Standing()
+        self.standing = RuleStanding()
         self._now = now
         self._kept_by = kept_by  # whoever holds the rule alone has it act still
         self._lock = threading.Lock()

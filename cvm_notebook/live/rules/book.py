@@ -14,7 +14,7 @@ from cvm_notebook.live.at_exit import Stage, at_exit
 from cvm_notebook.live.metrics.poll import MeasureHandle, MetricsPoll
 from cvm_notebook.live.operations.service import OperationService
 from cvm_notebook.live.reflector.interest import InterestHandle
-from cvm_notebook.live.rules.autostop import AutoStop, AutoStopTerms, Rules, Standing
+from cvm_notebook.live.rules.autostop import AutoStop, AutoStopTerms, Rules, RuleStanding
 from cvm_notebook.live.rules.occasions import Occasions
 from cvm_notebook.live.store.observers import weakly
 from cvm_notebook.live.store.records import Row, Snapshot
@@ -151,7 +151,7 @@ class RuleBook:
         fits = {row.id: row for row in rule.terms.chosen(snapshot) if row.id in running}
         figures = snapshot.figures
         private = sum(1 for key in fits if key in figures and figures[key].state == "private")
-        rule.standing = Standing(len(fits), private)
+        rule.standing = RuleStanding(len(fits), private)
         if rule.terms.idle is not None:
             self._look_for_idle(rule, snapshot, fits, running)
         self._look_at_the_clock(rule, snapshot, fits)
