@@ -5,7 +5,6 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from cvm_notebook.api.client import Client
-from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.cvm_ref import Ref
 from cvm_notebook.api.times import length_of, moment_of
@@ -15,9 +14,8 @@ from cvm_notebook.deploy.declaration import read_apps
 from cvm_notebook.deploy.planning import plan_apply
 from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.query import search, where
-from cvm_notebook.live.rules.autostop import AutoStop, AutoStopTerms, Rules
-from cvm_notebook.live.rules.chooser import chooser
-from cvm_notebook.live.rules.timetable import Timetable
+from cvm_notebook.live.rules.autostop import AutoStop, Rules
+from cvm_notebook.live.rules.terms import read_terms
 from cvm_notebook.live.static_view import show
 from cvm_notebook.live.store.figures import IDLE_BELOW
 from cvm_notebook.live.store.index import UnknownCvm
@@ -289,22 +287,12 @@ class Fleet(FleetEngine):
         (True, True)
         >>> rule.cancel()
         """
-        if idle is None and schedule is None:
-            problem = "neither it nor schedule is given, so the rule would never act"
-            raise InvalidInput("idle", problem, 'As idle="1h", or schedule="Mon-Fri 20:00".')
         if isinstance(where, Selection | LiveSelection):
             where = [row.id for row in where.rows]
-        said, chosen = chooser(where, self.snapshot())
-        return self.rulebook.add(
-            AutoStopTerms(
-                where=said,
-                chosen=chosen,
-                idle=None if idle is None else length_of("idle", idle)[0],
-                below=checks.share("below", below),
-                timetable=None if schedule is None else Timetable.read("schedule", schedule),
-                undo=_undo(undo),
-            )
+        terms = read_terms(
+            where, self.snapshot(), idle=idle, schedule=schedule, below=below, undo=undo
         )
+        return self.rulebook.add(terms)
 
     def rules(self) -> Rules:
         """Return the rules of this fleet, the oldest first; displayed as a table."""
@@ -705,12 +693,6 @@ class Fleet(FleetEngine):
         from cvm_notebook.widgets.base.mimebundle import with_widget  # noqa: PLC0415 - widgets on demand
 
         return with_widget(static, self.table)
-
-
-def _undo(said: float | str | timedelta) -> float:
-    if isinstance(said, str | timedelta):
-        return length_of("undo", said)[0].total_seconds()
-    return checks.seconds("undo", said)
 
 
 def dashboard(of: Client | Fleet) -> "Dashboard":

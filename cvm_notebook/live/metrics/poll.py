@@ -131,12 +131,13 @@ class MetricsPoll:
             self._until = max(self._until, self._clock.monotonic() + seconds)
         self._begin()
 
-    def ready(self, timeout: float) -> bool:
-        """Wait until each running CVM was asked once; return whether all were in time."""
+    def ready(self, timeout: float, cvm_ids: Iterable[str] | None = None) -> bool:
+        """Wait until each of these that runs was asked lately; return whether all were in time."""
+        wanted = None if cvm_ids is None else frozenset(cvm_ids)
         ends = self._clock.monotonic() + timeout
         while True:
             news = self._news  # taken before the look, so that none is missed
-            if all(map(self._was_asked, self._running())):
+            if all(map(self._was_asked, self._running(wanted))):
                 return True
             left = ends - self._clock.monotonic()
             if left <= 0 or self._closed:

@@ -8,7 +8,7 @@ from typing import Final
 from cvm_notebook.live.rules.timetable import Timetable
 
 LATE: Final = timedelta(minutes=5)
-"""What was scheduled longer ago, as while a machine slept, is missed and not made up for."""
+"""How late a live fleet may come, as after a machine slept."""
 
 
 @dataclass(slots=True)
@@ -21,6 +21,8 @@ class Occasions:
         Seconds of idleness after which it acts; None for never.
     looked_at
         Scheduled times up to then are done with.
+    late
+        What was scheduled longer ago is missed, and not made up for.
     acted
         The CVMs that it has acted on in the stretch of idleness that goes on.
     """
@@ -28,6 +30,7 @@ class Occasions:
     idle: float | None
     timetable: Timetable | None
     looked_at: datetime
+    late: timedelta = LATE
     acted: set[str] = field(default_factory=set)
 
     def idle_now(self, lengths: Mapping[str, float | None], running: Iterable[str]) -> list[str]:
@@ -63,4 +66,4 @@ class Occasions:
         if last <= self.looked_at:
             return None, None
         self.looked_at = now
-        return (last, None) if now - last <= LATE else (None, last)
+        return (last, None) if now - last <= self.late else (None, last)

@@ -232,6 +232,12 @@ class FigureHistory:
             series = self._series.get(cvm_id)
             return () if series is None else tuple(series)
 
+    def sample(self, cvm_id: str) -> Sample | None:
+        """Return the last sample of a CVM."""
+        with self._lock:
+            series = self._series.get(cvm_id)
+            return None if series is None else series.last
+
     def idle_for(self, cvm_id: str, below: float, now: float) -> float | None:
         """Return for how many seconds, up to its last sample, a CVM was under a share of its CPU.
 
@@ -262,6 +268,7 @@ class _Series:
     def __init__(self) -> None:
         self._full, self._thin = _Points(), _Points()
         self._idle_since: float | None = None
+        self.last: Sample | None = None
 
     @property
     def idle_for(self) -> float:
@@ -277,13 +284,12 @@ class _Series:
                 return False
             # whichever clock saw more time pass: one stands still while a machine sleeps
             gap = max(sample.received - last.received, sample.at - last.at)
+        self.last = sample
         covers, highest = sample.since(gap)
         cpu, memory = _or(sample.loads[0], nan), _or(sample.memory, nan)
         self._full.add(Point(sample.at, sample.received, cpu, highest, memory, covers, 1.0))
-        if not highest < IDLE_BELOW:
-            self._idle_since = None
-        elif self._idle_since is None or not covers:
-            self._idle_since = sample.received - covers
+        seen = sample.received, covers, highest
+        self._idle_since = idle_since(self._idle_since, *seen, IDLE_BELOW)
         self._thin_out(sample.received)
         return True
 
@@ -333,6 +339,27 @@ class _Points:
         first = self[0]
         del self._numbers[: self._WIDTH]
         return first
+
+
+def idle_since(
+    before: float | None, now: float, covers: float, highest: float, below: float
+) -> float | None:
+    """Return since when a CVM is idle, after one more sample; None when it is not.
+
+    Parameters
+    ----------
+    before
+        The same up to the sample before.
+    now
+        When this one was taken, by the same clock.
+    covers, highest
+        As of `Sample.since`.
+    below
+        The share of its CPU under which it is idle.
+    """
+    if not highest < below:
+        return None
+    return now - covers if before is None or not covers else before
 
 
 def moment(at: float) -> datetime:
