@@ -249,7 +249,7 @@ class Fleet(FleetEngine):
         paid for. Each request stands in the ledger with its reason, and waits for some seconds in
         which it can be taken back; it is taken back by itself when the CVM is busy again. When the
         fleet is closed or the kernel ends, so do its rules, and what was not sent is not sent. For
-        machines without a kernel there is ``cvm-notebook autostop``.
+        machines without a kernel there is ``cvm-notebook autostop FILE``.
 
         Parameters
         ----------
@@ -478,7 +478,7 @@ class Fleet(FleetEngine):
         Examples
         --------
         >>> metrics = fleet.metrics()
-        >>> 0 <= metrics.loc[fleet["my-app"].id, "memory"].iloc[-1] <= 1
+        >>> 0 <= float(metrics.loc[fleet["my-app"].id, "memory"].iloc[-1]) <= 1
         True
         """
         from cvm_notebook.frames.metrics import metrics_frame  # noqa: PLC0415 - pandas on demand
