@@ -12,10 +12,13 @@ from cvm_notebook.api.models.guest import SystemInfo
 from cvm_notebook.frames.metrics import metrics_frame, plot_metrics
 from cvm_notebook.live.columns import SEARCHED, Context
 from cvm_notebook.live.query import QueryError, search
-from cvm_notebook.live.store.figures import FRESH, FigureHistory, Sample
+from cvm_notebook.live.store.figures import FRESH, FigureHistory, Measured, Sample
+from cvm_notebook.live.store.records import Gap, Health
 from cvm_notebook.live.store.store import FleetStore
+from cvm_notebook.live.store.subscriptions import _with_gap
 
 EPOCH = 1_790_000_000.0
+NOW = datetime(2026, 6, 23, 12, 0, tzinfo=UTC)
 
 
 def sample(at, cpu, *, five=None, fifteen=None, uptime=10_000_000.0, memory=0.5, cvm="a"):
@@ -209,6 +212,11 @@ def test_figures_change_no_row_and_no_revision(store, clock):
     assert not before.figures, "a snapshot stays as it was"
     assert after.figures["cvm_00000000"].cpu == 0.5
     hook.close()
+
+
+def test_where_too_much_waits_for_an_observer_it_is_told_once_whose_figures_are_new():
+    news = [Measured(("a", "b")), Health("live", NOW), Measured(("b", "c")), Gap(3, 5, 7)]
+    assert list(_with_gap(news)) == [Gap(3, 7, 7), Health("live", NOW), Measured(("a", "b", "c"))]
 
 
 def test_the_columns_say_what_is_known_of_those_that_run(store, clock):

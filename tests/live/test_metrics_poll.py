@@ -287,12 +287,19 @@ def test_news_come_together_and_change_no_row(cloud, make):
     assert all(after[key] is row for key, row in before.items() if row.status == "running")
 
 
-def test_after_the_key_was_refused_the_figures_come_with_another(cloud):
+def test_with_another_client_what_was_under_way_is_asked_again(cloud):
+    stats = {"route": "GET /cvms/*/stats", "times": None}
     with (
         cvm.Client(api_key=cloud.api_key, base_url=cloud.url) as client,
         cvm.Client(api_key=cloud.api_key, base_url=cloud.url) as other,
         cvm.Fleet(client) as fleet,
     ):
         fleet.snapshot()
+        cloud.inject({"kind": "hang", **stats})
+        handle = fleet.measure()
+        until(lambda: len(asked(cloud)) >= 16, HANGS)
+        cloud.clear_faults()
         fleet.resume(other)
+        assert fleet.poll.ready(HANGS)
         assert len(fleet.metrics()) >= 20
+        handle.close()

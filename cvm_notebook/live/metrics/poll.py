@@ -145,8 +145,10 @@ class MetricsPoll:
             self._clock.wait(news, left)
 
     def use(self, client: Endpoints) -> None:
-        """Ask with another client from now on."""
-        old, self._transport = self._transport, client.apart(OneMoreTry(attempts=2))
+        """Ask with another client from now on; what is under way is broken off, and asked again."""
+        with self._lock:
+            old, self._transport = self._transport, client.apart(OneMoreTry(attempts=2))
+            self._schedule.resume()
         old.abort()
         self._begin()
 
@@ -262,7 +264,8 @@ class MetricsPoll:
             if transport is self._transport and not self._closed:
                 self._missed(target, Failure.of(error))
         else:
-            self._heard(target, stats)
+            if transport is self._transport:  # else it is asked again
+                self._heard(target, stats)
         with self._lock:
             last = not self._schedule.under_way
         if last:

@@ -139,6 +139,13 @@ class PollSchedule:
             asked.under_way = False
             asked.due = now + max(self.settings.every, asked.backoff.failed(now))
 
+    def resume(self) -> None:
+        """Ask again everyone who waits for an answer, and at once: those will not come."""
+        self._not_before = -_FOR_EVER
+        for asked in self._known.values():
+            if asked.under_way:
+                asked.under_way, asked.due = False, -_FOR_EVER
+
     def hold(self, until: float) -> None:
         """Ask nobody before then: the service said to slow down, or refused the key."""
         self._not_before = max(self._not_before, until)
