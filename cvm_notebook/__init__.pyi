@@ -43,6 +43,7 @@ from cvm_notebook.frames import exposure_frame as exposure_frame
 from cvm_notebook.frames import fleet_frame as fleet_frame
 from cvm_notebook.frames import instance_types_frame as instance_types_frame
 from cvm_notebook.frames import nodes_frame as nodes_frame
+from cvm_notebook.frames import plot_metrics as plot_metrics
 from cvm_notebook.frames import quotas_frame as quotas_frame
 from cvm_notebook.frames import read_fleet as read_fleet
 from cvm_notebook.frames import ssh_keys_frame as ssh_keys_frame
@@ -107,6 +108,7 @@ __all__ = [
     "nodes_frame",
     "plot_cost",
     "plot_fleet",
+    "plot_metrics",
     "plot_timeline",
     "quotas_frame",
     "read_fleet",

@@ -246,7 +246,13 @@ class Selection(_Group):
         """Return the snapshot they were chosen from, with no others."""
         was = self._snapshot
         return Snapshot(
-            was.revision, self.rows, was.taken_at, was.monotonic, was.health, was.complete
+            was.revision,
+            self.rows,
+            was.taken_at,
+            was.monotonic,
+            was.health,
+            was.complete,
+            figures=was.figures,
         )
 
     @property

@@ -9,7 +9,7 @@ What is done with a block goes by its language, and there are no others:
   for extras that exist. With a ``text`` right below it is run.
 - ``text``: right below one of these it is what that shows, where ``...`` stands for anything;
   elsewhere it is a picture.
-- ``yaml``, ``json``: read.
+- ``yaml``, ``json``, ``toml``: read.
 """
 
 import doctest
@@ -52,7 +52,7 @@ PAGES = {
 }
 FENCE = re.compile(r"^( *)```(\S*)[^\n]*\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
 RUN = {"python", "ipython"}
-READ = {"yaml": yaml.safe_load, "json": json.loads}
+READ = {"yaml": yaml.safe_load, "json": json.loads, "toml": tomllib.loads}
 # what is no part of the project, and nothing to be checked here
 FOREIGN = {"cd", "git", "jupyter", "phala", "pre-commit", "pytest", "voila"}
 

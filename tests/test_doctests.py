@@ -12,13 +12,14 @@ from helpers import COMPOSE
 
 import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import NotFoundError
+from cvm_notebook.live.rules.autostop import AutoStop
 from cvm_notebook.selection import Selection
 
 
 def documented() -> Iterator[doctest.DocTest]:
     """Yield the examples of every public name, and of the methods of every public class."""
     finder = doctest.DocTestFinder(recurse=True, exclude_empty=True)
-    for public in (*(getattr(cvm, name) for name in cvm.__all__), Selection):
+    for public in (*(getattr(cvm, name) for name in cvm.__all__), Selection, AutoStop):
         if inspect.isclass(public) or inspect.isfunction(public):
             seen = [public, *inspect.getmro(public)[1:-1]] if inspect.isclass(public) else [public]
             for one in seen:

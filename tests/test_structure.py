@@ -20,18 +20,18 @@ LONGER = {
     "api/resources/intent.py": 530,
     "api/resources/lifecycle.py": 410,
     "api/resources/updates.py": 520,
-    "api/resources/validation.py": 440,
-    "fleet.py": 590,
-    "live/columns.py": 530,  # a declaration for each column
+    "api/resources/validation.py": 450,
+    "fleet.py": 750,
+    "live/columns.py": 600,  # a declaration for each column
     "live/operations/database.py": 440,
-    "live/operations/service.py": 500,
+    "live/operations/service.py": 520,
     "live/operations/tracker.py": 450,
     "live/reflector/reflector.py": 420,
-    "live/store/store.py": 450,
+    "live/store/store.py": 480,
     "local/cloud.py": 420,
     "local/core/database.py": 480,  # a declaration for each table
     "rollouts/runner.py": 440,
-    "selection.py": 600,
+    "selection.py": 610,
 }
 # LocalCloud shares no code with the client, and has names of its own for the same things.
 SHARED = {

@@ -25,6 +25,7 @@ examples:
   cvm-notebook demo --run              the same notebook without a browser, its results as text
   cvm-notebook cloud --port 8787       the same API as Phala Cloud, served on this machine
   cvm-notebook report --output r.html  what the fleet is, costs and breaks: one page, for cron
+  cvm-notebook autostop rules.toml     shut down what is idle, or at a time: one look, for cron
   cvm-notebook doctor                  versions, key, address, reachability: fit to paste
   cvm-notebook doctor --record r.json  the shapes of the service's answers, for a bug report
 
@@ -39,6 +40,29 @@ exit codes: 0 all gates passed, 1 gates failed (the report says which), 2 it cou
   cvm-notebook report --output report.html --target work -p title="Team fleet" -p kept=fleet.parquet
 
 The parameters are those of the notebook 90_fleet_report.ipynb; a value is Python, or else a text.
+"""
+
+
+AUTOSTOP = """\
+A file of rules, in TOML:
+
+  [[rule]]
+  where = "name like 'dev-%'"       # as fleet.search takes it
+  idle = "1h"                       # under 10 % of CPU for so long
+  [[rule]]
+  name = "evenings"
+  where = "region = us-west-1 and gpus = 0"
+  schedule = "Mon-Fri 20:00 Europe/Berlin"
+
+  idle or schedule, or both: either is enough. below = "5%" sets another share of CPU.
+
+A look tells of the 15 minutes before it: run it every five or ten minutes, as by this line of cron.
+What looks have seen is kept in --state between them; what no look reached over was not idle.
+
+  */5 * * * * cvm-notebook autostop /etc/cvm/rules.toml --target work
+
+exit codes: 0 done, 1 some were not shut down, 2 it could not run, 3 a fault of cvm-notebook itself,
+130 interrupted
 """
 
 
@@ -108,6 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_cloud(commands)
     _add_report(commands)
+    _add_autostop(commands)
     _add_doctor(commands)
     return parser
 
@@ -178,11 +203,7 @@ def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         metavar="FILE",
         help="the page; a file that is there is replaced whole and keeps its mode",
     )
-    report.add_argument(
-        "--target",
-        metavar="local|PROFILE",
-        help="LocalCloud, or a profile of the phala command line; else the usual key",
-    )
+    _add_target(report)
     report.add_argument(
         "-p",
         dest="parameters",
@@ -192,6 +213,31 @@ def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         help="a parameter of the report",
     )
     report.set_defaults(answer=_report)
+
+
+def _add_autostop(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    text = "shut CVMs down that are idle, or at a time of day, by a file of rules; for cron"
+    autostop = commands.add_parser(
+        "autostop",
+        help=text,
+        description=_sentence(text),
+        epilog=AUTOSTOP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    autostop.add_argument("file", type=Path, metavar="FILE", help="the rules, in TOML")
+    _add_target(autostop)
+    autostop.add_argument(
+        "--state",
+        type=Path,
+        metavar="FILE",
+        help="where observations are kept between two looks (FILE.state.json beside the rules)",
+    )
+    autostop.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print what would be shut down; nothing is sent, and nothing is kept",
+    )
+    autostop.set_defaults(answer=_autostop)
 
 
 def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -212,6 +258,14 @@ def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         help="print where a LocalCloud answers the same calls in another shape",
     )
     doctor.set_defaults(answer=_doctor)
+
+
+def _add_target(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--target",
+        metavar="local|PROFILE",
+        help="LocalCloud, or a profile of the phala command line; else the usual key",
+    )
 
 
 def _add_speed(command: argparse.ArgumentParser) -> None:
@@ -287,6 +341,12 @@ def _report(options: argparse.Namespace) -> int:
     from cvm_notebook.cli import report as cli_report  # noqa: PLC0415 - needs the extra
 
     return cli_report.report(options)
+
+
+def _autostop(options: argparse.Namespace) -> int:
+    from cvm_notebook.cli import autostop as cli_autostop  # noqa: PLC0415 - the other commands need none of it
+
+    return cli_autostop.autostop(options)
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from cvm_notebook.frames.fleet import fleet_frame as fleet_frame
     from cvm_notebook.frames.io import read_fleet as read_fleet
     from cvm_notebook.frames.io import write_fleet as write_fleet
+    from cvm_notebook.frames.metrics import metrics_frame as metrics_frame
+    from cvm_notebook.frames.metrics import plot_metrics as plot_metrics
     from cvm_notebook.frames.plots import plot_cost as plot_cost
     from cvm_notebook.frames.plots import plot_fleet as plot_fleet
     from cvm_notebook.frames.plots import plot_timeline as plot_timeline
@@ -65,12 +67,14 @@ _HOMES = {
     "gates_frame": "reports.gates",
     "images_frame": "reports.inventory",
     "instance_types_frame": "reports.inventory",
+    "metrics_frame": "metrics",
     "nodes_frame": "reports.inventory",
     "operations_frame": "reports.operations",
     "outcome_frame": "reports.plan",
     "plan_frame": "reports.plan",
     "plot_cost": "plots",
     "plot_fleet": "plots",
+    "plot_metrics": "metrics",
     "plot_timeline": "plots",
     "projection_frame": "reports.cost",
     "quotas_frame": "reports.inventory",
@@ -102,12 +106,14 @@ __all__ = [
     "gates_frame",
     "images_frame",
     "instance_types_frame",
+    "metrics_frame",
     "nodes_frame",
     "operations_frame",
     "outcome_frame",
     "plan_frame",
     "plot_cost",
     "plot_fleet",
+    "plot_metrics",
     "plot_timeline",
     "projection_frame",
     "quotas_frame",

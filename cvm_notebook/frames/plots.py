@@ -41,7 +41,7 @@ _PAINT: Final = {
 }
 _LABEL_CHARS: Final = 24
 _LABEL_SHARE: Final = 0.03  # of the longest bar; a number in a narrower piece would not fit
-_APPS: Final = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
+COLOURS: Final = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
 _OTHERS: Final = "#999999"
 _NOT_SEEN: Final = 0.4  # how much is left of a colour where nobody was looking
 
@@ -65,7 +65,7 @@ def plot_fleet(fleet: pd.DataFrame, ax: "Axes | None" = None, *, by: str = "regi
         The axes drawn on; its figure is ``.figure``.
     """
     counts = _count(fleet, checks.text("by", by))
-    ax = _new_axes(len(counts)) if ax is None else _drawable(ax)
+    ax = new_axes(len(counts)) if ax is None else drawable(ax)
     left = pd.Series(0, index=counts.index)
     longest = int(counts.sum(axis="columns").max()) if len(counts) else 0
     for status in counts.columns:
@@ -80,7 +80,7 @@ def plot_fleet(fleet: pd.DataFrame, ax: "Axes | None" = None, *, by: str = "regi
 def _count(fleet: pd.DataFrame, by: str) -> pd.DataFrame:
     """Count CVMs: regions as rows, the smallest first; the statuses that occur as columns."""
     _require(fleet, ("status", by), "fleet_frame(cvms)")
-    group = fleet[by].astype("string").map(_label).fillna(f"no {by.replace('_', ' ')} yet")
+    group = fleet[by].astype("string").map(label_of).fillna(f"no {by.replace('_', ' ')} yet")
     status = fleet["status"].astype("object").fillna("unknown")
     counts = pd.crosstab(group.astype("object").rename("bar"), status.rename("piece"))
     counts = counts.reindex(columns=[s for s in STATUSES if s in counts.columns])
@@ -88,7 +88,7 @@ def _count(fleet: pd.DataFrame, by: str) -> pd.DataFrame:
     return counts.loc[order]
 
 
-def _label(words: Any) -> Any:
+def label_of(words: Any) -> Any:
     """Return the service's text fit for a picture, in which a dollar sign begins no formula."""
     return words if pd.isna(words) else clean_text(words, _LABEL_CHARS).replace("$", r"\$")
 
@@ -109,13 +109,15 @@ def _require(frame: pd.DataFrame, names: tuple[str, ...], maker: str) -> None:
         )
 
 
-def _drawable(ax: "Axes") -> "Axes":
+def drawable(ax: "Axes") -> "Axes":
+    """Return axes that can be drawn on."""
     if not callable(getattr(ax, "barh", None)):
         raise InvalidInput("ax", f"it is {type(ax).__name__}, not Axes", "Leave it out.")
     return ax
 
 
-def _new_axes(bars: int) -> "Axes":
+def new_axes(bars: int) -> "Axes":
+    """Return the axes of a new figure, high enough for so many bars."""
     try:
         with LOADING:
             from matplotlib import pyplot as plt  # noqa: PLC0415 - an extra, and slow to load
@@ -190,19 +192,19 @@ def plot_timeline(timeline: pd.DataFrame, ax: "Axes | None" = None, *, limit: in
         : checks.integer("limit", limit)
     ]
     shown = [cvm_id for cvm_id in changes.index if cvm_id in set(chosen)]
-    ax = _new_axes(len(shown)) if ax is None else _drawable(ax)
+    ax = new_axes(len(shown)) if ax is None else drawable(ax)
     of = spells[spells["cvm_id"].isin(shown)]
     place = {cvm_id: row for row, cvm_id in enumerate(reversed(shown))}
     for (status, observed), some in of.groupby(["status", "observed"], observed=True, sort=False):
         _draw_spells(ax, str(status), bool(observed), some, place)
     names = of.groupby("cvm_id")["name"].last()
-    labels = [_label(names[cvm_id]) if pd.notna(names[cvm_id]) else cvm_id for cvm_id in place]
+    labels = [label_of(names[cvm_id]) if pd.notna(names[cvm_id]) else cvm_id for cvm_id in place]
     ax.set_yticks(list(place.values()), labels)
     ax.set_ylim(-0.7, max(len(shown), 1) - 0.3)
     part = "" if len(shown) == len(changes) else f", {len(shown)} of them shown"
     ax.set_title(f"{_cvms(len(changes))} over time{part}", loc="left")
     _legend_of_statuses(ax, of)
-    _finish_time(ax, empty=of.empty)
+    finish_time(ax, empty=of.empty)
     return ax
 
 
@@ -281,12 +283,12 @@ def plot_cost(timeline: pd.DataFrame, ax: "Axes | None" = None, *, apps: int = 6
     spells = _spells(timeline)
     spells["app"] = spells["app_id"].fillna(spells["cvm_id"])
     totals = spells.groupby("app")["amount_usd"].sum().sort_values(ascending=False, kind="stable")
-    dearest = list(totals.index[: min(checks.integer("apps", apps), len(_APPS))])
+    dearest = list(totals.index[: min(checks.integer("apps", apps), len(COLOURS))])
     names = spells.groupby("app").agg(name=("name", "first"), cvms=("cvm_id", "nunique"))
-    ax = _new_axes(6) if ax is None else _drawable(ax)
+    ax = new_axes(6) if ax is None else drawable(ax)
     times, rates = _rates(spells, dearest)
     base = np.zeros(len(times))
-    for app, colour in [*zip(dearest, _APPS, strict=False), (None, _OTHERS)]:
+    for app, colour in [*zip(dearest, COLOURS, strict=False), (None, _OTHERS)]:
         rate = rates.get(app)
         if rate is None:
             continue
@@ -302,7 +304,7 @@ def plot_cost(timeline: pd.DataFrame, ax: "Axes | None" = None, *, apps: int = 6
     ax.set_ylim(bottom=0)
     if len(times):
         _legend_of_apps(ax, unseen=not spells["observed"].all())
-    _finish_time(ax, empty=spells.empty)
+    finish_time(ax, empty=spells.empty)
     return ax
 
 
@@ -350,7 +352,7 @@ def _app_label(names: pd.DataFrame, app: str | None, rest: int) -> str:
         return f"{rest:,} other app{'' if rest == 1 else 's'}"
     found: Any = names.loc[app]
     name, cvms = found["name"], int(found["cvms"])
-    label = str(_label(name if pd.notna(name) else app)) or "(no name)"
+    label = str(label_of(name if pd.notna(name) else app)) or "(no name)"
     label = f" {label}" if label.startswith("_") else label  # no legend shows those
     return label if cvms == 1 else f"{label} ({cvms} CVMs)"
 
@@ -369,7 +371,8 @@ def _length(spells: pd.DataFrame) -> str:
     return f"{seconds:.1f} s"
 
 
-def _finish_time(ax: "Axes", *, empty: bool) -> None:
+def finish_time(ax: "Axes", *, empty: bool) -> None:
+    """Make the x axis one of time."""
     _tidy(ax)
     if empty:
         _say_empty(ax, "no history yet")

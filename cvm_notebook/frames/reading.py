@@ -1,14 +1,16 @@
 """Reading the columns of a fleet from many CVMs at once: a list for each, what they share once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, cached_property
 from itertools import repeat
+from types import MappingProxyType
 from typing import Any, Self
 
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.live.columns import EMPTY, Column, Context, Kind
+from cvm_notebook.live.store.figures import Figures
 from cvm_notebook.live.store.records import Row, operation_in
 
 
@@ -139,6 +141,7 @@ def _attributes(name: str) -> Callable[[Sequence[Any]], list[Any]]:
 
 
 class _NoContext:
-    """The context of a list: its rows have an age of their own."""
+    """The context of a list: its rows have an age of their own, and nothing was measured."""
 
     now = 0.0
+    figures: Mapping[str, Figures] = MappingProxyType({})

@@ -14,7 +14,7 @@ from functools import cached_property, lru_cache
 from math import isfinite
 from operator import attrgetter
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from cvm_notebook.api.models.base import instant, money, seconds_of, shown
 from cvm_notebook.api.models.cvm import (
@@ -39,6 +39,7 @@ from cvm_notebook.api.status import (
     status_of,
 )
 from cvm_notebook.attest.words import WORDS
+from cvm_notebook.live.store.figures import FIGURE_STATES, Figures
 from cvm_notebook.live.store.observation import health_of_row, operation_of_row
 from cvm_notebook.live.store.records import Row, Snapshot
 from cvm_notebook.text import clean_text
@@ -94,6 +95,7 @@ class Context:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.rows = snapshot.rows
+        self.figures = snapshot.figures
         self.now = snapshot.monotonic
         self.taken_at = snapshot.taken_at
 
@@ -130,6 +132,8 @@ class Column:
         `diff` and `events` compare it: it tells of the CVM, and not of our reading.
     observed
         It tells of our reading: in a frame of records it is the same for each.
+    unit
+        Of a number: ``share`` may be written as ``10%``, ``seconds`` as ``30m``.
     label, width, style
         How the table heads and draws it: ``code``, ``link``, ``status``, ``age``,
         ``trust`` or by its kind.
@@ -147,6 +151,7 @@ class Column:
     tabled: bool = True
     compared: bool = True
     observed: bool = False
+    unit: Literal["", "share", "seconds"] = ""
     label: str = ""
     width: int = 95
     style: str = ""
@@ -211,6 +216,32 @@ def charged_usd(row: Row) -> Decimal | None:
     """Return what a CVM is charged an hour as it is now, or None where the service does not say."""
     rate = row.cvm.hourly_rate or _RATE
     return charged(row.status, _usd(rate.total), _usd(rate.disk), _FREE)
+
+
+def figures_of(row: Row, context: Context) -> Figures | None:
+    """Return what is known of how busy a CVM is; nothing of one that does not run."""
+    figures = context.figures.get(row.id) if context.figures else None  # of a list nothing is known
+    return figures if figures is not None and status_of(row.status) == "running" else None
+
+
+def _cpu(row: Row, context: Context) -> float | None:
+    figures = figures_of(row, context)
+    return figures.cpu if figures is not None and figures.is_fresh(context.now) else None
+
+
+def _memory(row: Row, context: Context) -> float | None:
+    figures = figures_of(row, context)
+    return figures.memory if figures is not None and figures.is_fresh(context.now) else None
+
+
+def _idle_for(row: Row, context: Context) -> float | None:
+    figures = figures_of(row, context)
+    return figures.idle_for if figures is not None and figures.is_fresh(context.now) else None
+
+
+def _metrics(row: Row, context: Context) -> str | None:
+    figures = figures_of(row, context)
+    return figures.state if figures is not None else None
 
 
 def _column(name: str, kind: Kind, where: str | Read, doc: str, **more: Any) -> Column:
@@ -360,6 +391,39 @@ COLUMNS: Final = (
         compared=False,
         tabled=False,
     ),
+    # how busy; there while the fleet's figures are measured
+    _column(
+        "cpu",
+        Kind.REAL,
+        _cpu,
+        "its load of one minute as a share of its vCPUs, as last measured; above 1 more is wanted",
+        unit="share",
+        **_OURS,
+    ),
+    _column(
+        "mem",
+        Kind.REAL,
+        _memory,
+        "the share of its memory in use, as last measured",
+        unit="share",
+        **_OURS,
+    ),
+    _column(
+        "idle_for",
+        Kind.REAL,
+        _idle_for,
+        "seconds for which it was seen under 10 % of CPU without a break; 0 while it is busy",
+        unit="seconds",
+        **_OURS,
+    ),
+    _column(
+        "metrics",
+        Kind.WORDS,
+        _metrics,
+        "whether these are known, private, or could not be read; nothing where nobody asked",
+        words=FIGURE_STATES,
+        **_OURS,
+    ),
     # switches
     _column("is_dev", _FLAG, "cvm.os.is_dev", "whether the image is for debugging"),
     _column("listed", _FLAG, "cvm.listed", "whether the public may find it"),
@@ -423,6 +487,7 @@ COLUMNS: Final = (
         "seconds from our reading it to this frame",
         observed=True,
         compared=False,
+        unit="seconds",
         label="seen",
         width=62,
         style="age",
@@ -434,6 +499,7 @@ COLUMNS: Final = (
         "uptime",
         "seconds since boot; a list does not say",
         parse=seconds_of,
+        unit="seconds",
         **_OURS,
     ),
     _column(

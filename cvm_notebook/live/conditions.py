@@ -190,7 +190,8 @@ def read_value(column: Column, raw: str) -> Wanted:
             raise Misfit(f"{column.name} is true or false, not {_shown(raw)}")
         return _always(raw.lower() == "true")
     if column.kind.is_number:
-        return _always(_number(column, raw))
+        read = _share if column.unit == "share" else _number
+        return _always(read(column, raw))
     return _moment(column, raw)
 
 
@@ -210,11 +211,26 @@ def _number(column: Column, raw: str) -> Decimal:
     text = raw.strip()
     if _NUMBER.match(text):
         return Decimal(text)
-    seconds = seconds_of(text) if column.name.endswith("_s") else None
+    seconds = seconds_of(text) if column.unit == "seconds" else None
     if seconds is not None:
         return Decimal(seconds)
-    remedy = "Write seconds, or 90m, 24h, '1d 12h'." if column.name.endswith("_s") else None
-    raise Misfit(f"{column.name} is a number, not {_shown(raw)}", remedy)
+    raise Misfit(f"{column.name} is a number, not {_shown(raw)}", _UNITS[column.unit])
+
+
+def _share(column: Column, raw: str) -> Decimal:
+    """Read ``10%`` or ``0.1``; a plain 10 is more likely to mean 10% than ten times of all."""
+    text = raw.strip()
+    number = text.removesuffix("%").rstrip()
+    if not _NUMBER.match(number) or (number == text and abs(Decimal(number)) > 1):
+        raise Misfit(f"{column.name} is a share, not {_shown(raw)}", _UNITS["share"])
+    return Decimal(number) if number == text else Decimal(number) / 100
+
+
+_UNITS: Final = {
+    "": None,
+    "seconds": "Write seconds, or 90m, 24h, '1d 12h'.",
+    "share": "Write 10% or 0.1.",
+}
 
 
 def _moment(column: Column, raw: str) -> Wanted:
@@ -240,7 +256,7 @@ def _python_value(column: Column, value: object) -> Wanted:
     if column.kind is Kind.FLAG and isinstance(value, bool):
         return _always(value)
     if column.kind.is_number and not isinstance(value, bool):
-        if isinstance(value, timedelta) and column.name.endswith("_s"):
+        if isinstance(value, timedelta) and column.unit == "seconds":
             return _always(Decimal(str(value.total_seconds())))
         if isinstance(value, int | Decimal):
             return _always(value)

@@ -6,6 +6,7 @@ Everything that shows or waits for a fleet holds this; `Fleet` adds selections, 
 import logging
 import time
 import weakref
+from collections.abc import Iterable
 from os import PathLike
 from typing import Any, Self
 
@@ -13,10 +14,12 @@ from cvm_notebook.api.client import Client
 from cvm_notebook.api.errors.tree import WatchTimeout
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.live.clock import Clock, SystemClock
+from cvm_notebook.live.metrics.poll import MeasureHandle, MetricsPoll
 from cvm_notebook.live.operations.draining import cancelled_text
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.service import OperationService
 from cvm_notebook.live.reflector.reflector import InterestHandle, Reflector, ReflectorSettings
+from cvm_notebook.live.rules.book import RuleBook
 from cvm_notebook.live.store.history import History
 from cvm_notebook.live.store.index import Index
 from cvm_notebook.live.store.records import Health, Row, Snapshot
@@ -62,6 +65,12 @@ class FleetEngine:
             clock=self._clock,
             on_fault=_note,
             ledger=ledger,
+        )
+        self.poll = MetricsPoll(
+            client, self.store, self._reflector.interest, clock=self._clock, on_crash=_crashed
+        )
+        self.rulebook = RuleBook(
+            self.store, self.operator, self.poll, self._reflector.interest, on_crash=_crashed
         )
         self._interest: InterestHandle | None = None
         self._followed: list[Row] = []
@@ -110,12 +119,14 @@ class FleetEngine:
             )
 
     def _close(self, wait: bool | float) -> tuple[Operation, ...]:
+        self.rulebook.close(_AT_LEAST)  # first: what rules asked for is taken back, and not hurried
         try:
             if wait is not False:
                 self.operator.drain(_DRAIN if wait is True else wait, progress=True)
         finally:
             ends = time.monotonic() + _CLOSES_IN
             cancelled = self.operator.close(_CLOSES_IN)
+            self.poll.close(_AT_LEAST)
             self._reflector.close(max(_AT_LEAST, ends - time.monotonic()))
             self.store.close(max(0.0, ends - time.monotonic()))
         return cancelled
@@ -144,6 +155,7 @@ class FleetEngine:
         """Go on after the key was refused: with another client, or with the same one."""
         self.client = client or self.client
         self.operator.use(self.client)
+        self.poll.use(self.client)
         self._reflector.resume(client)
 
     def refresh(self) -> None:
@@ -175,6 +187,22 @@ class FleetEngine:
     def interest(self) -> InterestHandle:
         """Keep the fleet live until the handle is closed."""
         return self._reflector.interest()
+
+    def measure(self, cvms: Iterable[str] | None = None) -> MeasureHandle:
+        """Measure how busy CVMs are, twice a minute, until the handle is closed.
+
+        Parameters
+        ----------
+        cvms
+            The ids of those whose figures are wanted, as of the rows that can be seen; all that run
+            when not given.
+
+        Returns
+        -------
+        MeasureHandle
+            To be held: one that nobody holds any more counts as closed. Its ``see`` names others.
+        """
+        return self.poll.measure(cvms)
 
     def known(self, cvm_id: str) -> Row | None:
         """Return what is known of a CVM without waiting for anything."""
@@ -248,6 +276,10 @@ def _drop(ref: weakref.ref[Reflector], followed: list[Row]) -> None:
     reflector = ref()
     if reflector is not None:
         reflector.drop([row.id for row in followed])
+
+
+def _crashed(error: BaseException) -> None:
+    _note(Fault("metrics", f"a worker failed: {error!r}", error))
 
 
 def _note(fault: Fault) -> None:

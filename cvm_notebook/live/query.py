@@ -121,9 +121,9 @@ def search(text: str) -> Query:
         ``and``, ``or``, ``not`` and parentheses: ``=``, ``!=``, ``<``, ``<=``, ``>``, ``>=``,
         ``like 'us-%'`` (whatever the case, as ``ilike``; ``%`` is any text, ``_`` any one
         character), ``in ('a', 'b')``, ``is null``, ``is not null``. A value with spaces or signs
-        stands in quotes. Seconds may be written ``90m`` or ``24h``, times ``'2026-06-23'`` or
-        ``'24h ago'``. Then ``order by rate_usd_h desc, name`` and ``limit 20``. A column that is
-        missing for a CVM is neither like nor unlike anything, as in SQL.
+        stands in quotes. Seconds may be written ``90m`` or ``24h``, shares ``10%``, times
+        ``'2026-06-23'`` or ``'24h ago'``. Then ``order by rate_usd_h desc, name`` and ``limit 20``.
+        A column that is missing for a CVM is neither like nor unlike anything, as in SQL.
 
     Raises
     ------

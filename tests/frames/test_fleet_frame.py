@@ -78,6 +78,10 @@ DTYPES = {
     "disk_gb": "Int64",
     "gpus": "Int64",
     "replicas": "Int64",
+    "cpu": "Float64",
+    "mem": "Float64",
+    "idle_for": "Float64",
+    "metrics": words("known", "private", "failed", "unknown"),
     "is_dev": "boolean",
     "listed": "boolean",
     "public_logs": "boolean",
@@ -261,8 +265,9 @@ def test_every_column_of_a_whole_cvm_is_filled():
         revision=7,
     )
     empty = frame.isna().iloc[0]
-    # what no list tells: the batch status does, and a verification
-    assert sorted(empty[empty].index) == ["error", "uptime_s", "verified", "verified_at"]
+    # what no list tells: the batch status does, a verification, and the guests
+    told = ["error", "uptime_s", "verified", "verified_at"]
+    assert sorted(empty[empty].index) == sorted([*told, "cpu", "mem", "idle_for", "metrics"])
 
 
 def test_narrow_is_what_fits_beside_a_notebook():

@@ -35,6 +35,7 @@ DTYPES = {
     "elapsed": "timedelta64[us]",
     "error": TEXT,
     "note": TEXT,
+    "reason": TEXT,
     "made_id": TEXT,
     "done": "boolean",
     "recovered": "boolean",
@@ -98,6 +99,7 @@ def test_a_whole_record_fills_every_column():
                 made_id="cvm_2",
                 who="environment",
                 recovered=True,
+                reason="rule-1: it was idle",
             )
         ]
     )

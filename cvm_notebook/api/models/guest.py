@@ -1,6 +1,8 @@
 """What a CVM says of itself: figures, network, containers, evidence and history."""
 
 import datetime as dt
+from math import isfinite
+from typing import Literal
 
 from cvm_notebook.api.models.base import Guarded, Int, Model, Rows, Tidy, instant
 from cvm_notebook.api.models.cvm import Endpoint
@@ -37,6 +39,31 @@ class SystemInfo(Tidy, frozen=True, kw_only=True, gc=False):
     loadavg_five: float | None = None
     loadavg_fifteen: float | None = None
     disks: Rows[Disk] = ()
+
+    def load(self, minutes: Literal[1, 5, 15] = 1) -> float | None:
+        """Return the load average of so many minutes: how many vCPUs were wanted; None unsaid."""
+        hundredths = {1: self.loadavg_one, 5: self.loadavg_five, 15: self.loadavg_fifteen}[minutes]
+        if hundredths is None or not isfinite(hundredths) or hundredths < 0:
+            return None
+        return hundredths / 100
+
+    def cpu(self, minutes: Literal[1, 5, 15] = 1) -> float | None:
+        """Return that load as a share of its vCPUs, above 1 where more was wanted; None unsaid."""
+        load, cpus = self.load(minutes), self.num_cpus
+        return None if load is None or cpus is None or cpus < 1 else load / cpus
+
+    @property
+    def memory(self) -> float | None:
+        """The share of its memory that is used; None where it does not say."""
+        used, total = self.memory_used, self.total_memory
+        return None if used is None or not total or total < 0 else min(1.0, max(0.0, used / total))
+
+    @property
+    def memory_used(self) -> int | None:
+        """How much memory is used, in bytes."""
+        if self.used_memory is None and self.total_memory and self.available_memory is not None:
+            return self.total_memory - self.available_memory
+        return self.used_memory
 
 
 class CvmStats(Model, frozen=True, kw_only=True, gc=False):

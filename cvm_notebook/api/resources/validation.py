@@ -94,6 +94,16 @@ def seconds(field: str, value: object) -> float:
     return float(value)
 
 
+def share(field: str, value: object) -> float:
+    """Return a share from 0 to 1, which may be written as ``10%``."""
+    value = plain(value)
+    if isinstance(value, str) and re.fullmatch(r"\s*\d{1,3}(\.\d{1,6})?\s*%\s*", value, re.ASCII):
+        value = float(value.strip().removesuffix("%")) / 100
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise InvalidInput(field, f"it is {_shown(value)}, not a share", "Give 0.1, or '10%'.")
+    return float(value)
+
+
 def wait_seconds(field: str, value: object) -> float:
     """Return how long to wait at most: None and infinity mean as long as it takes."""
     if value is None:

@@ -33,7 +33,7 @@ def _ended(record: OperationRecord) -> timedelta | None:
 
 
 OPERATIONS: Final[Table[OperationRecord]] = Table(
-    "operations/2",
+    "operations/3",
     (Field("operation_id", TEXT, lambda o: o.id, "the entry in the ledger"),),
     (
         Field("asked_at", INSTANT, lambda o: o.asked_at, "when it was asked for"),
@@ -62,6 +62,7 @@ OPERATIONS: Final[Table[OperationRecord]] = Table(
         Field("elapsed", DURATION, _ended, "from asking to the end; missing until then"),
         Field("error", TEXT, lambda o: o.error, "what went wrong, in words"),
         Field("note", TEXT, lambda o: o.note or None, "what else is known"),
+        Field("reason", TEXT, lambda o: o.reason or None, "why, where a rule asked for it"),
         Field("made_id", TEXT, lambda o: o.made_id, "the CVM that it made"),
         Field("done", FLAG, lambda o: o.done, "whether nothing more will be done about it"),
         Field("recovered", FLAG, lambda o: o.recovered, "found under way, and not asked for here"),

@@ -102,13 +102,20 @@ class OperationFactory:
         self._numbers = itertools.count(1)
 
     def new(
-        self, verb: Verb, row: Row | None, params: Mapping[str, Any], delay: float = 0.0
+        self,
+        verb: Verb,
+        row: Row | None,
+        params: Mapping[str, Any],
+        delay: float = 0.0,
+        reason: str = "",
     ) -> Operation:
         """Make one that is asked for now."""
         name = str(params.get("name") or params.get("app_id") or "a CVM")
         seen = Reading.of_row(row) if row is not None else Reading(name=name)
         now = self._context.clock.now()
-        return self._made(verb, row, seen, params, asked_at=now, delay=max(delay, 0.0))
+        return self._made(
+            verb, row, seen, params, asked_at=now, delay=max(delay, 0.0), reason=reason
+        )
 
     def recovered(self, verb: Verb, row: Row, correlation_id: str | None = None) -> Operation:
         """Make one for what the service is doing already, or has done."""

@@ -57,6 +57,8 @@ class OperationRecord:
         Where the key came from, in words.
     recovered
         It was found under way, and not asked for here.
+    reason
+        Why it was asked for, where a rule asked.
     """
 
     id: str
@@ -89,6 +91,7 @@ class OperationRecord:
     made_id: str | None = None
     who: str | None = None
     recovered: bool = False
+    reason: str = ""
 
     def elapsed(self, now: float) -> float:
         """Return the seconds from asking to the end, or until now."""
@@ -133,7 +136,7 @@ def _steps(record: OperationRecord) -> str:
 def _why(record: OperationRecord) -> list[str]:
     """Return what else a reader needs: note, error and hint, each once."""
     parts: list[str] = []
-    for said in (record.note, record.error, record.hint):
+    for said in (record.reason, record.note, record.error, record.hint):
         words = clean_text(said or "", _TEXT_CHARS).rstrip(".")
         if words and not any(words in part for part in parts):
             parts = [part for part in parts if part not in words] + [words]

@@ -124,6 +124,7 @@ class OperationService:
         expected_revision: int | None = None,
         again: bool = False,
         plan: str | None = None,
+        reason: str = "",
     ) -> Operation:
         """Ask for something, and return at once; nothing is sent in the caller's thread.
 
@@ -148,6 +149,8 @@ class OperationService:
             joins the first, as a second click does. Three replicas are three.
         plan
             The plan that it is part of, which has one operation for each CVM.
+        reason
+            Why, where it is a rule that asks.
 
         Raises
         ------
@@ -157,7 +160,14 @@ class OperationService:
             Too much waits already, or this is closed.
         """
         operation, is_new = self._admit(
-            verb, row, params, expected_revision, again=again, delay=delay, plan=plan
+            verb,
+            row,
+            params,
+            expected_revision,
+            again=again,
+            delay=delay,
+            plan=plan,
+            reason=reason,
         )
         if is_new and not operation.done:
             send = partial(self._send, operation)
@@ -389,6 +399,7 @@ class OperationService:
         again: bool = False,
         delay: float = 0.0,
         plan: str | None = None,
+        reason: str = "",
     ) -> tuple[Operation, bool]:
         """Return the operation of an intent, and whether it is a new one."""
         self._check_open()
@@ -398,7 +409,7 @@ class OperationService:
         given = params_of(params)
         cvm_id = row.id if row is not None else None
         key = intent_key(verb, cvm_id, given)
-        make = partial(self._entries.new, verb, row, given, delay)
+        make = partial(self._entries.new, verb, row, given, delay, reason)
         operation, is_new = self._context.ledger.add(key, self._now(), make, again=again)
         while not is_new and not self._context.database.adopt(operation):
             operation, is_new = self._context.ledger.add(key, self._now(), make, again=again)

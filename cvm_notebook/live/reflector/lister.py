@@ -38,7 +38,7 @@ _GRACE: Final = 10.0  # after which a stream that the service should have ended 
 _FOR_EVER: Final = "deleted"  # the target that lets a stream go on for as long as there is a CVM
 
 
-class _Once(RetryPolicy):
+class OneMoreTry(RetryPolicy):
     """One more try where a connection broke; everything longer is the reflector's to decide."""
 
     __slots__ = ()
@@ -52,6 +52,7 @@ class _Once(RetryPolicy):
         told: float | None = None,
         rand: Callable[[], float] = random.random,
     ) -> Decision:
+        """Decide as the policy does, but leave waits to whoever asks."""
         if outcome in (AttemptOutcome.RATE_LIMITED, AttemptOutcome.NOT_SENT):
             return GiveUp()
         return super().decide(kind, attempt, outcome, told=told, rand=rand)
@@ -67,7 +68,7 @@ class FleetApi:
         wait = settings.give_up_after
         self._limit = Timeout(min(5.0, wait), wait, wait)
         self.ended = False
-        self._transport = client.apart(_Once(attempts=2))
+        self._transport = client.apart(OneMoreTry(attempts=2))
 
     def page(self, number: int) -> bytes:
         """Fetch a page of the list."""

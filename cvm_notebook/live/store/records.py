@@ -1,6 +1,6 @@
 """What the live fleet is made of: rows, changes, snapshots; all of it frozen."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, Self, TypeAlias
@@ -10,6 +10,7 @@ from cvm_notebook.api.models.actions import OperationStatus
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.resources.cvm_ref import Ref
 from cvm_notebook.attest.words import Word
+from cvm_notebook.live.store.figures import Figures
 from cvm_notebook.live.store.index import Index
 
 Source: TypeAlias = Literal["list", "get", "batch", "stream", "action"]
@@ -264,6 +265,8 @@ class Snapshot:
         In the service's order.
     complete
         Whether a whole list has been read yet.
+    figures
+        How busy CVMs are, by id, as far as that was measured; it belongs to no row.
     """
 
     revision: int
@@ -273,6 +276,7 @@ class Snapshot:
     health: Health
     complete: bool = True
     index: Index[Any] | None = field(default=None, repr=False, compare=False)
+    figures: Mapping[str, Figures] = field(default_factory=dict, repr=False, compare=False)
 
     def __iter__(self) -> Iterator[Row]:
         return iter(self.rows)

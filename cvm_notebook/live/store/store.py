@@ -5,11 +5,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any, Final, TypeVar, cast
 
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.live.clock import Clock, SystemClock
 from cvm_notebook.live.store.changelog import Changelog, Log, Move
+from cvm_notebook.live.store.figures import FigureHistory, Measured, Sample
 from cvm_notebook.live.store.index import Index
 from cvm_notebook.live.store.merge import (
     HORIZON,
@@ -44,6 +46,7 @@ __all__ = ["ChangeBatch", "Fault", "FleetStore", "Hook", "Log", "Subscription"]
 
 H = TypeVar("H", bound=Hook)
 
+_NONE: Final[Mapping[str, str]] = MappingProxyType({})
 _KEPT: Final = 10_000  # changes; more are rarely wanted, and it is some 5 MB
 _TWINS: Final = (
     "The list named {} CVM(s) twice, {} for one; of each the record updated last was taken."
@@ -85,6 +88,7 @@ class FleetStore:
         self._told_of_twins = False
         self._health = Health("idle", self._clock.now())
         self._chronicle = Changelog(self._clock, kept, self._health)
+        self.figures = FigureHistory()
         self._view: tuple[tuple[Row, ...], Index[Any]] | None = None
         self._doing: dict[str, str] = {}
 
@@ -218,6 +222,25 @@ class FleetStore:
         self._outbox.deliver()
         return changes
 
+    def measure(
+        self,
+        samples: Iterable[Sample],
+        *,
+        private: Mapping[str, str] = _NONE,
+        failed: Mapping[str, str] = _NONE,
+    ) -> None:
+        """Take figures of CVMs, and why others have none, by id; no row changes for it."""
+        with self._lock:
+            taken = [sample for sample in samples if sample.cvm_id in self._rows]
+            self.figures.take(taken)
+            self.figures.note("private", private)
+            self.figures.note("failed", failed)
+            self.figures.forget(key for key in self.figures.latest if key not in self._rows)
+            told = (*(sample.cvm_id for sample in taken), *private, *failed)
+            if told:
+                self._outbox.post(Measured(told))
+        self._outbox.deliver()
+
     def set_health(self, health: Health) -> None:
         """Say how true the store is; the same again is no news."""
         with self._lock:
@@ -242,6 +265,7 @@ class FleetStore:
         since: int | None = None,
         *,
         health: Callable[[Health], object] | None = None,
+        figures: Callable[[Measured], object] | None = None,
     ) -> Subscription:
         """Call back with every batch of changes from now on, in order, on a thread of its own.
 
@@ -256,8 +280,10 @@ class FleetStore:
             longer kept.
         health
             Gets the health whenever it changes.
+        figures
+            Gets whose figures are new, whenever some are; the next snapshot has them.
         """
-        return self._joined(Subscription(self._outbox, callback, health), since)
+        return self._joined(Subscription(self._outbox, callback, health, figures), since)
 
     def attach(
         self,
@@ -265,12 +291,13 @@ class FleetStore:
         since: int | None = None,
         *,
         health: Callable[[Health], object] | None = None,
+        figures: Callable[[Measured], object] | None = None,
     ) -> Hook:
         """Call back as `subscribe` does, but on the thread that writes: for code of this package.
 
         The callback must be quick and wait for nothing: it holds up all news.
         """
-        return self._joined(Hook(self._outbox, callback, health), since)
+        return self._joined(Hook(self._outbox, callback, health, figures), since)
 
     def close(self, timeout: float = 2.0) -> None:
         """End all subscriptions; what waits for an observer is told within the timeout."""
@@ -292,7 +319,10 @@ class FleetStore:
         rows, index = self._view
         now, monotonic = self._clock.now(), self._clock.monotonic()
         complete = self._listed != float("-inf")
-        return Snapshot(self._revision, rows, now, monotonic, self._health, complete, index)
+        figures = self.figures.latest
+        return Snapshot(
+            self._revision, rows, now, monotonic, self._health, complete, index, figures
+        )
 
     def _key(self, cvm_id: str | None, vm_uuid: str | None) -> str | None:
         return cvm_id if cvm_id in self._rows else self._uuids.get(vm_uuid or "", cvm_id)

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Self, TypeAlias
 
+from cvm_notebook.live.store.figures import Measured
 from cvm_notebook.live.store.observers import Mailbox, weakly
 from cvm_notebook.live.store.records import Change, Gap, Health
 
 ChangeBatch: TypeAlias = tuple[Change, ...] | Gap
-News: TypeAlias = ChangeBatch | Health
+News: TypeAlias = ChangeBatch | Health | Measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +43,12 @@ class Hook:
         outbox: "Subscriptions",
         callback: Callable[[ChangeBatch], object],
         health: Callable[[Health], object] | None,
+        figures: Callable[[Measured], object] | None = None,
     ) -> None:
         self._outbox = outbox
         self._callback = callback
         self._health = health
+        self._figures = figures
         self._failed = False
         self.active = True
 
@@ -79,7 +82,10 @@ class Hook:
     def _call(self, what: News) -> None:
         if not self.active:
             return
-        if not isinstance(what, Health):
+        if isinstance(what, Measured):
+            if self._figures is not None:
+                self._figures(what)
+        elif not isinstance(what, Health):
             self._callback(what)
         elif self._health is not None:
             self._health(what)
@@ -99,15 +105,17 @@ class Subscription(Hook):
         outbox: "Subscriptions",
         callback: Callable[[ChangeBatch], object],
         health: Callable[[Health], object] | None,
+        figures: Callable[[Measured], object] | None = None,
     ) -> None:
-        super().__init__(outbox, callback, health)
+        super().__init__(outbox, callback, health, figures)
         self._mailbox: Mailbox[News] = Mailbox(
             self._call, on_fault=self._report, shorten=_with_gap, size=_size
         )
 
     def tell(self, what: News) -> None:
         """Put down what there is to tell."""
-        self._mailbox.put(what)
+        if self._figures is not None or not isinstance(what, Measured):
+            self._mailbox.put(what)
 
     def close(self) -> None:
         """End it: nothing more is told, not even what waits to be."""
@@ -125,16 +133,21 @@ def _size(news: News) -> int:
 
 
 def _with_gap(news: Iterable[News]) -> Iterator[News]:
-    """Yield a Gap for all changes, and the newest health."""
+    """Yield a Gap for all changes, the newest health, and whose figures are new."""
     gap: Gap | None = None
     health: Health | None = None
+    measured: dict[str, None] = {}
     for one in news:
         if isinstance(one, Health):
             health = one
+        elif isinstance(one, Measured):
+            measured |= dict.fromkeys(one.cvm_ids)
         else:
             first, last = _span(one)
             gap = Gap(gap.since if gap else first, last, last)
     yield from (one for one in (gap, health) if one is not None)
+    if measured:
+        yield Measured(tuple(measured))
 
 
 def _span(batch: ChangeBatch) -> tuple[int, int]:

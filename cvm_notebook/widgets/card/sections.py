@@ -108,18 +108,15 @@ def meters_of(stats: CvmStats) -> dict[str, Any]:
 
 
 def _load(info: SystemInfo) -> dict[str, Any] | None:
-    hundredths, cpus = info.loadavg_one, info.num_cpus
-    if hundredths is None or not cpus or not 0 <= hundredths < float("inf"):
+    load, cpus = info.load(), info.num_cpus
+    if load is None or not cpus:
         return None
-    load = hundredths / 100
     words = f"{load:.2f} of {cpus} vCPU" + ("s" if cpus != 1 else "")
     return {"label": "CPU load", "part": min(1.0, load / cpus), "text": words}
 
 
 def _memory(info: SystemInfo) -> dict[str, Any] | None:
-    used, total = info.used_memory, info.total_memory
-    if used is None and total and info.available_memory is not None:
-        used = total - info.available_memory
+    used, total = info.memory_used, info.total_memory
     return _bytes("memory", used, total) if total and used is not None else None
 
 

@@ -1,0 +1,246 @@
+"""AutoStop: a rule that shuts CVMs down when they are idle, or at a time, while its kernel runs."""
+
+import html
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Literal, TypeAlias
+
+from cvm_notebook.live.operations.operation import Operation
+from cvm_notebook.live.operations.record import UNSENT
+from cvm_notebook.live.rules.occasions import Occasions
+from cvm_notebook.live.rules.timetable import Timetable
+from cvm_notebook.live.store.records import Row, Snapshot
+from cvm_notebook.text import age_words, clean_text, html_table
+
+ONLY_WHILE: Final = "acts only while this kernel runs"
+_KEPT: Final = 1_000  # entries of a log, and operations
+_NAME_CHARS: Final = 80
+
+Chooser: TypeAlias = Callable[[Snapshot], tuple[Row, ...]]
+Happening: TypeAlias = Literal["made", "asked", "taken back", "not asked", "missed", "ended"]
+
+
+@dataclass(frozen=True, slots=True)
+class AutoStopTerms:
+    """When a rule acts, and on whom.
+
+    Attributes
+    ----------
+    where
+        What it is about, in words.
+    chosen
+        The CVMs of a snapshot that it is about.
+    idle, below
+        It acts on those that were under this share of their CPU for so long; None for never.
+    timetable
+        It acts on all of them then; None for never.
+    undo
+        Seconds from asking to sending, in which the operation can be taken back.
+    """
+
+    where: str
+    chosen: Chooser
+    idle: timedelta | None
+    below: float
+    timetable: Timetable | None
+    undo: float
+
+    def __str__(self) -> str:
+        when = []
+        if self.idle is not None:
+            length = age_words(self.idle.total_seconds())
+            when.append(f"after {length} under {self.below:.0%} of CPU")
+        if self.timetable is not None:
+            when.append(f"at {self.timetable}")
+        return f"shuts down {self.where} {' or '.join(when)}"
+
+
+@dataclass(frozen=True, slots=True)
+class RuleEvent:
+    """One entry of a rule's log: what it did, or did not do, and why."""
+
+    at: datetime
+    what: Happening
+    why: str
+    cvm_id: str | None = None
+    name: str | None = None
+    operation_id: str | None = None
+
+    def __str__(self) -> str:
+        who = f" {clean_text(self.name or self.cvm_id, _NAME_CHARS)}" if self.cvm_id else ""
+        return f"{self.at:%Y-%m-%d %H:%M:%S} UTC  {self.what}{who}: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class RuleStanding:
+    """What a rule was about when it last looked: CVMs that run, and of them the private ones."""
+
+    running: int = 0
+    private: int = 0
+
+
+class AutoStop:
+    """A rule of a live fleet that shuts CVMs down. It acts only while this kernel runs.
+
+    What it asks for stands in the ledger with its reason, and can be taken back there for some
+    seconds before it is sent. It asks once for each stretch of idleness, and once for each
+    scheduled time. Safe to use from any thread.
+
+    Attributes
+    ----------
+    terms
+        When it acts, and on whom.
+
+    Examples
+    --------
+    >>> rule = fleet.autostop(where="name like 'batch-%'", idle="1h", undo=120)
+    >>> rule.active, rule.operations
+    (True, ())
+    >>> rule.cancel()
+    """
+
+    def __init__(
+        self,
+        rule_id: str,
+        terms: AutoStopTerms,
+        now: Callable[[], datetime],
+        occasions: Occasions,
+        *,
+        kept_by: object = None,
+    ) -> None:
+        self.id = rule_id
+        self.terms = terms
+        self.occasions = occasions
+        self.standing = RuleStanding()
+        self._now = now
+        self._kept_by = kept_by  # whoever holds the rule alone has it act still
+        self._lock = threading.Lock()
+        self._log: deque[RuleEvent] = deque(maxlen=_KEPT)
+        self._asked: deque[tuple[Operation, bool]] = deque(maxlen=_KEPT)
+        self._ended = False
+        self.note("made", f"{terms}; {ONLY_WHILE}")
+
+    @property
+    def active(self) -> bool:
+        """Whether it acts still."""
+        return not self._ended
+
+    @property
+    def operations(self) -> tuple[Operation, ...]:
+        """What it has asked for, the oldest first."""
+        with self._lock:
+            return tuple(operation for operation, _ in self._asked)
+
+    def log(self) -> tuple[RuleEvent, ...]:
+        """Return what it did, and what it did not do, each with the reason; the oldest first."""
+        with self._lock:
+            return tuple(self._log)
+
+    @property
+    def next_at(self) -> datetime | None:
+        """When its schedule is due next, in UTC; None without one, or when it has ended."""
+        table = self.terms.timetable
+        return None if table is None or self._ended else table.after(self._now())
+
+    def cancel(self) -> None:
+        """End it: nothing more is asked for, and what was not sent yet is taken back."""
+        self.end("it was cancelled")
+
+    # --- for its RuleBook ------------------------------------------------------------------
+
+    def end(self, why: str) -> None:
+        """End it, for a reason; twice does no harm."""
+        with self._lock:
+            first, self._ended = not self._ended, True
+        if first:
+            for operation in self.operations:
+                self._take_back(operation, f"{self.id} ended: {why}")
+            self.note("ended", why)
+
+    def note(
+        self, what: Happening, why: str, row: Row | None = None, op: str | None = None
+    ) -> None:
+        """Write an entry of the log."""
+        cvm_id, name = (None, None) if row is None else (row.id, row.name)
+        with self._lock:
+            self._log.append(RuleEvent(self._now(), what, why, cvm_id, name, op))
+
+    def asked(self, operation: Operation, row: Row, why: str, *, for_idleness: bool) -> None:
+        """Take an operation that was asked for in its name."""
+        with self._lock:
+            self._asked.append((operation, for_idleness))
+            ended = self._ended
+        self.note("asked", why, row, operation.id)
+        if ended:  # meanwhile, on another thread
+            self._take_back(operation, f"{self.id} ended")
+
+    def reconsider(self, busy: Callable[[str], bool]) -> None:
+        """Take back what was asked for because of idleness that is over, if it is not sent yet."""
+        with self._lock:
+            waiting = [op for op, for_idleness in self._asked if for_idleness and not op.done]
+        for operation in waiting:
+            if operation.state in UNSENT and busy(operation.cvm_id or ""):
+                self._take_back(operation, "it is busy again")
+
+    def _take_back(self, operation: Operation, why: str) -> None:
+        if operation.move(only=UNSENT, state="cancelled", done=True, note=why):
+            self.note("taken back", why, operation.row, operation.id)
+
+    # --- shown -----------------------------------------------------------------------------
+
+    def _state(self) -> str:
+        if self._ended:
+            return "ended"
+        due, table = self.next_at, self.terms.timetable
+        at = "" if due is None or table is None else f"; next at {table.shown(due)}"
+        return f"{ONLY_WHILE}{at}"
+
+    def _about(self) -> str:
+        standing = self.standing
+        private = f", {standing.private} with private figures" if standing.private else ""
+        return f"{standing.running} running{private}"
+
+    def __repr__(self) -> str:
+        count = len(self.operations)
+        return f"<AutoStop {self.id}: {self.terms}; {self._state()}; {count} asked for>"
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        facts = [
+            ("what", str(self.terms)),
+            ("state", self._state()),
+            ("now", self._about()),
+            ("to take it back", f"{self.terms.undo:g} s"),
+            *((f"{event.at:%Y-%m-%d %H:%M:%S} UTC", _entry(event)) for event in self.log()[-5:]),
+        ]
+        facts = [(label, clean_text(said, 300)) for label, said in facts]
+        rows = "".join(
+            f'<tr><th scope="row">{html.escape(label)}</th><td>{html.escape(said)}</td></tr>'
+            for label, said in facts
+        )
+        title = f"Auto-stop {self.id}"
+        lines = [title, *(f"  {label}: {said}" for label, said in facts)]
+        caption = f"<caption>{html.escape(title)}</caption>"
+        return {
+            "text/plain": "\n".join(lines),
+            "text/html": f"<table>{caption}<tbody>{rows}</tbody></table>",
+        }
+
+
+def _entry(event: RuleEvent) -> str:
+    return str(event).partition("  ")[2]
+
+
+class Rules(tuple[AutoStop, ...]):
+    """The rules of a fleet; displayed as a table."""
+
+    __slots__ = ()
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        head = ("rule", "what", "state", "asked for")
+        rows = [(one.id, str(one.terms), one._state(), str(len(one.operations))) for one in self]  # noqa: SLF001 - their own list
+        title = f"{len(self)} rule{'' if len(self) == 1 else 's'}: each {ONLY_WHILE}"
+        plain = "\n".join([title, *(f"  {one!r}" for one in self)])
+        return {"text/plain": plain, "text/html": html_table(title, head, rows)}
