@@ -434,7 +434,11 @@ COLUMNS: Final = (
         "uptime",
         "seconds since boot; a list does not say",
         parse=seconds_of,
-        **_OURS,
+        observed=True,
+        compared=False,
+        label="uptime",
+        width=70,
+        style="span",
     ),
     _column(
         "url",
