@@ -500,7 +500,11 @@ COLUMNS: Final = (
         "seconds since boot; a list does not say",
         parse=seconds_of,
         unit="seconds",
-        **_OURS,
+        observed=True,
+        compared=False,
+        label="uptime",
+        width=70,
+        style="span",
     ),
     _column(
         "url",

@@ -16,7 +16,13 @@ FOLDER = {
     **dict.fromkeys(
         ("change", "change_parts", "deploy", "form", "form_parts", "form_store"), "form"
     ),
-    **dict.fromkeys(("table", "table_grid", "table_groups", "table_store"), "table"),
+    **dict.fromkeys(
+        (
+            *("table", "table_columns", "table_grid", "table_groups"),
+            *("table_menu", "table_store", "table_summary"),
+        ),
+        "table",
+    ),
     **dict.fromkeys(("card", "revisions", "trust"), "card"),
 }
 # the root elements of each sheet: a view's own, or those of a part that several views show
@@ -42,7 +48,10 @@ SCRIPTS = {
     "login": ("login",),
     "secret_box": ("secret_box",),
     "panel": ("panel",),
-    "table": ("table", "table_grid", "table_groups", "table_store"),
+    "table": (
+        *("table", "table_columns", "table_grid", "table_groups"),
+        *("table_menu", "table_store", "table_summary"),
+    ),
 }
 
 

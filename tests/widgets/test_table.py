@@ -5,6 +5,7 @@ import json
 import threading
 import weakref
 from dataclasses import replace
+from decimal import Decimal
 
 import ipywidgets
 import msgspec
@@ -86,7 +87,8 @@ def test_the_first_snapshot_rides_in_the_opening_of_the_comm(front, fleet):
     assert set(boot["ids"]) == {row.id for row in fleet.snapshot()}
     assert boot["cols"]["name"] == [row.name for row in fleet.snapshot()]
     assert boot["cols"]["status"] == ["running"] * 3
-    assert boot["totals"]["running"] == 3
+    rates = [row.cvm.hourly_rate.total for row in fleet.snapshot()]
+    assert Decimal(boot["totals"]["rate"]) == sum(map(Decimal, map(str, rates)))
     assert [column["name"] for column in boot["columns"]][:2] == ["name", "status"]
 
 
@@ -114,7 +116,10 @@ def test_a_change_made_elsewhere_is_sent_as_the_cells_that_changed(
         if "stopped" in seen:
             break
     assert seen[-1] == "stopped"
-    assert patch["totals"]["running"] == 2
+    disk = Decimal(str(fleet["web-1"].cvm.hourly_rate.disk))
+    others = (one.cvm for one in fleet.snapshot() if one.name != "web-1")
+    running = [Decimal(str(one.hourly_rate.total)) for one in others]
+    assert Decimal(patch["totals"]["rate"]) == disk + sum(running)
 
 
 def test_messages_are_counted_without_a_gap(front, wire, table, fleet):

@@ -93,7 +93,8 @@ function undoStrip(send) {
  */
 function answers({ confirm, undo, notice, say }) {
   let late = 0;
-  function show(text, fault = false) { notice.textContent = text; notice.className = fault ? "cvm-fault" : "cvm-notice"; notice.hidden = false; }
+  const dismiss = h("button", { type: "button", className: "cvm-dismiss", "aria-label": "Dismiss", onclick: () => { notice.hidden = true; } });
+  function show(text, fault = false) { notice.replaceChildren(text, dismiss); notice.className = fault ? "cvm-fault" : "cvm-notice"; notice.hidden = false; }
   const heard = () => clearTimeout(late);
   const done = (message) => { if (message.click && message.click === confirm.click) confirm.close("yes"); };
   const by = {

@@ -6,7 +6,6 @@ from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
 from cvm_notebook.api.money import exact, total
-from cvm_notebook.api.status import phase_of
 from cvm_notebook.live.columns import Context, charged_usd
 from cvm_notebook.live.operations.record import OperationRecord, as_text
 from cvm_notebook.live.store.observation import Reading
@@ -50,7 +49,7 @@ class PatchFeed:
         self._operations: dict[str, str | None] = {}
         self._notified: set[str] = set()  # whose operation has changed since it was sent
         self._lost = True
-        self._running, self._rate = 0, _NOTHING
+        self._rate = _NOTHING
 
     # notifications, from any thread
 
@@ -106,9 +105,8 @@ class PatchFeed:
         return [known[k] for k in numbers if type(k) is int and k in known]
 
     def totals(self) -> dict[str, Cell]:
-        """Return how many run, and what all of them cost an hour at the moment."""
-        rate = without_zeros(self._rate)
-        return {"running": self._running, "rate": rate}
+        """Return what all of them are charged an hour now, in USD."""
+        return {"rate": without_zeros(self._rate)}
 
     def message(self, take: Callable[[], Snapshot]) -> dict[str, Any] | None:
         """Return what is new since the last time: a snapshot, a patch, or None.
@@ -149,7 +147,6 @@ class PatchFeed:
         ids = [row.id for row in snapshot]
         self._numbers = {i: self._numbers.get(i) or self._new() for i in ids}
         self._ids = {k: i for i, k in self._numbers.items()}
-        self._running = sum(_runs(row) for row in snapshot)
         self._rate = total(_burns(row) for row in snapshot)
         return {
             "kind": "snapshot",
@@ -219,7 +216,6 @@ class PatchFeed:
     def _recount(self, before: Row | None, after: Row | None) -> None:
         for row, sign in ((before, -1), (after, 1)):
             if row is not None:
-                self._running += sign * _runs(row)
                 self._rate += sign * _burns(row)
 
     def _cells(self, row: Row, context: Context) -> Cells:
@@ -259,10 +255,6 @@ def _grouping(row: Row) -> Cells:
         "_hash": clean_text(bare[:_HASH_CHARS], _HASH_CHARS) or None,
         "_usd": without_zeros(_burns(row)),
     }
-
-
-def _runs(row: Row) -> bool:
-    return phase_of(row.status) == "running"
 
 
 def _burns(row: Row) -> Decimal:

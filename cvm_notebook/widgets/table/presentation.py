@@ -14,12 +14,13 @@ from cvm_notebook.text import clean_text, without_zeros
 
 Cell: TypeAlias = str | int | float | bool | None
 ColumnKind: TypeAlias = Literal[
-    "text", "status", "trust", "number", "usd", "code", "link", "when", "age"
+    "text", "status", "trust", "number", "usd", "code", "link", "when", "age", "span"
 ]
 
 _CELL_CHARS: Final = 200
 USUAL: Final = (
-    *("name", "status", "instance_type", "region", "node", "charged_usd_h", "url", "age_s"),
+    *("name", "status", "instance_type", "region"),
+    *("charged_usd_h", "uptime_s", "verified", "age_s"),
 )
 
 
@@ -58,13 +59,21 @@ def _cell(value: object) -> Cell:
     return clean_text(value, _CELL_CHARS)
 
 
+def _in_one_unit(seconds: float) -> int:
+    """Return seconds without what is not shown, so that a cell changes when its text does."""
+    unit = next((unit for unit in (86_400, 3_600, 60) if seconds >= unit), 1)
+    return int(seconds // unit) * unit
+
+
 def _column(column: columns.Column) -> TableColumn:
     read = column.value
 
-    def cell(row: Row, context: Context) -> Cell:
-        return _cell(read(row, context))
-
     kind = _style(column)
+
+    def cell(row: Row, context: Context) -> Cell:
+        found = read(row, context)
+        return _cell(_in_one_unit(found) if kind == "span" and found is not None else found)
+
     return TableColumn(
         column.name,
         column.label or column.name.replace("_", " "),

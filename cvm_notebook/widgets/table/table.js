@@ -20,7 +20,7 @@ function renderTable({ model, el, store }) {
     logs.open();
     logsClose.focus();
   }
-  const grid = tableGrid(store, { say, onOpen: open });
+  const grid = tableGrid(store, { say, onOpen: open, onMenu: (k, at) => rowMenu(k, at), onKey: (key, k) => keys[key]?.(k) });
 
   // --- the details of one CVM: its card, here or where a dashboard shows it ---
   const own = clickId(), details = detailsFrame(model, () => grid.grid.focus());
@@ -37,58 +37,99 @@ function renderTable({ model, el, store }) {
     else focusCard(root.parentElement?.closest(".widget-vbox") ?? root, id);
   }
 
-  // --- the bar ---
-  const find = h("input", { type: "search", className: "cvm-find", placeholder: "Filter: words, or status = 'running' and rate_usd_h > 1", "aria-label": "Filter CVMs by words or by a condition", value: store.query });
+  // --- the bar over the rows ---
+  const find = h("input", { type: "search", className: "cvm-find", placeholder: "Filter: words, or status = 'running' and rate_usd_h > 1", title: "Press / in the rows to come here", "aria-label": "Filter CVMs by words or by a condition", value: store.query });
   const wrong = h("div", { className: "cvm-fault cvm-table-wrong", role: "alert", hidden: true });
   const count = h("span", { className: "cvm-count" });
   const health = h("span", { className: "cvm-health", tabIndex: 0, role: "note" });
-  const picker = columnPicker(store, send);
+  const picker = columnPicker(store, send), menu = popupMenu("What can be done");
   const byApp = h("button", { type: "button", className: "cvm-by-app", "aria-pressed": "false", title: "CVMs under their apps", onclick: () => store.group(store.by === "app" ? "cvm" : "app") }, "By app");
-  find.addEventListener("input", () => { grid.grid.scrollTop = 0; store.search(find.value); });
+  const takeAway = h("button", { type: "button", "aria-haspopup": "menu", onclick: () => exportMenu() }, "Export");
+  function filter(text) { find.value = text; grid.grid.scrollTop = 0; store.search(text); }
+  const summary = summaryStrip(store, filter);
+  find.addEventListener("input", () => filter(find.value));
   find.addEventListener("keydown", (event) => {
-    if (isPlain(event, "Escape") && find.value) { find.value = ""; store.search(""); event.preventDefault(); }
+    if (isPlain(event, "Escape") && find.value) { filter(""); event.preventDefault(); }
     if (isPlain(event, "ArrowDown")) { grid.grid.focus(); event.preventDefault(); }
   });
+  const below = (el) => { const { left, bottom } = el.getBoundingClientRect(); return { x: left, y: bottom }; };
+  async function copy(text, what) { say((await copyText(text)) ? `${what} copied` : `${what} could not be copied`); }
+  function exportMenu() {
+    const ks = grid.picked().length ? grid.picked() : grid.state.ks, rows = `${ks.length} CVM${ks.length === 1 ? "" : "s"}`;
+    menu.open(below(takeAway), [
+      [`Save ${rows} as CSV`, () => saveText("fleet.csv", "text/csv", asCsv(store, ks))],
+      [`Copy ${rows} as CSV`, () => copy(asCsv(store, ks), "CSV")],
+      ["Copy as Python", () => copy(asPython(store, grid.picked()), "Python")],
+    ]);
+  }
+  function rowMenu(k, at) {
+    const row = store.rows.get(k), live = store.live(), acts = live && !store.readOnly;
+    menu.open(at, [
+      ["Open", () => open(k), "Enter", !live],
+      ["Logs", () => send({ kind: "logs", ks: [k] }), "l", !live],
+      null,
+      ...VERBS.map(([verb, label]) => [label, () => act(verb, [k]), verb === "delete" ? "danger" : verb === "stop" ? "s" : "", !acts]),
+      null,
+      ["Copy id", () => copy(row.id, "The id")],
+      ["Copy endpoint", () => copy(row.url, "The endpoint"), "", !row.url],
+      ["Copy as Python", () => copy(asPython(store, [k]), "Python")],
+    ]);
+  }
+  function help() {
+    const keys = [["/", "filter"], ["j k", "down, up"], ["x", "select"], ["Enter", "open"], ["l", "logs"], ["s", "stop what is selected"], ["m", "menu of the row"], ["Esc", "select nothing"], ["?", "this list"]];
+    const { left, top } = grid.grid.getBoundingClientRect();
+    menu.open({ x: left + 40, y: top + 40 }, keys.map(([key, what]) => [what, () => grid.grid.focus(), key]));
+  }
+  const keys = { "/": () => find.focus(), l: (k) => send({ kind: "logs", ks: [k] }), s: (k) => act("stop", grid.picked().length ? grid.picked() : [k]), "?": help };
 
+  // --- the bar under the rows: what is said there moves no row ---
   const buttons = ACTIONS.map(([verb, label]) => h("button", {
     type: "button", className: verb === "delete" ? "cvm-danger" : "", "data-verb": verb, disabled: true, onclick: () => asked(verb),
   }, label));
-  const picked = h("span", { className: "cvm-picked" });
-  const bar = h("div", { className: "cvm-bar", role: "toolbar", "aria-label": "What to do with the selected CVMs" }, picked, ...buttons);
+  const picked = h("span", {}), costs = h("span", {});
+  const unhide = h("button", { type: "button", className: "cvm-plain", hidden: true, onclick: () => filter("") }, "Show");
+  const unpick = h("button", { type: "button", className: "cvm-plain", hidden: true, onclick: () => store.select([]) }, "Clear");
+  const bar = h("div", { className: "cvm-bar", role: "toolbar", "aria-label": "What to do with the selected CVMs" }, h("span", { className: "cvm-picked" }, picked, costs), unhide, unpick, ...buttons);
+  function act(verb, ks) {
+    notice.hidden = true;
+    if (!store.live()) return;
+    store.act(verb, ks);
+    queued();
+  }
   function asked(verb) {
     const ks = grid.picked();
-    notice.hidden = true;
     if (verb === "follow") send({ kind: "follow", ks, on: !ks.every((k) => store.followed.has(k)) });
     else if (verb === "logs") send({ kind: "logs", ks: ks.slice(0, 1) });
-    else if (store.live()) {
-      store.act(verb, ks);
-      queued();
-    }
+    else act(verb, ks);
   }
   const { show, answer, queued, heard: answered } = answers({ confirm, undo, notice, say });
 
   const root = h("section", { className: "cvm cvm-table", "aria-label": "Fleet" },
-    h("div", { className: "cvm-top" }, find, picker.el, byApp, h("div", { className: "cvm-totals" }, count, health)), wrong, bar, undo.el, notice, confirm.el, grid.el, details.el, logsFrame, said);
+    summary.el, h("div", { className: "cvm-top" }, find, picker.el, byApp, takeAway, h("div", { className: "cvm-totals" }, count, health)), wrong,
+    grid.el, h("div", { className: "cvm-foot" }, undo.el, notice, confirm.el, bar), details.el, logsFrame, menu.el, said);
   const tall = () => { grid.grid.style.maxBlockSize = `${model.get("height")}px`; };
   tall();
   model.on("change:height", tall);
 
   // --- what changes ---
   function drawHead() {
-    const { totals, rows, found } = store, query = store.query.trim();
+    const { rows, found } = store, query = store.query.trim();
+    summary.draw();
     const selected = grid.picked(), hidden = store.selected.size - selected.length;
     const n = grid.state.ks.length, kernel = store.live();
-    const part = n === rows.size ? `${n} CVMs` : `showing ${n} of ${rows.size}`;
     byApp.setAttribute("aria-pressed", store.by === "app");
     byApp.disabled = !kernel;
-    count.textContent = `${part} · ${totals.running} running · ${Number(totals.rate).toFixed(2)} USD/h`;
-    count.title = `${totals.rate} USD an hour, of all ${rows.size} CVMs: what runs, and the disks of what is stopped`;
+    count.textContent = n === rows.size ? "" : `showing ${n} of ${rows.size}`;
     wrong.hidden = !found?.error;
     wrong.textContent = found?.error ?? "";
     find.setAttribute("aria-invalid", Boolean(found?.error));
     count.classList.toggle("cvm-waiting", Boolean(query) && !found && LANGUAGE.test(query));
     drawHealth(health, store.health, store.at, kernel);
-    picked.textContent = store.selected.size ? `${selected.length} selected${hidden ? `, ${hidden} hidden by the filter` : ""}` : "select CVMs to act on them";
+    const charged = selected.reduce((sum, k) => sum + Number(rows.get(k).charged_usd_h ?? 0), 0);
+    costs.textContent = selected.length && charged ? ` · ${dollars(charged)} USD/h` : "";
+    picked.textContent = store.selected.size ? `${selected.length} selected${hidden ? `, ${hidden} hidden by the filter` : ""}` : "Select CVMs to act on them";
+    unhide.hidden = !hidden;
+    unpick.hidden = !store.selected.size;
     for (const button of buttons) {
       const verb = button.dataset.verb, changes = !["follow", "logs"].includes(verb);
       button.disabled = !kernel || !selected.length || (changes && store.readOnly) || (verb === "logs" && selected.length !== 1);
@@ -100,7 +141,7 @@ function renderTable({ model, el, store }) {
   function announce(changed) {
     for (const [k, names] of changed) {
       const row = store.rows.get(k);
-      if (row && (names.has("status") || names.has("raw")) && (store.selected.has(k) || changed.size <= 3)) say(`${row.name || row.id} is ${row.raw ?? row.status}`);
+      if (row && (names.has("status") || names.has("raw")) && (store.selected.has(k) || changed.size <= 3)) say(`${row.name || row.id} is ${statusWords(row)}`);
     }
   }
   function acts(message) {
@@ -130,7 +171,7 @@ function renderTable({ model, el, store }) {
   if (store.columns.length) { grid.columns(); picker.draw(); }
   grid.queue(true); headLater();
   return store.mount(el, root, heard, () => {
-    clearInterval(clock); cancelAnimationFrame(drawing); answered(); model.off("change:height", tall); grid.end(); details.end();
+    clearInterval(clock); cancelAnimationFrame(drawing); answered(); menu.el.remove(); model.off("change:height", tall); grid.end(); details.end();
   });
 }
 
@@ -162,30 +203,6 @@ function focusCard(within, id, until = performance.now() + 5000) {
   const card = [...within.querySelectorAll("[data-cvm]")].find((one) => one.dataset.cvm === id && one.checkVisibility());
   if (card) { card.scrollIntoView({ block: "nearest" }); card.querySelector("h3").focus({ preventScroll: true }); }
   else if (within.isConnected && performance.now() < until) setTimeout(() => focusCard(within, id, until), 50);
-}
-
-/** Which columns are shown: a button and the list that it opens. */
-function columnPicker(store, send) {
-  const list = h("div", { className: "cvm-columns", role: "group", "aria-label": "Columns", tabIndex: -1, hidden: true }); // a click on a name leaves the focus in it
-  const button = h("button", { type: "button", "aria-expanded": "false", onclick: () => open(list.hidden) }, "Columns");
-  const el = h("div", { className: "cvm-picker" }, button, list);
-  function open(yes) { list.hidden = !yes; button.setAttribute("aria-expanded", yes); if (yes) list.querySelector("input:enabled")?.focus(); }
-  el.addEventListener("keydown", (event) => { if (isPlain(event, "Escape") && !list.hidden) { open(false); button.focus(); event.preventDefault(); } });
-  el.addEventListener("focusout", (event) => { if (event.relatedTarget && !el.contains(event.relatedTarget)) open(false); });
-  function draw() {
-    const on = new Set(store.columns.map((column) => column.name));
-    const focused = list.contains(document.activeElement) ? document.activeElement.value : null;
-    list.replaceChildren(...store.more.map(([name, label]) => h("label", {}, h("input", {
-      type: "checkbox", value: name, checked: on.has(name), disabled: name === "name" || name === "status", onchange: chosen,
-    }), " ", label)));
-    if (focused) [...list.querySelectorAll("input")].find((box) => box.value === focused)?.focus();
-  }
-  function chosen() {
-    const kept = store.columns.map((column) => column.name);
-    const ticked = [...list.querySelectorAll("input:checked")].map((box) => box.value);
-    send({ kind: "columns", names: [...kept.filter((name) => ticked.includes(name)), ...ticked.filter((name) => !kept.includes(name))] });
-  }
-  return { el, draw };
 }
 
 export default liveWidget(renderTable, tableStore);

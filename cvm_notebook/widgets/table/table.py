@@ -1,17 +1,19 @@
 """FleetTable: the live table of a fleet, one widget model however many CVMs there are."""
 
+import contextlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
 import traitlets
 
-from cvm_notebook.api.errors.tree import InvalidInput
+from cvm_notebook.api.errors.tree import CvmError, InvalidInput
 from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.operations.record import OperationRecord
 from cvm_notebook.live.static_view import show
 from cvm_notebook.live.store.subscriptions import ChangeBatch
-from cvm_notebook.text import clean_text
+from cvm_notebook.text import clean_text, without_zeros
 from cvm_notebook.widgets.base.assets import module, style
 from cvm_notebook.widgets.base.fleet_view import FleetView
 from cvm_notebook.widgets.base.ui_thread import ui_thread
@@ -21,6 +23,7 @@ from cvm_notebook.widgets.table.finder import Finder
 from cvm_notebook.widgets.table.patches import PatchFeed
 from cvm_notebook.widgets.table.presentation import COLUMNS, USUAL, columns_of, specs
 
+_CREDIT_S: Final = 600.0
 _KEPT_ROWS: Final = 500  # so many are kept for a notebook that is opened without a kernel
 _FOLLOWED: Final = 16  # CVMs: a few get a stream, the others are asked for more often
 _LONGEST_PICK: Final = 40
@@ -53,6 +56,9 @@ class FleetTable(FleetView):
         "base/logs",
         "table/table_store",
         "table/table_groups",
+        "table/table_summary",
+        "table/table_menu",
+        "table/table_columns",
         "table/table_grid",
         "table/table",
     )
@@ -71,6 +77,8 @@ class FleetTable(FleetView):
         self._open_callbacks: tuple[Callable[[str], object], ...] = ()
         self._followed: frozenset[str] = frozenset()
         self._finder = Finder(self._numbers)
+        self._credit: str | None = None
+        self._credit_at = -_CREDIT_S
         super().__init__(fleet, "cvm-table")
 
     # --- for Python -------------------------------------------------------------------------------
@@ -163,9 +171,24 @@ class FleetTable(FleetView):
     def _forget(self) -> None:
         self._feed.lose()
 
+    def _viewed(self) -> None:
+        super()._viewed()
+        now = time.monotonic()
+        if now - self._credit_at > _CREDIT_S:
+            self._credit_at = now
+            self._workers.do(self._read_credit)
+
+    def _read_credit(self) -> None:
+        """Read what the workspace has left; a key that may not see it sees none."""
+        client = self._client()
+        with contextlib.suppress(CvmError):
+            found = None if client is None else client.get_current_user().credits
+            balance = None if found is None else found.balance
+            self._credit = None if balance is None else without_zeros(balance)
+
     def _vitals(self) -> Message:
         ages = self._feed.ages(self._living().store.snapshot())
-        return {"ages": ages, **super()._vitals()}
+        return {"ages": ages, "credit": self._credit, **super()._vitals()}
 
     def _about(self, fleet: FleetEngine) -> Message:
         """Return what a view needs beside the rows, to begin."""
@@ -226,7 +249,9 @@ class FleetTable(FleetView):
             self._open(cvm_id, str(message.get("view", ""))[:_LONGEST_PICK])
 
     def _on_columns(self, message: Mapping[str, Any]) -> None:
-        self.set(columns=[name for name in _list(message.get("names")) if name in COLUMNS])
+        named = message.get("names")
+        chosen = USUAL if named is None else [one for one in _list(named) if one in COLUMNS]
+        self.set(columns=chosen)
 
     def _on_follow(self, message: Mapping[str, Any]) -> None:
         self._follow(self._meant(message), on=message.get("on") is True)

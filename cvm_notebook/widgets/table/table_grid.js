@@ -1,44 +1,74 @@
 // The grid: only the rows in sight are in the page. Keyboard and mouse as in any grid.
-const ROW_PX = 30, SPARE = 6, TICK_PX = 34;
+const SPARE = 6, TICK_PX = 34, MENU_PX = 34;
+/** Under this width a row has two lines. */
+const NARROW_PX = 760, LINE_PX = 30, LINES_PX = 52, OLD_S = 180;
 
-function tableGrid(store, { onOpen, say }) {
+/** How a CVM is, in the words that filters know; the service's own where they are new. */
+const statusWords = ({ status, raw }) => (status && status !== "unknown" ? status.replaceAll("_", " ") : raw ?? "unknown");
+
+function tableGrid(store, { onOpen, onMenu, onKey, say }) {
   const uid = `cvm-${clickId()}`;
   // shown: rows by their numbers, and groups by their keys; ks: the rows alone, those of folded groups, too
-  const state = { shown: [], ks: [], groups: new Map(), active: 0, anchor: 0, stale: true, flash: new Set(), frame: 0 };
+  const state = { shown: [], ks: [], groups: new Map(), rowPx: LINE_PX, narrow: false, active: 0, anchor: 0, stale: true, flash: new Set(), frame: 0 };
   const all = h("input", { type: "checkbox", "aria-label": "Select all that are shown", tabIndex: -1 });
   const head = h("div", { className: "cvm-row cvm-head", role: "row", "aria-rowindex": 1 });
   const space = h("div", { className: "cvm-space", role: "rowgroup" });
   const none = h("div", { className: "cvm-none cvm-dim" });
   const grid = h("div", {
     className: "cvm-cvms", role: "grid", tabIndex: 0, "aria-multiselectable": "true",
-    "aria-label": "CVMs. Arrows move, space selects, control and A selects all, enter shows one",
+    "aria-label": "CVMs. Arrows move, space selects, control and A selects all, enter shows one, question mark lists the keys",
   }, h("div", { role: "rowgroup", className: "cvm-headgroup" }, head), space);
   const el = h("div", { className: "cvm-cvms-frame" }, grid, none);
   const pool = [], groupPool = [];
   const isGroup = (item) => typeof item === "string";
 
   function columns() {
-    const template = `${TICK_PX}px ` + store.columns.map((c) => `minmax(${c.width}px, ${c.name === "name" || c.kind === "link" ? 2 : 1}fr)`).join(" ");
-    grid.style.setProperty("--cvm-columns", template);
-    grid.style.setProperty("--cvm-width", `${TICK_PX + store.columns.reduce((sum, c) => sum + c.width, 0)}px`);
-    grid.setAttribute("aria-colcount", store.columns.length + 1);
-    head.replaceChildren(h("div", { className: "cvm-cell cvm-pick", role: "columnheader", "aria-label": "Selected" }, all), ...store.columns.map((c) => {
-      const button = h("button", { type: "button", className: "cvm-sort", tabIndex: -1, title: `Sort by ${c.label}`, onclick: () => sortBy(c.name) }, c.label);
-      return h("div", { className: `cvm-cell cvm-kind-${c.kind}`, role: "columnheader", "data-name": c.name }, button);
-    }));
+    layOut();
+    grid.setAttribute("aria-colcount", store.columns.length + 2);
+    head.replaceChildren(h("div", { className: "cvm-cell cvm-pick", role: "columnheader", "aria-label": "Selected" }, all), ...store.columns.map((c, at) => {
+      const button = h("button", { type: "button", className: "cvm-sort", tabIndex: at ? -1 : 0, title: `Sort by ${c.label}`, onclick: () => sortBy(c) }, c.label);
+      const edge = h("span", { className: "cvm-edge", "aria-hidden": "true", title: "Drag to make it wider; double-click to undo that", onpointerdown: (event) => resize(event, c), ondblclick: () => { store.widths.delete(c.name); layOut(); } });
+      return h("div", { className: `cvm-cell cvm-kind-${c.kind}`, role: "columnheader", "data-name": c.name }, button, edge);
+    }), h("div", { className: "cvm-cell cvm-more", role: "columnheader", "aria-label": "Menu" }));
     pool.splice(0).forEach((row) => row.el.remove());
   }
-  function sortBy(name) {
-    const was = store.sort;
-    store.sort = was?.name !== name ? { name, down: false } : was.down ? null : { name, down: true };
+  /** Give the columns their widths. */
+  function layOut() {
+    const width = (c) => store.widths.get(c.name) ?? c.width;
+    const track = (c) => (store.widths.has(c.name) ? `${width(c)}px` : `minmax(${c.width}px, ${c.name === "name" || c.kind === "link" ? 2 : 1}fr)`);
+    grid.style.setProperty("--cvm-columns", `${TICK_PX}px ${store.columns.map(track).join(" ")} ${MENU_PX}px`);
+    grid.style.setProperty("--cvm-width", `${TICK_PX + MENU_PX + store.columns.reduce((sum, c) => sum + width(c), 0)}px`);
+  }
+  function resize(event, column) {
+    event.preventDefault();
+    const from = event.clientX, was = event.target.parentElement.getBoundingClientRect().width;
+    const drag = (moved) => { store.widths.set(column.name, Math.round(Math.max(40, was + moved.clientX - from))); layOut(); };
+    event.target.setPointerCapture(event.pointerId);
+    event.target.addEventListener("pointermove", drag);
+    event.target.addEventListener("pointerup", () => event.target?.removeEventListener("pointermove", drag), { once: true });
+  }
+  // one of the headings is in the tab order; arrows go on from it
+  head.addEventListener("keydown", (event) => {
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key], sorts = [...head.querySelectorAll(".cvm-sort")], at = sorts.indexOf(document.activeElement);
+    if (!step || at < 0 || isShortcut(event)) return;
+    const next = sorts[(at + step + sorts.length) % sorts.length];
+    sorts[at].tabIndex = -1; next.tabIndex = 0; next.focus();
+    event.preventDefault();
+  });
+  /** Sort one way, the other way, no more; numbers begin with the largest. */
+  function sortBy({ name, kind }) {
+    const was = store.sort, first = ["number", "usd", "when", "age", "span"].includes(kind);
+    store.sort = was?.name !== name ? { name, down: first } : was.down !== first ? null : { name, down: !first };
     say(store.sort ? `Sorted by ${name}, ${store.sort.down ? "descending" : "ascending"}` : "In the fleet's own order");
     store.notify({ shape: true });
   }
   function makeRow() {
-    const tick = h("input", { type: "checkbox", tabIndex: -1 });
+    const tick = h("input", { type: "checkbox", tabIndex: -1 }), more = h("button", { type: "button", className: "cvm-plain", tabIndex: -1, "aria-haspopup": "menu" }, "⋯");
     const cells = store.columns.map((c, i) => h("div", { className: `cvm-cell cvm-kind-${c.kind}`, role: "gridcell", "aria-colindex": i + 2 }));
-    const row = h("div", { className: "cvm-row", role: "row" }, h("div", { className: "cvm-cell cvm-pick", role: "gridcell", "aria-colindex": 1 }, tick), ...cells);
-    const made = { el: row, tick, cells, k: null, drawn: [] };
+    const row = h("div", { className: "cvm-row", role: "row" }, h("div", { className: "cvm-cell cvm-pick", role: "gridcell", "aria-colindex": 1 }, tick), ...cells,
+      h("div", { className: "cvm-cell cvm-more", role: "gridcell", "aria-colindex": store.columns.length + 2 }, more));
+    const made = { el: row, tick, cells, more, k: null, drawn: [] };
+    more.addEventListener("click", (event) => { event.stopPropagation(); menuOf(made.k, more); });
     row.addEventListener("mousedown", (event) => { if (event.shiftKey) event.preventDefault(); });
     row.addEventListener("click", (event) => clicked(made, event));
     row.addEventListener("dblclick", (event) => { if (event.target !== tick) onOpen(made.k); });
@@ -47,6 +77,10 @@ function tableGrid(store, { onOpen, say }) {
     return made;
   }
 
+  function menuOf(k, near) {
+    const { left, bottom } = near.getBoundingClientRect();
+    onMenu(k, { x: left, y: bottom });
+  }
   function makeGroup() {
     const made = groupRow({
       onFold(key) { state.active = state.shown.indexOf(key); fold(key); },
@@ -66,7 +100,7 @@ function tableGrid(store, { onOpen, say }) {
     const key = state.shown[at];
     row.draw(state.groups.get(key), { open: !store.folded.has(key), selected: store.selected, span: store.columns.length });
     row.el.hidden = false; row.el.id = `${uid}-${key}`;
-    row.el.style.transform = `translateY(${at * ROW_PX}px)`;
+    row.el.style.transform = `translateY(${at * state.rowPx}px)`;
     row.el.setAttribute("aria-rowindex", at + 2);
     row.el.classList.toggle("cvm-active", at === state.active);
   }
@@ -80,7 +114,7 @@ function tableGrid(store, { onOpen, say }) {
     grid.setAttribute("role", store.isGrouped() ? "treegrid" : "grid");
     const at = active === undefined ? -1 : state.shown.indexOf(active);
     state.active = at >= 0 ? at : Math.max(0, Math.min(state.active, state.shown.length - 1));
-    space.style.blockSize = `${state.shown.length * ROW_PX}px`;
+    space.style.blockSize = `${state.shown.length * state.rowPx}px`;
     grid.setAttribute("aria-rowcount", state.shown.length + 1);
     for (const cell of head.querySelectorAll("[data-name]")) {
       const sort = store.sort?.name === cell.dataset.name ? (store.sort.down ? "descending" : "ascending") : "none";
@@ -90,8 +124,8 @@ function tableGrid(store, { onOpen, say }) {
     none.textContent = store.reading ? "Reading the fleet…" : store.rows.size ? "No CVM fits the filter." : "There is no CVM yet.";
   }
   function paint() {
-    const first = Math.max(0, Math.floor((grid.scrollTop - ROW_PX) / ROW_PX) - SPARE);
-    const count = Math.max(0, Math.min(state.shown.length - first, Math.ceil(grid.clientHeight / ROW_PX) + 2 * SPARE));
+    const first = Math.max(0, Math.floor((grid.scrollTop - state.rowPx) / state.rowPx) - SPARE);
+    const count = Math.max(0, Math.min(state.shown.length - first, Math.ceil(grid.clientHeight / state.rowPx) + 2 * SPARE));
     let rows = 0, groups = 0;
     state.shown.slice(first, first + count).forEach((item, i) => {
       if (isGroup(item)) drawGroup(groupPool[groups++] ?? makeGroup(), first + i);
@@ -108,12 +142,13 @@ function tableGrid(store, { onOpen, say }) {
   function drawRow(row, at) {
     const k = state.shown[at], data = store.rows.get(k), other = row.k !== k;
     row.k = k; row.el.hidden = false; row.el.id = `${uid}-${k}`;
-    row.el.style.transform = `translateY(${at * ROW_PX}px)`;
+    row.el.style.transform = `translateY(${at * state.rowPx}px)`;
     row.el.setAttribute("aria-rowindex", at + 2);
     if (store.isGrouped()) row.el.setAttribute("aria-level", 2); else row.el.removeAttribute("aria-level");
     const picked = store.selected.has(k);
     row.el.setAttribute("aria-selected", picked); row.tick.checked = picked;
-    if (other) row.tick.setAttribute("aria-label", `Select ${data.name || data.id}`);
+    if (other) { row.tick.setAttribute("aria-label", `Select ${data.name || data.id}`); row.more.setAttribute("aria-label", `Menu of ${data.name || data.id}`); }
+    row.el.classList.toggle("cvm-old", rowAge(store, k) > OLD_S);
     row.el.classList.toggle("cvm-active", at === state.active);
     row.el.classList.toggle("cvm-followed", store.followed.has(k));
     store.columns.forEach((column, i) => drawCell(row, i, column, data));
@@ -130,19 +165,33 @@ function tableGrid(store, { onOpen, say }) {
     row.drawn[i] = key;
     if (column.kind === "status") return drawStatus(cell, data);
     if (column.kind === "trust") return drawTrust(cell, value);
+    if (column.name === "name") return drawName(cell, data);
     if (column.kind === "link") return value ? cell.replaceChildren(safeLink(value, value.replace(/^https:\/\//, ""))) : cell.replaceChildren();
+    if (column.kind === "span") { cell.textContent = value === null ? "" : ageWords(value); return; }
     const text = column.kind === "when" && value !== null ? new Date(value).toLocaleString() : String(value ?? "");
-    cell.textContent = column.name === "name" && !text ? data.id : text;
+    cell.textContent = text;
     cell.title = text.length > 12 ? text : "";
+  }
+  function drawName(cell, data) {
+    const name = data.name || data.id;
+    const link = h("span", { className: "cvm-open", title: `Open ${name}`, onclick: (event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey) return; // these select
+      event.stopPropagation();
+      state.active = state.anchor = state.shown.indexOf(data.k);
+      queue();
+      onOpen(data.k);
+    } }, name);
+    cell.replaceChildren(link);
   }
   function drawStatus(cell, data) {
     const status = data.status ?? "unknown", note = data.op ?? data.note;
     cell.replaceChildren(
       statusGlyph(cell, status),
-      h("span", {}, data.raw ?? status.replace("_", " ")),
+      h("span", {}, statusWords(data)),
       note ? h("span", { className: data.op ? "cvm-op" : "cvm-note" }, ` ${note}`) : "",
     );
-    cell.title = note ? `${data.raw ?? status}: ${note}` : "";
+    const raw = data.raw && data.raw !== statusWords(data) ? `the service says "${data.raw}"` : "";
+    cell.title = [raw, note].filter(Boolean).join(": ");
   }
   function drawTrust(cell, word) {
     cell.dataset.trust = word ?? "";
@@ -181,9 +230,9 @@ function tableGrid(store, { onOpen, say }) {
     queue();
   }
   function reveal() {
-    const top = state.active * ROW_PX, high = grid.clientHeight - ROW_PX;
+    const top = state.active * state.rowPx, high = grid.clientHeight - state.rowPx;
     if (top < grid.scrollTop) grid.scrollTop = top;
-    else if (top + ROW_PX > grid.scrollTop + high) grid.scrollTop = top + ROW_PX - high;
+    else if (top + state.rowPx > grid.scrollTop + high) grid.scrollTop = top + state.rowPx - high;
   }
   function moved(step, event) {
     const before = state.active;
@@ -196,7 +245,7 @@ function tableGrid(store, { onOpen, say }) {
     if (event.target !== grid) return;
     const chooses = event.key.toLowerCase() === "a" && (event.ctrlKey || event.metaKey) && !event.shiftKey && !event.altKey;
     if (isShortcut(event) && !chooses) return;
-    const page = Math.max(1, Math.floor(grid.clientHeight / ROW_PX) - 2);
+    const page = Math.max(1, Math.floor(grid.clientHeight / state.rowPx) - 2);
     const step = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity }[event.key];
     const k = state.shown[state.active];
     if (step !== undefined) moved(step === Infinity ? state.shown.length : step === -Infinity ? -state.shown.length : step, event);
@@ -205,16 +254,37 @@ function tableGrid(store, { onOpen, say }) {
     else if (!event.shiftKey && !isShortcut(event) && treeKey(event.key, k)) queue();
     else if (event.key === "Escape") store.select([]);
     else if (isPlain(event, "Enter") && k !== undefined) onOpen(k);
-    else return;
+    else if (!letter(event, k)) return;
     event.preventDefault();
   });
+  /** Keys that are letters, as in other lists of things that run; false where it is none of them. */
+  function letter(event, k) {
+    if (isShortcut(event)) return false;
+    if (event.key === "j" || event.key === "k") moved(event.key === "j" ? 1 : -1, { shiftKey: false });
+    else if (event.key === "?" || event.key === "/") onKey(event.key, k);
+    else if (k === undefined || isGroup(k) || event.shiftKey) return false;
+    else if (event.key === "x") { state.anchor = state.active; toggle(k); }
+    else if (event.key === "m") menuOf(k, document.getElementById(`${uid}-${k}`)?.querySelector(".cvm-more") ?? grid);
+    else if (event.key === "l" || event.key === "s") onKey(event.key, k);
+    else return false;
+    return true;
+  }
   all.addEventListener("change", () => {
     const mine = new Set(state.ks);
     const others = [...store.selected].filter((k) => !mine.has(k)); // what the filter hides stays as it is
     store.select(all.checked ? [...others, ...state.ks] : others);
   });
   grid.addEventListener("scroll", () => queue(), { passive: true });
-  const watch = new ResizeObserver(() => queue());
+  /** Rows have two lines where the grid is narrow. */
+  function fit() {
+    const narrow = grid.clientWidth > 0 && grid.clientWidth < NARROW_PX;
+    if (narrow === state.narrow) return queue();
+    state.narrow = narrow;
+    state.rowPx = narrow ? LINES_PX : LINE_PX;
+    el.classList.toggle("cvm-narrow", narrow);
+    queue(true);
+  }
+  const watch = new ResizeObserver(fit);
   watch.observe(grid);
 
   function queue(stale = false) {

@@ -2,7 +2,7 @@
 //
 //   Python -> view   snapshot {revision, columns, more, ks, ids, cols: {name: [cell]}, ...}
 //                    patch    {revision, set: {name: [[k], [cell]]}, add: {ks, ids, cols}, del: [k]}
-//                    found    {text, ks | error}     pulse {ages, health}     and the answers to clicks
+//                    found    {text, ks | error}     pulse {ages, health, credit}     and the answers to clicks
 //                    opened {view, id, of, card}
 //   view -> Python   act, open, select, columns, follow
 //   traits           query: what is searched for, and by: rows of each cvm, or under their app; the same in every view of
@@ -11,8 +11,8 @@
 function tableStore(model) {
   const store = Object.assign(viewModel(model, { snapshot, patch, received }), {
     rows: new Map(), order: [], byId: new Map(), columns: [], more: [], revision: 0, at: 0,
-    totals: { running: 0, rate: "0" }, health: { state: "idle", text: "" }, ages: { common: 0, own: {} }, agesAt: 0,
-    selected: new Set(), pick: null, followed: new Set(), query: model.get("query") ?? "", found: null, sort: null, reading: false, readOnly: false,
+    totals: { rate: "0" }, health: { state: "idle", text: "" }, ages: { common: 0, own: {} }, agesAt: 0,
+    selected: new Set(), pick: null, followed: new Set(), query: model.get("query") ?? "", found: null, sort: null, widths: new Map(), credit: null, reading: false, readOnly: false,
     by: model.get("by") ?? "cvm", told: false, folded: new Set(), isGrouped: () => store.by === "app" && store.told, group,
     act, search, select, showColumns,
   });
@@ -66,6 +66,7 @@ function tableStore(model) {
     if (message.health) store.health = message.health;
     if (message.ages) { store.ages = message.ages; store.agesAt = performance.now(); }
     if (message.totals) store.totals = message.totals;
+    if ("credit" in message) store.credit = message.credit;
     if (message.revision !== undefined) store.revision = message.revision;
     if (message.kind === "selected") selected(message);
     else if (message.kind === "followed") store.followed = new Set(message.ks);
@@ -123,7 +124,7 @@ function chosenRows(store) {
   if (found?.ks) ks = found.ks.filter((k) => rows.has(k));
   else if (query && !LANGUAGE.test(query)) {
     const words = query.toLowerCase().split(/\s+/);
-    const names = ["id", ...store.columns.map((column) => column.name)];
+    const names = ["id", "raw", "note", ...store.columns.map((column) => column.name)];
     ks = ks.filter((k) => {
       const row = rows.get(k);
       const text = names.map((name) => row[name] ?? "").join("\n").toLowerCase();
@@ -141,7 +142,7 @@ const naturally = (text) => text.replace(/\d+/g, (digits) => digits.padStart(16,
 function sorted(store, ks) {
   const { name, down } = store.sort;
   const kind = store.columns.find((column) => column.name === name)?.kind;
-  const numeric = kind === "number" || kind === "usd" || kind === "when";
+  const numeric = ["number", "usd", "when", "span"].includes(kind);
   const sign = down ? -1 : 1;
   const value = name === "age_s" ? (row) => rowAge(store, row.k) : numeric ? (row) => (row[name] === null ? null : Number(row[name])) : (row) => row[name] && naturally(String(row[name]));
   const compare = numeric || name === "age_s" ? (a, b) => a - b : (a, b) => collator.compare(a, b);

@@ -1,0 +1,67 @@
+// What the fleet comes to, above its rows: how many CVMs of each status, which are filters too, and what they cost.
+const CHIPS = [["running", "Running"], ["stopped", "Stopped"], ["failed", "Failed"]];
+const HOURS_A_MONTH = 730;
+
+/** How many CVMs have each status. */
+function statusCounts(store) {
+  const counts = new Map();
+  for (const row of store.rows.values()) counts.set(row.status, (counts.get(row.status) ?? 0) + 1);
+  return counts;
+}
+
+/** The condition that shows CVMs of these statuses alone, as somebody would type it. */
+const ofStatus = (words) => (words.length === 1 ? `status = '${words[0]}'` : `status in (${words.map((word) => `'${word}'`).join(", ")})`);
+
+/** An amount as people read it: cents while it is small, whole dollars with separators where it is not. */
+function dollars(amount) {
+  const digits = amount >= 1000 ? 0 : 2;
+  return amount.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+}
+
+/** The strip; `draw()` when rows, money or the filter have changed. `onFilter` gets the filter that a chip stands for. */
+function summaryStrip(store, onFilter) {
+  const chips = h("div", { className: "cvm-statuses", role: "group", "aria-label": "Filter by status" });
+  const rate = h("strong", { className: "cvm-rate" }), month = h("span", {}), credit = h("span", {});
+  const el = h("div", { className: "cvm-summary" }, chips, h("div", { className: "cvm-money" }, rate, month, credit));
+  const made = new Map();
+  function chip(key) {
+    if (!made.has(key)) {
+      const glyph = h("span", { className: "cvm-shape", "aria-hidden": "true" }), text = h("span", {});
+      const button = h("button", { type: "button", className: "cvm-status-filter", onclick: () => onFilter(button.getAttribute("aria-pressed") === "true" ? "" : button.value) }, glyph, text);
+      made.set(key, { button, glyph, text });
+      chips.append(button);
+    }
+    return made.get(key);
+  }
+  function drawChip(key, label, count, filter, query, always = false) {
+    if (!made.has(key) && !always && !count) return;
+    const { button, glyph, text } = chip(key);
+    button.hidden = !count && !always;
+    button.value = filter;
+    button.dataset.status = key;
+    button.setAttribute("aria-pressed", query === filter);
+    button.title = filter ? `Show these alone: ${filter}` : "Show all";
+    glyph.textContent = GLYPHS[key] ?? (key === "moving" ? "◑" : "");
+    glyph.hidden = !glyph.textContent;
+    text.textContent = `${label} ${count}`;
+  }
+  return {
+    el,
+    draw() {
+      const counts = statusCounts(store), query = store.query.trim();
+      drawChip("all", "All", store.rows.size, "", query, true);
+      for (const [status, label] of CHIPS) drawChip(status, label, counts.get(status) ?? 0, ofStatus([status]), query, status === "running");
+      const moving = [...counts.keys()].filter((status) => MOVING.has(status)).sort();
+      drawChip("moving", "Changing", moving.reduce((sum, status) => sum + counts.get(status), 0), moving.length ? ofStatus(moving) : "", query);
+      const usd = Number(store.totals.rate), left = store.credit === null ? null : Number(store.credit);
+      rate.textContent = `${dollars(usd)} USD/h`;
+      rate.title = `Charged now for all ${store.rows.size} CVMs (${store.totals.rate}): what runs, and the disks of what is stopped`;
+      month.textContent = usd > 0 ? `≈ ${dollars(usd * HOURS_A_MONTH)} USD/month` : "";
+      month.title = `If nothing changes: ${HOURS_A_MONTH} hours at this rate`;
+      const days = left !== null && usd > 0 ? Math.floor(left / usd / 24) : null;
+      credit.textContent = left === null ? "" : `credit ${dollars(left)} USD${days === null ? "" : ` (${days.toLocaleString("en-US")} days)`}`;
+      credit.title = "The workspace's balance, and how long it lasts at this rate";
+      credit.classList.toggle("cvm-low", days !== null && days < 7);
+    },
+  };
+}
