@@ -135,8 +135,8 @@ class Column:
     unit
         Of a number: ``share`` may be written as ``10%``, ``seconds`` as ``30m``.
     label, width, style
-        How the table heads and draws it: ``code``, ``link``, ``status``, ``age``,
-        ``trust`` or by its kind.
+        How the table heads and draws it: ``code``, ``link``, ``status``, ``age``, ``span``,
+        ``share``, ``trust`` or by its kind.
     """
 
     name: str
@@ -398,7 +398,11 @@ COLUMNS: Final = (
         _cpu,
         "its load of one minute as a share of its vCPUs, as last measured; above 1 more is wanted",
         unit="share",
-        **_OURS,
+        observed=True,
+        compared=False,
+        label="CPU",
+        width=110,
+        style="share",
     ),
     _column(
         "mem",
@@ -406,7 +410,11 @@ COLUMNS: Final = (
         _memory,
         "the share of its memory in use, as last measured",
         unit="share",
-        **_OURS,
+        observed=True,
+        compared=False,
+        label="memory",
+        width=70,
+        style="share",
     ),
     _column(
         "idle_for",
@@ -414,7 +422,11 @@ COLUMNS: Final = (
         _idle_for,
         "seconds for which it was seen under 10 % of CPU without a break; 0 while it is busy",
         unit="seconds",
-        **_OURS,
+        observed=True,
+        compared=False,
+        label="idle",
+        width=70,
+        style="span",
     ),
     _column(
         "metrics",
@@ -559,6 +571,9 @@ SEARCHED: Final = {INDEX.name: INDEX, **FRAMED}
 """What a fleet is searched by."""
 TABLED: Final = {column.name: column for column in (INDEX, *COLUMNS) if column.tabled}
 """What the table can show."""
+
+FIGURES: Final = frozenset({"cpu", "mem", "idle_for", "metrics"})
+"""Those that change without their rows."""
 
 # What words without an operator are looked for in.
 _HAYSTACK: Final = tuple(

@@ -3,6 +3,7 @@
 import gc
 import json
 import threading
+import time
 import weakref
 from dataclasses import replace
 from decimal import Decimal
@@ -15,6 +16,7 @@ from helpers import collected, settled, until
 import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.live.plans.plan import Plan
+from cvm_notebook.live.store.figures import Sample
 from cvm_notebook.widgets.base.confirm import Confirmation
 from cvm_notebook.widgets.base.ui_thread import ui_thread
 
@@ -120,6 +122,30 @@ def test_a_change_made_elsewhere_is_sent_as_the_cells_that_changed(
     others = (one.cvm for one in fleet.snapshot() if one.name != "web-1")
     running = [Decimal(str(one.hourly_rate.total)) for one in others]
     assert Decimal(patch["totals"]["rate"]) == disk + sum(running)
+
+
+def test_figures_change_cells_without_a_row(front, wire, table, fleet):
+    k, before = front.named(fleet, "web-1")[0], fleet["web-1"].row
+    now = fleet.now()
+    fleet.store.measure(
+        [Sample(before.id, time.time(), now, (0.42, 0.4, 0.4), memory=0.5, uptime=9_000)]
+    )
+    for after in range(20):
+        patch = wire.wait(table, "patch", after=after)
+        ks, cells = patch["set"].get("mem", ([], []))
+        if (k, 50) in zip(ks, cells, strict=True):
+            break
+    assert dict(zip(*patch["set"]["cpu"], strict=True))[k] == 42
+    assert dict(zip(*patch["set"]["spark"], strict=True))[k].endswith("▄")
+    assert fleet["web-1"].row is before
+
+
+def test_a_large_fleet_is_measured_where_it_is_seen(front, table, fleet, monkeypatch):
+    monkeypatch.setattr("cvm_notebook.widgets.table.table._ALL_MEASURED", 2)
+    numbers = front.named(fleet, "web-1", "web-2")
+    front.say("seen", ks=numbers)
+    settled()
+    assert table._measuring.cvm_ids == {fleet["web-1"].id, fleet["web-2"].id}
 
 
 def test_messages_are_counted_without_a_gap(front, wire, table, fleet):

@@ -10,6 +10,7 @@ from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.operations.record import OperationRecord
 from cvm_notebook.live.reflector.interest import InterestHandle
+from cvm_notebook.live.store.figures import Measured
 from cvm_notebook.live.store.records import Health
 from cvm_notebook.live.store.subscriptions import ChangeBatch
 from cvm_notebook.text import clean_text
@@ -43,7 +44,9 @@ class FleetView(LiveView):
         workers = self._crew(name)
         self._logs = LogTail(weakly(self._client), workers, self._say, weakly(self._mark))
         self._subscription = fleet.store.attach(
-            weakly(self._changed), health=weakly(self._health_changed)
+            weakly(self._changed),
+            health=weakly(self._health_changed),
+            figures=weakly(self._figures_changed),
         )
         self._unsubscribe = fleet.operator.attach(weakly(self._operated))
         super().__init__(**traits)
@@ -53,6 +56,9 @@ class FleetView(LiveView):
 
     def _changed(self, batch: ChangeBatch) -> None:
         """Take changes of the store; called on any thread."""
+
+    def _figures_changed(self, news: Measured) -> None:
+        """Take whose figures are new; called on any thread."""
 
     def _operated(self, record: OperationRecord) -> None:
         """Take how an operation stands; called on any thread."""

@@ -6,13 +6,14 @@ from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
 from cvm_notebook.api.money import exact, total
-from cvm_notebook.live.columns import Context, charged_usd
+from cvm_notebook.live.columns import FIGURES, Context, charged_usd
 from cvm_notebook.live.operations.record import OperationRecord, as_text
+from cvm_notebook.live.store.figures import FigureHistory, Measured
 from cvm_notebook.live.store.observation import Reading
 from cvm_notebook.live.store.records import Gap, Row, Snapshot
 from cvm_notebook.live.store.subscriptions import ChangeBatch
 from cvm_notebook.text import clean_text, without_zeros
-from cvm_notebook.widgets.table.presentation import Cell, TableColumn
+from cvm_notebook.widgets.table.presentation import Cell, TableColumn, spark
 
 _NOTE_CHARS: Final = 120
 _OP_CHARS: Final = 160
@@ -34,9 +35,12 @@ class PatchFeed:
     ----------
     columns
         What is shown, beside what every row tells.
+    figures
+        How busy CVMs are.
     """
 
-    def __init__(self, columns: Sequence[TableColumn]) -> None:
+    def __init__(self, columns: Sequence[TableColumn], figures: FigureHistory) -> None:
+        self._figures = figures
         self._lock = threading.Lock()
         self.columns = tuple(columns)
         self._by_app = False
@@ -48,6 +52,7 @@ class PatchFeed:
         self._changes: dict[str, tuple[Row | None, Row | None]] = {}
         self._operations: dict[str, str | None] = {}
         self._notified: set[str] = set()  # whose operation has changed since it was sent
+        self._measured: dict[str, None] = {}  # whose figures are new
         self._lost = True
         self._rate = _NOTHING
 
@@ -75,6 +80,11 @@ class PatchFeed:
         with self._lock:
             self._operations[cvm_id] = shown
             self._notified.add(cvm_id)
+
+    def measured(self, news: Measured) -> None:
+        """Note whose figures are new."""
+        with self._lock:
+            self._measured |= dict.fromkeys(news.cvm_ids)
 
     def lose(self) -> None:
         """Send all of it again next time."""
@@ -117,13 +127,14 @@ class PatchFeed:
             Takes a snapshot of the store.
         """
         with self._lock:
-            if not (self._lost or self._changes or self._notified):
+            if not (self._lost or self._changes or self._notified or self._measured):
                 return None
             snapshot = take()
             content = self._snapshot(snapshot) if self._lost else self._patch(snapshot)
             self._lost = False
             self._changes.clear()
             self._notified.clear()
+            self._measured.clear()
             return {**content, "revision": self._revision, "totals": self.totals()}
 
     def ages(self, snapshot: Snapshot) -> dict[str, Any]:
@@ -178,6 +189,7 @@ class PatchFeed:
         for cvm_id in self._notified:
             if (k := self._numbers.get(cvm_id)) is not None:
                 _put(by_cell, "op", k, self._operations.get(cvm_id))
+        self._put_figures(by_cell, snapshot, context)
         patch: dict[str, Any] = {"kind": "patch", "set": by_cell, "del": removed}
         if added:
             patch["add"] = self._added(added, snapshot, context)
@@ -190,6 +202,26 @@ class PatchFeed:
         for name, cell in self._cells(after, context).items():
             if name != "op" and cell != old[name]:
                 _put(by_cell, name, k, cell)
+
+    def _put_figures(self, by_cell: ByCell, snapshot: Snapshot, context: Context) -> None:
+        """Put the cells that tell of figures; they change without their rows."""
+        shown = [column for column in self.columns if column.name in FIGURES]
+        rows = {row.id: row for row in snapshot} if shown and self._measured else {}
+        for cvm_id in self._measured.keys() & rows.keys():
+            k, row = self._numbers.get(cvm_id), rows[cvm_id]
+            if k is not None:
+                for column in shown:
+                    _put(by_cell, column.name, k, column.read(row, context))
+                for name, cell in self._busyness(row).items():
+                    _put(by_cell, name, k, cell)
+
+    def _busyness(self, row: Row) -> Cells:
+        """Return how busy a CVM was lately, or why that is not known; and for how long it idles."""
+        figures = self._figures.latest.get(row.id)
+        if figures is None or figures.state != "known":
+            return {"spark": None if figures is None else figures.state, "idle": None}
+        bars = spark([point.cpu for point in self._figures.points(row.id)])
+        return {"spark": bars, "idle": None if figures.idle_for is None else int(figures.idle_for)}
 
     def _forget(self, cvm_id: str) -> list[int]:
         k = self._numbers.pop(cvm_id, None)
@@ -224,6 +256,7 @@ class PatchFeed:
         cells["raw"] = None if raw == cells["status"] else raw
         cells["note"] = _note(row)
         cells["op"] = self._operations.get(row.id)
+        cells |= self._busyness(row)
         return cells | _grouping(row) if self._by_app else cells
 
     def _new(self) -> int:

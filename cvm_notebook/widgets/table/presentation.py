@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from math import isnan
 from typing import Any, Final, Literal, TypeAlias, cast
 
 from cvm_notebook.api.errors.tree import InvalidInput
@@ -14,13 +15,13 @@ from cvm_notebook.text import clean_text, without_zeros
 
 Cell: TypeAlias = str | int | float | bool | None
 ColumnKind: TypeAlias = Literal[
-    "text", "status", "trust", "number", "usd", "code", "link", "when", "age", "span"
+    "text", "status", "trust", "number", "usd", "code", "link", "when", "age", "span", "share"
 ]
 
 _CELL_CHARS: Final = 200
 USUAL: Final = (
     *("name", "status", "instance_type", "region"),
-    *("charged_usd_h", "uptime_s", "verified", "age_s"),
+    *("cpu", "mem", "charged_usd_h", "uptime_s", "verified"),
 )
 
 
@@ -59,20 +60,32 @@ def _cell(value: object) -> Cell:
     return clean_text(value, _CELL_CHARS)
 
 
-def _in_one_unit(seconds: float) -> int:
+def _in_one_unit(seconds: float | Decimal) -> int:
     """Return seconds without what is not shown, so that a cell changes when its text does."""
     unit = next((unit for unit in (86_400, 3_600, 60) if seconds >= unit), 1)
     return int(seconds // unit) * unit
+
+
+def _in_percent(share: float | Decimal) -> int:
+    return round(100 * share)
+
+
+def _as_it_is(value: object) -> object:
+    return value
+
+
+_SHORT: Final[dict[str, Callable[[Any], object]]] = {"span": _in_one_unit, "share": _in_percent}
 
 
 def _column(column: columns.Column) -> TableColumn:
     read = column.value
 
     kind = _style(column)
+    shorten = _SHORT.get(kind, _as_it_is)
 
     def cell(row: Row, context: Context) -> Cell:
         found = read(row, context)
-        return _cell(_in_one_unit(found) if kind == "span" and found is not None else found)
+        return _cell(found if found is None else shorten(found))
 
     return TableColumn(
         column.name,
@@ -101,6 +114,19 @@ def columns_of(names: Iterable[str]) -> tuple[TableColumn, ...]:
             remedy = closest(name, COLUMNS) or f"One of {', '.join(COLUMNS)}."
             raise InvalidInput("columns", f"there is no column {shown!r} to show", remedy)
     return tuple(COLUMNS[name] for name in wanted)
+
+
+_BARS: Final = "▁▂▃▄▅▆▇█"
+_MOST_BARS: Final = 12
+
+
+def spark(shares: Sequence[float]) -> str:
+    """Return shares of a whole as a line of bars, the oldest first; what nobody said is a gap."""
+    last = shares[-_MOST_BARS:]
+    top = len(_BARS) - 1
+    return "".join(
+        " " if isnan(one) else _BARS[round(min(max(one, 0.0), 1.0) * top)] for one in last
+    )
 
 
 def specs(shown: Sequence[TableColumn]) -> list[dict[str, Any]]:

@@ -9,9 +9,13 @@ from typing import Any, Final
 import traitlets
 
 from cvm_notebook.api.errors.tree import CvmError, InvalidInput
+from cvm_notebook.api.status import phase_of
+from cvm_notebook.live.columns import FIGURES
 from cvm_notebook.live.engine import FleetEngine
+from cvm_notebook.live.metrics.poll import MeasureHandle
 from cvm_notebook.live.operations.record import OperationRecord
 from cvm_notebook.live.static_view import show
+from cvm_notebook.live.store.figures import Measured
 from cvm_notebook.live.store.subscriptions import ChangeBatch
 from cvm_notebook.text import clean_text, without_zeros
 from cvm_notebook.widgets.base.assets import module, style
@@ -23,6 +27,8 @@ from cvm_notebook.widgets.table.finder import Finder
 from cvm_notebook.widgets.table.patches import PatchFeed
 from cvm_notebook.widgets.table.presentation import COLUMNS, USUAL, columns_of, specs
 
+_ALL_MEASURED: Final = 60  # running CVMs: two questions a second
+_MOST_SEEN: Final = 100
 _CREDIT_S: Final = 600.0
 _KEPT_ROWS: Final = 500  # so many are kept for a notebook that is opened without a kernel
 _FOLLOWED: Final = 16  # CVMs: a few get a stream, the others are asked for more often
@@ -71,7 +77,9 @@ class FleetTable(FleetView):
     by = traitlets.Enum(_GROUPINGS, "cvm").tag(sync=True)
 
     def __init__(self, fleet: FleetEngine) -> None:
-        self._feed = PatchFeed(columns_of(USUAL))
+        self._feed = PatchFeed(columns_of(USUAL), fleet.store.figures)
+        self._seen_ids: tuple[str, ...] = ()
+        self._measuring: MeasureHandle | None = None
         self._selected: tuple[str, ...] = ()
         self._select_callbacks: tuple[Callable[[], object], ...] = ()
         self._open_callbacks: tuple[Callable[[str], object], ...] = ()
@@ -173,10 +181,31 @@ class FleetTable(FleetView):
 
     def _viewed(self) -> None:
         super()._viewed()
+        self._measure()
         now = time.monotonic()
         if now - self._credit_at > _CREDIT_S:
             self._credit_at = now
             self._workers.do(self._read_credit)
+
+    def _unviewed(self) -> None:
+        super()._unviewed()
+        measuring, self._measuring = self._measuring, None
+        if measuring is not None:
+            measuring.close()
+
+    def _measure(self) -> None:
+        """Have it measured how busy CVMs are: all of a small fleet, else those in sight."""
+        fleet = self._fleet()
+        if fleet is None or not FIGURES & {column.name for column in self._feed.columns}:
+            return
+        snapshot = fleet.store.snapshot()
+        running = sum(phase_of(row.status) == "running" for row in snapshot)
+        wanted = None if running <= _ALL_MEASURED else self._seen_ids
+        if self._measuring is None:
+            with contextlib.suppress(CvmError):  # the fleet is closed: what it knew can be seen
+                self._measuring = fleet.measure(wanted)
+        elif self._measuring.cvm_ids != (None if wanted is None else frozenset(wanted)):
+            self._measuring.see(wanted)
 
     def _read_credit(self) -> None:
         """Read what the workspace has left; a key that may not see it sees none."""
@@ -230,6 +259,10 @@ class FleetTable(FleetView):
         self._feed.changed(batch)
         self._mark()
 
+    def _figures_changed(self, news: Measured) -> None:
+        self._feed.measured(news)
+        self._mark()
+
     def _operated(self, record: OperationRecord) -> None:
         self._feed.operated(record)
         self._mark()
@@ -243,6 +276,10 @@ class FleetTable(FleetView):
         self._selected = tuple(self._meant(message))
         self._show_selection(str(message.get("pick", ""))[:_LONGEST_PICK])
         self._notify_selection()
+
+    def _on_seen(self, message: Mapping[str, Any]) -> None:
+        self._seen_ids = tuple(self._meant(message)[:_MOST_SEEN])
+        self._measure()
 
     def _on_open(self, message: Mapping[str, Any]) -> None:
         for cvm_id in self._meant(message)[:1]:

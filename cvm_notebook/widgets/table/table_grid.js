@@ -57,7 +57,7 @@ function tableGrid(store, { onOpen, onMenu, onKey, say }) {
   });
   /** Sort one way, the other way, no more; numbers begin with the largest. */
   function sortBy({ name, kind }) {
-    const was = store.sort, first = ["number", "usd", "when", "age", "span"].includes(kind);
+    const was = store.sort, first = ["number", "usd", "when", "age", "span", "share"].includes(kind);
     store.sort = was?.name !== name ? { name, down: first } : was.down !== first ? null : { name, down: !first };
     say(store.sort ? `Sorted by ${name}, ${store.sort.down ? "descending" : "ascending"}` : "In the fleet's own order");
     store.notify({ shape: true });
@@ -133,6 +133,7 @@ function tableGrid(store, { onOpen, onMenu, onKey, say }) {
     });
     for (const row of [...pool.slice(rows), ...groupPool.slice(groups)]) { row.el.hidden = true; row.el.removeAttribute("id"); row.k = row.key = null; }
     state.flash.clear();
+    store.see(state.shown.slice(first, first + count).filter((item) => !isGroup(item)));
     const marked = picked().length;
     all.checked = marked > 0 && marked === state.ks.length;
     all.indeterminate = marked > 0 && !all.checked;
@@ -160,13 +161,14 @@ function tableGrid(store, { onOpen, onMenu, onKey, say }) {
   function drawCell(row, i, column, data) {
     const cell = row.cells[i];
     const value = column.kind === "age" ? ageWords(rowAge(store, data.k)) : data[column.name];
-    const key = column.kind === "status" ? `${value}|${data.raw}|${data.note}|${data.op}` : value;
+    const key = column.kind === "share" ? `${value}|${data.spark}` : column.kind === "status" ? `${value}|${data.raw}|${data.note}|${data.op}` : value;
     if (row.drawn[i] === key) return;
     row.drawn[i] = key;
     if (column.kind === "status") return drawStatus(cell, data);
     if (column.kind === "trust") return drawTrust(cell, value);
     if (column.name === "name") return drawName(cell, data);
     if (column.kind === "link") return value ? cell.replaceChildren(safeLink(value, value.replace(/^https:\/\//, ""))) : cell.replaceChildren();
+    if (column.kind === "share") return drawShare(cell, column, value, data.spark);
     if (column.kind === "span") { cell.textContent = value === null ? "" : ageWords(value); return; }
     const text = column.kind === "when" && value !== null ? new Date(value).toLocaleString() : String(value ?? "");
     cell.textContent = text;
@@ -192,6 +194,13 @@ function tableGrid(store, { onOpen, onMenu, onKey, say }) {
     );
     const raw = data.raw && data.raw !== statusWords(data) ? `the service says "${data.raw}"` : "";
     cell.title = [raw, note].filter(Boolean).join(": ");
+  }
+  /** A share in percent, of the CPU with how it was lately; where it is not known, why. */
+  function drawShare(cell, column, value, spark) {
+    if (value === null) { cell.replaceChildren(h("span", { className: "cvm-note" }, { private: "private", failed: "–" }[spark] ?? "")); return; }
+    const bars = column.name === "cpu" && spark ? h("span", { className: "cvm-spark", "aria-hidden": "true" }, spark) : "";
+    cell.replaceChildren(bars, ` ${value} %`);
+    cell.title = bars ? `${column.label} ${value} % now; the bars are the last 15 minutes` : "";
   }
   function drawTrust(cell, word) {
     cell.dataset.trust = word ?? "";

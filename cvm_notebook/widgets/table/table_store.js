@@ -4,7 +4,7 @@
 //                    patch    {revision, set: {name: [[k], [cell]]}, add: {ks, ids, cols}, del: [k]}
 //                    found    {text, ks | error}     pulse {ages, health, credit}     and the answers to clicks
 //                    opened {view, id, of, card}
-//   view -> Python   act, open, select, columns, follow
+//   view -> Python   act, open, select, seen, columns, follow
 //   traits           query: what is searched for, and by: rows of each cvm, or under their app; the same in every view of
 //                    every window
 
@@ -14,7 +14,7 @@ function tableStore(model) {
     totals: { rate: "0" }, health: { state: "idle", text: "" }, ages: { common: 0, own: {} }, agesAt: 0,
     selected: new Set(), pick: null, followed: new Set(), query: model.get("query") ?? "", found: null, sort: null, widths: new Map(), credit: null, reading: false, readOnly: false,
     by: model.get("by") ?? "cvm", told: false, folded: new Set(), isGrouped: () => store.by === "app" && store.told, group,
-    act, search, select, showColumns,
+    act, search, select, showColumns, see,
   });
   const { send, notify } = store;
 
@@ -104,13 +104,22 @@ function tableStore(model) {
     store.pick = null;
     store.selected = new Set(message.ks);
   }
+  /** Tell which rows are in sight, as soon as that rests: of these it is measured how busy they are. */
+  let seeing = 0, saw = "";
+  function see(ks) {
+    const now = ks.join();
+    if (now === saw) return;
+    saw = now;
+    clearTimeout(seeing);
+    seeing = setTimeout(() => send({ kind: "seen", ks }), 400);
+  }
   function group(by) { model.set("by", by); model.save_changes(); }
   function grouped() { store.by = model.get("by") ?? "cvm"; notify({ shape: true }); }
   function showColumns(names) { send({ kind: "columns", names }); }
 
   model.on("change:query", searched);
   model.on("change:by", grouped);
-  store.ended.push(() => { model.off("change:query", searched); model.off("change:by", grouped); clearTimeout(asked); });
+  store.ended.push(() => { model.off("change:query", searched); model.off("change:by", grouped); clearTimeout(asked); clearTimeout(seeing); });
   return store;
 }
 
@@ -142,7 +151,7 @@ const naturally = (text) => text.replace(/\d+/g, (digits) => digits.padStart(16,
 function sorted(store, ks) {
   const { name, down } = store.sort;
   const kind = store.columns.find((column) => column.name === name)?.kind;
-  const numeric = ["number", "usd", "when", "span"].includes(kind);
+  const numeric = ["number", "usd", "when", "span", "share"].includes(kind);
   const sign = down ? -1 : 1;
   const value = name === "age_s" ? (row) => rowAge(store, row.k) : numeric ? (row) => (row[name] === null ? null : Number(row[name])) : (row) => row[name] && naturally(String(row[name]));
   const compare = numeric || name === "age_s" ? (a, b) => a - b : (a, b) => collator.compare(a, b);

@@ -1,6 +1,6 @@
 // What the fleet comes to, above its rows: how many CVMs of each status, which are filters too, and what they cost.
 const CHIPS = [["running", "Running"], ["stopped", "Stopped"], ["failed", "Failed"]];
-const HOURS_A_MONTH = 730;
+const HOURS_A_MONTH = 730, IDLE_S = 1800;
 
 /** How many CVMs have each status. */
 function statusCounts(store) {
@@ -41,7 +41,7 @@ function summaryStrip(store, onFilter) {
     button.dataset.status = key;
     button.setAttribute("aria-pressed", query === filter);
     button.title = filter ? `Show these alone: ${filter}` : "Show all";
-    glyph.textContent = GLYPHS[key] ?? (key === "moving" ? "◑" : "");
+    glyph.textContent = GLYPHS[key] ?? ({ moving: "◑", idle: "☾" }[key] ?? "");
     glyph.hidden = !glyph.textContent;
     text.textContent = `${label} ${count}`;
   }
@@ -51,6 +51,8 @@ function summaryStrip(store, onFilter) {
       const counts = statusCounts(store), query = store.query.trim();
       drawChip("all", "All", store.rows.size, "", query, true);
       for (const [status, label] of CHIPS) drawChip(status, label, counts.get(status) ?? 0, ofStatus([status]), query, status === "running");
+      const idle = [...store.rows.values()].filter((row) => row.idle >= IDLE_S).length;
+      drawChip("idle", "Idle", idle, `idle_for >= ${IDLE_S / 60}m`, query);
       const moving = [...counts.keys()].filter((status) => MOVING.has(status)).sort();
       drawChip("moving", "Changing", moving.reduce((sum, status) => sum + counts.get(status), 0), moving.length ? ofStatus(moving) : "", query);
       const usd = Number(store.totals.rate), left = store.credit === null ? null : Number(store.credit);
