@@ -2,6 +2,9 @@
 
 import contextlib
 import gc
+import os
+import subprocess
+import sys
 import weakref
 from datetime import UTC, datetime, time, timedelta
 
@@ -352,6 +355,27 @@ def test_the_end_of_the_fleet_is_the_end_of_its_rules(fleet, passing, clock, clo
     assert asked(cloud) == []
     with pytest.raises(CvmError, match="closed"):
         fleet.autostop("status = running", idle="1h")
+
+
+PROGRAM = """
+import cvm_notebook as cvm
+
+fleet = cvm.Fleet(cvm.Client())
+rule = fleet.autostop("status = running", schedule="daily 03:33", undo=300)
+snapshot = fleet.snapshot()
+fleet.rulebook._ask(rule, snapshot, snapshot.find("busy-one"), "it is time", for_idleness=False)
+print(rule.operations[0].state)
+"""
+
+
+def test_the_end_of_the_program_sends_nothing_that_could_still_be_taken_back(cloud):
+    env = {"PHALA_CLOUD_API_PREFIX": cloud.url, "PHALA_CLOUD_API_KEY": cloud.api_key}
+    command = [sys.executable, "-c", PROGRAM]
+    run = subprocess.run(
+        command, env={**os.environ, **env}, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert (run.returncode, run.stdout) == (0, "asked\n")
+    assert asked(cloud) == []
 
 
 def test_a_cancelled_rule_has_nobody_measured_any_more(fleet, passing, clock, cloud):

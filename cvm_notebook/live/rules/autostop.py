@@ -54,7 +54,7 @@ class AutoStopTerms:
             length = age_words(self.idle.total_seconds())
             when.append(f"after {length} under {self.below:.0%} of CPU")
         if self.timetable is not None:
-            when.append(f"at {self.timetable}")
+            when.append(f"on schedule ({self.timetable})")
         return f"shuts down {self.where} {' or '.join(when)}"
 
 
