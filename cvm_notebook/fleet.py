@@ -1,10 +1,12 @@
 """Fleet: the CVMs of a workspace, live."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from cvm_notebook.api.client import Client
+from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.cvm_ref import Ref
 from cvm_notebook.api.times import moment_of
@@ -545,7 +547,9 @@ class Fleet(FleetEngine):
         return f"<Fleet: {len(self.store.snapshot())} CVMs, {self.health}>"
 
     def _repr_mimebundle_(self, **_: object) -> Any:
-        static = show(self.snapshot())
+        with contextlib.suppress(CvmError):  # what is wrong is said in what is shown
+            self.snapshot()
+        static = show(self.store.snapshot())
         if self.health.state == "closed":
             return static
         from cvm_notebook.widgets.base.mimebundle import with_widget  # noqa: PLC0415 - widgets on demand
@@ -565,7 +569,7 @@ def dashboard(of: Client | Fleet) -> "Dashboard":
     Raises
     ------
     CvmError
-        What prevented the first list.
+        What prevented the first list; in a notebook the table says it, and asks for a key.
 
     Examples
     --------
@@ -574,8 +578,13 @@ def dashboard(of: Client | Fleet) -> "Dashboard":
     'running'
     >>> board.close()
     """
+    from cvm_notebook.widgets.base.mimebundle import has_kernel  # noqa: PLC0415 - widgets on demand
     from cvm_notebook.widgets.dashboard import dashboard_of  # noqa: PLC0415 - widgets on demand
 
     fleet = of if isinstance(of, Fleet) else Fleet(of)
-    fleet.snapshot()  # what prevents the first list is told here
+    try:
+        fleet.snapshot()
+    except CvmError:
+        if not has_kernel():
+            raise
     return dashboard_of(fleet, fleet.table(), owns_fleet=fleet is not of)

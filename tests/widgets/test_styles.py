@@ -10,7 +10,17 @@ import tinycss2
 
 FOLDER = {
     **dict.fromkeys(
-        ("choices", "common", "confirm", "diff", "logs", "secret", "secret_box", "view_model"),
+        (
+            "choices",
+            "common",
+            "confirm",
+            "diff",
+            "logs",
+            "secret",
+            "secret_box",
+            "sign_in",
+            "view_model",
+        ),
         "base",
     ),
     **dict.fromkeys(
@@ -34,6 +44,7 @@ PARTS = {
     "diff": ("cvm-diff",),
     "logs": ("cvm-logs",),
     "secret": ("cvm-secret", "cvm-env"),
+    "sign_in": ("cvm-sign-in",),
 }
 SHEETS = {**VIEWS, **PARTS, "common": ("cvm",)}
 SCRIPTS = {

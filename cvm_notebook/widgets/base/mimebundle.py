@@ -24,6 +24,14 @@ def with_widget(static: Mapping[str, str], make: Callable[[], Any]) -> dict[str,
     return {**static, _VIEW: view}
 
 
+def somebody_answers(shell: Any) -> bool:
+    """Whether the cell that runs in an IPython was sent by somebody who can answer a question."""
+    if getattr(shell, "kernel", None) is None:
+        return False
+    request = shell.get_parent()  # a run by nbclient or papermill allows no questions
+    return bool(request.get("content", {}).get("allow_stdin"))
+
+
 def has_kernel() -> bool:
     """Whether this process is a kernel, to which a front end may speak."""
     # another thread may be importing it just now, and then there is no kernel either

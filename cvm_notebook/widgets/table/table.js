@@ -6,7 +6,7 @@ function renderTable({ model, el, store }) {
   const say = (text) => { said.textContent = text; };
   const send = (message) => store.live() && store.send(message);
   const confirm = confirmPanel(send), undo = undoStrip(send);
-  const notice = h("div", { className: "cvm-notice", role: "alert", hidden: true });
+  const notice = h("div", { className: "cvm-notice", role: "alert", hidden: true }), sign = signInPart(send);
   let logs = logPanel(send), logsOf = h("h4", {});
   const logsClose = h("button", { type: "button", onclick: () => closeLogs() }, "Close the logs");
   const logsFrame = h("div", { className: "cvm-table-logs", hidden: true }, h("div", { className: "cvm-top" }, logsOf, logsClose), logs.el);
@@ -68,7 +68,7 @@ function renderTable({ model, el, store }) {
   const { show, answer, queued, heard: answered } = answers({ confirm, undo, notice, say });
 
   const root = h("section", { className: "cvm cvm-table", "aria-label": "Fleet" },
-    h("div", { className: "cvm-top" }, find, picker.el, byApp, h("div", { className: "cvm-totals" }, count, health)), wrong, bar, undo.el, notice, confirm.el, grid.el, details.el, logsFrame, said);
+    h("div", { className: "cvm-top" }, find, picker.el, byApp, h("div", { className: "cvm-totals" }, count, health)), sign.el, wrong, bar, undo.el, notice, confirm.el, grid.el, details.el, logsFrame, said);
   const tall = () => { grid.grid.style.maxBlockSize = `${model.get("height")}px`; };
   tall();
   model.on("change:height", tall);
@@ -88,6 +88,7 @@ function renderTable({ model, el, store }) {
     find.setAttribute("aria-invalid", Boolean(found?.error));
     count.classList.toggle("cvm-waiting", Boolean(query) && !found && LANGUAGE.test(query));
     drawHealth(health, store.health, store.at, kernel);
+    sign.draw(store.health, kernel);
     picked.textContent = store.selected.size ? `${selected.length} selected${hidden ? `, ${hidden} hidden by the filter` : ""}` : "select CVMs to act on them";
     for (const button of buttons) {
       const verb = button.dataset.verb, changes = !["follow", "logs"].includes(verb);
@@ -104,7 +105,7 @@ function renderTable({ model, el, store }) {
     }
   }
   function acts(message) {
-    if (answer(message)) return;
+    if (answer(message) || sign.heard(message)) return;
     if (message.kind === "logs") openLogs(message.of);
     else if (message.kind === "opened") opened(message);
     else if (message.kind === "log") logs.heard(message);

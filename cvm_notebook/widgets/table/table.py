@@ -51,12 +51,14 @@ class FleetTable(FleetView):
     _esm = module(
         "base/confirm",
         "base/logs",
+        "base/secret",
+        "base/sign_in",
         "table/table_store",
         "table/table_groups",
         "table/table_grid",
         "table/table",
     )
-    _css = style("base/confirm", "base/logs", "table/table")
+    _css = style("base/confirm", "base/logs", "base/secret", "base/sign_in", "table/table")
     _FAULT = " in the table. The fleet itself goes on."
     _WORKERS = 2  # a log, and which logs there are
     height = traitlets.Int(420).tag(sync=True)
@@ -164,8 +166,9 @@ class FleetTable(FleetView):
         self._feed.lose()
 
     def _vitals(self) -> Message:
-        ages = self._feed.ages(self._living().store.snapshot())
-        return {"ages": ages, **super()._vitals()}
+        snapshot = self._living().store.snapshot()
+        reading = not snapshot.complete
+        return {"ages": self._feed.ages(snapshot), "reading": reading, **super()._vitals()}
 
     def _about(self, fleet: FleetEngine) -> Message:
         """Return what a view needs beside the rows, to begin."""
@@ -176,7 +179,6 @@ class FleetTable(FleetView):
             "more": [[column.name, column.label] for column in COLUMNS.values()],
             "selected": self._numbers(self._selected),
             "followed": self._numbers(sorted(self._followed)),
-            "reading": not snapshot.complete,
             "read_only": fleet.operator.read_only,
             **self._vitals(),
         }
