@@ -529,7 +529,7 @@ def test_doctor_says_where_a_key_can_come_from_when_there_is_none(env):
     assert "PHALA_CLOUD_API_KEY" in done.stdout
     *_, verdict, first, last = done.stdout.splitlines()
     assert verdict == "1 problem: key."
-    assert "cvm.login() asks for a key" in first
+    assert "cvm.login() asks for one" in first
     assert last.strip() == "To try it without a key: cvm-notebook demo"
 
 

@@ -101,7 +101,7 @@ def _next_steps(findings: list[Finding], running: Running, *, local: bool) -> li
         steps.append("cvm-notebook demo starts one with notebooks, cvm-notebook cloud one alone.")
     elif "key" in broken:
         steps.append(
-            "Set PHALA_CLOUD_API_KEY, or run `phala login`; in a notebook cvm.login() asks for a key."
+            "Set PHALA_CLOUD_API_KEY, or run `phala login`; in a notebook cvm.login() asks for one."
         )
     elif "GET /auth/me" in broken:
         steps.append("Check the key and the address above; they are sent together.")
