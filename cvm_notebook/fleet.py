@@ -444,6 +444,7 @@ class Fleet(FleetEngine):
         InvalidInput
             There is no such column; the message has the closest names. Or `by` is neither.
         """
+        from cvm_notebook.widgets.base.closing import is_open  # noqa: PLC0415 - widgets on demand
         from cvm_notebook.widgets.table.table import FleetTable  # noqa: PLC0415 - widgets on demand
 
         if columns is not None:
@@ -453,7 +454,9 @@ class Fleet(FleetEngine):
             height = checks.integer("height", height, unit="pixels")
         if undo is not None:
             undo = checks.seconds("undo", undo)
-        if self._table is None or self._table.comm is None:  # none yet, or it was closed
+        if self._table is None or not is_open(self._table):  # none yet, or it was closed
+            if self._table is not None:
+                self._table.close()
             self._reflector.touch()
             self._table = FleetTable(self)
         self._table.set(columns=columns, height=height, undo=undo, by=by)
@@ -555,6 +558,11 @@ class Fleet(FleetEngine):
         from cvm_notebook.widgets.base.mimebundle import with_widget  # noqa: PLC0415 - widgets on demand
 
         return with_widget(static, self.table)
+
+    def _display_(self) -> Any:  # marimo asks for it
+        from cvm_notebook.widgets.base.mimebundle import displayed  # noqa: PLC0415 - widgets on demand
+
+        return displayed(self._repr_mimebundle_(), self.table)
 
 
 def dashboard(of: Client | Fleet) -> "Dashboard":

@@ -19,6 +19,7 @@ FOLDER = {
             "secret",
             "secret_box",
             "sign_in",
+            "tabs",
             "view_model",
         ),
         "base",
@@ -31,6 +32,7 @@ FOLDER = {
 }
 # the root elements of each sheet: a view's own, or those of a part that several views show
 VIEWS = {
+    "dashboard": ("cvm-dashboard",),
     "card": ("cvm-card",),
     "form": ("cvm-form",),
     "login": ("cvm-login",),
@@ -45,9 +47,11 @@ PARTS = {
     "logs": ("cvm-logs",),
     "secret": ("cvm-secret", "cvm-env"),
     "sign_in": ("cvm-sign-in",),
+    "tabs": ("cvm-tabs", "cvm-panel"),
 }
 SHEETS = {**VIEWS, **PARTS, "common": ("cvm",)}
 SCRIPTS = {
+    "dashboard": ("dashboard",),
     "card": ("card", "revisions", "trust"),
     "form": ("change", "change_parts", "deploy", "form", "form_parts", "form_store"),
     "login": ("login",),

@@ -41,6 +41,7 @@ class UiThread:
 
     def __init__(self) -> None:
         self._work = threading.Condition()
+        self._turn = threading.RLock()  # whose tasks run; uncontended but in marimo
         self._tasks: deque[tuple[Task, weakref.ref[Any] | None]] = deque()
         self._marked: weakref.WeakSet[Any] = weakref.WeakSet()
         self._views: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -64,6 +65,10 @@ class UiThread:
             self._tasks.append((task, None if view is None else weakref.ref(view)))
             self._wake()
         return True
+
+    def run(self, task: Task, view: View) -> None:
+        """Do something now, on this thread, as the UI thread would: one thing at a time."""
+        self._guarded(task, view)
 
     def mark(self, view: View) -> None:
         """Flush a view soon, within a tenth of a second; as often as it is asked, once."""
@@ -153,7 +158,8 @@ class UiThread:
 
     def _guarded(self, task: Task, view: Any) -> None:
         try:
-            task()
+            with self._turn:
+                task()
         except Exception as error:  # noqa: BLE001 - the thread's top: one view's trouble stays its own
             _log.warning("a view failed", exc_info=error)
             if view is not None:

@@ -20,7 +20,7 @@ import traitlets
 from cvm_notebook.live.clock import SystemClock
 from cvm_notebook.live.workers import Workers
 from cvm_notebook.widgets.base.closing import ClosesWhole
-from cvm_notebook.widgets.base.mimebundle import with_widget
+from cvm_notebook.widgets.base.mimebundle import in_marimo, with_widget
 from cvm_notebook.widgets.base.sealing import seal
 from cvm_notebook.widgets.base.ui_thread import publish, ui_thread
 
@@ -222,7 +222,11 @@ class LiveView(ClosesWhole, anywidget.AnyWidget):
     # --- what a front end says --------------------------------------------------------------------
 
     def _received(self, _widget: object, content: object, _buffers: object) -> None:
-        ui_thread.post(partial(self._take, seal(content)), self)
+        take = partial(self._take, seal(content))
+        if in_marimo():  # a widget that is made for a message belongs to the session it came from
+            ui_thread.run(take, self)
+        else:
+            ui_thread.post(take, self)
 
     def _take(self, message: Mapping[str, Any]) -> None:
         kind, n = message.get("kind"), message.get("n")

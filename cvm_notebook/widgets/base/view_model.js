@@ -87,14 +87,26 @@ function liveWidget(render, makeStore = viewModel) {
     let store = null;
     return {
       initialize({ model }) { store = makeStore(model); store.begin(); return () => store.end(); },
-      render({ model, el }) { return render({ model, el, store }); },
+      render({ model, el, host }) { return render({ model, el, host, store }); },
     };
   };
 }
 
-/** Make a view of another widget; null where there is none, as in a saved notebook without its widgets. */
-async function viewOf(model, id) {
-  try { return await model.widget_manager.create_view(await model.widget_manager.get_model(id)); } catch { return null; }
+/**
+ * Make a view of another widget; null where there is none, as in a saved notebook without its widgets. `shown()` is
+ * called once it stands in the page. Jupyter's front ends have a manager of widgets; others, as marimo, have a host.
+ */
+async function viewOf({ model, host }, id) {
+  try {
+    const manager = model.widget_manager;
+    if (manager?.create_view) {
+      const view = await manager.create_view(await manager.get_model(id));
+      return { el: view.el, shown: () => view.trigger("displayed"), remove: () => view.remove() };
+    }
+    const el = h("div", {}), ended = new AbortController(), widget = await host.getWidget(`anywidget:${id}`);
+    await widget.render({ el, signal: ended.signal });
+    return { el, shown() {}, remove() { ended.abort(); el.remove(); } };
+  } catch { return null; }
 }
 
 /**

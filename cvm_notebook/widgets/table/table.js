@@ -1,7 +1,7 @@
 // The table's view: filter, actions, health and totals around the grid.
 const ACTIONS = [...VERBS.slice(0, -1), ["follow", "Follow"], ["logs", "Logs"], ...VERBS.slice(-1)];
 
-function renderTable({ model, el, store }) {
+function renderTable({ model, el, host, store }) {
   const said = h("div", { className: "cvm-said", role: "status", "aria-live": "polite" });
   const say = (text) => { said.textContent = text; };
   const send = (message) => store.live() && store.send(message);
@@ -23,7 +23,7 @@ function renderTable({ model, el, store }) {
   const grid = tableGrid(store, { say, onOpen: open });
 
   // --- the details of one CVM: its card, here or where a dashboard shows it ---
-  const own = clickId(), details = detailsFrame(model, () => grid.grid.focus());
+  const own = clickId(), details = detailsFrame({ model, host }, () => grid.grid.focus());
   function open(k) {
     if (!store.live()) { show("The kernel does not answer: the details cannot be shown."); return; }
     store.send({ kind: "open", ks: [k], view: own });
@@ -34,7 +34,7 @@ function renderTable({ model, el, store }) {
     answered();
     say(`The details of ${of} are shown below`);
     if (card) details.open(card, id, of);
-    else focusCard(root.parentElement?.closest(".widget-vbox") ?? root, id);
+    else focusCard(root.parentElement?.closest(".cvm") ?? root, id);
   }
 
   // --- the bar ---
@@ -136,7 +136,7 @@ function renderTable({ model, el, store }) {
 }
 
 /** The card of one CVM under the table; the card is a widget of its own. */
-function detailsFrame(model, onClose) {
+function detailsFrame(place, onClose) {
   const title = h("h4", {}), box = h("div", {}), close = h("button", { type: "button", onclick: () => { drop(); onClose(); } }, "Close the details");
   const el = h("div", { className: "cvm-table-details", role: "region", "aria-label": "Details of one CVM", hidden: true }, h("div", { className: "cvm-top" }, title, close), box);
   let view = null, turn = 0;
@@ -145,12 +145,12 @@ function detailsFrame(model, onClose) {
     el, end: drop,
     async open(card, id, of) {
       drop();
-      const mine = turn, made = await viewOf(model, card);
+      const mine = turn, made = await viewOf(place, card);
       if (mine !== turn || !made) { made?.remove(); return; }
       view = made;
       title.textContent = `Details of ${of}`;
       box.append(made.el);
-      made.trigger("displayed");
+      made.shown();
       el.hidden = false;
       close.focus();
       focusCard(box, id);
