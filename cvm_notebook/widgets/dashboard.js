@@ -7,7 +7,7 @@
 const PAGES = [["cvm", "CVM"], ["new", "New CVM"], ["costs", "Costs and status"], ["ledger", "Ledger"]];
 
 /** A place for another widget's view: another one is shown when there is another id, and none without. */
-function partSlot(place) {
+function partSlot(make) {
   const el = h("div", { className: "cvm-dashboard-part" });
   let id = null, view = null;
   async function show(next) {
@@ -16,18 +16,17 @@ function partSlot(place) {
     view = null; id = next ?? null;
     el.replaceChildren();
     if (!id) return;
-    const made = await viewOf(place, id);
+    const made = await make(id, el);
     if (next !== id || view || !made) { made?.remove(); return; }
     view = made;
-    el.append(made.el);
-    made.shown();
   }
   return { el, show, end: () => show(null) };
 }
 
 function renderDashboard({ model, el, host, store }) {
-  const place = { model, host };
-  const slots = Object.fromEntries(["table", "card", "form", "statuses", "costs", "ledger"].map((name) => [name, partSlot(place)]));
+  const place = { model, host, store };
+  const slots = Object.fromEntries(["table", "form", "statuses", "costs", "ledger"].map((name) => [name, partSlot((id, box) => viewOf(place, id, box))]));
+  slots.card = partSlot((id, box) => hostedView(place, id, box));
   const none = h("p", { className: "cvm-dashboard-none cvm-dim" }, "Select a CVM in the table to see it here.");
   const notice = h("div", { className: "cvm-fault", role: "alert", hidden: true });
   const pages = tabStrip("About this fleet", PAGES);

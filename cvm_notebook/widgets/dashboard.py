@@ -111,7 +111,7 @@ class Dashboard(LiveView):
         card = self._card
         return {
             "parts": {name: part.model_id for name, part in parts.items()},
-            "card": None if card is None else card.model_id,
+            "card": None if card is None else self._host(card),
         }
 
     def _changed(self, _record: OperationRecord) -> None:

@@ -41,7 +41,6 @@ class UiThread:
 
     def __init__(self) -> None:
         self._work = threading.Condition()
-        self._turn = threading.RLock()  # whose tasks run; uncontended but in marimo
         self._tasks: deque[tuple[Task, weakref.ref[Any] | None]] = deque()
         self._marked: weakref.WeakSet[Any] = weakref.WeakSet()
         self._views: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -65,10 +64,6 @@ class UiThread:
             self._tasks.append((task, None if view is None else weakref.ref(view)))
             self._wake()
         return True
-
-    def run(self, task: Task, view: View) -> None:
-        """Do something now, on this thread, as the UI thread would: one thing at a time."""
-        self._guarded(task, view)
 
     def mark(self, view: View) -> None:
         """Flush a view soon, within a tenth of a second; as often as it is asked, once."""
@@ -158,8 +153,7 @@ class UiThread:
 
     def _guarded(self, task: Task, view: Any) -> None:
         try:
-            with self._turn:
-                task()
+            task()
         except Exception as error:  # noqa: BLE001 - the thread's top: one view's trouble stays its own
             _log.warning("a view failed", exc_info=error)
             if view is not None:
@@ -176,6 +170,8 @@ at_exit(Stage.VIEWS, ui_thread.close)
 def publish(widget: Any, content: dict[str, Any], buffers: list[bytes] | None = None) -> None:
     """Send a message to a widget's front ends from any thread; the only place that does.
 
+    It goes by the views that show the widget within them, too.
+
     Where nobody listens (a closed widget, no kernel) it goes nowhere. What is lost on the way is
     found by the view, which counts. ipykernel 7.0.0 has no parent message in threads of others,
     and cannot send from them (ipykernel#1450).
@@ -184,3 +180,5 @@ def publish(widget: Any, content: dict[str, Any], buffers: list[bytes] | None = 
         widget.send(content, buffers)
     except LookupError as error:
         _log.debug("a message to a view was lost", exc_info=error)
+    for host in tuple(widget.hosts):
+        publish(host, {"kind": "part", "of": widget.model_id, "message": content}, buffers)

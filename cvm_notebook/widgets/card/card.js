@@ -43,11 +43,9 @@ function changeFrame(place, { send, live, queued }) {
     async heard(message) {
       if (message.view !== own) return;
       drop();
-      const mine = turn, made = await viewOf(place, message.form);
+      const mine = turn, made = await hostedView(place, message.form, box);
       if (mine !== turn || !made) { made?.remove(); return; }
       view = made;
-      box.append(made.el);
-      made.shown();
       el.hidden = false;
       button.setAttribute("aria-expanded", "true");
       el.focus(); // what is in it is drawn in a moment
@@ -70,7 +68,7 @@ function renderCard({ model, el, host, store }) {
   const actions = h("div", { className: "cvm-actions", role: "toolbar", "aria-label": "What to do with this CVM" });
   const ops = h("div", { className: "cvm-ops" });
   const notice = h("div", { className: "cvm-notice", role: "alert", hidden: true });
-  const changing = changeFrame({ model, host }, { send, live: () => store.live(), queued: () => queued() });
+  const changing = changeFrame({ model, host, store }, { send, live: () => store.live(), queued: () => queued() });
   const tabs = tabStrip("About this CVM", CARD_TABS, opened);
   const root = h("section", { className: "cvm cvm-card" },
     h("header", { className: "cvm-card-head" }, h("div", { className: "cvm-title" }, name, status, doing, badge.el, health), under),

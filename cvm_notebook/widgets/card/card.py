@@ -22,6 +22,7 @@ from cvm_notebook.text import clean_text
 from cvm_notebook.widgets.base.assets import BUTTONS, module, style
 from cvm_notebook.widgets.base.closing import close_widgets, is_open
 from cvm_notebook.widgets.base.fleet_view import FleetView
+from cvm_notebook.widgets.base.mimebundle import in_marimo
 from cvm_notebook.widgets.base.view import Message, weakly
 from cvm_notebook.widgets.card.details import DETAILS, fetch
 from cvm_notebook.widgets.card.revisions import Revisions
@@ -52,7 +53,8 @@ def card_of(fleet: FleetEngine, cvm_id: str) -> "CvmCard":
     with _cards_lock:
         cards = _cards.setdefault(fleet, {})
         card = cards.get(cvm_id)
-        if card is None or not is_open(card):
+        known = card is not None and is_open(card) and (card.is_heard or not in_marimo())
+        if card is None or not known:
             if card is not None:
                 card.close()
             card = cards[cvm_id] = CvmCard(fleet, cvm_id)
@@ -217,7 +219,7 @@ class CvmCard(FleetView):
             return
         if self._form is None or not is_open(self._form):
             self._form = ChangeForm(fleet, self.cvm_id)
-        self._say({"kind": "change", "view": message.get("view"), "form": self._form.model_id})
+        self._say({"kind": "change", "view": message.get("view"), "form": self._host(self._form)})
 
     def _measure(self) -> None:
         """Have the guest's figures fetched while it is looked at, every few seconds."""

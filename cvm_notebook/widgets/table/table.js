@@ -23,7 +23,7 @@ function renderTable({ model, el, host, store }) {
   const grid = tableGrid(store, { say, onOpen: open });
 
   // --- the details of one CVM: its card, here or where a dashboard shows it ---
-  const own = clickId(), details = detailsFrame({ model, host }, () => grid.grid.focus());
+  const own = clickId(), details = detailsFrame({ model, host, store }, () => grid.grid.focus());
   function open(k) {
     if (!store.live()) { show("The kernel does not answer: the details cannot be shown."); return; }
     store.send({ kind: "open", ks: [k], view: own });
@@ -145,12 +145,10 @@ function detailsFrame(place, onClose) {
     el, end: drop,
     async open(card, id, of) {
       drop();
-      const mine = turn, made = await viewOf(place, card);
+      const mine = turn, made = await hostedView(place, card, box);
       if (mine !== turn || !made) { made?.remove(); return; }
       view = made;
       title.textContent = `Details of ${of}`;
-      box.append(made.el);
-      made.shown();
       el.hidden = false;
       close.focus();
       focusCard(box, id);

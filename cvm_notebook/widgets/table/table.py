@@ -265,7 +265,7 @@ class FleetTable(FleetView):
             return
         for callback in self._open_callbacks:
             callback(cvm_id)
-        card = None if self._open_callbacks else card_of(fleet, cvm_id).model_id
+        card = None if self._open_callbacks else self._host(card_of(fleet, cvm_id))
         name = clean_text(row.name or row.id, 80)
         self._say({"kind": "opened", "view": view, "id": cvm_id, "of": name, "card": card})
 
