@@ -20,6 +20,19 @@ if TYPE_CHECKING:
 LOADING = RLock()
 
 
+def loaded(home: str, name: str) -> object:
+    """Return what a module of this package holds, loaded now: what no layer below may import.
+
+    Parameters
+    ----------
+    home
+        The module, relative to the package.
+    """
+    with LOADING:
+        holder: object = getattr(import_module(f"cvm_notebook.{home}"), name)
+    return holder
+
+
 def lazy_names(
     module: str, public: Iterable[str], homes: Mapping[str, str], package: str | None = None
 ) -> tuple[Callable[[str], object], Callable[[], list[str]]]:

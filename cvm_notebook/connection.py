@@ -1,15 +1,22 @@
-"""connect(): one way in, to Phala Cloud or to a LocalCloud on this machine."""
+"""connect(): one way in, to Phala Cloud or to a LocalCloud on this machine; and signing in."""
 
 import threading
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
+from cvm_notebook.api.auth import credentials
+from cvm_notebook.api.auth.credentials import Credentials, find_api_key
 from cvm_notebook.api.client import Client
 from cvm_notebook.api.errors.tree import CvmError, InvalidInput
+from cvm_notebook.api.models.catalogue import CurrentUser
+from cvm_notebook.api.secret import Secret
 from cvm_notebook.live.at_exit import Stage, at_exit
 from cvm_notebook.text import trimmed
 
 if TYPE_CHECKING:
     from cvm_notebook.local import LocalCloud
+
+_LOGIN: Final = "the login in this process (in memory only)"
 
 _lock = threading.Lock()
 _own: "LocalCloud | None" = None
@@ -55,6 +62,46 @@ def connect(target: str | None = None, *, read_only: bool = False) -> Client:
         client = Client(profile=target, read_only=read_only)
     client.get_current_user()  # a wrong key is told here, and not in a later cell
     return client
+
+
+def typed_key(key: Secret, base_url: str | None = None) -> Credentials:
+    """Return a key that somebody has typed; it is for this address, or the usual one.
+
+    Raises
+    ------
+    CredentialsError
+        It cannot be a key.
+    """
+    found = find_api_key(api_key=key, base_url=base_url, prompt=None)
+    return replace(found, source=_LOGIN)
+
+
+def sign_in(
+    found: Credentials, *, keep: bool = True, read_only: bool = False
+) -> tuple[Client, CurrentUser]:
+    """Return a client with a key that the service knows, and whose key it is.
+
+    Parameters
+    ----------
+    keep
+        Use it in this process from now on, where none is named.
+    read_only
+        As of `Client`.
+
+    Raises
+    ------
+    CvmError
+        The service does not know the key, or cannot be reached; what is in use stays.
+    """
+    client = Client(api_key=found.secret, base_url=found.base_url, read_only=read_only)
+    try:
+        user = client.get_current_user()
+    except CvmError:
+        client.close()
+        raise
+    if keep:
+        credentials.remember(found)
+    return client, user
 
 
 def _local() -> tuple[str, str]:

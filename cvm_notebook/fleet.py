@@ -1,10 +1,12 @@
 """Fleet: the CVMs of a workspace, live."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from cvm_notebook.api.client import Client
+from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.cvm_ref import Ref
 from cvm_notebook.api.times import length_of, moment_of
@@ -584,6 +586,7 @@ class Fleet(FleetEngine):
         InvalidInput
             There is no such column; the message has the closest names. Or `by` is neither.
         """
+        from cvm_notebook.widgets.base.closing import is_open  # noqa: PLC0415 - widgets on demand
         from cvm_notebook.widgets.table.table import FleetTable  # noqa: PLC0415 - widgets on demand
 
         if columns is not None:
@@ -593,7 +596,9 @@ class Fleet(FleetEngine):
             height = checks.integer("height", height, unit="pixels")
         if undo is not None:
             undo = checks.seconds("undo", undo)
-        if self._table is None or self._table.comm is None:  # none yet, or it was closed
+        if self._table is None or not is_open(self._table):  # none yet, or it was closed
+            if self._table is not None:
+                self._table.close()
             self._reflector.touch()
             self._table = FleetTable(self)
         self._table.set(columns=columns, height=height, undo=undo, by=by)
@@ -692,12 +697,19 @@ class Fleet(FleetEngine):
         return f"<Fleet: {len(self.store.snapshot())} CVMs, {self.health}>"
 
     def _repr_mimebundle_(self, **_: object) -> Any:
-        static = show(self.snapshot())
+        with contextlib.suppress(CvmError):  # what is wrong is said in what is shown
+            self.snapshot()
+        static = show(self.store.snapshot())
         if self.health.state == "closed":
             return static
         from cvm_notebook.widgets.base.mimebundle import with_widget  # noqa: PLC0415 - widgets on demand
 
         return with_widget(static, self.table)
+
+    def _display_(self) -> Any:  # marimo asks for it
+        from cvm_notebook.widgets.base.mimebundle import displayed  # noqa: PLC0415 - widgets on demand
+
+        return displayed(self._repr_mimebundle_(), self.table)
 
 
 def dashboard(of: Client | Fleet) -> "Dashboard":
@@ -712,7 +724,7 @@ def dashboard(of: Client | Fleet) -> "Dashboard":
     Raises
     ------
     CvmError
-        What prevented the first list.
+        What prevented the first list; in a notebook the table says it, and asks for a key.
 
     Examples
     --------
@@ -721,8 +733,13 @@ def dashboard(of: Client | Fleet) -> "Dashboard":
     'running'
     >>> board.close()
     """
+    from cvm_notebook.widgets.base.mimebundle import has_kernel  # noqa: PLC0415 - widgets on demand
     from cvm_notebook.widgets.dashboard import dashboard_of  # noqa: PLC0415 - widgets on demand
 
     fleet = of if isinstance(of, Fleet) else Fleet(of)
-    fleet.snapshot()  # what prevents the first list is told here
+    try:
+        fleet.snapshot()
+    except CvmError:
+        if not has_kernel():
+            raise
     return dashboard_of(fleet, fleet.table(), owns_fleet=fleet is not of)

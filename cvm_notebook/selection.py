@@ -575,6 +575,11 @@ class CvmHandle:
 
         return with_widget(static, self.card)
 
+    def _display_(self) -> Any:  # marimo asks for it
+        from cvm_notebook.widgets.base.mimebundle import displayed  # noqa: PLC0415 - widgets on demand
+
+        return displayed(self._repr_mimebundle_(), self.card)
+
 
 def _wait(fleet: FleetEngine, ids: Sequence[str], status: str, timeout: float | None) -> list[str]:
     return Waiting(

@@ -1,4 +1,4 @@
-"""Binder's files make an environment in which the first notebook runs, with no key."""
+"""Binder's files make an environment in which the notebook it opens runs, with no key."""
 
 import contextlib
 import json
@@ -25,9 +25,10 @@ BUILT = "CVM_NOTEBOOK_BINDER"
 """Names an environment that binder/postBuild has made already; .ci/run has one."""
 NEWS = "@jupyterlab/apputils-extension:announcements"
 
-# In the place of the notebook server: tells what it was given, then opens the first notebook.
+# In the place of the notebook server: tells what it was given, then runs what is opened.
 STAND_IN = """
 import json, os, sys, time
+from cvm_notebook import Client
 from cvm_notebook.local import LocalCloud
 import nbformat
 from nbclient import NotebookClient
@@ -35,15 +36,16 @@ from nbclient import NotebookClient
 end = time.monotonic() + 30
 while LocalCloud.running() is None and time.monotonic() < end:
     time.sleep(0.05)  # a server takes seconds to come up; this does not
-notebook = nbformat.read("notebooks/01_first_cvm.ipynb", as_version=4)
+notebook = nbformat.read("notebooks/00_start_here.ipynb", as_version=4)
 client = NotebookClient(notebook, timeout=60, store_widget_state=False)
 client.execute(cwd="notebooks")
 nbformat.write(notebook, "executed.ipynb")
+url, key = LocalCloud.running()
 told = {
     "pid": os.getpid(),
     "arguments": sys.argv[1:],
     "token": os.environ["JUPYTER_TOKEN"],
-    "url": (LocalCloud.running() or [None])[0],
+    "made": Client(key, url).get_cvm_state("hello").status,
     "python": sys.prefix,
 }
 with open("told.json", "w") as file:
@@ -109,7 +111,7 @@ def test_it_installs_what_the_readme_says():
 
 
 @pytest.mark.timeout(900)  # it makes an environment
-def test_the_first_notebook_runs_where_binder_starts_with_no_key(environment, tmp_path):
+def test_what_binder_opens_runs_where_it_starts_with_no_key(environment, tmp_path):
     (package,) = environment.glob("lib/python3*/site-packages/cvm_notebook-*.dist-info")
     source = json.loads((package / "direct_url.json").read_text())
     assert source == {"url": ROOT.as_uri(), "dir_info": {}}  # this checkout, as it was built
@@ -142,9 +144,9 @@ def test_the_first_notebook_runs_where_binder_starts_with_no_key(environment, tm
     cells = json.loads((tmp_path / "executed.ipynb").read_text())["cells"]
     outputs = [output for cell in cells for output in cell.get("outputs", ())]
     assert not [output for output in outputs if output["output_type"] == "error"]
-    assert "".join(outputs[-1]["text"]).endswith("left of this notebook: nothing\n")
+    assert "".join(outputs[-1]["text"]).endswith("left of this notebook: hello\n")
     # the cloud that start has started, and not one of the notebook's own
-    assert told["url"] in "".join(str(output.get("data")) for output in outputs)
+    assert told["made"] == "stopped"
 
 
 def _end_cloud(home: Path) -> None:

@@ -191,7 +191,7 @@ def test_help_is_printed_where_there_is_only_ascii(env, command):
 @pytest.mark.parametrize(
     ("command", "says"),
     [
-        ("demo", "Open JupyterLab on the first notebook"),
+        ("demo", "Open JupyterLab on the dashboard"),
         ("cloud", "Serve LocalCloud, the same API as Phala Cloud, until Ctrl-C."),
     ],
 )
@@ -260,14 +260,14 @@ def test_a_command_without_its_extra_says_which_line_installs_it(env, command, e
 # --- demo ------------------------------------------------------------------------------------
 
 
-def test_demo_opens_jupyterlab_on_the_first_notebook_and_ctrl_c_ends_it_all(start, tmp_path):
+def test_demo_opens_jupyterlab_on_the_dashboard_and_ctrl_c_ends_it_all(start, tmp_path):
     demo = start("demo", "--no-browser")
-    url = demo.wait_for(r"http://127\.0\.0\.1:(\d+)/lab/tree/01_first_cvm\.ipynb\?token=(\S+)")
+    url = demo.wait_for(r"http://127\.0\.0\.1:(\d+)/lab/tree/00_start_here\.ipynb\?token=(\S+)")
     base, token = f"http://127.0.0.1:{url[1]}", url[2]
-    told = get(f"{base}/api/contents/01_first_cvm.ipynb", Authorization=f"token {token}")
+    told = get(f"{base}/api/contents/00_start_here.ipynb", Authorization=f"token {token}")
     assert told["type"] == "notebook"
     assert told["writable"]
-    assert (tmp_path / "cvm-notebooks" / "01_first_cvm.ipynb").is_file()
+    assert (tmp_path / "cvm-notebooks" / "00_start_here.ipynb").is_file()
     with pytest.raises(urllib.error.HTTPError, match="403") as refused:
         get(f"{base}/api/contents")
     refused.value.close()
@@ -318,7 +318,7 @@ def test_demo_takes_the_next_port_and_says_so_and_writes_no_setting_of_the_user(
     assert not [path for path in left if "settings" in path or "config" in path]
 
 
-def test_demo_run_prints_what_the_first_notebook_shows(env, tmp_path):
+def test_demo_run_prints_what_the_first_tutorial_shows(env, tmp_path):
     done = run("demo", "--run", "--speed", "200", env=env, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(
@@ -470,7 +470,8 @@ def findings(done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, str]
 def test_doctor_finds_a_working_connection_healthy(connected):
     done = run("doctor", env=connected)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.rstrip().endswith("Healthy.")
+    assert "\nHealthy.\n" in done.stdout
+    assert "cvm.dashboard(cvm.connect())" in done.stdout
     assert "PHALA_CLOUD_API_KEY" in done.stdout
     assert connected["PHALA_CLOUD_API_PREFIX"] in done.stdout
     assert re.search(r"GET /auth/me +200 in \d+ ms", done.stdout)
@@ -518,7 +519,7 @@ def test_doctor_says_that_nothing_answers(connected):
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/api/v1"
         done = run("doctor", env={**connected, "PHALA_CLOUD_API_PREFIX": url})
     assert done.returncode == 1
-    assert done.stdout.rstrip().endswith("To be mended: GET /auth/me.")
+    assert "\n1 problem: GET /auth/me.\n" in done.stdout
     assert "Traceback" not in done.stderr
 
 
@@ -526,7 +527,38 @@ def test_doctor_says_where_a_key_can_come_from_when_there_is_none(env):
     done = run("doctor", env=env)
     assert done.returncode == 1
     assert "PHALA_CLOUD_API_KEY" in done.stdout
-    assert done.stdout.rstrip().endswith("To be mended: key.")
+    *_, verdict, first, last = done.stdout.splitlines()
+    assert verdict == "1 problem: key."
+    assert "cvm.login() asks for one" in first
+    assert last.strip() == "To try it without a key: cvm-notebook demo"
+
+
+def test_doctor_knows_a_local_cloud_that_runs(env, home, cloud):
+    folder = home / ".local" / "share" / "cvm-notebook" / "local" / "running"
+    folder.mkdir(parents=True)
+    facts = {"pid": os.getpid(), "url": cloud.url, "api_key": cloud.api_key}
+    (folder / "1.json").write_text(json.dumps(facts))
+    (folder / "1.json").chmod(0o600)
+    done = run("doctor", env=env)
+    assert done.returncode == 1
+    assert re.search(rf"LocalCloud +runs at {cloud.url}", done.stdout)
+    assert done.stdout.rstrip().endswith("To check it: cvm-notebook doctor --local")
+    done = run("doctor", "--local", "--json", env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert findings(done)["GET /auth/me"]["state"] == "ok"
+    assert "key" not in findings(done)
+    assert cloud.api_key not in done.stdout
+    assert json.loads(done.stdout)["next"] == [
+        'In a notebook: import cvm_notebook as cvm; cvm.dashboard(cvm.connect("local"))'
+    ]
+
+
+def test_doctor_says_how_to_start_a_local_cloud_where_none_runs(env):
+    done = run("doctor", "--local", env=env)
+    assert done.returncode == 1
+    assert "1 problem: LocalCloud." in done.stdout
+    assert "cvm-notebook demo starts one" in done.stdout
+    assert run("doctor", "--local", "--profile", "x", env=env).returncode == 2
 
 
 def test_doctor_refuses_a_credentials_file_that_others_can_read(env, home):

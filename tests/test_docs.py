@@ -366,12 +366,12 @@ def test_every_variable_of_the_environment_is_told():
 def test_every_notebook_is_a_page_with_its_outputs(generate):
     paths = generate.notebooks()
     assert [p.stem for p in paths][:3] == [
+        "00_start_here",
         "01_first_cvm",
         "02_live_fleet",
-        "03_explore_with_pandas",
     ]
     assert {*paths} == {*(ROOT / "notebooks").glob("*.ipynb")}
-    page = generate.notebook(paths[1])
+    page = generate.notebook(paths[2])
     assert page.title == "The live fleet"
     assert page.text.count("```python\n") > 10
     assert page.text.count('<div class="frame"') > 5

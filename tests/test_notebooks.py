@@ -23,6 +23,9 @@ READ_ONLY = {
 SECRET = "sentinel-4f1c9e"
 # what a notebook is about, as requests; nothing where it has a cloud of its own
 ASKS = {
+    "00_start_here": (
+        *("POST .*/cvms/provision", "POST .*/cvms", "POST .*/stop", "DELETE .*/cvms/[^/]+"),
+    ),
     "01_first_cvm": (
         *("POST .*/cvms/provision", "POST .*/cvms", "GET .*/state", "POST .*/stop"),
         *("POST .*/start", "POST .*/restart", "POST .*/replicas", "DELETE .*/cvms/[^/]+"),
@@ -44,6 +47,7 @@ ASKS = {
     ),
 }
 SAYS = {
+    "00_start_here": ("left of this notebook: nothing",),
     "01_first_cvm": ("same software: True", "left of this notebook: nothing"),
     "02_live_fleet": ("<Outcome: 3 accepted>",),
     "04_deploy": ("starting containers", "['API_TOKEN']", "left of this notebook: nothing"),
@@ -75,6 +79,7 @@ PARAMETERS = {
     "07_bulk_operations": {"count": 3, "prefix": "few"},
     "90_fleet_report": {"target": None, "title": "Of nobody", "regions": ["nowhere"]},
 }
+CLEANS_UP = {"00_start_here", "04_deploy"}
 
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -144,6 +149,8 @@ def asked(cloud):
 def test_it_does_what_it_says_and_leaves_the_fleet_as_it_was(path, kernel_cloud, tmp_path):
     before = statuses(kernel_cloud)
     given = {} if path.stem in PARAMETERS else {"target": None}
+    if path.stem in CLEANS_UP:  # what a person is shown stays, unless it is asked for
+        given["clean_up"] = True
     notebook = run_with(given, prepared(path), kernel_cloud, tmp_path)
     requests = asked(kernel_cloud)
     after = statuses(kernel_cloud)
@@ -175,6 +182,26 @@ def test_it_runs_with_its_parameters_where_there_is_no_cvm(stem, kernel_cloud, t
     executed = run_with(PARAMETERS[stem], notebook, kernel_cloud, tmp_path)
     if stem == "90_fleet_report":
         assert "# Of nobody" in said(executed)
+
+
+def test_no_notebook_closes_a_fleet_whose_views_it_shows():
+    for path in NOTEBOOKS:
+        cells = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+        shown = [
+            cell for cell in cells if "snapshot of" in said(nbformat.v4.new_notebook(cells=[cell]))
+        ]
+        closes = [cell.source for cell in cells if "fleet.close()" in cell.source]
+        assert not shown or not closes, path.stem
+
+
+@pytest.mark.cvm_cloud(speed=200)
+@pytest.mark.parametrize("stem", sorted(CLEANS_UP))
+def test_a_second_run_makes_no_fault_of_what_the_first_has_left(stem, kernel_cloud, tmp_path):
+    for _ in range(2):
+        notebook = nbformat.read(ROOT / "notebooks" / f"{stem}.ipynb", as_version=4)
+        executed = run_with({"target": None}, notebook, kernel_cloud, tmp_path)
+    assert "left of this notebook: nothing" not in said(executed)
+    assert statuses(kernel_cloud)
 
 
 def test_connect_local_starts_a_cloud_where_none_runs(tmp_path, monkeypatch):
@@ -238,5 +265,5 @@ def test_what_it_shows_can_be_seen_without_a_kernel(path):
     kinds = {kind for output in outputs for kind in output.get("data", {})}
     assert "text/html" in kinds
     assert not {kind for kind in kinds if "widget" in kind or "javascript" in kind}
-    if path.stem != "dashboard":
+    if path.stem not in {"00_start_here", "dashboard"}:
         assert "image/png" in kinds

@@ -112,7 +112,7 @@ def test_the_wheel_holds_the_notebooks_and_the_types_and_no_tests(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     notebooks = {f"cvm_notebook/_notebooks/{p.name}" for p in (ROOT / "notebooks").glob("*.ipynb")}
-    assert "cvm_notebook/_notebooks/01_first_cvm.ipynb" in notebooks
+    assert "cvm_notebook/_notebooks/00_start_here.ipynb" in notebooks
     assert "cvm_notebook/py.typed" in names
     assert {name.partition("/")[0] for name in names} == {
         "cvm_notebook",

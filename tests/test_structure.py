@@ -14,7 +14,7 @@ MOST_FILES = 12
 MOST_LINES = 400
 # A module is cut where a concept ends; these hold one each that is a little longer.
 LONGER = {
-    "api/errors/tree.py": 470,
+    "api/errors/tree.py": 480,
     "api/http/transport.py": 460,
     "api/resources/cvms.py": 480,
     "api/resources/intent.py": 530,

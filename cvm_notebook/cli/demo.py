@@ -1,4 +1,4 @@
-"""``cvm-notebook demo``: a LocalCloud, the notebooks in a folder, JupyterLab on the first."""
+"""``cvm-notebook demo``: a LocalCloud, the notebooks in a folder, JupyterLab on the dashboard."""
 
 import argparse
 import signal
@@ -9,11 +9,12 @@ from cvm_notebook.cli.notebook_runner import shipped
 from cvm_notebook.files import write_file
 from cvm_notebook.local import LocalCloud, LocalCloudError
 
-FIRST = "01_first_cvm.ipynb"
+OPENED = "00_start_here.ipynb"
+TUTORIAL = "01_first_cvm.ipynb"  # what it says can be read without a browser
 
 
 def demo(options: argparse.Namespace) -> int:
-    """Start the cloud, copy the notebooks, and open (or run) the first; return the exit code."""
+    """Start the cloud, copy the notebooks, open one or run one; return the exit code."""
     folder = _folder(options.dir)
     kept = copy_notebooks(folder)
     print(f"Notebooks    {folder}")
@@ -31,8 +32,8 @@ def demo(options: argparse.Namespace) -> int:
         if options.run:
             from cvm_notebook.cli.notebook_runner import run_notebook  # noqa: PLC0415 - nbformat takes a second
 
-            return run_notebook(folder / FIRST, env)
-        return _open_lab(folder / FIRST, env, options)
+            return run_notebook(folder / TUTORIAL, env)
+        return _open_lab(folder / OPENED, env, options)
 
 
 def _folder(named: Path) -> Path:

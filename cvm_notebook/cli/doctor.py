@@ -1,7 +1,8 @@
-"""``cvm-notebook doctor``: diagnosis of the installation, the key and the way to the cloud.
+"""``cvm-notebook doctor``: diagnosis of the installation, the key and the connection.
 
-Everything it finds is a `Finding`; text and JSON show the same list. No finding holds a secret, a
-person's name or the path of a home folder, so that all of it can be pasted into an issue.
+Everything it finds is a `Finding`; text and JSON show the same list, and what to do next. No
+finding holds a secret, a person's name or the path of a home folder, so that all of it can be
+pasted into an issue.
 """
 
 import importlib.util
@@ -20,7 +21,7 @@ from email.utils import parsedate_to_datetime
 from importlib import metadata
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from cvm_notebook import __version__
 from cvm_notebook.api.auth.credentials import Credentials, find_api_key
@@ -30,11 +31,13 @@ from cvm_notebook.api.errors.tree import ApiError, CvmError
 from cvm_notebook.api.http.exchange import Timeout
 from cvm_notebook.api.http.retry import RetryKind
 from cvm_notebook.api.http.transport import Reply, Request, Transport
+from cvm_notebook.api.secret import Secret
 
 CORE = ("cryptography", "ipywidgets", "msgspec", "pandas", "requests", "sseclient-py", "urllib3")
 EXTRAS = ("ipykernel", "jupyterlab", "fastapi", "sqlalchemy", "uvicorn", "nbclient", "keyring")
 MANAGER = "@jupyter-widgets/jupyterlab-manager"
 MARKS = {"ok": "ok", "note": "-", "warning": "!", "problem": "X"}
+Running: TypeAlias = tuple[str, str] | None
 PATIENCE = Timeout(connect=5, read=10, total=20)
 # a Date header has whole seconds and the way takes time: less than this says nothing
 CLOCK_TOLERANCE = 30.0
@@ -59,35 +62,73 @@ class Finding:
     text: str
 
 
-def doctor(*, profile: str | None, as_json: bool) -> int:
-    """Print the findings and return 0 when none is a problem, 1 otherwise."""
-    at = datetime.now(UTC)
+def doctor(*, profile: str | None, local: bool, as_json: bool) -> int:
+    """Print the findings and return 0 when none is a problem, 1 otherwise.
+
+    Parameters
+    ----------
+    local
+        Ask the LocalCloud that runs on this machine, and not the service.
+    """
+    at, running = datetime.now(UTC), _running()
     findings = [
         *_installation(),
         *_front_end(),
-        *_connection(profile),
+        *_connection(profile, running, local=local),
         *_folders(),
     ]
     findings = [replace(found, text=_without_home(found.text)) for found in findings]
-    healthy = all(found.state != "problem" for found in findings)
+    steps = _next_steps(findings, running, local=local)
     show = _as_json if as_json else _as_text
-    print(show(findings, healthy=healthy, at=at))
-    return 0 if healthy else 1
+    print(show(findings, steps, at=at))
+    return 0 if _is_healthy(findings) else 1
 
 
-def _as_json(findings: list[Finding], *, healthy: bool, at: datetime) -> str:
+def _is_healthy(findings: list[Finding]) -> bool:
+    return all(found.state != "problem" for found in findings)
+
+
+def _next_steps(findings: list[Finding], running: Running, *, local: bool) -> list[str]:
+    """Return what to do next, the most likely first."""
+    broken = {found.name for found in findings if found.state == "problem"}
+    if not broken:
+        way = 'cvm.connect("local")' if local else "cvm.connect()"
+        return [f"In a notebook: import cvm_notebook as cvm; cvm.dashboard({way})"]
+    steps = []
+    if broken & set(CORE):
+        steps.append("Install what is missing: the lines above say how.")
+    if local and "LocalCloud" in broken:
+        steps.append("cvm-notebook demo starts one with notebooks, cvm-notebook cloud one alone.")
+    elif "key" in broken:
+        steps.append(
+            "Set PHALA_CLOUD_API_KEY, or run `phala login`; in a notebook cvm.login() asks for one."
+        )
+    elif "GET /auth/me" in broken:
+        steps.append("Check the key and the address above; they are sent together.")
+    if not local and broken & {"key", "GET /auth/me"}:
+        steps.append(
+            'A LocalCloud runs here, and needs no key: cvm.connect("local"). To check it: '
+            "cvm-notebook doctor --local"
+            if running
+            else "To try it without a key: cvm-notebook demo"
+        )
+    return steps
+
+
+def _as_json(findings: list[Finding], steps: list[str], *, at: datetime) -> str:
     return json.dumps(
         {
             "cvm_notebook": __version__,
             "at": at.isoformat(timespec="seconds"),
-            "healthy": healthy,
+            "healthy": _is_healthy(findings),
             "findings": [asdict(found) for found in findings],
+            "next": steps,
         },
         indent=2,
     )
 
 
-def _as_text(findings: list[Finding], *, healthy: bool, at: datetime) -> str:
+def _as_text(findings: list[Finding], steps: list[str], *, at: datetime) -> str:
     lines = [f"cvm-notebook {__version__}, {at:%Y-%m-%d %H:%M:%S} UTC"]
     section = ""
     for found in findings:
@@ -102,8 +143,9 @@ def _as_text(findings: list[Finding], *, healthy: bool, at: datetime) -> str:
         lines.append(f"  {MARKS[found.state]:<3}{found.name:<20} {first}")
         lines += [f"{'':<26}{line}" for line in more]
     problems = [found.name for found in findings if found.state == "problem"]
-    verdict = "Healthy." if healthy else f"To be mended: {', '.join(problems)}."
-    return "\n".join([*lines, "", verdict])
+    many = "s" if len(problems) > 1 else ""
+    verdict = f"{len(problems)} problem{many}: {', '.join(problems)}." if problems else "Healthy."
+    return "\n".join([*lines, "", verdict, *(f"  {step}" for step in steps)])
 
 
 # --- what is installed -----------------------------------------------------------------------
@@ -171,14 +213,34 @@ def _kernel(section: str, version: str | None) -> Finding:
     return Finding(section, "kernel", "ok", f"ipykernel {version}: {clicks}")
 
 
-# --- the way to the cloud --------------------------------------------------------------------
+# --- the connection --------------------------------------------------------------------------
 
 
-def _connection(profile: str | None) -> Iterator[Finding]:
+def _running() -> Running:
+    """Return address and key of the LocalCloud that runs on this machine, or None."""
+    try:
+        from cvm_notebook.local import LocalCloud  # noqa: PLC0415 - an extra
+    except ImportError:
+        return None
+    return LocalCloud.running()
+
+
+def _connection(profile: str | None, running: Running, *, local: bool) -> Iterator[Finding]:
     section = "Connection"
     for name in ENVIRONMENT:
         if os.environ.get(name) or os.environ.get(name.lower()):
             yield Finding(section, name, "note", "is set")
+    if running is not None:
+        yield Finding(section, "LocalCloud", "ok" if local else "note", f"runs at {running[0]}")
+    if not local:
+        yield from _with_the_key(section, profile)
+    elif running is None:
+        yield Finding(section, "LocalCloud", "problem", "none runs on this machine")
+    else:
+        yield from _reach(section, Credentials(Secret(running[1]), "LocalCloud", running[0]))
+
+
+def _with_the_key(section: str, profile: str | None) -> Iterator[Finding]:
     try:
         found = find_api_key(profile=profile, prompt=None)
     except CvmError as error:

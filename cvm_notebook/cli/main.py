@@ -21,12 +21,13 @@ TRACEBACK_VARIABLE: Final = "CVM_NOTEBOOK_TRACEBACK"
 
 EXAMPLES = """\
 examples:
-  cvm-notebook demo                    JupyterLab on the first notebook, with a cloud of its own
-  cvm-notebook demo --run              the same notebook without a browser, its results as text
+  cvm-notebook demo                    JupyterLab on the dashboard, with a cloud of its own
+  cvm-notebook demo --run              the first tutorial without a browser, its results as text
   cvm-notebook cloud --port 8787       the same API as Phala Cloud, served on this machine
   cvm-notebook report --output r.html  what the fleet is, costs and breaks: one page, for cron
   cvm-notebook autostop rules.toml     shut down what is idle, or at a time: one look, for cron
-  cvm-notebook doctor                  versions, key, address, reachability: fit to paste
+  cvm-notebook doctor                  versions, key, address, connection: safe to share
+  cvm-notebook doctor --local          the same of the LocalCloud that runs on this machine
   cvm-notebook doctor --record r.json  the shapes of the service's answers, for a bug report
 
 exit codes: 0 done, 1 it failed (each command says what that means), 2 not understood,
@@ -39,7 +40,8 @@ exit codes: 0 all gates passed, 1 gates failed (the report says which), 2 it cou
   cvm-notebook report --output report.html -p max_rate_usd_h=12.5 -p max_failed=0
   cvm-notebook report --output report.html --target work -p title="Team fleet" -p kept=fleet.parquet
 
-The parameters are those of the notebook 90_fleet_report.ipynb; a value is Python, or else a text.
+The parameters are those of the notebook 90_fleet_report.ipynb; values are parsed as Python,
+otherwise used as text.
 """
 
 
@@ -138,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    text = "open JupyterLab on the first notebook, with a demo cloud on this machine"
+    text = "open JupyterLab on the dashboard and the tutorials, with a demo cloud on this machine"
     demo = commands.add_parser("demo", help=text, description=_sentence(text))
     demo.add_argument("--no-browser", action="store_true", help="print the address, open nothing")
     demo.add_argument("--port", type=_port, help="port of JupyterLab (8888, or the next free one)")
@@ -150,7 +152,7 @@ def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         help="where the notebooks are copied to (%(default)s); what you edited there is kept",
     )
     demo.add_argument(
-        "--run", action="store_true", help="run the first notebook here and print what it shows"
+        "--run", action="store_true", help="run the first tutorial here and print what it shows"
     )
     _add_speed(demo)
     demo.set_defaults(answer=_demo)
@@ -188,7 +190,7 @@ def _add_cloud(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    text = "write the report of a fleet as one html page, and judge it by gates"
+    text = "write the report of a fleet as one HTML page, and judge it by gates"
     report = commands.add_parser(
         "report",
         help=text,
@@ -241,9 +243,13 @@ def _add_autostop(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
 
 
 def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    text = "check this installation and the way to the cloud; shows no secret"
+    text = "check this installation and its connection, and say what to do; shows no secret"
     doctor = commands.add_parser("doctor", help=text, description=_sentence(text))
-    doctor.add_argument("--profile", help="profile of ~/.phala-cloud/credentials.json to check")
+    whose = doctor.add_mutually_exclusive_group()
+    whose.add_argument("--profile", help="profile of ~/.phala-cloud/credentials.json to check")
+    whose.add_argument(
+        "--local", action="store_true", help="check the LocalCloud that runs on this machine"
+    )
     doctor.add_argument("--json", action="store_true", help="the same, for a program")
     doctor.add_argument(
         "--record",
@@ -264,7 +270,7 @@ def _add_target(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--target",
         metavar="local|PROFILE",
-        help="LocalCloud, or a profile of the phala command line; else the usual key",
+        help="LocalCloud, or a profile of the Phala CLI; otherwise your default credentials",
     )
 
 
@@ -359,7 +365,7 @@ def _doctor(options: argparse.Namespace) -> int:
         return recording.record(options.profile, options.record, against_local=against_local)
     from cvm_notebook.cli import doctor as cli_doctor  # noqa: PLC0415 - the other commands need none of it
 
-    return cli_doctor.doctor(profile=options.profile, as_json=options.json)
+    return cli_doctor.doctor(profile=options.profile, local=options.local, as_json=options.json)
 
 
 def _require(extra: str, *modules: str) -> None:

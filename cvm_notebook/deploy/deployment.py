@@ -153,7 +153,7 @@ class Deployment:
         changed: Callable[[], object],
         provisioned: Provisioned | None = None,
     ) -> None:
-        self._client = client
+        self.client = client
         self._env = env
         self._operations = operations
         self._workers = workers
@@ -194,7 +194,7 @@ class Deployment:
         errors = _payloads(values.problems()) | self._missing_values()
         if not errors:
             try:
-                provisioned = Provisioned.request(self._client, values, self._env.names)
+                provisioned = Provisioned.request(self.client, values, self._env.names)
             except CvmError as error:
                 errors = errors_by_field(error)
         with self._lock:
@@ -315,7 +315,7 @@ class Deployment:
     def _finish(self, cvm_id: str) -> None:
         """Read the endpoints of the new CVM, and submit its replicas."""
         try:
-            self.cvm = self._client.get_cvm_info(cvm_id)
+            self.cvm = self.client.get_cvm_info(cvm_id)
             operations = self._replicate(self.cvm, self._replicas - 1)
         except CvmError as error:
             with self._lock:

@@ -127,6 +127,10 @@ class Loader:
         self.error: CvmError | None = None
         self.catalogue = Catalogue()
 
+    def use(self, client: "Client") -> None:
+        """Read with another client from now on."""
+        self._client = client
+
     def load(self) -> None:
         """Read it now; what was read before stays until then. Does I/O."""
         self.state = "loading"

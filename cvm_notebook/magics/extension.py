@@ -14,6 +14,7 @@ from cvm_notebook.magics.deploy import deploy
 from cvm_notebook.magics.session import Session
 from cvm_notebook.magics.verbs import VERBS
 from cvm_notebook.text import trimmed
+from cvm_notebook.widgets.login import show_beneath
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -49,6 +50,8 @@ class CvmMagics(Magics):
             result = handler(self.session, args)
         except (CvmError, KeyboardInterrupt) as error:
             failed = _without_traceback(error)
+            if getattr(error, "is_of_the_key", False):
+                show_beneath(self.shell)
         else:
             return None if typed.endswith(";") else result  # as with any last line of a cell
         # outside of the handler: what is raised has no frames of ours, and none that hold a value
@@ -72,7 +75,7 @@ def _without_traceback(error: CvmError | KeyboardInterrupt) -> CvmError | Keyboa
     # IPython asks an error for its lines; a run by nbclient or papermill fails all the same
     name = type(error).__name__
     lines = [f"{name}: {shown}" if str(shown) else name]
-    shown._render_traceback_ = partial(list, lines)  # type: ignore[union-attr]
+    vars(shown)["_render_traceback_"] = partial(list, lines)
     return shown
 
 

@@ -8,7 +8,7 @@ from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.connection import connect
 from cvm_notebook.fleet import Fleet
 from cvm_notebook.live.store.records import Snapshot
-from cvm_notebook.widgets.base.mimebundle import has_kernel
+from cvm_notebook.widgets.base.mimebundle import has_kernel, somebody_answers
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -69,8 +69,7 @@ class Session:
                 stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr)
             )
             return "prompt" if terminal else None
-        request = self.shell.get_parent()  # type: ignore[attr-defined] # of a kernel's shell
-        if not request.get("content", {}).get("allow_stdin"):
+        if not somebody_answers(self.shell):
             return None
         return "prompt" if wait else "box"
 

@@ -4,22 +4,18 @@ import io
 import time
 import weakref
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import ipywidgets
 
 from cvm_notebook._lazy import LOADING
-from cvm_notebook.live.clock import SystemClock
 from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.operations.record import OperationRecord, as_text
 from cvm_notebook.live.static_view import show
-from cvm_notebook.live.workers import Workers
 from cvm_notebook.text import clean_text
-from cvm_notebook.widgets.base.closing import ClosesWhole
-from cvm_notebook.widgets.base.mimebundle import with_widget
-from cvm_notebook.widgets.base.ui_thread import ui_thread
-from cvm_notebook.widgets.base.view import weakly
-from cvm_notebook.widgets.card.card import card_of, close_cards
+from cvm_notebook.widgets.base.assets import module, style
+from cvm_notebook.widgets.base.view import LiveView, Message, weakly
+from cvm_notebook.widgets.card.card import CvmCard, card_of, close_cards
 from cvm_notebook.widgets.form.form import ProvisionForm
 from cvm_notebook.widgets.panel import Panel
 from cvm_notebook.widgets.table.table import FleetTable
@@ -30,11 +26,9 @@ if TYPE_CHECKING:
 
 _DRAW_EVERY_S: Final = 15.0
 _LEDGER: Final = 100
-_TABS: Final = ("CVM", "New CVM", "Costs and status", "Ledger")
-_NOTHING_CHOSEN: Final = "Select a CVM in the table to see it here."
 
 
-class Dashboard(ClosesWhole, ipywidgets.VBox):  # type: ignore[misc]  # it has no types
+class Dashboard(LiveView):
     """A fleet at a glance, in a notebook or as an app. It keeps its fleet.
 
     Parameters
@@ -45,96 +39,96 @@ class Dashboard(ClosesWhole, ipywidgets.VBox):  # type: ignore[misc]  # it has n
         The fleet was made for this dashboard alone, and ends with it.
     """
 
+    _esm = module("base/tabs", "dashboard")
+    _css = style("base/tabs", "dashboard")
+    _FAULT: ClassVar[str] = " in the dashboard. The fleet goes on."
+
     def __init__(self, fleet: FleetEngine, table: FleetTable, *, owns_fleet: bool = False) -> None:
         self.fleet, self._owns_fleet = fleet, owns_fleet
         self.table = table
         self.form = ProvisionForm(fleet.client, fleet=fleet)
-        self._nobody = Panel("CVM")
-        self._chosen = ipywidgets.VBox([self._nobody])
         self._statuses, self._costs = Panel("CVMs by region and status"), Panel("Cost over time")
         self._ledger = Panel("What was asked for")
-        self._plots = ipywidgets.HBox(
-            [self._statuses, self._costs], layout={"flex_flow": "row wrap", "grid_gap": "8px"}
-        )
-        self._workers = Workers(SystemClock(), 1, "cvm-dashboard", weakly(self.failed))
         self._drawn, self._drawn_at = -1, 0.0
-        self._chosen_id: str | None = None
-        pages = [self._chosen, self.form, self._plots, self._ledger]
-        self._tabs = ipywidgets.Tab(pages, titles=_TABS)
-        super().__init__([self.table, self._tabs], layout={"grid_gap": "8px"})
-        self._nobody.show(note=_NOTHING_CHOSEN)
+        self._card: CvmCard | None = None
+        self._crew("cvm-dashboard")
+        self._choose()
+        super().__init__()
         self._unsubscribe = fleet.operator.attach(weakly(self._changed))
-        self._unselect = self.table.on_select(weakly(self._changed))
+        self._unselect = self.table.on_select(weakly(self._choose))
         self._unopen = self.table.on_open(weakly(self._open))
-        ui_thread.join(self)
-        ui_thread.mark(self)
+        self._mark()
 
     def close(self) -> None:
         """End it, and the fleet if that was made for it."""
         if self.comm is None:
             return
-        ui_thread.leave(self)
-        self._unsubscribe()
-        self._unselect()
-        self._unopen()
-        self._workers.close(0.5)
         super().close()
         if self._owns_fleet:
             self.fleet.close()
             self.table.close()
             close_cards(self.fleet)
 
-    def _parts(self) -> Iterable[ipywidgets.Widget]:
-        panels = (self._nobody, self._statuses, self._costs, self._ledger)
-        return (self._tabs, self._chosen, self._plots, self.form, *panels)
+    def _release(self) -> None:
+        self._unsubscribe()
+        self._unselect()
+        self._unopen()
 
-    @property
-    def seen(self) -> bool:
-        """Whether somebody looks at it, as far as is known."""
-        return self.table.seen
+    def _parts(self) -> Iterable[ipywidgets.Widget]:
+        return (self.form, self._statuses, self._costs, self._ledger)
 
     # --- for the UI thread -----------------------------------------------------------------------
 
     def flush(self) -> None:
         """Show the ledger, and the CVM that is selected; see `View`."""
-        if self.comm is None:
-            return
         records = self.fleet.operator.records()[-_LEDGER:][::-1]
         self._ledger.show(
             note="" if records else "Nothing was asked for yet.",
             head=("asked", "what", "state", "took", "attempts") if records else (),
             rows=[self._line(record) for record in records],
         )
-        self._show_chosen()
+        super().flush()
         self.pulse()
 
     def pulse(self) -> None:
         """Draw the pictures again when there is something new; see `View`."""
+        super().pulse()
+        if self.form.model.client is not self.fleet.client:  # a key was given meanwhile
+            self.form.model.use(self.fleet.client)
         due = time.monotonic() - self._drawn_at >= _DRAW_EVERY_S
         if self.seen and due and self._drawn != self.fleet.store.revision:
             self._drawn_at, self._drawn = time.monotonic(), self.fleet.store.revision
             self._workers.do(self._draw)
 
-    def _changed(self, _record: OperationRecord | None = None) -> None:
-        ui_thread.mark(self)
+    def _state(self) -> Message:
+        parts = {
+            "table": self.table,
+            "form": self.form,
+            "statuses": self._statuses,
+            "costs": self._costs,
+            "ledger": self._ledger,
+        }
+        card = self._card
+        return {
+            "parts": {name: part.model_id for name, part in parts.items()},
+            "card": None if card is None else self._host(card),
+        }
 
-    def _show_chosen(self) -> None:
+    def _changed(self, _record: OperationRecord) -> None:
+        self._mark()
+
+    def _choose(self) -> None:
+        """Show the card of the CVM that was selected last, on whatever thread it was."""
         chosen = self.table.selected[-1] if self.table.selected else None
-        if chosen != self._chosen_id:
-            self._chosen_id = chosen
-            shown = self._nobody if chosen is None else card_of(self.fleet, chosen)
-            self._chosen.children = (shown,)
+        self._card = None if chosen is None else card_of(self.fleet, chosen)
+        self._mark()
 
     def _open(self, cvm_id: str) -> None:
         """Select a CVM, and bring its card to the front."""
         if self.table.selected[-1:] != (cvm_id,):
             self.table.selected = (cvm_id,)
-        self._show_chosen()
-        self._tabs.selected_index = _TABS.index("CVM")
-
-    def failed(self, error: BaseException) -> None:
-        """Show that something of ours went wrong; see `View`."""
-        self._ledger.show(note=f"{type(error).__name__} in the dashboard. The fleet goes on.")
+        self._choose()
+        self._say({"kind": "front"})
 
     def _line(self, record: OperationRecord) -> tuple[str, ...]:
         return (
@@ -162,8 +156,8 @@ class Dashboard(ClosesWhole, ipywidgets.VBox):  # type: ignore[misc]  # it has n
     def __repr__(self) -> str:
         return f"<Dashboard of {self.fleet!r}>"
 
-    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
-        return with_widget(show(self.fleet.store.snapshot()), lambda: self)
+    def _static(self) -> dict[str, str]:
+        return show(self.fleet.store.snapshot())
 
 
 def _picture(panel: Panel, as_of: str, alt: str, draw: Callable[["Axes"], object]) -> None:

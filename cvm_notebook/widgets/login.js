@@ -1,7 +1,7 @@
 // The account: whose key is used, a box for another, and the profiles.
 function renderLogin({ el, store }) {
   const send = (message) => { if (store.live()) store.send(message); };
-  const state = h("strong", {}), rows = h("dl");
+  const state = h("strong", {}), rows = h("dl"), then = h("p", { role: "status", hidden: true });
   const wrong = h("div", { className: "cvm-fault", role: "alert", hidden: true });
   const busy = h("span", { className: "cvm-dim", role: "status" });
   const key = secretField({ label: "API key", button: "Sign in", onSend: (value) => { busy.textContent = "Asking whose key it is…"; send({ kind: "secret", value }); } });
@@ -10,13 +10,15 @@ function renderLogin({ el, store }) {
   const place = h("div", {});
   const profile = h("select", { "aria-label": "Profile", onchange: () => { busy.textContent = "Asking…"; send({ kind: "profile", profile: profile.value }); } });
   const choose = h("label", { className: "cvm-profile" }, "Profile ", profile);
-  const root = h("section", { className: "cvm cvm-login", "aria-label": "Sign in to Phala Cloud" }, h("div", { className: "cvm-login-top" }, state, choose, busy), wrong, rows, place, other);
+  const root = h("section", { className: "cvm cvm-login", "aria-label": "Sign in to Phala Cloud" }, h("div", { className: "cvm-login-top" }, state, choose, busy), wrong, then, rows, place, other);
 
   function draw() {
     const account = store.state, live = store.live();
     state.replaceChildren(h("span", { className: "cvm-shape", "aria-hidden": "true" }, account.in ? "●" : "○"), account.in ? "Signed in to Phala Cloud" : "Not signed in to Phala Cloud");
     root.dataset.status = account.in ? "in" : "out";
     rows.replaceChildren(...account.rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+    then.hidden = !account.in || !account.then;
+    then.textContent = account.then;
     wrong.hidden = !account.wrong;
     wrong.textContent = account.wrong ?? "";
     const home = account.in ? other : place; // without a key the box stands open

@@ -2,11 +2,11 @@
 
 import os
 import threading
+import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from cvm_notebook.api.auth import credentials
 from cvm_notebook.api.auth.credentials import Credentials, find_api_key
@@ -15,12 +15,11 @@ from cvm_notebook.api.client import Client
 from cvm_notebook.api.errors.tree import CredentialsError, CvmError
 from cvm_notebook.api.models.catalogue import CurrentUser
 from cvm_notebook.api.secret import Secret
+from cvm_notebook.connection import sign_in, typed_key
 from cvm_notebook.text import clean_text, html_table, text_table, usd
 from cvm_notebook.widgets.base.assets import module, style
-from cvm_notebook.widgets.base.mimebundle import has_kernel
+from cvm_notebook.widgets.base.mimebundle import has_kernel, somebody_answers
 from cvm_notebook.widgets.base.view import LiveView, Message
-
-_SOURCE: Final = "the login in this process (in memory only)"
 
 
 class Account:
@@ -53,8 +52,7 @@ class Account:
     def give(self, key: Secret) -> None:
         """Take a key: the service is asked whose it is, and then it is used here."""
         try:
-            found = find_api_key(api_key=key, prompt=None)
-            self._take(replace(found, source=_SOURCE), None, keep=True)
+            self._take(typed_key(key), None, keep=True)
         except CvmError as error:
             self._refuse(error, None)
 
@@ -64,14 +62,7 @@ class Account:
         self.look()
 
     def _take(self, found: Credentials, profile: str | None, *, keep: bool) -> None:
-        client = Client(api_key=found.secret, base_url=found.base_url)
-        try:
-            user = client.get_current_user()
-        except CvmError:
-            client.close()
-            raise
-        if keep:
-            credentials.remember(found)
+        client, user = sign_in(found, keep=keep)
         with self._lock:
             self.client, self.error, self.profile = client, None, profile
             self._found, self._user, self._at = found, user, datetime.now(UTC)
@@ -144,14 +135,20 @@ class Login(LiveView):
     ----------
     account
         What it shows; no key is ever in it.
+
+    Parameters
+    ----------
+    then
+        What to do once somebody is signed in.
     """
 
     _esm = module("base/secret", "login")
     _css = style("base/secret", "login")
     _FAULT = " in the login."
 
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: Account, *, then: str = "") -> None:
         self.account = account
+        self._then = then
         self._busy = False
         self._crew("cvm-login")
         super().__init__()
@@ -162,7 +159,7 @@ class Login(LiveView):
         return self.account.client
 
     def _state(self) -> Message:
-        return {"busy": self._busy, **self.account.tell()}
+        return {"busy": self._busy, "then": self._then, **self.account.tell()}
 
     def _on_secret(self, message: Mapping[str, Any]) -> None:
         value = message.get("value")
@@ -197,6 +194,35 @@ class Login(LiveView):
 
     def _static(self) -> dict[str, str]:
         return self.account.static()
+
+
+_beneath: "weakref.ref[Login] | None" = None
+
+
+def show_beneath(shell: Any) -> None:
+    """Show a box for a key beneath the cell that runs, when it has ended, if somebody can answer.
+
+    Parameters
+    ----------
+    shell
+        The IPython that runs the cell.
+    """
+    if not somebody_answers(shell):
+        return
+
+    def show(*_: object) -> None:
+        global _beneath  # noqa: PLW0603 - one box: the one before is of no use any more
+        from IPython.display import display  # noqa: PLC0415 - there is one, or there is no shell
+
+        shell.events.unregister("post_run_cell", show)
+        before = _beneath() if _beneath is not None else None
+        if before is not None:
+            before.close()
+        box = Login(Account(), then="Run the cell again.")
+        _beneath = weakref.ref(box)
+        display(box)  # type: ignore[no-untyped-call]
+
+    shell.events.register("post_run_cell", show)
 
 
 def login(profile: str | None = None) -> "Login | Account":

@@ -7,6 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from cvm_notebook import Client
 from cvm_notebook.cli import report as cli_report
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,7 +33,7 @@ def opened(lab):
     return run
 
 
-def test_deploy_draws_its_form_and_its_box_and_deletes_what_it_made(lab, opened, lab_cloud):
+def test_deploy_draws_its_form_and_its_box_and_leaves_its_card_live(lab, opened, lab_cloud):
     page, said = opened("04_deploy")
     form = page.locator(".cvm-form")
     form.scroll_into_view_if_needed(timeout=PATIENCE)
@@ -40,9 +41,13 @@ def test_deploy_draws_its_form_and_its_box_and_deletes_what_it_made(lab, opened,
     assert form.get_by_label("Name", exact=True).input_value() == "hello-form"
     box = page.locator('.jp-OutputArea-output input[type="password"]').first
     box.wait_for(timeout=PATIENCE)
-    assert "left of this notebook: nothing" in said
+    card = page.locator(".cvm-card", has=page.get_by_role("heading", name="hello-calls"))
+    card.locator('.cvm-health[data-state="live"]').wait_for(timeout=PATIENCE)
     assert "Dry run: nothing runs" in said
     assert lab_cloud.api_key not in said
+    with Client(lab_cloud.api_key, lab_cloud.url) as client:  # the cloud is shared with other tests
+        for name in ("hello-calls", "hello-magic"):
+            client.delete_cvm(name)
 
 
 def test_cost_and_idle_draws_its_pictures(lab, opened):

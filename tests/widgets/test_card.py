@@ -1,6 +1,7 @@
 """The card's Python half: what goes to the front end, what is taken from it, what is left."""
 
 import gc
+import itertools
 import json
 import weakref
 from dataclasses import replace
@@ -62,7 +63,7 @@ class Front:
     """A front end of the card: keeps what it was told, and says what a view says."""
 
     def __init__(self, wire, card):
-        self.wire, self.card = wire, card
+        self.wire, self.card, self.clicks = wire, card, itertools.count()
         self.boot = json.loads(card._boot)
         self.token = self.boot["token"]
 
@@ -70,7 +71,11 @@ class Front:
         self.wire.say(self.card, {"kind": kind, "token": self.token, **content})
 
     def press(self, verb):
-        self.wire.say(self.card._verbs[verb], {"event": "click"})
+        self.say("act", verb=verb, click=f"{verb}-{next(self.clicks)}")
+
+    def verbs(self):
+        """Return what each button says: whether it may be pressed, and why or why not."""
+        return {verb: tuple(said) for verb, said in self.state()["verbs"].items()}
 
     def state(self):
         """Return what it would draw now."""
@@ -120,8 +125,9 @@ def test_a_card_that_is_gone_says_so_and_its_buttons_say_why(fleet, client, card
     state = front.until(lambda state: state["gone"])
     assert (state["name"], state["status"]) == ("carded", "gone")
     settled()
-    assert all(button.disabled for button in card._verbs.values())
-    assert "no longer in the fleet" in card._verbs["start"].tooltip
+    verbs = front.verbs()
+    assert not any(allowed for allowed, _ in verbs.values())
+    assert "no longer in the fleet" in verbs["start"][1]
 
 
 def test_a_boot_is_shown_as_the_services_own_steps():
@@ -172,16 +178,15 @@ def stats_calls(cloud):
 
 
 def test_a_button_stops_the_cvm_and_says_how_it_goes_under_it(client, card, front):
-    assert not card._verbs["stop"].disabled
+    assert front.verbs()["stop"][0]
     front.press("stop")
     state = front.until(lambda state: state["ops"].get("stop", {}).get("state") == "reached")
     assert state["ops"]["stop"]["steps"] == [True] * 4
     assert client.get_cvm_state("carded").status == "stopped"
     front.until(lambda state: any(ours for *_, ours in state["events"]))
-    settled()
-    assert card._verbs["stop"].disabled
-    assert "stopped already" in card._verbs["stop"].tooltip
-    assert not card._verbs["start"].disabled
+    verbs = front.until(lambda state: state["verbs"]["start"][0])["verbs"]
+    assert not verbs["stop"][0]
+    assert "stopped already" in verbs["stop"][1]
 
 
 def test_a_stop_can_be_taken_back_for_a_few_seconds(wire, client, card, front):

@@ -135,13 +135,13 @@ def test_a_cell_that_runs_again_closes_what_nobody_looks_at_and_a_second_window_
     for _ in range(3):
         first.table.selected = (first.fleet["web-1"].id,)
         first.flush()
-        wire.say(first.table, {"kind": "hello"})  # a second window shows it
+        wire.say(first, {"kind": "hello"})  # a second window shows it
         settled()
         second = cvm.dashboard(client)
         assert first.comm is not None
         assert mine.model_id in reloaded(wire)
-        wire.say(first.table, {"kind": "bye"})
-        wire.say(second.table, {"kind": "bye"})
+        wire.say(first, {"kind": "bye"})
+        wire.say(second, {"kind": "bye"})
         settled()
         first = cvm.dashboard(client)
         assert second.comm is None
@@ -154,7 +154,7 @@ def test_a_cell_that_runs_again_closes_what_nobody_looks_at_and_a_second_window_
 
 def test_a_dashboard_of_a_fleet_that_goes_on_runs_again(wire, fleet):
     first = cvm.dashboard(fleet)
-    wire.say(first.table, {"kind": "bye"})
+    wire.say(first, {"kind": "bye"})
     settled()
     second = cvm.dashboard(fleet)
     assert first.comm is None

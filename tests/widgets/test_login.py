@@ -137,3 +137,29 @@ def test_a_login_for_one_address_is_not_used_for_another(home, cloud):
     account.give(Secret(cloud.api_key))
     with pytest.raises(cvm.CvmError, match="the login in this process"):
         credentials.find_api_key(base_url="https://example.com/api/v1", prompt=None)
+
+
+def test_a_table_whose_key_is_refused_asks_for_another_and_goes_on(home, wire, cloud):
+    made = cloud.new_workspace("Later")
+    with cvm.Fleet(cvm.Client(api_key="phak_wrong")) as fleet:
+        table = fleet.table()
+        with pytest.raises(cvm.AuthError):
+            fleet.snapshot()
+        assert "needs a key" in repr(fleet)
+        assert "needs a key" in fleet._repr_mimebundle_()["text/plain"]
+        wire.say(table, {"kind": "hello"})
+        while wire.wait(table, "pulse", after=(n := len(wire.sent(table, "pulse"))))["reading"]:
+            health = wire.sent(table, "pulse")[n]["health"]
+            if health["state"] == "needs a key":
+                break
+        assert health["cause"] == "Invalid or expired token"
+        say(wire, table, kind="secret", value="phak_wrong_too")
+        assert "Invalid or expired token" in wire.wait(table, "signing")["wrong"]
+        say(wire, table, kind="secret", value=made["api_key"])
+        assert wire.wait(table, "signing", after=1)["wrong"] == ""
+        assert len(fleet.snapshot()) == 0
+        assert fleet.client.get_current_user().workspace.name == "Later"
+        with cvm.connect() as client:
+            assert client.get_current_user().workspace.name == "Later"
+        assert made["api_key"] not in repr(wire.log)
+        table.close()

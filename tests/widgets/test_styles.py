@@ -10,7 +10,18 @@ import tinycss2
 
 FOLDER = {
     **dict.fromkeys(
-        ("choices", "common", "confirm", "diff", "logs", "secret", "secret_box", "view_model"),
+        (
+            "choices",
+            "common",
+            "confirm",
+            "diff",
+            "logs",
+            "secret",
+            "secret_box",
+            "sign_in",
+            "tabs",
+            "view_model",
+        ),
         "base",
     ),
     **dict.fromkeys(
@@ -27,6 +38,7 @@ FOLDER = {
 }
 # the root elements of each sheet: a view's own, or those of a part that several views show
 VIEWS = {
+    "dashboard": ("cvm-dashboard",),
     "card": ("cvm-card",),
     "form": ("cvm-form",),
     "login": ("cvm-login",),
@@ -40,9 +52,12 @@ PARTS = {
     "diff": ("cvm-diff",),
     "logs": ("cvm-logs",),
     "secret": ("cvm-secret", "cvm-env"),
+    "sign_in": ("cvm-sign-in",),
+    "tabs": ("cvm-tabs", "cvm-panel"),
 }
 SHEETS = {**VIEWS, **PARTS, "common": ("cvm",)}
 SCRIPTS = {
+    "dashboard": ("dashboard",),
     "card": ("card", "revisions", "trust"),
     "form": ("change", "change_parts", "deploy", "form", "form_parts", "form_store"),
     "login": ("login",),

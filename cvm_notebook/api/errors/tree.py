@@ -20,6 +20,7 @@ from cvm_notebook.api.errors.envelope import (
     read_error,
     without_query,
 )
+from cvm_notebook.api.errors.notebook import notebook_lines
 from cvm_notebook.api.secret import masked
 from cvm_notebook.text import as_sentence, clean_text
 
@@ -120,13 +121,19 @@ class CvmError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return " ".join(
-            part for part in (as_sentence(self.message), self.hint, self._marks()) if part
-        )
+        return " ".join(part for part in (self._said(), self.hint, self._marks()) if part)
+
+    def _said(self) -> str:
+        """Return what happened, and to what, as a sentence."""
+        return as_sentence(self.message)
 
     def _marks(self) -> str:
         """Return what support asks for, in brackets; empty where there is nothing."""
         return ""
+
+    def _render_traceback_(self) -> list[str]:
+        """Return the lines that IPython shows; ``%tb`` shows the traceback."""
+        return notebook_lines(self, self.hint)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Constructors have required keywords, which the inherited protocol would not give back.
@@ -259,6 +266,8 @@ class InvalidInput(CvmError, ValueError):
 class CredentialsError(CvmError):
     """No usable API key, or one that may not be used as asked."""
 
+    is_of_the_key: Final = True
+
 
 class _WatchError(CvmError):
     """What a watch ended with instead of its target.
@@ -349,12 +358,10 @@ class ApiError(CvmError):
         """Return the value of the detail of that name, or None."""
         return next((d.value for d in self.details if d.field == field), None)
 
-    def __str__(self) -> str:
-        said = as_sentence(self.message)
-        asked = f"{self.method} {self.path}" if self.method and self.path else ""
+    def _said(self) -> str:
         # Without the request a reader of a long cell cannot tell which call it was.
-        what = f"{asked}: {said}" if asked else said
-        return " ".join(part for part in (what, self.hint, self._marks()) if part)
+        asked = f"{self.method} {self.path}: " if self.method and self.path else ""
+        return asked + as_sentence(self.message)
 
     def _marks(self) -> str:
         marks = [f"HTTP {self.status}"]

@@ -31,10 +31,12 @@ class HealthLog:
         self._store.set_health(Health(show.state, since, show.cause, show.next_step))
         if show.state in _BROKEN and not self._ill:
             self._ill = True
-            self._log.warning("the fleet is not kept true: %s", self._store.health)
+            # of a key that is refused, whoever asks gets an error, and a table asks for another
+            level = logging.INFO if show.state == "needs a key" else logging.WARNING
+            self._log.log(level, "live updates stopped: %s", self._store.health)
         elif show.state == "live" and self._ill:
             self._ill = False
-            self._log.info("the fleet is kept true again")
+            self._log.info("live updates go on")
 
 
 def prevented(trouble: Failure | None, timeout: float) -> BaseException:

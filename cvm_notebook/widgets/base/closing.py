@@ -11,6 +11,14 @@ import ipywidgets
 from ipywidgets.widgets.widget import _instances
 
 
+def is_open(widget: ipywidgets.Widget) -> bool:
+    """Whether front ends can be told of a widget: neither we nor its host have closed it.
+
+    marimo closes what a cell has made when that cell runs again.
+    """
+    return widget.comm is not None and not getattr(widget.comm, "_closed", False)
+
+
 class ClosesWhole:
     """Mixin of a widget: `close` ends its parts too, and whatever shows it lets go of it first."""
 

@@ -3,10 +3,13 @@
 import contextlib
 import weakref
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from cvm_notebook.api.client import Client
 from cvm_notebook.api.errors.tree import CvmError
+from cvm_notebook.api.secret import Secret
+from cvm_notebook.connection import sign_in, typed_key
 from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.operations.record import OperationRecord
 from cvm_notebook.live.reflector.interest import InterestHandle
@@ -91,7 +94,8 @@ class FleetView(LiveView):
 
     def _vitals(self) -> Message:
         health = self._living().store.snapshot().health
-        return {"health": {"state": health.state, "text": clean_text(health, 300)}}
+        cause = clean_text(health.cause or "", 300)
+        return {"health": {"state": health.state, "text": clean_text(health, 300), "cause": cause}}
 
     def _viewed(self) -> None:
         fleet = self._fleet()
@@ -116,9 +120,30 @@ class FleetView(LiveView):
 
     _on_confirmed = _on_cancelled = _on_undo = _on_act
 
+    def _on_secret(self, message: Mapping[str, Any]) -> None:
+        value = message.get("value")
+        if isinstance(value, Secret):
+            self._workers.do(partial(self._sign_in, value))
+
     def _on_log(self, message: Mapping[str, Any]) -> None:
         if self._logs_of is not None:
             self._logs.receive(message, self._logs_of)
+
+    # --- on a worker ------------------------------------------------------------------------------
+
+    def _sign_in(self, key: Secret) -> None:
+        """Let the fleet go on with another key, once the service knows it."""
+        fleet = self._fleet()
+        if fleet is None:
+            return
+        before, wrong = fleet.client, ""
+        try:
+            found = typed_key(key, before.base_url)
+            client, _ = sign_in(found, read_only=before.read_only)
+            fleet.resume(client)
+        except CvmError as error:
+            wrong = clean_text(error, 400)
+        self._say({"kind": "signing", "wrong": wrong})
 
     # --- from other threads -----------------------------------------------------------------------
 

@@ -24,8 +24,33 @@ def with_widget(static: Mapping[str, str], make: Callable[[], Any]) -> dict[str,
     return {**static, _VIEW: view}
 
 
+def displayed(bundle: Mapping[str, Any], make: Callable[[], Any]) -> Any:
+    """Return what marimo shows of a bundle: the widget where it has one, else its html."""
+    if _VIEW in bundle:
+        return make()
+    from IPython.display import HTML  # noqa: PLC0415 - not needed elsewhere
+
+    return HTML(bundle.get("text/html") or bundle["text/plain"])  # type: ignore[no-untyped-call]
+
+
+def somebody_answers(shell: Any) -> bool:
+    """Whether the cell that runs in an IPython was sent by somebody who can answer a question."""
+    if getattr(shell, "kernel", None) is None:
+        return False
+    request = shell.get_parent()  # a run by nbclient or papermill allows no questions
+    return bool(request.get("content", {}).get("allow_stdin"))
+
+
+def in_marimo() -> bool:
+    """Whether this thread runs a cell of a marimo notebook, or hears a message of its page."""
+    marimo = sys.modules.get("marimo")
+    return marimo is not None and bool(marimo.running_in_notebook())
+
+
 def has_kernel() -> bool:
     """Whether this process is a kernel, to which a front end may speak."""
+    if in_marimo():
+        return True
     # another thread may be importing it just now, and then there is no kernel either
     get_ipython = getattr(sys.modules.get("IPython"), "get_ipython", None)
     return get_ipython is not None and getattr(get_ipython(), "kernel", None) is not None

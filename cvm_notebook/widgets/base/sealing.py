@@ -31,6 +31,8 @@ def seal(content: object) -> dict[str, Any]:
 
 
 def _sealed(key: str, value: object) -> object:
+    if key == "message" and isinstance(value, Mapping):
+        return seal(value)  # to a view within the view
     if key not in _SECRETS or not isinstance(value, str):
         return value
     return Secret(value) if len(value) <= _LONGEST else None

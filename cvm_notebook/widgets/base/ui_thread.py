@@ -170,6 +170,8 @@ at_exit(Stage.VIEWS, ui_thread.close)
 def publish(widget: Any, content: dict[str, Any], buffers: list[bytes] | None = None) -> None:
     """Send a message to a widget's front ends from any thread; the only place that does.
 
+    It goes by the views that show the widget within them, too.
+
     Where nobody listens (a closed widget, no kernel) it goes nowhere. What is lost on the way is
     found by the view, which counts. ipykernel 7.0.0 has no parent message in threads of others,
     and cannot send from them (ipykernel#1450).
@@ -178,3 +180,5 @@ def publish(widget: Any, content: dict[str, Any], buffers: list[bytes] | None = 
         widget.send(content, buffers)
     except LookupError as error:
         _log.debug("a message to a view was lost", exc_info=error)
+    for host in tuple(widget.hosts):
+        publish(host, {"kind": "part", "of": widget.model_id, "message": content}, buffers)

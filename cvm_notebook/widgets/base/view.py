@@ -7,6 +7,7 @@ or has lost something, ``ack`` to what it got, ``alive`` every few seconds, and 
 
 import json
 import secrets
+import sys
 import threading
 import time
 import weakref
@@ -20,7 +21,7 @@ import traitlets
 from cvm_notebook.live.clock import SystemClock
 from cvm_notebook.live.workers import Workers
 from cvm_notebook.widgets.base.closing import ClosesWhole
-from cvm_notebook.widgets.base.mimebundle import with_widget
+from cvm_notebook.widgets.base.mimebundle import in_marimo, with_widget
 from cvm_notebook.widgets.base.sealing import seal
 from cvm_notebook.widgets.base.ui_thread import publish, ui_thread
 
@@ -63,10 +64,17 @@ class LiveView(ClosesWhole, anywidget.AnyWidget):
         The first snapshot rides in the opening of the comm: a busy kernel can answer nothing.
     traits
         Of the widget.
+
+    Attributes
+    ----------
+    hosts
+        Views that show this one within them, and carry its messages.
+    is_heard
+        Whether front ends know it by itself, and not by its hosts alone.
     """
 
     _boot = traitlets.Bytes(b"").tag(sync=True)
-    _handlers: ClassVar[Mapping[str, str]] = {}
+    _handlers: ClassVar[Mapping[str, str]] = {"part": "_on_part"}
     _WORKERS: ClassVar[int] = 1
     _FAULT: ClassVar[str] = " in this view."
     # what is subscribed to may call before it is made
@@ -80,6 +88,10 @@ class LiveView(ClosesWhole, anywidget.AnyWidget):
         cls._handlers = {**cls._handlers, **own}
 
     def __init__(self, *, boot: bool = True, **traits: Any) -> None:
+        self._hosted: weakref.WeakValueDictionary[str, LiveView] = weakref.WeakValueDictionary()
+        self.hosts: weakref.WeakSet[LiveView] = weakref.WeakSet()
+        # marimo lets nothing but a cell make a widget that its pages hear of
+        self.is_heard = "marimo" not in sys.modules or in_marimo()
         self._token = secrets.token_hex(8)  # a message from a copy of the notebook has another
         self._ending = threading.RLock()
         if boot:
@@ -146,6 +158,35 @@ class LiveView(ClosesWhole, anywidget.AnyWidget):
         """Return threads for what waits for the service; they are to be closed with the widget."""
         self._workers = Workers(SystemClock(), self._WORKERS, name, weakly(self.failed))
         return self._workers
+
+    def _host(self, view: "LiveView") -> str:
+        """Let another view be shown within this one, also where no front end knows it by itself.
+
+        Returns
+        -------
+        str
+            Its id.
+        """
+        self._hosted[view.model_id] = view
+        return str(view.model_id)
+
+    def _on_part(self, message: Mapping[str, Any]) -> None:
+        """Pass on what is said to a view that is shown within this one."""
+        view = self._hosted.get(str(message.get("of")))
+        said = message.get("message")
+        if view is None:
+            return
+        if isinstance(said, Mapping):
+            view._take(said)  # noqa: SLF001 - of its own kind
+        elif message.get("do") == "open":
+            view.hosts.add(self)
+            self._say({"kind": "part", "of": view.model_id, "open": view.code()})
+        else:
+            view.hosts.discard(self)
+
+    def code(self) -> Message:
+        """Return the script and the style of its views."""
+        return {"esm": str(self._esm), "css": str(self._css)}
 
     def _mark(self) -> None:
         """Have what has changed sent soon."""

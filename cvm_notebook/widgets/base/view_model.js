@@ -1,8 +1,9 @@
 // The model behind the views of one widget; the other half of LiveView (view.py). Joined after common.js.
 //
 //   Python -> view   snapshot {n, token, set}   patch {n, set}   pulse {n}: each with what changes with the time alone
-//                    notice {text, fault}, and what the widget has to say of its own
-//   view -> Python   hello (also after a gap), ack, alive, bye, and what the widget asks for: each with {n, token}
+//                    notice {text, fault}, part {of, message | open}, and what the widget has to say of its own
+//   view -> Python   hello (also after a gap), ack, alive, bye, part {of, message | do}, and what the widget asks for:
+//                    each with {n, token}
 //
 // One store a model: its views show the same. A new view gets {message, before} of each message, and {live} when the
 // kernel is heard again, or no more.
@@ -13,7 +14,7 @@
  * `received(message, what)` sees every message before them; `leaving()` is called before the last of them is gone.
  */
 function viewModel(model, { initial = null, ...own } = {}) {
-  const views = new Set();
+  const views = new Set(), parts = new Set();
   const alive = liveness((live) => notify({ live }));
   const take = {
     snapshot(message) { store.state = message.set; },
@@ -33,6 +34,7 @@ function viewModel(model, { initial = null, ...own } = {}) {
   function receive(message, buffers) {
     if (!message || typeof message.kind !== "string") return;
     alive.heard();
+    if (message.kind === "part") { for (const part of [...parts]) part(message, buffers); return; }
     const { kind, n } = message, what = { message, buffers, before: store.state };
     if (kind === "snapshot") Object.assign(what, begin(message));
     else if (kind === "patch") {
@@ -71,6 +73,7 @@ function viewModel(model, { initial = null, ...own } = {}) {
       take.received?.(message, {});
     } catch { /* none of ours */ }
   };
+  store.part = (hear) => { parts.add(hear); return () => parts.delete(hear); };
   store.end = () => { model.off("msg:custom", receive); stop(); for (const end of store.ended) end(); };
   store.mount = (el, root, heard, ended = () => {}) => {
     keepKeys(root);
@@ -87,14 +90,63 @@ function liveWidget(render, makeStore = viewModel) {
     let store = null;
     return {
       initialize({ model }) { store = makeStore(model); store.begin(); return () => store.end(); },
-      render({ model, el }) { return render({ model, el, store }); },
+      render({ model, el, host }) { return render({ model, el, host, store }); },
     };
   };
 }
 
-/** Make a view of another widget; null where there is none, as in a saved notebook without its widgets. */
-async function viewOf(model, id) {
-  try { return await model.widget_manager.create_view(await model.widget_manager.get_model(id)); } catch { return null; }
+/**
+ * Make a view of another widget in a box that stands in the page; null where there is none, as in a saved notebook
+ * without its widgets. Jupyter's front ends have a manager of widgets; others, as marimo, have a host.
+ */
+async function viewOf({ model, host }, id, box) {
+  try {
+    const manager = model.widget_manager;
+    if (manager?.create_view) {
+      const view = await manager.create_view(await manager.get_model(id));
+      box.append(view.el);
+      view.trigger("displayed");
+      return { remove: () => view.remove() };
+    }
+    const widget = await host.getWidget(`anywidget:${id}`), el = h("div", {}), ended = new AbortController();
+    box.append(el);
+    await widget.render({ el, signal: ended.signal });
+    return { remove() { ended.abort(); el.remove(); } };
+  } catch { return null; }
+}
+
+/**
+ * Make a view of a widget that was made since, for this view. Where there is no manager of widgets no page knows such a
+ * widget: its code comes, and its messages come and go, with those of the store that shows it.
+ */
+async function hostedView({ model, host, store }, id, box) {
+  if (model.widget_manager?.create_view) return viewOf({ model, host }, id, box);
+  const el = h("div", {}), body = h("div", {}), listeners = new Set();
+  box.append(el);
+  const inner = {
+    get() {}, set() {}, save_changes() {},
+    on(name, then) { if (name === "msg:custom") listeners.add(then); },
+    off(name, then) { listeners.delete(then); },
+    send(message) { store.send({ kind: "part", of: id, message }); },
+  };
+  let begun = false, gone = false, end = () => {};
+  async function begin({ esm, css }) {
+    begun = true;
+    const address = URL.createObjectURL(new Blob([esm], { type: "text/javascript" }));
+    const widget = (await import(/* webpackIgnore: true */ address)).default();
+    URL.revokeObjectURL(address);
+    if (gone) return;
+    el.append(h("style", {}, css), body);
+    const ends = [widget.initialize({ model: inner }), widget.render({ model: inner, el: body })];
+    end = () => { for (const one of ends.reverse()) one?.(); };
+  }
+  const stop = store.part((message, buffers) => {
+    if (message.of !== id) return;
+    if (message.message) for (const then of [...listeners]) then(message.message, buffers);
+    else if (message.open && !begun) begin(message.open);
+  });
+  store.send({ kind: "part", of: id, do: "open" });
+  return { remove() { gone = true; end(); stop(); store.send({ kind: "part", of: id, do: "close" }); el.remove(); } };
 }
 
 /**

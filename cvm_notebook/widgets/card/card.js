@@ -2,9 +2,10 @@
 //
 //   Python -> view   the sections of the state, each time with {at, age, uptime, source, health}
 //                    details {what, ...}   log {...}   change {view, form}   and the answers to clicks
-//   view -> Python   fetch {what}, verify, revisions {do, ...}, change {view}, log {...}, confirmed, cancelled, undo
+//   view -> Python   act {verb, click}, fetch {what}, verify, revisions {do, ...}, change {view}, log {...}, confirmed,
+//                    cancelled, undo
 //
-// The action buttons are ipywidgets of their own, shown here. One store a model: its views show the same.
+// One store a model: its views show the same.
 
 const CARD_TABS = [["overview", "Overview"], ["logs", "Logs"], ["events", "Events"], ["compose", "Compose"], ["revisions", "Revisions"], ["trust", "Trust"]];
 const OP_MARKS = { reached: "✓", failed: "✖", unknown: "?", cancelled: "–" };
@@ -28,52 +29,8 @@ const factsList = (facts, className) => h("dl", { className }, ...facts.flatMap(
   h("dd", {}, kind === "code" ? codeOf(value) : kind === "when" ? new Date(value).toLocaleString() : value),
 ]));
 
-/** Tabs by the keyboard, too: arrows, Home, End. */
-function tabStrip(tabs, onOpen) {
-  const own = clickId();
-  const strip = h("div", { className: "cvm-tabs", role: "tablist", "aria-label": "About this CVM" });
-  const panels = new Map();
-  const buttons = tabs.map(([name, label]) => h("button", {
-    type: "button", role: "tab", id: `cvm-t-${own}-${name}`, "aria-controls": `cvm-p-${own}-${name}`, "data-tab": name, onclick: () => choose(name),
-  }, label));
-  for (const [name] of tabs) panels.set(name, h("div", { className: `cvm-panel cvm-panel-${name}`, role: "tabpanel", id: `cvm-p-${own}-${name}`, "aria-labelledby": `cvm-t-${own}-${name}`, hidden: true }));
-  strip.append(...buttons);
-  strip.addEventListener("keydown", (event) => {
-    const at = buttons.findIndex((button) => button.getAttribute("aria-selected") === "true"), last = buttons.length - 1;
-    const to = { ArrowRight: at === last ? 0 : at + 1, ArrowLeft: at === 0 ? last : at - 1, Home: 0, End: last }[event.key];
-    if (to === undefined || isShortcut(event)) return;
-    event.preventDefault();
-    choose(tabs[to][0]);
-    buttons[to].focus();
-  });
-  let open = null;
-  function choose(name) {
-    open = name;
-    for (const button of buttons) {
-      const on = button.dataset.tab === name;
-      button.setAttribute("aria-selected", on);
-      button.tabIndex = on ? 0 : -1;
-      panels.get(button.dataset.tab).hidden = !on;
-    }
-    onOpen(name);
-  }
-  return { strip, panels, choose, enter(name) { choose(name); strip.querySelector(`[data-tab="${name}"]`).focus(); }, get open() { return open; } };
-}
-
-/** The action buttons are widgets of their own: the same in every view, and clicked through the kernel. */
-async function drawButtons(model, box, gone) {
-  const views = await Promise.all((model.get("buttons") ?? []).map((ref) => viewOf(model, String(ref).replace("IPY_MODEL_", ""))));
-  if (gone.aborted) { for (const view of views) view?.remove(); return; }
-  for (const view of views) {
-    if (!view) continue;
-    box.append(view.el);
-    view.trigger("displayed"); // as a panel of widgets would say; its classes wait for it
-  }
-  gone.addEventListener("abort", () => { for (const view of views) view?.remove(); });
-}
-
 /** The form that changes the CVM: a widget of its own, made when it is asked for. */
-function changeFrame(model, { send, live, queued }) {
+function changeFrame(place, { send, live, queued }) {
   const own = clickId(), box = h("div", {});
   const close = h("button", { type: "button", onclick: () => { drop(); button.focus(); } }, "Close the form");
   const el = h("div", { className: "cvm-changing", role: "region", "aria-label": "Change this CVM", tabIndex: -1, hidden: true }, box, close);
@@ -86,11 +43,9 @@ function changeFrame(model, { send, live, queued }) {
     async heard(message) {
       if (message.view !== own) return;
       drop();
-      const mine = turn, made = await viewOf(model, message.form);
+      const mine = turn, made = await hostedView(place, message.form, box);
       if (mine !== turn || !made) { made?.remove(); return; }
       view = made;
-      box.append(made.el);
-      made.trigger("displayed");
       el.hidden = false;
       button.setAttribute("aria-expanded", "true");
       el.focus(); // what is in it is drawn in a moment
@@ -98,8 +53,7 @@ function changeFrame(model, { send, live, queued }) {
   };
 }
 
-function renderCard({ model, el, store }) {
-  const ended = new AbortController();
+function renderCard({ model, el, host, store }) {
   const send = (message) => { if (store.live()) store.send(message); };
   const confirm = confirmPanel(send), undo = undoStrip(send), log = logPanel(send);
   const said = h("div", { className: "cvm-said", role: "status", "aria-live": "polite" });
@@ -114,12 +68,17 @@ function renderCard({ model, el, store }) {
   const actions = h("div", { className: "cvm-actions", role: "toolbar", "aria-label": "What to do with this CVM" });
   const ops = h("div", { className: "cvm-ops" });
   const notice = h("div", { className: "cvm-notice", role: "alert", hidden: true });
-  const changing = changeFrame(model, { send, live: () => store.live(), queued: () => queued() });
-  const tabs = tabStrip(CARD_TABS, opened);
+  const changing = changeFrame({ model, host, store }, { send, live: () => store.live(), queued: () => queued() });
+  const tabs = tabStrip("About this CVM", CARD_TABS, opened);
   const root = h("section", { className: "cvm cvm-card" },
     h("header", { className: "cvm-card-head" }, h("div", { className: "cvm-title" }, name, status, doing, badge.el, health), under),
     steps, trouble, actions, ops, undo.el, notice, confirm.el, changing.el, tabs.strip, ...tabs.panels.values(), said);
-  drawButtons(model, actions, ended.signal).then(() => actions.insertBefore(changing.button, actions.querySelector(":scope > .cvm-danger")));
+  const buttons = new Map(VERBS.map(([verb, label]) => [verb, h("button", {
+    type: "button", className: `cvm-verb-${verb}`, disabled: true, onclick: () => { send({ kind: "act", verb, click: clickId() }); queued(); },
+  }, label)]));
+  buttons.get("delete").classList.add("cvm-danger");
+  actions.append(...buttons.values());
+  buttons.get("delete").before(changing.button);
 
   const facts = h("div", {}), meters = h("div", { className: "cvm-meters" }), links = h("div", { className: "cvm-links" }), recent = h("div", { className: "cvm-recent" });
   tabs.panels.get("overview").append(h("div", { className: "cvm-columns-2" }, facts, h("div", {}, meters, links)), recent);
@@ -221,6 +180,13 @@ function renderCard({ model, el, store }) {
       return line;
     }));
   }
+  function drawButtons({ verbs = {} }) {
+    for (const [verb, button] of buttons) {
+      const [allowed, why] = verbs[verb] ?? [false, ""];
+      button.disabled = !allowed;
+      button.title = allowed ? why : `Not now: ${why}`;
+    }
+  }
   function drawTime() {
     const kernel = store.live(), { clock, state } = store;
     const passed = kernel ? (performance.now() - store.clockAt) / 1000 : 0;
@@ -249,13 +215,12 @@ function renderCard({ model, el, store }) {
     facts.replaceChildren(factsList(state.facts ?? [], "cvm-facts"));
     recent.replaceChildren(h("h4", {}, "Last events"), eventList((state.events ?? []).slice(0, 5)));
     happened.replaceChildren(eventList(state.events));
-    drawSteps(state); drawMeters(state); drawLinks(state); drawOps(state); trust.draw(state); revisions.draw(state); drawTime();
+    drawButtons(state); drawSteps(state); drawMeters(state); drawLinks(state); drawOps(state); trust.draw(state); revisions.draw(state); drawTime();
     badge.el.hidden = changing.button.hidden = state.gone;
   }
 
   // --- what is answered ---
   const { answer, queued, heard: answered } = answers({ confirm, undo, notice, say });
-  actions.addEventListener("click", (event) => { if (event.target.closest("button")) queued(); });
   function announce(before) {
     const now = store.state;
     if (!before || !now) return;
@@ -287,7 +252,7 @@ function renderCard({ model, el, store }) {
   tabs.choose("overview");
   log.live(store.live());
   for (const one of [recorded, compose, proof]) one.live(store.live());
-  return store.mount(el, root, heard, () => { clearInterval(clock); answered(); changing.end(); ended.abort(); });
+  return store.mount(el, root, heard, () => { clearInterval(clock); answered(); changing.end(); });
 }
 
 export default liveWidget(renderCard, cardStore);

@@ -1,7 +1,6 @@
 """CvmCard: the live card of one CVM: its facts, status, actions, logs, and what is proven of it."""
 
 import contextlib
-import secrets
 import threading
 import time
 import weakref
@@ -10,7 +9,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import ipywidgets
-import traitlets
 
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.api.resources import validation as checks
@@ -18,13 +16,13 @@ from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.operations.preconditions import Verb, precheck
 from cvm_notebook.live.operations.record import OperationRecord
 from cvm_notebook.live.store.observation import Reading
-from cvm_notebook.live.store.records import Gap
+from cvm_notebook.live.store.records import Gap, Row
 from cvm_notebook.live.store.subscriptions import ChangeBatch
 from cvm_notebook.text import clean_text
 from cvm_notebook.widgets.base.assets import BUTTONS, module, style
-from cvm_notebook.widgets.base.closing import close_widgets
+from cvm_notebook.widgets.base.closing import close_widgets, is_open
 from cvm_notebook.widgets.base.fleet_view import FleetView
-from cvm_notebook.widgets.base.ui_thread import ui_thread
+from cvm_notebook.widgets.base.mimebundle import in_marimo
 from cvm_notebook.widgets.base.view import Message, weakly
 from cvm_notebook.widgets.card.details import DETAILS, fetch
 from cvm_notebook.widgets.card.revisions import Revisions
@@ -55,7 +53,10 @@ def card_of(fleet: FleetEngine, cvm_id: str) -> "CvmCard":
     with _cards_lock:
         cards = _cards.setdefault(fleet, {})
         card = cards.get(cvm_id)
-        if card is None or card.comm is None:  # closed
+        known = card is not None and is_open(card) and (card.is_heard or not in_marimo())
+        if card is None or not known:
+            if card is not None:
+                card.close()
             card = cards[cvm_id] = CvmCard(fleet, cvm_id)
         return card
 
@@ -81,12 +82,12 @@ class CvmCard(FleetView):
     """
 
     _esm = module(
-        "base/confirm", "base/diff", "base/logs", "card/revisions", "card/trust", "card/card"
+        *("base/confirm", "base/diff", "base/logs", "base/tabs"),
+        *("card/revisions", "card/trust", "card/card"),
     )
-    _css = style("base/confirm", "base/diff", "base/logs", "card/card")
+    _css = style("base/confirm", "base/diff", "base/logs", "base/tabs", "card/card")
     _FAULT = " in the card. The fleet itself goes on."
     _WORKERS = 4  # a log that is followed takes one
-    buttons = traitlets.Tuple().tag(sync=True, **ipywidgets.widget_serialization)
 
     def __init__(self, fleet: FleetEngine, cvm_id: str, *, undo: float | None = None) -> None:
         self.cvm_id = self._logs_of = cvm_id
@@ -97,17 +98,13 @@ class CvmCard(FleetView):
         self._stats = _NO_FIGURES
         self._measured = float("-inf")
         self._operations = latest(fleet.operator.records(), cvm_id)
-        self._verbs = self._buttons()
-        self._judge(fleet)
         self._verification = Verification(cvm_id, weakref.ref(fleet), weakly(self._mark))
         self._revisions = Revisions(cvm_id, weakref.ref(fleet), weakly(self._mark))
         self._form: ChangeForm | None = None
-        super().__init__(fleet, "cvm-card", undo=undo, buttons=tuple(self._verbs.values()))
+        super().__init__(fleet, "cvm-card", undo=undo)
 
     def _parts(self) -> Iterable[ipywidgets.Widget]:
-        yield from self._verbs.values()
-        if self._form is not None:
-            yield self._form
+        return () if self._form is None else (self._form,)
 
     @property
     def policy(self) -> "Policy | None":
@@ -127,13 +124,6 @@ class CvmCard(FleetView):
         self._mark()
 
     # --- for the UI thread ------------------------------------------------------------------------
-
-    def flush(self) -> None:
-        """Send what has changed; see `View`."""
-        fleet = self._fleet()
-        if fleet is not None and self.seen:
-            self._judge(fleet)
-        super().flush()
 
     def pulse(self) -> None:
         """Say that the kernel is there, and how old the fact is; see `View`."""
@@ -157,6 +147,7 @@ class CvmCard(FleetView):
             "ops": {verb: operation_of(one) for verb, one in self._operations.items()},
             "stats": self._stats if state["running"] else _NO_FIGURES,
             "read_only": fleet.operator.read_only,
+            "verbs": {verb: _judged(fleet, row, verb) for verb in BUTTONS},
             **self._verification.state(row),
             "revisions": self._revisions.state(row),
         }
@@ -166,22 +157,6 @@ class CvmCard(FleetView):
         snapshot = fleet.store.snapshot()
         clock = clock_of(fleet.known(self.cvm_id), snapshot.monotonic)
         return {"at": int(snapshot.taken_at.timestamp() * 1000), **super()._vitals(), **clock}
-
-    def _judge(self, fleet: FleetEngine) -> None:
-        """Let the buttons say what is allowed, and why not."""
-        row = fleet.known(self.cvm_id)
-        for verb, button in self._verbs.items():
-            if row is None:
-                allowed, why = False, "it is no longer in the fleet"
-            elif fleet.operator.read_only:
-                allowed, why = False, "this client is read-only"
-            else:
-                check = precheck(verb, Reading.of_row(row))
-                allowed, why = check.sends, check.reason or check.effect
-            tooltip = why if allowed else f"Not now: {why}"
-            if (button.disabled, button.tooltip) != (not allowed, tooltip):
-                with button.hold_sync():
-                    button.disabled, button.tooltip = not allowed, tooltip
 
     # --- following it while somebody looks --------------------------------------------------------
 
@@ -213,6 +188,15 @@ class CvmCard(FleetView):
 
     # --- messages of a view -----------------------------------------------------------------------
 
+    def _on_act(self, message: Mapping[str, Any]) -> None:
+        """Take a click; the same button twice within a second is one click."""
+        verb, now = str(message.get("verb")), time.monotonic()
+        if message.get("kind") == "act":
+            if now - self._clicked.get(verb, float("-inf")) < _TWICE_S:
+                return
+            self._clicked[verb] = now
+        super()._on_act({**message, "revision": self._revision})
+
     def _meant(self, _message: Mapping[str, Any]) -> list[str]:
         return [self.cvm_id]
 
@@ -233,33 +217,9 @@ class CvmCard(FleetView):
         if fleet is None or fleet.known(self.cvm_id) is None:
             self._say({"kind": "notice", "text": "It is no longer in the fleet.", "fault": True})
             return
-        if self._form is None or self._form.comm is None:
+        if self._form is None or not is_open(self._form):
             self._form = ChangeForm(fleet, self.cvm_id)
-        self._say({"kind": "change", "view": message.get("view"), "form": self._form.model_id})
-
-    def _buttons(self) -> dict[Verb, ipywidgets.Button]:
-        layout = ipywidgets.Layout(width="auto")  # shared: a constant number of models
-        plain = ipywidgets.ButtonStyle()
-        buttons = {}
-        for verb, label in BUTTONS.items():
-            button = ipywidgets.Button(description=label, layout=layout, style=plain)
-            button.add_class(f"cvm-verb-{verb}")
-            if verb == "delete":
-                button.add_class("cvm-danger")
-            button.on_click(partial(weakly(self._pressed), verb))
-            buttons[verb] = button
-        return buttons
-
-    def _pressed(self, verb: Verb, _button: object) -> None:
-        ui_thread.post(partial(self._act, verb), self)
-
-    def _act(self, verb: Verb) -> None:
-        now = time.monotonic()
-        if now - self._clicked.get(verb, float("-inf")) < _TWICE_S:
-            return
-        self._clicked[verb] = now
-        click = secrets.token_hex(8)
-        self._clicks.act(verb, [self.cvm_id], click=click, revision=self._revision)
+        self._say({"kind": "change", "view": message.get("view"), "form": self._host(self._form)})
 
     def _measure(self) -> None:
         """Have the guest's figures fetched while it is looked at, every few seconds."""
@@ -292,3 +252,13 @@ class CvmCard(FleetView):
         row = fleet.known(self.cvm_id) if fleet is not None else None
         status = clean_text(row.status, 60) if row is not None and row.status else "gone"
         return f"<CvmCard of {self._name!r}: {status if fleet is not None else 'closed'}>"
+
+
+def _judged(fleet: FleetEngine, row: Row | None, verb: Verb) -> tuple[bool, str]:
+    """Return whether a button may be pressed, and what it would do or why not."""
+    if row is None:
+        return False, "it is no longer in the fleet"
+    if fleet.operator.read_only:
+        return False, "this client is read-only"
+    check = precheck(verb, Reading.of_row(row))
+    return check.sends, check.reason or check.effect

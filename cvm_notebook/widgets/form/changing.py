@@ -57,7 +57,7 @@ class Changing:
         reached: Callable[[], object],
         changed: Callable[[], object],
     ) -> None:
-        self._client = client
+        self.client = client
         self._cvm_id = cvm_id
         self._operations = operations
         self._workers = workers
@@ -148,7 +148,7 @@ class Changing:
 
     def _read(self) -> None:
         try:
-            cvm = read_whole(self._client, self._cvm_id)
+            cvm = read_whole(self.client, self._cvm_id)
         except CvmError as error:
             self.errors = {GENERAL: error_payload(error)}
             return
@@ -159,7 +159,7 @@ class Changing:
 
     def _look(self, given: Given) -> None:
         try:
-            preview = previewed(self._client, self._cvm_id, Changes.read(given))
+            preview = previewed(self.client, self._cvm_id, Changes.read(given))
         except CvmError as error:
             self.errors = errors_by_field(error)
             return
@@ -180,7 +180,7 @@ class Changing:
 
     def _send(self, shown: UpdatePreview, given: Given) -> None:
         try:
-            preview = previewed(self._client, self._cvm_id, Changes.read(given))
+            preview = previewed(self.client, self._cvm_id, Changes.read(given))
             if preview != shown:
                 with self._lock:
                     self.preview, self.phase = preview, "previewed"

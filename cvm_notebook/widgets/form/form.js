@@ -190,8 +190,8 @@ function renderForm({ el, store, mode }) {
   }
   function drawLive() {
     const live = store.live();
-    badge.dataset.state = live ? "live" : "gone";
-    badge.textContent = live ? (store.state.read_only ? "read-only" : "● live") : store.n < 0 ? "waiting for the kernel" : "no kernel: re-run the cell to go on";
+    badge.dataset.state = live ? (store.state.signed_out ? "needs a key" : "live") : "gone";
+    badge.textContent = live ? (store.state.signed_out ? "⚠ needs a key" : store.state.read_only ? "read-only" : "● live") : store.n < 0 ? "waiting for the kernel" : "no kernel: re-run the cell to go on";
     root.classList.toggle("cvm-inert", !live);
   }
   function draw({ message } = {}) {

@@ -41,6 +41,7 @@ _LOOKS: Final = OperationSettings(slowest=2.0)  # one CVM that somebody waits fo
 class Steps(Protocol):
     """What follows a form that is filled in."""
 
+    client: "Client"
     errors: Errors
 
     def forgive(self, field: str) -> None:
@@ -118,6 +119,12 @@ class FormState(ABC):
         return None
 
     # --- for the widget ---------------------------------------------------------------------------
+
+    def use(self, client: "Client") -> None:
+        """Go on with another client, as after a key was refused."""
+        self.client = self.steps.client = client
+        self.loader.use(client)
+        self.reload()
 
     def begin(self) -> None:
         """Read the catalogue, and look at what is filled in."""
@@ -199,6 +206,7 @@ class FormState(ABC):
             "step": self._step(),
             "request": self.request,
             "read_only": self.client.read_only,
+            "signed_out": bool(getattr(self.loader.error, "is_of_the_key", False)),
             "who": f"{self.client.base_url}, key from {self.client.key_source}",
         }
 

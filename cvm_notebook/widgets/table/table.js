@@ -1,12 +1,12 @@
 // The table's view: filter, actions, health and totals around the grid.
 const ACTIONS = [...VERBS.slice(0, -1), ["follow", "Follow"], ["logs", "Logs"], ...VERBS.slice(-1)];
 
-function renderTable({ model, el, store }) {
+function renderTable({ model, el, host, store }) {
   const said = h("div", { className: "cvm-said", role: "status", "aria-live": "polite" });
   const say = (text) => { said.textContent = text; };
   const send = (message) => store.live() && store.send(message);
   const confirm = confirmPanel(send), undo = undoStrip(send);
-  const notice = h("div", { className: "cvm-notice", role: "alert", hidden: true });
+  const notice = h("div", { className: "cvm-notice", role: "alert", hidden: true }), sign = signInPart(send);
   let logs = logPanel(send), logsOf = h("h4", {});
   const logsClose = h("button", { type: "button", onclick: () => closeLogs() }, "Close the logs");
   const logsFrame = h("div", { className: "cvm-table-logs", hidden: true }, h("div", { className: "cvm-top" }, logsOf, logsClose), logs.el);
@@ -23,7 +23,7 @@ function renderTable({ model, el, store }) {
   const grid = tableGrid(store, { say, onOpen: open, onMenu: (k, at) => rowMenu(k, at), onKey: (key, k) => keys[key]?.(k) });
 
   // --- the details of one CVM: its card, here or where a dashboard shows it ---
-  const own = clickId(), details = detailsFrame(model, () => grid.grid.focus());
+  const own = clickId(), details = detailsFrame({ model, host, store }, () => grid.grid.focus());
   function open(k) {
     if (!store.live()) { show("The kernel does not answer: the details cannot be shown."); return; }
     store.send({ kind: "open", ks: [k], view: own });
@@ -34,7 +34,7 @@ function renderTable({ model, el, store }) {
     answered();
     say(`The details of ${of} are shown below`);
     if (card) details.open(card, id, of);
-    else focusCard(root.parentElement?.closest(".widget-vbox") ?? root, id);
+    else focusCard(root.parentElement?.closest(".cvm") ?? root, id);
   }
 
   // --- the bar over the rows ---
@@ -105,7 +105,7 @@ function renderTable({ model, el, store }) {
   const { show, answer, queued, heard: answered } = answers({ confirm, undo, notice, say });
 
   const root = h("section", { className: "cvm cvm-table", "aria-label": "Fleet" },
-    summary.el, h("div", { className: "cvm-top" }, find, picker.el, byApp, takeAway, h("div", { className: "cvm-totals" }, count, health)), wrong,
+    summary.el, h("div", { className: "cvm-top" }, find, picker.el, byApp, takeAway, h("div", { className: "cvm-totals" }, count, health)), sign.el, wrong,
     grid.el, h("div", { className: "cvm-foot" }, undo.el, notice, confirm.el, bar), details.el, logsFrame, menu.el, said);
   const tall = () => { grid.grid.style.maxBlockSize = `${model.get("height")}px`; };
   tall();
@@ -125,6 +125,7 @@ function renderTable({ model, el, store }) {
     find.setAttribute("aria-invalid", Boolean(found?.error));
     count.classList.toggle("cvm-waiting", Boolean(query) && !found && LANGUAGE.test(query));
     drawHealth(health, store.health, store.at, kernel);
+    sign.draw(store.health, kernel);
     const charged = selected.reduce((sum, k) => sum + Number(rows.get(k).charged_usd_h ?? 0), 0);
     costs.textContent = selected.length && charged ? ` · ${dollars(charged)} USD/h` : "";
     picked.textContent = store.selected.size ? `${selected.length} selected${hidden ? `, ${hidden} hidden by the filter` : ""}` : "Select CVMs to act on them";
@@ -145,7 +146,7 @@ function renderTable({ model, el, store }) {
     }
   }
   function acts(message) {
-    if (answer(message)) return;
+    if (answer(message) || sign.heard(message)) return;
     if (message.kind === "logs") openLogs(message.of);
     else if (message.kind === "opened") opened(message);
     else if (message.kind === "log") logs.heard(message);
@@ -176,7 +177,7 @@ function renderTable({ model, el, store }) {
 }
 
 /** The card of one CVM under the table; the card is a widget of its own. */
-function detailsFrame(model, onClose) {
+function detailsFrame(place, onClose) {
   const title = h("h4", {}), box = h("div", {}), close = h("button", { type: "button", onclick: () => { drop(); onClose(); } }, "Close the details");
   const el = h("div", { className: "cvm-table-details", role: "region", "aria-label": "Details of one CVM", hidden: true }, h("div", { className: "cvm-top" }, title, close), box);
   let view = null, turn = 0;
@@ -185,12 +186,10 @@ function detailsFrame(model, onClose) {
     el, end: drop,
     async open(card, id, of) {
       drop();
-      const mine = turn, made = await viewOf(model, card);
+      const mine = turn, made = await hostedView(place, card, box);
       if (mine !== turn || !made) { made?.remove(); return; }
       view = made;
       title.textContent = `Details of ${of}`;
-      box.append(made.el);
-      made.trigger("displayed");
       el.hidden = false;
       close.focus();
       focusCard(box, id);

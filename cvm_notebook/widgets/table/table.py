@@ -60,6 +60,8 @@ class FleetTable(FleetView):
     _esm = module(
         "base/confirm",
         "base/logs",
+        "base/secret",
+        "base/sign_in",
         "table/table_store",
         "table/table_groups",
         "table/table_summary",
@@ -68,7 +70,7 @@ class FleetTable(FleetView):
         "table/table_grid",
         "table/table",
     )
-    _css = style("base/confirm", "base/logs", "table/table")
+    _css = style("base/confirm", "base/logs", "base/secret", "base/sign_in", "table/table")
     _FAULT = " in the table. The fleet itself goes on."
     _WORKERS = 2  # a log, and which logs there are
     height = traitlets.Int(420).tag(sync=True)
@@ -216,8 +218,10 @@ class FleetTable(FleetView):
             self._credit = None if balance is None else without_zeros(balance)
 
     def _vitals(self) -> Message:
-        ages = self._feed.ages(self._living().store.snapshot())
-        return {"ages": ages, "credit": self._credit, **super()._vitals()}
+        snapshot = self._living().store.snapshot()
+        reading = not snapshot.complete
+        ages = self._feed.ages(snapshot)
+        return {"ages": ages, "reading": reading, "credit": self._credit, **super()._vitals()}
 
     def _about(self, fleet: FleetEngine) -> Message:
         """Return what a view needs beside the rows, to begin."""
@@ -228,7 +232,6 @@ class FleetTable(FleetView):
             "more": [[column.name, column.label] for column in COLUMNS.values()],
             "selected": self._numbers(self._selected),
             "followed": self._numbers(sorted(self._followed)),
-            "reading": not snapshot.complete,
             "read_only": fleet.operator.read_only,
             **self._vitals(),
         }
@@ -325,7 +328,7 @@ class FleetTable(FleetView):
             return
         for callback in self._open_callbacks:
             callback(cvm_id)
-        card = None if self._open_callbacks else card_of(fleet, cvm_id).model_id
+        card = None if self._open_callbacks else self._host(card_of(fleet, cvm_id))
         name = clean_text(row.name or row.id, 80)
         self._say({"kind": "opened", "view": view, "id": cvm_id, "of": name, "card": card})
 

@@ -121,7 +121,7 @@ function tableGrid(store, { onOpen, onMenu, onKey, say }) {
       cell.setAttribute("aria-sort", sort);
     }
     none.hidden = state.shown.length > 0;
-    none.textContent = store.reading ? "Reading the fleet…" : store.rows.size ? "No CVM fits the filter." : "There is no CVM yet.";
+    none.textContent = store.health?.state === "needs a key" ? "Sign in to see your CVMs." : store.reading ? "Reading the fleet…" : store.rows.size ? "No CVM fits the filter." : "There is no CVM yet.";
   }
   function paint() {
     const first = Math.max(0, Math.floor((grid.scrollTop - state.rowPx) / state.rowPx) - SPARE);

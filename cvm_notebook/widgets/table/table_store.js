@@ -32,7 +32,7 @@ function tableStore(model) {
     take(Object.keys(message.cols), message.ks, message.ids, message.cols);
     store.order = message.ks;
     store.told = "_app" in message.cols;
-    for (const name of ["columns", "more", "at", "reading"]) store[name] = message[name];
+    for (const name of ["columns", "more", "at"]) store[name] = message[name];
     store.readOnly = message.read_only;
     store.selected = new Set(store.pick ? mine.map((id) => store.byId.get(id)).filter(Boolean) : message.selected);
     store.followed = new Set(message.followed);
@@ -64,6 +64,7 @@ function tableStore(model) {
   }
   function received(message, what) {
     if (message.health) store.health = message.health;
+    if (message.reading !== undefined) store.reading = message.reading;
     if (message.ages) { store.ages = message.ages; store.agesAt = performance.now(); }
     if (message.totals) store.totals = message.totals;
     if ("credit" in message) store.credit = message.credit;
