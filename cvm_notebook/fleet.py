@@ -559,6 +559,11 @@ class Fleet(FleetEngine):
 
         return with_widget(static, self.table)
 
+    def _ipython_display_(self) -> None:
+        from cvm_notebook.widgets.base.mimebundle import display_in_jupyter  # noqa: PLC0415
+
+        display_in_jupyter(self._repr_mimebundle_())
+
     def _display_(self) -> Any:  # marimo asks for it
         from cvm_notebook.widgets.base.mimebundle import displayed  # noqa: PLC0415 - widgets on demand
 

@@ -567,6 +567,11 @@ class CvmHandle:
 
         return with_widget(static, self.card)
 
+    def _ipython_display_(self) -> None:
+        from cvm_notebook.widgets.base.mimebundle import display_in_jupyter  # noqa: PLC0415
+
+        display_in_jupyter(self._repr_mimebundle_())
+
     def _display_(self) -> Any:  # marimo asks for it
         from cvm_notebook.widgets.base.mimebundle import displayed  # noqa: PLC0415 - widgets on demand
 

@@ -21,7 +21,7 @@ LONGER = {
     "api/resources/lifecycle.py": 410,
     "api/resources/updates.py": 520,
     "api/resources/validation.py": 440,
-    "fleet.py": 600,
+    "fleet.py": 610,
     "live/columns.py": 530,  # a declaration for each column
     "live/operations/database.py": 440,
     "live/operations/service.py": 500,
@@ -31,7 +31,7 @@ LONGER = {
     "local/cloud.py": 420,
     "local/core/database.py": 480,  # a declaration for each table
     "rollouts/runner.py": 440,
-    "selection.py": 605,
+    "selection.py": 610,
 }
 # LocalCloud shares no code with the client, and has names of its own for the same things.
 SHARED = {

@@ -77,7 +77,7 @@ function renderTable({ model, el, host, store }) {
   function drawHead() {
     const { totals, rows, found } = store, query = store.query.trim();
     const selected = grid.picked(), hidden = store.selected.size - selected.length;
-    const n = grid.state.ks.length, kernel = store.live();
+    const n = grid.state.ks.length, kernel = store.live(), closed = store.health.state === "closed";
     const part = n === rows.size ? `${n} CVMs` : `showing ${n} of ${rows.size}`;
     byApp.setAttribute("aria-pressed", store.by === "app");
     byApp.disabled = !kernel;
@@ -92,8 +92,8 @@ function renderTable({ model, el, host, store }) {
     picked.textContent = store.selected.size ? `${selected.length} selected${hidden ? `, ${hidden} hidden by the filter` : ""}` : "select CVMs to act on them";
     for (const button of buttons) {
       const verb = button.dataset.verb, changes = !["follow", "logs"].includes(verb);
-      button.disabled = !kernel || !selected.length || (changes && store.readOnly) || (verb === "logs" && selected.length !== 1);
-      button.title = !kernel ? "The kernel does not answer" : !selected.length ? (hidden ? "The filter hides what is selected" : "Select one or more CVMs first") : changes && store.readOnly ? "This client is read-only"
+      button.disabled = !kernel || closed || !selected.length || (changes && store.readOnly) || (verb === "logs" && selected.length !== 1);
+      button.title = !kernel ? "The kernel does not answer" : closed ? "This fleet is closed: re-run the cell that makes it" : !selected.length ? (hidden ? "The filter hides what is selected" : "Select one or more CVMs first") : changes && store.readOnly ? "This client is read-only"
         : verb === "logs" && selected.length !== 1 ? "Select one CVM to see its logs" : `${button.textContent} ${selected.length} selected`;
       if (verb === "follow") button.textContent = selected.length && selected.every((k) => store.followed.has(k)) ? "Unfollow" : "Follow";
     }
