@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
+from cvm_notebook._lazy import LOADING
 from cvm_notebook.api.client import Client
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.api.resources import validation as checks
@@ -586,8 +587,9 @@ class Fleet(FleetEngine):
         InvalidInput
             There is no such column; the message has the closest names. Or `by` is neither.
         """
-        from cvm_notebook.widgets.base.closing import is_open  # noqa: PLC0415 - widgets on demand
-        from cvm_notebook.widgets.table.table import FleetTable  # noqa: PLC0415 - widgets on demand
+        with LOADING:
+            from cvm_notebook.widgets.base.closing import is_open  # noqa: PLC0415 - widgets on demand
+            from cvm_notebook.widgets.table.table import FleetTable  # noqa: PLC0415 - widgets on demand
 
         if columns is not None:
             listed = checks.several("columns", columns, "column names")
@@ -606,7 +608,8 @@ class Fleet(FleetEngine):
 
     def deploy(self, **fields: Any) -> "ProvisionForm":
         """Return a form for a new CVM of this fleet; see `ProvisionForm` for its fields."""
-        from cvm_notebook.widgets.form.form import ProvisionForm  # noqa: PLC0415 - widgets on demand
+        with LOADING:
+            from cvm_notebook.widgets.form.form import ProvisionForm  # noqa: PLC0415 - widgets on demand
 
         return ProvisionForm(self.client, fleet=self, **fields)
 
@@ -702,12 +705,20 @@ class Fleet(FleetEngine):
         static = show(self.store.snapshot())
         if self.health.state == "closed":
             return static
-        from cvm_notebook.widgets.base.mimebundle import with_widget  # noqa: PLC0415 - widgets on demand
+        with LOADING:
+            from cvm_notebook.widgets.base.mimebundle import with_widget  # noqa: PLC0415 - widgets on demand
 
         return with_widget(static, self.table)
 
+    def _ipython_display_(self) -> None:
+        with LOADING:
+            from cvm_notebook.widgets.base.mimebundle import display_in_jupyter  # noqa: PLC0415
+
+        display_in_jupyter(self._repr_mimebundle_())
+
     def _display_(self) -> Any:  # marimo asks for it
-        from cvm_notebook.widgets.base.mimebundle import displayed  # noqa: PLC0415 - widgets on demand
+        with LOADING:
+            from cvm_notebook.widgets.base.mimebundle import displayed  # noqa: PLC0415 - widgets on demand
 
         return displayed(self._repr_mimebundle_(), self.table)
 
@@ -733,8 +744,9 @@ def dashboard(of: Client | Fleet) -> "Dashboard":
     'running'
     >>> board.close()
     """
-    from cvm_notebook.widgets.base.mimebundle import has_kernel  # noqa: PLC0415 - widgets on demand
-    from cvm_notebook.widgets.dashboard import dashboard_of  # noqa: PLC0415 - widgets on demand
+    with LOADING:
+        from cvm_notebook.widgets.base.mimebundle import has_kernel  # noqa: PLC0415 - widgets on demand
+        from cvm_notebook.widgets.dashboard import dashboard_of  # noqa: PLC0415 - widgets on demand
 
     fleet = of if isinstance(of, Fleet) else Fleet(of)
     try:

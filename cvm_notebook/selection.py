@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias, overload
 
+from cvm_notebook._lazy import LOADING
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.resources import validation as checks
@@ -460,7 +461,8 @@ class CvmHandle:
 
     def change(self, **fields: Any) -> "ChangeForm":
         """Return a form filled with what it runs, to change it; see `ChangeForm` for its fields."""
-        from cvm_notebook.widgets.form.change import ChangeForm  # noqa: PLC0415 - widgets on demand
+        with LOADING:
+            from cvm_notebook.widgets.form.change import ChangeForm  # noqa: PLC0415 - widgets on demand
 
         return ChangeForm(self._fleet, self.row.id, **fields)
 
@@ -561,7 +563,8 @@ class CvmHandle:
 
     def card(self) -> "CvmCard":
         """Return its live card, the same one each time; displaying the handle shows it."""
-        from cvm_notebook.widgets.card.card import card_of  # noqa: PLC0415 - widgets on demand
+        with LOADING:
+            from cvm_notebook.widgets.card.card import card_of  # noqa: PLC0415 - widgets on demand
 
         return card_of(self._fleet, self.id)
 
@@ -571,12 +574,20 @@ class CvmHandle:
         if row is None:
             return {"text/plain": repr(self)}
         static = show_one(row, snapshot)
-        from cvm_notebook.widgets.base.mimebundle import with_widget  # noqa: PLC0415 - widgets on demand
+        with LOADING:
+            from cvm_notebook.widgets.base.mimebundle import with_widget  # noqa: PLC0415 - widgets on demand
 
         return with_widget(static, self.card)
 
+    def _ipython_display_(self) -> None:
+        with LOADING:
+            from cvm_notebook.widgets.base.mimebundle import display_in_jupyter  # noqa: PLC0415
+
+        display_in_jupyter(self._repr_mimebundle_())
+
     def _display_(self) -> Any:  # marimo asks for it
-        from cvm_notebook.widgets.base.mimebundle import displayed  # noqa: PLC0415 - widgets on demand
+        with LOADING:
+            from cvm_notebook.widgets.base.mimebundle import displayed  # noqa: PLC0415 - widgets on demand
 
         return displayed(self._repr_mimebundle_(), self.card)
 

@@ -4,7 +4,7 @@
     python notebooks/execute.py --commit           and commit what changed
 
 What is written depends on the sources and on what the cells showed, on nothing else: no widget
-state or view (their text and html stand beside them), no execution times, a fixed kernel name, cell
+state or view (its snapshot is an output of its own), no execution times, a fixed kernel name, cell
 ids by position.
 """
 
@@ -39,8 +39,8 @@ def tidy(notebook: nbformat.NotebookNode) -> None:
         cell.id = f"cell-{position:02d}"
         tags = cell.metadata.get("tags")
         cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
-        for output in cell.get("outputs", ()):
-            output.get("data", {}).pop(WIDGET_VIEW, None)
+        outputs = cell.get("outputs", [])
+        outputs[:] = [one for one in outputs if WIDGET_VIEW not in one.get("data", {})]
 
 
 def settle(cloud: LocalCloud) -> None:

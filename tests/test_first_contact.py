@@ -57,7 +57,7 @@ def test_a_wrong_key_is_two_lines_and_a_box_beneath_them(notebook):
     assert len(lines) == 2
     assert lines[0].startswith("AuthError: GET /cvms/paginated: Invalid or expired token. [HTTP")
     assert re.search(r"Check the key.*\(Cell In\[\d+\], line 2; %tb shows all of it\)$", lines[1])
-    assert [WIDGET in one for one in shown] == [True]
+    assert [WIDGET in one for one in shown] == [False, True]
     assert "not signed in" in shown[0]["text/plain"]
 
 
@@ -68,7 +68,7 @@ def test_no_key_is_two_lines_and_a_box_beneath_them(notebook):
     assert len(lines) == 2
     assert lines[0].startswith("CredentialsError: No API key was found")
     assert "PHALA_CLOUD_API_KEY" in lines[1]
-    assert [WIDGET in one for one in shown] == [True]
+    assert [WIDGET in one for one in shown] == [False, True]
 
 
 def test_the_traceback_is_there_for_whoever_asks_with_what_it_was_raised_from(notebook):
@@ -92,9 +92,9 @@ def test_where_nobody_can_answer_there_is_no_box(notebook):
 def test_a_fleet_and_a_dashboard_are_drawn_and_say_what_is_missing(notebook, cell):
     lines, shown = notebook.run(cell)
     assert lines == []
-    (one,) = shown
-    assert WIDGET in one
-    assert "needs a key" in one["text/html"]
+    snapshot, view = shown
+    assert "needs a key" in snapshot["text/html"]
+    assert WIDGET in view
 
 
 def test_what_needs_the_fleet_itself_says_it_in_two_lines(notebook):
@@ -102,7 +102,7 @@ def test_what_needs_the_fleet_itself_says_it_in_two_lines(notebook):
         lines, shown = notebook.run(cell)
         assert len(lines) == 2, cell
         assert "Invalid or expired token" in lines[0]
-        assert WIDGET in shown[0]
+        assert WIDGET in shown[-1]
 
 
 def test_an_error_that_is_not_about_the_key_asks_for_none(notebook):

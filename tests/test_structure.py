@@ -21,8 +21,8 @@ LONGER = {
     "api/resources/lifecycle.py": 410,
     "api/resources/updates.py": 520,
     "api/resources/validation.py": 450,
-    "fleet.py": 750,
-    "live/columns.py": 600,  # a declaration for each column
+    "fleet.py": 770,
+    "live/columns.py": 620,  # a declaration for each column
     "live/operations/database.py": 440,
     "live/operations/service.py": 520,
     "live/operations/tracker.py": 450,
@@ -31,7 +31,7 @@ LONGER = {
     "local/cloud.py": 420,
     "local/core/database.py": 480,  # a declaration for each table
     "rollouts/runner.py": 440,
-    "selection.py": 610,
+    "selection.py": 620,
 }
 # LocalCloud shares no code with the client, and has names of its own for the same things.
 SHARED = {

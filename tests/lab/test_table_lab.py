@@ -588,6 +588,24 @@ def test_without_its_kernel_the_table_is_a_snapshot_and_its_buttons_are_inert(la
     assert row(table, "alpha").is_visible()
 
 
+def test_a_notebook_that_is_opened_again_without_its_kernel_shows_the_snapshot(lab, table, cloud):
+    snapshot = lab.page.locator(".cvm-static")
+    assert snapshot.is_hidden()  # there is the live one
+    lab.save().shutdown()
+    lab._reloaded = True
+    lab.page.reload()
+    snapshot.wait_for(timeout=PATIENCE)
+    assert re.search(r"\d CVMs; live; snapshot of \d{4}-\d\d-\d\d", snapshot.inner_text())
+    assert "alpha" in snapshot.inner_text()
+    lab.screenshot("table-opened-again")
+
+
+def test_after_a_restart_of_the_kernel_nothing_is_said_to_be_live(lab, table, cloud):
+    lab._in_page("await panel.sessionContext.session.kernel.restart(); return null")
+    # much less than the silence after which a kernel is not heard any more
+    table.locator('.cvm-health[data-state="gone"]').wait_for(timeout=10_000)
+
+
 def test_a_page_that_is_loaded_again_finds_rows_and_selection(lab, table, cloud):
     row(table, "bravo").click()
     table.wait_for_timeout(300)

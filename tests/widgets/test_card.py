@@ -427,3 +427,21 @@ def test_a_fault_of_ours_is_a_line(wire, card, front, monkeypatch):
 def test_the_class_is_shown_by_name(card):
     assert repr(card) == "<CvmCard of 'carded': running>"
     assert isinstance(card, CvmCard)
+
+
+def test_of_a_closed_fleet_nothing_is_asked_and_the_buttons_say_why(
+    wire, cloud, fleet, card, front
+):
+    form = fleet.deploy(name="of-a-closed-fleet")
+    front.until(lambda state: state["verbs"]["stop"][0])
+    fleet.close()
+    verbs = front.until(lambda state: not state["verbs"]["stop"][0])["verbs"]
+    assert all("this fleet is closed" in why for _, why in verbs.values())
+    asked = len(stats_calls(cloud))
+    card._measured = float("-inf")
+    ui_thread.post(card.pulse)
+    ui_thread.post(form.pulse)
+    settled()
+    assert len(stats_calls(cloud)) == asked
+    wire.until(form, lambda state: state["closed"])
+    form.close()

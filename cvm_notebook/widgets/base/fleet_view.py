@@ -153,6 +153,7 @@ class FleetView(LiveView):
 
     def _health_changed(self, _health: Health) -> None:
         ui_thread.post(self.pulse, self)
+        self._mark()  # of a closed fleet nothing can be asked
 
     def _fleet_ended(self) -> None:
         # when the kernel ends, the UI thread has ended before: the views keep what they knew

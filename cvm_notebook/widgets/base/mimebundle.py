@@ -24,6 +24,30 @@ def with_widget(static: Mapping[str, str], make: Callable[[], Any]) -> dict[str,
     return {**static, _VIEW: view}
 
 
+def display_in_jupyter(bundle: Mapping[str, Any]) -> None:
+    """Display a bundle so that its snapshot is seen where a saved notebook is opened again.
+
+    JupyterLab shows the widget of a bundle, or its error, and never the html beside it
+    (ipywidgets#1664). So the html is an output of its own, which the widget hides once it is drawn.
+
+    Raises
+    ------
+    NotImplementedError
+        There is no widget in it: IPython then displays it as it does others.
+    """
+    if _VIEW not in bundle or "text/html" not in bundle or in_marimo():
+        raise NotImplementedError
+    from IPython.display import publish_display_data  # noqa: PLC0415 - there is a kernel
+
+    plain = bundle["text/plain"]
+    static = f'<div class="cvm-static">{bundle["text/html"]}</div>'
+    for data in (
+        {"text/plain": plain, "text/html": static},
+        {"text/plain": "", _VIEW: bundle[_VIEW]},
+    ):
+        publish_display_data(data)  # type: ignore[no-untyped-call]
+
+
 def displayed(bundle: Mapping[str, Any], make: Callable[[], Any]) -> Any:
     """Return what marimo shows of a bundle: the widget where it has one, else its html."""
     if _VIEW in bundle:

@@ -21,7 +21,7 @@ import traitlets
 from cvm_notebook.live.clock import SystemClock
 from cvm_notebook.live.workers import Workers
 from cvm_notebook.widgets.base.closing import ClosesWhole
-from cvm_notebook.widgets.base.mimebundle import in_marimo, with_widget
+from cvm_notebook.widgets.base.mimebundle import display_in_jupyter, in_marimo, with_widget
 from cvm_notebook.widgets.base.sealing import seal
 from cvm_notebook.widgets.base.ui_thread import publish, ui_thread
 
@@ -287,3 +287,6 @@ class LiveView(ClosesWhole, anywidget.AnyWidget):
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:  # type: ignore[override]
         return with_widget(self._static(), lambda: self)
+
+    def _ipython_display_(self) -> None:
+        display_in_jupyter(self._repr_mimebundle_())

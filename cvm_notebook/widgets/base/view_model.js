@@ -46,6 +46,8 @@ function viewModel(model, { initial = null, ...own } = {}) {
     if (kind === "snapshot" || kind === "patch") send({ kind: "ack" });
     notify(what);
   }
+  // Jupyter says that the kernel is gone, or there again: whoever is there answers at once.
+  function asked() { alive.lost(); send({ kind: "hello" }); }
   // The first view says hello; while there is one, Python hears that somebody is there; the last says bye.
   let beat = 0;
   function stop() { clearInterval(beat); beat = 0; alive.stop(); }
@@ -64,6 +66,7 @@ function viewModel(model, { initial = null, ...own } = {}) {
   }
   store.begin = () => {
     model.on("msg:custom", receive);
+    model.on("comm_live_update", asked);
     const boot = model.get("_boot");
     if (!boot?.byteLength) return;
     // Drawn at once; it is live when the kernel is heard: this may be a saved notebook.
@@ -74,14 +77,30 @@ function viewModel(model, { initial = null, ...own } = {}) {
     } catch { /* none of ours */ }
   };
   store.part = (hear) => { parts.add(hear); return () => parts.delete(hear); };
-  store.end = () => { model.off("msg:custom", receive); stop(); for (const end of store.ended) end(); };
+  store.end = () => { model.off("msg:custom", receive); model.off("comm_live_update", asked); stop(); for (const end of store.ended) end(); };
   store.mount = (el, root, heard, ended = () => {}) => {
     keepKeys(root);
     el.replaceChildren(root);
     shown(heard);
-    return () => { ended(); hidden(heard); };
+    const uncover = coverSnapshot(root);
+    return () => { ended(); uncover(); hidden(heard); };
   };
   return store;
+}
+
+/**
+ * Hide the snapshot that was displayed before a view, as long as that is drawn: it is for a notebook that is opened
+ * without a kernel, where there is no view. Returns what shows it again.
+ */
+function coverSnapshot(root) {
+  let frame = 0, covered = null;
+  function look() {
+    if (!root.isConnected) { frame = requestAnimationFrame(look); return; }
+    const output = root.parentElement.closest(".cvm") ? null : root.closest(".jp-OutputArea-child, .output_area"), before = output?.previousElementSibling;
+    if (before?.matches(".jp-OutputArea-child, .output_area") && before.querySelector(".cvm-static")) { covered = before; covered.style.display = "none"; }
+  }
+  look();
+  return () => { cancelAnimationFrame(frame); if (covered) covered.style.display = ""; };
 }
 
 /** What a widget's module exports: one store a model, a drawing a view; it returns what ends the drawing. */
@@ -159,6 +178,7 @@ function liveness(onChange, silent = 16000) {
   const check = () => { if (live && performance.now() - last > silent) set(false); };
   return {
     heard() { last = performance.now(); set(true); },
+    lost() { set(false); },
     get live() { return live; },
     start() { timer ||= setInterval(check, 1000); },
     stop() { clearInterval(timer); timer = 0; },

@@ -224,7 +224,8 @@ class CvmCard(FleetView):
     def _measure(self) -> None:
         """Have the guest's figures fetched while it is looked at, every few seconds."""
         fleet = self._fleet()
-        row = fleet.known(self.cvm_id) if fleet is not None else None
+        closed = fleet is None or fleet.health.state == "closed"
+        row = fleet.known(self.cvm_id) if fleet is not None and not closed else None
         runs = row is not None and Reading.of_row(row).phase == "running"
         if self.seen and runs and time.monotonic() - self._measured >= STATS_EVERY_S:
             self._measured = time.monotonic()
@@ -258,6 +259,8 @@ def _judged(fleet: FleetEngine, row: Row | None, verb: Verb) -> tuple[bool, str]
     """Return whether a button may be pressed, and what it would do or why not."""
     if row is None:
         return False, "it is no longer in the fleet"
+    if fleet.health.state == "closed":
+        return False, "this fleet is closed: re-run the cell that makes it"
     if fleet.operator.read_only:
         return False, "this client is read-only"
     check = precheck(verb, Reading.of_row(row))

@@ -88,6 +88,12 @@ class FormView(LiveView):
         self.model.rest()
         super().flush()
 
+    def pulse(self) -> None:
+        """Say that the kernel is there, and that the fleet is not any more; see `View`."""
+        super().pulse()
+        if self.model.is_closed:
+            self._mark()
+
     def _state(self) -> Message:
         return self.model.sections() | {"edits": dict(self._edits)}
 

@@ -169,15 +169,15 @@ function renderForm({ el, store, mode }) {
     two.hidden = !answer.of(step) && !step.boot;
     answer.draw(step, unpaid(), live);
     boot.draw(step, store.state.fields.values);
-    const locked = making || over || unread || !live;
+    const locked = making || over || unread || !live || store.state.closed;
     ask.hidden = making || over;
     ask.textContent = stage === "asking" ? mode.ask.busy : answer.of(step) ? mode.ask.again : mode.ask.word;
     ask.classList.toggle("cvm-primary", !answer.of(step) || changed());
-    ask.disabled = !live || (store.state.read_only && !mode.ask.reads) || unread || stage === "asking";
+    ask.disabled = !live || store.state.closed || (store.state.read_only && !mode.ask.reads) || unread || stage === "asking";
     commit.hidden = making || over;
     commit.textContent = changed() ? mode.send.stale : mode.send.word;
     commit.classList.toggle("cvm-primary", !changed());
-    commit.disabled = !live || store.state.read_only || stage !== "asked" || !answer.isReady(step);
+    commit.disabled = !live || store.state.closed || store.state.read_only || stage !== "asked" || !answer.isReady(step);
     again.hidden = !over;
     again.disabled = !live;
     for (const box of one.querySelectorAll(".cvm-grid > .cvm-field > :is(input, select, textarea), .cvm-switches input")) box.disabled = making || over || unread;
@@ -190,8 +190,8 @@ function renderForm({ el, store, mode }) {
   }
   function drawLive() {
     const live = store.live();
-    badge.dataset.state = live ? (store.state.signed_out ? "needs a key" : "live") : "gone";
-    badge.textContent = live ? (store.state.signed_out ? "⚠ needs a key" : store.state.read_only ? "read-only" : "● live") : store.n < 0 ? "waiting for the kernel" : "no kernel: re-run the cell to go on";
+    badge.dataset.state = live ? (store.state.closed ? "closed" : store.state.signed_out ? "needs a key" : "live") : "gone";
+    badge.textContent = live ? (store.state.closed ? "■ closed" : store.state.signed_out ? "⚠ needs a key" : store.state.read_only ? "read-only" : "● live") : store.n < 0 ? "waiting for the kernel" : "no kernel: re-run the cell to go on";
     root.classList.toggle("cvm-inert", !live);
   }
   function draw({ message } = {}) {

@@ -120,6 +120,12 @@ class FormState(ABC):
 
     # --- for the widget ---------------------------------------------------------------------------
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the fleet that sees operations through is closed."""
+        fleet = self._fleet() if self._fleet is not None else None
+        return fleet is not None and fleet.health.state == "closed"
+
     def use(self, client: "Client") -> None:
         """Go on with another client, as after a key was refused."""
         self.client = self.steps.client = client
@@ -206,6 +212,7 @@ class FormState(ABC):
             "step": self._step(),
             "request": self.request,
             "read_only": self.client.read_only,
+            "closed": self.is_closed,
             "signed_out": bool(getattr(self.loader.error, "is_of_the_key", False)),
             "who": f"{self.client.base_url}, key from {self.client.key_source}",
         }

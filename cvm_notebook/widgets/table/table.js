@@ -116,7 +116,7 @@ function renderTable({ model, el, host, store }) {
     const { rows, found } = store, query = store.query.trim();
     summary.draw();
     const selected = grid.picked(), hidden = store.selected.size - selected.length;
-    const n = grid.state.ks.length, kernel = store.live();
+    const n = grid.state.ks.length, kernel = store.live(), closed = store.health.state === "closed";
     byApp.setAttribute("aria-pressed", store.by === "app");
     byApp.disabled = !kernel;
     count.textContent = n === rows.size ? "" : `showing ${n} of ${rows.size}`;
@@ -133,8 +133,8 @@ function renderTable({ model, el, host, store }) {
     unpick.hidden = !store.selected.size;
     for (const button of buttons) {
       const verb = button.dataset.verb, changes = !["follow", "logs"].includes(verb);
-      button.disabled = !kernel || !selected.length || (changes && store.readOnly) || (verb === "logs" && selected.length !== 1);
-      button.title = !kernel ? "The kernel does not answer" : !selected.length ? (hidden ? "The filter hides what is selected" : "Select one or more CVMs first") : changes && store.readOnly ? "This client is read-only"
+      button.disabled = !kernel || closed || !selected.length || (changes && store.readOnly) || (verb === "logs" && selected.length !== 1);
+      button.title = !kernel ? "The kernel does not answer" : closed ? "This fleet is closed: re-run the cell that makes it" : !selected.length ? (hidden ? "The filter hides what is selected" : "Select one or more CVMs first") : changes && store.readOnly ? "This client is read-only"
         : verb === "logs" && selected.length !== 1 ? "Select one CVM to see its logs" : `${button.textContent} ${selected.length} selected`;
       if (verb === "follow") button.textContent = selected.length && selected.every((k) => store.followed.has(k)) ? "Unfollow" : "Follow";
     }

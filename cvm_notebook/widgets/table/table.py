@@ -219,15 +219,14 @@ class FleetTable(FleetView):
 
     def _vitals(self) -> Message:
         snapshot = self._living().store.snapshot()
-        reading = not snapshot.complete
+        at, reading = int(snapshot.taken_at.timestamp() * 1000), not snapshot.complete
         ages = self._feed.ages(snapshot)
-        return {"ages": ages, "reading": reading, "credit": self._credit, **super()._vitals()}
+        mine = {"at": at, "ages": ages, "reading": reading, "credit": self._credit}
+        return {**mine, **super()._vitals()}
 
     def _about(self, fleet: FleetEngine) -> Message:
         """Return what a view needs beside the rows, to begin."""
-        snapshot = fleet.store.snapshot()
         return {
-            "at": int(snapshot.taken_at.timestamp() * 1000),
             "columns": specs(self._feed.columns),
             "more": [[column.name, column.label] for column in COLUMNS.values()],
             "selected": self._numbers(self._selected),

@@ -32,7 +32,7 @@ function tableStore(model) {
     take(Object.keys(message.cols), message.ks, message.ids, message.cols);
     store.order = message.ks;
     store.told = "_app" in message.cols;
-    for (const name of ["columns", "more", "at"]) store[name] = message[name];
+    for (const name of ["columns", "more"]) store[name] = message[name];
     store.readOnly = message.read_only;
     store.selected = new Set(store.pick ? mine.map((id) => store.byId.get(id)).filter(Boolean) : message.selected);
     store.followed = new Set(message.followed);
@@ -63,6 +63,7 @@ function tableStore(model) {
     return { changed, shape: message.del.length > 0 || Boolean(message.add) };
   }
   function received(message, what) {
+    if (message.at) store.at = message.at;
     if (message.health) store.health = message.health;
     if (message.reading !== undefined) store.reading = message.reading;
     if (message.ages) { store.ages = message.ages; store.agesAt = performance.now(); }
