@@ -193,7 +193,8 @@ def test_closing_ends_every_thread(client):
         thread.join(2)
     assert not [thread for thread in left if thread.is_alive()]
     with Fleet(client) as fleet:
-        fleet["fleet-1"].start().wait(30)
+        fleet.wait("fleet-1", status="stopped", timeout=30)  # it was sent, and may be under way
+        fleet["fleet-1"].start().result(30)
 
 
 def test_a_fleet_is_not_pickled(fleet):
