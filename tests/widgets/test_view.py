@@ -2,6 +2,8 @@
 
 import gc
 import json
+import sys
+import types
 import weakref
 
 import pytest
@@ -130,3 +132,53 @@ def test_what_is_subscribed_weakly_keeps_nothing_alive():
     gc.collect()
     assert collected(kept)
     assert notify(1) is None
+
+
+def test_a_view_within_a_view_is_heard_and_told_by_way_of_it(wire):
+    outer, inner = Counter(), Counter()
+    part = {"kind": "part", "token": outer._token, "of": outer._host(inner)}
+    wire.say(outer, {**part, "do": "open"})
+    code = wire.wait(outer, "part")
+    assert (code["of"], code["open"]["esm"]) == (inner.model_id, "export default {}")
+    wire.say(outer, {**part, "message": {"kind": "hello"}})
+    whole = wire.wait(outer, "part", after=1)["message"]
+    while whole["kind"] != "snapshot":
+        whole = wire.wait(outer, "part", after=len(wire.sent(outer, "part")))["message"]
+    assert whole["set"] == {"one": 1, "two": 2}
+    change = {"kind": "set", "one": 5, "token": whole["token"]}
+    told = len(wire.sent(outer, "part"))
+    wire.say(outer, {**part, "token": "another", "message": change})
+    wire.say(outer, {**part, "of": "nobody", "message": change})
+    wire.say(outer, {**part, "message": {**change, "token": "another"}})
+    wire.say(outer, {**part, "message": change})
+    assert wire.wait(outer, "part", after=told)["message"]["set"] == {"one": 5}
+    wire.say(outer, {**part, "do": "close"})
+    settled()
+    told = len(wire.sent(outer, "part"))
+    inner.show(two=6)
+    settled()
+    ui_thread.post(inner.flush, inner)
+    settled()
+    assert len(wire.sent(outer, "part")) == told
+    outer.close()
+    inner.close()
+
+
+def test_what_is_secret_in_a_message_to_a_view_within_a_view_is_sealed():
+    sealed = view_module.seal({"kind": "part", "message": {"kind": "secret", "value": "phak_x"}})
+    assert "phak_x" not in repr(sealed)
+    assert sealed["message"]["value"].reveal() == "phak_x"
+
+
+def test_colab_is_asked_once_to_show_widgets_that_are_not_its_own(wire, monkeypatch):
+    from anywidget import _util  # it is anywidget that asks; a later version might not
+
+    asked = []
+    output = types.ModuleType("google.colab.output")
+    output.enable_custom_widget_manager = lambda: asked.append(True)
+    monkeypatch.setitem(sys.modules, "google.colab.output", output)
+    _util.enable_custom_widget_manager_once.cache_clear()
+    for _ in range(2):
+        Counter().close()
+    assert asked == [True]
+    _util.enable_custom_widget_manager_once.cache_clear()

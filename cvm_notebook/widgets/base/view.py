@@ -186,7 +186,7 @@ class LiveView(ClosesWhole, anywidget.AnyWidget):
 
     def code(self) -> Message:
         """Return the script and the style of its views."""
-        return {"esm": str(self._esm), "css": str(self._css)}
+        return {"esm": str(self._esm), "css": str(getattr(self, "_css", ""))}
 
     def _mark(self) -> None:
         """Have what has changed sent soon."""
