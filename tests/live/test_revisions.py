@@ -112,10 +112,10 @@ class Reads:
     def __init__(self, found):
         self.found, self.read = found, []
 
-    def get_app_revisions(self, app_id):
+    def get_app_revisions(self, _app):
         return list(self.found.revisions)
 
-    def get_app_revision(self, app_id, revision_id):
+    def get_app_revision(self, _app, revision_id):
         self.read.append(revision_id)
         return AppRevision(revision_id=revision_id, compose_file={"runner": revision_id})
 
