@@ -333,18 +333,19 @@ class Reads(Endpoints):
         """
         deadline = Deadline(min(_ASIDE, self._transport.timeout.total))
         try:
-            own = (self._user or self._me(deadline)).workspace
             found = self._workspaces(deadline)
+            unpaid = [one for one in found if one.billing_status == "suspended"]
+            if unpaid and len(found) > 1:
+                own = (self._user or self._me(deadline)).workspace
+                unpaid = [one for one in unpaid if own is not None and own.id == one.id]
         except CvmError:
             return
-        for one in found:
-            is_own = own is not None and own.id == one.id
-            if one.billing_status == "suspended" and (is_own or len(found) == 1):
-                raise WorkspaceSuspended(
-                    f"The workspace {clean_text(one.name or one.slug, 60)!r} is suspended: it can "
-                    "look, stop and delete; nothing was sent",
-                    hint="Pay what it owes in the dashboard of the service, or ask its owner to.",
-                )
+        for one in unpaid:
+            raise WorkspaceSuspended(
+                f"The workspace {clean_text(one.name or one.slug, 60)!r} is suspended: it can "
+                "look, stop and delete; nothing was sent",
+                hint="Pay what it owes in the dashboard of the service, or ask its owner to.",
+            )
 
     def get_workspace_quotas(self, workspace: str | None = None) -> Quotas:
         """Return the limits of a workspace, by its slug; of the key's own when not given."""
