@@ -567,11 +567,17 @@ COLUMNS: Final = (
 )
 FRAMED: Final = {column.name: column for column in COLUMNS if column.framed}
 """The columns of frames, in their order."""
-SEARCHED: Final = {INDEX.name: INDEX, **FRAMED}
+COST: Final = next(column for column in COLUMNS if column.name == "charged_usd_h")
+SEARCHED: Final = {INDEX.name: INDEX, **FRAMED, COST.name: COST}
 """What a fleet is searched by."""
 TABLED: Final = {column.name: column for column in (INDEX, *COLUMNS) if column.tabled}
 """What the table can show."""
 
+CALLED: Final = {
+    "cost": COST,
+    **{one.label.lower(): one for one in TABLED.values() if one.label and " " not in one.label},
+}
+"""Columns by what the table's heads call them, in searches beside their names."""
 FIGURES: Final = frozenset({"cpu", "mem", "idle_for", "metrics"})
 """Those that change without their rows."""
 
@@ -581,6 +587,8 @@ _HAYSTACK: Final = tuple(
     for name in (
         "name",
         "status",
+        "status_raw",
+        "error",
         "region",
         "node",
         "instance_type",

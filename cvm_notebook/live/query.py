@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 from lark import Lark, Token, Transformer, UnexpectedInput, UnexpectedToken
 
 from cvm_notebook.api.errors.tree import InvalidInput
-from cvm_notebook.live.columns import SEARCHED, Column, Context, closest
+from cvm_notebook.live.columns import CALLED, SEARCHED, Column, Context, closest
 from cvm_notebook.live.conditions import (
     Misfit,
     Test,
@@ -116,8 +116,9 @@ def search(text: str) -> Query:
     Parameters
     ----------
     text
-        Words that must all occur in a CVM's name, status, region, type, node or identifiers
-        (``web us-east running``); or conditions on the columns of the fleet frame, joined by
+        Words that must all occur in a CVM's name, status, error, region, type, node or identifiers
+        (``web us-east running``); or conditions on the columns of the fleet frame, by their names
+        or as the table calls them (``cost`` is ``charged_usd_h``), joined by
         ``and``, ``or``, ``not`` and parentheses: ``=``, ``!=``, ``<``, ``<=``, ``>``, ``>=``,
         ``like 'us-%'`` (whatever the case, as ``ilike``; ``%`` is any text, ``_`` any one
         character), ``in ('a', 'b')``, ``is null``, ``is not null``. A value with spaces or signs
@@ -284,7 +285,8 @@ def _fitting(token: Token, make: Callable[[], Test]) -> Test:
 
 
 def _column(name: Token) -> Column:
-    column = SEARCHED.get(name) or SEARCHED.get(name.lower())
+    plain = name.lower()
+    column = SEARCHED.get(name) or SEARCHED.get(plain) or CALLED.get(plain)
     if column is None:
         raise _Misplaced(_place(name), f"{_named(name)} is no column of the fleet", _near(name))
     return column

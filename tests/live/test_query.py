@@ -319,13 +319,37 @@ def test_ten_thousand_rows_are_searched_quickly(clock, make_cvm):
     assert min(costs) < 0.1  # some 8 ms on two quiet cores
 
 
+def test_what_the_table_shows_is_found_by_the_words_that_it_shows(clock, make_cvm):
+    store = FleetStore(clock)
+    store.replace([make_cvm(n, rate=f"{n}.5") for n in range(3)], received=clock.monotonic())
+    clock.advance(10)
+    failed = Observation(
+        id=store.snapshot().rows[0].id,
+        status="error",
+        boot_progress="",
+        boot_error="failed to start containers",
+        received=clock.monotonic(),
+        source="stream",
+    )
+    store.patch([failed])
+    snapshot = store.snapshot()
+
+    def found(text):
+        return {row.name for row in search(text).rows(snapshot)}
+
+    one = {snapshot.rows[0].name}
+    assert found("containers") == found("error") == found("failed") == one
+    assert found("cost > 1") == found("USD/h > 1") == found("charged_usd_h > 1") != set()
+    assert found("Type = 'tdx.small'") == found("instance_type = 'tdx.small'")
+
+
 def test_a_search_is_understood_once():
     assert search("vcpu = 1") is search("vcpu = 1")
     assert repr(search("vcpu = 1")) == "<Query 'vcpu = 1'>"
 
 
 def test_the_fields_are_the_columns_of_the_fleet_frame_and_say_the_same(clock):
-    assert set(SEARCHED) == {"cvm_id", *FRAMED}
+    assert set(SEARCHED) == {"cvm_id", *FRAMED, "charged_usd_h"}
     store = FleetStore(clock)
     words = ["running", "Running", "exited", "error", "updating", "pending", "new-word", None,
              "deleted", "shutting_down", "in_progress"]  # fmt: skip

@@ -38,7 +38,7 @@ function renderTable({ model, el, host, store }) {
   }
 
   // --- the bar over the rows ---
-  const find = h("input", { type: "search", className: "cvm-find", placeholder: "Filter: words, or status = 'running' and rate_usd_h > 1", title: "Press / in the rows to come here", "aria-label": "Filter CVMs by words or by a condition", value: store.query });
+  const find = h("input", { type: "search", className: "cvm-find", placeholder: "Filter: words, or cost > 1 and cpu < 10%", title: "Press / in the rows to come here", "aria-label": "Filter CVMs by words or by a condition", value: store.query });
   const wrong = h("div", { className: "cvm-fault cvm-table-wrong", role: "alert", hidden: true });
   const count = h("span", { className: "cvm-count" });
   const health = h("span", { className: "cvm-health", tabIndex: 0, role: "note" });

@@ -40,7 +40,8 @@ function summaryStrip(store, onFilter) {
     button.value = filter;
     button.dataset.status = key;
     button.setAttribute("aria-pressed", query === filter);
-    button.title = filter ? `Show these alone: ${filter}` : "Show all";
+    const hint = key === "idle" ? ". Under 10 % of CPU for half an hour; what a GPU does is not seen" : "";
+    button.title = filter ? `Show these alone: ${filter}${hint}` : "Show all";
     glyph.textContent = GLYPHS[key] ?? ({ moving: "◑", idle: "☾" }[key] ?? "");
     glyph.hidden = !glyph.textContent;
     text.textContent = `${label} ${count}`;
