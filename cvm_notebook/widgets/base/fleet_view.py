@@ -151,9 +151,10 @@ class FleetView(LiveView):
         fleet = self._fleet()
         return fleet.client if fleet is not None else None
 
-    def _health_changed(self, _health: Health) -> None:
+    def _health_changed(self, health: Health) -> None:
         ui_thread.post(self.pulse, self)
-        self._mark()  # of a closed fleet nothing can be asked
+        if health.state == "closed":  # nothing can be asked of it: the buttons are to say so
+            self._mark()
 
     def _fleet_ended(self) -> None:
         # when the kernel ends, the UI thread has ended before: the views keep what they knew

@@ -78,6 +78,7 @@ class LiveView(ClosesWhole, anywidget.AnyWidget):
     _WORKERS: ClassVar[int] = 1
     _FAULT: ClassVar[str] = " in this view."
     # what is subscribed to may call before it is made
+    hosts: "weakref.WeakSet[LiveView] | tuple[()]" = ()
     _sent: Message | None = None
     _n = _heard_n = 0
     _sent_at = _leased_until = 0.0
@@ -89,7 +90,7 @@ class LiveView(ClosesWhole, anywidget.AnyWidget):
 
     def __init__(self, *, boot: bool = True, **traits: Any) -> None:
         self._hosted: weakref.WeakValueDictionary[str, LiveView] = weakref.WeakValueDictionary()
-        self.hosts: weakref.WeakSet[LiveView] = weakref.WeakSet()
+        self.hosts = weakref.WeakSet()
         # marimo lets nothing but a cell make a widget that its pages hear of
         self.is_heard = "marimo" not in sys.modules or in_marimo()
         self._token = secrets.token_hex(8)  # a message from a copy of the notebook has another
@@ -178,6 +179,8 @@ class LiveView(ClosesWhole, anywidget.AnyWidget):
             return
         if isinstance(said, Mapping):
             view._take(said)  # noqa: SLF001 - of its own kind
+        elif not isinstance(view.hosts, weakref.WeakSet):
+            return  # it is being made
         elif message.get("do") == "open":
             view.hosts.add(self)
             self._say({"kind": "part", "of": view.model_id, "open": view.code()})
