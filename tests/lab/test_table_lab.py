@@ -245,7 +245,7 @@ def test_columns_sort_and_can_be_chosen(table):
     press(table, "Columns")
     table.get_by_role("checkbox", name="vcpu").check()
     table.get_by_role("columnheader", name="vcpu").wait_for()
-    first.get_by_role("gridcell").nth(9).wait_for()
+    first.get_by_role("gridcell").nth(10).wait_for()
 
 
 def test_a_click_on_the_name_of_a_column_leaves_the_list_open(table):
@@ -454,7 +454,7 @@ def test_columns_are_found_moved_and_reset(table):
     usual = [one for one in heads.all_inner_texts() if one]
     columns.get_by_role("button", name="Further left: node").click()
     table.wait_for_function(
-        "() => document.querySelector('.cvm-head').children[8].dataset.name === 'node'"
+        "() => document.querySelector('.cvm-head').children[9].dataset.name === 'node'"
     )
     moved = [one for one in heads.all_inner_texts() if one]
     assert sorted(moved) == sorted(usual)
