@@ -168,4 +168,4 @@ def test_a_key_that_is_given_in_a_table_is_taken(app, cloud):
     box.wait_for(state="hidden", timeout=PATIENCE)
     stranger = app.locator(".cvm-table").last
     live(stranger)
-    stranger.get_by_text("40 CVMs").wait_for(timeout=PATIENCE)
+    stranger.get_by_role("button", name="All 40", exact=True).wait_for(timeout=PATIENCE)
