@@ -13,6 +13,7 @@ What is done with a block goes by its language, and there are no others:
 """
 
 import doctest
+import gc
 import importlib.util
 import inspect
 import itertools
@@ -116,9 +117,8 @@ def shell(tmp_path) -> Iterator[InteractiveShell]:
     try:
         yield shell
     finally:
-        for value in list(shell.user_ns.values()):
-            if isinstance(value, cvm.Fleet):
-                value.close()
+        for fleet in [one for one in gc.get_objects() if type(one) is cvm.Fleet]:
+            fleet.close()  # also those that a page has given no name, as a dashboard's
         shell.restore_sys_module_state()
         InteractiveShell.clear_instance()
 
