@@ -25,6 +25,7 @@ from cvm_notebook.frames.reports.timeline import HourlyPrice
 from cvm_notebook.live.columns import charged_usd
 from cvm_notebook.live.plans.plan import Plan
 from cvm_notebook.live.static_view import show
+from cvm_notebook.live.store.figures import FigureHistory
 from cvm_notebook.live.store.records import Health
 from cvm_notebook.live.store.store import FleetStore
 from cvm_notebook.widgets.card.sections import card_state
@@ -70,7 +71,7 @@ def test_what_is_charged_is_the_same_everywhere(word):
     (row,) = snapshot.rows
     expected = CHARGED.get(word, DISK)
     frame = fleet_frame(snapshot, columns="wide")
-    feed = PatchFeed(columns_of(USUAL))
+    feed = PatchFeed(columns_of(USUAL), FigureHistory())
     feed.message(lambda: snapshot)
     assert charged_usd(row) == expected
     assert frame.cvm.charged == expected
@@ -89,7 +90,7 @@ def test_a_deletion_saves_what_is_charged(word):
 
 def test_the_price_that_is_shown_adds_up_to_the_header():
     snapshot = snapshot_of("running", "stopping", "stopped", "exited", "failed")
-    feed = PatchFeed(columns_of(USUAL))
+    feed = PatchFeed(columns_of(USUAL), FigureHistory())
     message = feed.message(lambda: snapshot)
     (column,) = [c for c in feed.columns if c.label == "USD/h"]
     shown = [Decimal(cell) for cell in message["cols"][column.name]]

@@ -15,6 +15,7 @@ from cvm_notebook.attest.policy.policy import CHECK_NAMES
 from cvm_notebook.attest.verdict import VerificationFailed
 from cvm_notebook.frames import gates_frame
 from cvm_notebook.live.static_view import show
+from cvm_notebook.live.store.figures import FigureHistory
 from cvm_notebook.live.trust import verify_row
 from cvm_notebook.widgets.table.patches import PatchFeed
 from cvm_notebook.widgets.table.presentation import COLUMNS, columns_of
@@ -69,7 +70,7 @@ def fleet(client, cloud):
 
 def table_of(fleet):
     """The table's first message with the columns of trust, as a front end gets it."""
-    feed = PatchFeed(columns_of(["verified", "verified_at"]))
+    feed = PatchFeed(columns_of(["verified", "verified_at"]), FigureHistory())
     return json.loads(json.dumps(feed.message(fleet.store.snapshot)))
 
 
