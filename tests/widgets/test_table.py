@@ -2,6 +2,7 @@
 
 import gc
 import json
+import math
 import threading
 import time
 import weakref
@@ -16,9 +17,11 @@ from helpers import collected, settled, until
 import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.live.plans.plan import Plan
-from cvm_notebook.live.store.figures import Sample
+from cvm_notebook.live.store.figures import Point, Sample
 from cvm_notebook.widgets.base.confirm import Confirmation
 from cvm_notebook.widgets.base.ui_thread import ui_thread
+from cvm_notebook.widgets.table.patches import PatchFeed
+from cvm_notebook.widgets.table.presentation import columns_of, spark
 
 COMPOSE = "services:\n  web:\n    image: nginx:1.27\n"
 
@@ -136,8 +139,52 @@ def test_figures_change_cells_without_a_row(front, wire, table, fleet):
         if (k, 50) in zip(ks, cells, strict=True):
             break
     assert dict(zip(*patch["set"]["cpu"], strict=True))[k] == 42
-    assert dict(zip(*patch["set"]["spark"], strict=True))[k].endswith("▄")
+    assert dict(zip(*patch["set"]["spark"], strict=True))[k] == " " * 14 + "▄"
     assert fleet["web-1"].row is before
+
+
+def test_bars_are_minutes_and_what_nobody_measured_is_a_gap():
+    def sample(ago, cpu):
+        return Point(0.0, 1_000.0 - ago, cpu, cpu, 0.5, 30.0, 1.0)
+
+    seen = [sample(*one) for one in ((901.0, 1.0), (841.0, 0.0), (60.0, 0.5), (1.0, 2.0))]
+    assert spark(seen, 1_000.0) == "▁" + " " * 12 + "▅█"
+    assert spark([sample(1.0, math.nan)], 1_000.0) == " " * 15
+
+
+def test_what_is_told_last_of_a_failing_guest_is_shown_and_a_stopped_one_idles_no_more(fleet):
+    row, now = fleet["web-1"].row, fleet.now()
+    for ago in (60.0, 30.0, 0.0):
+        figures = Sample(row.id, time.time() - ago, now - ago, (0.01, 0.01, 0.01), 0.5, 9_000)
+        fleet.store.measure([figures])
+    fleet.store.measure([], failed={row.id: "no answer"})
+    feed = PatchFeed(columns_of(["cpu"]), fleet.store.figures)
+
+    def told():
+        cols = feed.message(fleet.store.snapshot)["cols"]
+        at = cols["name"].index("web-1")
+        return {name: cols[name][at] for name in ("cpu", "spark", "idle")}
+
+    shown = told()
+    assert (shown["cpu"], shown["spark"].strip()) == (1, "▁▁")
+    assert shown["idle"] >= 60
+    fleet["web-1"].stop().wait(20)
+    feed.lose()
+    assert told() == {"cpu": None, "spark": None, "idle": None}
+
+
+def test_nothing_is_measured_for_a_table_without_such_columns(front, table):
+    front.say("hello", n=0)
+    settled()
+    assert table._measuring is not None
+    front.say("columns", names=["vcpu"])
+    settled()
+    settled()
+    assert table._measuring is None
+    front.say("columns", names=None)
+    settled()
+    settled()
+    assert table._measuring is not None
 
 
 def test_a_large_fleet_is_measured_where_it_is_seen(front, table, fleet, monkeypatch):

@@ -22,8 +22,9 @@ IDLE_BELOW: Final = 0.1
 """The share of its CPU under which a CVM is called idle where nobody says another."""
 FRESH: Final = 300.0
 """Seconds for which a figure is shown as the present one."""
+FULL: Final = 900.0
+"""Seconds in which every sample is kept."""
 
-_FULL: Final = 900.0  # seconds in which every sample is kept
 _BUCKET: Final = 300.0  # what is older is kept as one point for so many seconds
 _OLDEST: Final = 86_400.0
 _CVMS: Final = 1_000  # whose history is kept: some 15 kB each
@@ -232,6 +233,12 @@ class FigureHistory:
             series = self._series.get(cvm_id)
             return () if series is None else tuple(series)
 
+    def recent(self, cvm_id: str) -> tuple[Point, ...]:
+        """Return the samples of a CVM that are kept one by one: those of `FULL` seconds."""
+        with self._lock:
+            series = self._series.get(cvm_id)
+            return () if series is None else series.samples
+
     def sample(self, cvm_id: str) -> Sample | None:
         """Return the last sample of a CVM."""
         with self._lock:
@@ -271,6 +278,11 @@ class _Series:
         self.last: Sample | None = None
 
     @property
+    def samples(self) -> tuple[Point, ...]:
+        """What is kept one by one."""
+        return tuple(self._full)
+
+    @property
     def idle_for(self) -> float:
         """How long it has been idle, up to the last sample."""
         return 0.0 if self._idle_since is None else self._full[-1].received - self._idle_since
@@ -294,7 +306,7 @@ class _Series:
         return True
 
     def _thin_out(self, now: float) -> None:
-        while now - self._full[0].received > _FULL:
+        while now - self._full[0].received > FULL:
             point = self._full.take_first()
             last = self._thin[-1] if self._thin else None
             same = last is not None and last.at // _BUCKET == point.at // _BUCKET

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
 from cvm_notebook.api.money import exact, total
-from cvm_notebook.live.columns import FIGURES, Context, charged_usd
+from cvm_notebook.live.columns import FIGURES, Context, charged_usd, figures_of
 from cvm_notebook.live.operations.record import OperationRecord, as_text
 from cvm_notebook.live.store.figures import FigureHistory, Measured
 from cvm_notebook.live.store.observation import Reading
@@ -212,15 +212,15 @@ class PatchFeed:
             if k is not None:
                 for column in shown:
                     _put(by_cell, column.name, k, column.read(row, context))
-                for name, cell in self._busyness(row).items():
+                for name, cell in self._busyness(row, context).items():
                     _put(by_cell, name, k, cell)
 
-    def _busyness(self, row: Row) -> Cells:
+    def _busyness(self, row: Row, context: Context) -> Cells:
         """Return how busy a CVM was lately, or why that is not known; and for how long it idles."""
-        figures = self._figures.latest.get(row.id)
-        if figures is None or figures.state != "known":
+        figures = figures_of(row, context)
+        if figures is None or not figures.is_fresh(context.now):
             return {"spark": None if figures is None else figures.state, "idle": None}
-        bars = spark([point.cpu for point in self._figures.points(row.id)])
+        bars = spark(self._figures.recent(row.id), context.now)
         return {"spark": bars, "idle": None if figures.idle_for is None else int(figures.idle_for)}
 
     def _forget(self, cvm_id: str) -> list[int]:
@@ -256,7 +256,7 @@ class PatchFeed:
         cells["raw"] = None if raw == cells["status"] else raw
         cells["note"] = _note(row)
         cells["op"] = self._operations.get(row.id)
-        cells |= self._busyness(row)
+        cells |= self._busyness(row, context)
         return cells | _grouping(row) if self._by_app else cells
 
     def _new(self) -> int:

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, TypeAlias, cast
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.live import columns
 from cvm_notebook.live.columns import TABLED, Context, closest
+from cvm_notebook.live.store.figures import FULL, Point
 from cvm_notebook.live.store.records import Row
 from cvm_notebook.text import clean_text, without_zeros
 
@@ -117,16 +118,19 @@ def columns_of(names: Iterable[str]) -> tuple[TableColumn, ...]:
 
 
 _BARS: Final = "▁▂▃▄▅▆▇█"
-_MOST_BARS: Final = 12
+_SLOTS: Final = 15
+_SLOT_S: Final = FULL / _SLOTS
 
 
-def spark(shares: Sequence[float]) -> str:
-    """Return shares of a whole as a line of bars, the oldest first; what nobody said is a gap."""
-    last = shares[-_MOST_BARS:]
-    top = len(_BARS) - 1
-    return "".join(
-        " " if isnan(one) else _BARS[round(min(max(one, 0.0), 1.0) * top)] for one in last
-    )
+def spark(samples: Sequence[Point], now: float) -> str:
+    """Return the CPU of the last 15 minutes as a bar for each; a gap is where nobody measured."""
+    bars = [" "] * _SLOTS
+    for sample in samples:
+        slot = _SLOTS - 1 - int((now - sample.received) // _SLOT_S)
+        if 0 <= slot < _SLOTS and not isnan(sample.cpu):
+            share = min(max(sample.cpu, 0.0), 1.0)
+            bars[slot] = _BARS[round(share * (len(_BARS) - 1))]
+    return "".join(bars)
 
 
 def specs(shown: Sequence[TableColumn]) -> list[dict[str, Any]]:

@@ -150,6 +150,7 @@ class FleetTable(FleetView):
         if columns is not None:
             self._feed.show(columns_of(columns))
             self._mark()
+            ui_thread.post(self._columns_changed, self)
         if height is not None:
             self.height = height
         if undo is not None:
@@ -183,7 +184,8 @@ class FleetTable(FleetView):
 
     def _viewed(self) -> None:
         super()._viewed()
-        self._measure()
+        if self._measuring is None:
+            self._measure()
         now = time.monotonic()
         if now - self._credit_at > _CREDIT_S:
             self._credit_at = now
@@ -191,6 +193,13 @@ class FleetTable(FleetView):
 
     def _unviewed(self) -> None:
         super()._unviewed()
+        self._measure_no_more()
+
+    def _columns_changed(self) -> None:
+        if self.seen:
+            self._measure()
+
+    def _measure_no_more(self) -> None:
         measuring, self._measuring = self._measuring, None
         if measuring is not None:
             measuring.close()
@@ -199,6 +208,7 @@ class FleetTable(FleetView):
         """Have it measured how busy CVMs are: all of a small fleet, else those in sight."""
         fleet = self._fleet()
         if fleet is None or not FIGURES & {column.name for column in self._feed.columns}:
+            self._measure_no_more()
             return
         snapshot = fleet.store.snapshot()
         running = sum(phase_of(row.status) == "running" for row in snapshot)

@@ -41,11 +41,11 @@ function tableGrid(store, { onOpen, onMenu, onKey, say }) {
   }
   function resize(event, column) {
     event.preventDefault();
-    const from = event.clientX, was = event.target.parentElement.getBoundingClientRect().width;
+    const edge = event.currentTarget, from = event.clientX, was = edge.parentElement.getBoundingClientRect().width;
     const drag = (moved) => { store.widths.set(column.name, Math.round(Math.max(40, was + moved.clientX - from))); layOut(); };
-    event.target.setPointerCapture(event.pointerId);
-    event.target.addEventListener("pointermove", drag);
-    event.target.addEventListener("pointerup", () => event.target?.removeEventListener("pointermove", drag), { once: true });
+    edge.setPointerCapture(event.pointerId);
+    edge.addEventListener("pointermove", drag);
+    edge.addEventListener("lostpointercapture", () => edge.removeEventListener("pointermove", drag), { once: true });
   }
   // one of the headings is in the tab order; arrows go on from it
   head.addEventListener("keydown", (event) => {

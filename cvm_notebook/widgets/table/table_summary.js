@@ -2,11 +2,15 @@
 const CHIPS = [["running", "Running"], ["stopped", "Stopped"], ["failed", "Failed"]];
 const HOURS_A_MONTH = 730, IDLE_S = 1800;
 
-/** How many CVMs have each status. */
-function statusCounts(store) {
+/** How many CVMs have each status, and how many idle. */
+function countRows(store) {
   const counts = new Map();
-  for (const row of store.rows.values()) counts.set(row.status, (counts.get(row.status) ?? 0) + 1);
-  return counts;
+  let idle = 0;
+  for (const row of store.rows.values()) {
+    counts.set(row.status, (counts.get(row.status) ?? 0) + 1);
+    idle += row.idle >= IDLE_S;
+  }
+  return { counts, idle };
 }
 
 /** The condition that shows CVMs of these statuses alone, as somebody would type it. */
@@ -49,10 +53,9 @@ function summaryStrip(store, onFilter) {
   return {
     el,
     draw() {
-      const counts = statusCounts(store), query = store.query.trim();
+      const { counts, idle } = countRows(store), query = store.query.trim();
       drawChip("all", "All", store.rows.size, "", query, true);
       for (const [status, label] of CHIPS) drawChip(status, label, counts.get(status) ?? 0, ofStatus([status]), query, status === "running");
-      const idle = [...store.rows.values()].filter((row) => row.idle >= IDLE_S).length;
       drawChip("idle", "Idle", idle, `idle_for >= ${IDLE_S / 60}m`, query);
       const moving = [...counts.keys()].filter((status) => MOVING.has(status)).sort();
       drawChip("moving", "Changing", moving.reduce((sum, status) => sum + counts.get(status), 0), moving.length ? ofStatus(moving) : "", query);
