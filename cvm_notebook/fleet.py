@@ -24,7 +24,7 @@ from cvm_notebook.live.store.figures import IDLE_BELOW
 from cvm_notebook.live.store.index import UnknownCvm
 from cvm_notebook.live.store.records import Row
 from cvm_notebook.live.wait import Waiting
-from cvm_notebook.selection import Columns, CvmHandle, LiveSelection, Selection
+from cvm_notebook.selection import Columns, CvmHandle, LiveSelection, Selection, WidgetDisplay
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +39,7 @@ T = TypeVar("T")
 _A_WHILE = timedelta(minutes=15)
 
 
-class Fleet(FleetEngine):
+class Fleet(FleetEngine, WidgetDisplay):
     """The CVMs of a workspace, kept true by one background thread while somebody looks.
 
     Whatever reads from it waits for the first list, and keeps the fleet live for a minute; as long
@@ -710,17 +710,8 @@ class Fleet(FleetEngine):
 
         return with_widget(static, self.table)
 
-    def _ipython_display_(self) -> None:
-        with LOADING:
-            from cvm_notebook.widgets.base.mimebundle import display_in_jupyter  # noqa: PLC0415
-
-        display_in_jupyter(self._repr_mimebundle_())
-
-    def _display_(self) -> Any:  # marimo asks for it
-        with LOADING:
-            from cvm_notebook.widgets.base.mimebundle import displayed  # noqa: PLC0415 - widgets on demand
-
-        return displayed(self._repr_mimebundle_(), self.table)
+    def _widget(self) -> "FleetTable":
+        return self.table()
 
 
 def dashboard(of: Client | Fleet) -> "Dashboard":

@@ -288,7 +288,31 @@ class LiveSelection(_Group):
         return Selection(self._fleet, snapshot, tuple(r for r in snapshot if r.id in chosen))
 
 
-class CvmHandle:
+class WidgetDisplay(ABC):
+    """What Jupyter and marimo show by a live widget, with a snapshot beside it."""
+
+    @abstractmethod
+    def _repr_mimebundle_(self) -> dict[str, Any]:
+        """Return the snapshot, and the widget where there is a front end."""
+
+    @abstractmethod
+    def _widget(self) -> Any:
+        """Return the widget."""
+
+    def _ipython_display_(self) -> None:
+        with LOADING:
+            from cvm_notebook.widgets.base.mimebundle import display_in_jupyter  # noqa: PLC0415
+
+        display_in_jupyter(self._repr_mimebundle_())
+
+    def _display_(self) -> Any:  # marimo asks for it
+        with LOADING:
+            from cvm_notebook.widgets.base.mimebundle import displayed  # noqa: PLC0415 - widgets on demand
+
+        return displayed(self._repr_mimebundle_(), self._widget)
+
+
+class CvmHandle(WidgetDisplay):
     """One CVM of a live fleet: its state, its history, and what can be done to it.
 
     What it says is as new as the fleet is; what it is asked to do gives an Operation at once.
@@ -579,17 +603,8 @@ class CvmHandle:
 
         return with_widget(static, self.card)
 
-    def _ipython_display_(self) -> None:
-        with LOADING:
-            from cvm_notebook.widgets.base.mimebundle import display_in_jupyter  # noqa: PLC0415
-
-        display_in_jupyter(self._repr_mimebundle_())
-
-    def _display_(self) -> Any:  # marimo asks for it
-        with LOADING:
-            from cvm_notebook.widgets.base.mimebundle import displayed  # noqa: PLC0415 - widgets on demand
-
-        return displayed(self._repr_mimebundle_(), self.card)
+    def _widget(self) -> "CvmCard":
+        return self.card()
 
 
 def _wait(fleet: FleetEngine, ids: Sequence[str], status: str, timeout: float | None) -> list[str]:

@@ -41,6 +41,20 @@ def instances(replicas, rows, *, key="web-1", named=(), making=0):
     return Instances(app=app, rows=tuple(rows), making=making, named=frozenset({key, *named}))
 
 
+@pytest.fixture
+def slow_place(new_cloud):
+    """A fleet with one CVM that runs, and a cloud on which nothing else comes to an end."""
+    with (
+        new_cloud(seed="empty", speed=0.1) as cloud,
+        cvm.Client(api_key=cloud.api_key, base_url=cloud.url) as client,
+        cvm.Fleet(client) as fleet,
+    ):
+        fleet.apply(**APP)
+        cloud.advance(3600)
+        fleet.wait("web-1")
+        yield fleet, cloud
+
+
 @pytest.mark.parametrize(
     ("replicas", "making", "missing", "excess"),
     [(3, 0, 0, 0), (5, 0, 2, 0), (5, 1, 1, 0), (4, 3, 0, 0), (2, 0, 0, 1), (2, 4, 0, 1)],
@@ -104,24 +118,17 @@ def test_a_new_app_gets_its_instances_once_the_first_runs(place):
     assert changes_sent(cloud) == []
 
 
-def test_the_cell_that_is_run_again_while_copies_boot_sends_nothing(new_cloud):
-    with (
-        new_cloud(seed="empty", speed=0.1) as cloud,
-        cvm.Client(api_key=cloud.api_key, base_url=cloud.url) as client,
-        cvm.Fleet(client) as fleet,
-    ):
-        fleet.apply(**APP)
-        cloud.advance(3600)
-        fleet.wait("web-1")
-        cloud.clear_requests()
-        fleet.apply(**APP, replicas=3)
-        again = fleet.apply(**APP, replicas=3)
-        with cvm.Fleet(client) as other:
-            elsewhere = other.apply(**APP, replicas=3)
+def test_the_cell_that_is_run_again_while_copies_boot_sends_nothing(slow_place):
+    fleet, cloud = slow_place
+    cloud.clear_requests()
+    fleet.apply(**APP, replicas=3)
+    again = fleet.apply(**APP, replicas=3)
+    with cvm.Fleet(fleet.client) as other:
+        elsewhere = other.apply(**APP, replicas=3)
 
-        assert endings(cloud) == ["POST replicas"] * 2
-        assert again.operations == elsewhere.operations == ()
-        assert {one.status for one in instances_of(fleet)} == {"running", "provisioning"}
+    assert endings(cloud) == ["POST replicas"] * 2
+    assert again.operations == elsewhere.operations == ()
+    assert {one.status for one in instances_of(fleet)} == {"running", "provisioning"}
 
 
 def test_copies_are_made_of_what_is_declared_once_it_runs(place):
@@ -216,23 +223,16 @@ def test_a_new_app_whose_answer_is_awaited_is_not_made_twice(place, tmp_path):
         assert not any(plan.sends for plan in plans)
 
 
-def test_what_somebody_else_changes_is_not_copied(new_cloud):
-    with (
-        new_cloud(seed="empty", speed=0.1) as cloud,
-        cvm.Client(api_key=cloud.api_key, base_url=cloud.url) as client,
-        cvm.Fleet(client) as fleet,
-    ):
-        fleet.apply(**APP)
-        cloud.advance(3600)
-        fleet.wait("web-1")
-        client.restart_cvm("web-1")
-        cloud.clear_requests()
+def test_what_somebody_else_changes_is_not_copied(slow_place):
+    fleet, cloud = slow_place
+    fleet.client.restart_cvm("web-1")
+    cloud.clear_requests()
 
-        done = fleet.apply(**APP, replicas=2)
+    done = fleet.apply(**APP, replicas=2)
 
-        assert not done.ok
-        assert "'web-1' is restarting" in done.failed[0].why
-        assert changes_sent(cloud) == []
+    assert not done.ok
+    assert "'web-1' is restarting" in done.failed[0].why
+    assert changes_sent(cloud) == []
 
 
 # --- fewer ----------------------------------------------------------------------------------------
