@@ -401,7 +401,7 @@ COLUMNS: Final = (
         observed=True,
         compared=False,
         label="CPU",
-        width=110,
+        width=150,
         style="share",
     ),
     _column(

@@ -437,10 +437,12 @@ def test_a_row_has_a_menu_and_letters_for_the_hand_that_stays_on_the_keys(lab, t
     assert len(posts(cloud, "/stop")) == 1
 
 
-def test_how_busy_cvms_are_is_measured_while_the_table_is_seen(table):
+def test_how_busy_cvms_are_is_measured_while_the_table_is_seen(lab, table):
     cell = row(table, "alpha").locator(".cvm-kind-share").first
     cell.filter(has_text=re.compile(r"\d+ %")).wait_for(timeout=PATIENCE)
     assert cell.locator(".cvm-spark").inner_text().strip()
+    assert cell.evaluate("cell => cell.scrollWidth <= cell.clientWidth")  # nothing is cut off
+    lab.screenshot("table-busy", table.locator(".cvm-table").first)
 
 
 def test_columns_are_found_moved_and_reset(table):
