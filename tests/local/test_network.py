@@ -111,7 +111,8 @@ def test_a_model_is_served_on_a_gpu(own):
     made = own.post("/cvms/workload", body)
     assert made.status_code == 200, made.text
     found = own.get(f"/cvms/{made.json()['id']}").json()
-    assert (found["resource"]["gpus"], found["node_info"]["name"]) == (1, "gpu1")
+    assert found["resource"]["gpus"] == 1
+    assert found["node_info"]["name"] in {"gpu1", "gpu2"}  # by what others use of each
     again = own.post("/cvms/workload", body)
     assert (again.status_code, again.json()["error_code"]) == (409, "ERR-01-004")
     refused = own.post("/cvms/workload", body | {"name": "model-two", "instance_type": "tdx.small"})
