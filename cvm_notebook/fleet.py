@@ -40,7 +40,7 @@ _A_WHILE = timedelta(minutes=15)
 
 
 class Fleet(FleetEngine, WidgetDisplay):
-    """The CVMs of a workspace, kept true by one background thread while somebody looks.
+    """The CVMs of a workspace, kept up to date by one background thread while somebody looks.
 
     Whatever reads from it waits for the first list, and keeps the fleet live for a minute; as long
     as it is used in a ``with`` block it is live throughout. While nobody looks it sends nothing.
@@ -404,7 +404,7 @@ class Fleet(FleetEngine, WidgetDisplay):
         Raises
         ------
         InvalidInput
-            It is no time, it is in the future, or the history does not reach back so far.
+            It is not a time, it is in the future, or the history does not reach back so far.
         """
         from cvm_notebook.frames import fleet_frame  # noqa: PLC0415 - pandas on demand
 
@@ -412,7 +412,7 @@ class Fleet(FleetEngine, WidgetDisplay):
         return fleet_frame(self.history.at(then), columns=columns)
 
     def events(self) -> "pd.DataFrame":
-        """Return what happened to the fleet since it is watched; see `events_frame`."""
+        """Return what happened to the fleet since it was opened; see `events_frame`."""
         from cvm_notebook.frames.reports.events import events_frame  # noqa: PLC0415 - pandas on demand
 
         return events_frame(self.history.changes())

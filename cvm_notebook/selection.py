@@ -48,7 +48,7 @@ class FleetPlan(Plan):
         return plan_frame(self.rows())
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        head = ("name", "allowed", "effect", "why not", "USD/h")
+        head = ("name", "allowed", "effect", "reason", "USD/h")
         cells = [
             (row.name, "yes" if row.allowed else "no", row.effect, row.reason, _usd(row))
             for row in self.rows()

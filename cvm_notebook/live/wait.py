@@ -34,7 +34,7 @@ class Waiting:
     Raises
     ------
     InvalidInput
-        There is no such status, or the timeout is no number of seconds.
+        There is no such status, or the timeout is not a number of seconds.
     """
 
     def __init__(

@@ -83,7 +83,7 @@ def _done(plan: ApplyPlan, args: Namespace, again: str) -> ApplyPlan | Applied:
     if args.dry_run:
         return plan
     if plan.phrase is not None and not args.yes:
-        print(f"Nothing was sent; this is what it would do. To do it: {again}")
+        print(f"Preview; nothing was sent. To run it: {again}")
         return plan
     applied = plan.execute(confirm=plan.phrase, wait=args.wait)
     if not applied.ok:

@@ -146,7 +146,7 @@ def action(session: Session, args: Namespace) -> "Operation | Outcome | FleetPla
     if plan.phrase is not None and not args.yes:
         options = [f"--{name}" for name in ("force", "wait") if getattr(args, name, False)]
         words = [verb, *map(shlex.quote, args.names), *options, "--yes"]
-        print(f"Nothing was sent; this is what it would do. To do it: %cvm {' '.join(words)}")
+        print(f"Preview; nothing was sent. To run it: %cvm {' '.join(words)}")
         return plan
     if len(rows) == 1:
         operation = fleet.operator.submit(verb, *rows.values(), params=params)
@@ -226,7 +226,7 @@ def watch(session: Session, args: Namespace) -> CvmHandle:
     except KeyboardInterrupt as stop:
         raise interrupted(stop, f"no longer watching {handle!r}; nothing was done to it") from None
     except WatchTimeout as error:
-        error.hint = "It goes on: watch again, or look at its log with %cvm logs."
+        error.hint = "Still in progress: run %cvm watch again, or look at its log with %cvm logs."
         raise
     return handle
 
