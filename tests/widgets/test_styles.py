@@ -34,7 +34,7 @@ FOLDER = {
         ),
         "table",
     ),
-    **dict.fromkeys(("card", "revisions", "trust"), "card"),
+    **dict.fromkeys(("card", "metrics", "overview", "revisions", "trust"), "card"),
 }
 # the root elements of each sheet: a view's own, or those of a part that several views show
 VIEWS = {
@@ -58,7 +58,7 @@ PARTS = {
 SHEETS = {**VIEWS, **PARTS, "common": ("cvm",)}
 SCRIPTS = {
     "dashboard": ("dashboard",),
-    "card": ("card", "revisions", "trust"),
+    "card": ("card", "metrics", "overview", "revisions", "trust"),
     "form": ("change", "change_parts", "deploy", "form", "form_parts", "form_store"),
     "login": ("login",),
     "secret_box": ("secret_box",),

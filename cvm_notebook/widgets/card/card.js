@@ -1,13 +1,13 @@
 // The card of one CVM: what it is, what it does, what can be done to it, its logs, and what is proven of it.
 //
 //   Python -> view   the sections of the state, each time with {at, age, uptime, source, health}
-//                    details {what, ...}   log {...}   change {view, form}   and the answers to clicks
-//   view -> Python   act {verb, click}, fetch {what}, verify, revisions {do, ...}, change {view}, log {...}, confirmed,
-//                    cancelled, undo
+//                    details {what, ...}   log {...}   metrics {...}   change {view, form}   and the answers to clicks
+//   view -> Python   act {verb, click}, fetch {what}, verify, revisions {do, ...}, change {view}, log {...}, metrics,
+//                    autostop {do, rule}, confirmed, cancelled, undo
 //
 // One store a model: its views show the same.
 
-const CARD_TABS = [["overview", "Overview"], ["logs", "Logs"], ["events", "Events"], ["compose", "Compose"], ["revisions", "Revisions"], ["trust", "Trust"]];
+const CARD_TABS = [["overview", "Overview"], ["logs", "Logs"], ["metrics", "Metrics"], ["events", "Events"], ["compose", "Compose"], ["revisions", "Revisions"], ["trust", "Trust"]];
 const OP_MARKS = { reached: "✓", failed: "✖", unknown: "?", cancelled: "–" };
 const OP_SHOWN_MS = 20000;
 
@@ -62,17 +62,17 @@ function renderCard({ model, el, host, store }) {
   const name = h("h3", { className: "cvm-name", tabIndex: -1 }), status = h("span", { className: "cvm-status cvm-big" }), doing = h("span", { className: "cvm-doing" });
   const health = h("span", { className: "cvm-health", tabIndex: 0, role: "note" });
   const badge = trustBadge(() => tabs.enter("trust"));
-  const under = h("div", { className: "cvm-under cvm-dim" });
-  const steps = h("ol", { className: "cvm-steps", "aria-label": "Boot", hidden: true });
-  const trouble = h("div", { className: "cvm-trouble", hidden: true });
+  const under = h("span", { className: "cvm-dim" }), costs = costLine();
+  const boot = bootStrip(() => { tabs.choose("logs"); log.open("serial"); });
+  const idle = idleTip({ send, live: () => store.live(), queued: () => queued() });
   const actions = h("div", { className: "cvm-actions", role: "toolbar", "aria-label": "What to do with this CVM" });
   const ops = h("div", { className: "cvm-ops" });
   const notice = h("div", { className: "cvm-notice", role: "alert", hidden: true });
   const changing = changeFrame({ model, host, store }, { send, live: () => store.live(), queued: () => queued() });
   const tabs = tabStrip("About this CVM", CARD_TABS, opened);
   const root = h("section", { className: "cvm cvm-card" },
-    h("header", { className: "cvm-card-head" }, h("div", { className: "cvm-title" }, name, status, doing, badge.el, health), under),
-    steps, trouble, actions, ops, undo.el, notice, confirm.el, changing.el, tabs.strip, ...tabs.panels.values(), said);
+    h("header", { className: "cvm-card-head" }, h("div", { className: "cvm-title" }, name, status, doing, badge.el, health), h("div", { className: "cvm-under" }, under, costs.el)),
+    ...boot.el, actions, idle.el, ops, undo.el, notice, confirm.el, changing.el, tabs.strip, ...tabs.panels.values(), said);
   const buttons = new Map(VERBS.map(([verb, label]) => [verb, h("button", {
     type: "button", className: `cvm-verb-${verb}`, disabled: true, onclick: () => { send({ kind: "act", verb, click: clickId() }); queued(); },
   }, label)]));
@@ -83,6 +83,9 @@ function renderCard({ model, el, host, store }) {
   const facts = h("div", {}), meters = h("div", { className: "cvm-meters" }), links = h("div", { className: "cvm-links" }), recent = h("div", { className: "cvm-recent" });
   tabs.panels.get("overview").append(h("div", { className: "cvm-columns-2" }, facts, h("div", {}, meters, links)), recent);
   tabs.panels.get("logs").append(log.el);
+  const network = detail("network", "Network", drawNetwork), rules = autoStop({ send, live: () => store.live() });
+  const metrics = metricsPanel({ send, live: () => store.live(), more: h("div", {}, rules.el, network.el) });
+  tabs.panels.get("metrics").append(metrics.el);
   const happened = h("div", {}), recorded = detail("operations", "Service history", drawRecorded);
   tabs.panels.get("events").append(h("h4", {}, "This session"), happened, recorded.el);
   const compose = detail("compose", null, drawCompose), proof = detail("attestation", null, drawProof);
@@ -120,6 +123,7 @@ function renderCard({ model, el, host, store }) {
     return [verdict(message.check), hashes(message.facts), ...message.texts.flatMap(([title, text]) => [h("h4", {}, title), h("pre", { className: "cvm-source", tabIndex: 0, "aria-label": title }, text)])];
   }
   function drawProof(message) { return [verdict(message.check), hashes(message.facts)]; }
+  function drawNetwork(message) { return [factsList(message.facts, "cvm-facts"), h("p", { className: "cvm-dim" }, "The service reports no traffic.")]; }
   function drawRecorded(message) {
     if (!message.rows.length) return [h("p", { className: "cvm-dim" }, "Nothing is recorded.")];
     const head = ["started", "operation", "result", "duration", "by", "error"].map((one) => h("th", { scope: "col", className: one === "duration" ? "cvm-num" : "" }, one));
@@ -129,6 +133,7 @@ function renderCard({ model, el, host, store }) {
     return [h("div", { className: "cvm-scroll", tabIndex: 0, "aria-label": "Service history" }, h("table", {}, h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...rows)))];
   }
   function opened(which) {
+    if (which === "metrics") { metrics.need(); network.need(); } else metrics.leave();
     if (which === "logs") log.open();
     else if (which === "events") recorded.need();
     else if (which === "compose") compose.need();
@@ -143,15 +148,6 @@ function renderCard({ model, el, host, store }) {
       const item = h("li"), when = h("time", { dateTime: new Date(at).toISOString(), title: new Date(at).toLocaleString() }, clockTime(at));
       item.append(when, statusGlyph(item, state), h("span", {}, text), ...(ours ? [h("span", { className: "cvm-tag" }, "by you")] : []));
       return item;
-    }));
-  }
-  function drawSteps({ steps: boot }) {
-    steps.hidden = !boot;
-    if (!boot) return;
-    steps.replaceChildren(...boot.words.map((word, i) => {
-      const at = boot.at ?? -1, state = i < at ? "done" : i > at ? "todo" : boot.failed ? "failed" : "now";
-      const mark = { done: "✓", now: "◑", failed: "✖", todo: "○" }[state];
-      return h("li", { "data-step": state, "aria-current": state === "now" ? "step" : null }, h("span", { "aria-hidden": "true" }, mark), h("span", {}, word), h("span", { className: "cvm-said" }, { done: "done", failed: "failed", now: "now", todo: "to come" }[state]));
     }));
   }
   function drawMeters({ stats, running }) {
@@ -191,10 +187,12 @@ function renderCard({ model, el, host, store }) {
     const kernel = store.live(), { clock, state } = store;
     const passed = kernel ? (performance.now() - store.clockAt) / 1000 : 0;
     const parts = [];
+    if (state?.gone) parts.push(goneWords(state.gone));
     if (clock.uptime !== null && clock.uptime !== undefined && state?.running) parts.push(`up ${ageWords(clock.uptime + passed)}`);
     if (clock.age !== null && clock.age !== undefined) parts.push(`seen ${ageWords(clock.age + passed)} ago, by ${clock.source}`);
     const text = parts.join(" · ");
     if (under.textContent !== text) under.textContent = text;
+    if (state) costs.draw(state, clock, passed);
     const now = kernel && clock.at ? clock.at + passed * 1000 : null; // by the kernel's clock, as what it judged
     badge.draw(state?.trust, now); trust.time(now);
     drawHealth(health, clock.health, clock.at, kernel);
@@ -210,13 +208,13 @@ function renderCard({ model, el, host, store }) {
     status.replaceChildren(statusGlyph(status, state.status), state.raw ?? state.status);
     doing.textContent = state.doing ?? "";
     status.toggleAttribute("data-busy", state.busy);
-    trouble.hidden = !state.trouble?.length;
-    trouble.replaceChildren(...(state.trouble ?? []).map((text) => h("div", { className: "cvm-fault" }, text)));
+    root.toggleAttribute("data-gone", Boolean(state.gone));
+    log.named(state.name);
     facts.replaceChildren(factsList(state.facts ?? [], "cvm-facts"));
     recent.replaceChildren(h("h4", {}, "Last events"), eventList((state.events ?? []).slice(0, 5)));
     happened.replaceChildren(eventList(state.events));
-    drawButtons(state); drawSteps(state); drawMeters(state); drawLinks(state); drawOps(state); trust.draw(state); revisions.draw(state); drawTime();
-    badge.el.hidden = changing.button.hidden = state.gone;
+    drawButtons(state); boot.draw(state); idle.draw(state); rules.draw(state); metrics.draw(state); drawMeters(state); drawLinks(state); drawOps(state); trust.draw(state); revisions.draw(state); drawTime();
+    badge.el.hidden = changing.button.hidden = Boolean(state.gone);
   }
 
   // --- what is answered ---
@@ -231,8 +229,8 @@ function renderCard({ model, el, host, store }) {
   function heard({ message, before, live }) {
     if (live !== undefined) {
       log.live(live);
-      for (const one of [recorded, compose, proof]) one.live(live);
-      if (store.state) trust.draw(store.state);
+      for (const one of [recorded, compose, proof, network]) one.live(live);
+      if (store.state) { trust.draw(store.state); idle.draw(store.state); rules.draw(store.state); }
       revisions.live();
       if (live) opened(tabs.open);
       else { confirm.close("yes"); undo.hide(); }
@@ -242,7 +240,8 @@ function renderCard({ model, el, host, store }) {
     if (message.kind === "change") { answered(); changing.heard(message); return; }
     if (answer(message)) return;
     if (message.kind === "log") log.heard(message);
-    else if (message.kind === "details") ({ compose, attestation: proof, operations: recorded })[message.what]?.heard(message);
+    else if (message.kind === "metrics") metrics.heard(message);
+    else if (message.kind === "details") ({ compose, attestation: proof, operations: recorded, network })[message.what]?.heard(message);
     else if (message.kind === "pulse") drawTime();
     else { draw(); announce(before); }
   }
@@ -251,8 +250,8 @@ function renderCard({ model, el, host, store }) {
   draw();
   tabs.choose("overview");
   log.live(store.live());
-  for (const one of [recorded, compose, proof]) one.live(store.live());
-  return store.mount(el, root, heard, () => { clearInterval(clock); answered(); changing.end(); });
+  for (const one of [recorded, compose, proof, network]) one.live(store.live());
+  return store.mount(el, root, heard, () => { clearInterval(clock); answered(); changing.end(); metrics.end(); log.end(); });
 }
 
 export default liveWidget(renderCard, cardStore);
