@@ -22,11 +22,21 @@ function cardStore(model) {
   return Object.assign(store, { clock: {}, clockAt: 0 });
 }
 
+/** A button that copies a text, and says whether it could. */
+function copyButton(text, label) {
+  const button = h("button", { type: "button", className: "cvm-plain cvm-card-copy", title: "Copy", "aria-label": `Copy ${label}` }, "⧉");
+  button.addEventListener("click", async () => {
+    button.textContent = (await copyLog(text)) ? "✓" : "✗";
+    setTimeout(() => { button.textContent = "⧉"; }, 1500);
+  });
+  return button;
+}
+
 /** A code that is selected as a whole. */
 const codeOf = (text) => h("code", { className: "cvm-code cvm-whole", title: text }, text);
 const factsList = (facts, className) => h("dl", { className }, ...facts.flatMap(([label, value, kind]) => [
   h("dt", {}, label),
-  h("dd", {}, kind === "code" ? codeOf(value) : kind === "when" ? new Date(value).toLocaleString() : value),
+  h("dd", { className: kind === "code" ? "cvm-coded" : "" }, kind === "code" ? codeOf(value) : kind === "when" ? new Date(value).toLocaleString() : value, kind === "code" ? copyButton(value, label) : null),
 ]));
 
 /** The form that changes the CVM: a widget of its own, made when it is asked for. */
@@ -159,9 +169,18 @@ function renderCard({ model, el, host, store }) {
       h("span", { className: "cvm-num" }, text))));
     if (!list.length) meters.append(h("p", { className: "cvm-dim" }, stats?.error ?? (running ? "Loading metrics…" : "Not running.")));
   }
+  let drawnFacts = "", drawnLinks = ""; // a button in them keeps the focus while nothing changes
+  function drawFacts({ facts: all = [] }) {
+    const text = JSON.stringify(all);
+    if (text !== drawnFacts) facts.replaceChildren(factsList(all, "cvm-facts"));
+    drawnFacts = text;
+  }
   function drawLinks({ endpoints = [] }) {
+    const text = JSON.stringify(endpoints);
+    if (text === drawnLinks) return;
+    drawnLinks = text;
     links.replaceChildren(h("h4", {}, "Endpoints"), endpoints.length
-      ? h("ul", {}, ...endpoints.map((url) => h("li", {}, safeLink(url, url.replace(/^https:\/\//, "")))))
+      ? h("ul", {}, ...endpoints.map((url) => h("li", {}, safeLink(url, url.replace(/^https:\/\//, "")), copyButton(url, "the endpoint"))))
       : h("p", { className: "cvm-dim" }, "No endpoints."));
   }
   function drawOps({ ops: all = {} }) {
@@ -210,7 +229,7 @@ function renderCard({ model, el, host, store }) {
     status.toggleAttribute("data-busy", state.busy);
     root.toggleAttribute("data-gone", Boolean(state.gone));
     log.named(state.name);
-    facts.replaceChildren(factsList(state.facts ?? [], "cvm-facts"));
+    drawFacts(state);
     recent.replaceChildren(h("h4", {}, "Last events"), eventList((state.events ?? []).slice(0, 5)));
     happened.replaceChildren(eventList(state.events));
     drawButtons(state); boot.draw(state); idle.draw(state); rules.draw(state); metrics.draw(state); drawMeters(state); drawLinks(state); drawOps(state); trust.draw(state); revisions.draw(state); drawTime();

@@ -88,7 +88,7 @@ class CvmCard(FleetView):
     """
 
     _esm = module(
-        *("base/confirm", "base/diff", "base/logs", "base/tabs"),
+        *("base/confirm", "base/diff", "base/log_find", "base/logs", "base/tabs"),
         *("card/overview", "card/metrics", "card/revisions", "card/trust", "card/card"),
     )
     _css = style("base/confirm", "base/diff", "base/logs", "base/tabs", "card/card")
