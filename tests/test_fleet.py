@@ -13,7 +13,7 @@ from helpers import COMPOSE
 
 import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import TargetUnreachable
-from cvm_notebook.fleet import Fleet
+from cvm_notebook.fleet.fleet import Fleet
 from cvm_notebook.live.store.index import UnknownCvm
 
 NAMES = [f"fleet-{n}" for n in range(5)]

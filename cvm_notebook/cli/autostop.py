@@ -21,7 +21,7 @@ from cvm_notebook.api.errors.tree import CvmError, InvalidInput, WatchTimeout
 from cvm_notebook.api.status import status_of
 from cvm_notebook.connection import connect
 from cvm_notebook.files import write_file
-from cvm_notebook.fleet import Fleet
+from cvm_notebook.fleet.fleet import Fleet
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.record import as_text
 from cvm_notebook.live.rules.autostop import AutoStopTerms

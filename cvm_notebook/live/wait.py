@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Final, Self
 
@@ -40,12 +40,12 @@ class Waiting:
     def __init__(
         self,
         engine: FleetEngine,
-        identifiers: tuple[str, ...],
+        identifiers: Sequence[str],
         *,
         status: str,
         timeout: float | None,
-        progress: bool,
-        on_change: Callable[[Row], object] | None,
+        progress: bool = True,
+        on_change: Callable[[Row], object] | None = None,
     ) -> None:
         self.status = status_word("status", status)
         self._timeout = wait_seconds("timeout", timeout)

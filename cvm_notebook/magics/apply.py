@@ -10,7 +10,7 @@ from cvm_notebook.deploy.apply.plan import Applied, ApplyPlan
 from cvm_notebook.deploy.apply.planning import plan_apply, plan_updates
 from cvm_notebook.deploy.declaration import Changes, read_apps
 from cvm_notebook.deploy.environment import EnvTable
-from cvm_notebook.fleet import Fleet
+from cvm_notebook.fleet.fleet import Fleet
 from cvm_notebook.magics.environment import check_askable, environment, typed
 from cvm_notebook.magics.session import Session
 

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 from cvm_notebook.api.errors.tree import CvmError, WatchTimeout
 from cvm_notebook.api.resources.logs import LogLine
 from cvm_notebook.api.status import phase_of
-from cvm_notebook.fleet import Fleet
+from cvm_notebook.fleet.fleet import Fleet
+from cvm_notebook.fleet.handle import CvmHandle
+from cvm_notebook.fleet.selection import FleetPlan, Selection
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.preconditions import Verb
 from cvm_notebook.live.operations.record import OperationRecord, as_text
@@ -22,7 +24,6 @@ from cvm_notebook.live.store.records import Row, Snapshot
 from cvm_notebook.magics.apply import apply, update
 from cvm_notebook.magics.arguments import ACTIONS, split
 from cvm_notebook.magics.session import Session
-from cvm_notebook.selection import CvmHandle, FleetPlan, Selection
 from cvm_notebook.text import clean_text
 from cvm_notebook.widgets.base.log_lines import clean_line
 

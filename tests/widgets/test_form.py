@@ -16,7 +16,7 @@ from helpers import collected
 from cvm_notebook.api.client import Client
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.deploy import deployment as form_steps
-from cvm_notebook.fleet import Fleet
+from cvm_notebook.fleet.fleet import Fleet
 from cvm_notebook.widgets.form import sections as form_view
 from cvm_notebook.widgets.form.form import ProvisionForm
 
