@@ -126,7 +126,13 @@ def test_every_style_sheet_is_known_here():
     package = Path(str(files("cvm_notebook.widgets")))
     assert {path.stem for path in package.rglob("*.css")} == set(SHEETS)
     scripts = {path.stem for path in package.rglob("*.js")}
-    assert scripts == {*itertools.chain(*SCRIPTS.values()), *PARTS, "common", "log_find", "view_model"}
+    assert scripts == {
+        *itertools.chain(*SCRIPTS.values()),
+        *PARTS,
+        "common",
+        "log_find",
+        "view_model",
+    }
 
 
 @pytest.mark.parametrize("name", SHEETS)

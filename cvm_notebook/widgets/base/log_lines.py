@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias
 Level: TypeAlias = Literal["error", "warn", "info", "debug", ""]
 
 _LINE_CHARS: Final = 4_000
-_LEVEL_CHARS: Final = 240  # a level stands at the beginning of a line
+_LEVEL_CHARS: Final = 160  # a level stands at the beginning of a line
 
 # A colour may stay, for the view draws it; a link, a title, the clipboard and the cursor may not.
 _COLOUR: Final = re.compile(r"(\x1b\[[0-9;]{0,40}m)")
@@ -66,32 +66,53 @@ def level_of(text: str) -> Level:
     """
     if "\x1b" in text:
         text = _COLOUR.sub("", text)
-    found = _LEVEL.search(text[:_LEVEL_CHARS])
-    named = found.lastgroup if found is not None else None
-    return _NAMES.get(named or "", "")
+    head = text[:_LEVEL_CHARS]
+    if (letter := _LETTER.match(head)) is not None:
+        return _LETTERS[letter[1] or letter[2]]
+    for word in _WORD.finditer(head):
+        level = _CAPITALS.get(word[0])
+        if level is None:
+            level = _SMALL.get(word[0].lower())
+            if level is not None and not _stands_as_level(head, *word.span()):
+                level = None
+        if level is not None:
+            return level
+    return ""
 
 
-_WORDS: Final[tuple[tuple[Level, str, str, str], ...]] = (
-    # in capitals; in small letters; one letter, as klog and Jupyter write it
-    (
-        "error",
-        "ERROR|ERR|FATAL|CRITICAL|CRIT|PANIC|EMERG|ALERT|SEVERE",
-        "error|fatal|critical|crit|panic|emerg|alert|traceback",
-        "EFC",
+def _stands_as_level(text: str, start: int, end: int) -> bool:
+    before, after = text[:start], text[end : end + 2]
+    if not before:
+        return after[:1] in ("", " ", ":")
+    if before[-1] in "[<(":
+        return after[:1] in ("]", ">", ")")
+    if before[-1] in " :" and after in (": ", ":"):
+        return True
+    return _NAMED.search(before[-10:]) is not None
+
+
+_WORD: Final = re.compile(r"\w+")
+_LETTER: Final = re.compile(r"\[([EFCWID]) |([EFCWID])\d{4} ")  # as Jupyter and klog write them
+_NAMED: Final = re.compile(r"(?i:\blevel[\"']?[=:] ?[\"']?)$")
+_LETTERS: Final[dict[str, Level]] = {
+    **dict.fromkeys("EFC", "error"),
+    "W": "warn",
+    "I": "info",
+    "D": "debug",
+}
+_CAPITALS: Final[dict[str, Level]] = {
+    **dict.fromkeys(
+        ("ERROR", "ERR", "FATAL", "CRITICAL", "CRIT", "PANIC", "EMERG", "ALERT", "SEVERE"), "error"
     ),
-    ("warn", "WARNING|WARN", "warning|warn", "W"),
-    ("info", "INFO|NOTICE|LOG", "info|notice", "I"),
-    ("debug", "DEBUG|TRACE", "debug|trace", "D"),
-)
-_NAMES: Final[dict[str, Level]] = {level: level for level, *_ in _WORDS}
-_LEVEL: Final = re.compile(
-    "|".join(
-        rf"(?P<{level}>\b(?:{capitals})\b"
-        rf"|(?i:\blevel[\"']?[=:] ?[\"']?(?:{small})\b)"
-        rf"|(?i:[\[<(](?:{small})[\])>])"
-        rf"|(?i:(?:^|[ :])(?:{small}): )"
-        rf"|(?i:^(?:{small})\b(?=[ :]))"
-        rf"|^\[[{letters}] |^[{letters}]\d{{4}} )"
-        for level, capitals, small, letters in _WORDS
-    )
-)
+    **dict.fromkeys(("WARNING", "WARN"), "warn"),
+    **dict.fromkeys(("INFO", "NOTICE", "LOG"), "info"),
+    **dict.fromkeys(("DEBUG", "TRACE"), "debug"),
+}
+_SMALL: Final[dict[str, Level]] = {
+    **dict.fromkeys(
+        ("error", "fatal", "critical", "crit", "panic", "emerg", "alert", "traceback"), "error"
+    ),
+    **dict.fromkeys(("warning", "warn"), "warn"),
+    **dict.fromkeys(("info", "notice"), "info"),
+    **dict.fromkeys(("debug", "trace"), "debug"),
+}
