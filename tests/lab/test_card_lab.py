@@ -96,7 +96,7 @@ def test_every_tab_is_readable_by_everybody_in_both_themes(lab, card):
         "Logs": card.get_by_text("start worker process").first,
         "Metrics": card.get_by_role("img", name="CPU from"),
         "Events": card.get_by_role("cell", name="create"),
-        "Compose": card.get_by_text("this file has the compose hash"),
+        "Compose": card.get_by_text("The compose file matches the CVM's hash"),
         "Trust": card.get_by_role("row", name="pass event log fits"),
     }
     trust = tab(card, "Trust")

@@ -352,6 +352,13 @@ def test_what_the_service_recorded_is_listed(wire, card, front):
     assert rows[-1][1] == "create"
 
 
+def test_how_it_is_reached_is_told_with_the_time(wire, card, front):
+    front.say("fetch", what="network")
+    facts = {label: value for label, value, *_ in wire.wait(card, "details")["facts"]}
+    assert facts["online"] == "yes"
+    assert facts["last handshake with the gateway"] > 1.6e12
+
+
 def test_what_cannot_be_fetched_is_a_line(wire, client, card, front):
     client.delete_cvm("carded")
     client.watch_cvm_state("carded", target="deleted")

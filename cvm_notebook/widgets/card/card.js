@@ -24,10 +24,12 @@ function cardStore(model) {
 
 /** A button that copies a text, and says whether it could. */
 function copyButton(text, label) {
-  const button = h("button", { type: "button", className: "cvm-plain cvm-card-copy", title: "Copy", "aria-label": `Copy ${label}` }, "⧉");
+  const sheet = (x, y) => drawing("rect", { x, y, width: 7, height: 8, rx: 1 });
+  const icon = drawing("svg", { width: 12, height: 12, viewBox: "0 0 12 12", fill: "none", stroke: "currentColor", "aria-hidden": "true" }, sheet(0.5, 0.5), sheet(4.5, 3.5));
+  const button = h("button", { type: "button", className: "cvm-plain cvm-card-copy", title: "Copy", "aria-label": `Copy ${label}` }, icon);
   button.addEventListener("click", async () => {
-    button.textContent = (await copyLog(text)) ? "✓" : "✗";
-    setTimeout(() => { button.textContent = "⧉"; }, 1500);
+    button.replaceChildren((await copyLog(text)) ? "✓" : "✖");
+    setTimeout(() => button.replaceChildren(icon), 1500);
   });
   return button;
 }

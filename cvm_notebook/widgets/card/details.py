@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 from cvm_notebook.api.client import Client
 from cvm_notebook.api.compose.hashing import compose_hash
 from cvm_notebook.api.errors.tree import CvmError
+from cvm_notebook.api.models.base import instant
 from cvm_notebook.attest.evidence.consistency import Consistency, judge_attestation
 from cvm_notebook.attest.evidence.fields import bare_digits
 from cvm_notebook.live.store.records import Row
@@ -146,10 +147,11 @@ def _network(client: Client, row: Row) -> Details:
     facts = [
         ("online", online),
         ("internal address", network.internal_ip),
-        ("last handshake with the gateway", network.latest_handshake),
         ("problem", network.error),
     ]
-    return {"facts": _shown(facts)}
+    shaken = _ms(instant(network.latest_handshake))
+    last = [] if shaken is None else [["last handshake with the gateway", shaken, "when"]]
+    return {"facts": [*_shown(facts), *last]}
 
 
 DETAILS: Final[Mapping[str, Callable[[Client, Row], Details]]] = {

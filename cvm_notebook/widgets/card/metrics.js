@@ -57,7 +57,8 @@ function lineChart([name, label, place]) {
       const short = inShort(points, place), { height, left, right, top, bottom } = CHART;
       const words = short ? `${running ? `${percent(short.now)} now${size ? ` (${ofWords(name, short.now, size)})` : ""}` : `${percent(short.now)} last`} · mean ${percent(short.mean)} · highest ${percent(short.highest)}` : "no values";
       if (figures.textContent !== words) figures.textContent = words;
-      const most = Math.max(1, Math.ceil((short?.highest ?? 0) * 10) / 10);
+      const highest = short?.highest ?? 0; // of one that does little, what it does is seen
+      const most = name === "cpu" && highest <= 0.5 ? (highest <= 0.1 ? 0.1 : 0.5) : Math.max(1, Math.ceil(highest * 10) / 10);
       x = (ms) => left + ((ms - from) / (to - from)) * Math.max(1, width - left - right);
       y = (share) => height - bottom - (share / most) * (height - top - bottom);
       const svg = drawing("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${label} from ${minuteTime(from)} to ${minuteTime(to)}: ${words}` });
