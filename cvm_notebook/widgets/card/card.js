@@ -226,7 +226,7 @@ function renderCard({ model, el, host, store }) {
     root.setAttribute("aria-label", `CVM ${state.name}`);
     root.dataset.cvm = state.id ?? "";
     name.textContent = state.name; name.title = state.id ?? "";
-    status.replaceChildren(statusGlyph(status, state.status), state.raw ?? state.status);
+    status.replaceChildren(statusGlyph(status, state.status), state.word); status.title = state.raw ? `The service says: ${state.raw}` : "";
     doing.textContent = state.doing ?? "";
     status.toggleAttribute("data-busy", state.busy);
     root.toggleAttribute("data-gone", Boolean(state.gone));
@@ -243,7 +243,7 @@ function renderCard({ model, el, host, store }) {
   function announce(before) {
     const now = store.state;
     if (!before || !now) return;
-    if (before.status !== now.status || before.raw !== now.raw) say(`${now.name} is ${now.raw ?? now.status}`);
+    if (before.word !== now.word) say(`${now.name} is ${now.word}`);
     if (now.trust && before.trust?.at !== now.trust.at) say(`${now.name}: ${now.trust.summary}`);
     for (const [verb, op] of Object.entries(now.ops ?? {})) if (op.done && !before.ops?.[verb]?.done) say(op.text);
   }

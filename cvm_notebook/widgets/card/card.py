@@ -39,6 +39,7 @@ from cvm_notebook.widgets.card.sections import (
     events_of,
     gone_state,
     latest,
+    ms,
     operation_of,
 )
 from cvm_notebook.widgets.card.trust import Verification
@@ -189,12 +190,10 @@ class CvmCard(FleetView):
         fleet = self._living()
         snapshot = fleet.store.snapshot()
         clock = clock_of(fleet.known(self.cvm_id), snapshot.monotonic)
-        counted = {"today": None, "today_at": None}
+        counted: Message = {}
         if self._spent is not None:
-            at, today = self._spent
-            counted = {"today": today, "today_at": int(at.timestamp() * 1000)}
-        at = int(snapshot.taken_at.timestamp() * 1000)
-        return {"at": at, **super()._vitals(), **clock, **counted}
+            counted = {"today": self._spent[1], "today_at": ms(self._spent[0])}
+        return {"at": ms(snapshot.taken_at), **super()._vitals(), **clock, **counted}
 
     # --- following it while somebody looks --------------------------------------------------------
 

@@ -144,7 +144,7 @@ def _boot(client: Client, row: Row) -> Details:
 def _network(client: Client, row: Row) -> Details:
     network = client.get_cvm_network(row.id)
     online = {True: "yes", False: "no", None: None}[network.is_online]
-    facts = [
+    facts: list[tuple[str, object]] = [
         ("online", online),
         ("internal address", network.internal_ip),
         ("problem", network.error),

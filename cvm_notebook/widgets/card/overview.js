@@ -15,7 +15,10 @@ function costLine() {
     draw({ money, gone }, { at, today, today_at: counted }, passed) {
       const hour = money?.hour ?? null, parts = [];
       if (hour !== null) parts.push(`${usdAmount(hour)} USD/h`);
-      if (today !== null && today !== undefined) parts.push(`${usdAmount(today + ((hour ?? 0) * Math.max(0, (at - counted) / 1000 + passed)) / 3600)} today`);
+      if (today !== null && today !== undefined) {
+        const spent = today + ((hour ?? 0) * Math.max(0, (at - counted) / 1000 + passed)) / 3600;
+        parts.push(`${spent > 0 && spent < 0.01 ? "< 0.01" : usdAmount(spent)} today`);
+      }
       if (hour !== null && money.month > 0) parts.push(`≈ ${usdAmount(money.month)}/month`);
       const text = parts.join(" · ");
       if (el.textContent !== text) el.textContent = text;

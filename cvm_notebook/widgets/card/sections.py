@@ -36,6 +36,7 @@ def card_state(row: Row, changes: Sequence[Change] = ()) -> dict[str, Any]:
         "name": seen.name,
         "id": _text(row.id),
         "status": status,
+        "word": _word(row),
         "raw": None if raw == status else raw,
         "busy": seen.busy,
         "doing": seen.doing if seen.busy and seen.doing not in (raw, status) else None,
@@ -60,7 +61,14 @@ def gone_state(
     if last is not None:
         known["facts"] = [one for one in _facts(last, last.cvm) if one[0] != _COST]
     gone = {"gone": {"at": at, "ours": ours}, "name": name, "id": _text(cvm_id), "status": "gone"}
-    rest = {"raw": None, "busy": False, "doing": None, "running": False, "steps": None}
+    rest = {
+        "word": "deleted",
+        "raw": None,
+        "busy": False,
+        "doing": None,
+        "running": False,
+        "steps": None,
+    }
     return {**known, **gone, **rest, "trouble": []}
 
 
@@ -229,7 +237,9 @@ def _news(before: Row, after: Row) -> Iterator[str]:
 
 
 def _word(row: Row) -> str:
-    return _text(row.status, 60) or "unknown status"
+    """Return a CVM's status in our words; one that is new in the service's."""
+    phase = phase_of(row.status)
+    return _text(row.status, 60) or "unknown" if phase == "unknown" else phase.replace("_", " ")
 
 
 def latest(records: Sequence[OperationRecord], cvm_id: str) -> dict[str, OperationRecord]:
