@@ -333,7 +333,7 @@ def test_what_wants_to_be_confirmed_is_shown_with_the_line_to_run(ip, sent):
         assert f"Preview; nothing was sent. To run it: {line} --yes" in shown
         assert "agent-1" in shown
     assert sent() == []
-    (typed,) = re.findall(r"To do it: (.*)", shown)
+    (typed,) = re.findall(r"To run it: (.*)", shown)
     outcome = ip.well(f"{typed} --wait").value
     assert outcome.ok
     assert [row.state for row in outcome] == ["reached", "reached"]
