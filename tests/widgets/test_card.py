@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
-from helpers import claims, collected, settled, until
+from helpers import collected, settled, until
 
 import cvm_notebook as cvm
 from cvm_notebook.api.models.cvm import Cvm
@@ -337,8 +337,7 @@ def test_measurements_are_never_called_verified(wire, card, front):
     assert told["check"]["ok"] is None  # no tick: nothing is verified
     assert told["check"]["text"].startswith("Measurements are consistent: ")
     assert "no signature is checked for this list" in told["check"]["text"]
-    assert "not verified" in str(told)
-    assert not claims(str(told))
+    assert "verified" not in str(told).replace("not verified", "")
     quoted = judge_attestation(
         CvmAttestation(app_certificates=(Certificate(quote="00ff"),), tcb_info=TcbInfo())
     )
