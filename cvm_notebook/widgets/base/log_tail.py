@@ -241,7 +241,8 @@ class LogTail:
     def _sources(self, cvm_id: str) -> None:
         found, wrong = self._containers(cvm_id)
         shown = [[name, clean_text(name, _NAME_CHARS), readable] for name, readable in found]
-        self._say({"kind": "log", "sources": shown, "text": wrong})
+        of = clean_text(cvm_id, _NAME_CHARS)
+        self._say({"kind": "log", "sources": shown, "of": of, "text": wrong})
 
     def _containers(self, cvm_id: str) -> tuple[list[tuple[str, bool]], str]:
         """Return the containers and whether they show their logs; and why there are none."""

@@ -2,7 +2,7 @@
 //
 //   view -> Python   log {do: sources | read | follow | stop | ack, container | channel | all, tail, since, n}
 //   Python -> view   log {run, n, begin, lines: [[text, channel, ms, level, container]], dropped, state, text}
-//                    log {sources: [[name, shown, readable]], text}
+//                    log {sources: [[name, shown, readable]], of, text}
 
 const LOG_KEPT = 5000, LOG_END_PX = 24;
 const LOG_STATES = { idle: "", reading: "reading…", read: "", following: "following", stopped: "stopped", ended: "the log has ended", failed: "could not be read" };
@@ -108,7 +108,7 @@ function logPanel(send) {
   const count = h("span", { className: "cvm-log-count cvm-dim" });
   const finder = logFinder({ kept: () => kept, goTo: Object.assign(goTo, { first: firstInSight }), redraw(only) { lines.classList.toggle("cvm-only-hits", only); bottom(); } });
   const done = h("span", { className: "cvm-log-done", role: "status" });
-  const save = h("button", { type: "button", title: "Save these lines as a file", onclick: () => { if (kept.length) saveLog(`${whose ?? "cvm"}-${ours()}.log`, asText(true)); } }, "Download");
+  const save = h("button", { type: "button", title: "Save these lines as a file", onclick: () => { if (kept.length) saveLog(`${whose ?? of}-${ours()}.log`, asText(true)); } }, "Download");
   const copy = h("button", { type: "button", title: "Copy these lines", onclick: async () => { done.textContent = (await copyLog(asText(times.checked))) ? "Copied." : "This page may not copy."; } }, "Copy");
   const el = h("div", { className: "cvm-logs" },
     h("div", { className: "cvm-log-bar", role: "group", "aria-label": "What is read" }, source, tail, since, read, follow, state),
@@ -116,7 +116,7 @@ function logPanel(send) {
     h("div", { className: "cvm-log-frame" }, lines, none, toEnd),
     h("div", { className: "cvm-log-bar" }, count, save, copy, done));
   let kept = [], held = []; // the lines that are shown; and those that wait while somebody reads further up
-  let run = -1, running = false, dropped = 0, stick = true, lastTop = 0, kernel = false, containers = [], opened = false, choosing = false, whose = null, note = "";
+  let run = -1, running = false, dropped = 0, stick = true, lastTop = 0, kernel = false, containers = [], opened = false, choosing = false, whose = null, of = "cvm", note = "";
 
   drawSources();
   wrap.addEventListener("change", () => { lines.classList.toggle("cvm-wrap", wrap.checked); bottom(); });
@@ -247,7 +247,7 @@ function logPanel(send) {
       if (!yes && running) told("stopped", "the kernel does not respond");
     },
     heard(message) {
-      if (message.sources) { containers = message.sources; drawSources(); if (choosing) chooseFirst(); return; }
+      if (message.sources) { containers = message.sources; of = message.of; drawSources(); if (choosing) chooseFirst(); return; }
       if (message.begin) { run = message.run; dropped = 0; stick = true; lastTop = 0; kept = []; held = []; lines.replaceChildren(); finder.gone(); counted(); }
       if (message.n !== undefined) send({ kind: "log", do: "ack", n: message.n });
       if (message.run !== undefined && message.run !== run) {
