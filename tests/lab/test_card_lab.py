@@ -197,6 +197,7 @@ def a_failed_boot_leads_to_its_log(lab, card):
     line = card.locator('.cvm-line[data-level="error"]').first
     line.wait_for(timeout=PATIENCE)
     assert card.get_by_label("Which log").input_value() == "serial"
+    tab(card, "Metrics").get_by_text("Not running: no metrics.").wait_for(timeout=PATIENCE)
     assert lab.axe(".cvm-card") == []
 
 
