@@ -208,7 +208,7 @@ def test_variables_that_stay_keep_their_place_in_what_is_hashed(caller, make):
         ({"compose_file": COMPOSE, "shutdown_timeout": 5}, "10 to 1200"),
         ({"public_logs": "yes"}, "True or False"),
         ({"env": {"A": "1"}, "encrypted_env": "ab" * 64}, "either"),
-        ({"env": {"A=1": "1"}}, "no name"),
+        ({"env": {"A=1": "1"}}, "not a name"),
         ({"user_config": {"a": 1}}, "not a text"),
     ],
 )

@@ -76,7 +76,7 @@ def test_what_was_declared_once_goes_back_to_its_default():
 @pytest.mark.parametrize(
     ("said", "problem"),
     [
-        (5, "no declaration"),
+        (5, "not a declaration"),
         ({"color": "red"}, "cannot be declared"),
         ({"compose": COMPOSE, "compose_file": COMPOSE}, "twice"),
         ({"compose_file": COMPOSE, "env": {"A": 1}}, "not text"),

@@ -233,7 +233,7 @@ def test_the_frame_has_a_row_for_each_field():
         ({"compose_file": 5}, "not a compose file"),
         ({"compose_file": "version: 3"}, "services"),
         ({"env": ["A"]}, "not a mapping"),
-        ({"env": {"A B": "1"}}, "no name"),
+        ({"env": {"A B": "1"}}, "not a name"),
         ({"env": {"A": 1}}, "not text"),
         ({"memory": 4}, "MB"),
         ({"shutdown_timeout": 5}, "10 to 1200"),

@@ -105,7 +105,7 @@ def test_what_should_run_is_compared_with_what_runs(client, pair, tmp_path):
 
 def test_what_should_run_is_read_before_anything_is_asked(cloud):
     with cvm.Client("phak_of-nobody", cloud.url) as nobody:
-        with pytest.raises(InvalidInput, match="no declaration"):
+        with pytest.raises(InvalidInput, match="not a declaration"):
             attestation_frame(nobody, expected=12)
         with pytest.raises(AuthError):
             attestation_frame(nobody)
