@@ -168,6 +168,11 @@ class Deployment:
         self.cvm: Cvm | None = None
         self.errors: Errors = {}
 
+    @property
+    def name(self) -> str:
+        """The name that was sent with step one; empty before."""
+        return "" if self.provisioned is None else str(self.provisioned.body.get("name") or "")
+
     # --- step one ---------------------------------------------------------------------------------
 
     def provision(self, values: Values) -> bool:

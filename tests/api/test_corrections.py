@@ -76,8 +76,8 @@ def test_a_key_that_docker_compose_would_refuse_is_named_in_a_file_that_is_taken
 
 
 def test_keys_that_are_none_of_a_service_are_not_judged():
-    inside = "    environment:\n      prots: 1\n    labels:\n      imgae: x\n    command: |\n      prots:\n"
-    assert misspelt_in(WEB + inside) == ()
+    inside = "    environment:\n      prots: 1\n    labels:\n      imgae: x\n"
+    assert misspelt_in(f"{WEB}{inside}    command: |\n      prots:\n") == ()
 
 
 def test_the_line_is_that_at_which_a_problem_begins():

@@ -153,7 +153,7 @@ def test_the_dashboard_shows_the_card_of_a_row_and_the_card_its_form(app):
     live(card)
     card.get_by_role("button", name="Change this CVM").click()
     form = card.locator(".cvm-form")
-    form.get_by_text("nothing is sent before the preview").wait_for(timeout=PATIENCE)
+    form.get_by_text("Nothing is sent before the preview").wait_for(timeout=PATIENCE)
     form.get_by_role("button", name="Preview", exact=True).click()
     form.get_by_text("Nothing differs").or_(form.get_by_text("nothing differs")).first.wait_for(
         timeout=PATIENCE
