@@ -24,11 +24,11 @@ VISIBILITY: Final = {
 MEANING: Final = {  # of each switch, on and off
     "public_logs": (
         "Logs are public: anyone with the app id can read logs.",
-        "Logs are private: the app id does not open them.",
+        "Logs are private: they cannot be read with the app id.",
     ),
     "public_sysinfo": (
         "Metrics are public: anyone with the app id can read CPU, memory and disk use.",
-        "Metrics are private: nobody sees them, and neither do these tables and cards.",
+        "Metrics are private: they are not shown here either.",
     ),
     "public_tcbinfo": (
         "Measurements (TCB information) are public: anyone can check what the CVM runs.",

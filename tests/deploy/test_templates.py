@@ -72,7 +72,7 @@ def test_a_template_is_deployed_as_it_is(shared, key):
         operations = OperationService(client)
         offer = Provisioned.request(client, values, names)
         operation = offer.commit(operations, {name: Secret("one-that-is-long") for name in names})
-        assert operation.wait(PATIENCE).ok, operation.note
+        assert operation.wait(PATIENCE).record.state == "reached"
         made = client.get_cvm_info(operation.made_id)
         operations.close(2.0)
         compose = client.get_cvm_compose_file(made.id)
