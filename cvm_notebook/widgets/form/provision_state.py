@@ -77,8 +77,9 @@ class ProvisionState(FormState):
         super().fill({field: value for field, value in fields.items() if field not in over})
         self.env.want(start.env_names)
         with self._lock:
-            self.starts.proposed, self.starts.before = name, before
-            self.starts.said, self.starts.problem = start.said, ""
+            if name != before[0].name:
+                self.starts.proposed = name
+            self.starts.before, self.starts.said, self.starts.problem = before, start.said, ""
         self.steps.forgive("env")
         self._changed()
         return True
