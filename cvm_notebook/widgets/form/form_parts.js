@@ -58,10 +58,10 @@ async function copyText(text, shown) {
 
 /** A button that copies what stands before it. */
 function copyOf(text, shown, what) {
-  const button = h("button", { type: "button", className: "cvm-plain", title: `Copy ${what}`, "aria-label": `Copy ${what}`, onclick: async () => {
-    button.textContent = (await copyText(text, shown)) ? "✓" : "⌨";
-    setTimeout(() => { button.textContent = "⧉"; }, 2000);
-  } }, "⧉");
+  const button = h("button", { type: "button", className: "cvm-plain cvm-copy", title: `Copy ${what}`, "aria-label": `Copy ${what}`, onclick: async () => {
+    button.textContent = (await copyText(text, shown)) ? "Copied" : "Selected";
+    setTimeout(() => { button.textContent = "Copy"; }, 2000);
+  } }, "Copy");
   return button;
 }
 

@@ -103,17 +103,20 @@ def field_errors(values: Values, look: Look, answered: Errors) -> dict[str, dict
         told["compose_file"] |= _on_its_line(look)
     if "name" in told and (near := name_near(values.name)) is not None:
         told["name"]["use"] = near
-    return {**told, **answered}
+    return {**answered, **told}
 
 
 def _on_its_line(look: Look) -> dict[str, Any]:
     """Return where the compose file is wrong, and how that line was probably meant."""
-    line = line_of(getattr(look.problem, "problem", ""))
-    if look.fix is None:
-        return {"line": line}
     fix = look.fix
-    suggestion = {"suggestions": [f"Line {fix.line}: {fix.why}. {fix}"]}
-    return {"line": line or fix.line, "fix": [fix.line, fix.why, fix.text], **suggestion}
+    if fix is None:
+        return {"line": line_of(getattr(look.problem, "problem", ""))}
+    return {
+        "text": f"Line {fix.line}: {fix.why}.",
+        "suggestions": [str(fix)],
+        "line": fix.line,
+        "fix": [fix.line, fix.why, fix.text],
+    }
 
 
 def values_section(values: Values) -> dict[str, Any]:
