@@ -20,6 +20,7 @@ const DEPLOY = {
   step: "deploy",
   willBeSent: "2 · Review and deploy",
   sent: "2 · Deployed",
+  titles: { sending: "2 · Deploying", going: "2 · Deploying", failed: "2 · Failed to start" },
   unpaid: ". You pay nothing until you deploy.",
   envHelp: "Encrypted on this machine for this CVM. Never saved in the notebook; cannot be read back.",
   answerPart,

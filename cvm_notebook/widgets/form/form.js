@@ -171,7 +171,7 @@ function renderForm({ model, el, host, store, mode }) {
     marks.forEach((mark, i) => { mark.className = i < order ? "cvm-past" : i === order ? "cvm-here" : ""; if (i === order) mark.setAttribute("aria-current", "step"); else mark.removeAttribute("aria-current"); });
     const making = ["sending", "going"].includes(stage), over = ["done", "failed"].includes(stage), unread = ["reading", "unread"].includes(stage);
     const there = Boolean(answer.of(step)), waits = there && !making && !over, held = two.contains(document.activeElement) && document.activeElement !== two;
-    title.textContent = making || over ? mode.sent : mode.willBeSent;
+    title.textContent = mode.titles?.[stage] ?? (making || over ? mode.sent : mode.willBeSent);
     title.hidden = !there && !step.boot;
     answer.draw(step, unpaid(), live);
     boot.draw(step, store.state.fields.values);

@@ -151,7 +151,7 @@ function beneath(place, store) {
     box.replaceChildren();
     el.hidden = true;
   }
-  function show(name) { title.textContent = name; el.setAttribute("aria-label", name); el.hidden = false; }
+  function show(name) { title.textContent = name; el.setAttribute("aria-label", name); el.hidden = false; close.focus({ preventScroll: true }); requestAnimationFrame(() => el.scrollIntoView({ block: "nearest" })); }
   return {
     el, end: drop,
     openCard(button) { opener = button; if (store.live()) store.send({ kind: "card", view: own }); },
@@ -163,7 +163,6 @@ function beneath(place, store) {
       show(`Logs of ${store.state.step?.made ?? "the CVM"}`);
       logs.live(store.live());
       logs.open();
-      close.focus();
     },
     async heard({ message, live }) {
       if (live !== undefined) logs?.live(live);
@@ -174,7 +173,6 @@ function beneath(place, store) {
       if (mine !== turn || !made) { made?.remove(); return; }
       view = made;
       show(`Card of ${store.state.step?.made ?? "the CVM"}`);
-      close.focus();
     },
   };
 }

@@ -22,7 +22,7 @@ function startRow(store) {
       from.append(h("span", { className: "cvm-label" }, "Start from"), ...templates, copy, choice);
     }
     said.textContent = starts.reading ? "Reading…" : starts.said;
-    undo.hidden = !starts.undo;
+    undo.hidden = !starts.undo || off;
     wrong.hidden = !starts.problem;
     wrong.textContent = starts.problem;
     if (starts.problem) hide();
