@@ -80,7 +80,7 @@ function renderForm({ model, el, host, store, mode }) {
   const title = h("h4");
   const buttons = h("div", { className: "cvm-answers" }, back, ask, commit, open, logs, again);
   const two = h("div", { className: "cvm-part cvm-two", role: "group", "aria-label": `Step 2: ${mode.step}` },
-    general, title, h("div", { className: "cvm-told" }, answer.el, boot.el), h("div", { className: "cvm-pay" }, price, buttons));
+    general, title, h("div", { className: "cvm-told" }, boot.el, answer.el), h("div", { className: "cvm-pay" }, price, buttons));
   const head = h("h3", {});
   const page = h("div", { className: "cvm-form-page" }, notice, start?.el ?? "", one,
     h("details", { className: "cvm-python" }, h("summary", {}, "Show Python code"), h("div", { className: "cvm-answers" }, copy, copied), python));
