@@ -169,7 +169,7 @@ def test_a_cvm_is_made_from_an_empty_form(lab):
     form.get_by_role("link", name="https://").wait_for()
     in_sight(lab.page, form)
     form.get_by_role("button", name="Logs", exact=True).click()
-    form.get_by_role("log").get_by_text("compose hash").first.wait_for()
+    form.locator(".cvm-log .cvm-line").first.wait_for()
     lab.screenshot("form-running", form)
     lab.theme("dark")
     lab.screenshot("form-running-dark", form)

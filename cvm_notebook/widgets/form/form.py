@@ -70,6 +70,7 @@ class ProvisionForm(FormView):
         "base/secret",
         "base/choices",
         "base/diff",
+        "base/log_find",
         "base/logs",
         "form/form_store",
         "form/compose_editor",

@@ -146,7 +146,7 @@ function beneath(place, store) {
   function drop() {
     turn += 1;
     view?.remove();
-    if (logs) store.send({ kind: "log", do: "stop" });
+    if (logs) { store.send({ kind: "log", do: "stop" }); logs.end(); }
     view = logs = null;
     box.replaceChildren();
     el.hidden = true;
@@ -161,8 +161,9 @@ function beneath(place, store) {
       logs = logPanel((message) => store.send(message));
       box.append(logs.el);
       show(`Logs of ${store.state.step?.made ?? "the CVM"}`);
+      logs.named(store.state.step?.made ?? "cvm");
       logs.live(store.live());
-      logs.open();
+      logs.open(store.state.step?.phase === "running" ? undefined : "serial"); // no container runs before
     },
     async heard({ message, live }) {
       if (live !== undefined) logs?.live(live);
