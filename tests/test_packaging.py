@@ -34,7 +34,9 @@ REGISTRY_HOSTS = re.compile(
         )
     )
 )
-MACHINE_PATHS = re.compile(r"(?<![\w.])/(?:work/(?:main|shared)|opt/v|home/\w+|Users/\w+)/")
+MACHINE_PATHS = re.compile(
+    r"(?<![\w.])/(?:work/(?:main|shared)|opt/v|home/(?!jovyan/)\w+|Users/\w+)/"
+)  # jovyan is whom Jupyter's images have
 
 
 def _python(code: str) -> str:

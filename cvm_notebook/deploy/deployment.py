@@ -168,6 +168,11 @@ class Deployment:
         self.cvm: Cvm | None = None
         self.errors: Errors = {}
 
+    @property
+    def name(self) -> str:
+        """The name that was sent with step one; empty before."""
+        return "" if self.provisioned is None else str(self.provisioned.body.get("name") or "")
+
     # --- step one ---------------------------------------------------------------------------------
 
     def provision(self, values: Values) -> bool:
@@ -205,11 +210,11 @@ class Deployment:
         self._changed()
 
     def _missing_values(self) -> Errors:
-        missing = self._env.missing
+        missing, used = self._env.missing, self._env.used
         if not missing:
             return {}
-        problem = f"{', '.join(missing)}: the value was used and not kept"
-        remedy = "Give it again, or take the variable out."
+        problem = f"{', '.join(used)}: already used" if used else f"{', '.join(missing)}: no value"
+        remedy = f"Enter it{' again' if used else ''}, or remove the variable."
         return {"env": error_payload(InvalidInput("env", problem, remedy))}
 
     # --- step two ---------------------------------------------------------------------------------
@@ -245,12 +250,12 @@ class Deployment:
         errors = _payloads({k: v for k, v in wrong.items() if k == "replicas"})
         changed = provisioned.changed(values.body(self._env.names))
         if changed and not as_provisioned:
-            problem = f"changed since it was provisioned: {', '.join(changed)}"
-            remedy = "Provision again, or commit as it was provisioned."
+            problem = f"changed since it was checked: {', '.join(changed)}"
+            remedy = "Re-check, or deploy the version checked earlier."
             errors[GENERAL] = error_payload(InvalidInput("", problem, remedy))
         elif set(self._env.names) != set(provisioned.env_names):
-            problem = "the names are not those that were provisioned"
-            errors["env"] = error_payload(InvalidInput("env", problem, "Provision again."))
+            problem = "the names are not those that were checked"
+            errors["env"] = error_payload(InvalidInput("env", problem, "Re-check."))
         else:
             errors |= self._missing_values()
         return errors

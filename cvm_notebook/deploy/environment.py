@@ -25,6 +25,7 @@ class EnvTable:
     def __init__(self, env: Env | None = None) -> None:
         self._lock = threading.Lock()
         self._values: dict[str, Secret | None] = {}
+        self._used: frozenset[str] = frozenset()
         self.problem: str | None = None
         if env is not None:
             pairs = env.items() if isinstance(env, Mapping) else env
@@ -49,6 +50,11 @@ class EnvTable:
         """The names without a value: not given yet, or used and dropped."""
         with self._lock:
             return tuple(name for name, value in self._values.items() if value is None)
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """Those of `missing` whose value was used and dropped."""
+        return tuple(name for name in self.missing if name in self._used)
 
     def values(self) -> dict[str, Secret]:
         """Return the variables that have a value."""
@@ -82,12 +88,22 @@ class EnvTable:
     def forget(self) -> None:
         """Drop the values; the names stay."""
         with self._lock:
+            given = (name for name, value in self._values.items() if value is not None)
+            self._used = self._used.union(given)
             self._values = dict.fromkeys(self._values)
+
+    def want(self, names: Iterable[str]) -> None:
+        """Have these names. Values that were given stay; other names without a value go."""
+        with self._lock:
+            given = {name: value for name, value in self._values.items() if value is not None}
+            self._values = {**{name: given.get(name) for name in names}, **given}
+            self.problem = None
 
     def reset(self, names: Iterable[str]) -> None:
         """Have these names, and no value."""
         with self._lock:
             self._values = dict.fromkeys(names)
+            self._used = frozenset()
             self.problem = None
 
     def receive(self, message: Mapping[str, Any]) -> bool:
@@ -108,10 +124,11 @@ class EnvTable:
         return True
 
     def payload(self) -> dict[str, Any]:
-        """Return the state for a view: names, and which have a value."""
+        """Return the state for a view: names, which have a value, and why others have none."""
         with self._lock:
             rows = [[name, value is not None] for name, value in self._values.items()]
-        return {"rows": rows, "problem": self.problem}
+        without = "used" if self.used else "needed"
+        return {"rows": rows, "problem": self.problem, "without": without}
 
     def _read(self, text: Secret) -> None:
         self._add(parse_env_file(text.reveal()))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,12 +16,31 @@ from cvm_notebook.text import clean_text
 MOST_REPLICAS: Final = 20
 LEAST_DISK_GB: Final = 20
 VISIBILITY: Final = {
-    "public_logs": "Logs are public",
-    "public_sysinfo": "System information is public",
-    "public_tcbinfo": "TCB information is public",
-    "listed": "Listed in Phala's directory of apps",
+    "public_logs": "Public logs",
+    "public_sysinfo": "Public metrics",
+    "public_tcbinfo": "Public measurements",
+    "listed": "Listed app",
+}
+MEANING: Final = {  # of each switch, on and off
+    "public_logs": (
+        "Logs are public: anyone with the app id can read logs.",
+        "Logs are private: they cannot be read with the app id.",
+    ),
+    "public_sysinfo": (
+        "Metrics are public: anyone with the app id can read CPU, memory and disk use.",
+        "Metrics are private: they are not shown here either.",
+    ),
+    "public_tcbinfo": (
+        "Measurements (TCB information) are public: anyone can check what the CVM runs.",
+        "Measurements (TCB information) are private: others cannot check what the CVM runs.",
+    ),
+    "listed": (
+        "Listed in Phala's public directory of apps.",
+        "Not listed in Phala's public directory of apps.",
+    ),
 }
 _ON_CHAIN: Final = frozenset({"kms", "kms_id", "kms_contract", "transaction_hash"})
+_SHORTEST_NAME: Final = 5
 _LONGEST: Final = 2 * LARGEST_BYTES  # more is cut off unread: the service takes half of it
 
 
@@ -167,15 +187,29 @@ def read_compose(path: str) -> str:
 def check_compose(field: str, value: object) -> None:
     """Refuse what is no compose file, an empty one too."""
     if isinstance(value, str) and not value.strip():
-        raise InvalidInput(field, "a CVM needs one", "Paste it, upload it, or give its path.")
+        raise InvalidInput(field, "Add a compose file", "Paste it, upload it, or give its path.")
     check_compose_file(value, field)
 
 
 def check_name(field: str, value: object) -> None:
     """Refuse a name that the service would not take."""
     if isinstance(value, str) and not value.strip():
-        raise InvalidInput(field, "a CVM needs one", "5 to 63 letters, digits and single dashes.")
-    checks.cvm_name(field, value)
+        raise InvalidInput(field, "Enter a name", "5 to 63 letters, digits and single dashes.")
+    try:
+        checks.cvm_name(field, value)
+    except InvalidInput as error:
+        near = name_near(value) if isinstance(value, str) else None
+        if near is None:
+            raise
+        raise InvalidInput(field, error.problem, f'Use "{near}"?') from None
+
+
+def name_near(name: str) -> str | None:
+    """Return a name that the service would take and that is near to one; None where none is."""
+    near = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower().lstrip("0123456789-")[:63]
+    if not near:
+        return None
+    return near.rstrip("-") if len(near) >= _SHORTEST_NAME else f"{near}-app"
 
 
 def _check_disk(field: str, value: object) -> None:

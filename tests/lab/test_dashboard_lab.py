@@ -49,7 +49,7 @@ def test_from_a_row_to_its_card_its_stop_and_the_ledger(new_cloud, lab, shipped)
             picture.wait_for(timeout=PATIENCE)
             assert picture.evaluate("one => one.naturalWidth") > 300
         tab(page, "New CVM")
-        page.locator(".cvm-form").get_by_text("nothing is paid before the commit").wait_for()
+        page.locator(".cvm-form").get_by_text("You pay nothing until you deploy").wait_for()
 
 
 def test_every_theme_and_forced_colours_are_readable_by_everybody(lab, shipped):

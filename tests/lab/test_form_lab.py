@@ -16,6 +16,14 @@ def form_in(lab):
     return lab.page.get_by_role("region", name="New CVM")
 
 
+def in_sight(page, form):
+    """The bar of the form stands within the window, at the bottom of the form's frame."""
+    bar, frame = form.locator(".cvm-two").bounding_box(), form.locator(".cvm-form-frame")
+    low, whole = bar["y"] + bar["height"], frame.bounding_box()
+    assert abs(low - whole["y"] - whole["height"]) < 2
+    assert low <= page.viewport_size["height"]
+
+
 def fill(form, name, compose=COMPOSE):
     form.get_by_label("Name", exact=True).fill(name)
     form.get_by_role("textbox", name="Compose file", exact=True).fill(compose)
@@ -29,23 +37,44 @@ def test_the_form_is_filled_and_sent_by_keyboard_alone(lab):
     keys = page.keyboard
     keys.type("form-keys")
     keys.press("Tab")
-    keys.insert_text(COMPOSE)
+    keys.type("services:\nweb:\nimage: nginx:1.27\n")  # a new line is indented as it belongs
+    keys.type("ports")
+    form.get_by_text("← missing").wait_for()  # half typed
+    keys.type(":")
+    editor = form.get_by_role("textbox", name="Compose file", exact=True)
+    assert editor.input_value() == COMPOSE.partition(" ['80")[0]
+    keys.press("Enter")
+    keys.type('- "80:80"')
+    keys.press("Shift+Tab")
+    assert editor.input_value().endswith('ports:\n    - "80:80"')
+    keys.press("ControlOrMeta+z")
+    assert editor.input_value().endswith('ports:\n      - "80:80"')
     form.get_by_text("1 service").wait_for()
+    keys.press("Escape")
+    keys.press("Tab")
+    assert not editor.evaluate("one => one === document.activeElement")
+    script = form.get_by_label("Pre-launch script")
+    script.focus()
+    keys.type("true\n")
+    assert script.input_value() == "true\n"
     form.get_by_role("radio", checked=True).focus()
     keys.press("ArrowRight")
     keys.press("ArrowRight")
-    form.get_by_text("0.23478 USD an hour").wait_for()
+    form.get_by_text("0.23 USD/h").wait_for()
     keys.press("Tab")  # region or node
-    keys.type("any node of US-E")
-    for _ in range(30):
+    keys.type("Any node in US-E")
+    for _ in range(40):
         keys.press("Tab")
-        if page.evaluate("document.activeElement.textContent") == "Provision":
+        if page.evaluate("document.activeElement.textContent") == "Check price and placement":
             break
+    in_sight(page, form)
     keys.press("Enter")
-    form.get_by_text("compose hash", exact=True).wait_for()
-    page.wait_for_function("document.activeElement.textContent.startsWith('Commit')")
+    form.get_by_text("Placed on").wait_for()
+    page.wait_for_function("document.activeElement.textContent === 'Deploy (0.23 USD/h)'")
+    in_sight(page, form)
     keys.press("Enter")
     form.get_by_role("link", name="https://").wait_for()
+    in_sight(page, form)
     said = lab.kernel("print(form.instance_type, form.region, form.phase)")
     assert said.split() == ["tdx.large", "US-EAST-1", "running"]
 
@@ -57,13 +86,20 @@ def test_errors_stand_beside_their_fields_and_axe_finds_nothing(lab, theme):
     form.get_by_text("live").wait_for()
     lab.screenshot(f"form-empty-{theme}")
     taken = lab.kernel("print(client.list_cvms()[0].name)").strip()
-    fill(form, taken, COMPOSE.replace("image", "imgae"))
-    form.get_by_text("the service 'web' has neither image nor build").wait_for()
-    form.get_by_role("button", name="line 3", exact=True).click()
-    assert lab.page.evaluate("getSelection().toString()").strip() == "imgae: nginx:1.27"
-    form.get_by_role("textbox", name="Compose file", exact=True).fill(COMPOSE)
+    fill(form, taken, COMPOSE.replace("image:", "image"))
+    form.get_by_text("Did you mean `image: nginx:1.27`?").wait_for()
+    form.locator(".cvm-number-wrong", has_text="3").wait_for()
+    lab.screenshot(f"form-slip-{theme}", form)
+    form.get_by_role("button", name="Line 3", exact=True).click()
+    assert lab.page.evaluate("getSelection().toString()").strip() == "image nginx:1.27"
+    form.get_by_role("button", name="Correct it").click()
     form.get_by_text("1 service").wait_for()
-    form.get_by_role("button", name="Provision", exact=True).click()
+    editor = form.get_by_role("textbox", name="Compose file", exact=True)
+    assert editor.input_value() == COMPOSE
+    form.get_by_text("anyone with the app id can read logs").wait_for()
+    form.get_by_role("switch", name="Public logs").uncheck(force=True)
+    form.get_by_text("Logs are private").wait_for()
+    form.get_by_role("button", name="Check price and placement").click()
     form.get_by_text("ERR-01-004").wait_for()
     lab.page.wait_for_function("document.activeElement.getAttribute('aria-invalid') === 'true'")
     assert form.get_by_label("Name", exact=True).input_value() == taken
@@ -84,8 +120,8 @@ def test_without_its_kernel_the_form_is_inert(lab):
     form = form_in(lab)
     form.get_by_text("live").wait_for()
     lab.shutdown()
-    form.get_by_text("no kernel: re-run the cell to go on").wait_for(timeout=25_000)
-    assert form.get_by_role("button", name="Provision", exact=True).is_disabled()
+    form.get_by_text("disconnected: re-run the cell").wait_for(timeout=25_000)
+    assert form.get_by_role("button", name="Check price and placement").is_disabled()
 
 
 def test_a_key_is_given_in_the_login_and_is_nowhere_in_the_notebook(lab, lab_cloud):
@@ -96,7 +132,7 @@ def test_a_key_is_given_in_the_login_and_is_nowhere_in_the_notebook(lab, lab_clo
     ]
     lab.open("login.ipynb", cells).run_all()
     box = lab.page.get_by_role("region", name="Sign in to Phala Cloud")
-    box.get_by_text("Not signed in").wait_for()
+    box.get_by_text("Not signed in to Phala Cloud").wait_for()
     lab.screenshot("login-out", box)
     box.get_by_label("API key").fill("phak_wrong")
     box.get_by_role("button", name="Sign in").click()
@@ -120,15 +156,20 @@ def test_a_cvm_is_made_from_an_empty_form(lab):
     form.get_by_label("Value of the variable").fill(VALUE)
     form.get_by_role("button", name="Add", exact=True).click()
     form.get_by_role("button", name="Remove TOKEN").wait_for()
-    form.get_by_text("0.11878 USD an hour").wait_for()
+    form.get_by_text("0.12 USD/h").wait_for()
     lab.screenshot("form-filled", form)
-    form.get_by_role("button", name="Provision", exact=True).click()
-    form.get_by_text("compose hash", exact=True).wait_for()
+    form.get_by_role("button", name="Check price and placement").click()
+    form.get_by_text("Placed on").wait_for()
     lab.screenshot("form-provisioned", form)
-    form.get_by_role("button", name="Commit: make the CVM").click()
+    form.get_by_role("button", name="Deploy (0.12 USD/h)").click()
     form.get_by_text("requesting app keys").wait_for()
+    in_sight(lab.page, form)
     lab.screenshot("form-booting", form)
+    form.get_by_text("form-made is running").wait_for()
     form.get_by_role("link", name="https://").wait_for()
+    in_sight(lab.page, form)
+    form.get_by_role("button", name="Logs", exact=True).click()
+    form.locator(".cvm-log .cvm-line").first.wait_for()
     lab.screenshot("form-running", form)
     lab.theme("dark")
     lab.screenshot("form-running-dark", form)
@@ -136,3 +177,42 @@ def test_a_cvm_is_made_from_an_empty_form(lab):
     made = lab.kernel("print(form.cvm_id, client.get_cvm_info(form.cvm_id).status, form.phase)")
     assert made.split()[1:] == ["running", "running"]
     assert VALUE not in str(lab.save().notebook_json())
+
+
+def test_a_template_a_copy_and_the_card_of_what_was_made(lab):
+    cells = [
+        CELL.replace(
+            "form = cvm.ProvisionForm(client)", "fleet = cvm.Fleet(client)\nform = fleet.deploy()"
+        )
+    ]
+    page = lab.open("form-template.ipynb", cells).run_all().page
+    form = form_in(lab)
+    form.get_by_text("live").wait_for()
+    form.get_by_role("button", name="Jupyter").click()
+    form.get_by_text("Enter a value for JUPYTER_TOKEN.").wait_for()
+    form.get_by_role("button", name="Enter a value for JUPYTER_TOKEN").click()
+    page.keyboard.type(VALUE)
+    page.keyboard.press("Enter")
+    form.get_by_text("••••").wait_for()
+    form.get_by_label("Name", exact=True).fill("form-template")
+    page.set_viewport_size({"width": 700, "height": 900})
+    lab.screenshot("form-template-700", form)
+    page.set_viewport_size({"width": 1400, "height": 900})
+    form.get_by_role("button", name="Copy of a CVM").click()
+    choice = form.get_by_role("combobox", name="CVM to copy")
+    choice.wait_for()
+    first = choice.locator("option").nth(1).text_content()
+    choice.select_option(label=first)
+    form.get_by_text(f"Copied from {first}").wait_for()
+    form.get_by_role("button", name="Undo").click()
+    form.get_by_text("Undone.").wait_for()
+    assert "jupyter" in form.get_by_role("textbox", name="Compose file", exact=True).input_value()
+    form.get_by_role("button", name="Check price and placement").click()
+    form.get_by_role("button", name="Back").click()
+    form.get_by_role("button", name="Check price and placement").click()
+    form.get_by_role("button", name="Deploy (").click()
+    form.get_by_text("form-template is running").wait_for()
+    form.get_by_role("button", name="Open card").click()
+    form.get_by_role("heading", name="form-template", exact=True).wait_for()
+    lab.screenshot("form-card", form)
+    assert lab.axe(".cvm-form-frame") == []

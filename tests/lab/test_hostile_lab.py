@@ -234,7 +234,7 @@ def test_the_form_shows_hostile_texts_as_texts(lab, hostile):
     form.get_by_role("textbox", name="Compose file", exact=True).fill(
         "services:\n  web:\n    image: nginx:1.27\n"
     )
-    form.get_by_role("button", name="Provision", exact=True).click()
+    form.get_by_role("button", name="Check price and placement").click()
     form.get_by_text(TEXTS[0], exact=False).first.wait_for()
     harmless(page)
 

@@ -133,6 +133,14 @@ def test_each_view_is_live_and_what_is_clicked_is_done(app, cloud):
     card.get_by_role("button", name="Restart", exact=True).click()
     card.locator(".cvm-ops").get_by_text("restart: done").wait_for(timeout=PATIENCE)
 
+    form = app.locator(".cvm-form").first
+    form.get_by_role("button", name="nginx").click()
+    form.get_by_role("button", name="Check price and placement").click()
+    form.get_by_role("button", name="Deploy (").click()
+    form.get_by_text("from-marimo is running").wait_for(timeout=PATIENCE)
+    form.get_by_role("button", name="Open card").click()
+    live(form.locator(".cvm-form-below .cvm-card"))
+
     table.locator(".cvm-find").fill("agent-echo")
     table.get_by_text("showing 1 of").wait_for(timeout=PATIENCE)
     table.locator(".cvm-space .cvm-row:not([hidden])").first.dblclick()
@@ -153,7 +161,7 @@ def test_the_dashboard_shows_the_card_of_a_row_and_the_card_its_form(app):
     live(card)
     card.get_by_role("button", name="Change this CVM").click()
     form = card.locator(".cvm-form")
-    form.get_by_text("nothing is sent before the preview").wait_for(timeout=PATIENCE)
+    form.get_by_text("Nothing is sent before the preview").wait_for(timeout=PATIENCE)
     form.get_by_role("button", name="Preview", exact=True).click()
     form.get_by_text("Nothing differs").or_(form.get_by_text("nothing differs")).first.wait_for(
         timeout=PATIENCE

@@ -37,7 +37,7 @@ def test_deploy_draws_its_form_and_its_box_and_leaves_its_card_live(lab, opened,
     page, said = opened("04_deploy")
     form = page.locator(".cvm-form")
     form.scroll_into_view_if_needed(timeout=PATIENCE)
-    form.get_by_text("nothing is paid before the commit").wait_for(timeout=PATIENCE)
+    form.get_by_text("You pay nothing until you deploy").wait_for(timeout=PATIENCE)
     assert form.get_by_label("Name", exact=True).input_value() == "hello-form"
     box = page.locator('.jp-OutputArea-output input[type="password"]').first
     box.wait_for(timeout=PATIENCE)

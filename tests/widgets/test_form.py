@@ -19,6 +19,7 @@ from cvm_notebook.deploy import deployment as form_steps
 from cvm_notebook.fleet.fleet import Fleet
 from cvm_notebook.widgets.form import sections as form_view
 from cvm_notebook.widgets.form.form import ProvisionForm
+from cvm_notebook.widgets.form.starts import Start, Starts
 
 COMPOSE = "services:\n  web:\n    image: nginx:1.27\n    ports: ['80:80']\n"
 SENTINEL = "sentinel-4f1c9a-value"
@@ -217,8 +218,8 @@ def test_the_python_it_shows_does_the_same(bench):
     ("field", "given", "said"),
     [
         ("name", {"name": "x"}, "too short"),
-        ("name", {"name": ""}, "a CVM needs one"),
-        ("compose_file", {"compose_file": ""}, "a CVM needs one"),
+        ("name", {"name": ""}, "Enter a name"),
+        ("compose_file", {"compose_file": ""}, "Add a compose file"),
         ("compose_file", {"compose_file": "services:\n  a: [\n"}, "line 3"),
         ("compose_file", {"compose_file": "a: 1\n"}, "no services"),
         ("disk_size", {"disk_size": 3}, "out of range"),
@@ -491,7 +492,8 @@ def test_no_value_of_a_variable_is_anywhere(bench):
     assert form.start_over()
     form.name += "-too"
     bench.provisioned()
-    assert "not kept" in form.errors["env"]
+    assert "already used" in form.errors["env"]
+    assert bench.told("env")["without"] == "used"
 
 
 def test_a_bad_line_of_an_env_file_is_named_and_its_value_is_not(bench):
@@ -523,6 +525,185 @@ def test_a_compose_file_is_read_from_a_path_and_a_wrong_path_is_told(bench, tmp_
     assert "api" in form.compose_file
     with pytest.raises(InvalidInput, match="cannot be read"):
         ProvisionForm(bench.client(), compose_file="none.yml")
+
+
+# --- what it is begun with ------------------------------------------------------------------------
+
+
+def test_a_template_fills_the_form_and_asks_for_its_values(bench):
+    form = bench.make(disk_size=30)
+    bench.click("template", key="jupyter")
+    bench.until(lambda: "jupyter" in bench.told("compose"))
+    assert (form.name, form.instance_type, form.disk_size) == ("my-jupyter", "tdx.medium", 40)
+    assert not form.public_logs
+    assert bench.told("env") == {
+        "rows": [["JUPYTER_TOKEN", False]],
+        "problem": None,
+        "without": "needed",
+    }
+    assert bench.told("starts")["said"].endswith("Enter a value for JUPYTER_TOKEN.")
+    bench.provisioned()
+    assert form.errors["env"] == "JUPYTER_TOKEN: no value"
+    assert bench.sent("POST", "/cvms/provision") == 0
+    bench.say("env", name="JUPYTER_TOKEN", value=SENTINEL)
+    bench.until(lambda: bench.told("env")["rows"] == [["JUPYTER_TOKEN", True]])
+    form.name = f"form-template-{next(bench.numbers)}"
+    bench.provisioned()
+    bench.committed()
+    assert form.phase == "running"
+
+
+def test_a_template_is_taken_back_with_what_was_typed_before(bench):
+    form = bench.filled(env={"A": SENTINEL})
+    before = form.model.values
+    for key in ("jupyter", "jupyter", "postgres"):
+        bench.click("template", key=key)
+    bench.until(lambda: "postgres" in bench.told("compose"))
+    assert form.name == before.name  # somebody typed it
+    assert form.env_names == ("POSTGRES_PASSWORD", "A")  # what was given stays
+    bench.say("undo_start")
+    bench.until(lambda: "jupyter" in bench.told("compose"))
+    assert form.env_names == ("JUPYTER_TOKEN", "A")
+    bench.click("template", key="nginx")
+    bench.until(lambda: bench.told("starts")["undo"])
+    form.disk_size = 50
+    bench.until(lambda: not bench.told("starts")["undo"])
+    assert not form.undo_start()
+    assert form.disk_size == 50
+    bench.click("template", key="none-such")
+    assert form.use_template("nginx")
+    with pytest.raises(InvalidInput, match="no template 'ngnix'"):
+        form.use_template("ngnix")
+
+
+def test_what_is_given_stands_above_the_template(bench):
+    form = bench.make(template="postgres", name="my-db-one", disk_size=80)
+    assert (form.name, form.disk_size, form.instance_type) == ("my-db-one", 80, "tdx.medium")
+    assert form.env_names == ("POSTGRES_PASSWORD",)
+    with pytest.raises(InvalidInput, match="no template"):
+        ProvisionForm(bench.client(), template="none-such")
+
+
+def test_a_cvm_is_copied_without_a_value(bench):
+    first = bench.filled(env={"TOKEN": SENTINEL}, instance_type="tdx.medium", disk_size=30)
+    first.fill(region="US-EAST-1", public_logs=False, pre_launch_script="#!/bin/sh\necho\n")
+    bench.provisioned()
+    bench.committed()
+    form = bench.make()
+    bench.say("cvms")
+    bench.until(lambda: bench.told("starts")["cvms"])
+    named = {name: cvm_id for cvm_id, name in bench.told("starts")["cvms"]}
+    assert named[first.name] == first.cvm_id
+    bench.click("copy", cvm=first.cvm_id)
+    bench.until(lambda: bench.told("starts")["undo"])
+    assert form.name == f"{first.name}-copy"
+    assert (form.compose_file, form.pre_launch_script) == (COMPOSE, "#!/bin/sh\necho\n")
+    assert (form.instance_type, form.disk_size, form.region) == ("tdx.medium", 30, "US-EAST-1")
+    assert (form.public_logs, form.public_sysinfo) == (False, True)
+    assert bench.told("env")["rows"] == [["TOKEN", False]]
+    assert "Values are not copied: enter TOKEN." in bench.told("starts")["said"]
+    bench.say("env", name="TOKEN", value=SENTINEL)
+    bench.until(lambda: bench.told("env")["rows"] == [["TOKEN", True]])
+    bench.provisioned()
+    bench.committed()
+    assert bench.client().get_cvm_compose_file(form.cvm_id)["allowed_envs"] == ["TOKEN"]
+
+
+def test_a_cvm_that_cannot_be_copied_is_told_and_changes_nothing(bench):
+    form = bench.filled()
+    bench.click("copy", cvm="cvm_none0000")
+    bench.until(lambda: bench.told("starts")["problem"])
+    assert not bench.told("starts")["reading"]
+    assert (form.compose_file, form.env_names) == (COMPOSE, ())
+
+
+def test_the_name_of_a_copy_is_one_that_nobody_has():
+    start = Start({}, (), "web-copy", "")
+    starts = Starts(cvms=(("1", "web-copy"), ("2", "web-copy-2")))
+    assert starts.name_for(start, "") == "web-copy-3"
+    assert starts.name_for(start, "typed") == "typed"
+    starts.proposed = "my-nginx"
+    assert starts.name_for(start, "my-nginx") == "web-copy-3"
+
+
+# --- slips ----------------------------------------------------------------------------------------
+
+
+def test_a_slip_stands_at_its_line_with_what_was_meant(bench):
+    bench.filled(compose_file=COMPOSE.replace("image:", "image"))
+    bench.until(lambda: "compose_file" in bench.told("errors"))
+    told = bench.told("errors")["compose_file"]
+    assert told["fix"] == [3, 'missing ":"', "    image: nginx:1.27"]
+    assert (told["line"], told["text"]) == (3, 'Line 3: missing ":".')
+    assert told["suggestions"] == ["Did you mean `image: nginx:1.27`?"]
+    odd = COMPOSE.replace("ports", "prots")
+    bench.say("set", values={"compose_file": odd}, edits={})
+    bench.until(lambda: bench.told("seen")["remarks"])
+    ((line, why, meant, text),) = bench.told("seen")["remarks"]
+    assert (line, text) == (4, "    ports: ['80:80']")
+    assert "prots" in why
+    assert meant == "Did you mean `ports: ['80:80']`?"
+    assert "compose_file" not in bench.told("errors")
+
+
+def test_a_name_that_is_refused_has_one_that_is_not_beside_it(bench):
+    form = bench.filled(name="My App!")
+    bench.until(lambda: "name" in bench.told("errors"))
+    told = bench.told("errors")["name"]
+    assert (told["use"], told["suggestions"]) == ("my-app", ['Use "my-app"?'])
+    form.name = told["use"]
+    assert "name" not in form.errors
+
+
+def test_a_variable_with_a_default_is_not_asked_for(bench):
+    bench.filled(compose_file=COMPOSE + "    environment: ['A=${A}', 'B=${B:-x}']\n")
+    bench.until(lambda: bench.told("seen")["wanted"])
+    assert (bench.told("seen")["wanted"], bench.told("seen")["optional"]) == (["A"], ["B"])
+
+
+# --- what runs ------------------------------------------------------------------------------------
+
+
+def test_the_answer_says_the_place_and_the_price_and_the_end_what_runs(bench):
+    form = bench.filled(node_id=21)
+    bench.until(lambda: bench.told("catalogue")["state"] == "ready")
+    bench.provisioned()
+    bench.until(lambda: "provision" in bench.told("step"))
+    offer = bench.told("step")["provision"]
+    assert (offer["place"], offer["hour"]) == ("use2, US-EAST-1", "0.06078")
+    assert offer["hash"] == form.provision.compose_hash
+    bench.committed()
+    bench.until(lambda: bench.told("step")["phase"] == "running")
+    step = bench.told("step")
+    assert (step["made"], step["python"]) == (form.name, f'client.get_cvm_info("{form.name}")')
+    assert not step["can_open"]
+    bench.say("log", do="read", channel="serial", tail=100)
+    bench.until(lambda: any(one.get("lines") for one in bench.wire.sent(form, "log")))
+
+
+def test_the_card_of_what_was_made_is_opened_there_or_elsewhere(bench):
+    client = bench.client()
+    fleet = Fleet(client)
+    form = bench.filled(client, fleet=fleet)
+    bench.say("card", view="one")
+    bench.until(lambda: bench.wire.sent(form, "notice"))
+    bench.provisioned()
+    bench.committed()
+    bench.until(lambda: bench.told("step").get("can_open"))
+    assert bench.told("step")["python"] == f'fleet["{form.name}"]'
+    bench.say("card", view="one")
+    bench.until(lambda: bench.wire.sent(form, "card"))
+    (said,) = bench.wire.sent(form, "card")
+    assert said["view"] == "one"
+    assert said["card"] in bench.wire.opened
+    opened = []
+    undo = form.on_open(lambda cvm_id: (opened.append(cvm_id), form._say({"kind": "seen"})))
+    bench.say("card", view="one")
+    bench.until(lambda: bench.wire.sent(form, "seen"))
+    assert opened == [form.cvm_id]
+    assert len(bench.wire.sent(form, "card")) == 1
+    undo()
+    fleet.close()
 
 
 # --- its life -------------------------------------------------------------------------------------

@@ -26,7 +26,11 @@ FOLDER = {
         "base",
     ),
     **dict.fromkeys(
-        ("change", "change_parts", "deploy", "form", "form_parts", "form_store"), "form"
+        (
+            *("change", "change_parts", "compose_editor", "deploy"),
+            *("form", "form_parts", "form_start", "form_store"),
+        ),
+        "form",
     ),
     **dict.fromkeys(
         (
@@ -60,7 +64,10 @@ SHEETS = {**VIEWS, **PARTS, "common": ("cvm",)}
 SCRIPTS = {
     "dashboard": ("dashboard",),
     "card": ("card", "metrics", "overview", "revisions", "trust"),
-    "form": ("change", "change_parts", "deploy", "form", "form_parts", "form_store"),
+    "form": (
+        *("change", "change_parts", "compose_editor", "deploy"),
+        *("form", "form_parts", "form_start", "form_store"),
+    ),
     "login": ("login",),
     "secret_box": ("secret_box",),
     "panel": ("panel",),

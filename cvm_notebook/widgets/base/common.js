@@ -90,5 +90,11 @@ function ownsKey(event) {
   return writes || !(event.shiftKey && key === "Enter");
 }
 
-/** Keep the keys that are a view's own from Jupyter. */
-function keepKeys(el) { el.addEventListener("keydown", (event) => { if (ownsKey(event)) event.stopPropagation(); }); }
+/**
+ * Keep the keys that are a view's own from Jupyter. It also listens on whatever is typed into for what a key is about to
+ * do, and forbids to undo and to break a line in a cell: what is typed into a view is none of its business.
+ */
+function keepKeys(el) {
+  el.addEventListener("keydown", (event) => { if (ownsKey(event)) event.stopPropagation(); });
+  el.addEventListener("beforeinput", (event) => event.stopPropagation(), true);
+}

@@ -31,7 +31,7 @@ function secretField({ label, button, onSend, multi = false, placeholder = "" })
 }
 
 // a variable whose value is not here: it was used, or it stays as it is in the CVM, or it is lost as all are replaced
-const WITHOUT_VALUE = { used: "used, and not kept", kept: "kept as it is", lost: "would be LOST: give its value again" };
+const WITHOUT_VALUE = { used: "Already used. Enter it again, or remove the variable.", needed: "no value yet", kept: "kept as it is", lost: "would be LOST: give its value again" };
 
 /** The environment: names that are shown, values that are given and never come back. */
 function envTable(send) {
@@ -44,12 +44,14 @@ function envTable(send) {
   const keep = h("button", { type: "button", hidden: true, onclick: () => { send({ kind: "env_keep" }); name.focus(); } }, "Keep them all as they are");
   const file = h("input", { type: "file", hidden: true, tabIndex: -1, "aria-hidden": "true" });
   const upload = h("button", { type: "button", onclick: () => file.click() }, "Upload .env…");
-  const paste = secretField({ label: "Lines of a .env file", button: "Add them", multi: true, placeholder: "NAME=value", onSend: (text) => send({ kind: "env_file", text }) });
+  const paste = secretField({ label: "Lines of a .env file", button: "Add all", multi: true, placeholder: "NAME=value", onSend: (text) => send({ kind: "env_file", text }) });
   const pasted = h("details", { className: "cvm-env-paste" }, h("summary", {}, "Paste a .env file"), paste.el);
   const wrong = h("div", { className: "cvm-fault", role: "alert", hidden: true });
   let live = false, shown = "[]";
   const look = () => { add.disabled = !live || !name.value.trim(); upload.disabled = keep.disabled = !live; };
 
+  /** Offer a name whose value is wanted. */
+  function offer(called) { name.value = called; look(); value.focus(); }
   function put() {
     if (add.disabled) return;
     const text = value.value, called = name.value;
@@ -74,9 +76,7 @@ function envTable(send) {
 
   const el = h("div", { className: "cvm-env" }, table, h("div", { className: "cvm-env-new" }, name, value, add, upload, file, keep), pasted, wrong);
   return {
-    el, name,
-    /** Offer a name that the compose file asks for. */
-    offer(called) { name.value = called; look(); value.focus(); },
+    el, name, offer,
     draw(section) {
       const now = JSON.stringify([section.rows, section.without]);
       if (now !== shown) {
@@ -84,7 +84,7 @@ function envTable(send) {
         rows.replaceChildren(...section.rows.map(([called, there]) => h("tr", {},
           h("td", { className: "cvm-code" }, called),
           h("td", {}, there ? h("span", { title: "In the kernel's memory only" }, "••••") : h("span", { className: "cvm-dim" }, WITHOUT_VALUE[section.without] ?? WITHOUT_VALUE.used)),
-          h("td", {}, h("button", { type: "button", "aria-label": `Remove ${called}`, onclick: () => send({ kind: "env_remove", name: called }) }, "Remove")))));
+          h("td", {}, there ? null : h("button", { type: "button", "aria-label": `Enter a value for ${called}`, onclick: () => offer(called) }, "Enter"), " ", h("button", { type: "button", "aria-label": `Remove ${called}`, onclick: () => send({ kind: "env_remove", name: called }) }, "Remove")))));
       }
       keep.hidden = section.without !== "lost";
       table.hidden = section.rows.length === 0;

@@ -15,9 +15,10 @@ const CHANGE = {
   ask: { kind: "preview", word: "Preview", busy: "Previewing…", again: "Preview again", reads: true },
   send: { kind: "update", word: "Send: update the CVM", stale: "Preview again first" },
   again: "Change it again",
+  step: "update",
   willBeSent: "2 · What would be sent",
   sent: "2 · What was sent",
-  unpaid: "; nothing is sent before the preview",
+  unpaid: ". Nothing is sent before the preview.",
   envHelp: "They stay as they are until you give one or take one out: then all of them are replaced, and those not given again are lost. Values cannot be read back.",
   answerPart: previewPart,
 };

@@ -54,6 +54,7 @@ class ChangeForm(FormView):
         "base/choices",
         "base/diff",
         "form/form_store",
+        "form/compose_editor",
         "form/form_parts",
         "form/form",
         "form/change_parts",

@@ -11,12 +11,12 @@ from cvm_notebook.api.resources.cvm_ref import near_miss
 from cvm_notebook.deploy.environment import EnvTable
 from cvm_notebook.deploy.preview import MOST_LINES, UpdatePreview, app_compose_of, shown_line
 from cvm_notebook.deploy.script import block, literal
-from cvm_notebook.deploy.size import Size
 from cvm_notebook.deploy.spec import VISIBILITY, Values
 from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.text import clean_text, usd
 from cvm_notebook.widgets.form.changing import Changing
 from cvm_notebook.widgets.form.sections import boot_section
+from cvm_notebook.widgets.form.starts import values_of
 from cvm_notebook.widgets.form.state import FormState, filled
 
 if TYPE_CHECKING:
@@ -26,22 +26,6 @@ FIELDS: Final = (
     "compose_file", "pre_launch_script", "instance_type", "disk_size", "image", *VISIBILITY,
 )  # fmt: skip
 _BLOCKS: Final = ("compose_file", "pre_launch_script")  # what is a block of text in a cell
-
-
-def values_of(cvm: Cvm) -> Values:
-    """Return what runs as the values of a form."""
-    compose, size = app_compose_of(cvm), Size.of(cvm)
-    said = {name: compose.get(name, getattr(cvm, name)) for name in VISIBILITY if name != "listed"}
-    switches: dict[str, Any] = {**said, "listed": cvm.listed}
-    return replace(
-        Values(),
-        compose_file=str(compose.get("docker_compose_file") or ""),
-        pre_launch_script=str(compose.get("pre_launch_script") or ""),
-        instance_type=size.instance_type or "",
-        disk_size=size.disk_size,
-        image=(cvm.os.name if cvm.os is not None else None) or "",
-        **{name: value for name, value in switches.items() if value is not None},
-    )
 
 
 class ChangeState(FormState):

@@ -1,17 +1,24 @@
 """ProvisionForm: a form that deploys a CVM in two steps, provision and commit."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from cvm_notebook._lazy import loaded
 from cvm_notebook.api.compose.hashing import Env
+from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.deploy.deployment import Phase
+from cvm_notebook.deploy.templates import template_of
 from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.text import html_table, text_table
 from cvm_notebook.widgets.base.assets import module, style
+from cvm_notebook.widgets.base.log_tail import LogTail
 from cvm_notebook.widgets.base.view import weakly
 from cvm_notebook.widgets.form.fields import FormField, FormView
-from cvm_notebook.widgets.form.state import ProvisionState
+from cvm_notebook.widgets.form.provision_state import ProvisionState
+from cvm_notebook.widgets.form.starts import Start
 
 if TYPE_CHECKING:
     from cvm_notebook.api.client import Client
@@ -20,7 +27,10 @@ if TYPE_CHECKING:
 
 
 class ProvisionForm(FormView):
-    """A form for a new CVM: what it shall be, its price, then provision and commit.
+    """A form for a new CVM: fill it in, check price and placement, deploy, and see it boot.
+
+    It deploys in two steps: the check provisions, which costs nothing; deploying commits what was
+    checked. Each is sent once. It can be begun with a template, or as a copy of a CVM.
 
     What is typed stays, whatever the service answers; values of environment variables go to the
     kernel once, and are kept there until they are encrypted and committed.
@@ -33,6 +43,8 @@ class ProvisionForm(FormView):
         Shows the new CVM, and sees the commit through; held weakly.
     env
         Environment variables: names and values; a value may be a Secret.
+    template
+        What to begin with: ``"nginx"``, ``"jupyter"``, ``"vllm"`` or ``"postgres"``.
     **fields
         What is filled in already: ``name``, ``compose_file`` (a text, or a path),
         ``pre_launch_script``, ``instance_type``, ``region`` or ``node_id``, ``disk_size`` (GB),
@@ -42,7 +54,8 @@ class ProvisionForm(FormView):
     Raises
     ------
     InvalidInput
-        There is no such field, its value is of another kind, or the file cannot be read. So are
+        There is no such field or template, its value is of another kind, or the file cannot be
+        read. So are
         ``kms`` and ``transaction_hash``: a CVM whose keys are managed on a blockchain is made with
         the client.
 
@@ -57,12 +70,17 @@ class ProvisionForm(FormView):
         "base/secret",
         "base/choices",
         "base/diff",
+        "base/log_find",
+        "base/logs",
         "form/form_store",
+        "form/compose_editor",
         "form/form_parts",
+        "form/form_start",
         "form/form",
         "form/deploy",
     )
-    _css = style("base/secret", "base/choices", "base/diff", "form/form")
+    _css = style("base/secret", "base/choices", "base/diff", "base/logs", "form/form")
+    _WORKERS = 2  # a log, and which logs there are
     model: ProvisionState
 
     name = FormField[str]()
@@ -76,12 +94,17 @@ class ProvisionForm(FormView):
         *,
         fleet: FleetEngine | None = None,
         env: Env | None = None,
+        template: str | None = None,
         **fields: object,
     ) -> None:
         changed, crashed = weakly(self._mark), weakly(self.failed)
-        super().__init__(
-            ProvisionState(client, fleet, env, fields, changed=changed, crashed=crashed)
-        )
+        state = ProvisionState(client, fleet, env, fields, changed=changed, crashed=crashed)
+        if template is not None:
+            state.start(Start.of_template(template_of(template)), over=fields)
+        self._open_callbacks: tuple[Callable[[str], object], ...] = ()
+        workers = self._crew("cvm-form-logs")
+        self._logs = LogTail(weakly(self._client), workers, self._say, weakly(self._mark))
+        super().__init__(state)
 
     # --- for Python -------------------------------------------------------------------------------
 
@@ -110,6 +133,60 @@ class ProvisionForm(FormView):
             `errors`.
         """
         return self.model.steps.commit(self.model.values, as_provisioned=as_provisioned)
+
+    def use_template(self, template: str) -> bool:
+        """Fill the form from a template; `undo_start` takes it back.
+
+        Parameters
+        ----------
+        template
+            ``"nginx"``, ``"jupyter"``, ``"vllm"`` or ``"postgres"``.
+
+        Returns
+        -------
+        bool
+            False while something is under way.
+
+        Raises
+        ------
+        InvalidInput
+            There is no such template.
+        """
+        return self.model.start(Start.of_template(template_of(template)))
+
+    def copy_of(self, cvm_id: str) -> None:
+        """Fill the form from a CVM in the background: never with values of its variables.
+
+        Parameters
+        ----------
+        cvm_id
+            The CVM's id.
+        """
+        self.model.copy(cvm_id)
+
+    def undo_start(self) -> bool:
+        """Take the last template or copy back; False when something was filled in since."""
+        return self.model.take_back()
+
+    def on_open(self, callback: Callable[[str], object]) -> Callable[[], None]:
+        """Show the CVM that was made elsewhere, when somebody wants to see its card.
+
+        Parameters
+        ----------
+        callback
+            Called with the CVM's id, on the UI thread. Without one, the form shows the CVM's card
+            beneath itself.
+
+        Returns
+        -------
+        callable
+            Takes it back.
+        """
+        self._open_callbacks = (*self._open_callbacks, callback)
+        return partial(self._drop, callback)
+
+    def _drop(self, callback: object) -> None:
+        self._open_callbacks = tuple(one for one in self._open_callbacks if one is not callback)
 
     def start_over(self) -> bool:
         """Begin another CVM with what is filled in; False while one is under way."""
@@ -158,6 +235,52 @@ class ProvisionForm(FormView):
         if self._recent.is_new(message.get("click")):
             self.start_over()
             self._mark()
+
+    def _on_template(self, message: Mapping[str, Any]) -> None:
+        if self._recent.is_new(message.get("click")):
+            with suppress(InvalidInput):  # no front end of ours sends another
+                self.use_template(str(message.get("key", "")))
+
+    def _on_undo_start(self, _message: Mapping[str, Any]) -> None:
+        self.undo_start()
+
+    def _on_cvms(self, _message: Mapping[str, Any]) -> None:
+        self.model.list_cvms()
+
+    def _on_copy(self, message: Mapping[str, Any]) -> None:
+        if self._recent.is_new(message.get("click")):
+            self.copy_of(str(message.get("cvm", "")))
+
+    def _on_card(self, message: Mapping[str, Any]) -> None:
+        """Show the card of the CVM that was made: elsewhere, or in the view that asks."""
+        fleet, cvm_id = self.model.fleet, self.cvm_id
+        if fleet is None or cvm_id is None or fleet.known(cvm_id) is None:
+            self._say({"kind": "notice", "text": "This CVM is not in the fleet."})
+            return
+        for callback in self._open_callbacks:
+            callback(cvm_id)
+        if not self._open_callbacks:
+            card_of: Any = loaded("widgets.card.card", "card_of")  # which shows forms itself
+            card = self._host(card_of(fleet, cvm_id))
+            self._say({"kind": "card", "view": message.get("view"), "card": card})
+
+    def _on_log(self, message: Mapping[str, Any]) -> None:
+        if self.cvm_id is not None:
+            self._logs.receive(message, self.cvm_id)
+
+    def _client(self) -> "Client":
+        return self.model.client
+
+    # --- for the UI thread ------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Send what has changed, and what was read of a log; see `View`."""
+        self._logs.flush()
+        super().flush()
+
+    def _release(self) -> None:
+        self._logs.stop()
+        super()._release()
 
     # --- shown ------------------------------------------------------------------------------------
 

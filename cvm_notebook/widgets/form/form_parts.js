@@ -1,9 +1,9 @@
-// Parts of the form: a field with its error, the compose file, the answer to step one, the way to a running CVM.
+// Parts of the form: a field with its error, the answer to the first step, the way to a running CVM, and what is beneath.
 
 let fieldNumber = 0;
 
 /** A control with a label, a line of help, and a place for what is wrong with it. */
-function field(label, control, { help = "", wide = false, focus = control, onLine = null } = {}) {
+function field(label, control, { help = "", wide = false, focus = control, onLine = null, onFix = null, onUse = null } = {}) {
   const id = `cvm-field-${++fieldNumber}`;
   const wrong = h("div", { className: "cvm-fault cvm-wrong", id: `${id}-wrong`, hidden: true });
   const hint = help ? h("div", { className: "cvm-help", id: `${id}-help` }, help) : null;
@@ -24,68 +24,49 @@ function field(label, control, { help = "", wide = false, focus = control, onLin
       (group ? focus : control).setAttribute?.("aria-invalid", Boolean(error));
       control.classList.toggle("cvm-invalid", Boolean(error));
       wrong.hidden = !error;
-      wrong.replaceChildren(...(error ? errorLines(error, onLine) : []));
+      wrong.replaceChildren(...(error ? errorLines(error, { onLine, onFix, onUse }) : []));
       return Boolean(error);
     },
   };
 }
 
-/** What the service said: the sentence, what to do, and what support asks for; a line that it names leads there. */
-function errorLines(error, onLine = null) {
-  const line = onLine && /^line (\d+)/.exec(error.text);
+/** What the service said: the sentence, what to do, and what support asks for; what it names or proposes is a button. */
+function errorLines(error, { onLine = null, onFix = null, onUse = null } = {}) {
+  const line = onLine && /^line (\d+)/i.exec(error.text);
   const marks = [error.code, error.request_id ? `request ${error.request_id}` : null].filter(Boolean).join(" · ");
+  const fix = onFix && error.fix ? h("button", { type: "button", onclick: () => onFix(error.fix[0], error.fix[2]) }, "Correct it")
+    : onUse && error.use ? h("button", { type: "button", onclick: () => onUse(error.use) }, `Use ${error.use}`) : null;
   return [
     h("div", {}, ...(line ? [h("button", { type: "button", className: "cvm-jump", onclick: () => onLine(Number(line[1])) }, line[0]), error.text.slice(line[0].length)] : [error.text])),
-    ...(error.suggestions ?? []).filter(Boolean).map((text) => h("div", { className: "cvm-hint" }, text)),
+    ...(error.suggestions ?? []).filter(Boolean).map((text, i) => h("div", { className: "cvm-hint" }, text, i || !fix ? null : " ", i ? null : fix)),
     ...(error.links ?? []).map(([url, text]) => h("div", {}, safeLink(url, text || url))),
     marks ? h("div", { className: "cvm-marks cvm-code" }, marks) : null,
   ].filter(Boolean);
 }
 
-/** The compose file: typed, uploaded, or read by the kernel from a path. */
-function composeEditor(store) {
-  const text = h("textarea", { className: "cvm-code cvm-compose-text", rows: 11, spellcheck: false, autocomplete: "off", wrap: "off", placeholder: "services:\n  app:\n    image: nginx:1.27\n    ports:\n      - \"80:80\"" });
-  const file = h("input", { type: "file", accept: ".yml,.yaml,text/yaml", hidden: true, tabIndex: -1, "aria-hidden": "true" });
-  const upload = h("button", { type: "button", onclick: () => file.click() }, "Upload…");
-  const path = h("input", { type: "text", className: "cvm-code", placeholder: "or a path: docker-compose.yml", spellcheck: false, "aria-label": "Path of a compose file on the kernel's machine" });
-  const read = h("button", { type: "button", onclick: () => { if (path.value.trim()) store.act("path", { path: path.value.trim() }); } }, "Read");
-  const services = h("div", { className: "cvm-services" });
-  const wanted = h("div", { className: "cvm-wanted" });
-  path.addEventListener("keydown", (event) => { if (isPlain(event, "Enter")) { event.preventDefault(); read.click(); } });
-  text.addEventListener("input", () => store.set({ compose_file: text.value }));
-  file.addEventListener("change", async () => {
-    const [chosen] = file.files;
-    if (!chosen) return;
-    // the service takes 200 KiB; Python says so, of whatever is longer
-    text.value = await chosen.slice(0, 400 * 1024).text();
-    file.value = "";
-    store.set({ compose_file: text.value }, true);
-  });
-  const el = h("div", { className: "cvm-compose" }, text, h("div", { className: "cvm-compose-side" }, h("div", { className: "cvm-compose-from" }, upload, path, read), services, wanted));
-  return {
-    el, text,
-    draw(offer) {
-      const now = store.value("compose_file") ?? "";
-      if (text.value !== now) text.value = now;
-      const seen = store.state.seen ?? { services: [], wanted: [] };
-      services.replaceChildren(...(seen.services.length ? [
-        h("div", { className: "cvm-label" }, seen.services.length === 1 ? "1 service" : `${seen.services.length} services`),
-        h("ul", {}, ...seen.services.map(([name, image]) => h("li", {}, h("strong", {}, name), " ", h("span", { className: "cvm-code cvm-dim" }, image || "built")))),
-      ] : []));
-      wanted.replaceChildren(...(seen.wanted.length ? [
-        h("span", {}, "It takes from its environment, and nothing gives it: "),
-        ...seen.wanted.map((name) => h("button", { type: "button", className: "cvm-code cvm-offer", onclick: () => offer(name) }, name)),
-      ] : []));
-    },
-    line(number) {
-      const rows = text.value.split("\n"), begin = rows.slice(0, number - 1).reduce((sum, row) => sum + row.length + 1, 0);
-      text.focus();
-      text.setSelectionRange(begin, begin + (rows[number - 1]?.length ?? 0));
-      text.scrollTop = (text.scrollHeight / rows.length) * (number - 3); // two lines before it stay in sight
-    },
-    disable(off) { text.readOnly = off; for (const one of [upload, path, read]) one.disabled = off; },
-  };
+/** Copy a text; without a clipboard, as where the page is not secure, select what shows it. */
+async function copyText(text, shown) {
+  try { await navigator.clipboard.writeText(text); return true; }
+  catch {
+    const range = document.createRange();
+    range.selectNodeContents(shown);
+    getSelection().removeAllRanges();
+    getSelection().addRange(range);
+    return false;
+  }
 }
+
+/** A button that copies what stands before it. */
+function copyOf(text, shown, what) {
+  const button = h("button", { type: "button", className: "cvm-plain cvm-copy", title: `Copy ${what}`, "aria-label": `Copy ${what}`, onclick: async () => {
+    button.textContent = (await copyText(text, shown)) ? "Copied" : "Selected";
+    setTimeout(() => { button.textContent = "Copy"; }, 2000);
+  } }, "Copy");
+  return button;
+}
+
+/** Dollars an hour in the digits that people compare: 17.32, 0.06, 0.003. */
+const shortUsd = (text) => { const usd = Number(text); return Number.isFinite(usd) ? usd.toFixed(usd && Math.abs(usd) < 0.005 ? 3 : 2) : text; };
 
 /** The answer to step one, and how what is filled in differs from it by now. */
 function answerPart() {
@@ -98,21 +79,25 @@ function answerPart() {
     isReady: () => true,
     answered(step) { return { as_provisioned: this.isStale(step) }; },
     focus: () => null,
+    price: (step) => step?.provision?.hour ?? null,
     draw({ provision }, waits) {
+      el.hidden = !provision || !waits;
       const now = JSON.stringify([provision ?? null, waits]);
       if (now === shown) return;
       shown = now;
       if (!provision) { el.replaceChildren(); return; }
-      const until = new Date(provision.until).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
-      const facts = h("dl", {}, ...provision.rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", { className: "cvm-code" }, value)]), ...(waits ? [h("dt", {}, "held until"), h("dd", {}, `${until} (14 days, as documented)`)] : []));
-      const changed = provision.changed.length ? h("div", { className: "cvm-notice", role: "status" }, `Changed since: ${provision.changed.join(", ")}. What would be committed is what was provisioned.`) : null;
-      const diff = provision.diff.length ? diffBox(provision.diff, "How the compose file differs from what was provisioned") : null;
-      el.replaceChildren(...[facts, changed, diff].filter(Boolean));
+      const until = new Date(provision.until).toLocaleDateString(undefined, { dateStyle: "medium" });
+      const short = h("code", { className: "cvm-code", title: provision.hash }, `${provision.hash.slice(0, 4)}…${provision.hash.slice(-4)}`);
+      const placed = h("div", { className: "cvm-placed" }, h("strong", {}, provision.place ? `Placed on ${provision.place}` : "Placed"), " · compose hash ", short, copyOf(provision.hash, short, "the compose hash"), ` · Offer valid until ${until}`);
+      const facts = h("details", { className: "cvm-placed-facts" }, h("summary", {}, "Details"), h("dl", {}, ...provision.rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", { className: "cvm-code" }, value)])));
+      const changed = provision.changed.length ? h("div", { className: "cvm-notice", role: "status" }, `Changed since it was checked: ${provision.changed.join(", ")}. Re-check it, or deploy the version checked earlier.`) : null;
+      const diff = provision.diff.length ? diffBox(provision.diff, "How the compose file differs from what was checked") : null;
+      el.replaceChildren(...[placed, facts, changed, diff].filter(Boolean));
     },
   };
 }
 
-const STEP_SIGNS = { done: "✓", now: "▸", next: "·" };
+const STEP_SIGNS = { done: "✓", now: "◐", next: "·" };
 
 /** From what was sent to a CVM that runs. */
 function bootPart(mode) {
@@ -120,23 +105,75 @@ function bootPart(mode) {
   const steps = h("ol", { className: "cvm-boot-steps", "aria-label": "Boot progress" });
   const links = h("div", { className: "cvm-endpoints" });
   const more = h("ul", { className: "cvm-replicas" });
-  const el = h("div", { className: "cvm-boot" }, text, steps, links, more);
+  const el = h("div", { className: "cvm-boot", tabIndex: -1 }, text, steps, links, more);
+  const endpoint = (url) => { const link = safeLink(url); return h("div", {}, link, copyOf(url, link, "the address")); };
+  let linked = "";
   return {
     el,
     draw(step, values) {
       const boot = step.boot;
       el.hidden = !boot;
       if (!boot) return;
-      const stage = mode.stages[step.phase];
+      const stage = mode.stages[step.phase], made = step.made ?? "";
       const phase = { sending: "provisioning", going: "starting", done: boot.status || "running", failed: "failed" }[stage];
       const seconds = Math.max(0, Math.round(((boot.until ?? Date.now()) - boot.since) / 1000));
-      text.replaceChildren(statusGlyph(text, phase), h("strong", {}, boot.status || "sent"), ["failed", "sending"].includes(stage) ? ` ${boot.text} ` : " ", h("span", { className: "cvm-dim" }, `${seconds} s`));
-      steps.hidden = stage === "sending" || !boot.steps.length;
-      steps.replaceChildren(...boot.steps.map(([name, mark]) => h("li", { className: `cvm-step-${mark}`, ...(mark === "now" ? { "aria-current": "step" } : {}) }, h("span", { "aria-hidden": "true" }, STEP_SIGNS[mark]), ` ${name}`)));
-      const urls = (step.endpoints ?? []).map((pair) => pair[0]).filter(Boolean);
-      links.replaceChildren(...(stage !== "done" ? [] : urls.length ? [h("div", { className: "cvm-label" }, "Endpoints"), ...urls.map((url) => h("div", {}, safeLink(url)))] : step.endpoints ? [h("div", { className: "cvm-dim" }, "It publishes no endpoint.")] : []));
+      const word = { sending: "sending", going: boot.status || "starting", done: `is ${boot.status || "running"}`, failed: "failed to start" }[stage];
+      const named = made && ["done", "failed"].includes(stage) ? `${made} ${word}` : boot.status || "sent";
+      text.replaceChildren(statusGlyph(text, phase), h("strong", {}, named), ["failed", "sending"].includes(stage) ? ` ${boot.text} ` : " ", h("span", { className: "cvm-dim" }, `${seconds} s`));
+      steps.hidden = !["going", "failed"].includes(stage) || !boot.steps.length;
+      steps.replaceChildren(...boot.steps.map(([name, mark]) => h("li", { className: `cvm-step-${mark}`, ...(mark === "now" ? { "aria-current": "step" } : {}) }, h("span", { "aria-hidden": "true" }, stage === "failed" && mark === "now" ? "✖" : STEP_SIGNS[mark]), ` ${name}`)));
+      const urls = (step.endpoints ?? []).map((pair) => pair[0]).filter(Boolean), now = JSON.stringify([stage, step.endpoints, step.python]);
+      if (now !== linked) {
+        linked = now;
+        const code = step.python && stage === "done" ? h("code", { className: "cvm-code cvm-handle" }, step.python) : null;
+        links.replaceChildren(...[
+          ...(stage !== "done" ? [] : urls.length ? urls.map(endpoint) : step.endpoints ? [h("div", { className: "cvm-dim" }, "No public ports.")] : []),
+          code ? h("div", {}, code, copyOf(step.python, code, "the Python of it")) : null,
+        ].filter(Boolean));
+      }
       more.replaceChildren(...(step.replicas ?? []).map((line) => h("li", {}, line)));
       if (values.replicas > 1 && !step.replicas?.length && ["sending", "going"].includes(stage)) more.replaceChildren(h("li", { className: "cvm-dim" }, `${values.replicas - 1} more follow when this one runs.`));
+    },
+  };
+}
+
+/** What a form shows beneath itself: the card of the CVM that was made, or its logs. */
+function beneath(place, store) {
+  const own = clickId(), box = h("div", {}), title = h("h4", {});
+  const close = h("button", { type: "button", onclick: () => { drop(); opener?.focus(); } }, "Close");
+  const el = h("div", { className: "cvm-form-below", role: "region", hidden: true }, h("div", { className: "cvm-form-below-top" }, title, close), box);
+  let view = null, logs = null, turn = 0, opener = null;
+  function drop() {
+    turn += 1;
+    view?.remove();
+    if (logs) { store.send({ kind: "log", do: "stop" }); logs.end(); }
+    view = logs = null;
+    box.replaceChildren();
+    el.hidden = true;
+  }
+  function show(name) { title.textContent = name; el.setAttribute("aria-label", name); el.hidden = false; close.focus({ preventScroll: true }); requestAnimationFrame(() => el.scrollIntoView({ block: "nearest" })); }
+  return {
+    el, end: drop,
+    openCard(button) { opener = button; if (store.live()) store.send({ kind: "card", view: own }); },
+    openLogs(button) {
+      drop();
+      opener = button;
+      logs = logPanel((message) => store.send(message));
+      box.append(logs.el);
+      show(`Logs of ${store.state.step?.made ?? "the CVM"}`);
+      logs.named(store.state.step?.made ?? "cvm");
+      logs.live(store.live());
+      logs.open(store.state.step?.phase === "running" ? undefined : "serial"); // no container runs before
+    },
+    async heard({ message, live }) {
+      if (live !== undefined) logs?.live(live);
+      if (message?.kind === "log") logs?.heard(message);
+      if (message?.kind !== "card" || message.view !== own) return;
+      drop();
+      const mine = turn, made = await hostedView(place, message.card, box);
+      if (mine !== turn || !made) { made?.remove(); return; }
+      view = made;
+      show(`Card of ${store.state.step?.made ?? "the CVM"}`);
     },
   };
 }

@@ -6,12 +6,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from cvm_notebook.api.compose.corrections import (
+    Correction,
+    correction_of,
+    line_of,
+    misspelt_in,
+)
 from cvm_notebook.api.compose.validation import read_compose_file
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.api.status import BOOT_STEPS
 from cvm_notebook.deploy.deployment import Deployment, Provisioned
 from cvm_notebook.deploy.error_fields import Errors, error_payload
-from cvm_notebook.deploy.spec import MOST_REPLICAS, VISIBILITY, Values
+from cvm_notebook.deploy.pricing import Catalogue, Price
+from cvm_notebook.deploy.spec import MEANING, MOST_REPLICAS, VISIBILITY, Values, name_near
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.record import as_text
 from cvm_notebook.text import clean_text
@@ -29,10 +36,14 @@ class Look:
     ----------
     services
         Names and images.
-    variables
-        What it takes from its environment.
+    variables, optional
+        What it takes from its environment: what must be given, and what has a default.
     problem
-        Why it is no compose file.
+        Why it is not a compose file.
+    fix
+        What was probably meant, where a slip is recognised.
+    remarks
+        Keys that Docker Compose would refuse, with those that they nearly are.
     diff
         How it differs from what was provisioned, line by line.
     """
@@ -41,6 +52,9 @@ class Look:
     variables: tuple[str, ...] = ()
     problem: CvmError | None = None
     diff: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    fix: Correction | None = None
+    remarks: tuple[Correction, ...] = ()
 
     @classmethod
     def at(cls, text: str, provisioned: Provisioned | None) -> "Look":
@@ -51,10 +65,16 @@ class Look:
         try:
             found = read_compose_file(text, "compose_file")
         except CvmError as error:
-            return cls(problem=error.with_traceback(None), diff=diff)
+            return cls(problem=error.with_traceback(None), diff=diff, fix=correction_of(text))
         images = found.images.items()
         services = tuple((clean_text(n, 60), clean_text(image, 120)) for n, image in images)
-        return cls(services, tuple(sorted(found.variables.needed)), None, diff)
+        return cls(
+            services,
+            tuple(sorted(found.variables.needed)),
+            diff=diff,
+            optional=tuple(sorted(found.variables.optional)),
+            remarks=misspelt_in(text),
+        )
 
 
 def _diff(provisioned: Provisioned | None, text: str) -> tuple[str, ...]:
@@ -64,7 +84,7 @@ def _diff(provisioned: Provisioned | None, text: str) -> tuple[str, ...]:
     if was == text:
         return ()
     lines = difflib.unified_diff(
-        was.splitlines(), text.splitlines(), "provisioned", "as it is now", n=2, lineterm=""
+        was.splitlines(), text.splitlines(), "checked", "as it is now", n=2, lineterm=""
     )
     return tuple(line for line, _ in zip(lines, range(_LONGEST_DIFF), strict=False))
 
@@ -78,9 +98,24 @@ def field_errors(values: Values, look: Look, answered: Errors) -> dict[str, dict
     }
     if look.problem is not None:
         wrong["compose_file"] = look.problem
+    told = {field: error_payload(error, field) for field, error in wrong.items()}
+    if "compose_file" in told and look.problem is not None:
+        told["compose_file"] |= _on_its_line(look)
+    if "name" in told and (near := name_near(values.name)) is not None:
+        told["name"]["use"] = near
+    return {**answered, **told}
+
+
+def _on_its_line(look: Look) -> dict[str, Any]:
+    """Return where the compose file is wrong, and how that line was probably meant."""
+    fix = look.fix
+    if fix is None:
+        return {"line": line_of(getattr(look.problem, "problem", ""))}
     return {
-        **{field: error_payload(error, field) for field, error in wrong.items()},
-        **answered,
+        "text": f"Line {fix.line}: {fix.why}.",
+        "suggestions": [str(fix)],
+        "line": fix.line,
+        "fix": [fix.line, fix.why, fix.text],
     }
 
 
@@ -89,7 +124,7 @@ def values_section(values: Values) -> dict[str, Any]:
     fields = {name: getattr(values, name) for name in _SMALL}
     return {
         "values": fields,
-        "switches": [[name, label] for name, label in VISIBILITY.items()],
+        "switches": [[name, label, *MEANING[name]] for name, label in VISIBILITY.items()],
         "most": MOST_REPLICAS,
     }
 
@@ -121,17 +156,36 @@ def step_section(
     return step
 
 
+def offered(steps: Deployment, catalogue: Catalogue, price: Price) -> dict[str, Any]:
+    """Return what the answer to step one means in words: the place, the price, the hash."""
+    provisioned = steps.provisioned
+    if provisioned is None:
+        return {}
+    answer = provisioned.answer
+    node_id = answer.node_id if answer.node_id is not None else answer.teepod_id
+    node = next((one for one in catalogue.nodes if one.id == node_id), None)
+    named = [node.name, node.region_identifier] if node is not None else [node_id]
+    place = ", ".join(clean_text(one, 60) for one in named if one not in (None, ""))
+    return {
+        "place": place,
+        "hash": clean_text(answer.compose_hash or "", 80),
+        "hour": price.payload()["hour"],
+    }
+
+
 def facts_of(provisioned: Provisioned) -> list[list[str]]:
     """Return the answer to step one as names and values."""
     answer = provisioned.answer
     node = answer.node_id if answer.node_id is not None else answer.teepod_id
     facts: Sequence[tuple[str, object]] = (
+        ("name", provisioned.body.get("name")),
         ("app id", answer.app_id),
         ("compose hash", answer.compose_hash),
-        ("instance type", answer.instance_type),
+        ("size", answer.instance_type),
         ("node", node),
         ("OS image hash", answer.os_image_hash),
         ("device", answer.device_id),
+        ("variables", ", ".join(provisioned.env_names)),
     )
     return [[name, clean_text(value, 140)] for name, value in facts if value not in (None, "")]
 
@@ -167,23 +221,24 @@ def static_rows(
 ) -> list[tuple[str, str]]:
     """Return what was filled in and what came of it, for where nothing is live; nothing secret."""
     place = f"node {values.node_id}" if values.node_id is not None else values.region
-    switches = [label for name, label in VISIBILITY.items() if getattr(values, name)]
+    switches = [label.lower() for name, label in VISIBILITY.items() if getattr(values, name)]
     rows = [
         ("name", values.name),
         ("compose file", f"{len(values.compose_file.splitlines())} lines"),
-        ("instance type", values.instance_type),
-        ("where", place or "the service chooses"),
-        ("disk", f"{values.disk_size} GB" if values.disk_size else "as the instance type has it"),
-        ("image", values.image or "the newest that fits"),
+        ("size", values.instance_type),
+        ("place", place or "any region"),
+        ("disk", f"{values.disk_size} GB" if values.disk_size else "default for this size"),
+        ("OS", values.image or "latest compatible"),
         ("environment", ", ".join(names)),
-        ("visible", "; ".join(switches)),
-        ("replicas", str(values.replicas)),
+        ("visibility", ", ".join(switches)),
+        ("CVMs", str(values.replicas)),
         ("price", price),
         ("step", steps.phase),
     ]
     if steps.provisioned is not None:
-        rows += [(name, value) for name, value in facts_of(steps.provisioned)[:2]]
+        told = facts_of(steps.provisioned)
+        rows += [(name, value) for name, value in told if name in {"app id", "compose hash"}]
     if steps.operation is not None:
-        rows.append(("commit", as_text(steps.operation.record, named=False)))
+        rows.append(("deployment", as_text(steps.operation.record, named=False)))
     rows += [("replica", as_text(one.record)) for one in steps.replicas]
     return [(name, value) for name, value in rows if value]

@@ -1,4 +1,4 @@
-"""FormState: the values of a form, their validation, and the catalogue; with a deployment, too."""
+"""FormState: the values of a form, their validation, and the catalogue."""
 
 import threading
 import weakref
@@ -7,14 +7,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from cvm_notebook.api.compose.hashing import Env
 from cvm_notebook.api.compose.validation import names_a_file
 from cvm_notebook.api.errors.tree import CvmError, InvalidInput
-from cvm_notebook.deploy.deployment import Deployment, Provisioned
+from cvm_notebook.deploy.deployment import Provisioned
 from cvm_notebook.deploy.environment import EnvTable
 from cvm_notebook.deploy.error_fields import Errors
 from cvm_notebook.deploy.pricing import Loader, Price
-from cvm_notebook.deploy.script import as_python
 from cvm_notebook.deploy.spec import Values, read_compose
 from cvm_notebook.live.clock import SystemClock
 from cvm_notebook.live.engine import FleetEngine
@@ -24,8 +22,6 @@ from cvm_notebook.live.workers import Workers
 from cvm_notebook.widgets.form.sections import (
     Look,
     field_errors,
-    static_rows,
-    step_section,
     values_section,
 )
 
@@ -121,9 +117,14 @@ class FormState(ABC):
     # --- for the widget ---------------------------------------------------------------------------
 
     @property
+    def fleet(self) -> FleetEngine | None:
+        """The fleet that sees operations through, while there is one."""
+        return self._fleet() if self._fleet is not None else None
+
+    @property
     def is_closed(self) -> bool:
         """Whether the fleet that sees operations through is closed."""
-        fleet = self._fleet() if self._fleet is not None else None
+        fleet = self.fleet
         return fleet is not None and fleet.health.state == "closed"
 
     def use(self, client: "Client") -> None:
@@ -204,7 +205,12 @@ class FormState(ABC):
         return {
             "fields": values_section(values),
             "compose": values.compose_file,
-            "seen": {"services": look.services, "wanted": wanted},
+            "seen": {
+                "services": look.services,
+                "wanted": wanted,
+                "optional": [name for name in look.optional if name not in names],
+                "remarks": [[one.line, one.why, str(one), one.text] for one in look.remarks],
+            },
             "errors": self.errors,
             "catalogue": self.loader.payload(values),
             "price": self.price.payload(),
@@ -221,7 +227,7 @@ class FormState(ABC):
 
     def _operations(self) -> OperationService:
         """Return the fleet's operations while there is a fleet, else some of our own."""
-        fleet = self._fleet() if self._fleet is not None else None
+        fleet = self.fleet
         if fleet is not None:
             with self._lock:
                 self._hold = self._hold or fleet.interest()
@@ -268,64 +274,6 @@ class FormState(ABC):
             with self._lock:
                 self._look = Look(problem=error)
             self._changed()
-
-
-class ProvisionState(FormState):
-    """The state of the form for a new CVM, and its deployment.
-
-    Parameters
-    ----------
-    fields
-        What is filled in already.
-    """
-
-    def __init__(
-        self,
-        client: "Client",
-        fleet: FleetEngine | None,
-        env: Env | None,
-        fields: Mapping[str, object],
-        *,
-        changed: Callable[[], object],
-        crashed: Callable[[BaseException], None],
-    ) -> None:
-        values = filled(Values(), fields)
-        super().__init__(client, fleet, EnvTable(env), values, changed=changed, crashed=crashed)
-        self.steps: Deployment = Deployment(
-            client,
-            self.env,
-            operations=self._operations,
-            workers=self._workers,
-            changed=self._moved,
-        )
-
-    @property
-    def is_locked(self) -> bool:
-        """Whether what is filled in can be changed no more."""
-        return self.steps.phase in {"committing", "booting"}
-
-    @property
-    def is_followed(self) -> bool:
-        """Whether an operation is under way."""
-        return self.is_locked or any(not one.done for one in self.steps.replicas)
-
-    @property
-    def request(self) -> str:
-        """The Python that does the same."""
-        return as_python(self.values, self.env.names)
-
-    def rows(self) -> list[tuple[str, str]]:
-        """Return what was filled in and what came of it, in words; nothing secret."""
-        hour = self.price.hour
-        price = self.price.payload()
-        cost = f"{price['hour']} USD an hour" if hour is not None else str(price["text"])
-        return static_rows(self.values, self.env.names, self.steps, cost)
-
-    def _step(self) -> dict[str, Any]:
-        return step_section(self.steps, self.values, self.env.names, self._look)
-
-    def _compared(self) -> Provisioned | None:
-        return self.steps.provisioned
 
 
 def filled(values: Values, fields: Mapping[str, object]) -> Values:
