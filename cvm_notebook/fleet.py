@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from cvm_notebook.attest.policy.policy import Policy
     from cvm_notebook.frames.schema import Money
-    from cvm_notebook.widgets.dashboard import Dashboard
+    from cvm_notebook.widgets.dashboard.dashboard import Dashboard
     from cvm_notebook.widgets.form.form import ProvisionForm
     from cvm_notebook.widgets.table.table import FleetTable
 
@@ -737,7 +737,7 @@ def dashboard(of: Client | Fleet) -> "Dashboard":
     """
     with LOADING:
         from cvm_notebook.widgets.base.mimebundle import has_kernel  # noqa: PLC0415 - widgets on demand
-        from cvm_notebook.widgets.dashboard import dashboard_of  # noqa: PLC0415 - widgets on demand
+        from cvm_notebook.widgets.dashboard.dashboard import dashboard_of  # noqa: PLC0415 - widgets on demand
 
     fleet = of if isinstance(of, Fleet) else Fleet(of)
     try:

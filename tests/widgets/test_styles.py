@@ -35,6 +35,7 @@ FOLDER = {
         "table",
     ),
     **dict.fromkeys(("card", "revisions", "trust"), "card"),
+    **dict.fromkeys(("activity", "attention", "costs", "dashboard"), "dashboard"),
 }
 # the root elements of each sheet: a view's own, or those of a part that several views show
 VIEWS = {
@@ -43,7 +44,6 @@ VIEWS = {
     "form": ("cvm-form",),
     "login": ("cvm-login",),
     "secret_box": ("cvm-alone",),
-    "panel": ("cvm-side-panel",),
     "table": ("cvm-table",),
 }
 PARTS = {
@@ -57,12 +57,11 @@ PARTS = {
 }
 SHEETS = {**VIEWS, **PARTS, "common": ("cvm",)}
 SCRIPTS = {
-    "dashboard": ("dashboard",),
+    "dashboard": ("activity", "attention", "costs", "dashboard"),
     "card": ("card", "revisions", "trust"),
     "form": ("change", "change_parts", "deploy", "form", "form_parts", "form_store"),
     "login": ("login",),
     "secret_box": ("secret_box",),
-    "panel": ("panel",),
     "table": (
         *("table", "table_columns", "table_grid", "table_groups"),
         *("table_menu", "table_store", "table_summary"),
