@@ -715,7 +715,7 @@ class Fleet(FleetEngine, WidgetDisplay):
 
 
 def dashboard(of: Client | Fleet) -> "Dashboard":
-    """Show a fleet: its table, the CVM that is selected, the form for a new one, costs, ledger.
+    """Show a fleet: its table, what needs attention or one CVM, costs, activity, a form.
 
     Parameters
     ----------

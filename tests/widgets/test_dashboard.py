@@ -209,7 +209,7 @@ def lost_stop(fleet, client):
 
 
 def test_what_got_no_answer_is_read_back_before_it_is_asked_again(
-    wire, board, say, fleet, client, cloud
+    wire, board, say, fleet, client
 ):
     op = lost_stop(fleet, client)
     wire.until(board, lambda state: state["activity"]["lines"][0]["retry"])

@@ -5,12 +5,13 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any, Final
 
+from cvm_notebook.api.money import total
 from cvm_notebook.live.costs.curve import AppCosts, CostCurve, cost_curve
 from cvm_notebook.live.store.changelog import Log
 from cvm_notebook.text import clean_text, without_zeros
 
 _NAME_CHARS: Final = 40
-_CENT: Final = Decimal("0.000001")
+_DIGIT: Final = Decimal("0.000001")
 _DIGITS: Final = 6
 
 
@@ -39,14 +40,16 @@ def costs_message(log: Log, window: str) -> dict[str, Any]:
     """
     which = WINDOWS[window]
     curve = cost_curve(log, which.length, which.steps)
+    apps = [_app(app) for app in curve.apps]
     return {
         "window": window,
         "start": _ms(curve.start.timestamp()),
         "end": _ms(curve.end.timestamp()),
         "step": _ms(curve.step.total_seconds()),
         "since": _ms(curve.since.timestamp()),
-        "apps": [_app(app) for app in curve.apps],
-        "amount": _usd(curve.amount),
+        "apps": apps,
+        # of the amounts as they are shown, or they would not add up
+        "amount": without_zeros(total(Decimal(app["amount"]) for app in apps)),
         "charged": without_zeros(curve.charged),
         "observed": [round(share, 3) for share in curve.observed],
         "share": _share(curve),
@@ -74,7 +77,7 @@ def _share(curve: CostCurve) -> float:
 
 
 def _usd(amount: Decimal) -> str:
-    return without_zeros(amount.quantize(_CENT))
+    return without_zeros(amount.quantize(_DIGIT))
 
 
 def _ms(seconds: float) -> int:

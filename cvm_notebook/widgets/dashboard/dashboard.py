@@ -65,6 +65,7 @@ class Dashboard(LiveView):
         self.table = table
         self.form = ProvisionForm(fleet.client, fleet=fleet)
         self._card: CvmCard | None = None
+        self._selected: tuple[str, ...] = ()
         self._clicks = ClickHandler(fleet, self._say)
         self._settled: dict[str, str] = {}  # what was found out about operations that had ended
         self._settling: set[str] = set()
@@ -152,9 +153,14 @@ class Dashboard(LiveView):
         }
 
     def _choose(self) -> None:
-        """Show the card of the CVM that was selected last, on whatever thread it was."""
-        chosen = self.table.selected[-1] if self.table.selected else None
-        self._card = None if chosen is None else card_of(self.fleet, chosen)
+        """Show the card of the CVM that was selected last, on whatever thread it was.
+
+        Several that are selected at once are not to be looked at one by one.
+        """
+        before, now = self._selected, self.table.selected
+        self._selected = now
+        if len(set(now) - set(before)) <= 1:
+            self._card = card_of(self.fleet, now[-1]) if now else None
         self._mark()
 
     def _open(self, cvm_id: str) -> None:
