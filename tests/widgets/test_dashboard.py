@@ -208,9 +208,7 @@ def lost_stop(fleet, client):
     return op
 
 
-def test_what_got_no_answer_is_read_back_before_it_is_asked_again(
-    wire, board, say, fleet, client
-):
+def test_what_got_no_answer_is_read_back_before_it_is_asked_again(wire, board, say, fleet, client):
     op = lost_stop(fleet, client)
     wire.until(board, lambda state: state["activity"]["lines"][0]["retry"])
     say("retry", id=op.id, click="r-1")

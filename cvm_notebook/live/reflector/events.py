@@ -23,7 +23,7 @@ _LONGEST_TOLD: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class ReflectorSettings:
-    """How a fleet is kept true. Times are seconds.
+    """How a fleet is kept up to date. Times are seconds.
 
     Attributes
     ----------

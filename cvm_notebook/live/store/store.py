@@ -86,7 +86,7 @@ class FleetStore:
         self._listed = float("-inf")
         self._revision = 0
         self._told_of_twins = False
-        self._health = Health("idle", self._clock.now())
+        self._health = Health("paused", self._clock.now())
         self._chronicle = Changelog(self._clock, kept, self._health)
         self.figures = FigureHistory()
         self._view: tuple[tuple[Row, ...], Index[Any]] | None = None

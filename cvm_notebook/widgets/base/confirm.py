@@ -65,7 +65,7 @@ class Confirmation:
     def refusal(self, typed: str, ticked: int) -> str | None:
         """Return why what was typed and ticked is no yes; None when it is."""
         if typed != self.phrase:
-            return f"Nothing was sent: type {self.phrase} to the letter."
+            return f'Nothing was sent: type "{self.phrase}" exactly.'
         if ticked != len(self.sentences):
             return "Nothing was sent: tick what it means, too."
         return None

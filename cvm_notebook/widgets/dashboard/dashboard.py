@@ -31,6 +31,7 @@ from cvm_notebook.widgets.form.form import ProvisionForm
 from cvm_notebook.widgets.table.table import FleetTable
 
 _LOOK_EVERY_S: Final = 60.0  # what idles, and what was charged, changes with the time alone, too
+_AT_MOST_EVERY_S: Final = 4.0  # a fleet that changes all the time is not judged at each change
 _DRAW_EVERY_S: Final = 15.0
 _CREDIT_S: Final = 600.0
 _VIEWS: Final = 20
@@ -73,7 +74,7 @@ class Dashboard(LiveView):
         self._credit: Decimal | None = None
         self._credit_at = -_CREDIT_S
         self._concerns: tuple[Concern, ...] = ()
-        self._looked_at = self._drawn_at = 0.0
+        self._looked_at = self._drawn_at = -_LOOK_EVERY_S
         self._is_stale = True
         self._window, self._drawn = "24h", -1
         self._costs: Message | None = None
@@ -116,9 +117,9 @@ class Dashboard(LiveView):
             self.form.model.use(self.fleet.client)
         if not self.seen:
             return
-        now = time.monotonic()
-        if self._is_stale or now - self._looked_at >= _LOOK_EVERY_S:
+        if self._is_due():
             self._mark()
+        now = time.monotonic()
         if "costs" in self._pages.values() and now - self._drawn_at >= _DRAW_EVERY_S:
             changed = self._drawn != self.fleet.store.revision
             if changed or now - self._drawn_at >= _LOOK_EVERY_S:
@@ -135,9 +136,8 @@ class Dashboard(LiveView):
 
     def _state(self) -> Message:
         card, snapshot = self._card, self.fleet.store.snapshot()
-        now = time.monotonic()
-        if self._is_stale or now - self._looked_at >= _LOOK_EVERY_S:
-            self._is_stale, self._looked_at = False, now
+        if self._is_due():
+            self._is_stale, self._looked_at = False, time.monotonic()
             self._concerns = concerns(snapshot, self._credit)
         return {
             "parts": {"table": self.table.model_id, "form": self.form.model_id},
@@ -151,6 +151,11 @@ class Dashboard(LiveView):
             "activity": activity_of(self.fleet.operator, self._settled),
             "costs": self._costs,
         }
+
+    def _is_due(self) -> bool:
+        """Return whether it is time to look at what needs attention."""
+        since = time.monotonic() - self._looked_at
+        return since >= (_AT_MOST_EVERY_S if self._is_stale else _LOOK_EVERY_S)
 
     def _choose(self) -> None:
         """Show the card of the CVM that was selected last, on whatever thread it was.
@@ -267,7 +272,7 @@ class Dashboard(LiveView):
             found = self.fleet.client.get_current_user().credits
             ends = found is not None and not found.is_post_paid
             self._credit = found.balance if found is not None and ends else None
-            self._changed()
+            self._looked_at = -_LOOK_EVERY_S  # at once
             self._mark()
 
     def _draw(self) -> None:
