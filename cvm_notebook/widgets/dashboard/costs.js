@@ -139,7 +139,7 @@ function costsPage({ send }) {
     sums.replaceChildren(h("strong", {}, `${moneyWords(rate)} USD/h`), ` now · ${moneyWords(Number(costs.amount))} USD in the last ${windowLabel()} · ≈ ${moneyWords(rate * MONTH_H)} USD/month if nothing changes (dashed)`);
     stopped.textContent = costs.stopped ? `Stopped but billed: ${cvmsWords(costs.stopped)}, ${moneyWords(off)} USD/h (${moneyWords(off * MONTH_H)} USD/month) for their disks.` : "No stopped CVM is billed.";
     const seen = costs.share >= 0.9995 ? "Observed all of this time." : `Observed ${costs.share < 0.01 ? "less than 1" : Math.floor(costs.share * 100)} % of this time, since ${momentWords(costs.since, costs.window, true)}. Pale: estimated from each CVM's next known status, at current prices, from its creation on.`;
-    basis.textContent = `${seen} Rates times time; not a bill.${costs.unpriced ? ` ${cvmsWords(costs.unpriced)} without a known price not counted.` : ""}`;
+    basis.textContent = `${seen} Rates times time; fleet.bill() reads what was metered.${costs.unpriced ? ` ${cvmsWords(costs.unpriced)} without a known price not counted.` : ""}`;
   }
   function redraw() {
     if (!costs || !el.isConnected || !picture.clientWidth) return;

@@ -139,6 +139,8 @@ class Dashboard(LiveView):
         if self._is_due():
             self._is_stale, self._looked_at = False, time.monotonic()
             self._concerns = concerns(snapshot, self._credit)
+        if not snapshot.complete:
+            self._looked_at = -_LOOK_EVERY_S  # what is read then is judged at once
         return {
             "parts": {"table": self.table.model_id, "form": self.form.model_id},
             "card": None if card is None else self._host(card),
@@ -286,8 +288,10 @@ class Dashboard(LiveView):
     # --- from other threads -----------------------------------------------------------------------
 
     def _changed(self, _news: "ChangeBatch | Measured | None" = None) -> None:
-        """Note that what needs attention may be another; it is worked out at the next pulse."""
+        """Note that what needs attention may be another."""
         self._is_stale = True
+        if self._is_due():
+            self._mark()
 
     def _operated(self, _record: OperationRecord) -> None:
         self._mark()
