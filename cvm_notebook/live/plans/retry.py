@@ -36,12 +36,13 @@ def may_be_asked_again(operations: OperationService, record: OperationRecord) ->
     """Return whether an unresolved entry says all that it takes to ask once more.
 
     What makes another CVM is not asked again, for it may have made one; nor what has parameters of
-    its own, which the ledger does not keep.
+    its own, as a restart by force.
     """
     operation = operations.get(record.id)
-    known = operation is not None and operation.record == record and not operation.params
+    known = operation is not None and operation.record == record
+    plain = operation is not None and not any(operation.params.values())
     spec = SPECS[record.verb]
-    if operations.read_only or not known or spec.creates or not spec.label:
+    if operations.read_only or not known or not plain or spec.creates or not spec.label:
         return False
     return record.cvm_id is not None and operations.store.get(record.cvm_id) is not None
 
