@@ -75,7 +75,7 @@ def costs_add_up(page):
     assert plot.get_attribute("aria-valuenow") == "0"
     assert "USD/h" in plot.get_attribute("aria-valuetext")
     total = page.locator(".cvm-costs tfoot td").nth(1).inner_text()
-    page.get_by_text(f"{total} USD/h").first.wait_for()
+    assert page.locator(".cvm-rate").text_content() == f"{total} USD/h"  # as the table's strip
     page.get_by_role("button", name="30 days").click()
     page.get_by_role("columnheader", name="USD in 30 days").wait_for(timeout=PATIENCE)
     page.get_by_text("Values over time").click()

@@ -115,7 +115,7 @@ def _failed(snapshot: Snapshot) -> Concern | None:
     named = [
         f"{name}: {said}" if said else name for name, said in zip(_names(rows), why, strict=True)
     ]
-    more = _listed(named, len(rows))
+    more = _listed(named, len(rows), "; ")
     return Concern(
         key="failed",
         count=len(rows),
@@ -206,6 +206,6 @@ def _names(rows: list[Row]) -> list[str]:
     return [clean_text(row.name or row.id, _NAME_CHARS) for row in rows[:_NAMED]]
 
 
-def _listed(names: list[str], of: int) -> str:
+def _listed(names: list[str], of: int, between: str = ", ") -> str:
     more = f" and {of - len(names)} more" if of > len(names) else ""
-    return ", ".join(names) + more
+    return between.join(names) + more
