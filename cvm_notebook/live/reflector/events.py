@@ -352,7 +352,7 @@ class MarkFailed:
 
 @dataclass(frozen=True, slots=True)
 class SetHealth:
-    """Show how true the store is."""
+    """Show how up to date the store is."""
 
     state: HealthState
     cause: str | None = None

@@ -242,7 +242,7 @@ class FleetStore:
         self._outbox.deliver()
 
     def set_health(self, health: Health) -> None:
-        """Say how true the store is; the same again is no news."""
+        """Say how up to date the store is; the same again is no news."""
         with self._lock:
             if health == self._health:
                 return
