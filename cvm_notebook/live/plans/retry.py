@@ -13,6 +13,7 @@ from cvm_notebook.api.verbs import SPECS
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.record import OperationRecord, State
 from cvm_notebook.live.operations.service import OperationService
+from cvm_notebook.live.store.observation import Observation
 
 ReadBack: TypeAlias = Literal["nothing was done", "done", "not known"]
 _WRONG: Final[frozenset[State]] = frozenset({"failed", "unknown"})
@@ -63,10 +64,14 @@ def read_back(operations: OperationService, operation: Operation) -> tuple[ReadB
     if intent.spec.judged_by == "history" and (intent.known is None or intent.claimant is None):
         return "not known", "it is not known what the CVM's history was before"
     intent.transport = operations.client.transport  # there may be another key by now
+    asked = operations.clock.monotonic()
     try:
         found: SettleResult = intent.read_back()
     except CvmError as error:
         return "not known", str(error)
+    if found.cvm is not None:  # whoever asks again judges it as it is now
+        now = operations.clock.monotonic()
+        operations.store.patch([Observation.of_cvm(found.cvm, received=now, asked=asked)])
     if found.begun or found.gone:
         return "done", "" if found.begun else "its CVM is gone"
     return "nothing was done", ""

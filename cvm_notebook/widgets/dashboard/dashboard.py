@@ -202,7 +202,7 @@ class Dashboard(LiveView):
             if concern.key == message.get("key") and concern.query:
                 self.table.query = concern.query
                 if concern.key == "drift":
-                    self.table.set(by="app")
+                    self.table.by = "app"
 
     def _on_overview(self, _message: Mapping[str, Any]) -> None:
         """Show what needs attention in the place of the card."""

@@ -72,6 +72,7 @@ def test_what_was_done_after_all_is_seen_and_what_cannot_be_read_is_not_known(be
     bench.client.stop_cvm(row.id)
     bench.client.watch_cvm_state(row.id, target="stopped")
     assert read_back(operations, op) == ("done", "")
+    assert bench.store.get(row.id).status == "stopped", "what was read is known"
     bench.delete(row.id)
     assert read_back(operations, op) == ("done", "its CVM is gone")
 
