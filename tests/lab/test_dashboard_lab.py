@@ -48,8 +48,11 @@ def test_from_a_row_to_its_card_its_stop_and_its_costs(new_cloud, lab, shipped):
         tab(page, "Activity")
         line = page.get_by_role("row").filter(has_text="agent-echo").filter(has_text="stop")
         line.get_by_role("button", name="agent-echo").wait_for(timeout=PATIENCE)
+        a_failure_is_retried(page, lab)
         tab(page, "Costs")
         costs_add_up(page)
+        tab(page, "Fleet")
+        the_idle_ones_are_stopped(page, lab)
         tab(page, "Deploy")
         page.locator(".cvm-form").get_by_text("nothing is paid before the commit").wait_for()
 
@@ -63,6 +66,51 @@ def needs_attention(page):
     page.get_by_text("showing 2 of").wait_for(timeout=PATIENCE)
     assert page.locator(".cvm-find").input_value() == "status = 'failed'"
     page.wait_for_function("() => document.activeElement?.getAttribute('role') === 'grid'")
+
+
+FAILED = """
+op = board.fleet['agent-delta'].restart().wait(20)
+client.start_cvm('agent-delta')
+board.fleet.wait('agent-delta', status='running', progress=False)
+print(op.state)"""
+
+
+def a_failure_is_retried(page, lab):
+    """The tab counts what failed, and Retry asks once more."""
+    assert lab.kernel(FAILED, within=60).strip() == "failed"
+    tabs = page.get_by_role("tablist", name="About this fleet")
+    tabs.get_by_role("tab", name="Activity (1)").wait_for(timeout=PATIENCE)
+    page.get_by_role("button", name="Retry restart agent-delta").click()
+    done = page.get_by_role("row").filter(has_text="restart").filter(has_text="done")
+    done.wait_for(timeout=PATIENCE)
+    tabs.get_by_role("tab", name="Activity", exact=True).wait_for(timeout=PATIENCE)
+
+
+IDLE = """
+import time
+from cvm_notebook.live.store.figures import Sample
+now, wall = board.fleet.now(), time.time()
+ids = [board.fleet[name].id for name in ('agent-bravo', 'agent-charlie')]
+for later in (10, 910, 1810, 2710):
+    board.fleet.store.measure(
+        [Sample(i, wall + later, now + later, (0.01, 0.01, 0.01), 0.1, 1e6) for i in ids]
+    )"""
+
+
+def the_idle_ones_are_stopped(page, lab):
+    """Three clicks: the plan, its button, and yes."""
+    lab.kernel(IDLE)
+    page.locator(".cvm-dashboard-back").click()
+    page.get_by_role("button", name="Review plan…").click(timeout=PATIENCE)
+    page.get_by_role("button", name="Stop 2 CVMs…").click()
+    question = page.locator(".cvm-dashboard-foot .cvm-confirm")
+    question.get_by_role("textbox").fill("stop 2")
+    lab.screenshot("dashboard-plan")
+    question.get_by_role("button", name="Stop 2 CVMs").click()
+    page.get_by_role("heading", name="Needs attention").wait_for(timeout=PATIENCE)
+    page.get_by_role("button", name="Undo", exact=True).first.click()
+    tab(page, "Activity")
+    page.get_by_role("row").filter(has_text="cancelled").nth(1).wait_for(timeout=PATIENCE)
 
 
 def costs_add_up(page):
