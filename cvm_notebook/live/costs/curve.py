@@ -109,13 +109,19 @@ class _Steps:
 
 
 class _AppSum:
-    """What is added up for one app."""
+    """What is added up for one app.
 
-    def __init__(self, number: int) -> None:
-        self.steps = _Steps(number)
+    Attributes
+    ----------
+    times
+        From where to where it was charged, in steps, and at which rate.
+    """
+
+    def __init__(self) -> None:
         self.amount = self.charged = _NOTHING
         self.cvms = 0
         self.names: list[str] = []
+        self.times: list[tuple[float, float, float]] = []
 
     @property
     def name(self) -> str:
@@ -147,7 +153,7 @@ def cost_curve(log: Log, window: timedelta, steps: int, *, apps: int = 5) -> Cos
     seen, lived_at, unpriced = _Steps(steps), _Steps(steps), 0
     for cvm_id, spells in _spells(log, start, end):
         row = known[cvm_id]
-        one = sums.setdefault(row.app_id or cvm_id, _AppSum(steps))
+        one = sums.setdefault(row.app_id or cvm_id, _AppSum())
         one.cvms += 1
         one.names.append(row.name or cvm_id)
         unpriced += any(spell.charged is None for spell in spells)
@@ -156,9 +162,9 @@ def cost_curve(log: Log, window: timedelta, steps: int, *, apps: int = 5) -> Cos
             lived_at.add(first, last, 1.0)
             seen.add(first, last, float(spell.observed))
             one.amount += spell.amount or _NOTHING
-            one.steps.add(first, last, float(spell.charged or _NOTHING))
+            one.times.append((first, last, float(spell.charged or _NOTHING)))
     for row in log.now.rows:
-        one = sums.setdefault(row.app_id or row.id, _AppSum(steps))
+        one = sums.setdefault(row.app_id or row.id, _AppSum())
         one.charged += HourlyPrice.of(row.cvm).charged(status_of(row.status)) or _NOTHING
     stopped = _stopped(log.now.rows)
     shares = zip(seen.means(), lived_at.means(), strict=True)
@@ -166,7 +172,7 @@ def cost_curve(log: Log, window: timedelta, steps: int, *, apps: int = 5) -> Cos
         start=start,
         end=end,
         step=window / steps,
-        apps=_ranked(sums, apps),
+        apps=_ranked(sums, apps, steps),
         amount=sum((one.amount for one in sums.values()), _NOTHING),
         charged=sum((one.charged for one in sums.values()), _NOTHING),
         observed=tuple(min(1.0, some / all_) if all_ > _LEAST else 1.0 for some, all_ in shares),
@@ -194,18 +200,25 @@ def _stopped(rows: Iterable[Row]) -> list[Decimal]:
     return [rate for price in stopped if (rate := price.charged("stopped"))]
 
 
-def _ranked(sums: dict[str, _AppSum], most: int) -> tuple[AppCosts, ...]:
+def _ranked(sums: dict[str, _AppSum], most: int, steps: int) -> tuple[AppCosts, ...]:
     """Return the apps that cost most, and the others as one."""
     order = sorted(sums.items(), key=lambda item: (-item[1].amount, item[1].name))
-    top, rest = order[:most], [one for _, one in order[most:]]
-    found = [
-        AppCosts(key, one.name, one.cvms, 1, tuple(one.steps.means()), one.amount, one.charged)
-        for key, one in top
-    ]
-    if rest:
-        rates = tuple(map(sum, zip(*(one.steps.means() for one in rest), strict=True)))
-        amount = sum((one.amount for one in rest), _NOTHING)
-        charged = sum((one.charged for one in rest), _NOTHING)
-        cvms = sum(one.cvms for one in rest)
-        found.append(AppCosts(None, "", cvms, len(rest), rates, amount, charged))
-    return tuple(found)
+    found = [_as_one(key, one.name, [one], steps) for key, one in order[:most]]
+    rest = [one for _, one in order[most:]]
+    return (*found, _as_one(None, "", rest, steps)) if rest else tuple(found)
+
+
+def _as_one(app_id: str | None, name: str, apps: list[_AppSum], steps: int) -> AppCosts:
+    rates = _Steps(steps)
+    for app in apps:
+        for first, last, rate in app.times:
+            rates.add(first, last, rate)
+    return AppCosts(
+        app_id=app_id,
+        name=name,
+        cvms=sum(app.cvms for app in apps),
+        apps=len(apps),
+        rates=tuple(rates.means()),
+        amount=sum((app.amount for app in apps), _NOTHING),
+        charged=sum((app.charged for app in apps), _NOTHING),
+    )

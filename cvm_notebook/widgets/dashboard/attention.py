@@ -152,17 +152,18 @@ def _idle(snapshot: Snapshot) -> Concern | None:
 
 
 def _drift(snapshot: Snapshot) -> Concern | None:
-    versions: dict[str, set[str]] = {}
-    names: dict[str, list[str]] = {}
+    first: dict[str, str] = {}
+    differ: dict[str, None] = {}
     for row in snapshot:
-        digest = (row.cvm.compose_hash or "").lower().removeprefix("0x").removeprefix("sha256:")
-        if row.app_id and digest:
-            versions.setdefault(row.app_id, set()).add(digest)
-            names.setdefault(row.app_id, []).append(row.name or row.id)
-    mixed = [app for app, hashes in versions.items() if len(hashes) > 1]
+        app, digest = row.cvm.app_id, row.cvm.compose_hash
+        if not app or not digest or first.setdefault(app, digest) == digest:
+            continue
+        if app not in differ and _bare(first[app]) != _bare(digest):
+            differ[app] = None
+    mixed = list(differ)
     if not mixed:
         return None
-    shortest = [clean_text(min(names[app], key=len), _NAME_CHARS) for app in mixed[:_NAMED]]
+    shortest = [_name_of_app(snapshot, app) for app in mixed[:_NAMED]]
     return Concern(
         key="drift",
         count=len(mixed),
@@ -170,6 +171,16 @@ def _drift(snapshot: Snapshot) -> Concern | None:
         more=_listed(shortest, len(mixed)),
         query=_of_apps(mixed),
     )
+
+
+def _bare(digest: str) -> str:
+    return digest.lower().removeprefix("0x").removeprefix("sha256:")
+
+
+def _name_of_app(snapshot: Snapshot, app: str) -> str:
+    """Return the shortest name of its CVMs: web, and not web-2."""
+    names = [row.name or row.id for row in snapshot if row.cvm.app_id == app]
+    return clean_text(min(names, key=len), _NAME_CHARS)
 
 
 def _of_apps(apps: list[str]) -> str:

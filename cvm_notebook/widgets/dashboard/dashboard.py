@@ -17,6 +17,7 @@ from cvm_notebook.live.operations.record import OperationRecord
 from cvm_notebook.live.plans.retry import may_be_asked_again, read_back, unresolved
 from cvm_notebook.live.static_view import show
 from cvm_notebook.live.store.figures import Measured
+from cvm_notebook.live.store.records import Snapshot
 from cvm_notebook.live.store.subscriptions import ChangeBatch
 from cvm_notebook.text import clean_text
 from cvm_notebook.widgets.base.assets import module, style
@@ -33,6 +34,7 @@ from cvm_notebook.widgets.table.table import FleetTable
 _LOOK_EVERY_S: Final = 60.0  # what idles, and what was charged, changes with the time alone, too
 _AT_MOST_EVERY_S: Final = 4.0  # a fleet that changes all the time is not judged at each change
 _DRAW_EVERY_S: Final = 15.0
+_SHARE: Final = 100  # and for a hundredth of the time at most, however large it is
 _CREDIT_S: Final = 600.0
 _VIEWS: Final = 20
 _ID_CHARS: Final = 80
@@ -70,11 +72,14 @@ class Dashboard(LiveView):
         self._clicks = ClickHandler(fleet, self._say)
         self._settled: dict[str, str] = {}  # what was found out about operations that had ended
         self._settling: set[str] = set()
+        self._activity: Message = {}
+        self._is_news = True
         self._pages: dict[str, str] = {}  # which each view shows
         self._credit: Decimal | None = None
         self._credit_at = -_CREDIT_S
         self._concerns: tuple[Concern, ...] = ()
         self._looked_at = self._drawn_at = -_LOOK_EVERY_S
+        self._look_takes = self._drawing_takes = 0.0
         self._is_stale = True
         self._window, self._drawn = "24h", -1
         self._costs: Message | None = None
@@ -119,10 +124,11 @@ class Dashboard(LiveView):
             return
         if self._is_due():
             self._mark()
-        now = time.monotonic()
-        if "costs" in self._pages.values() and now - self._drawn_at >= _DRAW_EVERY_S:
+        least = max(_DRAW_EVERY_S, _SHARE * self._drawing_takes)
+        since = time.monotonic() - self._drawn_at
+        if "costs" in self._pages.values() and since >= least:
             changed = self._drawn != self.fleet.store.revision
-            if changed or now - self._drawn_at >= _LOOK_EVERY_S:
+            if changed or since >= _LOOK_EVERY_S:
                 self._draw()
 
     def _viewed(self) -> None:
@@ -135,12 +141,15 @@ class Dashboard(LiveView):
         self._pages.clear()
 
     def _state(self) -> Message:
-        card, snapshot = self._card, self.fleet.store.snapshot()
-        if self._is_due():
-            self._is_stale, self._looked_at = False, time.monotonic()
-            self._concerns = concerns(snapshot, self._credit)
-        if not snapshot.complete:
-            self._looked_at = -_LOOK_EVERY_S  # what is read then is judged at once
+        card, due = self._card, self._is_due()
+        if due:
+            self._is_stale = False  # first: what changes from now on is looked at next time
+        snapshot = self.fleet.store.snapshot()
+        if due:
+            self._look(snapshot)
+        if self._is_news:
+            self._is_news = False
+            self._activity = activity_of(self.fleet.operator, self._settled)
         return {
             "parts": {"table": self.table.model_id, "form": self.form.model_id},
             "card": None if card is None else self._host(card),
@@ -150,14 +159,24 @@ class Dashboard(LiveView):
                 "cvms": len(snapshot),
                 "acts": not self.fleet.operator.read_only,
             },
-            "activity": activity_of(self.fleet.operator, self._settled),
+            "activity": self._activity,
             "costs": self._costs,
         }
 
+    def _look(self, snapshot: Snapshot) -> None:
+        """Work out what needs attention."""
+        began = time.monotonic()
+        self._concerns = concerns(snapshot, self._credit)
+        self._is_news = True  # what can be retried may have gone
+        now = time.monotonic()
+        self._look_takes = now - began
+        # what is not read yet is judged at once when it is
+        self._looked_at = now if snapshot.complete else -_LOOK_EVERY_S
+
     def _is_due(self) -> bool:
         """Return whether it is time to look at what needs attention."""
-        since = time.monotonic() - self._looked_at
-        return since >= (_AT_MOST_EVERY_S if self._is_stale else _LOOK_EVERY_S)
+        least = max(_AT_MOST_EVERY_S, _SHARE * self._look_takes)
+        return time.monotonic() - self._looked_at >= (least if self._is_stale else _LOOK_EVERY_S)
 
     def _choose(self) -> None:
         """Show the card of the CVM that was selected last, on whatever thread it was.
@@ -258,11 +277,9 @@ class Dashboard(LiveView):
             ui_thread.post(partial(self._ask_again, record, click), self)
         elif verdict == "done":
             self._settled[record.id] = f"done: {why}" if why else "done, as read back"
-            text = (
-                f"Not sent again: {what} was carried out" if not why else f"Not sent again: {why}"
-            )
-            self._say({"kind": "notice", "click": click, "text": f"{text}."})
-            self._mark()
+            said = why or f"{what} was carried out"
+            self._say({"kind": "notice", "click": click, "text": f"Not sent again: {said}."})
+            self._operated()
         else:
             text = f"Not sent again: nobody can tell whether {what} was carried out ({why})."
             self._say({"kind": "notice", "click": click, "text": clean_text(text, 400)})
@@ -282,7 +299,9 @@ class Dashboard(LiveView):
         self._workers.do(self._work_out_costs)
 
     def _work_out_costs(self) -> None:
+        began = time.monotonic()
         self._costs = costs_message(self.fleet.store.log(), self._window)
+        self._drawing_takes = time.monotonic() - began
         self._mark()
 
     # --- from other threads -----------------------------------------------------------------------
@@ -293,7 +312,8 @@ class Dashboard(LiveView):
         if self._is_due():
             self._mark()
 
-    def _operated(self, _record: OperationRecord) -> None:
+    def _operated(self, _record: OperationRecord | None = None) -> None:
+        self._is_news = True
         self._mark()
 
     # --- shown ------------------------------------------------------------------------------------
