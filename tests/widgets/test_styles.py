@@ -15,6 +15,7 @@ FOLDER = {
             "common",
             "confirm",
             "diff",
+            "log_find",
             "logs",
             "secret",
             "secret_box",
@@ -34,7 +35,7 @@ FOLDER = {
         ),
         "table",
     ),
-    **dict.fromkeys(("card", "revisions", "trust"), "card"),
+    **dict.fromkeys(("card", "metrics", "overview", "revisions", "trust"), "card"),
     **dict.fromkeys(("activity", "attention", "costs", "dashboard"), "dashboard"),
 }
 # the root elements of each sheet: a view's own, or those of a part that several views show
@@ -58,7 +59,7 @@ PARTS = {
 SHEETS = {**VIEWS, **PARTS, "common": ("cvm",)}
 SCRIPTS = {
     "dashboard": ("activity", "attention", "costs", "dashboard"),
-    "card": ("card", "revisions", "trust"),
+    "card": ("card", "metrics", "overview", "revisions", "trust"),
     "form": ("change", "change_parts", "deploy", "form", "form_parts", "form_store"),
     "login": ("login",),
     "secret_box": ("secret_box",),
@@ -124,7 +125,13 @@ def test_every_style_sheet_is_known_here():
     package = Path(str(files("cvm_notebook.widgets")))
     assert {path.stem for path in package.rglob("*.css")} == set(SHEETS)
     scripts = {path.stem for path in package.rglob("*.js")}
-    assert scripts == {*itertools.chain(*SCRIPTS.values()), *PARTS, "common", "view_model"}
+    assert scripts == {
+        *itertools.chain(*SCRIPTS.values()),
+        *PARTS,
+        "common",
+        "log_find",
+        "view_model",
+    }
 
 
 @pytest.mark.parametrize("name", SHEETS)

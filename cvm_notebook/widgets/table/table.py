@@ -59,6 +59,7 @@ class FleetTable(FleetView):
 
     _esm = module(
         "base/confirm",
+        "base/log_find",
         "base/logs",
         "base/secret",
         "base/sign_in",
