@@ -62,7 +62,7 @@ def serve(path: str) -> None:
 
     import cvm_notebook.fleet.fleet
     import cvm_notebook.frames
-    import cvm_notebook.widgets.dashboard  # noqa: F401
+    import cvm_notebook.widgets.dashboard.dashboard  # noqa: F401
 
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:

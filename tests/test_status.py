@@ -21,8 +21,8 @@ from cvm_notebook.api.status import (
 )
 from cvm_notebook.fleet.fleet import Fleet
 from cvm_notebook.frames import fleet_frame
-from cvm_notebook.frames.reports.timeline import HourlyPrice
 from cvm_notebook.live.columns import charged_usd
+from cvm_notebook.live.costs.intervals import HourlyPrice
 from cvm_notebook.live.plans.plan import Plan
 from cvm_notebook.live.static_view import show
 from cvm_notebook.live.store.figures import FigureHistory

@@ -8,11 +8,11 @@ from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.fleet.fleet import Fleet
 
 if TYPE_CHECKING:
-    from cvm_notebook.widgets.dashboard import Dashboard
+    from cvm_notebook.widgets.dashboard.dashboard import Dashboard
 
 
 def dashboard(of: Client | Fleet) -> "Dashboard":
-    """Show a fleet: its table, the CVM that is selected, the form for a new one, costs, ledger.
+    """Show a fleet: its table, what needs attention or one CVM, costs, activity, a form.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def dashboard(of: Client | Fleet) -> "Dashboard":
     """
     with LOADING:
         from cvm_notebook.widgets.base.mimebundle import has_kernel  # noqa: PLC0415 - widgets on demand
-        from cvm_notebook.widgets.dashboard import dashboard_of  # noqa: PLC0415 - widgets on demand
+        from cvm_notebook.widgets.dashboard.dashboard import dashboard_of  # noqa: PLC0415 - widgets on demand
 
     fleet = of if isinstance(of, Fleet) else Fleet(of)
     try:

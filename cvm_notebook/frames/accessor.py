@@ -17,10 +17,11 @@ from cvm_notebook.api.status import STATUSES
 from cvm_notebook.api.times import moment_of
 from cvm_notebook.frames.convert import as_text, conform
 from cvm_notebook.frames.io import write_fleet
-from cvm_notebook.frames.reports.cost import Standing, frame_of
+from cvm_notebook.frames.reports.cost import frame_of
 from cvm_notebook.frames.reports.diff import diff
-from cvm_notebook.frames.reports.timeline import HourlyPrice
 from cvm_notebook.frames.schema import Money, require
+from cvm_notebook.live.costs.intervals import HourlyPrice
+from cvm_notebook.live.costs.spent import Standing
 
 if TYPE_CHECKING:
     from cvm_notebook.frames.reports.plan import LiveFleet

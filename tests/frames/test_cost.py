@@ -18,6 +18,7 @@ from cvm_notebook.api.status import STATUSES
 from cvm_notebook.frames.reports import cost, timeline
 from cvm_notebook.frames.reports.cost import COST, PROJECTION
 from cvm_notebook.frames.reports.timeline import TIMELINE
+from cvm_notebook.live.costs.curve import cost_curve
 from cvm_notebook.live.store.changelog import Log
 from cvm_notebook.live.store.records import Health
 
@@ -414,3 +415,62 @@ def test_what_is_gone_costs_nothing_a_month(make):
     row = projection_frame(make.snapshot(make.row(status="deleted"))).iloc[0]
     assert row["monthly_usd"] == 0
     assert row["assumption"] == "gone, and costs nothing"
+
+
+# --- a curve --------------------------------------------------------------------------------------
+
+
+def changing(make, log):
+    """A log of apps that cost different things at different times, one of them gone by now."""
+    dear = {"hourly_rate": HourlyRate(total="3.5", compute="3.4", disk="0.1")}
+    unseen = (
+        Health("live", NOON - 24 * HOUR),
+        Health("offline", NOON - 10 * HOUR),
+        Health("live", NOON - 9 * HOUR),
+    )
+    return log(
+        make.change(None, make.row(1, record=dear), at=NOON - 20 * HOUR),
+        make.change(None, make.row(2), at=NOON - 19 * HOUR),
+        make.change(None, make.row(3, record={"app_id": f"{2:040x}"}), at=NOON - 18 * HOUR),
+        make.change(
+            make.row(1, record=dear),
+            make.row(1, record=dear, status="stopped"),
+            at=NOON - 7 * HOUR,
+        ),
+        make.change(make.row(2), None, at=NOON - 3 * HOUR),
+        make.change(None, make.row(4, record={"hourly_rate": None}), at=NOON - 2 * HOUR),
+        healths=unseen,
+    )
+
+
+@pytest.mark.parametrize(("hours", "steps"), [(24, 96), (168, 84), (720, 90), (1.5, 7)])
+@pytest.mark.parametrize("apps", [1, 2, 9])
+def test_a_curve_adds_up_to_what_the_frame_says(make, log, hours, steps, apps):
+    past, window = changing(make, log), hours * HOUR
+    curve = cost_curve(past, window, steps, apps=apps)
+    amounts = cost_frame(past, window)["amount_usd"].dropna()
+    assert curve.amount == sum(app.amount for app in curve.apps)
+    assert float(curve.amount) == pytest.approx(float(amounts.sum()), abs=1e-5)
+    step_h = curve.step / HOUR
+    for app in curve.apps:
+        assert len(app.rates) == steps
+        assert sum(app.rates) * step_h == pytest.approx(float(app.amount), abs=1e-6)
+    assert curve.charged == sum(app.charged for app in curve.apps) == Decimal("0.160780")
+    assert sum(app.apps for app in curve.apps) == len({row.app_id for row in past.now.rows})
+    assert [app.app_id for app in curve.apps].count(None) == (len(curve.apps) > apps)
+
+
+def test_a_curve_says_what_was_seen_and_what_is_stopped_and_paid_for(make, log):
+    curve = cost_curve(changing(make, log), 24 * HOUR, 24)
+    assert (curve.stopped, curve.stopped_charged, curve.unpriced) == (1, Decimal("0.1"), 1)
+    # nobody was looking from ten to nine hours ago; of four CVMs one was seen later only
+    assert curve.observed[14:16] == (0.0, 0.75)
+    assert curve.observed[-1] == 1.0
+    assert max(curve.observed[:3]) == 0.0  # before the first list
+    assert curve.since == NOON - 24 * HOUR
+
+
+def test_a_curve_of_nothing_is_flat(make, log):
+    curve = cost_curve(log(rows=[]), 24 * HOUR, 24)
+    assert (curve.apps, curve.amount, curve.charged) == ((), 0, 0)
+    assert curve.observed == (1.0,) * 24

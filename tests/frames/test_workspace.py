@@ -17,7 +17,6 @@ from cvm_notebook.api.models.network import FirewallStatus, PortMapping
 from cvm_notebook.api.models.ssh import SshKey
 from cvm_notebook.api.money import EXACT
 from cvm_notebook.frames import exposure_frame, ssh_keys_frame, usage_frame
-from cvm_notebook.frames.reports.cost import costs_of
 from cvm_notebook.frames.workspace.exposure import EXPOSURE, Exposure
 from cvm_notebook.frames.workspace.logins import SSH_KEYS, _of_cvms
 from cvm_notebook.frames.workspace.reading import read_each
@@ -30,6 +29,7 @@ from cvm_notebook.frames.workspace.usage import (
     _matched,
     bill_frame,
 )
+from cvm_notebook.live.costs.spent import costs_of
 from cvm_notebook.live.store.changelog import Log
 from cvm_notebook.live.store.records import Health
 

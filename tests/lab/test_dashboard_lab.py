@@ -1,5 +1,6 @@
 """The dashboard as it is shipped: in JupyterLab and as a Voila app, whole and in every look."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from cvm_notebook import Client
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 40_000
-TABS = ("CVM", "New CVM", "Costs and status", "Ledger")
+TABS = ("Fleet", "Costs", "Activity", "Deploy")
 LOOKS = ("JupyterLab Light", "JupyterLab Dark", "JupyterLab Dark High Contrast")
 
 
@@ -21,7 +22,8 @@ def shipped(lab):
 
 
 def tab(page, name):
-    page.get_by_role("tab", name=name, exact=True).first.click()
+    tabs = page.get_by_role("tablist", name="About this fleet")
+    tabs.first.get_by_role("tab", name=re.compile(rf"^{name}( \(\d+\))?$")).click()
 
 
 def live(page):
@@ -29,27 +31,103 @@ def live(page):
     page.locator(".cvm-space .cvm-row").first.wait_for(timeout=PATIENCE)
 
 
-def test_from_a_row_to_its_card_its_stop_and_the_ledger(new_cloud, lab, shipped):
+def test_from_a_row_to_its_card_its_stop_and_its_costs(new_cloud, lab, shipped):
     with new_cloud(seed="demo", speed=100) as cloud:
         page = lab.open(shipped, cloud=cloud).run_all().page
         live(page)
+        needs_attention(page)
         page.locator(".cvm-find").fill("agent-echo")
         page.locator(".cvm-space .cvm-row:not([hidden])").filter(has_text="agent-echo").click()
         card = page.locator(".cvm-card")
         card.get_by_role("heading", name="agent-echo").wait_for(timeout=PATIENCE)
+        assert page.locator(".cvm-attention").is_hidden()
         card.get_by_role("button", name="Stop", exact=True).click()
         card.locator('.cvm-status[data-status="stopped"]').wait_for(timeout=PATIENCE)
         with Client(cloud.api_key, cloud.url) as client:
             assert client.get_cvm_state("agent-echo").status == "stopped"
-        tab(page, "Ledger")
-        page.get_by_role("cell", name="stop agent-echo").wait_for(timeout=PATIENCE)
-        tab(page, "Costs and status")
-        for what in ("CVMs by region and status", "Cost over time"):
-            picture = page.get_by_role("img", name=what)
-            picture.wait_for(timeout=PATIENCE)
-            assert picture.evaluate("one => one.naturalWidth") > 300
-        tab(page, "New CVM")
+        tab(page, "Activity")
+        line = page.get_by_role("row").filter(has_text="agent-echo").filter(has_text="stop")
+        line.get_by_role("button", name="agent-echo").wait_for(timeout=PATIENCE)
+        a_failure_is_retried(page, lab)
+        tab(page, "Costs")
+        costs_add_up(page)
+        tab(page, "Fleet")
+        the_idle_ones_are_stopped(page, lab)
+        tab(page, "Deploy")
         page.locator(".cvm-form").get_by_text("You pay nothing until you deploy").wait_for()
+
+
+def needs_attention(page):
+    """What is wrong is told where the card would be, and Show writes the table's filter."""
+    board = page.locator(".cvm-attention")
+    failed = board.get_by_role("listitem").filter(has_text="failed")
+    failed.wait_for(timeout=PATIENCE)
+    failed.get_by_role("button", name=re.compile("^Show")).click()
+    page.get_by_text("showing 2 of").wait_for(timeout=PATIENCE)
+    assert page.locator(".cvm-find").input_value() == "status = 'failed'"
+    page.wait_for_function("() => document.activeElement?.getAttribute('role') === 'grid'")
+
+
+FAILED = """
+op = board.fleet['agent-delta'].restart().wait(20)
+client.start_cvm('agent-delta')
+board.fleet.wait('agent-delta', status='running', progress=False)
+print(op.state)"""
+
+
+def a_failure_is_retried(page, lab):
+    """The tab counts what failed, and Retry asks once more."""
+    assert lab.kernel(FAILED, within=60).strip() == "failed"
+    tabs = page.get_by_role("tablist", name="About this fleet")
+    tabs.get_by_role("tab", name="Activity (1)").wait_for(timeout=PATIENCE)
+    page.get_by_role("button", name="Retry restart agent-delta").click()
+    done = page.get_by_role("row").filter(has_text="restart").filter(has_text="done")
+    done.wait_for(timeout=PATIENCE)
+    tabs.get_by_role("tab", name="Activity", exact=True).wait_for(timeout=PATIENCE)
+
+
+IDLE = """
+import time
+from cvm_notebook.live.store.figures import Sample
+now, wall = board.fleet.now(), time.time()
+ids = [board.fleet[name].id for name in ('agent-bravo', 'agent-charlie')]
+for later in (10, 910, 1810, 2710):
+    board.fleet.store.measure(
+        [Sample(i, wall + later, now + later, (0.01, 0.01, 0.01), 0.1, 1e6) for i in ids]
+    )"""
+
+
+def the_idle_ones_are_stopped(page, lab):
+    """Three clicks: the plan, its button, and yes."""
+    lab.kernel(IDLE)
+    page.locator(".cvm-dashboard-back").click()
+    page.get_by_role("button", name="Review plan…").click(timeout=PATIENCE)
+    page.get_by_role("button", name="Stop 2 CVMs…").click()
+    question = page.locator(".cvm-dashboard-foot .cvm-confirm")
+    question.get_by_role("textbox").fill("stop 2")
+    lab.screenshot("dashboard-plan")
+    question.get_by_role("button", name="Stop 2 CVMs").click()
+    page.get_by_role("heading", name="Needs attention").wait_for(timeout=PATIENCE)
+    page.get_by_role("button", name="Undo", exact=True).first.click()
+    tab(page, "Activity")
+    page.get_by_role("row").filter(has_text="cancelled").nth(1).wait_for(timeout=PATIENCE)
+
+
+def costs_add_up(page):
+    """The picture is drawn of numbers that the keyboard reads, and its table has the same sum."""
+    plot = page.get_by_role("slider", name=re.compile("^Cost over time"))
+    plot.locator("path.cvm-cost-area").first.wait_for(timeout=PATIENCE)
+    assert plot.locator("path.cvm-cost-area").count() == 6  # five apps, and all others
+    plot.focus()
+    page.keyboard.press("Home")
+    assert plot.get_attribute("aria-valuenow") == "0"
+    assert "USD/h" in plot.get_attribute("aria-valuetext")
+    total = page.locator(".cvm-costs tfoot td").nth(1).inner_text()
+    assert page.locator(".cvm-rate").text_content() == f"{total} USD/h"  # as the table's strip
+    page.get_by_role("button", name="30 days").click()
+    page.get_by_role("columnheader", name="USD in 30 days").wait_for(timeout=PATIENCE)
+    page.get_by_text("Values over time").click()
+    assert page.get_by_role("region", name="Values over time").get_by_role("row").count() == 31
 
 
 def test_every_theme_and_forced_colours_are_readable_by_everybody(lab, shipped):
@@ -82,6 +160,8 @@ def test_voila_serves_it_as_an_app_for_wide_and_narrow_screens(lab, shipped, lab
     assert (
         page.locator(".jp-CodeCell .jp-InputArea:visible").count() == 0
     )  # an app, without its code
+    page.locator(".cvm-attention").get_by_role("listitem").first.wait_for(timeout=PATIENCE)
+    page.locator(".cvm-space .cvm-row").first.click()
     page.locator(".cvm-card").first.wait_for(timeout=PATIENCE)
     for width in (1400, 700):
         page.set_viewport_size({"width": width, "height": 1000})
@@ -98,7 +178,6 @@ def test_voila_serves_it_as_an_app_for_wide_and_narrow_screens(lab, shipped, lab
 def test_a_row_that_is_opened_by_the_keyboard_brings_its_card_to_the_front(lab, shipped):
     page = lab.open(shipped).run_all().page
     live(page)
-    tab(page, "Ledger")
     page.locator(".cvm-find").fill("name = 'agent-charlie'")
     page.get_by_text("showing 1 of").wait_for(timeout=PATIENCE)
     page.get_by_role("grid").focus()
@@ -106,7 +185,6 @@ def test_a_row_that_is_opened_by_the_keyboard_brings_its_card_to_the_front(lab, 
     name = page.locator(".cvm-card").get_by_role("heading", name="agent-charlie")
     name.wait_for(timeout=PATIENCE)
     page.wait_for_function("() => document.activeElement.textContent === 'agent-charlie'")
-    assert page.get_by_role("tab", name="CVM", exact=True).get_attribute("aria-selected") == "true"
     page.locator(".cvm-card").wait_for()
     assert page.locator(".cvm-table-details").is_hidden()
     lab.screenshot("dashboard-opened")
@@ -133,7 +211,7 @@ def test_shortcuts_of_jupyter_are_heard_while_a_view_has_the_focus_and_its_comma
     )
     for place in places:
         if place == places[-1]:
-            tab(page, "New CVM")
+            tab(page, "Deploy")
         place.focus()
         lab._in_page("panel.context.model.dirty = true; return null")
         page.keyboard.press("ControlOrMeta+s")

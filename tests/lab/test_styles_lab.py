@@ -7,7 +7,6 @@ import pytest
 import cvm_notebook as cvm
 from cvm_notebook.widgets.base.secret_box import SecretBox
 from cvm_notebook.widgets.login import Account, Login
-from cvm_notebook.widgets.panel import Panel
 
 COMPOSE = "services:\n  web:\n    image: nginx:1.27\n    ports: ['80:80']\n"
 QUESTION = {
@@ -20,10 +19,6 @@ NOTICE = {"kind": "notice", "text": "It is gone."}
 LINES = {
     "kind": "log", "run": 1, "n": 1, "begin": True, "dropped": 0, "state": "read", "text": "",
     "lines": [["one", "stdout"], ["\x1b[31mtwo", "stderr"]],
-}  # fmt: skip
-PANEL = {
-    "kind": "snapshot", "n": 1, "token": "1",
-    "set": {"note": "As of now", "head": ["a"], "rows": [["b"]], "alt": ""},
 }  # fmt: skip
 SHOW = """async views => {
     for (const { esm, css, state, said } of views) {
@@ -89,17 +84,16 @@ def views(cvm_cloud, cvm_client):
     with cvm.Fleet(cvm_client) as fleet:
         fleet.wait(status="running", progress=False)
         form = fleet.deploy(name="form-app", compose_file=COMPOSE, env={"TOKEN": "x"})
-        card, table, panel = fleet["web-1"].card(), fleet.table(), Panel("Ledger")
+        card, table = fleet["web-1"].card(), fleet.table()
         login, box = Login(Account()), SecretBox()
         yield [
             drawn(table, QUESTION, UNDO, NOTICE, LINES),
             drawn(card, QUESTION, UNDO, NOTICE, LINES),
             drawn(form),
             drawn(login),
-            drawn(panel, PANEL),
             drawn(box),
         ]
-        for one in (form, card, table, panel, login, box):
+        for one in (form, card, table, login, box):
             one.close()
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from cvm_notebook.api.models.cvm import Cvm, HourlyRate, NodeRef, Resource
 from cvm_notebook.api.models.guest import Disk, SystemInfo
-from cvm_notebook.frames.reports.cost import costs_of
+from cvm_notebook.live.costs.spent import costs_of
 from cvm_notebook.live.store.figures import Figures, Sample
 from cvm_notebook.live.store.observation import Observation
 from cvm_notebook.live.store.store import FleetStore

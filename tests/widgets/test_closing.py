@@ -11,9 +11,8 @@ from ipywidgets.widgets.widget import _instances
 
 import cvm_notebook as cvm
 from cvm_notebook.widgets.base.secret_box import SecretBox, SecretBoxes
-from cvm_notebook.widgets.dashboard import Dashboard, dashboard_of
+from cvm_notebook.widgets.dashboard.dashboard import Dashboard, dashboard_of
 from cvm_notebook.widgets.login import Account, Login
-from cvm_notebook.widgets.panel import Panel
 
 COMPOSE = "services:\n  web:\n    image: nginx:1.27\n"
 
@@ -61,14 +60,13 @@ def made(kind, fleet):
         "card": fleet["web-1"].card,
         "form": lambda: fleet.deploy(name="form-app", compose_file=COMPOSE),
         "login": lambda: Login(Account()),
-        "panel": lambda: Panel("Title"),
         "secret box": lambda: SecretBox("Password"),
         "secret boxes": lambda: SecretBoxes(("A", "B"), lambda: None),
         "dashboard": lambda: Dashboard(fleet, fleet.table()),
     }[kind]()
 
 
-KINDS = (*("table", "card", "form", "login", "panel", "secret box", "secret boxes", "dashboard"),)
+KINDS = (*("table", "card", "form", "login", "secret box", "secret boxes", "dashboard"),)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -40,6 +40,7 @@ FOLDER = {
         "table",
     ),
     **dict.fromkeys(("card", "metrics", "overview", "revisions", "trust"), "card"),
+    **dict.fromkeys(("activity", "attention", "costs", "dashboard"), "dashboard"),
 }
 # the root elements of each sheet: a view's own, or those of a part that several views show
 VIEWS = {
@@ -48,7 +49,6 @@ VIEWS = {
     "form": ("cvm-form",),
     "login": ("cvm-login",),
     "secret_box": ("cvm-alone",),
-    "panel": ("cvm-side-panel",),
     "table": ("cvm-table",),
 }
 PARTS = {
@@ -62,7 +62,7 @@ PARTS = {
 }
 SHEETS = {**VIEWS, **PARTS, "common": ("cvm",)}
 SCRIPTS = {
-    "dashboard": ("dashboard",),
+    "dashboard": ("activity", "attention", "costs", "dashboard"),
     "card": ("card", "metrics", "overview", "revisions", "trust"),
     "form": (
         *("change", "change_parts", "compose_editor", "deploy"),
@@ -70,7 +70,6 @@ SCRIPTS = {
     ),
     "login": ("login",),
     "secret_box": ("secret_box",),
-    "panel": ("panel",),
     "table": (
         *("table", "table_columns", "table_grid", "table_groups"),
         *("table_menu", "table_store", "table_summary"),

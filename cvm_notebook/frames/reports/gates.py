@@ -16,8 +16,8 @@ from cvm_notebook.api.scalars import plain
 from cvm_notebook.api.status import PHASES, STATUSES, info_of, phase_of, status_of
 from cvm_notebook.api.times import length_of
 from cvm_notebook.frames.convert import as_text, conform
-from cvm_notebook.frames.reports.timeline import HourlyPrice
 from cvm_notebook.frames.schema import FLAG, INTEGER, TEXT, Field, Table, require
+from cvm_notebook.live.costs.intervals import HourlyPrice
 from cvm_notebook.text import without_zeros
 
 _NAMED: Final = 3  # CVMs that a failed gate names

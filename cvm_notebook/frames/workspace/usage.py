@@ -15,7 +15,6 @@ from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.cvms import Reads
 from cvm_notebook.api.scalars import plain
 from cvm_notebook.api.times import moment_of
-from cvm_notebook.frames.reports.cost import Cost, costs_of
 from cvm_notebook.frames.schema import (
     INSTANT,
     MOMENT,
@@ -28,6 +27,7 @@ from cvm_notebook.frames.schema import (
     fixed,
 )
 from cvm_notebook.frames.workspace.reading import read_each
+from cvm_notebook.live.costs.spent import Cost, costs_of
 from cvm_notebook.live.store.changelog import Log
 from cvm_notebook.text import clean_text, without_zeros
 

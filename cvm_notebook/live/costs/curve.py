@@ -1,0 +1,224 @@
+"""What a fleet was charged an hour over a window of time, by app: the numbers of a picture."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Final
+
+from cvm_notebook.api.money import exact
+from cvm_notebook.api.status import status_of
+from cvm_notebook.live.costs.intervals import HourlyPrice, StatusInterval, status_intervals
+from cvm_notebook.live.costs.spent import by_cvm, filled, lifetime, standings_of
+from cvm_notebook.live.store.changelog import Log
+from cvm_notebook.live.store.records import Row
+
+_NOTHING: Final = Decimal(0)
+_LEAST: Final = 1e-9  # of a step: less is a rounding error
+
+
+@dataclass(frozen=True, slots=True)
+class AppCosts:
+    """What the CVMs of one app were charged in a window.
+
+    Attributes
+    ----------
+    app_id, name
+        None, and the empty text, for all apps that have no area of their own.
+    cvms, apps
+        How many CVMs and apps it stands for.
+    rates
+        The mean US dollars an hour in each step of the window.
+    amount
+        US dollars in the window, exact.
+    charged
+        US dollars an hour now, exact.
+    """
+
+    app_id: str | None
+    name: str
+    cvms: int
+    apps: int
+    rates: tuple[float, ...]
+    amount: Decimal
+    charged: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class CostCurve:
+    """What a fleet was charged in a window, cut into steps of one length.
+
+    Attributes
+    ----------
+    start, end, step
+        The window, and how long a step is.
+    apps
+        Those that cost most in the window, then all others as one.
+    amount, charged
+        Of all of them: US dollars in the window, and an hour now.
+    observed
+        Of each step, the share of the CVMs' time that was seen; what is not was taken to be as
+        what is next to it, from the CVM's creation on.
+    since
+        When the fleet was first looked at.
+    unpriced
+        CVMs whose price the service does not tell; they count as nothing.
+    stopped, stopped_charged
+        How many CVMs are stopped and charged for their disk, and what that is an hour.
+    """
+
+    start: datetime
+    end: datetime
+    step: timedelta
+    apps: tuple[AppCosts, ...]
+    amount: Decimal
+    charged: Decimal
+    observed: tuple[float, ...]
+    since: datetime
+    unpriced: int
+    stopped: int
+    stopped_charged: Decimal
+
+
+class _Steps:
+    """A sum over the steps of a window, to which times at a rate are added."""
+
+    def __init__(self, number: int) -> None:
+        self._parts = [0.0] * (number + 1)
+        self._turns = [0.0] * (number + 2)
+        self._number = number
+
+    def add(self, first: float, last: float, rate: float) -> None:
+        """Add a rate from one place to another; both in steps from the begin of the window."""
+        begin, end = int(first), int(last)
+        if begin == end:
+            self._parts[begin] += rate * (last - first)
+            return
+        self._parts[begin] += rate * (begin + 1 - first)
+        self._turns[begin + 1] += rate
+        self._turns[end] -= rate
+        self._parts[end] += rate * (last - end)
+
+    def means(self) -> list[float]:
+        """Return the mean rate of each step."""
+        whole, found = 0.0, []
+        for part, turn in zip(self._parts, self._turns, strict=False):
+            whole += turn
+            found.append(max(0.0, whole + part))
+        return found[: self._number]
+
+
+class _AppSum:
+    """What is added up for one app.
+
+    Attributes
+    ----------
+    times
+        From where to where it was charged, in steps, and at which rate.
+    """
+
+    def __init__(self) -> None:
+        self.amount = self.charged = _NOTHING
+        self.cvms = 0
+        self.names: list[str] = []
+        self.times: list[tuple[float, float, float]] = []
+
+    @property
+    def name(self) -> str:
+        """The shortest name of its CVMs: web, and not web-2."""
+        return min(self.names, key=len, default="")
+
+
+@exact
+def cost_curve(log: Log, window: timedelta, steps: int, *, apps: int = 5) -> CostCurve:
+    """Work out what each app was charged in the time up to when the log was taken.
+
+    Parameters
+    ----------
+    steps
+        Into how many the window is cut.
+    apps
+        The most apps that have numbers of their own: those that cost most in the window.
+
+    Examples
+    --------
+    >>> curve = cost_curve(fleet.store.log(), timedelta(days=1), 96)
+    >>> curve.amount == sum(app.amount for app in curve.apps)
+    True
+    """
+    end = log.now.taken_at
+    start = end - window
+    known = {**{c.row.id: c.row for c in log.changes}, **{row.id: row for row in log.now.rows}}
+    sums: dict[str, _AppSum] = {}
+    seen, lived_at, unpriced = _Steps(steps), _Steps(steps), 0
+    for cvm_id, spells in _spells(log, start, end):
+        row = known[cvm_id]
+        one = sums.setdefault(row.app_id or cvm_id, _AppSum())
+        one.cvms += 1
+        one.names.append(row.name or cvm_id)
+        unpriced += any(spell.charged is None for spell in spells)
+        for spell in spells:
+            first, last = ((at - start) / window * steps for at in (spell.start, spell.end))
+            lived_at.add(first, last, 1.0)
+            seen.add(first, last, float(spell.observed))
+            one.amount += spell.amount or _NOTHING
+            one.times.append((first, last, float(spell.charged or _NOTHING)))
+    for row in log.now.rows:
+        one = sums.setdefault(row.app_id or row.id, _AppSum())
+        one.charged += HourlyPrice.of(row.cvm).charged(status_of(row.status)) or _NOTHING
+    stopped = _stopped(log.now.rows)
+    shares = zip(seen.means(), lived_at.means(), strict=True)
+    return CostCurve(
+        start=start,
+        end=end,
+        step=window / steps,
+        apps=_ranked(sums, apps, steps),
+        amount=sum((one.amount for one in sums.values()), _NOTHING),
+        charged=sum((one.charged for one in sums.values()), _NOTHING),
+        observed=tuple(min(1.0, some / all_) if all_ > _LEAST else 1.0 for some, all_ in shares),
+        since=log.listed_at or log.since,
+        unpriced=unpriced,
+        stopped=len(stopped),
+        stopped_charged=sum(stopped, _NOTHING),
+    )
+
+
+def _spells(log: Log, start: datetime, end: datetime) -> Iterator[tuple[str, list[StatusInterval]]]:
+    """Yield what each CVM was in a window; those that were not there have nothing."""
+    lived = status_intervals(log)
+    of = by_cvm(lived)
+    for standing in standings_of(log, lived):
+        mine = of.get(standing.cvm_id, [])
+        spells = list(filled(standing, mine, *lifetime(standing, mine, start, end)))
+        if spells:
+            yield standing.cvm_id, spells
+
+
+def _stopped(rows: Iterable[Row]) -> list[Decimal]:
+    """Return what is charged an hour for each CVM that is stopped, where that is anything."""
+    stopped = [HourlyPrice.of(row.cvm) for row in rows if status_of(row.status) == "stopped"]
+    return [rate for price in stopped if (rate := price.charged("stopped"))]
+
+
+def _ranked(sums: dict[str, _AppSum], most: int, steps: int) -> tuple[AppCosts, ...]:
+    """Return the apps that cost most, and the others as one."""
+    order = sorted(sums.items(), key=lambda item: (-item[1].amount, item[1].name))
+    found = [_as_one(key, one.name, [one], steps) for key, one in order[:most]]
+    rest = [one for _, one in order[most:]]
+    return (*found, _as_one(None, "", rest, steps)) if rest else tuple(found)
+
+
+def _as_one(app_id: str | None, name: str, apps: list[_AppSum], steps: int) -> AppCosts:
+    rates = _Steps(steps)
+    for app in apps:
+        for first, last, rate in app.times:
+            rates.add(first, last, rate)
+    return AppCosts(
+        app_id=app_id,
+        name=name,
+        cvms=sum(app.cvms for app in apps),
+        apps=len(apps),
+        rates=tuple(rates.means()),
+        amount=sum((app.amount for app in apps), _NOTHING),
+        charged=sum((app.charged for app in apps), _NOTHING),
+    )
