@@ -91,7 +91,8 @@ class Dashboard(LiveView):
             weakly(self._changed), figures=weakly(self._changed)
         )
         self._unselect = self.table.on_select(weakly(self._choose))
-        self._unopen = self.table.on_open(weakly(self._open))
+        opened = weakly(self._open)
+        self._unopen = [self.table.on_open(opened), self.form.on_open(opened)]
         self._mark()
 
     def close(self) -> None:
@@ -108,7 +109,8 @@ class Dashboard(LiveView):
         self._unsubscribe()
         self._subscription.close()
         self._unselect()
-        self._unopen()
+        for unopen in self._unopen:
+            unopen()
 
     def _parts(self) -> Iterable[ipywidgets.Widget]:
         return (self.form,)
