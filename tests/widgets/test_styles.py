@@ -29,8 +29,9 @@ FOLDER = {
     ),
     **dict.fromkeys(
         (
-            *("table", "table_columns", "table_grid", "table_groups"),
-            *("table_menu", "table_store", "table_summary"),
+            *("table", "table_columns", "table_facets", "table_filter", "table_grid"),
+            *("table_groups", "table_menu", "table_store", "table_summary"),
+            *("table_toasts", "table_views"),
         ),
         "table",
     ),

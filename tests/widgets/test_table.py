@@ -176,23 +176,23 @@ def test_what_is_told_last_of_a_failing_guest_is_shown_and_a_stopped_one_idles_n
 def test_nothing_is_measured_for_a_table_without_such_columns(front, table):
     front.say("hello", n=0)
     settled()
-    assert table._measuring is not None
+    assert table._measuring.handle is not None
     front.say("columns", names=["vcpu"])
     settled()
     settled()
-    assert table._measuring is None
+    assert table._measuring.handle is None
     front.say("columns", names=None)
     settled()
     settled()
-    assert table._measuring is not None
+    assert table._measuring.handle is not None
 
 
 def test_a_large_fleet_is_measured_where_it_is_seen(front, table, fleet, monkeypatch):
-    monkeypatch.setattr("cvm_notebook.widgets.table.table._ALL_MEASURED", 2)
+    monkeypatch.setattr("cvm_notebook.widgets.table.measuring._ALL_MEASURED", 2)
     numbers = front.named(fleet, "web-1", "web-2")
     front.say("seen", ks=numbers)
     settled()
-    assert table._measuring.cvm_ids == {fleet["web-1"].id, fleet["web-2"].id}
+    assert table._measuring.handle.cvm_ids == {fleet["web-1"].id, fleet["web-2"].id}
 
 
 def test_messages_are_counted_without_a_gap(front, wire, table, fleet):
@@ -488,7 +488,8 @@ def test_a_deletion_wants_the_name_and_every_loss_ticked(front, wire, table, fle
     question = wire.wait(table, "confirm")
     assert question["phrase"] == "web-1"
     assert any("disk" in sentence for sentence in question["sentences"])
-    assert any("will be left: web-1" in sentence for sentence in question["sentences"])
+    assert "This is the last CVM of web-1." in question["sentences"]
+    assert "replicas" not in question["head"]
     front.say("confirmed", click="c-1", typed="web-2", ticked=2)
     assert "web-1" in wire.wait(table, "refused")["text"]
     front.say("confirmed", click="c-1", typed="web-1", ticked=1)
@@ -563,7 +564,7 @@ def test_what_waits_to_be_sent_can_be_taken_back(front, wire, table, fleet):
     told = wire.wait(table, "asked")
     assert told["undo"] == 30
     front.say("undo", ops=told["ops"])
-    assert "Taken back: 1" in wire.wait(table, "undone")["text"]
+    until(lambda: asked(fleet, "stop")[0].done)
     (record,) = asked(fleet, "stop")
     assert (record.state, record.attempts) == ("cancelled", 0)
 

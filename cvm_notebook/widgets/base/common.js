@@ -48,7 +48,7 @@ const TRUST_MARKS = { VERIFIED: "✓", PARTIAL: "◐", SIMULATED: "⚠", FAILED:
 /** Draw how true what is shown is: by the fleet's health while the kernel answers, else as a snapshot of a moment. */
 function drawHealth(badge, health, at, kernel) {
   const mode = kernel ? health?.state ?? "idle" : "gone", words = health?.text ?? "";
-  const text = !kernel ? `snapshot of ${clockTime(at)} – re-run to go live` : mode === "offline" ? words.split(":").slice(0, 3).join(":") : mode;
+  const text = !kernel ? `snapshot of ${clockTime(at)} – re-run to go live` : mode === "offline" || mode === "catching up" ? words.split(":").slice(0, 3).join(":") : mode;
   const shown = `${HEALTH_MARKS[mode] ?? "○"} ${text}`;
   badge.dataset.state = mode;
   if (badge.textContent !== shown) badge.textContent = shown;
