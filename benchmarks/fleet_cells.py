@@ -77,7 +77,7 @@ def settle() -> None:
 
 def our_fleet(spec, **settings):
     from cvm_notebook import Client
-    from cvm_notebook.fleet import Fleet
+    from cvm_notebook.fleet.fleet import Fleet
     from cvm_notebook.live.reflector.reflector import ReflectorSettings
 
     client = Client(api_key=spec["key"], base_url=spec["url"])

@@ -11,14 +11,14 @@ __version__ = "0.1.0"
 # lazy name -> the module that holds it; with a dot at its end, the module itself
 _HOMES = {
     "Client": "api.client",
-    "Fleet": "fleet",
-    "FleetPlan": "selection",
+    "Fleet": "fleet.fleet",
+    "FleetPlan": "fleet.selection",
     "LocalCloud": "local",
     "ProvisionForm": "widgets.form.form",
     "Secret": "api.secret",
     "connect": "connection",
     "login": "widgets.login",
-    "dashboard": "fleet",
+    "dashboard": "fleet.dashboard",
     "Policy": "attest.policy.policy",
     "Verdict": "attest.verdict",
     "known_images": "attest.images",

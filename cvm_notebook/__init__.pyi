@@ -33,8 +33,9 @@ from cvm_notebook.attest.policy.policy import Policy as Policy
 from cvm_notebook.attest.verdict import Verdict as Verdict
 from cvm_notebook.attest.verify import verify as verify
 from cvm_notebook.connection import connect as connect
-from cvm_notebook.fleet import Fleet as Fleet
-from cvm_notebook.fleet import dashboard as dashboard
+from cvm_notebook.fleet.dashboard import dashboard as dashboard
+from cvm_notebook.fleet.fleet import Fleet as Fleet
+from cvm_notebook.fleet.selection import FleetPlan as FleetPlan
 from cvm_notebook.frames import GatesFailed as GatesFailed
 from cvm_notebook.frames import assert_fleet as assert_fleet
 from cvm_notebook.frames import attestation_frame as attestation_frame
@@ -54,7 +55,6 @@ from cvm_notebook.frames.plots import plot_timeline as plot_timeline
 from cvm_notebook.local import LocalCloud as LocalCloud
 from cvm_notebook.magics.extension import load_ipython_extension as load_ipython_extension
 from cvm_notebook.magics.extension import unload_ipython_extension as unload_ipython_extension
-from cvm_notebook.selection import FleetPlan as FleetPlan
 from cvm_notebook.widgets.form.form import ProvisionForm as ProvisionForm
 from cvm_notebook.widgets.login import login as login
 

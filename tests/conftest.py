@@ -348,7 +348,7 @@ _KERNELS = """
 import json, os, signal, sys
 import numpy, pandas, tqdm.auto
 import cvm_notebook as cvm
-import cvm_notebook.fleet, cvm_notebook.frames.reports.operations
+import cvm_notebook.fleet.fleet, cvm_notebook.frames.reports.operations
 import cvm_notebook.live.operations.service, cvm_notebook.live.plans.runner
 
 for line in sys.stdin:

@@ -60,7 +60,7 @@ def serve(path: str) -> None:
     import ipywidgets  # noqa: F401
     from ipykernel import ipkernel, kernelapp, zmqshell  # noqa: F401
 
-    import cvm_notebook.fleet
+    import cvm_notebook.fleet.fleet
     import cvm_notebook.frames
     import cvm_notebook.widgets.dashboard  # noqa: F401
 

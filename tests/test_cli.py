@@ -337,7 +337,7 @@ def test_demo_keeps_an_edited_notebook_and_fails_when_it_fails(env, tmp_path):
     before = edited.read_bytes()
     done = run("demo", "--run", "--dir", str(folder), env=env)
     assert done.returncode == 1
-    assert "kept as you left them: 01_first_cvm.ipynb" in done.stdout
+    assert "your edited copies were kept: 01_first_cvm.ipynb" in done.stdout
     assert "as I left it" in done.stdout
     assert "failed in code cell 2: ZeroDivisionError: division by zero" in done.stdout
     assert "never\n" not in done.stdout

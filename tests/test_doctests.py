@@ -12,8 +12,8 @@ from helpers import COMPOSE
 
 import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import NotFoundError
+from cvm_notebook.fleet.selection import Selection
 from cvm_notebook.live.rules.autostop import AutoStop
-from cvm_notebook.selection import Selection
 
 
 def documented() -> Iterator[doctest.DocTest]:

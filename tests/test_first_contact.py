@@ -66,7 +66,7 @@ def test_no_key_is_two_lines_and_a_box_beneath_them(notebook):
         "from cvm_notebook.api.auth.credentials import find_api_key\nfind_api_key(prompt=None)"
     )
     assert len(lines) == 2
-    assert lines[0].startswith("CredentialsError: No API key was found")
+    assert lines[0].startswith("CredentialsError: Not signed in")
     assert "PHALA_CLOUD_API_KEY" in lines[1]
     assert [WIDGET in one for one in shown] == [False, True]
 

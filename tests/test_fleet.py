@@ -13,7 +13,7 @@ from helpers import COMPOSE
 
 import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import TargetUnreachable
-from cvm_notebook.fleet import Fleet
+from cvm_notebook.fleet.fleet import Fleet
 from cvm_notebook.live.store.index import UnknownCvm
 
 NAMES = [f"fleet-{n}" for n in range(5)]
@@ -137,7 +137,7 @@ def test_the_past_can_be_looked_at(fleet):
     assert fleet.at(before).set_index("name").loc["fleet-1", "status"] == "running"
     assert fleet.frame().set_index("name").loc["fleet-1", "status"] == "stopped"
     fleet["fleet-1"].start().wait(30)
-    with pytest.raises(cvm.InvalidInput, match="no time"):
+    with pytest.raises(cvm.InvalidInput, match="not a time"):
         fleet.at("noon")
     with pytest.raises(cvm.InvalidInput, match="history begins"):
         fleet.at("2020-01-01T00:00:00Z")
@@ -311,7 +311,9 @@ def test_a_status_that_is_misspelt_is_refused_at_once(fleet, client, word, near)
         lambda: client.watch_cvm_state("fleet-1", target=word),
     )
     for call in calls:
-        with pytest.raises(cvm.InvalidInput, match=f"is no status of a CVM. Did you mean {near}"):
+        with pytest.raises(
+            cvm.InvalidInput, match=f"is not a status of a CVM. Did you mean {near}"
+        ):
             call()
 
 

@@ -286,9 +286,9 @@ def test_diff_tells_what_changed_since_the_last_look(ip):
         ("%cvm deploy web-1", UsageError, "deploy takes a whole cell"),
         ("%%cvm stop agent-1\nx", UsageError, "stop takes one line"),
         ("%cvm watch agent-1 --until runing", UsageError, "did you mean running?"),
-        ("%cvm watch agent-1 --timeout soon", UsageError, "'soon' is no time"),
-        ("%cvm logs agent-1 --tail x", UsageError, "'x' is no number of lines"),
-        ("%cvm logs agent-1 --since yesterday", cvm.InvalidInput, "'yesterday' is no time"),
+        ("%cvm watch agent-1 --timeout soon", UsageError, "'soon' is not a time"),
+        ("%cvm logs agent-1 --tail x", UsageError, "'x' is not a number of lines"),
+        ("%cvm logs agent-1 --since yesterday", cvm.InvalidInput, "'yesterday' is not a time"),
         ("%cvm logs agent-1 --container none", cvm.InvalidInput, "There is: "),
         ("%cvm cost a lot", UsageError, "unrecognized arguments: lot"),
         ("%cvm cost never", cvm.InvalidInput, "never"),
@@ -330,7 +330,7 @@ def test_what_wants_to_be_confirmed_is_shown_with_the_line_to_run(ip, sent):
     for line in ("%cvm delete agent-1 --wait", "%cvm stop agent-1 agent-2"):
         shown = ip.well(line)
         assert isinstance(shown.value, cvm.selection.FleetPlan)
-        assert f"Nothing was sent; this is what it would do. To do it: {line} --yes" in shown
+        assert f"Preview; nothing was sent. To run it: {line} --yes" in shown
         assert "agent-1" in shown
     assert sent() == []
     (typed,) = re.findall(r"To do it: (.*)", shown)
@@ -482,7 +482,7 @@ def test_a_forged_key_encrypts_nothing(ip, cloud, sent, monkeypatch):
         ("deploy web-5", "services:\n  app:\n    x: 1\n", "line 4: the service 'app' has neither"),
         ("deploy web_5", COMPOSE, "name: 'web_5' holds '_'"),
         ("deploy web-5 --env NOT_SET_HERE", COMPOSE, "NOT_SET_HERE: not set"),
-        ("deploy web-5 --env 5x", COMPOSE, "'5x' is no name of an environment variable"),
+        ("deploy web-5 --env 5x", COMPOSE, "'5x' is not a name of an environment variable"),
         ("deploy web-5 --env HOME --env HOME", COMPOSE, "HOME: it is given twice"),
         ("deploy web-5 --env-file none.env", COMPOSE, "none.env cannot be read (No such file"),
         ("deploy web-5 --env-file a\0b", COMPOSE, "cannot be read (ValueError)"),

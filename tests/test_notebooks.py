@@ -51,7 +51,7 @@ SAYS = {
     "01_first_cvm": ("same software: True", "left of this notebook: nothing"),
     "02_live_fleet": ("<Outcome: 3 accepted>",),
     "04_deploy": ("starting containers", "['API_TOKEN']", "left of this notebook: nothing"),
-    "05_cost_and_idle": ("stops it at once", " saved"),
+    "05_cost_and_idle": ("stops now", " saved"),
     "06_drift_and_attestation": ("env.FEATURE_FLAG", "its own: hash_matched", "another's: failed"),
     "07_bulk_operations": (
         *("confirm='restart 5'", "'failed': 2", "'refused': 1", "<Outcome: 2 reached>"),

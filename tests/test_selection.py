@@ -4,8 +4,8 @@ import pytest
 from helpers import COMPOSE
 
 import cvm_notebook as cvm
+from cvm_notebook.fleet.selection import Selection
 from cvm_notebook.live.plans.plan import NotConfirmed
-from cvm_notebook.selection import Selection
 
 NAMES = [f"chosen-{n}" for n in range(4)]
 

@@ -10,7 +10,7 @@ import pytest
 from helpers import COMPOSE
 
 import cvm_notebook as cvm
-from cvm_notebook.fleet import Fleet
+from cvm_notebook.fleet.fleet import Fleet
 from cvm_notebook.live.clock import SystemClock
 from cvm_notebook.live.store.history import History
 from cvm_notebook.live.store.observation import Observation

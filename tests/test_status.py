@@ -19,7 +19,7 @@ from cvm_notebook.api.status import (
     same_status,
     status_of,
 )
-from cvm_notebook.fleet import Fleet
+from cvm_notebook.fleet.fleet import Fleet
 from cvm_notebook.frames import fleet_frame
 from cvm_notebook.frames.reports.timeline import HourlyPrice
 from cvm_notebook.live.columns import charged_usd

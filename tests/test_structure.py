@@ -9,7 +9,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "cvm_notebook"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "__pycache__" not in path.parts)
 FOLDERS = sorted({path.parent for path in MODULES})
-TOP = {"app", "connection", "errors", "files", "fleet", "selection", "testing", "text"}
+TOP = {"connection", "errors", "files", "testing", "text"}
 MOST_FILES = 12
 MOST_LINES = 400
 # A module is cut where a concept ends; these hold one each that is a little longer.
@@ -21,7 +21,7 @@ LONGER = {
     "api/resources/lifecycle.py": 410,
     "api/resources/updates.py": 520,
     "api/resources/validation.py": 450,
-    "fleet.py": 770,
+    "fleet/fleet.py": 450,
     "live/columns.py": 620,  # a declaration for each column
     "live/operations/database.py": 440,
     "live/operations/service.py": 520,
@@ -31,7 +31,6 @@ LONGER = {
     "local/cloud.py": 420,
     "local/core/database.py": 480,  # a declaration for each table
     "rollouts/runner.py": 440,
-    "selection.py": 620,
 }
 # LocalCloud shares no code with the client, and has names of its own for the same things.
 SHARED = {

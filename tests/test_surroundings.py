@@ -114,7 +114,7 @@ def test_a_key_in_the_environment_needs_no_home(nobody, tmp_path):
     done = python(CLIENT, {**nobody, "PHALA_CLOUD_API_KEY": "phak_of_a_test"}, tmp_path)
     assert "PHALA_CLOUD_API_KEY" in done.stdout, done.stderr
     asked = python(CLIENT, nobody, tmp_path)
-    assert "CredentialsError: No API key was found" in asked.stderr
+    assert "CredentialsError: Not signed in" in asked.stderr
     assert "the profiles (no home folder is known)" in asked.stderr
     named = python(CLIENT.replace("()", "(profile='work')"), nobody, tmp_path)
     assert "Set HOME, or PHALA_CLOUD_DIR to their folder." in named.stderr
@@ -179,7 +179,7 @@ def test_a_keyring_that_cannot_read_its_settings_is_passed_over(nobody, tmp_path
     (tmp_path / "python_keyring").mkdir()
     settings = tmp_path / "python_keyring" / "keyringrc.cfg"
     settings.write_text("[backend]\ndefault-keyring=no_such_module.Keyring\n")
-    assert "CredentialsError: No API key was found" in python(CLIENT, env, tmp_path).stderr
+    assert "CredentialsError: Not signed in" in python(CLIENT, env, tmp_path).stderr
 
 
 @pytest.mark.parametrize(

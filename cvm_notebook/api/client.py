@@ -211,5 +211,5 @@ def _timeout(timeout: float | Timeout) -> Timeout:
     else:
         limit = Timeout(min(_DEFAULT_TIMEOUT.connect, timeout), timeout, timeout)
     if not all(0 < seconds < float("inf") for seconds in limit):
-        raise InvalidInput("timeout", f"{timeout!r} is no time to wait", "Give seconds above 0.")
+        raise InvalidInput("timeout", f"{timeout!r} is not a time to wait", "Give seconds above 0.")
     return limit

@@ -36,7 +36,7 @@ def moment_of(field: str, said: object, *, now: datetime | None = None) -> datet
     Raises
     ------
     InvalidInput
-        It is no time, one that the local clock skipped, or one to come.
+        It is not a time, one that the local clock skipped, or one to come.
     """
     value = plain(said)
     if isinstance(value, str):
@@ -118,4 +118,4 @@ def _last_shown(field: str, said: str, now: datetime) -> datetime | None:
 
 
 def _no_time(field: str, said: object) -> InvalidInput:
-    return InvalidInput(field, f"{clean_text(repr(said), 40)} is no time", _REMEDY)
+    return InvalidInput(field, f"{clean_text(repr(said), 40)} is not a time", _REMEDY)

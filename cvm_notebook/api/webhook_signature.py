@@ -92,7 +92,7 @@ def verify_webhook(
     if not hmac.compare_digest(f"sha256={signed.hex()}".encode(), said.encode("utf-8", "replace")):
         raise WebhookRejected(_SIGNATURE, "does not fit the body and the secret")
     if not _SECONDS.fullmatch(sent):
-        raise WebhookRejected(_TIMESTAMP, "is no time in seconds")
+        raise WebhookRejected(_TIMESTAMP, "is not a time in seconds")
     if abs(moment - int(sent)) > tolerance:
         raise WebhookRejected(
             _TIMESTAMP, f"is {moment - int(sent):.0f} s ago, and {tolerance:.0f} s are allowed"

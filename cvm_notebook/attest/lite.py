@@ -113,7 +113,7 @@ def recompute(vm_config: Mapping[str, Any], log: BootLog) -> LiteImage | None:
     if vm_config.get("tdx_measurement") is None:
         return None
     if not isinstance(memory, int):
-        raise MalformedEvidence("vm_config.memory_size", "is no number of bytes")
+        raise MalformedEvidence("vm_config.memory_size", "is not a number of bytes")
     if not (memory == _TWO_GIB or _HIGH_MEMORY <= memory < _MOST_MEMORY):
         return None
     said = json_object(_FIELD, vm_config["tdx_measurement"])

@@ -21,7 +21,7 @@ from cvm_notebook.api.errors.tree import CvmError, InvalidInput, WatchTimeout
 from cvm_notebook.api.status import status_of
 from cvm_notebook.connection import connect
 from cvm_notebook.files import write_file
-from cvm_notebook.fleet import Fleet
+from cvm_notebook.fleet.fleet import Fleet
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.record import as_text
 from cvm_notebook.live.rules.autostop import AutoStopTerms
@@ -266,7 +266,7 @@ def _rules(path: Path) -> tuple[_Rule, ...]:
         rules = msgspec.toml.decode(text, type=_File).rule
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         said = " ".join(str(error).split())
-        raise _Refused(f"{path} is no file of rules: {clean_text(said, 300)}") from None
+        raise _Refused(f"{path} is not a file of rules: {clean_text(said, 300)}") from None
     if not rules:
         raise _Refused(f"{path} has no [[rule]]")
     return rules

@@ -19,7 +19,7 @@ def demo(options: argparse.Namespace) -> int:
     kept = copy_notebooks(folder)
     print(f"Notebooks    {folder}")
     if kept:
-        print(f"             kept as you left them: {', '.join(kept)}")
+        print(f"             your edited copies were kept: {', '.join(kept)}")
         print("             (remove a file there to get it fresh the next time)")
     with _start_cloud(options.speed) as cloud:
         print(f"LocalCloud   {cloud.url}   (boots and stops {options.speed:g} times faster)")
@@ -60,7 +60,7 @@ def _open_lab(notebook: Path, env: dict[str, str], options: argparse.Namespace) 
         print(f"             port {options.port} is taken; using {lab.port}")
     with lab:
         print(f"JupyterLab   {lab.url}")
-        print("             Ctrl-C here ends all of it.", flush=True)
+        print("             Press Ctrl-C here to stop everything.", flush=True)
         try:
             code = lab.wait()
         except KeyboardInterrupt:
@@ -68,7 +68,7 @@ def _open_lab(notebook: Path, env: dict[str, str], options: argparse.Namespace) 
             print("\nEnding JupyterLab, its kernels and LocalCloud.", flush=True)
             return 0
         if code != 0:
-            print(f"JupyterLab ended with code {code}. Its last words:\n{lab.last_words()}")
+            print(f"JupyterLab ended with code {code}. Last lines of its log:\n{lab.last_lines()}")
         return code
 
 

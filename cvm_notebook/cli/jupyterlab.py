@@ -115,7 +115,7 @@ class Lab:
     ) -> None:
         self.close()
 
-    def last_words(self, lines: int = 15) -> str:
+    def last_lines(self, lines: int = 15) -> str:
         """Return the end of JupyterLab's log, without the token."""
         log = Path(self._private.name) / "jupyterlab.log"
         text = log.read_text(encoding="utf-8", errors="replace").replace(self._token, "****")
@@ -158,14 +158,14 @@ class Lab:
             if process.poll() is not None:
                 raise SystemExit(
                     f"JupyterLab ended with code {process.returncode} before it answered. "
-                    f"Its last words:\n{self.last_words()}"
+                    f"Last lines of its log:\n{self.last_lines()}"
                 )
             with contextlib.suppress(OSError), direct.open(request, timeout=2):
                 return
             time.sleep(0.1)
         raise SystemExit(
             f"JupyterLab did not answer on port {self.port} within {STARTS_WITHIN:.0f} s. "
-            f"Its last words:\n{self.last_words()}"
+            f"Last lines of its log:\n{self.last_lines()}"
         )
 
 

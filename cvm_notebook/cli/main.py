@@ -34,7 +34,7 @@ exit codes: 0 done, 1 it failed (each command says what that means), 2 not under
 3 a fault of cvm-notebook itself, 130 interrupted, 141 nobody reads what it prints
 """
 REPORT = """\
-exit codes: 0 all gates passed, 1 gates failed (the report says which), 2 it could not run,
+exit codes: 0 within all limits, 1 a limit is exceeded (the report says which), 2 it could not run,
 3 a fault of cvm-notebook itself, 130 interrupted
 
   cvm-notebook report --output report.html -p max_rate_usd_h=12.5 -p max_failed=0
@@ -190,7 +190,7 @@ def _add_cloud(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    text = "write the report of a fleet as one HTML page, and judge it by gates"
+    text = "write the report of a fleet as one HTML page, and check its limits"
     report = commands.add_parser(
         "report",
         help=text,
@@ -318,7 +318,7 @@ def _speed(text: str) -> float:
 
 def _workers(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of processes; give 1 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of processes; give 1 or more")
     return int(text)
 
 

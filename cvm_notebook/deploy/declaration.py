@@ -236,7 +236,7 @@ def read_app(name: str, said: object, folder: Path | None = None) -> AppDeclarat
     if isinstance(said, str | os.PathLike):
         said = {"compose_file": said}
     if not isinstance(said, Mapping):
-        problem = f"{type(said).__name__} is no declaration"
+        problem = f"{type(said).__name__} is not a declaration"
         raise InvalidInput(where, problem, "Give a compose file, or a mapping.")
     if "docker_compose_file" in said or "runner" in said:
         said = _of_app_compose(said)

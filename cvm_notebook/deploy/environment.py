@@ -61,7 +61,7 @@ class EnvTable:
         Raises
         ------
         InvalidInput
-            It is no name of a variable, or no value of one; the value is not named.
+            It is not a name of a variable, or no value of one; the value is not named.
         """
         check_env_name(name)
         secret = value if isinstance(value, Secret) else Secret(value)

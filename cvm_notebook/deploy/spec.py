@@ -35,7 +35,7 @@ class Values:
     disk_size
         In GB; the instance type's own where it is None.
     replicas
-        How many CVMs there shall be, the first one counted.
+        How many CVMs in total, the first one counted.
     """
 
     name: str = ""

@@ -300,7 +300,7 @@ def plot_cost(timeline: pd.DataFrame, ax: "Axes | None" = None, *, apps: int = 6
     for start, end in _unseen(spells):
         ax.axvspan(start, end, fill=False, hatch="///", edgecolor=_OTHERS, linewidth=0)
     ax.set_title(f"{_usd(totals.sum())} in {_length(spells)}, by app", loc="left")
-    ax.set_ylabel("USD an hour")
+    ax.set_ylabel("USD/h")
     ax.set_ylim(bottom=0)
     if len(times):
         _legend_of_apps(ax, unseen=not spells["observed"].all())

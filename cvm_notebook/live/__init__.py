@@ -1,1 +1,4 @@
-"""The live fleet: one store kept true by one thread, operations, plans; no pandas, no widgets."""
+"""The live fleet: one store that one thread keeps up to date, operations, plans.
+
+Without pandas and without widgets.
+"""

@@ -303,7 +303,7 @@ def _compared(column: Column, sign: Callable[[Any, Any], bool], wanted: Wanted) 
 
 def _matched(column: Column, matches: Match) -> Test:
     if not column.kind.is_text:
-        raise Misfit(f"{column.name} is no text", "Compare it with =, <, > or in (...).")
+        raise Misfit(f"{column.name} is not a text", "Compare it with =, <, > or in (...).")
     read = column.value
 
     def test(row: Row, context: Context) -> bool | None:

@@ -288,7 +288,7 @@ def _column(name: Token) -> Column:
     plain = name.lower()
     column = SEARCHED.get(name) or SEARCHED.get(plain) or CALLED.get(plain)
     if column is None:
-        raise _Misplaced(_place(name), f"{_named(name)} is no column of the fleet", _near(name))
+        raise _Misplaced(_place(name), f"{_named(name)} is not a column of the fleet", _near(name))
     return column
 
 

@@ -61,6 +61,6 @@ def _facts(row: Row, now: float) -> list[tuple[str, ...]]:
         ("endpoint", urls[0] if urls else None),
         ("compose hash", cvm.compose_hash),
         ("seen", f"{age_words(row.age(now))} ago, by {row.source}"),
-        ("could not be refreshed", row.error),
+        ("could not refresh", row.error),
     ]
     return [(name, value) for name, value in said if value]

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Final, Self
 
@@ -34,18 +34,18 @@ class Waiting:
     Raises
     ------
     InvalidInput
-        There is no such status, or the timeout is no number of seconds.
+        There is no such status, or the timeout is not a number of seconds.
     """
 
     def __init__(
         self,
         engine: FleetEngine,
-        identifiers: tuple[str, ...],
+        identifiers: Sequence[str],
         *,
         status: str,
         timeout: float | None,
-        progress: bool,
-        on_change: Callable[[Row], object] | None,
+        progress: bool = True,
+        on_change: Callable[[Row], object] | None = None,
     ) -> None:
         self.status = status_word("status", status)
         self._timeout = wait_seconds("timeout", timeout)

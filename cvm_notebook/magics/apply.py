@@ -10,7 +10,7 @@ from cvm_notebook.deploy.apply.plan import Applied, ApplyPlan
 from cvm_notebook.deploy.apply.planning import plan_apply, plan_updates
 from cvm_notebook.deploy.declaration import Changes, read_apps
 from cvm_notebook.deploy.environment import EnvTable
-from cvm_notebook.fleet import Fleet
+from cvm_notebook.fleet.fleet import Fleet
 from cvm_notebook.magics.environment import check_askable, environment, typed
 from cvm_notebook.magics.session import Session
 
@@ -83,7 +83,7 @@ def _done(plan: ApplyPlan, args: Namespace, again: str) -> ApplyPlan | Applied:
     if args.dry_run:
         return plan
     if plan.phrase is not None and not args.yes:
-        print(f"Nothing was sent; this is what it would do. To do it: {again}")
+        print(f"Preview; nothing was sent. To run it: {again}")
         return plan
     applied = plan.execute(confirm=plan.phrase, wait=args.wait)
     if not applied.ok:

@@ -163,20 +163,20 @@ def _status(text: str) -> str:
     if not is_status(word):
         near = closest_status(word)
         what = f"did you mean {near}?" if near else f"it is one of {', '.join(_STATUS_WORDS)}"
-        raise argparse.ArgumentTypeError(f"{clean_text(text, 40)!r} is no status; {what}")
+        raise argparse.ArgumentTypeError(f"{clean_text(text, 40)!r} is not a status; {what}")
     return word
 
 
 def _time(text: str) -> float:
     seconds = float(text) if text.isdecimal() else seconds_of(text)
     if not seconds or seconds <= 0:
-        raise argparse.ArgumentTypeError(f"{quoted(text, 40)} is no time; such as 90s, 10m")
+        raise argparse.ArgumentTypeError(f"{quoted(text, 40)} is not a time; such as 90s, 10m")
     return float(seconds)
 
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{quoted(text, 40)} is no number of lines")
+        raise argparse.ArgumentTypeError(f"{quoted(text, 40)} is not a number of lines")
     return int(text)
 
 

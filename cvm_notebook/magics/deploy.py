@@ -16,7 +16,8 @@ from cvm_notebook.deploy.deployment import Deployment, Provisioned
 from cvm_notebook.deploy.environment import EnvTable
 from cvm_notebook.deploy.pricing import Offer
 from cvm_notebook.deploy.spec import Values
-from cvm_notebook.fleet import Fleet
+from cvm_notebook.fleet.fleet import Fleet
+from cvm_notebook.fleet.handle import CvmHandle
 from cvm_notebook.live.clock import SystemClock
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.record import as_text
@@ -25,7 +26,6 @@ from cvm_notebook.magics.apply import apply_cell
 from cvm_notebook.magics.environment import check_askable, environment, typed
 from cvm_notebook.magics.session import Session
 from cvm_notebook.magics.verbs import follow
-from cvm_notebook.selection import CvmHandle
 from cvm_notebook.widgets.base.mimebundle import with_widget
 from cvm_notebook.widgets.base.ui_thread import ui_thread
 

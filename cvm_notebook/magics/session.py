@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from cvm_notebook.api.client import Client
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.connection import connect
-from cvm_notebook.fleet import Fleet
+from cvm_notebook.fleet.fleet import Fleet
 from cvm_notebook.live.store.records import Snapshot
 from cvm_notebook.widgets.base.mimebundle import has_kernel, somebody_answers
 

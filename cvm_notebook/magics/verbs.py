@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 from cvm_notebook.api.errors.tree import CvmError, WatchTimeout
 from cvm_notebook.api.resources.logs import LogLine
 from cvm_notebook.api.status import phase_of
-from cvm_notebook.fleet import Fleet
+from cvm_notebook.fleet.fleet import Fleet
+from cvm_notebook.fleet.handle import CvmHandle
+from cvm_notebook.fleet.selection import FleetPlan, Selection
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.preconditions import Verb
 from cvm_notebook.live.operations.record import OperationRecord, as_text
@@ -22,7 +24,6 @@ from cvm_notebook.live.store.records import Row, Snapshot
 from cvm_notebook.magics.apply import apply, update
 from cvm_notebook.magics.arguments import ACTIONS, split
 from cvm_notebook.magics.session import Session
-from cvm_notebook.selection import CvmHandle, FleetPlan, Selection
 from cvm_notebook.text import clean_text
 from cvm_notebook.widgets.base.log_tail import clean_line
 
@@ -146,7 +147,7 @@ def action(session: Session, args: Namespace) -> "Operation | Outcome | FleetPla
     if plan.phrase is not None and not args.yes:
         options = [f"--{name}" for name in ("force", "wait") if getattr(args, name, False)]
         words = [verb, *map(shlex.quote, args.names), *options, "--yes"]
-        print(f"Nothing was sent; this is what it would do. To do it: %cvm {' '.join(words)}")
+        print(f"Preview; nothing was sent. To run it: %cvm {' '.join(words)}")
         return plan
     if len(rows) == 1:
         operation = fleet.operator.submit(verb, *rows.values(), params=params)
@@ -226,7 +227,7 @@ def watch(session: Session, args: Namespace) -> CvmHandle:
     except KeyboardInterrupt as stop:
         raise interrupted(stop, f"no longer watching {handle!r}; nothing was done to it") from None
     except WatchTimeout as error:
-        error.hint = "It goes on: watch again, or look at its log with %cvm logs."
+        error.hint = "Still in progress: run %cvm watch again, or look at its log with %cvm logs."
         raise
     return handle
 

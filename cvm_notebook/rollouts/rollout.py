@@ -201,7 +201,7 @@ class Rollout:
             if not self._runner.over.wait(min(seconds, threading.TIMEOUT_MAX)):
                 raise WatchTimeout(
                     f"{self.title}, after {seconds:g} s",
-                    hint="It goes on: wait again.",
+                    hint="Still in progress: wait again.",
                     target="done",
                 )
         return self

@@ -4,7 +4,7 @@ function renderLogin({ el, store }) {
   const state = h("strong", {}), rows = h("dl"), then = h("p", { role: "status", hidden: true });
   const wrong = h("div", { className: "cvm-fault", role: "alert", hidden: true });
   const busy = h("span", { className: "cvm-dim", role: "status" });
-  const key = secretField({ label: "API key", button: "Sign in", onSend: (value) => { busy.textContent = "Asking whose key it is…"; send({ kind: "secret", value }); } });
+  const key = secretField({ label: "API key", button: "Sign in", onSend: (value) => { busy.textContent = "Checking the key…"; send({ kind: "secret", value }); } });
   const note = h("div", { className: "cvm-help" }, "It goes to the kernel's memory only: it is not saved, and cannot be read back.");
   const other = h("details", {}, h("summary", {}, "Use another key"));
   const place = h("div", {});
@@ -25,11 +25,11 @@ function renderLogin({ el, store }) {
     if (key.el.parentElement !== home) home.append(key.el, note);
     other.hidden = !account.in;
     choose.hidden = !account.profiles.length;
-    profile.replaceChildren(h("option", { value: "" }, "none: as it is found"), ...account.profiles.map((name) => h("option", { value: name }, name)));
+    profile.replaceChildren(h("option", { value: "" }, "Default"), ...account.profiles.map((name) => h("option", { value: name }, name)));
     profile.value = account.profile ?? "";
     profile.disabled = !live || account.busy;
     key.live(live && !account.busy);
-    busy.textContent = account.busy ? "Asking the service…" : live ? "" : "waiting for the kernel";
+    busy.textContent = account.busy ? "Checking the key…" : live ? "" : "waiting for the kernel";
   }
   function heard({ message }) {
     if (message?.kind === "pulse") return; // the list of profiles may be open

@@ -82,7 +82,7 @@ def test_a_field_of_the_future_passes_and_a_slip_does_not():
         ({"disk_size": 20, "diskSize": 30}, "was given it twice"),
         ({"nonce": 1}, "app_id: it is missing, though nonce is given"),
         ({"app_id": "ab"}, "nonce: it is missing, though app_id is given"),
-        ({"env_keys": ["A", "B=C"]}, "'B' is no name"),
+        ({"env_keys": ["A", "B=C"]}, "'B' is not a name"),
         ({"env_keys": "ABC"}, "not a list of names"),
         ({"encrypted_env": "KEY=SENTINEL"}, "not an encrypted environment"),
         ({"encrypted_env": {"KEY": "SENTINEL"}}, "not an encrypted environment"),
@@ -243,7 +243,10 @@ def test_a_file_that_docker_could_run_is_taken_unchanged(text):
         ("services:", "services is empty"),
         ("services: []", "line 1: services is a list"),
         ("services: a", "line 1: services is a text"),
-        ("services:\n  web:\n    image: x\n  db: nginx", "line 4: the service 'db' is no mapping"),
+        (
+            "services:\n  web:\n    image: x\n  db: nginx",
+            "line 4: the service 'db' is not a mapping",
+        ),
         ("services:\n  web:\n    ports: ['80']", "line 3: the service 'web' has neither image nor"),
         ("services:\n  web:\n    image: x\n   y: z", "line 4: "),
         ("services:\n\tweb: x", "line 2: "),
@@ -262,7 +265,7 @@ def test_a_file_that_docker_could_run_is_taken_unchanged(text):
         ("a: &a [*a]\n" + COMPOSE, "aliases or nesting"),
         (COMPOSE + "#" * 204_800, "KiB; the service takes 200"),
         (COMPOSE + "\0", "line 3: U+0000 is not YAML"),
-        (COMPOSE + "\ud800", "line 3: U+D800, half a character, is no text"),
+        (COMPOSE + "\ud800", "line 3: U+D800, half a character, is not a text"),
     ],
 )
 def test_a_file_that_cannot_run_is_refused_by_its_line(text, said):

@@ -72,7 +72,7 @@ def test_a_log_that_is_followed_ends_at_once_when_it_is_closed(client):
 def test_what_cannot_be_asked_for_is_refused_in_words(client):
     with pytest.raises(InvalidInput, match="channel"):
         client.get_cvm_logs("logged", channel="console")
-    with pytest.raises(InvalidInput, match="since: 'yesterday' is no time"):
+    with pytest.raises(InvalidInput, match="since: 'yesterday' is not a time"):
         client.get_cvm_logs("logged", since="yesterday")
     with pytest.raises(InvalidInput, match="There is: dstack-web-1"):
         client.get_cvm_logs("logged", container="db")

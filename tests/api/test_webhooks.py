@@ -93,9 +93,9 @@ def test_without_another_time_it_is_the_machines():
         ({"X-Webhook-Signature": "sha256=" + "0" * 64}, "does not fit"),
         ({"X-Webhook-Signature": signed()["X-Webhook-Signature"][7:]}, "does not fit"),
         ({"X-Webhook-Signature": "sha256=é\ud800"}, "does not fit"),
-        (signed(at="soon"), "is no time in seconds"),
-        (signed(at="٣"), "is no time in seconds"),
-        (signed(at="9" * 13), "is no time in seconds"),
+        (signed(at="soon"), "is not a time in seconds"),
+        (signed(at="٣"), "is not a time in seconds"),
+        (signed(at="9" * 13), "is not a time in seconds"),
         (signed(secret="whsec_another-one-is"), "does not fit"),
     ],
 )

@@ -271,7 +271,7 @@ def test_the_moment_until_the_first_list_counts_as_live_is_no_gap(make, log):
     start = NOON - 24 * HOUR
     soon = dt.timedelta(milliseconds=50)
     healths = (
-        Health("idle", start - soon),
+        Health("paused", start - soon),
         Health("catching up", start - soon),
         Health("live", start + soon),
     )
@@ -283,7 +283,7 @@ def test_the_moment_until_the_first_list_counts_as_live_is_no_gap(make, log):
 
 
 def test_a_fleet_that_has_parked_does_not_look(make, log):
-    healths = (Health("live", NOON - 24 * HOUR), Health("idle", NOON - 12 * HOUR))
+    healths = (Health("live", NOON - 24 * HOUR), Health("paused", NOON - 12 * HOUR))
     assert only(cost_frame(log(rows=[make.row()], healths=healths)))["coverage"] == 0.5
 
 
@@ -356,7 +356,7 @@ STEPS = st.lists(
     max_size=8,
 )
 LIVE = st.lists(
-    st.tuples(st.integers(0, 24 * 60), st.sampled_from(["live", "offline", "idle"])), max_size=4
+    st.tuples(st.integers(0, 24 * 60), st.sampled_from(["live", "offline", "paused"])), max_size=4
 )
 
 

@@ -214,9 +214,9 @@ def test_an_app_compose_is_declared_by_its_hash(make, runs):
 @pytest.mark.parametrize(
     ("expected", "said"),
     [
-        ({"web": 3}, "web: int is no declaration"),
+        ({"web": 3}, "web: int is not a declaration"),
         ({"web": {"cpu": 3}}, "web: cpu cannot be declared"),
-        (3, "expected: int is no declaration"),
+        (3, "expected: int is not a declaration"),
         ({"web": "services:\n"}, "web: .*no services|services is empty"),
         ("services:\n  a: !!python/object:os.system x\n", "tag"),
         ("services:\n  web:\n    image: {{ image }}\n", "line 3: a mapping stands where a name"),
@@ -231,7 +231,7 @@ def test_what_cannot_be_declared_is_refused_by_name(make, expected, said):
 
 def test_a_file_that_is_no_text_is_refused(make, tmp_path):
     (tmp_path / "compose.yml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InvalidInput, match=r"compose\.yml is no text"):
+    with pytest.raises(InvalidInput, match=r"compose\.yml is not a text"):
         drift_frame(make.snapshot(), tmp_path / "compose.yml")
     with pytest.raises(InvalidInput, match="cannot be read"):
         drift_frame(make.snapshot(), tmp_path / "none.yml")

@@ -269,7 +269,7 @@ def test_logs_are_read_by_container_and_followed_until_stopped(lab, card):
     panel.locator('[data-state="stopped"]').wait_for(timeout=PATIENCE)
     panel.get_by_label("Only lines since").fill("yesterday")
     panel.get_by_label("Only lines since").press("Enter")
-    panel.get_by_text("'yesterday' is no time").wait_for(timeout=PATIENCE)
+    panel.get_by_text("'yesterday' is not a time").wait_for(timeout=PATIENCE)
 
 
 HOSTILE = r"""
@@ -339,7 +339,7 @@ def test_without_its_kernel_the_card_is_a_snapshot_and_its_buttons_are_inert(lab
     gone = lab.page.locator('.cvm-card[data-mine="yes"][data-live="false"]')
     gone.wait_for(timeout=25_000)
     lab.screenshot("card-snapshot", gone)
-    assert "re-run to go live" in gone.locator(".cvm-health").inner_text()
+    assert "re-run the cell" in gone.locator(".cvm-health").inner_text()
     assert gone.locator(".cvm-actions").evaluate("box => box.inert")
     compose = tab(gone, "Compose")
     compose.get_by_text("Not fetched: the kernel does not answer.").wait_for()

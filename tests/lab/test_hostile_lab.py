@@ -180,7 +180,7 @@ def test_the_table_shows_hostile_texts_as_texts(lab, hostile, app):
         page.locator(".cvm-row", has_text=text).first.click()
     page.locator(".cvm-find").fill(TEXTS[0])
     page.locator(".cvm-find").fill("nosuch > 1")
-    page.get_by_text("is no column of the fleet").first.wait_for()
+    page.get_by_text("is not a column of the fleet").first.wait_for()
     page.locator(".cvm-find").fill("")
     harmless(page)
     # what destroys asks with the name: it is text there too, and so is the refusal

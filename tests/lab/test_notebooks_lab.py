@@ -56,7 +56,7 @@ def test_cost_and_idle_draws_its_pictures(lab, opened):
     assert pictures.count() == 2
     for picture in pictures.all():
         assert picture.evaluate("one => one.complete && one.naturalWidth > 400")
-    assert "stops it at once" in said
+    assert "stops now" in said
 
 
 def test_bulk_operations_end_an_interrupted_plan_and_leave_nothing(lab, opened):

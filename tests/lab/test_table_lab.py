@@ -663,7 +663,7 @@ def test_without_its_kernel_the_table_is_a_snapshot_and_its_buttons_are_inert(la
     lab.shutdown()
     gone = table.locator('.cvm-health[data-state="gone"]')
     gone.wait_for(timeout=25_000)
-    assert re.search(r"snapshot of \d\d:\d\d:\d\d . re-run to go live", gone.inner_text())
+    assert re.search(r"disconnected: data of \d\d:\d\d:\d\d; re-run the cell", gone.inner_text())
     assert table.get_by_role("button", name="Stop", exact=True).is_disabled()
     assert row(table, "alpha").is_visible()
 

@@ -34,7 +34,7 @@ def test_stages_are_reached_in_their_order_though_one_fails(told, fails):
     [
         ["cvm_notebook.live.workers", "cvm_notebook.live.operations.service"],
         ["cvm_notebook.live.operations.service", "cvm_notebook.live.workers"],
-        ["cvm_notebook.connection", "cvm_notebook.fleet", "cvm_notebook.live.workers"],
+        ["cvm_notebook.connection", "cvm_notebook.fleet.fleet", "cvm_notebook.live.workers"],
         ["cvm_notebook.widgets.base.ui_thread", "cvm_notebook.rollouts.runner"],
     ],
 )

@@ -158,7 +158,7 @@ def test_a_wall_clock_that_is_set_back_shows_the_later_of_two_same_moments(store
 def test_states_of_health_are_kept(store, clock):
     clock.advance(5)
     store.set_health(Health("offline", clock.now(), "connection refused"))
-    assert [h.state for h in store.log().healths] == ["idle", "offline"]
+    assert [h.state for h in store.log().healths] == ["paused", "offline"]
 
 
 def test_the_first_batch_status_of_a_large_fleet_leaves_the_history_alone(clock, make_cvm):

@@ -135,7 +135,7 @@ def cloud(server):
 
 @pytest.fixture
 def make(cloud):
-    """Make polls whose rows are kept true, and that are closed in the end."""
+    """Make polls whose rows are kept up to date, and that are closed in the end."""
     with contextlib.ExitStack() as stack:
 
         def made(settings=QUICK, **client):

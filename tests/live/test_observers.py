@@ -10,7 +10,7 @@ import pytest
 from helpers import COMPOSE, HANGS, collected
 
 from cvm_notebook import Client
-from cvm_notebook.fleet import Fleet
+from cvm_notebook.fleet.fleet import Fleet
 from cvm_notebook.live.operations.service import OperationService
 from cvm_notebook.live.store.observers import Mailbox
 from cvm_notebook.live.store.records import Gap, Health

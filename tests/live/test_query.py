@@ -167,8 +167,12 @@ def test_search_finds(snapshot, text, found):
 @pytest.mark.parametrize(
     ("text", "at", "says"),
     [
-        ("vcpu > 1 and regoin = x", 13, r"'regoin' is no column of the fleet.*Did you mean region"),
-        ("vcpu > 1 order by nmae", 18, r"'nmae' is no column.*Did you mean name\?"),
+        (
+            "vcpu > 1 and regoin = x",
+            13,
+            r"'regoin' is not a column of the fleet.*Did you mean region",
+        ),
+        ("vcpu > 1 order by nmae", 18, r"'nmae' is not a column.*Did you mean name\?"),
         ("status = runing", 9, r"status is never 'runing'.*Did you mean running\?"),
         ("status in (running, 'stoped')", 20, "Did you mean stopped"),
         ("vcpu > two", 7, "vcpu is a number, not 'two'"),
@@ -181,7 +185,7 @@ def test_search_finds(snapshot, text, found):
         ("in_progress = 1", 14, "in_progress is true or false, not '1'"),
         ("in_progress > true", 14, "in_progress is true or false"),
         ("status < running", 9, "status has no order"),
-        ("rate_usd_h like '1%'", 0, "rate_usd_h is no text"),
+        ("rate_usd_h like '1%'", 0, "rate_usd_h is not a text"),
         ("name = 'web", 7, "a quote is not closed"),
         ("vcpu ! 1", 5, "this sign stands for nothing"),
         ("name =", 6, "it ends too early.*a column or a value"),

@@ -1,4 +1,4 @@
-"""The rules by which a fleet is kept true, one test each, on a clock that tests move."""
+"""The rules by which a fleet is kept up to date, one test each, on a clock that tests move."""
 
 from datetime import timedelta
 from itertools import pairwise
@@ -159,7 +159,7 @@ def test_nobody_listening_means_no_requests(clock):
     play.tell(Follow("cvm_1"))
     play.advance(3600)
     assert play.requests == []
-    assert play.health == "idle"
+    assert play.health == "paused"
 
 
 def test_requests_end_a_while_after_the_last_interest_did(play):
@@ -170,7 +170,7 @@ def test_requests_end_a_while_after_the_last_interest_did(play):
     play.advance(2)
     assert play.machine.mode is Mode.PARKED
     assert isinstance(play.did[-2][1], AbortAll)
-    assert play.health == "idle"
+    assert play.health == "paused"
     play.forget()
     play.advance(3600)
     assert play.did == []

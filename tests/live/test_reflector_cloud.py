@@ -138,7 +138,7 @@ def test_the_whole_fleet_is_in_the_store_when_it_is_ready(cloud, make):
     reflector.ready(PATIENCE)
     listed = reflector.client.list_cvms()
     assert [row.id for row in reflector.store.snapshot().rows] == [one.id for one in listed]
-    until(lambda: state(reflector) in ("live", "idle"))
+    until(lambda: state(reflector) in ("live", "paused"))
 
 
 def test_statuses_follow_the_list_in_chunks_by_node(cloud, make):
@@ -209,7 +209,7 @@ def test_a_fleet_that_nobody_looks_at_sends_nothing(cloud, make):
     assert threading.active_count() == len(
         [t for t in threading.enumerate() if "cvm" not in t.name]
     )
-    assert state(reflector) == "idle"
+    assert state(reflector) == "paused"
     assert cloud.requests() == []
 
 
@@ -221,7 +221,7 @@ def test_when_interest_ends_requests_and_threads_end(cloud, make):
         until(lambda: cloud.open_streams() == 1)
         reflector.unfollow(next(iter(rows(reflector).values())).id)
     until(lambda: not [t for t in threading.enumerate() if t.name.startswith("cvm-")])
-    assert state(reflector) == "idle"
+    assert state(reflector) == "paused"
     cloud.clear_requests()
     time.sleep(1.5)  # a sweep and a list would have been due
     assert cloud.requests() == []
@@ -231,7 +231,7 @@ def test_a_handle_that_nobody_holds_keeps_nothing_going(cloud, make):
     reflector = make(cloud)
     reflector.interest()
     gc.collect()
-    until(lambda: state(reflector) == "idle" and "cvm-reflector" not in _names())
+    until(lambda: state(reflector) == "paused" and "cvm-reflector" not in _names())
 
 
 def _names():

@@ -29,7 +29,7 @@ from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.api.http.exchange import Timeout
 from cvm_notebook.api.http.retry import RetryPolicy
 from cvm_notebook.api.resources import intent
-from cvm_notebook.fleet import Fleet
+from cvm_notebook.fleet.fleet import Fleet
 from cvm_notebook.live.store.observation import phase_of
 from cvm_notebook.live.store.records import Gap
 

@@ -7,7 +7,8 @@ import pandas as pd
 
 import cvm_notebook as cvm
 from cvm_notebook.errors import QueryError, UnknownCvm
-from cvm_notebook.selection import CvmHandle, Selection
+from cvm_notebook.fleet.handle import CvmHandle
+from cvm_notebook.fleet.selection import Selection
 
 
 def frames(fleet: cvm.Fleet) -> pd.DataFrame:

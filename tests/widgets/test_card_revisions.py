@@ -106,7 +106,7 @@ def test_going_back_is_asked_for_with_what_is_lost_and_sent_once(tab, shared):
     assert "-    image: nginx:1.28" in question["diff"]
     shared.clear_requests()
     tab.answer(yes=True, typed="web")
-    assert "to the letter" in tab.until(lambda now: now["error"])["error"]
+    assert "exactly" in tab.until(lambda now: now["error"])["error"]
     assert not redeployed(shared)
     for _ in range(2):  # a double click is one
         tab.answer(yes=True, typed="web-app")

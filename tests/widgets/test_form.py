@@ -16,7 +16,7 @@ from helpers import collected
 from cvm_notebook.api.client import Client
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.deploy import deployment as form_steps
-from cvm_notebook.fleet import Fleet
+from cvm_notebook.fleet.fleet import Fleet
 from cvm_notebook.widgets.form import sections as form_view
 from cvm_notebook.widgets.form.form import ProvisionForm
 
@@ -502,7 +502,7 @@ def test_a_bad_line_of_an_env_file_is_named_and_its_value_is_not(bench):
     bench.say("env_file", text="# nothing is set here\n\n")
     bench.until(lambda: "it has no variables. Write NAME=value on" in bench.told("env")["problem"])
     bench.say("env", name=f"A={SENTINEL}", value="1")
-    bench.until(lambda: "'A' is no name" in bench.told("env")["problem"])
+    bench.until(lambda: "'A' is not a name" in bench.told("env")["problem"])
     bench.say("env_file", text="".join(f"A{n}={SENTINEL}\n" for n in range(1024)))
     bench.until(lambda: "a CVM takes 1,024" in bench.told("env")["problem"])
     assert SENTINEL not in repr(bench.wire.log)

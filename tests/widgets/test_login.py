@@ -100,7 +100,7 @@ def test_profiles_are_switched_and_left_again(home, wire, cloud):
     say(wire, view, kind="profile", profile="none of them")
     say(wire, view, kind="profile", profile="")
     until(wire, view, lambda m: m["wrong"] and not m["busy"])
-    with pytest.raises(cvm.CvmError, match="No API key"):
+    with pytest.raises(cvm.CvmError, match="no API key"):
         cvm.Client(api_key=None)
     view.close()
 

@@ -115,7 +115,7 @@ def test_what_is_asked_for_later_takes_the_place_of_what_came_before(view):
         ({"tail": 0}, "tail"),
         ({"tail": "many"}, "tail"),
         ({"tail": 10**9}, "tail"),
-        ({"since": "yesterday"}, "since: 'yesterday' is no time"),
+        ({"since": "yesterday"}, "since: 'yesterday' is not a time"),
         ({"container": "nobody"}, "no container"),
         ({"container": 7}, "container"),
     ],

@@ -65,7 +65,9 @@ def test_a_file_that_is_none_of_ours_is_named_and_left_alone(book, content):
     book.path.parent.mkdir()
     book.path.write_bytes(content.encode(errors="surrogateescape"))
     for act in (book.names, lambda: book.get("a"), lambda: book.save("a", GPU)):
-        with pytest.raises(CvmError, match=r"views\.json is no file of views.*move it away"):
+        with pytest.raises(
+            CvmError, match=r"views\.json is not a file of saved views.*move it away"
+        ):
             act()
     assert book.path.read_bytes() == content.encode(errors="surrogateescape")
 

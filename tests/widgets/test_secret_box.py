@@ -63,7 +63,7 @@ def test_an_environment_shows_names_and_keeps_values_until_they_are_forgotten():
 def test_a_bad_name_and_an_empty_file_are_told_without_values():
     table = EnvTable()
     table.receive(seal({"kind": "env", "name": "1-BAD", "value": SENTINEL}))
-    assert "is no name of an environment variable" in table.problem
+    assert "is not a name of an environment variable" in table.problem
     table.receive(seal({"kind": "env_file", "text": "# nothing\n"}))
     assert "no variables" in table.problem
     table.receive(seal({"kind": "env", "name": "NUL", "value": SENTINEL + "\0"}))

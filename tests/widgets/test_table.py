@@ -432,7 +432,7 @@ def test_a_click_on_a_row_that_vanished_is_explained(front, wire, table, fleet, 
 
 def test_what_needs_nothing_says_why(front, wire, table, fleet):
     front.act("start", front.named(fleet, "web-1"))
-    assert "runs already" in wire.wait(table, "notice")["text"]
+    assert "is already running" in wire.wait(table, "notice")["text"]
 
 
 def test_an_unknown_verb_is_refused(front, wire, table, fleet):

@@ -203,7 +203,7 @@ def test_what_got_no_answer_is_read_first_and_not_sent_where_it_was_carried_out(
     front.table._toasts.sent("stop", [lost(fleet, "web-1")], 0.0)
     unknown = front.until(lambda one: one["kind"] == "unknown")
     front.say("retry", id=unknown["id"], click="r-1")
-    assert "stopped already" in wire.wait(front.table, "notice")["text"]
+    assert "already stopped" in wire.wait(front.table, "notice")["text"]
     assert of(fleet, "stop") == []
 
 

@@ -117,7 +117,7 @@ def find_api_key(
             return Credentials(check_api_key(typed, "the prompt"), "the prompt", address.url)
         looked.append("a prompt (nobody can answer here)")
     raise CredentialsError(
-        f"No API key was found for {address.url}. Looked at: {'; '.join(looked)}.",
+        f"Not signed in: there is no API key for {address.url}. Looked in: {'; '.join(looked)}.",
         hint=f"Set {KEY_VARIABLE}, or run `phala login`. connect('local') needs no key.",
     )
 

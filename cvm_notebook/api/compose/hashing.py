@@ -23,7 +23,7 @@ def compose_hash(app_compose: Mapping[str, Any], normalize: bool = False) -> str
     """Return the SHA-256, in hex, by which the service and the chain know an app's compose.
 
     It is taken over JSON with the keys sorted at every level, no spaces, text as UTF-8, and null
-    for what is no number. Members that are None do not count.
+    for what is not a number. Members that are None do not count.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def check_env_name(name: object, field: str = "env") -> str:
         shown = clean_text(name.partition("=")[0], 40) if isinstance(name, str) else None
         said = repr(shown) if shown is not None else type(name).__name__
         remedy = "Use letters, digits and _, not beginning with a digit."
-        raise InvalidInput(field, f"{said} is no name of an environment variable", remedy)
+        raise InvalidInput(field, f"{said} is not a name of an environment variable", remedy)
     _check_name_length(name, field)
     return name
 

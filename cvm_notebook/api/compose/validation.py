@@ -86,7 +86,7 @@ def read_text_file(field: str, path: str, most_bytes: int) -> str:
     Raises
     ------
     InvalidInput
-        It cannot be read, is no text, or is larger than that.
+        It cannot be read, is not a text, or is larger than that.
     """
     shown = clean_text(path, 120)
     try:
@@ -102,7 +102,7 @@ def read_text_file(field: str, path: str, most_bytes: int) -> str:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        problem = f"{shown} is no text, from line {line} on"
+        problem = f"{shown} is not a text, from line {line} on"
         raise InvalidInput(field, problem, "Save it as UTF-8.") from None
 
 
@@ -128,7 +128,7 @@ def _services(root: YamlNode, field: str) -> Mapping[str, Mapping[str, YamlNode]
 def _members(service: YamlNode, named: str, field: str) -> Mapping[str, YamlNode]:
     """Return the members of a service that has something to run."""
     if service.kind != "mapping":
-        raise _wrong(service, f"{named} is no mapping", field)
+        raise _wrong(service, f"{named} is not a mapping", field)
     members = service.whole()
     if not any(_is_there(members.get(source)) for source in _SOURCES):
         raise _wrong(service, f"{named} has neither image nor build", field)
@@ -157,7 +157,7 @@ def _images(services: Mapping[str, Mapping[str, YamlNode]], field: str) -> dict[
             if extends is None or base is None:
                 break
             if base in chain or base not in services:
-                why = "which extends it" if base in chain else "which is no service"
+                why = "which extends it" if base in chain else "which is not a service"
                 raise _wrong(extends, f"it extends {clean_text(base, 60)!r}, {why}", field)
             name = base
         image = found.setdefault(name, image)

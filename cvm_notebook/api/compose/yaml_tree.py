@@ -101,7 +101,7 @@ def _check_characters(text: str, argument: str) -> None:
     if strange is not None:
         line, code = text.count("\n", 0, strange.start()) + 1, f"U+{ord(strange[0]):04X}"
         half = "\ud800" <= strange[0] <= "\udfff"
-        problem = f"{code}, half a character, is no text" if half else f"{code} is not YAML"
+        problem = f"{code}, half a character, is not a text" if half else f"{code} is not YAML"
         raise InvalidInput(argument, f"line {line}: {problem}", "Save it as UTF-8 text.")
 
 
@@ -222,7 +222,7 @@ class _Tree:
         parts = tuple(node.items) if node.kind == "list" else (node,)
         if any(part.kind != "mapping" for part in parts):
             remedy = "Name a mapping, or a list of them: <<: *base."
-            raise self._wrong(line, "<< merges what is no mapping", remedy)
+            raise self._wrong(line, "<< merges what is not a mapping", remedy)
         return parts
 
     def _wrong(self, line: int, problem: str, remedy: str = _CORRECT) -> InvalidInput:

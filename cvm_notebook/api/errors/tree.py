@@ -86,7 +86,7 @@ class LastState(Protocol):
 
     @property
     def boot_error(self) -> str | None:
-        """Why it did not boot."""
+        """Why it failed to start."""
 
     @property
     def shutdown_progress(self) -> str | None:

@@ -158,7 +158,7 @@ class Sockets:
         if not found:
             raise socket.gaierror(socket.EAI_AGAIN, "the name service did not answer in time")
         if isinstance(found[0], UnicodeError):
-            raise socket.gaierror(socket.EAI_NONAME, "it is no name of a host")
+            raise socket.gaierror(socket.EAI_NONAME, "it is not a name of a host")
         if isinstance(found[0], OSError):
             raise found[0]
         return found[0]

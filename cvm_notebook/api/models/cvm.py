@@ -253,7 +253,7 @@ class BatchStopped(Tidy, frozen=True, kw_only=True, gc=False):
     """What a batch stop came to.
 
     The service counts those that it stopped and those that it skipped, and names only those that
-    failed. It skips what is stopped already or in the middle of something.
+    failed. It skips what is already stopped or in the middle of something.
     """
 
     total: Int | None = None

@@ -149,7 +149,7 @@ class Intent:
     def prepare(self, deadline: Deadline | None = None) -> None:
         """Read what would look like its doing afterwards; only what is counted needs it.
 
-        A restart ends where it began, and a replica looks like its brothers: they are told by what
+        A restart ends where it began, and replicas look alike: they are told by what
         is new in the CVM's history, or among the app's CVMs.
 
         Raises

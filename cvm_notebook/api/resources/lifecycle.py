@@ -120,7 +120,7 @@ class Lifecycle(Endpoints):
         return self._act("start", cvm, identifier)
 
     def stop_cvm(self, cvm: Ref = None, /, **identifier: object) -> CvmAction:
-        """Stop a CVM at once, whatever it is doing; its disk stays, and stays paid for.
+        """Stop a CVM at once, whatever it is doing; its disk is kept and still billed.
 
         Raises
         ------

@@ -120,7 +120,7 @@ class Logs(Reads):
         Raises
         ------
         InvalidInput
-            There is no such container or channel, or `since` is no time.
+            There is no such container or channel, or `since` is not a time.
         CvmError
             The container's log is not public.
         DeadlineExceeded

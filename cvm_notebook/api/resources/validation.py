@@ -127,12 +127,12 @@ def status_word(field: str, value: object, *, known: bool = True) -> str:
     near = None if is_status(word) else closest_status(word)
     if near is not None:
         raise InvalidInput(
-            field, f"{_shown(word)} is no status of a CVM", f"Did you mean {near!r}?"
+            field, f"{_shown(word)} is not a status of a CVM", f"Did you mean {near!r}?"
         )
     if known and not is_status(word):
         usual = ", ".join(one for one in STATUSES if one not in {"gone", "unknown"})
         raise InvalidInput(
-            field, f"{_shown(word)} is no status of a CVM", f"One of {usual}, deleted."
+            field, f"{_shown(word)} is not a status of a CVM", f"One of {usual}, deleted."
         )
     return word
 

@@ -55,7 +55,7 @@ class Logins(Endpoints):
         """Add the public SSH keys of a GitHub profile to the account."""
         name = checks.text("github_username", github_username)
         if not _GITHUB_NAME.fullmatch(name):
-            problem = f"{clean_text(name, 60)!r} is no name of GitHub"
+            problem = f"{clean_text(name, 60)!r} is not a name of GitHub"
             raise InvalidInput("github_username", problem, "Letters, digits and single dashes.")
         body = {"github_username": name}
         path = "/user/ssh-keys/github-profile"

@@ -39,7 +39,7 @@ def ssh_command(cvm: Cvm, *, user: str = "root", port: int = 22) -> str:
         The service names no gateway for it, or none that can stand in a command.
     """
     if not _USER.fullmatch(checks.text("user", user)):
-        raise InvalidInput("user", "it is no name of a user", 'Give "root".')
+        raise InvalidInput("user", "it is not a name of a user", 'Give "root".')
     number = checks.integer("port", port, most=_HIGHEST_PORT)
     name = cvm.instance_id or (cvm.app_id or "").removeprefix("app_")
     domain = cvm.gateway.base_domain if cvm.gateway is not None else None
@@ -50,7 +50,7 @@ def ssh_command(cvm: Cvm, *, user: str = "root", port: int = 22) -> str:
         )
     if not _HOST.fullmatch(domain) or not _ID.fullmatch(name):
         raise CvmError(
-            "The gateway's address, as the service gives it, is no name of a host",
+            "The gateway's address, as the service gives it, is not a name of a host",
             hint="Report it to the service; client.get_cvm_info shows it.",
         )
     domain, _, at = domain.partition(":")

@@ -58,7 +58,7 @@ class Upkeep(Endpoints):
         Raises
         ------
         InvalidInput
-            It is no time, or has passed: the CVM would be deleted at once. Nothing was sent.
+            It is not a time, or has passed: the CVM would be deleted at once. Nothing was sent.
 
         Examples
         --------

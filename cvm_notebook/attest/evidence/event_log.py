@@ -282,7 +282,7 @@ def _read_event(said: Mapping[str, Any]) -> BootEvent:
     if not isinstance(register, int) or isinstance(register, bool) or not 0 <= register <= RTMR3:
         raise MalformedEvidence("imr", "is no register from 0 to 3")
     if not isinstance(kind, int) or isinstance(kind, bool):
-        raise MalformedEvidence("event_type", "is no number")
+        raise MalformedEvidence("event_type", "is not a number")
     name, payload, digest = said.get("event"), said.get("event_payload"), said.get("digest")
     version = said.get("version")
     texts = (name or "", payload or "", digest or "")
@@ -299,7 +299,7 @@ def _made(  # noqa: PLR0917 - remembered by position
     register: int, kind: int, name: object, payload: object, digest: object, version: int | None
 ) -> BootEvent:
     if not isinstance(name, str):
-        raise MalformedEvidence("event", "is no text")
+        raise MalformedEvidence("event", "is not a text")
     if not name.isascii() and not _is_unicode(name):
         raise MalformedEvidence("event", "holds half a character")
     measured = from_hex("digest", digest, most=REGISTER_BYTES)

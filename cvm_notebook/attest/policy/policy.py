@@ -303,7 +303,7 @@ def _advisories(said: object) -> frozenset[str]:
     found = checks.several("advisories_refused", said, "advisories")
     for one in found:
         if not isinstance(one, str) or not _ADVISORY.fullmatch(one):
-            problem = f"{quoted(one, 40)} is no name of an advisory"
+            problem = f"{quoted(one, 40)} is not a name of an advisory"
             raise InvalidInput("advisories_refused", problem, "Such as INTEL-SA-01313.")
     return frozenset(found)
 
@@ -313,7 +313,7 @@ def _duration(said: object) -> timedelta:
     found = said if isinstance(said, timedelta) else None
     found = timedelta(seconds=seconds) if seconds is not None else found
     if found is None or found < timedelta():
-        raise InvalidInput("grace", f"{quoted(said, 40)} is no time", 'Such as "30d".')
+        raise InvalidInput("grace", f"{quoted(said, 40)} is not a time", 'Such as "30d".')
     return found
 
 

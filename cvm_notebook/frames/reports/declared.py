@@ -79,7 +79,7 @@ def read_declaration(said: object, where: str) -> Declared:
     if isinstance(said, str | os.PathLike):
         return _of_compose(said, where)
     if not isinstance(said, Mapping):
-        problem = f"{type(said).__name__} is no declaration"
+        problem = f"{type(said).__name__} is not a declaration"
         raise InvalidInput(where, problem, "Give a compose file, or a mapping.")
     if "docker_compose_file" in said or "runner" in said:
         return _of_app_compose(said, where)
@@ -93,7 +93,7 @@ def read_declaration(said: object, where: str) -> Declared:
         if said.get(key) is not None
     }
     if fields.get(SCRIPT, SCRIPT_WORDS[0]) not in SCRIPT_WORDS:
-        problem = f"{clean_text(fields[SCRIPT], 40)} is no status of a script"
+        problem = f"{clean_text(fields[SCRIPT], 40)} is not a status of a script"
         raise InvalidInput(f"{where}.{SCRIPT}", problem, f"One of {', '.join(SCRIPT_WORDS)}.")
     compose = said.get("compose", said.get("compose_file"))
     base = Declared({}) if compose is None else read_declaration(compose, where)

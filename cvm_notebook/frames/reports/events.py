@@ -80,7 +80,7 @@ _NOT_OF_RECORD: Final = frozenset(
 )
 _NO_TIME: Final = datetime.min.replace(tzinfo=UTC)
 _AT_ANY_TIME: Final = Context(  # no column compared tells of it
-    Snapshot(0, (), _NO_TIME, 0.0, Health("idle", _NO_TIME))
+    Snapshot(0, (), _NO_TIME, 0.0, Health("paused", _NO_TIME))
 )
 _OF_RECORD: Final = (*(c for c in COMPARED if c not in _NOT_OF_RECORD), "updated_at")
 

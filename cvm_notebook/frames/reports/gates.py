@@ -147,7 +147,7 @@ def gates_frame(
     Raises
     ------
     InvalidInput
-        No limit is given, one is no number, or a frame is of another kind.
+        No limit is given, one is not a number, or a frame is of another kind.
     """
     frame = conform(fleet)
     gates = [
@@ -188,7 +188,7 @@ def assert_fleet(fleet: pd.DataFrame, **limits: Unpack[Limits]) -> None:
     GatesFailed
         At least one gate failed; it is an AssertionError, and has all of them.
     InvalidInput
-        No limit is given, one is no number, or a frame is of another kind.
+        No limit is given, one is not a number, or a frame is of another kind.
 
     Examples
     --------
@@ -259,7 +259,7 @@ def _of_status(frame: pd.DataFrame, limits: Mapping[str, int]) -> Iterator[Gate]
         status = status_of(word)
         if phase_of(word) == "unknown" and word != "unknown":
             remedy = f"One of {', '.join(PHASES)}."
-            raise InvalidInput("max_status", f"{clean_text(word, 40)!r} is no status", remedy)
+            raise InvalidInput("max_status", f"{clean_text(word, 40)!r} is not a status", remedy)
         some = frame[(frame["status"] == status).fillna(value=False)]
         yield _counted(status.replace("_", " "), _names(some), _count(word, limit))
 
@@ -368,6 +368,6 @@ def _amount(gate: str, limit: Amount) -> Decimal:
 def _count(gate: str, limit: object) -> int:
     limit = plain(limit)
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
-        problem = f"{clean_text(limit, 40)!r} is no number of CVMs"
+        problem = f"{clean_text(limit, 40)!r} is not a number of CVMs"
         raise InvalidInput(gate, problem, "Give 0 or more.")
     return limit

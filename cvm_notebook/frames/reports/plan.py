@@ -211,7 +211,7 @@ def execute(plan: pd.DataFrame, fleet: LiveFleet, **terms: Any) -> pd.DataFrame:
 def _check_plan(plan: pd.DataFrame) -> None:
     require(plan, [field.name for field in PLAN.fields], "a plan")
     if plan.index.name != PLAN.index[0].name or plan.index.has_duplicates:
-        raise InvalidInput("frame", "is no plan: cvm_id is not its index", "Plan anew.")
+        raise InvalidInput("frame", "is not a plan: cvm_id is not its index", "Plan anew.")
 
 
 def _verb_of(plan: pd.DataFrame) -> Verb:

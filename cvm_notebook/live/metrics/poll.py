@@ -32,7 +32,7 @@ _HELD: Final = 60.0  # seconds in which nobody is asked after the key was refuse
 _SOON: Final = 1.0  # seconds until it is looked whether the rows are true again
 _WHY: Final = 200
 _PRIVATE: Final = "the CVM shows its figures to nobody: public_sysinfo is off"
-_SILENT: Final = "the guest shows no figures"
+_SILENT: Final = "no metrics: system info is private for this app"
 
 
 class MeasureHandle:

@@ -155,7 +155,7 @@ class Operation:
         Raises
         ------
         WatchTimeout
-            It is not done yet. It goes on: wait again, or look at its state.
+            It is not done yet. It is still in progress: wait again, or look at its state.
         """
         event = self._ended if until == "done" else self._answered
         allowed = wait_seconds("timeout", timeout)
@@ -165,7 +165,7 @@ class Operation:
         elif not self._clock.wait(event, allowed):
             raise WatchTimeout(
                 f"{self._what()} is not {until} after {allowed:g} s: {as_text(self.record)}",
-                hint="It goes on: wait again.",
+                hint="Still in progress: wait again.",
                 target=self.target,
             )
         return self

@@ -63,7 +63,7 @@ def precheck(verb: Verb, seen: Reading) -> Precheck:
         admission = Admission.SEND if spec.interrupts else Admission.REFUSE
     if admission is Admission.SEND:
         cancels = verb == "stop" and seen.busy
-        first = f"ends what it is doing ({seen.doing}), and " if cancels else ""
+        first = f"cancels {seen.doing}, then " if cancels else ""
         return Precheck(admission, first + spec.effect)
     if admission is Admission.ALREADY:
         is_so = SPECS["delete"].already if seen.phase == "gone" else spec.already

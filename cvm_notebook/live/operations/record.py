@@ -14,8 +14,8 @@ ENDED: Final[frozenset[State]] = frozenset({"reached", "failed", "cancelled"})
 _STEPS: Final = ("asked", "sent", "accepted", "reached")
 _MARKS: Final = {"reached": "✓", "failed": "✗", "unknown": "?", "cancelled": "-"}
 _STATE_WORDS: Final = {
-    "asked": "asked, not sent yet",
-    "sent": "sent, no answer yet",
+    "asked": "queued",
+    "sent": "waiting for an answer",
     "accepted": "accepted",
     "reached": "done",
     "failed": "failed",

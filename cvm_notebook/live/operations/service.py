@@ -451,7 +451,9 @@ class OperationService:
                 hint="Make a new Client and a new Fleet in this one.",
             )
         if self._closed:
-            raise Refused("nothing was sent: this is closed", hint="Make a new Fleet.")
+            raise Refused(
+                "nothing was sent: this fleet is closed", hint="Re-run the cell that makes it."
+            )
         if self._waiting >= self._context.settings.waiting:
             raise Refused(
                 f"nothing was sent: {self._waiting} operations wait to be sent already",

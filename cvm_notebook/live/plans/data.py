@@ -67,7 +67,7 @@ def from_json(text: str) -> PlanData:
     try:
         return msgspec.json.decode(text, type=PlanData)
     except (msgspec.MsgspecError, TypeError, ValueError) as error:
-        problem = f"it is no plan ({error})"
+        problem = f"it is not a plan ({error})"
         raise InvalidInput("text", problem, "Give what plan.to_json() returned.") from None
 
 

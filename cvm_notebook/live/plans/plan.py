@@ -268,7 +268,7 @@ class Plan:
             `parts` is not a whole number from 1 up.
         """
         if isinstance(parts, bool) or not isinstance(parts, int) or parts < 1:
-            raise InvalidInput("parts", f"{parts!r} is no number of parts", "From 1 up.")
+            raise InvalidInput("parts", f"{parts!r} is not a number of parts", "From 1 up.")
         rows = list(self._shown.values())
         return tuple(
             type(self)(
@@ -298,7 +298,7 @@ class Plan:
         Raises
         ------
         InvalidInput
-            It is no plan.
+            It is not a plan.
         """
         data = from_json(text)
         rows = rows_as_shown(data.rows, fleet.snapshot())

@@ -231,7 +231,7 @@ class AppHistory:
         if isinstance(revision, int) and not isinstance(revision, bool):
             return self._back(revision)
         if not isinstance(revision, str) or not revision.strip():
-            problem = f"{clean_text(repr(revision), 60)} is no revision"
+            problem = f"{clean_text(repr(revision), 60)} is not a revision"
             raise InvalidInput("revision", problem, "Give -1, a revision's id or a compose hash.")
         wanted = revision.strip()
         for one in self.revisions:
@@ -240,7 +240,7 @@ class AppHistory:
                 return AppVersion(
                     revision_id=one.revision_id or "", compose_hash=hashed, key=(hashed, sealed)
                 )
-        problem = f"there is no revision {clean_text(wanted, 80)!r}"
+        problem = f"there is not a revision {clean_text(wanted, 80)!r}"
         raise InvalidInput("revision", problem, "app.revisions() has their ids and hashes.")
 
     def _back(self, revision: int) -> AppVersion:

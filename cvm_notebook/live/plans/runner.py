@@ -38,7 +38,7 @@ class ExecutionOptions:
             problem = f"{self.concurrency} at once is not possible"
             raise InvalidInput("concurrency", problem, f"From 1 to {_MOST_AT_ONCE}.")
         if self.rate is not None and not 0 < self.rate < float("inf"):
-            raise InvalidInput("rate", f"{self.rate} is no rate", "CVMs a second, above 0.")
+            raise InvalidInput("rate", f"{self.rate} is not a rate", "CVMs a second, above 0.")
 
 
 class RateLimiter:

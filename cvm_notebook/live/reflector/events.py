@@ -23,7 +23,7 @@ _LONGEST_TOLD: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class ReflectorSettings:
-    """How a fleet is kept true. Times are seconds.
+    """How a fleet is kept up to date. Times are seconds.
 
     Attributes
     ----------
@@ -360,7 +360,7 @@ class MarkFailed:
 
 @dataclass(frozen=True, slots=True)
 class SetHealth:
-    """Show how true the store is."""
+    """Show how up to date the store is."""
 
     state: HealthState
     cause: str | None = None

@@ -8,7 +8,7 @@ from typing import Self
 
 
 class InterestHandle:
-    """As long as it is open, and somebody holds it, a fleet is kept true."""
+    """As long as it is open, and somebody holds it, a fleet is kept up to date."""
 
     def __init__(self, release: Callable[["InterestHandle"], None]) -> None:
         self._release = release

@@ -341,7 +341,7 @@ class Machine:
                 "needs a key", self._key.cause, "Give another key with resume(client)."
             )
         if self.mode is Mode.PARKED:
-            return SetHealth("idle", "nobody is looking; what is shown may be old")
+            return SetHealth("paused", "nobody is looking; what is shown may be old")
         return self._health_of_lists(now)
 
     def _health_of_lists(self, now: float) -> SetHealth:

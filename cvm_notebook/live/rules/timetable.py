@@ -56,11 +56,11 @@ class Timetable:
         words = said.split() if isinstance(said, str) else []
         clocks = [place for place, word in enumerate(words) if ":" in word]
         if len(clocks) != 1 or clocks[0] > 1 or len(words) - clocks[0] > 2:  # noqa: PLR2004 - time, zone
-            raise InvalidInput(field, f"{_shown(said)} is no schedule", _REMEDY)
+            raise InvalidInput(field, f"{_shown(said)} is not a schedule", _REMEDY)
         place = clocks[0]
         clock = _CLOCK.match(words[place])
         if clock is None:
-            raise InvalidInput(field, f"{_shown(words[place])} is no time of day", _REMEDY)
+            raise InvalidInput(field, f"{_shown(words[place])} is not a time of day", _REMEDY)
         days = _days(field, words[0]) if place else _EVERY_DAY
         zone = words[place + 1] if len(words) > place + 1 else None
         if zone is not None:
@@ -119,7 +119,7 @@ def _days(field: str, said: str) -> frozenset[int]:
 def _day(field: str, said: str) -> int:
     day = _NAMES.get(said.lower())
     if day is None:
-        raise InvalidInput(field, f"{_shown(said)} is no day of the week", _REMEDY)
+        raise InvalidInput(field, f"{_shown(said)} is not a day of the week", _REMEDY)
     return day
 
 
@@ -127,7 +127,7 @@ def _check_zone(field: str, zone: str) -> None:
     try:
         ZoneInfo(zone)
     except (KeyError, ValueError, OSError):  # ZoneInfoNotFoundError is a KeyError
-        problem = f"{_shown(zone)} is no time zone that this machine knows"
+        problem = f"{_shown(zone)} is not a time zone that this machine knows"
         raise InvalidInput(field, problem, "Such as Europe/Berlin, or UTC.") from None
 
 

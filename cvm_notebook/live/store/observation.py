@@ -281,7 +281,7 @@ class Reading:
         """What it does, in words: ``restarting since 14:03:20 UTC``, or ``stopped``."""
         words = info_of(self.status).doing
         if words is None:
-            words = "busy" if self.in_progress else clean_text(self.status or "in no known state")
+            words = "busy" if self.in_progress else clean_text(self.status or "unknown status")
         return f"{words} since {self.since:%H:%M:%S} UTC" if self.since and self.busy else words
 
 

@@ -232,12 +232,14 @@ class Gap:
     revision: int
 
 
-HealthState: TypeAlias = Literal["live", "catching up", "offline", "needs a key", "idle", "closed"]
+HealthState: TypeAlias = Literal[
+    "live", "catching up", "offline", "needs a key", "paused", "closed"
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How true the store is at the moment, why, and what to do."""
+    """How up to date the store is at the moment, why, and what to do."""
 
     state: HealthState
     since: datetime

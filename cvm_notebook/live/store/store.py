@@ -86,7 +86,7 @@ class FleetStore:
         self._listed = float("-inf")
         self._revision = 0
         self._told_of_twins = False
-        self._health = Health("idle", self._clock.now())
+        self._health = Health("paused", self._clock.now())
         self._chronicle = Changelog(self._clock, kept, self._health)
         self.figures = FigureHistory()
         self._view: tuple[tuple[Row, ...], Index[Any]] | None = None
@@ -242,7 +242,7 @@ class FleetStore:
         self._outbox.deliver()
 
     def set_health(self, health: Health) -> None:
-        """Say how true the store is; the same again is no news."""
+        """Say how up to date the store is; the same again is no news."""
         with self._lock:
             if health == self._health:
                 return

@@ -216,7 +216,7 @@ def check_env(
 
 
 def _is_open(planned: Provision, now: float) -> bool:
-    """Tell whether a CVM can be made of it: it is no plan of an update, unused, not expired."""
+    """Tell whether a CVM can be made of it: no plan of an update, unused, not expired."""
     return "name" in planned.plan and planned.cvm_id is None and now < planned.expires_at
 
 

@@ -88,7 +88,7 @@ class PortEntry(BaseModel):
 
 
 class ProvisionRequest(BaseModel):
-    """Step one: what the CVM shall be."""
+    """Step one: what is to be deployed."""
 
     model_config = ConfigDict(extra="allow")
 

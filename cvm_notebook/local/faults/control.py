@@ -115,7 +115,7 @@ class NewWorkspace(_Body):
 
 
 class WorkspaceChange(_Body):
-    """What shall be different; None leaves it as it is."""
+    """What is to change; None leaves it as it is."""
 
     tier: str | None = None
     balance: Amount | None = None

@@ -35,7 +35,7 @@ _UNITS: Final = (86_400, 3_600, 60, 1)
 
 
 class Asked(BaseModel):
-    """What part of a log is wanted and how it shall be written. Flags count when present."""
+    """What part of a log is wanted and how it is to be written. Flags count when present."""
 
     token: str = ""
     ch: str = "serial"
@@ -201,6 +201,6 @@ def _moment(text: str | None, now: float) -> float | None:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise ApiError(
-            400, f"{text[:40]!r} is no time; give 1760000000, 2026-01-31T12:00:00Z or 15m."
+            400, f"{text[:40]!r} is not a time; give 1760000000, 2026-01-31T12:00:00Z or 15m."
         ) from None
     return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()

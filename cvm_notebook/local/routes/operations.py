@@ -77,7 +77,7 @@ def _history(
 
 def _conditions(cvm: Cvm, period: Period) -> list[ColumnElement[bool]]:
     conditions = [Operation.cvm_id == cvm.id]
-    # Times are spelled in microseconds but kept finer: a time that was read back shall be met.
+    # Times are spelled in microseconds but kept finer: a time that was read back must be met.
     if period.start_time is not None:
         conditions.append(Operation.began_at >= period.start_time.timestamp() - _MICROSECOND)
     if period.end_time is not None:

@@ -60,7 +60,7 @@ class NewWebhook(BaseModel):
 
 
 class WebhookChange(BaseModel):
-    """What shall be different; null leaves it as it is."""
+    """What is to change; null leaves it as it is."""
 
     url: Url | None = None
     events: Events | None = None

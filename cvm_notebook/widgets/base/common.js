@@ -39,20 +39,20 @@ function statusGlyph(el, status) {
   return h("span", { className: "cvm-shape", "aria-hidden": "true" }, GLYPHS[status] ?? (MOVING.has(status) ? "◌" : "?"));
 }
 
-// How true a fleet is, by the words of its health.
-const HEALTH_MARKS = { live: "●", "catching up": "◑", offline: "✖", "needs a key": "⚠", idle: "◌", closed: "■" };
+// How up to date a fleet is, by the words of its health.
+const HEALTH_MARKS = { live: "●", "catching up": "◑", offline: "✖", "needs a key": "⚠", paused: "◌", closed: "■" };
 
 // How what was proven of a CVM is marked, by the word of the verdict.
 const TRUST_MARKS = { VERIFIED: "✓", PARTIAL: "◐", SIMULATED: "⚠", FAILED: "✗" };
 
-/** Draw how true what is shown is: by the fleet's health while the kernel answers, else as a snapshot of a moment. */
+/** Draw how up to date what is shown is: by the fleet's health while the kernel answers, else as a snapshot of a moment. */
 function drawHealth(badge, health, at, kernel) {
-  const mode = kernel ? health?.state ?? "idle" : "gone", words = health?.text ?? "";
-  const text = !kernel ? `snapshot of ${clockTime(at)} – re-run to go live` : mode === "offline" || mode === "catching up" ? words.split(":").slice(0, 3).join(":") : mode;
+  const mode = kernel ? health?.state ?? "paused" : "gone", words = health?.text ?? "";
+  const text = !kernel ? `disconnected: data of ${clockTime(at)}; re-run the cell` : mode === "offline" || mode === "catching up" ? words.split(":").slice(0, 3).join(":") : mode === "needs a key" ? "sign in" : mode;
   const shown = `${HEALTH_MARKS[mode] ?? "○"} ${text}`;
   badge.dataset.state = mode;
   if (badge.textContent !== shown) badge.textContent = shown;
-  badge.title = kernel ? words : "The kernel does not answer: nothing here is live, and the buttons do nothing.";
+  badge.title = kernel ? words : "The kernel does not respond: this is not live, and actions are off.";
 }
 
 /** An age in one unit: 12 s, 3 min, 2 h, 4 d. */

@@ -66,10 +66,10 @@ class Confirmation:
     def refusal(self, typed: str, ticked: int) -> str | None:
         """Return why what was typed and ticked is no yes; None when it is."""
         if typed != self.phrase:
-            return f'Type "{self.phrase}" exactly.'
+            return f'Nothing was sent: type "{self.phrase}" exactly.'
         if ticked != len(self.sentences):
-            boxes = {1: "Tick the box.", 2: "Tick both boxes."}
-            return boxes.get(len(self.sentences), "Tick all boxes.")
+            boxes = {1: "the box", 2: "both boxes"}.get(len(self.sentences), "all boxes")
+            return f"Nothing was sent: tick {boxes}."
         return None
 
     def spec(self, click: str) -> dict[str, Any]:
@@ -161,6 +161,8 @@ def _money(change: Decimal) -> str:
 def _skipped(plan: Plan) -> str:
     """Return which CVMs nothing is sent to, and why."""
     left = [row for row in plan.rows() if not row.sends]
-    said = [clean_text(row.reason or row.name, 120) for row in left[:_NAMED]]
-    more = f" {len(left) - _NAMED} more are skipped, too." if len(left) > _NAMED else ""
-    return f"Skipped: {'; '.join(said)}.{more}" if said else ""
+    if not left:
+        return ""
+    said = "; ".join(clean_text(row.reason or row.name, 120) for row in left[:_NAMED])
+    more = f" {len(left) - _NAMED} more will be skipped, too." if len(left) > _NAMED else ""
+    return f"{said} and will be skipped.{more}"

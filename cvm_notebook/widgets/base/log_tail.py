@@ -232,7 +232,7 @@ def _asked(message: Mapping[str, Any]) -> dict[str, Any]:
     """
     container, channel = message.get("container"), message.get("channel")
     if container is not None and not isinstance(container, str):
-        raise InvalidInput("container", "it is no name", "Choose one of the list.")
+        raise InvalidInput("container", "it is not a name", "Choose one of the list.")
     since = message.get("since")
     return {
         "container": container,

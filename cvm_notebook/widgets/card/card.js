@@ -83,8 +83,8 @@ function renderCard({ model, el, host, store }) {
   const facts = h("div", {}), meters = h("div", { className: "cvm-meters" }), links = h("div", { className: "cvm-links" }), recent = h("div", { className: "cvm-recent" });
   tabs.panels.get("overview").append(h("div", { className: "cvm-columns-2" }, facts, h("div", {}, meters, links)), recent);
   tabs.panels.get("logs").append(log.el);
-  const happened = h("div", {}), recorded = detail("operations", "Recorded by the service", drawRecorded);
-  tabs.panels.get("events").append(h("h4", {}, "Seen from here"), happened, recorded.el);
+  const happened = h("div", {}), recorded = detail("operations", "Service history", drawRecorded);
+  tabs.panels.get("events").append(h("h4", {}, "This session"), happened, recorded.el);
   const compose = detail("compose", null, drawCompose), proof = detail("attestation", null, drawProof);
   tabs.panels.get("compose").append(compose.el);
   const revisions = revisionsPanel({ send, live: () => store.live() });
@@ -122,11 +122,11 @@ function renderCard({ model, el, host, store }) {
   function drawProof(message) { return [verdict(message.check), hashes(message.facts)]; }
   function drawRecorded(message) {
     if (!message.rows.length) return [h("p", { className: "cvm-dim" }, "Nothing is recorded.")];
-    const head = ["began", "what", "state", "took", "by", "error"].map((one) => h("th", { scope: "col", className: one === "took" ? "cvm-num" : "" }, one));
+    const head = ["started", "operation", "result", "duration", "by", "error"].map((one) => h("th", { scope: "col", className: one === "duration" ? "cvm-num" : "" }, one));
     const rows = message.rows.map(([at, what, state, took, by, error]) => h("tr", {},
       h("td", {}, at === null ? "" : new Date(at).toLocaleString()), h("td", {}, what), h("td", {}, state),
       h("td", { className: "cvm-num" }, took === null ? "" : `${took.toFixed(1)} s`), h("td", {}, by), h("td", {}, error)));
-    return [h("div", { className: "cvm-scroll", tabIndex: 0, "aria-label": "Recorded by the service" }, h("table", {}, h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...rows)))];
+    return [h("div", { className: "cvm-scroll", tabIndex: 0, "aria-label": "Service history" }, h("table", {}, h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...rows)))];
   }
   function opened(which) {
     if (which === "logs") log.open();
@@ -138,10 +138,10 @@ function renderCard({ model, el, host, store }) {
 
   // --- what changes ---
   function eventList(list) {
-    if (!list?.length) return h("p", { className: "cvm-dim" }, "Nothing has changed since it is watched.");
+    if (!list?.length) return h("p", { className: "cvm-dim" }, "No changes since you opened this.");
     return h("ul", { className: "cvm-events" }, ...list.map(([at, text, state, ours]) => {
       const item = h("li"), when = h("time", { dateTime: new Date(at).toISOString(), title: new Date(at).toLocaleString() }, clockTime(at));
-      item.append(when, statusGlyph(item, state), h("span", {}, text), ...(ours ? [h("span", { className: "cvm-tag" }, "asked here")] : []));
+      item.append(when, statusGlyph(item, state), h("span", {}, text), ...(ours ? [h("span", { className: "cvm-tag" }, "by you")] : []));
       return item;
     }));
   }
@@ -161,12 +161,12 @@ function renderCard({ model, el, host, store }) {
       h("span", { className: "cvm-track", role: "meter", "aria-label": label, "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": Math.round(part * 100), "aria-valuetext": text, "data-high": part >= 0.9 ? "yes" : null },
         h("span", { style: `inline-size:${(part * 100).toFixed(1)}%` })),
       h("span", { className: "cvm-num" }, text))));
-    if (!list.length) meters.append(h("p", { className: "cvm-dim" }, stats?.error ?? (running ? "The guest's figures come in a moment." : "No figures: it does not run.")));
+    if (!list.length) meters.append(h("p", { className: "cvm-dim" }, stats?.error ?? (running ? "Loading metrics…" : "Not running.")));
   }
   function drawLinks({ endpoints = [] }) {
     links.replaceChildren(h("h4", {}, "Endpoints"), endpoints.length
       ? h("ul", {}, ...endpoints.map((url) => h("li", {}, safeLink(url, url.replace(/^https:\/\//, "")))))
-      : h("p", { className: "cvm-dim" }, "None is shown."));
+      : h("p", { className: "cvm-dim" }, "No endpoints."));
   }
   function drawOps({ ops: all = {} }) {
     const now = Date.now();

@@ -43,8 +43,8 @@ def _compose(client: Client, row: Row) -> Details:
     facts = [
         ("runner", file.get("runner")),
         ("compose hash of the CVM", declared),
-        ("hash of this file, counted here", counted),
-        ("variables it may be given", _names(file.get("allowed_envs"))),
+        ("hash of this file", counted),
+        ("allowed variables", _names(file.get("allowed_envs"))),
         ("public", _public(file)),
     ]
     texts = [
@@ -61,8 +61,8 @@ def _compose(client: Client, row: Row) -> Details:
 
 
 _COMPOSE_WORDS: Final = {
-    True: "Checked here: this file has the compose hash that the service names for the CVM.",
-    False: "This file does NOT have the compose hash that the service names for the CVM.",
+    True: "The compose file matches the CVM's hash.",
+    False: "Mismatch: the compose file does not have the CVM's hash.",
     None: "Not checked: there is no hash to compare, or the file cannot be hashed.",
 }
 
@@ -91,8 +91,8 @@ def _attestation(client: Client, row: Row) -> Details:
 
 _QUOTE_WORDS: Final = {
     True: "shown",
-    False: "none is shown",
-    None: "nothing is said of it",
+    False: "none available",
+    None: "unknown",
 }
 
 
@@ -100,18 +100,17 @@ def _evidence_words(evidence: Consistency) -> str:
     """Say what was compared here, and that it proves nothing of the hardware."""
     why = clean_text(evidence.why, _CHARS)
     verdict = {
-        "failed": f"It does NOT fit: {why}.",
+        "failed": f"Mismatch: {why}.",
         "fetched": f"Not checked: {why}.",
     }.get(
         evidence.checked,
-        "The log is consistent: its compose hash is that of the compose file, and it adds up to "
+        "Measurements are consistent: the log has the hash of the compose file, and adds up to "
         "RTMR3.",
     )
     quote = (
-        "No signature is checked for this list, so it proves nothing of the hardware: that is what "
-        "verifying is for."
+        "The hardware is not verified: no signature is checked for this list. Verify does so."
         if evidence.quote_present
-        else "No quote is shown, so nothing proves which hardware it runs on."
+        else "The hardware is not verified: no quote is available."
     )
     return f"{verdict} {quote}"
 

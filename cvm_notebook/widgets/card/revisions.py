@@ -145,7 +145,7 @@ class Revisions:
             if question is None or message.get("click") != question.click or self._busy:
                 return  # another one, or one that was answered
             if message.get("yes") is True and message.get("typed", "") != (question.phrase or ""):
-                self._error = f"Nothing was sent: type {question.phrase} to the letter."
+                self._error = f'Nothing was sent: type "{question.phrase}" exactly.'
             else:
                 self._question = None
         if self._question is None and message.get("yes") is True:

@@ -96,7 +96,7 @@ def meters_of(stats: CvmStats) -> dict[str, Any]:
     """Return a guest's figures as meters: what is used of how much, 0 to 1, and in words."""
     info = stats.sysinfo
     if info is None:
-        why = _text(stats.error) or "the guest shows no figures"
+        why = _text(stats.error) or "no metrics: system info is private for this app"
         return {"meters": [], "error": why}
     meters = [_load(info), _memory(info)]
     for disk in info.disks[:4]:
@@ -140,7 +140,7 @@ def _steps(row: Row, seen: Reading) -> dict[str, Any] | None:
 
 
 def _trouble(row: Row) -> list[str]:
-    errors = [("It did not boot", row.boot_error), ("It could not be refreshed", row.error)]
+    errors = [("Failed to start", row.boot_error), ("Could not refresh", row.error)]
     return [f"{what}: {clean_text(why, _CHARS)}" for what, why in errors if why]
 
 
@@ -154,11 +154,11 @@ def _facts(row: Row, cvm: Cvm) -> list[list[Any]]:
     other = f" ({usd(total)} when it runs)" if not runs and total is not None else ""
     made = cvm.created
     facts: list[tuple[str, object, str]] = [
-        ("type", _size(cvm), "text"),
-        ("place", " · ".join(_text(one, 60) or "" for one in place if one), "text"),
-        ("price", f"{now} USD/h{other}" if now is not None else None, "text"),
-        ("image", _text(os.name, 80) if os else None, "text"),
-        ("made", ms(made) if made else None, "when"),
+        ("size", _size(cvm), "text"),
+        ("region · node", " · ".join(_text(one, 60) or "" for one in place if one), "text"),
+        ("cost", f"{now} USD/h{other}" if now is not None else None, "text"),
+        ("OS", _text(os.name, 80) if os else None, "text"),
+        ("created", ms(made) if made else None, "when"),
         ("app", _text(cvm.app_id), "code"),
         ("compose hash", _text(cvm.compose_hash), "code"),
         ("id", _text(row.id), "code"),
@@ -189,15 +189,15 @@ def _event(change: Change) -> str | None:
     """Say what a change means to a person; None where it means nothing."""
     before, after = change.before, change.after
     if before is None or after is None:
-        began = f"seen first, {_word(after)}" if after is not None else None
-        return began or "gone from the fleet"
+        began = f"first seen {_word(after)}" if after is not None else None
+        return began or "deleted"
     return next(_news(before, after), None)
 
 
 def _news(before: Row, after: Row) -> Iterator[str]:
     """Yield what is new of a CVM, the weightiest first."""
     if after.boot_error and after.boot_error != before.boot_error:
-        yield f"did not boot: {clean_text(after.boot_error, 200)}"
+        yield f"failed to start: {clean_text(after.boot_error, 200)}"
     if before.status != after.status:
         yield f"{_word(before)} → {_word(after)}"
     if before.cvm.compose_hash != after.cvm.compose_hash:
@@ -207,11 +207,11 @@ def _news(before: Row, after: Row) -> Iterator[str]:
     if after.trust and (before.trust is None or before.trust.word != after.trust.word):
         yield f"trust: {after.trust.word}"
     if after.error and before.error != after.error:
-        yield f"could not be refreshed: {clean_text(after.error, 200)}"
+        yield f"could not refresh: {clean_text(after.error, 200)}"
 
 
 def _word(row: Row) -> str:
-    return _text(row.status, 60) or "in no known state"
+    return _text(row.status, 60) or "unknown status"
 
 
 def latest(records: Sequence[OperationRecord], cvm_id: str) -> dict[str, OperationRecord]:

@@ -212,14 +212,14 @@ class ViewBook:
         except OSError as error:
             raise self._broken(f"cannot be read ({error.strerror})") from None
         if len(content) > _LARGEST:
-            raise self._broken("is too large to be a file of views")
+            raise self._broken("is too large for a file of saved views")
         try:
             return msgspec.json.decode(content, type=_File)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise self._broken(f"is no file of views ({clean_text(error, 120)})") from None
+            raise self._broken(f"is not a file of saved views ({clean_text(error, 120)})") from None
 
     def _broken(self, what: str) -> CvmError:
-        return CvmError(f"{self.path} {what}.", hint="Mend it, or move it away to begin with none.")
+        return CvmError(f"{self.path} {what}.", hint="Fix it, or move it away to begin with none.")
 
 
 def checked_name(name: object) -> str:

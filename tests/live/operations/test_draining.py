@@ -8,7 +8,7 @@ import time
 import pytest
 
 from cvm_notebook.api.errors.tree import WatchTimeout
-from cvm_notebook.fleet import Fleet
+from cvm_notebook.fleet.fleet import Fleet
 
 START = """
 client = cvm.Client()

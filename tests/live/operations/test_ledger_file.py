@@ -20,7 +20,7 @@ from helpers import COMPOSE
 from cvm_notebook.api.compose.hashing import encrypt_env
 from cvm_notebook.api.errors.tree import NotFoundError
 from cvm_notebook.api.verbs import SPECS, VERBS
-from cvm_notebook.fleet import Fleet
+from cvm_notebook.fleet.fleet import Fleet
 from cvm_notebook.live.operations.database import LedgerDatabase, LedgerError
 from cvm_notebook.live.plans.plan import Plan
 
@@ -511,7 +511,7 @@ import distributed
 
 def run(text, folder):
     from cvm_notebook.api.client import Client
-    from cvm_notebook.fleet import Fleet
+    from cvm_notebook.fleet.fleet import Fleet
     from cvm_notebook.live.plans.plan import Plan
 
     with Client() as client, Fleet(client, ledger=Path(folder, "fleet.sqlite")) as fleet:

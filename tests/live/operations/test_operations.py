@@ -225,7 +225,7 @@ def test_what_runs_already_is_not_started_and_said_so(bench):
     op = bench.operations.submit("start", row).wait(20)
 
     assert (op.state, op.attempts) == ("reached", 0)
-    assert "runs already" in op.note
+    assert "is already running" in op.note
     assert bench.sent("POST") == 0
 
 

@@ -69,8 +69,8 @@ def test_starting_what_runs_is_nothing_and_said_so():
 
     assert check.allowed
     assert not check.sends
-    assert check.reason == "'web-1' runs already"
-    assert check.effect == "nothing: runs already"
+    assert check.reason == "'web-1' is already running"
+    assert check.effect == "nothing: is already running"
 
 
 def test_an_operation_under_way_counts_though_the_status_looks_idle():
@@ -116,4 +116,4 @@ def test_a_row_whose_uptime_alone_has_moved_is_the_one_that_was_shown(make_cvm):
 def test_hostile_names_do_not_reach_the_words_with_their_escapes(make_cvm):
     shown = Reading.of_cvm(make_cvm(1, name="a\x1b[31m\u202eb\n<b>"))
 
-    assert precheck("start", shown).reason == "'ab <b>' runs already"
+    assert precheck("start", shown).reason == "'ab <b>' is already running"

@@ -10,6 +10,8 @@ from cvm_notebook.api.money import exact
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.cvm_ref import Ref
 from cvm_notebook.deploy.declaration import Changes
+from cvm_notebook.fleet.handle import CvmHandle
+from cvm_notebook.fleet.selection import Selection
 from cvm_notebook.live.columns import charged_usd
 from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.plans.revisions import AppHistory, Content, compose_diff, short
@@ -19,7 +21,6 @@ from cvm_notebook.live.store.records import Row
 from cvm_notebook.rollouts.rollout import Rollout, plan_rollout
 from cvm_notebook.rollouts.runner import RolloutTerms
 from cvm_notebook.rollouts.targets import RevisionTarget, Target, UpdateTarget
-from cvm_notebook.selection import CvmHandle, Selection
 from cvm_notebook.text import html_table, quoted, text_table, usd
 
 if TYPE_CHECKING:

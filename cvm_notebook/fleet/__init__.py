@@ -1,0 +1,1 @@
+"""The live fleet as its users have it: CVMs, selections, apps, reports, rules, widgets."""

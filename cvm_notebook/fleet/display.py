@@ -1,0 +1,33 @@
+"""WidgetDisplay: how what has a widget is displayed, in Jupyter and in marimo."""
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from cvm_notebook._lazy import LOADING
+
+if TYPE_CHECKING:
+    pass
+
+
+class WidgetDisplay(ABC):
+    """What Jupyter and marimo show by a live widget, with a snapshot beside it."""
+
+    @abstractmethod
+    def _repr_mimebundle_(self) -> dict[str, Any]:
+        """Return the snapshot, and the widget where there is a front end."""
+
+    @abstractmethod
+    def _widget(self) -> Any:
+        """Return the widget."""
+
+    def _ipython_display_(self) -> None:
+        with LOADING:
+            from cvm_notebook.widgets.base.mimebundle import display_in_jupyter  # noqa: PLC0415
+
+        display_in_jupyter(self._repr_mimebundle_())
+
+    def _display_(self) -> Any:  # marimo asks for it
+        with LOADING:
+            from cvm_notebook.widgets.base.mimebundle import displayed  # noqa: PLC0415 - widgets on demand
+
+        return displayed(self._repr_mimebundle_(), self._widget)
