@@ -37,7 +37,8 @@ function toastStack(send, onLost) {
     );
     clearTimeout(toast.timer);
     if (kind === "done") toast.timer = setTimeout(() => drop(item.id), left * 1000);
-    if (focused) (toast.buttons[0] ?? null)?.focus() ?? onLost();
+    if (focused && toast.buttons.length) toast.buttons[0].focus();
+    else if (focused) onLost();
   }
   function count() {
     let waits = false;

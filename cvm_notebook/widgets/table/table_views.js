@@ -24,12 +24,12 @@ function viewsButton(store, send, menu, { own, onFilter }) {
     name.focus();
   }
   function open() {
-    const { view } = store, [always] = store.views, own_ = view !== always;
+    const { view } = store, [always] = store.views, saved = view !== always;
     menu.open(below(), [
       ...store.views.map((one) => [one, () => send({ kind: "view", do: "load", name: one, view: own }), one === view ? "✓" : ""]),
       null,
       ["Save as…", askName],
-      ...(own_ ? [[`Save changes to ${view}`, () => save(view)], [`Delete ${view}`, () => send({ kind: "view", do: "delete", name: view }), "danger"]] : []),
+      ...(saved ? [[`Save changes to ${view}`, () => save(view)], [`Delete ${view}`, () => send({ kind: "view", do: "delete", name: view }), "danger"]] : []),
     ]);
   }
   return {
