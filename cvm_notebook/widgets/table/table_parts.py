@@ -10,6 +10,7 @@ import traitlets
 
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.live.engine import FleetEngine
+from cvm_notebook.live.store.records import Snapshot
 from cvm_notebook.text import clean_text, without_zeros
 from cvm_notebook.widgets.base.fleet_view import FleetView
 from cvm_notebook.widgets.base.ui_thread import ui_thread
@@ -81,7 +82,7 @@ class TableParts(FleetView):
         """Say that the kernel is there, and what changes with the time; see `View`."""
         now = time.monotonic()
         fleet = self._fleet() if self.seen and now >= self._spending_due else None
-        if fleet is not None and fleet.store.snapshot().complete:
+        if fleet is not None and self._wants_spending(fleet.store.snapshot()):
             self._spending_due = now + _SPENDING_S
             self._workers.do(self._work_out)
         super().pulse()
@@ -112,6 +113,11 @@ class TableParts(FleetView):
             "usd": [usd for _, (usd, _) in pairs],
             "observed": [observed for _, (_, observed) in pairs],
         }
+
+    def _wants_spending(self, snapshot: Snapshot) -> bool:
+        """Return whether there is a fleet to work it out for; one that is closed gets it once."""
+        ended = snapshot.health.state == "closed" and self._spending.spending is not None
+        return snapshot.complete and not ended
 
     def _shows_spending(self) -> bool:
         return any(column.name == MONTH_COLUMN for column in self._feed.columns)
@@ -197,10 +203,12 @@ class TableParts(FleetView):
 
     def _work_out(self) -> None:
         fleet = self._fleet()
-        if fleet is not None:
-            began = time.monotonic()
-            spending = spending_of(fleet.store.log())
-            ui_thread.post(partial(self._learn, spending, time.monotonic() - began), self)
+        if fleet is None:
+            return
+        log, began = fleet.store.log(), time.monotonic()
+        del fleet  # this may take a while: who drops it meanwhile is not to wait for us
+        spending = spending_of(log)
+        ui_thread.post(partial(self._learn, spending, time.monotonic() - began), self)
 
     def _read_back(self, toast: Toast, click: str) -> None:
         """Read what became of what got no answer, before it is asked for again."""
