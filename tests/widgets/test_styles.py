@@ -65,8 +65,9 @@ SCRIPTS = {
     "secret_box": ("secret_box",),
     "panel": ("panel",),
     "table": (
-        *("table", "table_columns", "table_grid", "table_groups"),
-        *("table_menu", "table_store", "table_summary"),
+        *("table", "table_columns", "table_facets", "table_filter", "table_grid"),
+        *("table_groups", "table_menu", "table_store", "table_summary"),
+        *("table_toasts", "table_views"),
     ),
 }
 

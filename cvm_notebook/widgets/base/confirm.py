@@ -26,7 +26,7 @@ class Confirmation:
     Attributes
     ----------
     phrase
-        What must be typed, to the letter: the name of one CVM, or ``delete 12`` for several.
+        What must be typed, exactly: the name of one CVM, or ``delete 12`` for several.
     sentences
         Each must be ticked.
     head, items

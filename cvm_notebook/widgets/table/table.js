@@ -8,7 +8,7 @@ function renderTable({ model, el, host, store }) {
   const confirm = confirmPanel(send);
   const notice = h("div", { className: "cvm-notice", role: "alert", hidden: true }), sign = signInPart(send);
   let logs = logPanel(send), logsOf = h("h4", {});
-  const logsClose = h("button", { type: "button", onclick: () => closeLogs(), title: "Close the logs" }, "Close");
+  const logsClose = h("button", { type: "button", onclick: () => closeLogs() }, "Close");
   const logsFrame = h("div", { className: "cvm-table-logs", hidden: true }, h("div", { className: "cvm-top" }, logsOf, logsClose), logs.el);
   function closeLogs() { send({ kind: "log", do: "stop" }); logsFrame.hidden = true; grid.grid.focus(); }
   function openLogs(name) {
