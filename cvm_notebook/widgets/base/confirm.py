@@ -16,7 +16,7 @@ _SHOWN: Final = 50
 _NAMED: Final = 5
 _NOTHING: Final = Decimal(0)
 _MONTH_H: Final = 730
-_HEAD: Final = ("name", "id", "app", "status", "disk", "endpoint", "USD/h", "total", "updated")
+_HEAD: Final = ("name", "status", "USD/h", "disk", "total", "updated", "id", "app", "endpoint")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +122,14 @@ def _facts(row: Row, context: Context) -> tuple[str, ...]:
     disk = read("disk_gb")
     return (
         clean_text(row.name or row.id, 80),
-        row.id,
-        read("app_id"),
         read("status_raw"),
-        f"{disk} GB" if disk else "",
-        read("url"),
         rate,
+        f"{disk} GB" if disk else "",
         read("replicas") or "1",
         f"{age_words(row.age(context.now))} ago",
+        row.id,
+        read("app_id"),
+        read("url"),
     )
 
 

@@ -33,7 +33,7 @@ class Spending:
         By id: US dollars since the first of the month in UTC, as they are shown (None where a
         price is not known); and whether all of that was observed, and not estimated.
     today
-        US dollars of all of them since midnight in UTC.
+        US dollars of all of them since midnight in UTC; and whether all of that was observed.
     bars
         US dollars of all of them in each of the last 24 hours, the oldest first.
     seen
@@ -41,13 +41,14 @@ class Spending:
     """
 
     month: Mapping[str, Spent]
-    today: str
+    today: Spent
     bars: tuple[float, ...]
     seen: int
 
     def spec(self) -> dict[str, Any]:
         """Return what is told of the whole fleet."""
-        return {"today": self.today, "bars": list(self.bars), "seen": self.seen}
+        today, observed = self.today
+        return {"today": today, "observed": observed, "bars": list(self.bars), "seen": self.seen}
 
 
 def spending_of(log: Log) -> Spending:
@@ -69,7 +70,7 @@ def spending_of(log: Log) -> Spending:
             for one in month
             if one.standing.cvm_id in present
         },
-        without_zeros(total.quantize(_CENT)),
+        (without_zeros(total.quantize(_CENT)), all(one.basis == "observed" for one in today)),
         _by_hour(spells, {row.id: row.cvm.created for row in log.now.rows}, at),
         min(_BARS, max(0, int((at - log.since) / _HOUR))),
     )

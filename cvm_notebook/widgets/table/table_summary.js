@@ -95,7 +95,7 @@ function summaryStrip(store, onFilter) {
       rate.textContent = `${dollars(usd)} USD/h`;
       rate.title = `Charged now for all ${store.rows.size} CVMs (${store.totals.rate}): what runs, and the disks of what is stopped`;
       bars.draw(store.spending);
-      today.textContent = store.spending ? `${dollars(Number(store.spending.today))} USD today` : "";
+      today.textContent = store.spending ? `${store.spending.observed ? "" : "≈ "}${dollars(Number(store.spending.today))} USD today` : "";
       today.title = "Since midnight (UTC); when nobody watched, CVMs are taken to have been as they were next seen";
       month.textContent = usd > 0 ? `≈ ${dollars(usd * HOURS_A_MONTH)} USD/month` : "";
       month.title = `If nothing changes: ${HOURS_A_MONTH} hours at this rate`;
