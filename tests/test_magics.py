@@ -329,11 +329,11 @@ def test_what_wants_to_be_confirmed_is_shown_with_the_line_to_run(ip, sent):
     ip.well("%cvm use")
     for line in ("%cvm delete agent-1 --wait", "%cvm stop agent-1 agent-2"):
         shown = ip.well(line)
-        assert isinstance(shown.value, cvm.selection.FleetPlan)
+        assert isinstance(shown.value, cvm.FleetPlan)
         assert f"Preview; nothing was sent. To run it: {line} --yes" in shown
         assert "agent-1" in shown
     assert sent() == []
-    (typed,) = re.findall(r"To do it: (.*)", shown)
+    (typed,) = re.findall(r"To run it: (.*)", shown)
     outcome = ip.well(f"{typed} --wait").value
     assert outcome.ok
     assert [row.state for row in outcome] == ["reached", "reached"]

@@ -103,7 +103,7 @@ def test_the_price_that_is_shown_adds_up_to_the_header():
         row.status: fact[1]
         for row in snapshot
         for fact in card_state(row)["facts"]
-        if fact[0] == "price"
+        if fact[0] == "cost"
     }
     assert prices["stopping"] == "1 USD/h"
     assert prices["stopped"] == "0.1 USD/h (1 when it runs)"

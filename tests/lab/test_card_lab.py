@@ -215,7 +215,7 @@ def test_a_stop_goes_from_the_click_to_the_server_with_its_progress_under_the_bu
     assert cloud.client.get_cvm_state("my-app").status == "stopped"
     stop = card.get_by_role("button", name="Stop", exact=True)
     assert stop.is_disabled()
-    assert "stopped already" in stop.get_attribute("title")
+    assert "already stopped" in stop.get_attribute("title")
     notch = line.evaluate("one => parseFloat(one.style.getPropertyValue('--cvm-at'))")
     box, at = stop.bounding_box(), card.locator(".cvm-ops").bounding_box()["x"]
     assert box["x"] <= at + notch <= box["x"] + box["width"]

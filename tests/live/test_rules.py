@@ -46,11 +46,11 @@ def test_a_timetable_is_read_as_people_write_it(said, days, at, shown):
 @pytest.mark.parametrize(
     ("said", "names"),
     [
-        ("", "no schedule"),
-        ("Mon-Fri", "no schedule"),
-        ("Mon-Fri at 20:00", "no schedule"),
-        ("Mon-Fri 20:00 21:00", "no schedule"),
-        ("Mon-Fri 20:00 Europe/Berlin now", "no schedule"),
+        ("", "not a schedule"),
+        ("Mon-Fri", "not a schedule"),
+        ("Mon-Fri at 20:00", "not a schedule"),
+        ("Mon-Fri 20:00 21:00", "not a schedule"),
+        ("Mon-Fri 20:00 Europe/Berlin now", "not a schedule"),
         ("Mon-Fri 24:00", "'24:00' is not a time"),
         ("Mon-Fri 20:60", "'20:60' is not a time"),
         ("Mon-Fri 8:00pm", "'8:00pm' is not a time"),
@@ -60,8 +60,8 @@ def test_a_timetable_is_read_as_people_write_it(said, days, at, shown):
         ("weekdays 20:00", "'weekdays' is not a day"),
         ("Mon 20:00 Europe/Atlantis", "not a time zone"),
         ("Mon 20:00 ../../etc/passwd", "not a time zone"),
-        (20, "no schedule"),
-        (None, "no schedule"),
+        (20, "not a schedule"),
+        (None, "not a schedule"),
     ],
 )
 def test_what_is_no_timetable_is_refused_by_its_part(said, names):
@@ -414,7 +414,7 @@ def test_a_fleet_that_nobody_holds_ends_its_rules(cloud, clock):
         ("status = running", {"idle": "soon"}, "no length of time"),
         ("status = running", {"idle": "1h", "below": 10}, "not a share"),
         ("status = running", {"idle": "1h", "undo": -1}, "seconds"),
-        ("status = running", {"schedule": "at night"}, "no schedule"),
+        ("status = running", {"schedule": "at night"}, "not a schedule"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_and_makes_no_rule(fleet, where, terms, says):

@@ -32,7 +32,7 @@ def test_a_plan_says_what_it_would_do_to_each_row(make_cvm):
 
     assert [row.allowed for row in plan.rows()] == [True, True, False, False]
     assert [row.sends for row in plan.rows()] == [True, False, False, False]
-    assert "lets its containers end" in runs.effect
+    assert "ends its containers" in runs.effect
     assert stopped.reason == "'web-1' is already stopped"
     assert "restarting" in busy.reason
     assert gone.reason == "'web-3' is gone"

@@ -80,7 +80,7 @@ def test_an_operation_under_way_counts_though_the_status_looks_idle():
 
 
 def test_stopping_a_busy_cvm_says_that_it_ends_what_goes_on():
-    assert "ends what it is doing (starting)" in precheck("stop", seen("starting")).effect
+    assert "cancels starting, then stops" in precheck("stop", seen("starting")).effect
 
 
 def test_restarting_what_is_stopped_says_to_start_it():
