@@ -408,7 +408,7 @@ def test_a_view_that_is_saved_in_the_table_is_shown_by_its_name(
 
 def test_what_the_month_has_cost_rides_with_the_pulses(front, wire, table, fleet):
     table.pulse()
-    wire.wait(table, "spending", within=30)
+    until(lambda: any("spending" in message for message in wire.sent(table, "pulse")))
     told = {}
 
     def all_told():

@@ -52,6 +52,7 @@ class TableParts(FleetView):
         self._toasts = Toasts(weakly(self._mark))
         self._spending = SpendingFeed()
         self._spending_due = 0.0
+        self._spending_news: Message = {}
         self._credit: str | None = None
         self._credit_due = 0.0
         self._view = DEFAULT
@@ -97,22 +98,21 @@ class TableParts(FleetView):
             self._workers.do(self._list_views)
 
     def _vitals(self) -> Message:
-        spent = self._spent()
-        return {"credit": self._credit, **({"spent": spent} if spent else {}), **super()._vitals()}
+        news, self._spending_news = self._spending_news, {}
+        spending = {"spending": news} if news else {}
+        return {"credit": self._credit, **spending, **self._spent(), **super()._vitals()}
 
-    def _spent(self) -> Message | None:
+    def _spent(self) -> Message:
         """Return what some rows have cost, of which that has changed."""
         if not self._shows_spending():
-            return None
+            return {}
         told = self._spending.take(self._seen_ids)
         pairs = [(k, spent) for i, spent in told.items() if (k := self._feed.number(i)) is not None]
         if not pairs:
-            return None
-        return {
-            "ks": [k for k, _ in pairs],
-            "usd": [usd for _, (usd, _) in pairs],
-            "observed": [observed for _, (_, observed) in pairs],
-        }
+            return {}
+        ks, spent = zip(*pairs, strict=True)
+        usd, observed = zip(*spent, strict=True)
+        return {"spent": {"ks": ks, "usd": usd, "observed": observed}}
 
     def _wants_spending(self, snapshot: Snapshot) -> bool:
         """Return whether there is a fleet to work it out for; one that is closed gets it once."""
@@ -126,8 +126,8 @@ class TableParts(FleetView):
         """Return what a view that begins is told of it."""
         self._spending.anew()
         spending = self._spending.spending
+        self._spending_news = {} if spending is None else spending.spec()
         return {
-            "spending": None if spending is None else spending.spec(),
             "toasts": self._toasts.specs(),
             "views": self._view_names,
             "view": self._view,
@@ -188,7 +188,7 @@ class TableParts(FleetView):
     def _learn(self, spending: Spending, took: float) -> None:
         self._spending.learn(spending)
         self._spending_due = max(self._spending_due, time.monotonic() + took * _SHARE)
-        self._say({"kind": "spending", "spending": spending.spec()})
+        self._spending_news = spending.spec()
         self.pulse()
 
     # --- on a worker ------------------------------------------------------------------------------

@@ -4,7 +4,7 @@
 //                    patch    {revision, set: {name: [[k], [cell]]}, add: {ks, ids, cols}, del: [k]}
 //                    found    {text, ks | error}     pulse {ages, health, credit}     and the answers to clicks
 //                    opened {view, id, of, card}   facet {name, values}   views {names, view}   look {view, query, by}
-//                    spending {spending}   toasts {items}   and with the pulses: spent {ks, usd, observed}
+//                    toasts {items}   and with the pulses: spending, and spent {ks, usd, observed} of some rows
 //   view -> Python   act, undo, now, retry, dismiss, open, select, seen, columns, facet, view, follow
 //   traits           query: what is searched for, and by: rows of each cvm, or under their app; the same in every view of
 //                    every window
