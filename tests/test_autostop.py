@@ -177,15 +177,15 @@ def test_what_the_service_refuses_is_told_and_tried_again(cloud, look, capsys):
 @pytest.mark.parametrize(
     ("rules", "says"),
     [
-        ("", "no file of rules"),
+        ("", "not a file of rules"),
         ("rule = []", "no [[rule]]"),
-        ("[[rule]\nwhere =", "no file of rules"),
+        ("[[rule]\nwhere =", "not a file of rules"),
         ('[[rule]]\nidle = "1h"', "missing required field `where`"),
         ('[[rule]]\nwhere = "status = running"\nidel = "1h"', "unknown field `idel`"),
         ('[[rule]]\nwhere = "status = running"', "rule 1: idle: neither it nor schedule"),
         ('[[rule]]\nname = "x"\nwhere = "no = 1"\nidle = "1h"', "rule 1 (x)"),
         ('[[rule]]\nwhere = "status = running"\nidle = "soon"', "no length of time"),
-        ('[[rule]]\nwhere = "status = running"\nschedule = "at night"', "no schedule"),
+        ('[[rule]]\nwhere = "status = running"\nschedule = "at night"', "not a schedule"),
     ],
 )
 def test_a_file_that_cannot_be_meant_changes_nothing(cloud, look, capsys, rules, says):

@@ -117,14 +117,15 @@ def test_waiting_for_one_that_failed_ends_at_once(fleet, client, cloud):
         fleet.refresh()
     with pytest.raises(TargetUnreachable, match="fleet-failed"):
         fleet.wait("fleet-failed", status="running", timeout=60)
-    fleet["fleet-failed"].delete().wait(30)
+    assert fleet["fleet-failed"].delete().wait(30).state == "reached"
     assert fleet.known(cvm_id) is None
 
 
 def test_what_is_gone_already_is_not_waited_for(client):
     client.commit_cvm_provision(client.provision_cvm(name="fleet-brief", compose_file=COMPOSE))
     with Fleet(client) as fleet:
-        fleet["fleet-brief"].delete().wait(30)
+        deletion = fleet["fleet-brief"].delete().wait(30)
+        assert deletion.state == "reached", deletion.record
         assert len(fleet.wait("fleet-brief", status="deleted", timeout=60)) == 0
         with pytest.raises(UnknownCvm, match="fleet-breif"):
             fleet.wait("fleet-breif", status="deleted", timeout=5)

@@ -25,7 +25,7 @@ class MeasuredFleet(FleetEngine):
     """What a fleet knows of the CPU and memory of its guests, and what follows from that."""
 
     def metrics(self, window: str | timedelta = "15m", *, wait: float = 15.0) -> "pd.DataFrame":
-        """Return what the guests of running CVMs said of CPU and memory; see `metrics_frame`.
+        """Return what guests of running CVMs said of CPU, memory and disks; see `metrics_frame`.
 
         Whoever asks has them measured for the next 15 minutes, about twice a minute; what nobody
         measured before is not there. CVMs that keep their figures private are not asked.

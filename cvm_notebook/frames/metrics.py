@@ -1,4 +1,4 @@
-"""How busy CVMs were: what their guests said of CPU and memory, as a frame and as a picture."""
+"""How busy CVMs were: what their guests said of CPU, memory and disks, as a frame and a picture."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -62,6 +62,7 @@ METRICS: Final[Table[Measurement]] = Table(
             "the highest share seen since the row before",
         ),
         Field("memory", REAL, lambda m: _said(m.point.memory), "the share of its memory in use"),
+        Field("disk", REAL, lambda m: _said(m.point.disk), "the share of its disks in use"),
         Field(
             "observed_s",
             REAL,
@@ -74,7 +75,7 @@ METRICS: Final[Table[Measurement]] = Table(
 
 @METRICS.documents
 def metrics_frame(store: FleetStore, window: str | timedelta = "15m") -> pd.DataFrame:
-    """List what guests said of CPU and memory, a row a measurement, CVM by CVM.
+    """List what guests said of CPU, memory and disks, a row a measurement, CVM by CVM.
 
     The last 15 minutes are kept as they were measured, about twice a minute; what is older as one
     row for five minutes, with their means, for 24 hours. What nobody measured is not there.

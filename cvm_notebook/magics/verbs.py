@@ -25,7 +25,7 @@ from cvm_notebook.magics.apply import apply, update
 from cvm_notebook.magics.arguments import ACTIONS, split
 from cvm_notebook.magics.session import Session
 from cvm_notebook.text import clean_text
-from cvm_notebook.widgets.base.log_tail import clean_line
+from cvm_notebook.widgets.base.log_lines import clean_line
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,5 +1,8 @@
 """The card of one CVM in real front ends: what is seen, what a click does, what happens without."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 pytestmark = pytest.mark.cvm_cloud(speed=20)  # a boot can be watched
@@ -62,13 +65,38 @@ def test_run_all_fills_the_card_at_once_under_a_busy_kernel(lab, cloud, app):
     assert lab.cells()[1]["execution_count"] is None  # it runs still
 
 
+BUSY = """
+import time
+from datetime import UTC, datetime, timedelta
+from cvm_notebook.live.store.figures import Sample
+said = fleet.store.figures.sample(fleet["my-app"].id).info
+fleet.store.figures.forget([fleet["my-app"].id])
+for ago in range(3_000, -1, -60):
+    at = datetime.now(UTC) - timedelta(seconds=ago)
+    busy = 1 + ago % 7
+    info = msgspec.structs.replace(
+        said, loadavg_one=busy, loadavg_five=busy, loadavg_fifteen=busy,
+        used_memory=said.total_memory * (3_200 - ago) // 4_000,
+    )
+    fleet.store.measure([
+        Sample.of(fleet["my-app"].id, info, at=at, received=time.monotonic() - ago)
+    ])
+"""
+
+
 def test_every_tab_is_readable_by_everybody_in_both_themes(lab, card):
     card.locator(".cvm-meter").first.wait_for(timeout=PATIENCE)
+    lab.kernel("import msgspec\n" + BUSY)
+    card.get_by_text("Idle for 50 min").wait_for(timeout=PATIENCE)
+    costs = card.locator(".cvm-card-costs").inner_text()
+    assert [one.split()[-1] for one in costs.split(" · ")] == ["USD/h", "today", costs.split()[-1]]
+    assert costs.endswith("/month")
     seen = {
         "Overview": card.get_by_role("meter", name="memory"),
-        "Logs": card.get_by_text("Linux version").first,
+        "Logs": card.get_by_text("start worker process").first,
+        "Metrics": card.get_by_role("img", name="CPU from"),
         "Events": card.get_by_role("cell", name="create"),
-        "Compose": card.get_by_text("this file has the compose hash"),
+        "Compose": card.get_by_text("The compose file matches the CVM's hash"),
         "Trust": card.get_by_role("row", name="pass event log fits"),
     }
     trust = tab(card, "Trust")
@@ -83,6 +111,27 @@ def test_every_tab_is_readable_by_everybody_in_both_themes(lab, card):
             sign.wait_for(timeout=PATIENCE)
             lab.screenshot(f"card-{name.lower()}-{theme}", card)
             assert lab.axe(".cvm-card") == []
+    metrics = tab(card, "Metrics")
+    charts_are_read_by_the_keyboard(lab, metrics, card)
+    press(metrics, "Auto-stop after 1 h idle")
+    metrics.get_by_text("shuts down my-app after 1 h").wait_for(timeout=PATIENCE)
+    press(metrics, "Cancel auto-stop")
+    metrics.get_by_role("button", name="Auto-stop after 1 h idle").wait_for(timeout=PATIENCE)
+
+
+def charts_are_read_by_the_keyboard(lab, panel, card):
+    card.evaluate("card => { card.style.inlineSize = '700px'; }")
+    panel.get_by_role("group", name="Charts.").focus()
+    lab.page.keyboard.press("End")
+    panel.get_by_text(re.compile(r"CPU [\d.]+ % \([\d.]+ of 1 vCPU\) · Memory")).wait_for()
+    lab.screenshot("card-metrics-read", card)
+    last = panel.get_by_role("status").first.inner_text()
+    lab.page.keyboard.press("ArrowLeft")
+    assert panel.get_by_role("status").first.inner_text() != last
+    assert card.get_by_role("img", name="Memory from").evaluate(
+        "svg => svg.getBoundingClientRect().width <= svg.closest('.cvm-card').clientWidth"
+    )
+    card.evaluate("card => { card.style.inlineSize = ''; }")
 
 
 def test_tabs_and_what_is_proven_go_by_the_keyboard(lab, card, cloud):
@@ -118,9 +167,15 @@ def test_tabs_and_what_is_proven_go_by_the_keyboard(lab, card, cloud):
 
 
 def test_a_boot_is_shown_step_by_step_and_ends_in_its_endpoints(lab, cloud):
+    broken = COMPOSE.replace("postgres:17", "ghcr.io/none/does-not-exist:1")
+    cloud.client.commit_cvm_provision(
+        cloud.client.provision_cvm(name="broken", compose_file=broken)
+    )
     cloud.client.stop_cvm("my-app")
     cloud.client.watch_cvm_state("my-app", target="stopped")
-    lab.open("boot.ipynb", [BEGIN], cloud=cloud).run_all()
+    cloud.advance(600)
+    lab.open("boot.ipynb", [BEGIN, "fleet['broken']"], cloud=cloud).run_all()
+    a_failed_boot_leads_to_its_log(lab, lab.page.get_by_role("region", name="CVM broken"))
     card = live(lab.page)
     press(card, "Start")
     card.locator('.cvm-steps [data-step="now"]').wait_for(timeout=PATIENCE)
@@ -129,6 +184,21 @@ def test_a_boot_is_shown_step_by_step_and_ends_in_its_endpoints(lab, cloud):
     card.locator(".cvm-steps").wait_for(state="hidden")
     assert card.get_by_role("link").first.get_attribute("href").startswith("https://")
     assert card.locator('.cvm-op-line[data-verb="start"]').inner_text() == "✓\nstart: done"
+
+
+def a_failed_boot_leads_to_its_log(lab, card):
+    step = card.locator('.cvm-steps [data-step="failed"]')
+    step.wait_for(timeout=PATIENCE)
+    assert "starting containers" in step.inner_text()
+    assert card.locator('.cvm-steps [data-step="done"]').count() == 7
+    card.locator(".cvm-boot-line").get_by_text("failed to start").wait_for(timeout=PATIENCE)
+    lab.screenshot("card-failed", card)
+    press(card, "Show the boot log")
+    line = card.locator('.cvm-line[data-level="error"]').first
+    line.wait_for(timeout=PATIENCE)
+    assert card.get_by_label("Which log").input_value() == "serial"
+    tab(card, "Metrics").get_by_text("Not running: no metrics.").wait_for(timeout=PATIENCE)
+    assert lab.axe(".cvm-card") == []
 
 
 OTHER = COMPOSE.replace("1.27", "1.28")
@@ -244,6 +314,11 @@ def test_a_deletion_by_the_keyboard_alone_leaves_a_card_that_says_gone(lab, card
     page.keyboard.type("my-app")
     page.keyboard.press("Enter")
     shows(card, "gone")
+    card.get_by_text("by you").first.wait_for(timeout=PATIENCE)
+    assert card.locator(".cvm-under").inner_text().startswith("Deleted at ")
+    assert card.locator("dt").get_by_text("compose hash").is_visible()
+    lab.screenshot("card-deleted", card)
+    assert lab.axe(".cvm-card") == []
     assert cloud.client.list_cvms() == []
     assert card.get_by_role("button", name="Stop", exact=True).is_disabled()
 
@@ -251,11 +326,29 @@ def test_a_deletion_by_the_keyboard_alone_leaves_a_card_that_says_gone(lab, card
 # --- logs -----------------------------------------------------------------------------------------
 
 
+LINES = r"""
+from cvm_notebook.api.resources.logs import LogLine
+card = fleet["my-app"].card()
+def say(*texts):
+    for text in texts:
+        card._logs._take(card._logs._run, LogLine(text, "stdout"))
+    card._mark()
+"""
+
+
 def test_logs_are_read_by_container_and_followed_until_stopped(lab, card):
     panel = tab(card, "Logs")
-    panel.get_by_text("Linux version").wait_for(timeout=PATIENCE)
-    panel.get_by_label("Which log").select_option(label="dstack-web-1")
-    panel.get_by_text("nginx/1.27", exact=False).first.wait_for(timeout=PATIENCE)
+    panel.get_by_text("nginx/1.27", exact=False).first.wait_for(timeout=PATIENCE)  # by default
+    which = panel.get_by_label("Which log")
+    assert which.input_value() == "c:dstack-web-1"
+    assert panel.locator(".cvm-line-time").first.is_visible()
+    which.select_option(label="All containers")
+    whose = panel.locator(".cvm-line-source")
+    whose.get_by_text("dstack-db-1").first.wait_for(timeout=PATIENCE)
+    whose.get_by_text("dstack-web-1").first.wait_for(timeout=PATIENCE)
+    times = panel.locator(".cvm-line-time").evaluate_all("all => all.map(one => one.dateTime)")
+    assert times == sorted(times)
+    which.select_option(label="dstack-web-1")
     press(panel, "Follow")
     panel.locator('[data-state="following"]').wait_for(timeout=PATIENCE)
     lines = panel.locator(".cvm-line")
@@ -265,11 +358,72 @@ def test_logs_are_read_by_container_and_followed_until_stopped(lab, card):
         arg=before,
         timeout=PATIENCE,
     )
+    following_waits_for_who_reads_further_up(lab, panel)
     press(panel, "Stop following")
     panel.locator('[data-state="stopped"]').wait_for(timeout=PATIENCE)
+    what_is_found_is_counted_and_gone_through(lab, panel)
+    an_expression_never_holds_up_the_page(lab, panel)
+    with lab.page.expect_download() as saved:
+        press(panel, "Download")
+    assert saved.value.suggested_filename == "my-app-dstack-web-1.log"
+    assert "a needle of hay" in Path(saved.value.path()).read_text()
     panel.get_by_label("Only lines since").fill("yesterday")
     panel.get_by_label("Only lines since").press("Enter")
     panel.get_by_text("'yesterday' is not a time").wait_for(timeout=PATIENCE)
+
+
+def following_waits_for_who_reads_further_up(lab, panel):
+    box = panel.get_by_role("log")
+    lab.kernel(LINES + "say(*(f'INFO: filler {n}' for n in range(60)))")
+    panel.get_by_text("filler 59").wait_for(timeout=PATIENCE)
+    box.evaluate("box => { box.scrollTop = 0; }")
+    panel.locator(".cvm-log-state").get_by_text("⏸ paused").wait_for(timeout=PATIENCE)
+    lab.kernel(
+        "say('WARN: a needle of hay', 'ERROR: no needle', 'debug: x', 'a Needle', 'a' * 60 + '!')"
+    )
+    more = panel.locator(".cvm-log-end")
+    more.get_by_text("new lines").wait_for(timeout=PATIENCE)
+    assert "⏸ paused" in more.inner_text()
+    assert panel.get_by_text("a needle of hay").count() == 0
+    assert box.evaluate("box => box.scrollTop") == 0
+    more.click()
+    panel.get_by_text("a needle of hay").wait_for(timeout=PATIENCE)
+    panel.locator('.cvm-line[data-level="error"]').get_by_text("no needle").wait_for()
+    assert more.is_hidden()
+    assert "following" in panel.locator(".cvm-log-state").inner_text()
+
+
+def what_is_found_is_counted_and_gone_through(lab, panel):
+    find, hits = panel.get_by_role("searchbox", name="Find in log"), panel.locator(".cvm-log-hits")
+    find.fill("needle")
+    hits.get_by_text("/3").wait_for(timeout=PATIENCE)
+    lab.screenshot("card-logs-found", panel)
+    assert lab.axe(".cvm-card") == []
+    now = panel.locator("mark.cvm-log-current")
+    at = int(hits.inner_text().partition("/")[0])
+    find.press("Enter")
+    assert hits.inner_text() == f"{at % 3 + 1}/3"
+    find.press("Shift+Enter")
+    assert hits.inner_text() == f"{at}/3"
+    assert now.inner_text().lower() == "needle"
+    panel.get_by_label("Only matches").check()
+    assert panel.locator(".cvm-line:visible").count() == 3
+    panel.get_by_label("Only matches").uncheck()
+
+
+def an_expression_never_holds_up_the_page(lab, panel):
+    find, hits = panel.get_by_role("searchbox", name="Find in log"), panel.locator(".cvm-log-hits")
+    panel.get_by_role("button", name="Regular expression").click()
+    find.fill("(needle|hay)$")
+    hits.get_by_text("/3").wait_for(timeout=PATIENCE)
+    find.fill("(needle")
+    panel.get_by_text("Not a regular expression").wait_for(timeout=PATIENCE)
+    find.fill("(a+)+$")  # which would take years
+    panel.get_by_text("This expression takes too long").wait_for(timeout=PATIENCE)
+    find.fill("[Nn]eedle")
+    hits.get_by_text("/3").wait_for(timeout=PATIENCE)
+    find.press("Escape")
+    assert panel.locator("mark").count() == 0
 
 
 HOSTILE = r"""
@@ -314,7 +468,7 @@ card._say({"kind": "notice", "text": evil})
 
 def test_hostile_texts_stay_texts_on_every_surface(lab, card):
     tab(card, "Logs")
-    card.get_by_text("Linux version").first.wait_for(timeout=PATIENCE)
+    card.get_by_text("start worker process").first.wait_for(timeout=PATIENCE)
     lab.kernel(HOSTILE)
     panel = card.get_by_role("tabpanel", name="Logs")
     panel.get_by_text("(100000 characters)").wait_for(timeout=PATIENCE)

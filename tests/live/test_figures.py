@@ -294,6 +294,7 @@ DTYPES = {
     "cpu": "Float64",
     "cpu_highest": "Float64",
     "memory": "Float64",
+    "disk": "Float64",
     "observed_s": "Float64",
 }
 

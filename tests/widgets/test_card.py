@@ -3,33 +3,28 @@
 import gc
 import itertools
 import json
+import time
 import weakref
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
-from helpers import collected, settled
+from helpers import collected, settled, until
 
 import cvm_notebook as cvm
 from cvm_notebook.api.models.cvm import Cvm
-from cvm_notebook.api.models.guest import (
-    Certificate,
-    CvmAttestation,
-    CvmStats,
-    Disk,
-    SystemInfo,
-    TcbInfo,
-)
+from cvm_notebook.api.models.guest import Certificate, CvmAttestation, SystemInfo, TcbInfo
 from cvm_notebook.api.status import BOOT_STEPS
 from cvm_notebook.attest.evidence.consistency import judge_attestation
+from cvm_notebook.live.store.figures import Sample
 from cvm_notebook.live.store.records import Provenance, Row
 from cvm_notebook.widgets.base import mimebundle, view
 from cvm_notebook.widgets.base.ui_thread import ui_thread
 from cvm_notebook.widgets.card import card as card_module
 from cvm_notebook.widgets.card.card import CvmCard, card_of
 from cvm_notebook.widgets.card.details import _evidence_words, fetch
-from cvm_notebook.widgets.card.sections import card_state, meters_of
+from cvm_notebook.widgets.card.sections import card_state
 
 COMPOSE = "services:\n  web:\n    image: nginx:1.27\n    ports: ['80:80']\n"
 
@@ -124,6 +119,8 @@ def test_a_card_that_is_gone_says_so_and_its_buttons_say_why(fleet, client, card
     fleet.refresh()
     state = front.until(lambda state: state["gone"])
     assert (state["name"], state["status"]) == ("carded", "gone")
+    assert not state["gone"]["ours"]
+    assert {"size", "app", "id"} <= {label for label, *_ in state["facts"]}
     settled()
     verbs = front.verbs()
     assert not any(allowed for allowed, _ in verbs.values())
@@ -143,31 +140,15 @@ def test_a_boot_is_shown_as_the_services_own_steps():
     assert card_state(odd)["steps"] == {"words": ["warming up"], "at": 0, "failed": False}
 
 
-def test_figures_of_the_guest_become_meters_and_odd_ones_none():
-    disk = Disk(mount_point="/tapp", total_size=40 * 2**30, free_size=10 * 2**30)
-    info = SystemInfo(
-        num_cpus=2, loadavg_one=50, total_memory=4 * 2**30, used_memory=2**30, disks=(disk,)
-    )
-    told = meters_of(CvmStats(sysinfo=info))["meters"]
-    assert [(one["label"], one["part"]) for one in told] == [
-        ("CPU load", 0.25),
-        ("memory", 0.25),
-        ("disk /tapp", 0.75),
-    ]
-    odd = SystemInfo(num_cpus=0, loadavg_one=float("nan"), total_memory=0, used_memory=5)
-    assert meters_of(CvmStats(sysinfo=odd)) == {"meters": [], "error": None}
-    assert meters_of(CvmStats(error="is off"))["error"] == "is off"
-
-
-def test_figures_are_fetched_while_it_is_looked_at_and_not_otherwise(wire, cloud, card, front):
+def test_figures_are_fetched_while_it_is_looked_at_and_not_otherwise(cloud, fleet, card, front):
     front.until(lambda state: state["stats"]["meters"])
+    assert stats_calls(cloud)
     front.say("bye")
     settled()
-    asked = len(stats_calls(cloud))
-    card._measured = float("-inf")
-    ui_thread.post(card.pulse)
+    assert fleet.poll._wanted_ids() == frozenset()
+    front.say("alive")
     settled()
-    assert len(stats_calls(cloud)) == asked
+    assert fleet.poll._wanted_ids() == {card.cvm_id}
 
 
 def stats_calls(cloud):
@@ -214,7 +195,7 @@ def test_a_deletion_wants_its_answer_to_the_letter(wire, fleet, card, front):
     front.say("confirmed", click=question["click"], typed="Carded", ticked=ticked)
     assert "exactly" in wire.wait(card, "refused")["text"]
     front.say("confirmed", click=question["click"], typed="carded", ticked=ticked)
-    front.until(lambda state: state["gone"])
+    assert front.until(lambda state: state["gone"])["gone"]["ours"]
     assert "carded" not in fleet
 
 
@@ -248,6 +229,87 @@ def test_nonsense_from_a_front_end_does_no_harm(wire, card, front, message):
     wire.say(card, message)
     settled()
     assert not [one for one in wire.sent(card, "notice") if one.get("fault")]
+
+
+# --- what it costs, and idles ---------------------------------------------------------------------
+
+
+def test_what_it_costs_is_told_and_what_was_spent_today_goes_on(wire, card, front):
+    state = front.state()
+    assert state["money"]["hour"] > state["money"]["saves"] > 0
+    told = wire.sent(card, "snapshot")[-1]
+    assert told["today"] >= 0
+    assert told["today_at"] <= told["at"]
+
+
+def test_an_idle_cvm_is_told_and_a_rule_shuts_it_down_until_it_is_cancelled(fleet, card, front):
+    front.until(lambda state: state["stats"]["at"])
+    fleet.store.figures.forget([card.cvm_id])
+    info = SystemInfo(num_cpus=2, loadavg_one=1, loadavg_five=1, loadavg_fifteen=1)
+    for ago in (3_600, 2_700, 1_800, 900, 0):
+        at = datetime.now(UTC) - timedelta(seconds=ago)
+        fleet.store.measure([Sample.of(card.cvm_id, info, at=at, received=time.monotonic() - ago)])
+    assert front.until(lambda state: state["idle"])["idle"] >= 3_599
+    for _ in range(2):
+        front.say("autostop", do="begin")
+    (rule,) = front.until(lambda state: state["rules"])["rules"]
+    assert rule["own"]
+    assert "shuts down carded after 1 h" in rule["text"]
+    assert "only while this kernel runs" in rule["text"]
+    (active,) = fleet.rules()
+    front.say("autostop", do="end", rule="rule-77")
+    settled()
+    assert active.active
+    front.say("autostop", do="end", rule=rule["id"])
+    front.until(lambda state: not state["rules"])
+    assert not active.active
+
+
+def other_is_there(fleet, name):
+    fleet.refresh()
+    until(lambda: name in fleet.snapshot())
+
+
+def test_a_rule_of_others_is_told_and_not_ended_here(fleet, client, card, front):
+    client.commit_cvm_provision(client.provision_cvm(name="other", compose_file=COMPOSE))
+    other_is_there(fleet, "other")
+    rule = fleet.autostop("status = running", schedule="Mon-Fri 20:00")
+    ui_thread.post(card.pulse)
+    (told,) = front.until(lambda state: state["rules"])["rules"]
+    assert not told["own"]
+    front.say("autostop", do="end", rule=told["id"])
+    settled()
+    assert rule.active
+    rule.cancel()
+    ui_thread.post(card.pulse)
+    front.until(lambda state: not state["rules"])
+
+
+def test_charts_are_sent_when_they_are_looked_at(wire, card, front):
+    at = front.until(lambda state: state["stats"]["at"])["stats"]["at"]
+    front.say("metrics")
+    told = wire.wait(card, "metrics")
+    assert told["points"][-1][0] == at
+    assert len(told["points"][-1]) == 5
+    assert told["sizes"]["cpu"] == 1
+
+
+def test_a_boot_that_failed_shows_the_line_of_its_log_once(wire, cloud, client, fleet):
+    broken = COMPOSE.replace("nginx:1.27", "ghcr.io/none/does-not-exist:1")
+    client.commit_cvm_provision(client.provision_cvm(name="broken", compose_file=broken))
+    other_is_there(fleet, "broken")
+    card = fleet["broken"].card()
+    front = Front(wire, card)
+    front.say("hello")
+    state = front.until(lambda state: state["boot"] and state["boot"]["line"])
+    assert "failed to start containers" in state["boot"]["line"]
+    assert state["steps"]["words"][state["steps"]["at"]] == "starting containers"
+    reads = len([one for one in cloud.requests() if one["path"].startswith("/logs/")])
+    for _ in range(3):
+        front.say("alive")
+    settled()
+    assert len([one for one in cloud.requests() if one["path"].startswith("/logs/")]) == reads
+    card.close()
 
 
 # --- what is fetched ------------------------------------------------------------------------------
@@ -287,6 +349,13 @@ def test_what_the_service_recorded_is_listed(wire, card, front):
     front.say("fetch", what="operations")
     rows = wire.wait(card, "details")["rows"]
     assert rows[-1][1] == "create"
+
+
+def test_how_it_is_reached_is_told_with_the_time(wire, card, front):
+    front.say("fetch", what="network")
+    facts = {label: value for label, value, *_ in wire.wait(card, "details")["facts"]}
+    assert facts["online"] == "yes"
+    assert facts["last handshake with the gateway"] > 1.6e12
 
 
 def test_what_cannot_be_fetched_is_a_line(wire, client, card, front):
@@ -437,11 +506,8 @@ def test_of_a_closed_fleet_nothing_is_asked_and_the_buttons_say_why(
     fleet.close()
     verbs = front.until(lambda state: not state["verbs"]["stop"][0])["verbs"]
     assert all("this fleet is closed" in why for _, why in verbs.values())
-    asked = len(stats_calls(cloud))
-    card._measured = float("-inf")
     ui_thread.post(card.pulse)
     ui_thread.post(form.pulse)
     settled()
-    assert len(stats_calls(cloud)) == asked
     wire.until(form, lambda state: state["closed"])
     form.close()

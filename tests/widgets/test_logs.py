@@ -1,6 +1,7 @@
 """The viewer of logs, its Python half: bounded, stoppable, and with nothing in a line that acts."""
 
 import threading
+import time
 
 import pytest
 
@@ -8,9 +9,10 @@ import cvm_notebook as cvm
 from cvm_notebook.api.resources.logs import LogLine
 from cvm_notebook.live.clock import SystemClock
 from cvm_notebook.live.workers import Workers
-from cvm_notebook.widgets.base.log_tail import MOST_LINES, LogTail, clean_line
+from cvm_notebook.widgets.base.log_lines import clean_line, level_of, split_time
+from cvm_notebook.widgets.base.log_tail import MOST_LINES, LogTail
 
-COMPOSE = "services:\n  web:\n    image: nginx:1.27\n"
+COMPOSE = "services:\n  web:\n    image: nginx:1.27\n  db:\n    image: postgres:17\n"
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +61,10 @@ class View:
         raise AssertionError(self.told[-3:])
 
     def lines(self):
-        return [text for message in self.told for text, _ in message.get("lines", ())]
+        return [text for text, *_ in self.entries()]
+
+    def entries(self):
+        return [line for message in self.told for line in message.get("lines", ())]
 
 
 @pytest.fixture
@@ -80,12 +85,39 @@ def test_a_log_is_read_from_the_machine_and_from_a_container(view):
     view.until(state("read"))
     assert len(view.lines()) == 5
     view.ask("sources")
-    ((name, shown),) = view.until(lambda message: message.get("sources"))["sources"]
-    assert (name, shown) == ("dstack-web-1", "dstack-web-1")
+    sources = view.until(lambda message: message.get("sources"))["sources"]
+    assert sources[0] == ["dstack-web-1", "dstack-web-1", True]
     view.told.clear()
-    view.ask("read", container=name, tail=2, timestamps=True)
+    view.ask("read", container=sources[0][0], tail=2)
     view.until(state("read"))
     assert 1 <= len(view.lines()) <= 2  # it has only just begun
+    text, channel, at, _level, source = view.entries()[0]
+    assert (channel, source) == ("stdout", "")
+    assert abs(at / 1000 - time.time()) < 86_400
+    assert not text.startswith("20")  # its time stands beside it
+
+
+def test_the_logs_of_all_containers_are_read_as_one_and_each_line_says_whose_it_is(view):
+    view.ask("read", all=True, tail=3)
+    view.until(state("read"))
+    whose = {source for *_, source in view.entries()}
+    assert whose == {"dstack-web-1", "dstack-db-1"}
+    assert all(at is not None for _, _, at, _, _ in view.entries())
+    view.told.clear()
+    view.ask("follow", all=True, tail=2)
+    view.until(state("following"))
+    view.until(lambda _: {source for *_, source in view.entries()} == whose)
+    view.ask("stop")
+    view.until(state("stopped"))
+    view.workers.close(2.0)
+    assert not [one for one in threading.enumerate() if one.name.startswith("test-logs")]
+
+
+def test_where_no_container_shows_its_log_that_is_said(cloud, view):
+    route = "GET /cvms/*/composition"
+    cloud.inject({"kind": "rewrite", "route": route, "arg": {"/containers": []}, "times": 1})
+    view.ask("read", all=True)
+    assert "public_logs" in view.until(state("failed"))["text"]
 
 
 def test_what_is_followed_goes_on_until_it_is_stopped_and_its_thread_ends(view):
@@ -137,7 +169,7 @@ def test_a_flood_is_bounded_and_what_is_dropped_is_counted(view):
         view.tail.flush()
     first = [message for message in view.told if message.get("lines")]
     assert first[0]["dropped"] == 700
-    assert first[0]["lines"][0] == ["line 700", "stdout"]
+    assert first[0]["lines"][0] == ["line 700", "stdout", None, "", ""]
     assert len(first) == 3  # a view that does not answer is not sent more
     assert all(len(message["lines"]) <= 500 for message in first)
     view.ask("ack", n=first[-1]["n"])
@@ -182,3 +214,36 @@ def test_a_line_without_end_is_cut_and_its_length_told():
     clean = clean_line("x" * 100_000)
     assert len(clean) < 5_000
     assert clean.endswith("(100000 characters)")
+
+
+@pytest.mark.parametrize(
+    ("line", "level"),
+    [
+        ("ERROR: relation does not exist", "error"),
+        ("app-compose.sh: error: failed to start containers", "error"),
+        ("[E 2026-01-31 ServerApp] no kernel", "error"),
+        ("E0131 12:00:00.1 1 pod.go:5] gone", "error"),
+        ('{"time":1,"level":"fatal","msg":"x"}', "error"),
+        ("\x1b[31mERROR\x1b[0m red", "error"),
+        ("Traceback (most recent call last):", "error"),
+        ("2026/01/31 [warn] 1#1: low on memory", "warn"),
+        ('level=WARN msg="slow"', "warn"),
+        ("INFO: a client sent ERROR", "info"),  # the line's own word comes first
+        ("LOG:  checkpoint starting: time", "info"),
+        ("[notice] 1#1: start worker process 29", "info"),
+        ("debug: heartbeat 7", "debug"),
+        ("0 errors were found, and no warning", ""),
+        ('10.4.0.1 - - "GET /error HTTP/1.1" 200', ""),
+        ("I am a line", ""),
+        ("", ""),
+    ],
+)
+def test_a_line_is_as_grave_as_its_first_level_says(line, level):
+    assert level_of(line) == level
+
+
+def test_a_time_is_taken_off_a_line_and_what_is_none_stays():
+    assert split_time("2026-01-31T12:00:00.123456789Z hello") == (1769860800123.456, "hello")
+    assert split_time("2026-01-31T12:00:00+01:00 x y") == (1769857200000.0, "x y")
+    for odd in ("2026-02-31T12:00:00Z x", "2026-01-31 12:00 x", "x 2026-01-31T12:00:00Z y", ""):
+        assert split_time(odd) == (None, odd)

@@ -15,6 +15,7 @@ FOLDER = {
             "common",
             "confirm",
             "diff",
+            "log_find",
             "logs",
             "secret",
             "secret_box",
@@ -35,7 +36,7 @@ FOLDER = {
         ),
         "table",
     ),
-    **dict.fromkeys(("card", "revisions", "trust"), "card"),
+    **dict.fromkeys(("card", "metrics", "overview", "revisions", "trust"), "card"),
 }
 # the root elements of each sheet: a view's own, or those of a part that several views show
 VIEWS = {
@@ -59,7 +60,7 @@ PARTS = {
 SHEETS = {**VIEWS, **PARTS, "common": ("cvm",)}
 SCRIPTS = {
     "dashboard": ("dashboard",),
-    "card": ("card", "revisions", "trust"),
+    "card": ("card", "metrics", "overview", "revisions", "trust"),
     "form": ("change", "change_parts", "deploy", "form", "form_parts", "form_store"),
     "login": ("login",),
     "secret_box": ("secret_box",),
@@ -127,7 +128,13 @@ def test_every_style_sheet_is_known_here():
     package = Path(str(files("cvm_notebook.widgets")))
     assert {path.stem for path in package.rglob("*.css")} == set(SHEETS)
     scripts = {path.stem for path in package.rglob("*.js")}
-    assert scripts == {*itertools.chain(*SCRIPTS.values()), *PARTS, "common", "view_model"}
+    assert scripts == {
+        *itertools.chain(*SCRIPTS.values()),
+        *PARTS,
+        "common",
+        "log_find",
+        "view_model",
+    }
 
 
 @pytest.mark.parametrize("name", SHEETS)

@@ -59,6 +59,17 @@ class SystemInfo(Tidy, frozen=True, kw_only=True, gc=False):
         return None if used is None or not total or total < 0 else min(1.0, max(0.0, used / total))
 
     @property
+    def disk(self) -> float | None:
+        """The share of its disks that is used, of all together; None where none says."""
+        told = [
+            (disk.total_size, disk.total_size - disk.free_size)
+            for disk in self.disks
+            if disk.total_size is not None and disk.total_size > 0 and disk.free_size is not None
+        ]
+        total, used = sum(size for size, _ in told), sum(used for _, used in told)
+        return min(1.0, max(0.0, used / total)) if total else None
+
+    @property
     def memory_used(self) -> int | None:
         """How much memory is used, in bytes."""
         if self.used_memory is None and self.total_memory and self.available_memory is not None:

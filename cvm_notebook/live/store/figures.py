@@ -1,4 +1,4 @@
-"""How busy CVMs are: what their guests say of CPU and memory, kept beside the rows for a day.
+"""How busy CVMs are: what guests say of CPU, memory and disks, kept beside the rows for a day.
 
 A figure that changes makes no new row: rows stay what the service's records say. Each sample tells
 of the time since the one before it, for a guest averages its load over 1, 5 and 15 minutes; what
@@ -27,7 +27,7 @@ FULL: Final = 900.0
 
 _BUCKET: Final = 300.0  # what is older is kept as one point for so many seconds
 _OLDEST: Final = 86_400.0
-_CVMS: Final = 1_000  # whose history is kept: some 15 kB each
+_CVMS: Final = 1_000  # whose history is kept: some 20 kB each
 # A load average tells of the time it is of, and a little more: polls come late.
 _REACH: Final = ((1, 90.0), (5, 330.0), (15, 930.0))
 
@@ -45,6 +45,8 @@ class Sample(NamedTuple):
         The share in use.
     uptime
         Seconds since it booted.
+    info
+        All that it said, of which this is made.
     """
 
     cvm_id: str
@@ -53,12 +55,13 @@ class Sample(NamedTuple):
     loads: tuple[float | None, float | None, float | None]
     memory: float | None = None
     uptime: float | None = None
+    info: SystemInfo | None = None
 
     @classmethod
     def of(cls, cvm_id: str, info: SystemInfo, *, at: datetime, received: float) -> "Sample":
         """Read it from a guest's answer."""
         loads = (info.cpu(1), info.cpu(5), info.cpu(15))
-        return cls(cvm_id, at.timestamp(), received, loads, info.memory, info.uptime)
+        return cls(cvm_id, at.timestamp(), received, loads, info.memory, info.uptime, info)
 
     def since(self, gap: float | None) -> tuple[float, float]:
         """Return for how much of the time since the last sample this one tells, and the load then.
@@ -92,7 +95,7 @@ class Point(NamedTuple):
     ----------
     at, received
         When it ends; wall and monotonic time in seconds.
-    cpu, memory
+    cpu, memory, disk
         Means, as shares; NaN where the guest did not say.
     highest
         The highest load that was seen.
@@ -109,6 +112,7 @@ class Point(NamedTuple):
     memory: float
     covers: float
     samples: float
+    disk: float = nan
 
     def joined(self, later: "Point") -> "Point":
         """Return both as one."""
@@ -127,6 +131,7 @@ class Point(NamedTuple):
             mean(self.memory, later.memory),
             self.covers + later.covers,
             samples,
+            mean(self.disk, later.disk),
         )
 
 
@@ -299,7 +304,8 @@ class _Series:
         self.last = sample
         covers, highest = sample.since(gap)
         cpu, memory = _or(sample.loads[0], nan), _or(sample.memory, nan)
-        self._full.add(Point(sample.at, sample.received, cpu, highest, memory, covers, 1.0))
+        disk = nan if sample.info is None else _or(sample.info.disk, nan)
+        self._full.add(Point(sample.at, sample.received, cpu, highest, memory, covers, 1.0, disk))
         seen = sample.received, covers, highest
         self._idle_since = idle_since(self._idle_since, *seen, IDLE_BELOW)
         self._thin_out(sample.received)

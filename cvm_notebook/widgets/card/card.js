@@ -1,13 +1,13 @@
 // The card of one CVM: what it is, what it does, what can be done to it, its logs, and what is proven of it.
 //
 //   Python -> view   the sections of the state, each time with {at, age, uptime, source, health}
-//                    details {what, ...}   log {...}   change {view, form}   and the answers to clicks
-//   view -> Python   act {verb, click}, fetch {what}, verify, revisions {do, ...}, change {view}, log {...}, confirmed,
-//                    cancelled, undo
+//                    details {what, ...}   log {...}   metrics {...}   change {view, form}   and the answers to clicks
+//   view -> Python   act {verb, click}, fetch {what}, verify, revisions {do, ...}, change {view}, log {...}, metrics,
+//                    autostop {do, rule}, confirmed, cancelled, undo
 //
 // One store a model: its views show the same.
 
-const CARD_TABS = [["overview", "Overview"], ["logs", "Logs"], ["events", "Events"], ["compose", "Compose"], ["revisions", "Revisions"], ["trust", "Trust"]];
+const CARD_TABS = [["overview", "Overview"], ["logs", "Logs"], ["metrics", "Metrics"], ["events", "Events"], ["compose", "Compose"], ["revisions", "Revisions"], ["trust", "Trust"]];
 const OP_MARKS = { reached: "✓", failed: "✖", unknown: "?", cancelled: "–" };
 const OP_SHOWN_MS = 20000;
 
@@ -22,11 +22,23 @@ function cardStore(model) {
   return Object.assign(store, { clock: {}, clockAt: 0 });
 }
 
+/** A button that copies a text, and says whether it could. */
+function copyButton(text, label) {
+  const sheet = (x, y) => drawing("rect", { x, y, width: 7, height: 8, rx: 1 });
+  const icon = drawing("svg", { width: 12, height: 12, viewBox: "0 0 12 12", fill: "none", stroke: "currentColor", "aria-hidden": "true" }, sheet(0.5, 0.5), sheet(4.5, 3.5));
+  const button = h("button", { type: "button", className: "cvm-plain cvm-card-copy", title: "Copy", "aria-label": `Copy ${label}` }, icon);
+  button.addEventListener("click", async () => {
+    button.replaceChildren((await copyLog(text)) ? "✓" : "✖");
+    setTimeout(() => button.replaceChildren(icon), 1500);
+  });
+  return button;
+}
+
 /** A code that is selected as a whole. */
 const codeOf = (text) => h("code", { className: "cvm-code cvm-whole", title: text }, text);
 const factsList = (facts, className) => h("dl", { className }, ...facts.flatMap(([label, value, kind]) => [
   h("dt", {}, label),
-  h("dd", {}, kind === "code" ? codeOf(value) : kind === "when" ? new Date(value).toLocaleString() : value),
+  h("dd", { className: kind === "code" ? "cvm-coded" : "" }, kind === "code" ? codeOf(value) : kind === "when" ? new Date(value).toLocaleString() : value, kind === "code" ? copyButton(value, label) : null),
 ]));
 
 /** The form that changes the CVM: a widget of its own, made when it is asked for. */
@@ -62,17 +74,17 @@ function renderCard({ model, el, host, store }) {
   const name = h("h3", { className: "cvm-name", tabIndex: -1 }), status = h("span", { className: "cvm-status cvm-big" }), doing = h("span", { className: "cvm-doing" });
   const health = h("span", { className: "cvm-health", tabIndex: 0, role: "note" });
   const badge = trustBadge(() => tabs.enter("trust"));
-  const under = h("div", { className: "cvm-under cvm-dim" });
-  const steps = h("ol", { className: "cvm-steps", "aria-label": "Boot", hidden: true });
-  const trouble = h("div", { className: "cvm-trouble", hidden: true });
+  const under = h("span", { className: "cvm-dim" }), costs = costLine();
+  const boot = bootStrip(() => { tabs.choose("logs"); log.open("serial"); });
+  const idle = idleTip({ send, live: () => store.live(), queued: () => queued() });
   const actions = h("div", { className: "cvm-actions", role: "toolbar", "aria-label": "What to do with this CVM" });
   const ops = h("div", { className: "cvm-ops" });
   const notice = h("div", { className: "cvm-notice", role: "alert", hidden: true });
   const changing = changeFrame({ model, host, store }, { send, live: () => store.live(), queued: () => queued() });
   const tabs = tabStrip("About this CVM", CARD_TABS, opened);
   const root = h("section", { className: "cvm cvm-card" },
-    h("header", { className: "cvm-card-head" }, h("div", { className: "cvm-title" }, name, status, doing, badge.el, health), under),
-    steps, trouble, actions, ops, undo.el, notice, confirm.el, changing.el, tabs.strip, ...tabs.panels.values(), said);
+    h("header", { className: "cvm-card-head" }, h("div", { className: "cvm-title" }, name, status, doing, badge.el, health), h("div", { className: "cvm-under" }, under, costs.el)),
+    ...boot.el, actions, idle.el, ops, undo.el, notice, confirm.el, changing.el, tabs.strip, ...tabs.panels.values(), said);
   const buttons = new Map(VERBS.map(([verb, label]) => [verb, h("button", {
     type: "button", className: `cvm-verb-${verb}`, disabled: true, onclick: () => { send({ kind: "act", verb, click: clickId() }); queued(); },
   }, label)]));
@@ -83,6 +95,9 @@ function renderCard({ model, el, host, store }) {
   const facts = h("div", {}), meters = h("div", { className: "cvm-meters" }), links = h("div", { className: "cvm-links" }), recent = h("div", { className: "cvm-recent" });
   tabs.panels.get("overview").append(h("div", { className: "cvm-columns-2" }, facts, h("div", {}, meters, links)), recent);
   tabs.panels.get("logs").append(log.el);
+  const network = detail("network", "Network", drawNetwork), rules = autoStop({ send, live: () => store.live() });
+  const metrics = metricsPanel({ send, live: () => store.live(), more: h("div", {}, rules.el, network.el) });
+  tabs.panels.get("metrics").append(metrics.el);
   const happened = h("div", {}), recorded = detail("operations", "Service history", drawRecorded);
   tabs.panels.get("events").append(h("h4", {}, "This session"), happened, recorded.el);
   const compose = detail("compose", null, drawCompose), proof = detail("attestation", null, drawProof);
@@ -120,6 +135,7 @@ function renderCard({ model, el, host, store }) {
     return [verdict(message.check), hashes(message.facts), ...message.texts.flatMap(([title, text]) => [h("h4", {}, title), h("pre", { className: "cvm-source", tabIndex: 0, "aria-label": title }, text)])];
   }
   function drawProof(message) { return [verdict(message.check), hashes(message.facts)]; }
+  function drawNetwork(message) { return [factsList(message.facts, "cvm-facts"), h("p", { className: "cvm-dim" }, "The service reports no traffic.")]; }
   function drawRecorded(message) {
     if (!message.rows.length) return [h("p", { className: "cvm-dim" }, "Nothing is recorded.")];
     const head = ["started", "operation", "result", "duration", "by", "error"].map((one) => h("th", { scope: "col", className: one === "duration" ? "cvm-num" : "" }, one));
@@ -129,6 +145,7 @@ function renderCard({ model, el, host, store }) {
     return [h("div", { className: "cvm-scroll", tabIndex: 0, "aria-label": "Service history" }, h("table", {}, h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...rows)))];
   }
   function opened(which) {
+    if (which === "metrics") { metrics.need(); network.need(); } else metrics.leave();
     if (which === "logs") log.open();
     else if (which === "events") recorded.need();
     else if (which === "compose") compose.need();
@@ -145,15 +162,6 @@ function renderCard({ model, el, host, store }) {
       return item;
     }));
   }
-  function drawSteps({ steps: boot }) {
-    steps.hidden = !boot;
-    if (!boot) return;
-    steps.replaceChildren(...boot.words.map((word, i) => {
-      const at = boot.at ?? -1, state = i < at ? "done" : i > at ? "todo" : boot.failed ? "failed" : "now";
-      const mark = { done: "✓", now: "◑", failed: "✖", todo: "○" }[state];
-      return h("li", { "data-step": state, "aria-current": state === "now" ? "step" : null }, h("span", { "aria-hidden": "true" }, mark), h("span", {}, word), h("span", { className: "cvm-said" }, { done: "done", failed: "failed", now: "now", todo: "to come" }[state]));
-    }));
-  }
   function drawMeters({ stats, running }) {
     const list = stats?.meters ?? [];
     meters.replaceChildren(...list.map(({ label, part, text }) => h("div", { className: "cvm-meter" },
@@ -163,9 +171,18 @@ function renderCard({ model, el, host, store }) {
       h("span", { className: "cvm-num" }, text))));
     if (!list.length) meters.append(h("p", { className: "cvm-dim" }, stats?.error ?? (running ? "Loading metrics…" : "Not running.")));
   }
+  let drawnFacts = "", drawnLinks = ""; // a button in them keeps the focus while nothing changes
+  function drawFacts({ facts: all = [] }) {
+    const text = JSON.stringify(all);
+    if (text !== drawnFacts) facts.replaceChildren(factsList(all, "cvm-facts"));
+    drawnFacts = text;
+  }
   function drawLinks({ endpoints = [] }) {
+    const text = JSON.stringify(endpoints);
+    if (text === drawnLinks) return;
+    drawnLinks = text;
     links.replaceChildren(h("h4", {}, "Endpoints"), endpoints.length
-      ? h("ul", {}, ...endpoints.map((url) => h("li", {}, safeLink(url, url.replace(/^https:\/\//, "")))))
+      ? h("ul", {}, ...endpoints.map((url) => h("li", {}, safeLink(url, url.replace(/^https:\/\//, "")), copyButton(url, "the endpoint"))))
       : h("p", { className: "cvm-dim" }, "No endpoints."));
   }
   function drawOps({ ops: all = {} }) {
@@ -191,10 +208,12 @@ function renderCard({ model, el, host, store }) {
     const kernel = store.live(), { clock, state } = store;
     const passed = kernel ? (performance.now() - store.clockAt) / 1000 : 0;
     const parts = [];
+    if (state?.gone) parts.push(goneWords(state.gone));
     if (clock.uptime !== null && clock.uptime !== undefined && state?.running) parts.push(`up ${ageWords(clock.uptime + passed)}`);
     if (clock.age !== null && clock.age !== undefined) parts.push(`seen ${ageWords(clock.age + passed)} ago, by ${clock.source}`);
     const text = parts.join(" · ");
     if (under.textContent !== text) under.textContent = text;
+    if (state) costs.draw(state, clock, passed);
     const now = kernel && clock.at ? clock.at + passed * 1000 : null; // by the kernel's clock, as what it judged
     badge.draw(state?.trust, now); trust.time(now);
     drawHealth(health, clock.health, clock.at, kernel);
@@ -207,16 +226,16 @@ function renderCard({ model, el, host, store }) {
     root.setAttribute("aria-label", `CVM ${state.name}`);
     root.dataset.cvm = state.id ?? "";
     name.textContent = state.name; name.title = state.id ?? "";
-    status.replaceChildren(statusGlyph(status, state.status), state.raw ?? state.status);
+    status.replaceChildren(statusGlyph(status, state.status), state.word); status.title = state.raw ? `The service says: ${state.raw}` : "";
     doing.textContent = state.doing ?? "";
     status.toggleAttribute("data-busy", state.busy);
-    trouble.hidden = !state.trouble?.length;
-    trouble.replaceChildren(...(state.trouble ?? []).map((text) => h("div", { className: "cvm-fault" }, text)));
-    facts.replaceChildren(factsList(state.facts ?? [], "cvm-facts"));
+    root.toggleAttribute("data-gone", Boolean(state.gone));
+    log.named(state.name);
+    drawFacts(state);
     recent.replaceChildren(h("h4", {}, "Last events"), eventList((state.events ?? []).slice(0, 5)));
     happened.replaceChildren(eventList(state.events));
-    drawButtons(state); drawSteps(state); drawMeters(state); drawLinks(state); drawOps(state); trust.draw(state); revisions.draw(state); drawTime();
-    badge.el.hidden = changing.button.hidden = state.gone;
+    drawButtons(state); boot.draw(state); idle.draw(state); rules.draw(state); metrics.draw(state); drawMeters(state); drawLinks(state); drawOps(state); trust.draw(state); revisions.draw(state); drawTime();
+    badge.el.hidden = changing.button.hidden = Boolean(state.gone);
   }
 
   // --- what is answered ---
@@ -224,15 +243,15 @@ function renderCard({ model, el, host, store }) {
   function announce(before) {
     const now = store.state;
     if (!before || !now) return;
-    if (before.status !== now.status || before.raw !== now.raw) say(`${now.name} is ${now.raw ?? now.status}`);
+    if (before.word !== now.word) say(`${now.name} is ${now.word}`);
     if (now.trust && before.trust?.at !== now.trust.at) say(`${now.name}: ${now.trust.summary}`);
     for (const [verb, op] of Object.entries(now.ops ?? {})) if (op.done && !before.ops?.[verb]?.done) say(op.text);
   }
   function heard({ message, before, live }) {
     if (live !== undefined) {
       log.live(live);
-      for (const one of [recorded, compose, proof]) one.live(live);
-      if (store.state) trust.draw(store.state);
+      for (const one of [recorded, compose, proof, network]) one.live(live);
+      if (store.state) { trust.draw(store.state); idle.draw(store.state); rules.draw(store.state); }
       revisions.live();
       if (live) opened(tabs.open);
       else { confirm.close("yes"); undo.hide(); }
@@ -242,7 +261,8 @@ function renderCard({ model, el, host, store }) {
     if (message.kind === "change") { answered(); changing.heard(message); return; }
     if (answer(message)) return;
     if (message.kind === "log") log.heard(message);
-    else if (message.kind === "details") ({ compose, attestation: proof, operations: recorded })[message.what]?.heard(message);
+    else if (message.kind === "metrics") metrics.heard(message);
+    else if (message.kind === "details") ({ compose, attestation: proof, operations: recorded, network })[message.what]?.heard(message);
     else if (message.kind === "pulse") drawTime();
     else { draw(); announce(before); }
   }
@@ -251,8 +271,8 @@ function renderCard({ model, el, host, store }) {
   draw();
   tabs.choose("overview");
   log.live(store.live());
-  for (const one of [recorded, compose, proof]) one.live(store.live());
-  return store.mount(el, root, heard, () => { clearInterval(clock); answered(); changing.end(); });
+  for (const one of [recorded, compose, proof, network]) one.live(store.live());
+  return store.mount(el, root, heard, () => { clearInterval(clock); answered(); changing.end(); metrics.end(); log.end(); });
 }
 
 export default liveWidget(renderCard, cardStore);

@@ -1,10 +1,11 @@
-"""CvmCard: the live card of one CVM: its facts, status, actions, logs, and what is proven of it."""
+"""CvmCard: the live card of one CVM: status, cost, actions, logs, metrics, and what is proven."""
 
 import contextlib
 import threading
 import time
 import weakref
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,18 +14,24 @@ import ipywidgets
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.live.engine import FleetEngine
+from cvm_notebook.live.metrics.poll import MeasureHandle
 from cvm_notebook.live.operations.preconditions import Verb, precheck
 from cvm_notebook.live.operations.record import OperationRecord
+from cvm_notebook.live.store.figures import Measured
 from cvm_notebook.live.store.observation import Reading
-from cvm_notebook.live.store.records import Gap, Row
+from cvm_notebook.live.store.records import Change, Gap, Row
 from cvm_notebook.live.store.subscriptions import ChangeBatch
 from cvm_notebook.text import clean_text
 from cvm_notebook.widgets.base.assets import BUTTONS, module, style
 from cvm_notebook.widgets.base.closing import close_widgets, is_open
 from cvm_notebook.widgets.base.fleet_view import FleetView
 from cvm_notebook.widgets.base.mimebundle import in_marimo
+from cvm_notebook.widgets.base.ui_thread import ui_thread
 from cvm_notebook.widgets.base.view import Message, weakly
+from cvm_notebook.widgets.card import autostop
 from cvm_notebook.widgets.card.details import DETAILS, fetch
+from cvm_notebook.widgets.card.metrics import history, idle_for, stats_state
+from cvm_notebook.widgets.card.money import midnight, money_state, spent_usd
 from cvm_notebook.widgets.card.revisions import Revisions
 from cvm_notebook.widgets.card.sections import (
     card_state,
@@ -32,6 +39,7 @@ from cvm_notebook.widgets.card.sections import (
     events_of,
     gone_state,
     latest,
+    ms,
     operation_of,
 )
 from cvm_notebook.widgets.card.trust import Verification
@@ -40,8 +48,7 @@ from cvm_notebook.widgets.form.change import ChangeForm
 if TYPE_CHECKING:
     from cvm_notebook.attest.policy.policy import Policy
 
-_NO_FIGURES: Final[dict[str, Any]] = {"meters": [], "error": None}
-STATS_EVERY_S: Final = 10.0
+_NO_FIGURES: Final[dict[str, Any]] = {"meters": [], "error": None, "state": "unknown", "at": None}
 _TWICE_S: Final = 1.0  # the same button within so long is one click
 
 _cards: "weakref.WeakKeyDictionary[FleetEngine, dict[str, CvmCard]]" = weakref.WeakKeyDictionary()
@@ -82,8 +89,8 @@ class CvmCard(FleetView):
     """
 
     _esm = module(
-        *("base/confirm", "base/diff", "base/logs", "base/tabs"),
-        *("card/revisions", "card/trust", "card/card"),
+        *("base/confirm", "base/diff", "base/log_find", "base/logs", "base/tabs"),
+        *("card/overview", "card/metrics", "card/revisions", "card/trust", "card/card"),
     )
     _css = style("base/confirm", "base/diff", "base/logs", "base/tabs", "card/card")
     _FAULT = " in the card. The fleet itself goes on."
@@ -95,8 +102,11 @@ class CvmCard(FleetView):
         self._following = False
         self._revision = 0
         self._clicked: dict[str, float] = {}
-        self._stats = _NO_FIGURES
-        self._measured = float("-inf")
+        self._measuring: MeasureHandle | None = None
+        self._last: Row | None = None  # of one that is gone, what was known last
+        self._spent: tuple[datetime, float | None] | None = None
+        self._boot_line: str | None = None
+        self._boot_asked = False
         self._operations = latest(fleet.operator.records(), cvm_id)
         self._verification = Verification(cvm_id, weakref.ref(fleet), weakly(self._mark))
         self._revisions = Revisions(cvm_id, weakref.ref(fleet), weakly(self._mark))
@@ -126,9 +136,14 @@ class CvmCard(FleetView):
     # --- for the UI thread ------------------------------------------------------------------------
 
     def pulse(self) -> None:
-        """Say that the kernel is there, and how old the fact is; see `View`."""
+        """Say that the kernel is there, and what the time alone changes; see `View`."""
         super().pulse()
-        self._measure()
+        fleet = self._fleet()
+        if fleet is None or not self.seen:
+            return
+        day = midnight(fleet.store.snapshot().taken_at)
+        if fleet.rulebook.rules() or (self._spent is not None and self._spent[0] < day):
+            self._mark()  # a rule may have ended; a day has
 
     # --- what is shown ----------------------------------------------------------------------------
 
@@ -136,27 +151,49 @@ class CvmCard(FleetView):
         fleet = self._living()
         log = fleet.store.log()
         row = fleet.known(self.cvm_id)
-        self._revision = log.now.revision
-        if row is not None:
-            self._name = Reading.of_row(row).name
-        state = card_state(row) if row is not None else gone_state(self._name, self.cvm_id)
         mine = [change for change in log.changes if change.row.id == self.cvm_id]
+        self._revision = log.now.revision
+        self._last = row or self._last or (mine[-1].before if mine else None)
+        if self._last is not None:
+            self._name = Reading.of_row(self._last).name
+        now = log.now.monotonic
+        state = (
+            card_state(row, mine)
+            if row is not None
+            else gone_state(self._name, self.cvm_id, self._last, mine)
+        )
+        self._count(row, mine, log.now.taken_at)
+        store, runs = fleet.store, state["running"]
         return {
             **state,
             "events": events_of(mine),
             "ops": {verb: operation_of(one) for verb, one in self._operations.items()},
-            "stats": self._stats if state["running"] else _NO_FIGURES,
+            "stats": stats_state(store, self.cvm_id, now) if runs else _NO_FIGURES,
+            "money": money_state(row),
+            "idle": idle_for(store.figures.latest.get(self.cvm_id), now) if runs else None,
+            "boot": {"line": self._boot_line} if row is not None and row.boot_error else None,
+            "gpus": bool(row is not None and row.cvm.resource and row.cvm.resource.gpus),
+            "rules": autostop.autostop_state(fleet, row),
             "read_only": fleet.operator.read_only,
             "verbs": {verb: _judged(fleet, row, verb) for verb in BUTTONS},
             **self._verification.state(row),
             "revisions": self._revisions.state(row),
         }
 
+    def _count(self, row: Row | None, mine: list[Change], now: datetime) -> None:
+        """Work out what it has cost today, up to now."""
+        day = midnight(now)
+        spent = spent_usd(mine, row, day, now) if mine or row is not None else None
+        self._spent = now, None if spent is None else float(spent)
+
     def _vitals(self) -> Message:
         fleet = self._living()
         snapshot = fleet.store.snapshot()
         clock = clock_of(fleet.known(self.cvm_id), snapshot.monotonic)
-        return {"at": int(snapshot.taken_at.timestamp() * 1000), **super()._vitals(), **clock}
+        counted: Message = {}
+        if self._spent is not None:
+            counted = {"today": self._spent[1], "today_at": ms(self._spent[0])}
+        return {"at": ms(snapshot.taken_at), **super()._vitals(), **clock, **counted}
 
     # --- following it while somebody looks --------------------------------------------------------
 
@@ -167,7 +204,10 @@ class CvmCard(FleetView):
             with contextlib.suppress(CvmError):  # the fleet is closed: what it knew can be seen
                 fleet.keep_fresh([self.cvm_id], on=True)
                 self._following = True
-        self._measure()
+        if self._measuring is None and fleet is not None:
+            with contextlib.suppress(CvmError):
+                self._measuring = fleet.measure([self.cvm_id])
+        self._look_at_boot()
 
     def _unviewed(self) -> None:
         super()._unviewed()
@@ -175,9 +215,17 @@ class CvmCard(FleetView):
         if self._following and fleet is not None:
             fleet.keep_fresh([self.cvm_id], on=False)
         self._following = False
+        measuring, self._measuring = self._measuring, None
+        if measuring is not None:
+            measuring.close()
 
     def _changed(self, batch: ChangeBatch) -> None:
         if isinstance(batch, Gap) or any(change.row.id == self.cvm_id for change in batch):
+            self._mark()
+            ui_thread.post(self._look_at_boot, self)
+
+    def _figures_changed(self, news: Measured) -> None:
+        if self.cvm_id in news.cvm_ids:
             self._mark()
 
     def _operated(self, record: OperationRecord) -> None:
@@ -221,15 +269,37 @@ class CvmCard(FleetView):
             self._form = ChangeForm(fleet, self.cvm_id)
         self._say({"kind": "change", "view": message.get("view"), "form": self._host(self._form)})
 
-    def _measure(self) -> None:
-        """Have the guest's figures fetched while it is looked at, every few seconds."""
+    def _on_metrics(self, _message: Mapping[str, Any]) -> None:
+        """Send what is kept of how busy it was: asked for by a view that shows it."""
         fleet = self._fleet()
-        closed = fleet is None or fleet.health.state == "closed"
-        row = fleet.known(self.cvm_id) if fleet is not None and not closed else None
-        runs = row is not None and Reading.of_row(row).phase == "running"
-        if self.seen and runs and time.monotonic() - self._measured >= STATS_EVERY_S:
-            self._measured = time.monotonic()
-            self._workers.do(partial(self._fetch, "stats"))
+        if fleet is not None:
+            self._say({"kind": "metrics", **history(fleet.store, self.cvm_id)})
+
+    def _on_autostop(self, message: Mapping[str, Any]) -> None:
+        """Begin the rule for this CVM, or end it."""
+        fleet = self._fleet()
+        row = fleet.known(self.cvm_id) if fleet is not None else None
+        if fleet is None or row is None:
+            return
+        try:
+            if message.get("do") == "begin":
+                autostop.begin(fleet, row)
+            else:
+                autostop.end(fleet, row, str(message.get("rule")))
+        except CvmError as error:
+            self._say({"kind": "notice", "text": clean_text(error, 400), "fault": True})
+        self._mark()
+
+    def _look_at_boot(self) -> None:
+        """Have the line of the log read that says why it failed to start: once for each failure."""
+        fleet = self._fleet()
+        row = fleet.known(self.cvm_id) if fleet is not None else None
+        failed = row is not None and bool(row.boot_error)
+        if not failed:
+            self._boot_line, self._boot_asked = None, False
+        elif self.seen and not self._boot_asked:
+            self._boot_asked = True
+            self._workers.do(partial(self._fetch, "boot"))
 
     # --- on a worker ------------------------------------------------------------------------------
 
@@ -240,8 +310,8 @@ class CvmCard(FleetView):
             self._say({"kind": "details", "what": what, "error": "It is no longer in the fleet."})
             return
         details = fetch(what, fleet.client, row)
-        if what == "stats":
-            self._stats = {"meters": details.get("meters", []), "error": details.get("error")}
+        if what == "boot":
+            self._boot_line = details.get("line")
             self._mark()
         else:
             self._say(details)

@@ -1,4 +1,4 @@
-"""Details of a CVM, fetched on demand: compose file, attestation, history, the guest's figures.
+"""Details of a CVM, fetched on demand: compose file, attestation, history, network, boot.
 
 Each function waits for the service, so it runs on a worker; each returns what the view draws.
 """
@@ -10,17 +10,18 @@ from typing import Any, Final, TypeAlias
 from cvm_notebook.api.client import Client
 from cvm_notebook.api.compose.hashing import compose_hash
 from cvm_notebook.api.errors.tree import CvmError
+from cvm_notebook.api.models.base import instant
 from cvm_notebook.attest.evidence.consistency import Consistency, judge_attestation
 from cvm_notebook.attest.evidence.fields import bare_digits
 from cvm_notebook.live.store.records import Row
 from cvm_notebook.text import clean_text
-from cvm_notebook.widgets.base.log_tail import clean_line
-from cvm_notebook.widgets.card.sections import meters_of
+from cvm_notebook.widgets.base.log_lines import clean_line, level_of, split_time
 
 Details: TypeAlias = dict[str, Any]
 _CHARS: Final = 300
 _TEXT_CHARS: Final = 250_000  # a compose file and its script have 200 KiB at most
 _OPERATIONS: Final = 50
+_BOOT_LINES: Final = 200
 
 
 def fetch(what: str, client: Client, row: Row) -> Details:
@@ -132,15 +133,33 @@ def _operations(client: Client, row: Row) -> Details:
     }
 
 
-def _stats(client: Client, row: Row) -> Details:
-    return meters_of(client.get_cvm_stats(row.id))
+def _boot(client: Client, row: Row) -> Details:
+    """Find the line of the machine's console that says why it failed to start."""
+    lines = client.get_cvm_logs(row.id, tail=_BOOT_LINES, timestamps=True)
+    texts = [split_time(line.text)[1] for line in lines]
+    errors = [text for text in texts if level_of(text) == "error"]
+    return {"line": clean_text(errors[-1], _CHARS) if errors else None}
+
+
+def _network(client: Client, row: Row) -> Details:
+    network = client.get_cvm_network(row.id)
+    online = {True: "yes", False: "no", None: None}[network.is_online]
+    facts: list[tuple[str, object]] = [
+        ("online", online),
+        ("internal address", network.internal_ip),
+        ("problem", network.error),
+    ]
+    shaken = _ms(instant(network.latest_handshake))
+    last = [] if shaken is None else [["last handshake with the gateway", shaken, "when"]]
+    return {"facts": [*_shown(facts), *last]}
 
 
 DETAILS: Final[Mapping[str, Callable[[Client, Row], Details]]] = {
     "compose": _compose,
     "attestation": _attestation,
     "operations": _operations,
-    "stats": _stats,
+    "boot": _boot,
+    "network": _network,
 }
 
 

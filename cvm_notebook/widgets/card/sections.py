@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from cvm_notebook.api.models.base import seconds_of, shown
 from cvm_notebook.api.models.cvm import Cvm
-from cvm_notebook.api.models.guest import CvmStats, SystemInfo
 from cvm_notebook.api.status import BOOT_STEPS, info_of, phase_of, status_of
 from cvm_notebook.live.columns import charged_usd
 from cvm_notebook.live.operations.record import OperationRecord, as_text
@@ -16,36 +15,61 @@ from cvm_notebook.text import clean_text, usd
 
 _BOOTS: Final = frozenset({"provisioning", "starting", "restarting", "updating"})
 _CHARS: Final = 300
+_COST: Final = "cost"
 _ENDPOINTS: Final = 20
 _EVENTS: Final = 50
-_GIB: Final = 2**30
 
 
-def card_state(row: Row) -> dict[str, Any]:
-    """Return what is shown of a CVM, but for what changes with the time alone."""
+def card_state(row: Row, changes: Sequence[Change] = ()) -> dict[str, Any]:
+    """Return what is shown of a CVM, but for what changes with the time alone.
+
+    Parameters
+    ----------
+    changes
+        Of this CVM, the oldest first: they tell how far a boot came that failed.
+    """
     cvm, seen = row.cvm, Reading.of_row(row)
     status = status_of(row.status)
     raw = _text(row.status, 60)
     return {
-        "gone": False,
+        "gone": None,
         "name": seen.name,
         "id": _text(row.id),
         "status": status,
+        "word": _word(row),
         "raw": None if raw == status else raw,
         "busy": seen.busy,
         "doing": seen.doing if seen.busy and seen.doing not in (raw, status) else None,
         "running": seen.phase == "running",
-        "steps": _steps(row, seen),
+        "steps": _steps(row, seen, changes),
         "trouble": _trouble(row),
         "facts": _facts(row, cvm),
         "endpoints": _endpoints(cvm),
     }
 
 
-def gone_state(name: str, cvm_id: str) -> dict[str, Any]:
-    """Return what is shown of a CVM that is no longer in the fleet."""
-    gone = {"gone": True, "name": name, "id": _text(cvm_id), "status": "gone", "raw": None}
-    return {**gone, "busy": False, "doing": None, "running": False, "steps": None, "trouble": []}
+def gone_state(
+    name: str, cvm_id: str, last: Row | None, changes: Sequence[Change]
+) -> dict[str, Any]:
+    """Return what is shown of a CVM that was deleted: what was known of it last.
+
+    ``gone`` says when that was noticed, in milliseconds, and whether it was done here.
+    """
+    end = next((one for one in reversed(changes) if one.after is None), None)
+    at, ours = (None, False) if end is None else (ms(end.at), end.operation_id is not None)
+    known: dict[str, Any] = {"facts": [], "endpoints": []}
+    if last is not None:
+        known["facts"] = [one for one in _facts(last, last.cvm) if one[0] != _COST]
+    gone = {"gone": {"at": at, "ours": ours}, "name": name, "id": _text(cvm_id), "status": "gone"}
+    rest = {
+        "word": "deleted",
+        "raw": None,
+        "busy": False,
+        "doing": None,
+        "running": False,
+        "steps": None,
+    }
+    return {**known, **gone, **rest, "trouble": []}
 
 
 def clock_of(row: Row | None, now: float) -> dict[str, Any]:
@@ -92,51 +116,53 @@ def operation_of(record: OperationRecord) -> dict[str, Any]:
     }
 
 
-def meters_of(stats: CvmStats) -> dict[str, Any]:
-    """Return a guest's figures as meters: what is used of how much, 0 to 1, and in words."""
-    info = stats.sysinfo
-    if info is None:
-        why = _text(stats.error) or "no metrics: system info is private for this app"
-        return {"meters": [], "error": why}
-    meters = [_load(info), _memory(info)]
-    for disk in info.disks[:4]:
-        total, free = disk.total_size, disk.free_size
-        if total and free is not None:
-            place = _text(disk.mount_point or disk.name, 30) or ""
-            meters.append(_bytes(f"disk {place}".strip(), total - free, total))
-    return {"meters": [one for one in meters if one], "error": None}
+def _steps(row: Row, seen: Reading, changes: Sequence[Change]) -> dict[str, Any] | None:
+    """Return how far it has booted, in the service's words; None where it does not boot.
 
-
-def _load(info: SystemInfo) -> dict[str, Any] | None:
-    load, cpus = info.load(), info.num_cpus
-    if load is None or not cpus:
-        return None
-    words = f"{load:.2f} of {cpus} vCPU" + ("s" if cpus != 1 else "")
-    return {"label": "CPU load", "part": min(1.0, load / cpus), "text": words}
-
-
-def _memory(info: SystemInfo) -> dict[str, Any] | None:
-    used, total = info.memory_used, info.total_memory
-    return _bytes("memory", used, total) if total and used is not None else None
-
-
-def _bytes(label: str, used: int, total: int) -> dict[str, Any]:
-    part = min(1.0, max(0.0, used / total))
-    text = f"{used / _GIB:.1f} of {total / _GIB:.1f} GB"
-    return {"label": label, "part": round(part, 3), "text": text}
-
-
-def _steps(row: Row, seen: Reading) -> dict[str, Any] | None:
-    """Return how far it has booted, in the service's words; None where it does not boot."""
+    Of a boot that failed without a word of where, no step is shown: none is known to be done.
+    """
     word = _text(row.boot_progress, 80)
     failed = bool(row.boot_error)
     if not (failed or (seen.busy and seen.phase in _BOOTS)):
         return None
+    if failed and word in (None, "done"):
+        word = _failed_step(row, changes)
+        if word is None:
+            return None
     words = list(BOOT_STEPS)
     at = words.index(word) if word in words else len(words) if word == "done" else None
     if word and at is None:  # a step that was not known when this was written
         words, at = [word], 0
     return {"words": words, "at": at, "failed": failed}
+
+
+_NAMED_BY: Final = (  # what an error says of the step that it is of
+    ("container", "starting containers"),
+    ("pre-launch", "pre-launch"),
+    ("init-script", "init-script"),
+    ("app key", "requesting app keys"),
+    ("mount", "mounting data disk"),
+    ("data disk", "initializing data disk"),
+    ("docker", "setting up docker"),
+    ("gateway", "setting up dstack-gateway"),
+)
+
+
+def _failed_step(row: Row, changes: Sequence[Change]) -> str | None:
+    """Return at which step a boot failed: as its error says, or else the last one that was seen."""
+    error = (row.boot_error or "").lower()
+    for sign, step in _NAMED_BY:
+        if sign in error:
+            return step
+    for change in reversed(changes):
+        before = change.before
+        if before is None or phase_of(before.status) not in _BOOTS:
+            if change.after is not None and change.after.boot_error:
+                continue
+            return None
+        if before.boot_progress and before.boot_progress != "done":
+            return _text(before.boot_progress, 80)
+    return None
 
 
 def _trouble(row: Row) -> list[str]:
@@ -156,7 +182,7 @@ def _facts(row: Row, cvm: Cvm) -> list[list[Any]]:
     facts: list[tuple[str, object, str]] = [
         ("size", _size(cvm), "text"),
         ("region · node", " · ".join(_text(one, 60) or "" for one in place if one), "text"),
-        ("cost", f"{now} USD/h{other}" if now is not None else None, "text"),
+        (_COST, f"{now} USD/h{other}" if now is not None else None, "text"),
         ("OS", _text(os.name, 80) if os else None, "text"),
         ("created", ms(made) if made else None, "when"),
         ("app", _text(cvm.app_id), "code"),
@@ -211,7 +237,9 @@ def _news(before: Row, after: Row) -> Iterator[str]:
 
 
 def _word(row: Row) -> str:
-    return _text(row.status, 60) or "unknown status"
+    """Return a CVM's status in our words; one that is new in the service's."""
+    phase = phase_of(row.status)
+    return _text(row.status, 60) or "unknown" if phase == "unknown" else phase.replace("_", " ")
 
 
 def latest(records: Sequence[OperationRecord], cvm_id: str) -> dict[str, OperationRecord]:

@@ -53,6 +53,7 @@ class FleetTable(TableParts):
 
     _esm = module(
         "base/confirm",
+        "base/log_find",
         "base/logs",
         "base/secret",
         "base/sign_in",
