@@ -153,6 +153,7 @@ STEPS = """async (words) => {
 
 def driver() -> ModuleType:
     """Return what drives JupyterLab in the tests."""
+    sys.path.append(str(ROOT / "tests"))  # as pytest does
     spec = importlib.util.spec_from_file_location("driver", ROOT / "tests" / "lab" / "conftest.py")
     assert spec is not None
     assert spec.loader is not None

@@ -1,6 +1,8 @@
 """``cvm-notebook demo``: a LocalCloud, the notebooks in a folder, JupyterLab on the dashboard."""
 
 import argparse
+import contextlib
+import json
 import signal
 from pathlib import Path
 
@@ -79,10 +81,10 @@ def copy_notebooks(folder: Path) -> list[str]:
         folder.mkdir(parents=True, exist_ok=True)
         for notebook in sorted(shipped().glob("*.ipynb")):
             target = folder / notebook.name
-            content = notebook.read_bytes()
+            content = as_opened(notebook.read_bytes())
             if not target.exists():
                 write_file(target, content)  # whole: a part of one would be kept for ever
-            elif not target.is_file() or target.read_bytes() != content:
+            elif not target.is_file() or _cells(target.read_bytes()) != _cells(content):
                 kept.append(notebook.name)
     except OSError as error:
         raise SystemExit(
@@ -90,3 +92,27 @@ def copy_notebooks(folder: Path) -> list[str]:
             "Choose a folder you can write to: --dir FOLDER"
         ) from error
     return kept
+
+
+def as_opened(content: bytes) -> bytes:
+    """Return a notebook with what a front end notes of its kernel in it.
+
+    Without that it is "modified" as soon as it is opened, and asks to be saved.
+    """
+    from ipykernel.ipkernel import IPythonKernel  # noqa: PLC0415 - half a second
+    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel  # noqa: PLC0415 - as it is
+
+    notebook = json.loads(content)
+    metadata = notebook["metadata"]
+    metadata["language_info"] = IPythonKernel.language_info
+    with contextlib.suppress(NoSuchKernel):  # the front end will ask for another one
+        spec = KernelSpecManager().get_kernel_spec(metadata["kernelspec"]["name"])
+        metadata["kernelspec"]["display_name"] = spec.display_name
+    return json.dumps(notebook, indent=1, ensure_ascii=False).encode() + b"\n"
+
+
+def _cells(content: bytes) -> object:
+    """Return what a notebook says, whatever kernel it was opened with; None for what is none."""
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        return json.loads(content)["cells"]
+    return None

@@ -304,6 +304,28 @@ class Fleet(MeasuredFleet, ReportedFleet, WidgetDisplay):
         self._table.set(columns=columns, height=height, undo=undo, by=by)
         return self._table
 
+    def view(self, name: str) -> "FleetTable":
+        """Return the live table as a saved view shows it; views are saved in the table's own menu.
+
+        A view is a filter, columns with their order and widths, sorting and grouping. Views are
+        kept for the user, in a file beside the profiles of the command line.
+
+        Parameters
+        ----------
+        name
+            Of the view; ``"Default"`` is always there.
+
+        Raises
+        ------
+        InvalidInput
+            There is no such view; the message has the names of those there are.
+        CvmError
+            The file of views cannot be read.
+        """
+        table = self.table()
+        table.show_view(checks.text("name", name))
+        return table
+
     def deploy(self, **fields: Any) -> "ProvisionForm":
         """Return a form for a new CVM of this fleet; see `ProvisionForm` for its fields."""
         with LOADING:

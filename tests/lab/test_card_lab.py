@@ -278,7 +278,7 @@ def test_a_stop_goes_from_the_click_to_the_server_with_its_progress_under_the_bu
 ):
     lab.kernel("fleet['my-app'].card()._clicks.undo = 0.5")
     press(card, "Stop")
-    card.get_by_text("will be sent in").wait_for()
+    card.get_by_text("Stopping my-app in").wait_for()
     line = card.locator('.cvm-op-line[data-verb="stop"]')
     line.and_(card.locator('[data-state="reached"]')).wait_for(timeout=PATIENCE)
     shows(card, "stopped")
@@ -294,7 +294,7 @@ def test_a_stop_goes_from_the_click_to_the_server_with_its_progress_under_the_bu
 def test_a_stop_is_taken_back_within_its_seconds(lab, card, cloud):
     press(card, "Stop")
     press(card, "Undo")
-    card.get_by_text("Taken back: 1.").wait_for(timeout=PATIENCE)
+    card.get_by_text("keeps running.").wait_for(timeout=PATIENCE)
     assert cloud.client.get_cvm_state("my-app").status == "running"
     assert not [one for one in cloud.requests() if one["path"].endswith("/stop")]
 

@@ -62,6 +62,7 @@ def test_run_all_in_jupyterlab_ends_in_a_dashboard_and_cards_that_are_live(demo,
     page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(
         timeout=LOADS_WITHIN
     )
+    assert page.locator(".jp-mod-dirty").count() == 0  # it opens as it was left
 
     # nothing of what was committed shall pass for a result of this run
     page.get_by_role("menuitem", name="Edit", exact=True).click()

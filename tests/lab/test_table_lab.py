@@ -217,7 +217,7 @@ view_module.publish = lossy
 # --- searching and choosing -----------------------------------------------------------------------
 
 
-def test_words_and_conditions_filter_and_a_wrong_one_says_where(table):
+def test_words_conditions_and_facets_filter_and_a_wrong_one_says_where(lab, table):
     find = table.get_by_role("searchbox")
     find.fill("brav")
     row(table, "alpha").wait_for(state="hidden")
@@ -232,8 +232,25 @@ def test_words_and_conditions_filter_and_a_wrong_one_says_where(table):
     wrong = table.locator(".cvm-table-wrong")
     wrong.wait_for()
     assert "Did you mean status" in wrong.inner_text()
-    find.fill("")
+    find.fill("alp or brav order by name limit 9")
+    row(table, "delta").wait_for(state="hidden")
+    table.get_by_role("button", name="Type ▾").click()
+    values = table.get_by_role("group", name="Filter by type")
+    values.get_by_role("checkbox", name="tdx.small 4").check()
+    assert find.input_value() == "(alp or brav) and type = 'tdx.small' order by name limit 9"
+    lab.screenshot("table-facet", table.locator(".cvm-table").first)
+    assert lab.axe(".cvm-table") == []
+    table.keyboard.press("Escape")
+    find.fill("type in ('tdx.large', \"tdx.small\") and name = 'delta'")
+    table.get_by_role("button", name="Type: 2 ▾").click()
+    assert values.get_by_role("checkbox", name="tdx.small 4").is_checked()
+    values.get_by_role("checkbox", name="tdx.small 4").uncheck()
+    assert find.input_value() == "type = 'tdx.large' and name = 'delta'"
+    table.get_by_text("No matches.").wait_for()
+    table.keyboard.press("Escape")
+    table.get_by_role("button", name="Clear filter").click()
     row(table, "bravo").wait_for()
+    assert find.input_value() == ""
 
 
 def test_columns_sort_and_can_be_chosen(table):
@@ -245,7 +262,7 @@ def test_columns_sort_and_can_be_chosen(table):
     press(table, "Columns")
     table.get_by_role("checkbox", name="vcpu").check()
     table.get_by_role("columnheader", name="vcpu").wait_for()
-    first.get_by_role("gridcell").nth(10).wait_for()
+    first.get_by_role("gridcell").nth(11).wait_for()
 
 
 def test_a_click_on_the_name_of_a_column_leaves_the_list_open(table):
@@ -302,7 +319,7 @@ def test_the_logs_of_a_cvm_are_shown_under_the_table(lab, table):
     table.get_by_role("heading", name="Logs of alpha").wait_for()
     table.get_by_role("log").locator(".cvm-line").first.wait_for(timeout=PATIENCE)
     lab.screenshot("table-logs", table.locator(".cvm-table").first)
-    press(table, "Close the logs")
+    press(table, "Close")
     table.get_by_role("log").wait_for(state="hidden")
 
 
@@ -366,22 +383,30 @@ def test_cvms_stand_under_their_apps_by_the_keyboard(lab, table, cloud):
     assert table.locator(".cvm-group:visible").count() == 0
 
 
-def test_an_action_spares_what_the_filter_hides_and_the_bar_says_so(lab, table, cloud):
+def test_actions_wait_while_the_filter_hides_what_is_selected_and_the_bar_says_so(
+    lab, table, cloud
+):
     lab.kernel("fleet.table(undo=0)")
     row(table, "alpha").click()
     row(table, "bravo").click(modifiers=["ControlOrMeta"])
     table.get_by_role("searchbox").fill("brav")
-    table.get_by_text("1 selected, 1 hidden by the filter", exact=True).wait_for()
+    table.get_by_text("2 selected, 1 of them hidden by the filter", exact=True).wait_for()
+    restart = table.get_by_role("button", name="Restart", exact=True)
+    assert restart.is_disabled()
+    assert restart.get_attribute("title").startswith("alpha hidden by the filter")
+    press(table, "Clear")
+    table.get_by_text("1 selected", exact=True).wait_for()
     press(table, "Restart")
     table.wait_for_function("() => document.querySelector('.cvm-said').textContent !== ''")
     lab.kernel("[op.wait(20) for op in fleet.operator.alive()]")
     asked = lab.kernel("sorted(record.name for record in fleet.operator.records())")
     assert asked == "['bravo']"
     table.get_by_role("searchbox").fill("charl")
-    table.get_by_text("0 selected, 2 hidden by the filter", exact=True).wait_for()
+    table.get_by_text("1 selected, hidden by the filter", exact=True).wait_for()
     assert table.get_by_role("button", name="Delete", exact=True).is_disabled()
-    table.get_by_role("searchbox").fill("")
-    table.get_by_text("2 selected", exact=True).wait_for()
+    press(table, "Show")
+    table.get_by_text("1 selected", exact=True).wait_for()
+    row(table, "alpha").wait_for()
 
 
 @pytest.mark.parametrize("verb", ["Stop", "Shut down", "Restart", "Start"])
@@ -445,7 +470,8 @@ def test_how_busy_cvms_are_is_measured_while_the_table_is_seen(lab, table):
     lab.screenshot("table-busy", table.locator(".cvm-table").first)
 
 
-def test_columns_are_found_moved_and_reset(table):
+def test_columns_are_found_moved_reset_and_saved_as_a_view(lab, table, tmp_path):
+    lab.kernel(f"import os; os.environ['PHALA_CLOUD_DIR'] = {str(tmp_path)!r}")
     press(table, "Columns")
     columns = table.get_by_role("group", name="Columns")
     columns.get_by_role("searchbox", name="Find a column").fill("node")
@@ -456,11 +482,32 @@ def test_columns_are_found_moved_and_reset(table):
     usual = [one for one in heads.all_inner_texts() if one]
     columns.get_by_role("button", name="Further left: node").click()
     table.wait_for_function(
-        "() => document.querySelector('.cvm-head').children[9].dataset.name === 'node'"
+        "() => document.querySelector('.cvm-head').children[10].dataset.name === 'node'"
     )
     moved = [one for one in heads.all_inner_texts() if one]
     assert sorted(moved) == sorted(usual)
     assert moved != usual
+    table.keyboard.press("Escape")
+    table.get_by_role("searchbox").fill("name like '%a'")
+    row(table, "bravo").wait_for(state="hidden")
+    table.get_by_role("columnheader", name="name").get_by_role("button").click()
+    table.locator('.cvm-head [data-name="name"][aria-sort="ascending"]').wait_for()
+    press(table, "View: Default ▾")
+    table.get_by_role("menuitem", name="Save as…").click()
+    table.keyboard.type("my view")
+    table.keyboard.press("Enter")
+    table.get_by_role("button", name="View: my view ▾").click()
+    lab.screenshot("table-views", table.locator(".cvm-table").first)
+    table.get_by_role("menuitem", name="Default").click()
+    table.get_by_role("columnheader", name="node", exact=True).wait_for(state="detached")
+    row(table, "bravo").wait_for()
+    assert table.locator('.cvm-head [aria-sort="ascending"]').count() == 0
+    lab.kernel("fleet.view('MY VIEW') is fleet.table()")
+    table.get_by_role("columnheader", name="node", exact=True).wait_for()
+    row(table, "bravo").wait_for(state="hidden")
+    table.locator('.cvm-head [data-name="name"][aria-sort="ascending"]').wait_for()
+    assert table.get_by_role("searchbox").input_value() == "name like '%a'"
+    press(table, "Columns")
     press(table, "Reset")
     table.get_by_role("columnheader", name="node", exact=True).wait_for(state="detached")
 
@@ -497,10 +544,41 @@ def test_a_stop_can_be_taken_back(lab, table, cloud):
     row(table, "alpha").click()
     press(table, "Stop")
     press(table, "Undo")
-    table.get_by_text("Taken back: 1").wait_for()
+    table.get_by_role("status").get_by_text("Undone: alpha keeps running.").wait_for()
     assert state(cloud, "alpha") == "running"
     assert posts(cloud, "/stop") == []
     assert lab.kernel("fleet.operations()['state'].tolist()") == "['cancelled']"
+
+
+def test_what_became_of_a_click_is_told_over_the_rows_and_what_failed_can_be_asked_again(
+    lab, table, cloud
+):
+    first = row(table, "alpha").bounding_box()
+    row(table, "bravo").click()
+    press(table, "Stop")
+    toasts = table.locator(".cvm-toasts")
+    toasts.get_by_text("Stopping bravo").wait_for()
+    assert row(table, "alpha").bounding_box() == first  # nothing moves under the pointer
+    bar = table.get_by_role("toolbar", name="What to do with the selected CVMs").bounding_box()
+    one = toasts.locator(".cvm-toast").bounding_box()
+    assert one["y"] + one["height"] <= bar["y"]
+    lab.screenshot("table-toast", table.locator(".cvm-table").first)
+    press(table, "Do it now")
+    shows(table, "bravo", "stopped")
+    toasts.get_by_role("status").get_by_text("Stopped bravo").wait_for()
+    lab.kernel("fleet.table(undo=0)")
+    cloud.inject({"kind": "status", "arg": 422, "route": "POST /cvms/*/stop", "times": 1})
+    row(table, "alpha").click()
+    press(table, "Stop")
+    failed = toasts.get_by_role("alert").filter(has_text="Stop of alpha failed")
+    failed.wait_for()
+    for theme in ("light", "dark"):
+        lab.theme(theme)
+        lab.screenshot(f"table-toast-failed-{theme}", table.locator(".cvm-table").first)
+        assert lab.axe(".cvm-table") == []
+    failed.get_by_role("button", name="Retry").click()
+    shows(table, "alpha", "stopped")
+    failed.wait_for(state="detached")
 
 
 def test_a_selection_by_hand_outlives_older_news_of_it(lab, cloud):

@@ -34,6 +34,7 @@ from cvm_notebook.live.reflector.events import (
     ListFetched,
     MarkFailed,
     OpenStream,
+    PageFetched,
     ReflectorSettings,
     Refresh,
     Resumed,
@@ -254,6 +255,45 @@ def test_rows_of_a_slow_node_say_why(clock):
     assert play.health == "live"
     play.advance(60)
     assert len(play.of(MarkFailed)) == 1
+
+
+def test_nothing_is_called_live_when_answers_are_owed_and_none_comes(clock):
+    play = Play(clock, [watched(1, node="a"), watched(2, node="b")])
+    play.tell(Interest(held=True))
+    play.answer[FetchStatuses] = lambda _: None
+    play.answer[FetchList] = lambda _: None
+    play.advance(29)  # the sweep that finds it silent began after 15 s
+    assert play.health == "live"
+    play.advance(2)
+    assert play.health == "catching up"
+    assert play.of(SetHealth)[-1].cause == "no answer for 15 s"
+    play.answer = {}
+    for ask in play.of(FetchStatuses)[-2:]:
+        play.tell(StatusesFetched(ask))
+    assert play.health == "live"
+
+
+def test_one_node_that_is_silent_while_others_answer_leaves_it_live(clock):
+    play = Play(clock, [watched(1, node="slow"), watched(2, node="fast")], resync=1000)
+    play.answer[FetchStatuses] = lambda ask: None if ask.node == "slow" else StatusesFetched(ask)
+    play.tell(Interest(held=True))
+    play.advance(120)
+    assert {show.state for show in play.of(SetHealth)} <= {"catching up", "live"}
+    assert len(play.of(SetHealth)) == len({show.state for show in play.of(SetHealth)})
+
+
+def test_a_list_of_many_pages_may_take_its_time(clock):
+    play = Play(clock, [watched(1)], sweep=1000, resync=50)
+    play.tell(Interest(held=True))
+    play.forget()
+    play.answer[FetchList] = lambda _: None
+    play.advance(51)
+    for _ in range(6):
+        play.tell(PageFetched())
+        play.advance(10)
+    assert play.health is None
+    play.advance(11)
+    assert play.health == "catching up"
 
 
 def test_slow_nodes_leave_room_for_the_others(clock):

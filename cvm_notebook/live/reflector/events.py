@@ -43,8 +43,9 @@ class ReflectorSettings:
     calls, chunk
         Most questions for statuses at a time, not counting those that are overdue; and most CVMs
         in one.
-    slow_after, give_up_after
-        When a node counts as slow, and when its answer is no longer waited for.
+    slow_after, late_after, give_up_after
+        When a node counts as slow, when what is shown no longer counts as live because an answer is
+        late, and when it is no longer waited for.
     """
 
     resync: float = 60.0
@@ -57,6 +58,7 @@ class ReflectorSettings:
     calls: int = 4
     chunk: int = 100
     slow_after: float = 10.0
+    late_after: float = 15.0
     give_up_after: float = 45.0
 
 
@@ -200,6 +202,11 @@ class FetchStatuses:
 
 
 @dataclass(frozen=True, slots=True)
+class PageFetched:
+    """A page of the list came: the others may take their time."""
+
+
+@dataclass(frozen=True, slots=True)
 class ListFetched:
     """The list is in the store.
 
@@ -300,6 +307,7 @@ Event: TypeAlias = (
     | Refresh
     | Follow
     | RowsChanged
+    | PageFetched
     | ListFetched
     | ListFailed
     | StatusesFetched

@@ -62,18 +62,27 @@ DecodeErrors = tuple[DecodeError, ...]
 
 
 class FleetApi:
-    """The calls of one reflector."""
+    """The calls of one reflector; `on_page` is called when a page of the list came."""
 
-    def __init__(self, client: Endpoints, settings: ReflectorSettings) -> None:
+    def __init__(
+        self,
+        client: Endpoints,
+        settings: ReflectorSettings,
+        on_page: Callable[[], object] = lambda: None,
+    ) -> None:
         wait = settings.give_up_after
         self._limit = Timeout(min(5.0, wait), wait, wait)
         self.ended = False
+        self._on_page = on_page
         self._transport = client.apart(OneMoreTry(attempts=2))
 
     def page(self, number: int) -> bytes:
         """Fetch a page of the list."""
         path = "/cvms/paginated" + query(page=number, page_size=PAGE_SIZE)
-        return self._transport.send(Request(RetryKind.READ, "GET", path, timeout=self._limit)).body
+        request = Request(RetryKind.READ, "GET", path, timeout=self._limit)
+        body = self._transport.send(request).body
+        self._on_page()
+        return body
 
     def statuses(self, uuids: tuple[str, ...]) -> tuple[dict[str, CvmStatus], DecodeErrors]:
         """Fetch statuses, by uuid; and what of the answer could not be read."""

@@ -22,6 +22,7 @@ from cvm_notebook.live.reflector.events import (
     ListFailed,
     ListFetched,
     MarkFailed,
+    PageFetched,
     ReflectorSettings,
     Refresh,
     Resumed,
@@ -41,6 +42,7 @@ from cvm_notebook.live.reflector.stream_slots import StreamSlots
 
 _NEVER = float("-inf")
 _FOR_EVER = float("inf")
+_SWEEP_TAKES = 5.0  # seconds: a fleet that is well is heard as often as it is swept, and no oftener
 _START_AGAIN = "refresh() starts it again."
 
 
@@ -77,6 +79,7 @@ class Machine:
         self._lists = Relist(settings, Backoff(rand=rand))
         self._polls = Polling(settings)
         self._slots = StreamSlots(settings)
+        self._heard_at = _NEVER
         self._followed: dict[str, None] = {}
         self._busy: dict[str, None] = {}
         self._held = False
@@ -95,6 +98,7 @@ class Machine:
             Refresh: self._on_refresh,
             Follow: self._on_follow,
             RowsChanged: self._on_rows,
+            PageFetched: self._on_page,
             ListFetched: self._on_listed,
             ListFailed: self._on_list_failed,
             StatusesFetched: self._on_answered,
@@ -141,7 +145,8 @@ class Machine:
             times.append(self._lists.due)
         if self._told_until > now:
             times.append(self._told_until)
-        return min(times)
+        late = self._late_at()
+        return min([*times, late] if late > now else times)
 
     # --- what happens ----------------------------------------------------------------------
 
@@ -199,8 +204,14 @@ class Machine:
             self._slots.changed(row.id)
         return []
 
+    def _on_page(self, _event: PageFetched, now: float) -> list[Action]:
+        self._lists.heard(now)
+        self._heard_at = now
+        return []
+
     def _on_listed(self, event: ListFetched, now: float) -> list[Action]:
         self._slow.succeeded(now)
+        self._heard_at = now
         self._lists.done(now, event.rows, whole=event.whole)
         self.listed, self._catching_up, self._fault = True, False, None
         return []
@@ -214,6 +225,7 @@ class Machine:
 
     def _on_answered(self, event: StatusesFetched, now: float) -> list[Action]:
         self._slow.succeeded(now)
+        self._heard_at = now
         doubtful = self._polls.answered(now, event.ask, event.silent)
         if not doubtful:
             return []
@@ -340,4 +352,16 @@ class Machine:
             return SetHealth("catching up", self._told.cause, self._told.next_step)
         if self._catching_up or not self.listed or trouble is not None:
             return SetHealth("catching up", self._fault)
+        if now >= self._late_at():
+            return SetHealth("catching up", f"no answer for {self._settings.late_after:.0f} s")
         return SetHealth("live", self._slots.trouble)
+
+    def _late_at(self) -> float:
+        """When this is called live no more, because answers are owed and none comes.
+
+        A node that is slow while others answer does not count: its rows say so.
+        """
+        waits = self._polls.waits_since, self._lists.waits_since
+        owed = min((since for since in waits if since is not None), default=_FOR_EVER)
+        limit = self._settings.late_after
+        return max(owed + limit, self._heard_at + limit + _SWEEP_TAKES)

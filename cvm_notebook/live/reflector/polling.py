@@ -146,6 +146,11 @@ class Polling:
                 times.append(node.began + self._settings.slow_after)
         return max(min(times), self._told_until)
 
+    @property
+    def waits_since(self) -> float | None:
+        """Since when a node owes an answer; None where none does."""
+        return min((n.began for n in self._nodes.values() if n.flight is not None), default=None)
+
     def _fast_round(self, now: float, hot: Iterable[str]) -> None:
         hot = iter(hot)  # there may be a thousand, and this is asked at every event
         first = next(hot, None)

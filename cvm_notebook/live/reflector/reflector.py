@@ -29,6 +29,7 @@ from cvm_notebook.live.reflector.events import (
     ListFetched,
     MarkFailed,
     OpenStream,
+    PageFetched,
     ReflectorSettings,
     Refresh,
     Resumed,
@@ -94,11 +95,12 @@ class Reflector:
         self._verdict = threading.Event()  # the first list is in, or cannot come
         self._interests = Interests()
         self._thread: threading.Thread | None = None
+        post = weakly(self._post)
         # All that its threads hold: none of it holds the reflector, or whoever subscribed.
         self._lines = StreamPool(
-            lambda: FleetApi(source.client, settings),
+            lambda: FleetApi(source.client, settings, lambda: post(PageFetched())),
             weakly(store.patch),
-            weakly(self._post),
+            post,
             self._clock,
         )
         self._hook: Hook | None = None

@@ -24,6 +24,7 @@ class Relist:
         self._settings = settings
         self._backoff = backoff
         self._began = _NEVER
+        self._heard = _NEVER  # of the one under way: when its last page came
         self._asked_again = False
         self._told_until = _NEVER  # by the service: nothing comes before
         self._wait_until = _NEVER  # by our own back-off: only what a user asks for comes before
@@ -48,7 +49,17 @@ class Relist:
         if self.due is None or self.due > now:
             return False
         self.due, self._began, self._asked_again = None, now, False
+        self._heard = now
         return True
+
+    def heard(self, now: float) -> None:
+        """Note that a part of the one under way came."""
+        self._heard = now
+
+    @property
+    def waits_since(self) -> float | None:
+        """Since when the service has been silent about the one under way; None where none is."""
+        return self._heard if self.due is None else None
 
     def done(self, now: float, rows: int, *, whole: bool) -> None:
         """Count a success; after one that may lack rows another comes soon, but not for ever."""

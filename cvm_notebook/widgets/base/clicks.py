@@ -3,13 +3,14 @@
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.api.verbs import SPECS, Verb, check_verb
 from cvm_notebook.live.engine import FleetEngine
+from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.plans.plan import Plan
 from cvm_notebook.text import clean_text
 from cvm_notebook.widgets.base.confirm import Confirmation
@@ -21,6 +22,35 @@ _OPEN: Final = 20  # questions at a time
 _ANSWER_WITHIN: Final = 600.0
 _REASONS: Final = 3
 Say = Callable[[dict[str, Any]], object]
+OnSent = Callable[[Verb, Sequence[Operation], float], object]
+
+
+class VerbWords(NamedTuple):
+    """A verb in sentences: what it is called, while it is done, when it is done, if it is not."""
+
+    name: str
+    doing: str
+    done: str
+    undone: tuple[str, str] = ("was not changed", "were not changed")  # one CVM, and several
+
+
+_ALIVE: Final = ("keeps running", "keep running")
+WORDS: Final[Mapping[Verb, VerbWords]] = {
+    "start": VerbWords("Start", "Starting", "Started"),
+    "stop": VerbWords("Stop", "Stopping", "Stopped", _ALIVE),
+    "shutdown": VerbWords("Shutdown", "Shutting down", "Shut down", _ALIVE),
+    "restart": VerbWords("Restart", "Restarting", "Restarted"),
+    "redeploy": VerbWords("Redeployment", "Redeploying", "Redeployed"),
+    "update": VerbWords("Update", "Updating", "Updated"),
+    "delete": VerbWords("Deletion", "Deleting", "Deleted", ("is kept", "are kept")),
+    "replicate": VerbWords("Replication", "Replicating", "Replicated"),
+    "commit": VerbWords("Deployment", "Deploying", "Deployed"),
+}
+
+
+def cvms_named(names: Sequence[str]) -> str:
+    """Return the name of one CVM, or how many there are."""
+    return clean_text(names[0], 80) if len(names) == 1 else f"{len(names)} CVMs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +88,15 @@ class ClickHandler:
         Sends a message to the view.
     undo
         Seconds in which a stop or a deletion can be taken back.
+
+    Attributes
+    ----------
+    on_sent
+        Told of what a click has asked for, and of the seconds until it is sent; whoever is told
+        shows what becomes of it, also when it is taken back.
     """
+
+    on_sent: OnSent | None = None
 
     def __init__(self, fleet: FleetEngine, say: Say, *, undo: float = UNDO_S) -> None:
         self._fleet = weakref.ref(fleet)
@@ -128,16 +166,28 @@ class ClickHandler:
         if fleet is None:
             return
         found = [op for one in operations if (op := fleet.operator.get(one)) is not None]
-        back = sum(op.cancel() for op in found)
-        late = len(found) - back
-        text = f"Taken back: {back}." + (f" {late} had been sent already." if late else "")
-        self._say({"kind": "undone", "ops": operations, "text": text})
+        back = [op.name for op in found if op.cancel()]
+        if self.on_sent is None:
+            late = len(found) - len(back)
+            text = undone_text(found[0].verb, back, late) if found else ""
+            self._say({"kind": "undone", "ops": operations, "text": text})
+
+    def send_now(self, operations: list[str]) -> None:
+        """Send what waits in the time in which it can be taken back."""
+        fleet = self._fleet()
+        if fleet is None:
+            return
+        for one in operations:
+            operation = fleet.operator.get(one)
+            if operation is not None and operation.state == "asked":
+                fleet.operator.send_now(operation)
 
     def receive(self, message: Mapping[str, Any]) -> bool:
         """Take a message of the view's; False when it is about something else, or malformed."""
         kind, click = message.get("kind"), message.get("click")
-        if kind == "undo":
-            self.take_back(_strings(message.get("ops")))
+        if kind in {"undo", "now"}:
+            act = self.take_back if kind == "undo" else self.send_now
+            act(_strings(message.get("ops")))
             return True
         if not isinstance(click, str) or not click or len(click) > _CLICK_CHARS:
             return False
@@ -182,17 +232,29 @@ class ClickHandler:
         except CvmError as error:
             self._notice(click, str(error))
         waiting = [one.id for one in sent if one.state == "asked"]
-        first = clean_text(sent[0].name, 80) if len(sent) == 1 else f"{len(sent)} CVMs"
+        left = delay if waiting else 0
         self._say({
             "kind": "asked",
             "click": click,
             "ops": [one.id for one in sent],
-            "undo": delay if waiting else 0,
-            "text": f"{plan.verb} {first}",
+            "undo": left,
+            "text": f"{WORDS[plan.verb].doing} {cvms_named([one.name for one in sent])}",
         })  # fmt: skip
+        if self.on_sent is not None and sent:
+            self.on_sent(plan.verb, sent, left)
 
     def _notice(self, click: str, text: str) -> None:
         self._say({"kind": "notice", "click": click, "text": text})
+
+
+def undone_text(verb: Verb, back: Sequence[str], late: int) -> str:
+    """Return what came of taking something back: for whom it was in time, and for how many not."""
+    words, said = WORDS[verb], []
+    if back:
+        said.append(f"Undone: {cvms_named(back)} {words.undone[len(back) > 1]}.")
+    if late:
+        said.append(f"{late} {'was' if late == 1 else 'were'} already {words.doing.lower()}.")
+    return " ".join(said)
 
 
 def _strings(value: object) -> list[str]:

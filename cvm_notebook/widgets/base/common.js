@@ -48,7 +48,7 @@ const TRUST_MARKS = { VERIFIED: "✓", PARTIAL: "◐", SIMULATED: "⚠", FAILED:
 /** Draw how up to date what is shown is: by the fleet's health while the kernel answers, else as a snapshot of a moment. */
 function drawHealth(badge, health, at, kernel) {
   const mode = kernel ? health?.state ?? "paused" : "gone", words = health?.text ?? "";
-  const text = !kernel ? `disconnected: data of ${clockTime(at)}; re-run the cell` : mode === "offline" ? words.split(":").slice(0, 3).join(":") : mode === "needs a key" ? "sign in" : mode;
+  const text = !kernel ? `disconnected: data of ${clockTime(at)}; re-run the cell` : mode === "offline" || mode === "catching up" ? words.split(":").slice(0, 3).join(":") : mode === "needs a key" ? "sign in" : mode;
   const shown = `${HEALTH_MARKS[mode] ?? "○"} ${text}`;
   badge.dataset.state = mode;
   if (badge.textContent !== shown) badge.textContent = shown;

@@ -28,7 +28,7 @@ function confirmPanel(send) {
       const ticks = spec.sentences.map(() => h("input", { type: "checkbox" }));
       const typed = h("input", { type: "text", autocomplete: "off", spellcheck: false, "aria-describedby": `cvm-q-${spec.click}` });
       const yes = h("button", { type: "button", className: "cvm-danger", disabled: true }, spec.title.replace(/\?$/, ""));
-      const no = h("button", { type: "button", onclick: () => close("no") }, "Keep");
+      const no = h("button", { type: "button", onclick: () => close("no") }, "Cancel");
       const ready = () => typed.value === spec.phrase && ticks.every((tick) => tick.checked);
       const look = () => { yes.disabled = !ready(); };
       const answer = () => { if (ready()) send({ kind: "confirmed", click: spec.click, typed: typed.value, ticked: ticks.length }); };
@@ -66,17 +66,18 @@ function tableOf(names, items) {
 function undoStrip(send) {
   const text = h("span", { role: "status" });
   const bar = h("span", { className: "cvm-undo-bar", "aria-hidden": "true" });
-  const undo = h("button", { type: "button" }, "Undo");
-  const strip = h("div", { className: "cvm-undo", hidden: true }, text, undo, bar);
+  const undo = h("button", { type: "button" }, "Undo"), now = h("button", { type: "button" }, "Do it now");
+  const strip = h("div", { className: "cvm-undo", hidden: true }, text, undo, now, bar);
   let ops = [], timer = 0;
   const hide = () => { clearTimeout(timer); strip.hidden = true; ops = []; };
   undo.addEventListener("click", () => { send({ kind: "undo", ops }); hide(); });
+  now.addEventListener("click", () => { send({ kind: "now", ops }); hide(); });
   return {
     el: strip,
     show(message) {
       if (!message.undo) return;
       ops = message.ops;
-      text.textContent = `${message.text}: will be sent in ${message.undo} s`;
+      text.textContent = `${message.text} in ${message.undo} s…`;
       bar.style.animation = "none"; void bar.offsetWidth;
       bar.style.animation = `cvm-undo ${message.undo}s steps(${Math.max(1, Math.round(message.undo * 2))}, end) forwards`;
       strip.hidden = false;
@@ -106,7 +107,7 @@ function answers({ confirm, undo, notice, say }) {
   };
   return {
     show, heard,
-    queued() { heard(); late = setTimeout(() => show("queued: the kernel is busy and takes it when its cell has ended"), 1500); },
+    queued() { heard(); late = setTimeout(() => show("Queued until the running cell finishes"), 1500); },
     answer(message) {
       if (!Object.hasOwn(by, message.kind)) return false;
       heard();

@@ -15,6 +15,8 @@ _TYPABLE: Final = 63
 _SHOWN: Final = 50
 _NAMED: Final = 5
 _NOTHING: Final = Decimal(0)
+_MONTH_H: Final = 730
+_HEAD: Final = ("name", "status", "USD/h", "disk", "total", "updated", "id", "app", "endpoint")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class Confirmation:
     Attributes
     ----------
     phrase
-        What must be typed, to the letter: the name of one CVM, or ``delete 12`` for several.
+        What must be typed, exactly: the name of one CVM, or ``delete 12`` for several.
     sentences
         Each must be ticked.
     head, items
@@ -57,8 +59,7 @@ class Confirmation:
                 *_terms(plan),
                 *(_sentences(rows, snapshot) if plan.verb == "delete" else ()),
             ),
-            head=("name", "id", "app", "status", "disk", "endpoint", "USD/h", "replicas", "seen"),
-            items=tuple(_facts(row, context) for row in rows[:_SHOWN]),
+            **_table_of([_facts(row, context) for row in rows[:_SHOWN]]),
             summary=_summary(plan, len(rows)),
         )
 
@@ -67,7 +68,8 @@ class Confirmation:
         if typed != self.phrase:
             return f'Nothing was sent: type "{self.phrase}" exactly.'
         if ticked != len(self.sentences):
-            return "Nothing was sent: tick what it means, too."
+            boxes = {1: "the box", 2: "both boxes"}.get(len(self.sentences), "all boxes")
+            return f"Nothing was sent: tick {boxes}."
         return None
 
     def spec(self, click: str) -> dict[str, Any]:
@@ -93,7 +95,10 @@ def _sentences(rows: list[Row], snapshot: Snapshot) -> tuple[str, ...]:
     if last:
         names = ", ".join(clean_text(name, 60) for name in last[:_NAMED])
         more = f" and {len(last) - _NAMED} more" if len(last) > _NAMED else ""
-        sentences.append(f"No CVM of these apps will be left: {names}{more}.")
+        one = len(last) == 1
+        sentences.append(
+            f"{'This is the last CVM' if one else 'These are the last CVMs'} of {names}{more}."
+        )
     return tuple(sentences)
 
 
@@ -114,24 +119,50 @@ def _facts(row: Row, context: Context) -> tuple[str, ...]:
         return "" if value is None else clean_text(value, 120)
 
     rate = usd(charged_usd(row)) or ""
-    disk, others = read("disk_gb"), int(read("replicas") or 1) - 1
+    disk = read("disk_gb")
     return (
         clean_text(row.name or row.id, 80),
+        read("status_raw"),
+        rate,
+        f"{disk} GB" if disk else "",
+        read("replicas") or "1",
+        f"{age_words(row.age(context.now))} ago",
         row.id,
         read("app_id"),
-        read("status_raw"),
-        f"{disk} GB" if disk else "",
         read("url"),
-        rate,
-        f"{others} other" + ("s" if others != 1 else ""),
-        f"{age_words(row.age(context.now))} ago",
     )
 
 
+def _table_of(items: list[tuple[str, ...]]) -> dict[str, tuple[Any, ...]]:
+    """Return the head and the rows of a table, without columns in which there is nothing."""
+    used = [at for at in range(len(_HEAD)) if any(cells[at] for cells in items)]
+    return {
+        "head": tuple(_HEAD[at] for at in used),
+        "items": tuple(tuple(cells[at] for at in used) for cells in items),
+    }
+
+
 def _summary(plan: Plan, count: int) -> str:
-    change = plan.rate_change_usd_h
-    money = f"{change:+f} USD an hour. " if change != _NOTHING else ""
-    hidden = f"{count - _SHOWN} more are not shown here. " if count > _SHOWN else ""
+    hidden = f"{count - _SHOWN} more are not shown here." if count > _SHOWN else ""
+    return " ".join(
+        part for part in (hidden, _money(plan.rate_change_usd_h), _skipped(plan)) if part
+    )
+
+
+def _money(change: Decimal) -> str:
+    """Return what is saved, or paid more, an hour and a month; two digits of it are enough."""
+    if change == _NOTHING:
+        return ""
+    hour, month = abs(change), abs(change) * _MONTH_H
+    shown = f"{hour:.2f}" if hour >= Decimal("0.1") else f"{float(hour):.2g}"
+    return f"{'Saves' if change < 0 else 'Adds'} {shown} USD/h ({month:,.0f} USD/month)."
+
+
+def _skipped(plan: Plan) -> str:
+    """Return which CVMs nothing is sent to, and why."""
     left = [row for row in plan.rows() if not row.sends]
-    skipped = f"{len(left)} others need nothing, or cannot be asked. " if left else ""
-    return f"{hidden}{money}{skipped}".strip()
+    if not left:
+        return ""
+    said = "; ".join(clean_text(row.reason or row.name, 120) for row in left[:_NAMED])
+    more = f" {len(left) - _NAMED} more will be skipped, too." if len(left) > _NAMED else ""
+    return f"{said} and will be skipped.{more}"

@@ -118,7 +118,7 @@ class FleetView(LiveView):
     def _on_act(self, message: Mapping[str, Any]) -> None:
         self._clicks.receive({**message, "ids": self._meant(message)})
 
-    _on_confirmed = _on_cancelled = _on_undo = _on_act
+    _on_confirmed = _on_cancelled = _on_undo = _on_now = _on_act
 
     def _on_secret(self, message: Mapping[str, Any]) -> None:
         value = message.get("value")

@@ -251,7 +251,7 @@ class PatchFeed:
                 self._rate += sign * _burns(row)
 
     def _cells(self, row: Row, context: Context) -> Cells:
-        cells = {column.name: column.read(row, context) for column in self.columns}
+        cells = {one.name: one.read(row, context) for one in self.columns if one.kind != "spent"}
         raw = clean_text(row.status, 60) if row.status else None
         cells["raw"] = None if raw == cells["status"] else raw
         cells["note"] = _note(row)

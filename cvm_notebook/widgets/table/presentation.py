@@ -16,13 +16,24 @@ from cvm_notebook.text import clean_text, without_zeros
 
 Cell: TypeAlias = str | int | float | bool | None
 ColumnKind: TypeAlias = Literal[
-    "text", "status", "trust", "number", "usd", "code", "link", "when", "age", "span", "share"
+    "text",
+    "status",
+    "trust",
+    "number",
+    "usd",
+    "spent",
+    "code",
+    "link",
+    "when",
+    "age",
+    "span",
+    "share",
 ]
 
 _CELL_CHARS: Final = 200
 USUAL: Final = (
     *("name", "status", "instance_type", "region"),
-    *("cpu", "mem", "charged_usd_h", "uptime_s", "verified"),
+    *("cpu", "mem", "charged_usd_h", "month_usd", "uptime_s", "verified"),
 )
 
 
@@ -97,7 +108,9 @@ def _column(column: columns.Column) -> TableColumn:
     )
 
 
-COLUMNS: Final = {name: _column(column) for name, column in TABLED.items()}
+_SPENT: Final = TableColumn("month_usd", "month", "spent", 78, lambda _row, _context: None)
+"""What it has cost this month: worked out beside the rows, see `spending`."""
+COLUMNS: Final = {name: _column(column) for name, column in TABLED.items()} | {_SPENT.name: _SPENT}
 
 
 def columns_of(names: Iterable[str]) -> tuple[TableColumn, ...]:

@@ -1,14 +1,14 @@
 // The table's view: filter, actions, health and totals around the grid.
-const ACTIONS = [...VERBS.slice(0, -1), ["follow", "Follow"], ["logs", "Logs"], ...VERBS.slice(-1)];
+const ACTIONS = [...VERBS.slice(0, -1), ["follow", "Watch closely"], ["logs", "Logs"], ...VERBS.slice(-1)];
 
 function renderTable({ model, el, host, store }) {
   const said = h("div", { className: "cvm-said", role: "status", "aria-live": "polite" });
   const say = (text) => { said.textContent = text; };
   const send = (message) => store.live() && store.send(message);
-  const confirm = confirmPanel(send), undo = undoStrip(send);
+  const confirm = confirmPanel(send);
   const notice = h("div", { className: "cvm-notice", role: "alert", hidden: true }), sign = signInPart(send);
   let logs = logPanel(send), logsOf = h("h4", {});
-  const logsClose = h("button", { type: "button", onclick: () => closeLogs() }, "Close the logs");
+  const logsClose = h("button", { type: "button", onclick: () => closeLogs() }, "Close");
   const logsFrame = h("div", { className: "cvm-table-logs", hidden: true }, h("div", { className: "cvm-top" }, logsOf, logsClose), logs.el);
   function closeLogs() { send({ kind: "log", do: "stop" }); logsFrame.hidden = true; grid.grid.focus(); }
   function openLogs(name) {
@@ -20,7 +20,9 @@ function renderTable({ model, el, host, store }) {
     logs.open();
     logsClose.focus();
   }
-  const grid = tableGrid(store, { say, onOpen: open, onMenu: (k, at) => rowMenu(k, at), onKey: (key, k) => keys[key]?.(k) });
+  const grid = tableGrid(store, { say, onOpen: open, onMenu: (k, at) => rowMenu(k, at), onKey: (key, k) => keys[key]?.(k), onClear: () => filter("") });
+  const toasts = toastStack(send, () => grid.grid.focus());
+  grid.el.append(toasts.el);
 
   // --- the details of one CVM: its card, here or where a dashboard shows it ---
   const own = clickId(), details = detailsFrame({ model, host, store }, () => grid.grid.focus());
@@ -38,7 +40,7 @@ function renderTable({ model, el, host, store }) {
   }
 
   // --- the bar over the rows ---
-  const find = h("input", { type: "search", className: "cvm-find", placeholder: "Filter: words, or cost > 1 and cpu < 10%", title: "Press / in the rows to come here", "aria-label": "Filter CVMs by words or by a condition", value: store.query });
+  const find = h("input", { type: "search", className: "cvm-find", placeholder: "Search, or e.g. status = running and cost > 1", title: "Press / in the rows to come here", "aria-label": "Filter CVMs by words or by a condition", value: store.query });
   const wrong = h("div", { className: "cvm-fault cvm-table-wrong", role: "alert", hidden: true });
   const count = h("span", { className: "cvm-count" });
   const health = h("span", { className: "cvm-health", tabIndex: 0, role: "note" });
@@ -46,7 +48,7 @@ function renderTable({ model, el, host, store }) {
   const byApp = h("button", { type: "button", className: "cvm-by-app", "aria-pressed": "false", title: "CVMs under their apps", onclick: () => store.group(store.by === "app" ? "cvm" : "app") }, "By app");
   const takeAway = h("button", { type: "button", "aria-haspopup": "menu", onclick: () => exportMenu() }, "Export");
   function filter(text) { find.value = text; grid.grid.scrollTop = 0; store.search(text); }
-  const summary = summaryStrip(store, filter);
+  const summary = summaryStrip(store, filter), facets = facetButtons(store, send, filter), views = viewsButton(store, send, menu, { own, onFilter: filter });
   find.addEventListener("input", () => filter(find.value));
   find.addEventListener("keydown", (event) => {
     if (isPlain(event, "Escape") && find.value) { filter(""); event.preventDefault(); }
@@ -80,15 +82,22 @@ function renderTable({ model, el, host, store }) {
     const { left, top } = grid.grid.getBoundingClientRect();
     menu.open({ x: left + 40, y: top + 40 }, keys.map(([key, what]) => [what, () => grid.grid.focus(), key]));
   }
-  const keys = { "/": () => find.focus(), l: (k) => send({ kind: "logs", ks: [k] }), s: (k) => act("stop", grid.picked().length ? grid.picked() : [k]), "?": help };
+  const keys = { "/": () => find.focus(), l: (k) => send({ kind: "logs", ks: [k] }), s: (k) => (hiddenOnes().length ? say(pickedWords()) : act("stop", grid.picked().length ? grid.picked() : [k])), "?": help };
 
   // --- the bar under the rows: what is said there moves no row ---
   const buttons = ACTIONS.map(([verb, label]) => h("button", {
     type: "button", className: verb === "delete" ? "cvm-danger" : "", "data-verb": verb, disabled: true, onclick: () => asked(verb),
   }, label));
   const picked = h("span", {}), costs = h("span", {});
-  const unhide = h("button", { type: "button", className: "cvm-plain", hidden: true, onclick: () => filter("") }, "Show");
-  const unpick = h("button", { type: "button", className: "cvm-plain", hidden: true, onclick: () => store.select([]) }, "Clear");
+  const unhide = h("button", { type: "button", className: "cvm-plain", hidden: true, onclick: () => filter(""), title: "Clear the filter" }, "Show");
+  const unpick = h("button", { type: "button", className: "cvm-plain", hidden: true, onclick: () => store.select(hiddenOnes().length ? grid.picked() : []) }, "Clear");
+  /** What is selected and hidden by the filter: no action is possible until it is shown, or selected no more. */
+  function hiddenOnes() { const shown = new Set(grid.state.ks); return [...store.selected].filter((k) => !shown.has(k)); }
+  function pickedWords() {
+    const all = store.selected.size, hidden = hiddenOnes().length;
+    if (!all) return "Select CVMs to enable actions";
+    return `${all} selected${!hidden ? "" : hidden === all ? ", hidden by the filter" : `, ${hidden} of them hidden by the filter`}`;
+  }
   const bar = h("div", { className: "cvm-bar", role: "toolbar", "aria-label": "What to do with the selected CVMs" }, h("span", { className: "cvm-picked" }, picked, costs), unhide, unpick, ...buttons);
   function act(verb, ks) {
     notice.hidden = true;
@@ -102,11 +111,12 @@ function renderTable({ model, el, host, store }) {
     else if (verb === "logs") send({ kind: "logs", ks: ks.slice(0, 1) });
     else act(verb, ks);
   }
-  const { show, answer, queued, heard: answered } = answers({ confirm, undo, notice, say });
+  const told = { show() {}, hide() {} }; // the toasts tell what was sent
+  const { show, answer, queued, heard: answered } = answers({ confirm, undo: told, notice, say });
 
   const root = h("section", { className: "cvm cvm-table", "aria-label": "Fleet" },
-    summary.el, h("div", { className: "cvm-top" }, find, picker.el, byApp, takeAway, h("div", { className: "cvm-totals" }, count, health)), sign.el, wrong,
-    grid.el, h("div", { className: "cvm-foot" }, undo.el, notice, confirm.el, bar), details.el, logsFrame, menu.el, said);
+    summary.el, h("div", { className: "cvm-top" }, find, ...facets.buttons, byApp, views.button, picker.el, takeAway, h("div", { className: "cvm-totals" }, count, health)), sign.el, wrong,
+    grid.el, h("div", { className: "cvm-foot" }, notice, confirm.el, bar), details.el, logsFrame, menu.el, facets.list, views.ask, said);
   const tall = () => { grid.grid.style.maxBlockSize = `${model.get("height")}px`; };
   tall();
   model.on("change:height", tall);
@@ -115,8 +125,9 @@ function renderTable({ model, el, host, store }) {
   function drawHead() {
     const { rows, found } = store, query = store.query.trim();
     summary.draw();
-    const selected = grid.picked(), hidden = store.selected.size - selected.length;
+    const selected = grid.picked(), hidden = hiddenOnes();
     const n = grid.state.ks.length, kernel = store.live(), closed = store.health.state === "closed";
+    facets.draw(kernel); views.draw(kernel);
     byApp.setAttribute("aria-pressed", store.by === "app");
     byApp.disabled = !kernel;
     count.textContent = n === rows.size ? "" : `showing ${n} of ${rows.size}`;
@@ -128,15 +139,17 @@ function renderTable({ model, el, host, store }) {
     sign.draw(store.health, kernel);
     const charged = selected.reduce((sum, k) => sum + Number(rows.get(k).charged_usd_h ?? 0), 0);
     costs.textContent = selected.length && charged ? ` · ${dollars(charged)} USD/h` : "";
-    picked.textContent = store.selected.size ? `${selected.length} selected${hidden ? `, ${hidden} hidden by the filter` : ""}` : "Select CVMs to act on them";
-    unhide.hidden = !hidden;
+    picked.textContent = pickedWords();
+    picked.title = hidden.slice(0, 20).map((k) => store.rows.get(k)?.name).filter(Boolean).join(", ");
+    unhide.hidden = !hidden.length;
     unpick.hidden = !store.selected.size;
+    unpick.title = hidden.length ? "Deselect what the filter hides" : "Deselect all";
     for (const button of buttons) {
       const verb = button.dataset.verb, changes = !["follow", "logs"].includes(verb);
-      button.disabled = !kernel || closed || !selected.length || (changes && store.readOnly) || (verb === "logs" && selected.length !== 1);
-      button.title = !kernel ? "The kernel does not answer" : closed ? "This fleet is closed: re-run the cell that makes it" : !selected.length ? (hidden ? "The filter hides what is selected" : "Select one or more CVMs first") : changes && store.readOnly ? "This client is read-only"
+      button.disabled = !kernel || closed || !selected.length || hidden.length > 0 || (changes && store.readOnly) || (verb === "logs" && selected.length !== 1);
+      button.title = !kernel ? "The kernel does not answer" : closed ? "This fleet is closed: re-run the cell that makes it" : hidden.length ? `${picked.title} hidden by the filter: show or deselect first` : !selected.length ? "Select one or more CVMs first" : changes && store.readOnly ? "This client is read-only"
         : verb === "logs" && selected.length !== 1 ? "Select one CVM to see its logs" : `${button.textContent} ${selected.length} selected`;
-      if (verb === "follow") button.textContent = selected.length && selected.every((k) => store.followed.has(k)) ? "Unfollow" : "Follow";
+      if (verb === "follow") button.textContent = selected.length && selected.every((k) => store.followed.has(k)) ? "Stop watching" : "Watch closely";
     }
   }
   function announce(changed) {
@@ -150,12 +163,15 @@ function renderTable({ model, el, host, store }) {
     if (message.kind === "logs") openLogs(message.of);
     else if (message.kind === "opened") opened(message);
     else if (message.kind === "log") logs.heard(message);
+    else if (message.kind === "facet") facets.heard(message);
+    else if (message.kind === "look") views.heard(message);
   }
   function heard(what) {
     if (find.value !== store.query) find.value = store.query;
     if (what.columns) { grid.columns(); picker.draw(); }
     if (what.message) acts(what.message);
-    if ("live" in what) logs.live(what.live);
+    if ("live" in what) { logs.live(what.live); toasts.live(what.live); }
+    if (what.message?.toasts || what.message?.kind === "toasts") toasts.draw(store.toasts);
     if (what.changed) {
       const turned = [...what.changed].filter(([, names]) => names.has("status") || names.has("raw")).map(([k]) => k);
       grid.flash(turned);
@@ -170,9 +186,10 @@ function renderTable({ model, el, host, store }) {
   const clock = setInterval(() => { if (el.isConnected && !document.hidden) grid.queue(); }, 1000);
 
   if (store.columns.length) { grid.columns(); picker.draw(); }
+  toasts.draw(store.toasts);
   grid.queue(true); headLater();
   return store.mount(el, root, heard, () => {
-    clearInterval(clock); cancelAnimationFrame(drawing); answered(); menu.el.remove(); model.off("change:height", tall); grid.end(); details.end();
+    clearInterval(clock); cancelAnimationFrame(drawing); answered(); menu.el.remove(); toasts.end(); model.off("change:height", tall); grid.end(); details.end();
   });
 }
 

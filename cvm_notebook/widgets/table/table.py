@@ -1,42 +1,36 @@
 """FleetTable: the live table of a fleet, one widget model however many CVMs there are."""
 
-import contextlib
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
 import traitlets
 
-from cvm_notebook.api.errors.tree import CvmError, InvalidInput
-from cvm_notebook.api.status import phase_of
+from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.live.columns import FIGURES
 from cvm_notebook.live.engine import FleetEngine
-from cvm_notebook.live.metrics.poll import MeasureHandle
 from cvm_notebook.live.operations.record import OperationRecord
 from cvm_notebook.live.static_view import show
 from cvm_notebook.live.store.figures import Measured
 from cvm_notebook.live.store.subscriptions import ChangeBatch
-from cvm_notebook.text import clean_text, without_zeros
+from cvm_notebook.text import clean_text
 from cvm_notebook.widgets.base.assets import module, style
-from cvm_notebook.widgets.base.fleet_view import FleetView
 from cvm_notebook.widgets.base.ui_thread import ui_thread
 from cvm_notebook.widgets.base.view import Message
 from cvm_notebook.widgets.card.card import card_of
 from cvm_notebook.widgets.table.finder import Finder
+from cvm_notebook.widgets.table.measuring import Measuring
 from cvm_notebook.widgets.table.patches import PatchFeed
 from cvm_notebook.widgets.table.presentation import COLUMNS, USUAL, columns_of, specs
+from cvm_notebook.widgets.table.table_parts import GROUPINGS, TableParts
 
-_ALL_MEASURED: Final = 60  # running CVMs: two questions a second
 _MOST_SEEN: Final = 100
-_CREDIT_S: Final = 600.0
 _KEPT_ROWS: Final = 500  # so many are kept for a notebook that is opened without a kernel
 _FOLLOWED: Final = 16  # CVMs: a few get a stream, the others are asked for more often
 _LONGEST_PICK: Final = 40
-_GROUPINGS: Final = ("cvm", "app")
 
 
-class FleetTable(FleetView):
+class FleetTable(TableParts):
     """The live table; `Fleet` shows itself by it.
 
     It holds its fleet weakly: keep the fleet.
@@ -65,8 +59,12 @@ class FleetTable(FleetView):
         "base/sign_in",
         "table/table_store",
         "table/table_groups",
+        "table/table_filter",
         "table/table_summary",
         "table/table_menu",
+        "table/table_facets",
+        "table/table_views",
+        "table/table_toasts",
         "table/table_columns",
         "table/table_grid",
         "table/table",
@@ -75,22 +73,16 @@ class FleetTable(FleetView):
     _FAULT = " in the table. The fleet itself goes on."
     _WORKERS = 2  # a log, and which logs there are
     height = traitlets.Int(420).tag(sync=True)
-    # what is searched for: every view shows the same rows, and says by what they are chosen
-    query = traitlets.Unicode("").tag(sync=True)
-    by = traitlets.Enum(_GROUPINGS, "cvm").tag(sync=True)
 
     def __init__(self, fleet: FleetEngine) -> None:
-        self._feed = PatchFeed(columns_of(USUAL), fleet.store.figures)
-        self._seen_ids: tuple[str, ...] = ()
-        self._measuring: MeasureHandle | None = None
+        self._measuring = Measuring()
         self._selected: tuple[str, ...] = ()
         self._select_callbacks: tuple[Callable[[], object], ...] = ()
         self._open_callbacks: tuple[Callable[[str], object], ...] = ()
         self._followed: frozenset[str] = frozenset()
         self._finder = Finder(self._numbers)
-        self._credit: str | None = None
-        self._credit_at = -_CREDIT_S
-        super().__init__(fleet, "cvm-table")
+        feed = PatchFeed(columns_of(USUAL), fleet.store.figures)
+        super().__init__(fleet, "cvm-table", feed)
 
     # --- for Python -------------------------------------------------------------------------------
 
@@ -146,7 +138,7 @@ class FleetTable(FleetView):
         by: str | None = None,
     ) -> None:
         """Change what is given; see `Fleet.table`."""
-        if by is not None and by not in _GROUPINGS:
+        if by is not None and by not in GROUPINGS:
             raise InvalidInput("by", f"it is {clean_text(by, 40)!r}", "Give 'app' or 'cvm'.")
         if columns is not None:
             self._feed.show(columns_of(columns))
@@ -185,55 +177,26 @@ class FleetTable(FleetView):
 
     def _viewed(self) -> None:
         super()._viewed()
-        if self._measuring is None:
+        if self._measuring.handle is None:
             self._measure()
-        now = time.monotonic()
-        if now - self._credit_at > _CREDIT_S:
-            self._credit_at = now
-            self._workers.do(self._read_credit)
 
     def _unviewed(self) -> None:
         super()._unviewed()
-        self._measure_no_more()
+        self._measuring.end()
 
     def _columns_changed(self) -> None:
         if self.seen:
             self._measure()
 
-    def _measure_no_more(self) -> None:
-        measuring, self._measuring = self._measuring, None
-        if measuring is not None:
-            measuring.close()
-
     def _measure(self) -> None:
-        """Have it measured how busy CVMs are: all of a small fleet, else those in sight."""
-        fleet = self._fleet()
-        if fleet is None or not FIGURES & {column.name for column in self._feed.columns}:
-            self._measure_no_more()
-            return
-        snapshot = fleet.store.snapshot()
-        running = sum(phase_of(row.status) == "running" for row in snapshot)
-        wanted = None if running <= _ALL_MEASURED else self._seen_ids
-        if self._measuring is None:
-            with contextlib.suppress(CvmError):  # the fleet is closed: what it knew can be seen
-                self._measuring = fleet.measure(wanted)
-        elif self._measuring.cvm_ids != (None if wanted is None else frozenset(wanted)):
-            self._measuring.see(wanted)
-
-    def _read_credit(self) -> None:
-        """Read what the workspace has left; a key that may not see it sees none."""
-        client = self._client()
-        with contextlib.suppress(CvmError):
-            found = None if client is None else client.get_current_user().credits
-            balance = None if found is None else found.balance
-            self._credit = None if balance is None else without_zeros(balance)
+        shown = not FIGURES.isdisjoint(column.name for column in self._feed.columns)
+        self._measuring.of(self._fleet(), self._seen_ids, shown=shown)
 
     def _vitals(self) -> Message:
         snapshot = self._living().store.snapshot()
         at, reading = int(snapshot.taken_at.timestamp() * 1000), not snapshot.complete
         ages = self._feed.ages(snapshot)
-        mine = {"at": at, "ages": ages, "reading": reading, "credit": self._credit}
-        return {**mine, **super()._vitals()}
+        return {"at": at, "ages": ages, "reading": reading, **super()._vitals()}
 
     def _about(self, fleet: FleetEngine) -> Message:
         """Return what a view needs beside the rows, to begin."""
@@ -243,10 +206,12 @@ class FleetTable(FleetView):
             "selected": self._numbers(self._selected),
             "followed": self._numbers(sorted(self._followed)),
             "read_only": fleet.operator.read_only,
+            **self._parts_now(),
             **self._vitals(),
         }
 
     def _welcome(self) -> None:
+        self._say({"kind": "toasts", "items": self._toasts.specs()})
         self._show_selection()
         self._search()
 

@@ -6,7 +6,7 @@ const NARROW_PX = 760, LINE_PX = 30, LINES_PX = 52, OLD_S = 180;
 /** How a CVM is, in the words that filters know; the service's own where they are new. */
 const statusWords = ({ status, raw }) => (status && status !== "unknown" ? status.replaceAll("_", " ") : raw ?? "unknown");
 
-function tableGrid(store, { onOpen, onMenu, onKey, say }) {
+function tableGrid(store, { onOpen, onMenu, onKey, onClear, say }) {
   const uid = `cvm-${clickId()}`;
   // shown: rows by their numbers, and groups by their keys; ks: the rows alone, those of folded groups, too
   const state = { shown: [], ks: [], groups: new Map(), rowPx: LINE_PX, narrow: false, active: 0, anchor: 0, stale: true, flash: new Set(), frame: 0 };
@@ -57,7 +57,7 @@ function tableGrid(store, { onOpen, onMenu, onKey, say }) {
   });
   /** Sort one way, the other way, no more; numbers begin with the largest. */
   function sortBy({ name, kind }) {
-    const was = store.sort, first = ["number", "usd", "when", "age", "span", "share"].includes(kind);
+    const was = store.sort, first = ["number", "usd", "when", "age", "span", "share", "spent"].includes(kind);
     store.sort = was?.name !== name ? { name, down: first } : was.down !== first ? null : { name, down: !first };
     say(store.sort ? `Sorted by ${name}, ${store.sort.down ? "descending" : "ascending"}` : "In the fleet's own order");
     store.notify({ shape: true });
@@ -121,7 +121,11 @@ function tableGrid(store, { onOpen, onMenu, onKey, say }) {
       cell.setAttribute("aria-sort", sort);
     }
     none.hidden = state.shown.length > 0;
-    none.textContent = store.health?.state === "needs a key" ? "Sign in to see your CVMs." : store.reading ? "Reading the fleet…" : store.rows.size ? "No CVM fits the filter." : "There is no CVM yet.";
+    const filtered = store.rows.size > 0, why = [none.hidden, filtered, store.health?.state, store.reading].join();
+    if (none.dataset.why === why) return;
+    none.dataset.why = why;
+    none.replaceChildren(store.health?.state === "needs a key" ? "Sign in to see your CVMs." : store.reading ? "Reading the fleet…" : filtered ? "No matches. " : "No CVMs yet. Deploy your first CVM with fleet.deploy().");
+    if (filtered) none.append(h("button", { type: "button", onclick: () => { onClear(); grid.focus(); } }, "Clear filter"));
   }
   function paint() {
     const first = Math.max(0, Math.floor((grid.scrollTop - state.rowPx) / state.rowPx) - SPARE);
@@ -161,7 +165,7 @@ function tableGrid(store, { onOpen, onMenu, onKey, say }) {
   function drawCell(row, i, column, data) {
     const cell = row.cells[i];
     const value = column.kind === "age" ? ageWords(rowAge(store, data.k)) : data[column.name];
-    const key = column.kind === "share" ? `${value}|${data.spark}` : column.kind === "status" ? `${value}|${data.raw}|${data.note}|${data.op}` : value;
+    const key = column.kind === "spent" ? `${value}|${data.month_seen}` : column.kind === "share" ? `${value}|${data.spark}` : column.kind === "status" ? `${value}|${data.raw}|${data.note}|${data.op}` : value;
     if (row.drawn[i] === key) return;
     row.drawn[i] = key;
     if (column.kind === "status") return drawStatus(cell, data);
@@ -169,6 +173,7 @@ function tableGrid(store, { onOpen, onMenu, onKey, say }) {
     if (column.name === "name") return drawName(cell, data);
     if (column.kind === "link") return value ? cell.replaceChildren(safeLink(value, value.replace(/^https:\/\//, ""))) : cell.replaceChildren();
     if (column.kind === "share") return drawShare(cell, column, value, data.spark);
+    if (column.kind === "spent") return drawSpent(cell, value, data.month_seen);
     if (column.kind === "span") { cell.textContent = value === null ? "" : ageWords(value); return; }
     const text = column.kind === "when" && value !== null ? new Date(value).toLocaleString() : String(value ?? "");
     cell.textContent = text;
@@ -201,6 +206,11 @@ function tableGrid(store, { onOpen, onMenu, onKey, say }) {
     const bars = column.name === "cpu" && spark ? h("span", { className: "cvm-spark", "aria-hidden": "true" }, spark) : "";
     cell.replaceChildren(bars, ` ${value} %`);
     cell.title = bars ? `${column.label} ${value} % now; the bars are the last 15 minutes` : "";
+  }
+  function drawSpent(cell, value, observed) {
+    const told = value !== null && value !== undefined;
+    cell.textContent = told ? `${observed ? "" : "≈ "}${Number(value).toLocaleString("en-US", { minimumFractionDigits: value.includes(".") ? 2 : 0 })}` : "";
+    cell.title = !told ? "" : observed ? "USD since the first of the month (UTC)" : "USD since the first of the month (UTC), estimated: when nobody watched, it is taken to have been as it was next seen";
   }
   function drawTrust(cell, word) {
     cell.dataset.trust = word ?? "";

@@ -9,11 +9,12 @@ function groupedRows(store, ks) {
   const groups = new Map();
   for (const k of ks) {
     const row = store.rows.get(k), key = `app:${row._app ?? ""}`;
-    if (!groups.has(key)) groups.set(key, { key, app: row._app ?? NO_APP, name: row.name || row.id, ks: [], running: 0, usd: 0, hashes: new Map() });
+    if (!groups.has(key)) groups.set(key, { key, app: row._app ?? NO_APP, name: row.name || row.id, ks: [], running: 0, failed: 0, usd: 0, hashes: new Map() });
     const group = groups.get(key);
     group.ks.push(k);
     if (row.name && row.name.length < group.name.length) group.name = row.name; // web, and not web-2
     group.running += row.status === "running";
+    group.failed += row.status === "failed";
     group.usd += Number(row._usd ?? 0);
     if (row._hash) group.hashes.set(row._hash, (group.hashes.get(row._hash) ?? 0) + 1);
   }
@@ -46,7 +47,7 @@ function groupRow({ onFold, onTick }) {
     twisty.textContent = open ? "▾" : "▸";
     name.textContent = group.name;
     const n = group.ks.length, some = marked && !tick.checked ? ` · ${marked} selected` : "";
-    facts.textContent = ` ${n} CVM${n === 1 ? "" : "s"} · ${group.running} running · ${usdWords(group.usd)} USD/h${some}`;
+    facts.textContent = ` ${n} CVM${n === 1 ? "" : "s"} · ${group.running} running${group.failed ? ` · ${group.failed} failed` : ""} · ${usdWords(group.usd)} USD/h${some}`;
     drift.textContent = versions > 1 ? ` ⚠ ${versions} versions` : "";
     cell.title = `app ${group.app}${versions > 1 ? `: ${[...group.hashes].map(([hash, count]) => `${count} run ${hash}…`).join(", ")}` : ""}`;
   };

@@ -3,8 +3,9 @@
 //   Python -> view   snapshot {revision, columns, more, ks, ids, cols: {name: [cell]}, ...}
 //                    patch    {revision, set: {name: [[k], [cell]]}, add: {ks, ids, cols}, del: [k]}
 //                    found    {text, ks | error}     pulse {ages, health, credit}     and the answers to clicks
-//                    opened {view, id, of, card}
-//   view -> Python   act, open, select, seen, columns, follow
+//                    opened {view, id, of, card}   facet {name, values}   views {names, view}   look {view, query, by}
+//                    toasts {items}   and with the pulses: spending, and spent {ks, usd, observed} of some rows
+//   view -> Python   act, undo, now, retry, dismiss, open, select, seen, columns, facet, view, follow
 //   traits           query: what is searched for, and by: rows of each cvm, or under their app; the same in every view of
 //                    every window
 
@@ -12,7 +13,7 @@ function tableStore(model) {
   const store = Object.assign(viewModel(model, { snapshot, patch, received }), {
     rows: new Map(), order: [], byId: new Map(), columns: [], more: [], revision: 0, at: 0,
     totals: { rate: "0" }, health: { state: "paused", text: "" }, ages: { common: 0, own: {} }, agesAt: 0,
-    selected: new Set(), pick: null, followed: new Set(), query: model.get("query") ?? "", found: null, sort: null, widths: new Map(), credit: null, reading: false, readOnly: false,
+    selected: new Set(), pick: null, followed: new Set(), query: model.get("query") ?? "", found: null, sort: null, widths: new Map(), credit: null, spending: null, views: ["Default"], view: "Default", turn: 0, toasts: [], reading: false, readOnly: false,
     by: model.get("by") ?? "cvm", told: false, folded: new Set(), isGrouped: () => store.by === "app" && store.told, group,
     act, search, select, showColumns, see,
   });
@@ -27,17 +28,29 @@ function tableStore(model) {
     });
   }
   function snapshot(message) {
-    const mine = [...store.selected].map((k) => store.rows.get(k)?.id);
+    const mine = [...store.selected].map((k) => store.rows.get(k)?.id), before = store.rows;
     store.rows = new Map(); store.byId = new Map();
     take(Object.keys(message.cols), message.ks, message.ids, message.cols);
     store.order = message.ks;
+    for (const row of store.rows.values()) { const was = before.get(row.k); if (was?.id === row.id) { row.month_usd = was.month_usd; row.month_seen = was.month_seen; } }
     store.told = "_app" in message.cols;
     for (const name of ["columns", "more"]) store[name] = message[name];
     store.readOnly = message.read_only;
+    if (message.look && message.look.turn !== store.turn) lookAs(message.look);
     store.selected = new Set(store.pick ? mine.map((id) => store.byId.get(id)).filter(Boolean) : message.selected);
     store.followed = new Set(message.followed);
     store.found = null;
     return { shape: true, columns: true };
+  }
+  /** Sort and lay out as a saved view does; what is changed by hand after that stays. */
+  function lookAs({ turn, widths, sort }) {
+    store.turn = turn; store.sort = sort;
+    store.widths = new Map(Object.entries(widths));
+  }
+  /** What rows have cost this month: beside the rows, and some of them at a time. */
+  function spent({ ks, usd, observed }, what) {
+    ks.forEach((k, i) => { const row = store.rows.get(k); if (row) { row.month_usd = usd[i]; row.month_seen = observed[i]; } });
+    if (store.sort?.name === "month_usd") what.shape = true;
   }
   function patch(message) {
     const changed = new Map();
@@ -69,6 +82,12 @@ function tableStore(model) {
     if (message.ages) { store.ages = message.ages; store.agesAt = performance.now(); }
     if (message.totals) store.totals = message.totals;
     if ("credit" in message) store.credit = message.credit;
+    if (message.spending) store.spending = message.spending;
+    if (message.spent) spent(message.spent, what);
+    if (message.views) { store.views = message.views; store.view = message.view; }
+    if (message.toasts) store.toasts = message.toasts;
+    if (message.kind === "views") { store.views = message.names; store.view = message.view; }
+    if (message.kind === "toasts") store.toasts = message.items;
     if (message.revision !== undefined) store.revision = message.revision;
     if (message.kind === "selected") selected(message);
     else if (message.kind === "followed") store.followed = new Set(message.ks);
@@ -153,9 +172,9 @@ const naturally = (text) => text.replace(/\d+/g, (digits) => digits.padStart(16,
 function sorted(store, ks) {
   const { name, down } = store.sort;
   const kind = store.columns.find((column) => column.name === name)?.kind;
-  const numeric = ["number", "usd", "when", "span", "share"].includes(kind);
+  const numeric = ["number", "usd", "when", "span", "share", "spent"].includes(kind);
   const sign = down ? -1 : 1;
-  const value = name === "age_s" ? (row) => rowAge(store, row.k) : numeric ? (row) => (row[name] === null ? null : Number(row[name])) : (row) => row[name] && naturally(String(row[name]));
+  const value = name === "age_s" ? (row) => rowAge(store, row.k) : numeric ? (row) => (row[name] === null || row[name] === undefined ? null : Number(row[name])) : (row) => row[name] && naturally(String(row[name]));
   const compare = numeric || name === "age_s" ? (a, b) => a - b : (a, b) => collator.compare(a, b);
   const keyed = ks.map((k) => [value(store.rows.get(k)), k]);
   const missing = (v) => v === null || v === undefined || v === "";

@@ -14,7 +14,9 @@ function countRows(store) {
 }
 
 /** The condition that shows CVMs of these statuses alone, as somebody would type it. */
-const ofStatus = (words) => (words.length === 1 ? `status = '${words[0]}'` : `status in (${words.map((word) => `'${word}'`).join(", ")})`);
+const ofStatus = (words) => ofValues("status", words);
+/** Whether a condition is what a chip writes: one of them holds at a time. */
+const isChips = (part) => valuesIn(part, ["status"]) !== null || part.startsWith("idle_for >= ");
 
 /** An amount as people read it: cents while it is small, whole dollars with separators where it is not. */
 function dollars(amount) {
@@ -22,16 +24,46 @@ function dollars(amount) {
   return amount.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 
+const SVG = "http://www.w3.org/2000/svg", BAR_PX = 4, SPARK_PX = 20;
+
+/** What each of the last 24 hours has cost, as bars in the ink of the text; pale where that is estimated. */
+function costBars() {
+  const el = document.createElementNS(SVG, "svg");
+  el.setAttribute("class", "cvm-cost-bars");
+  el.setAttribute("role", "img");
+  el.setAttribute("height", SPARK_PX);
+  let drawn = null;
+  return {
+    el,
+    draw(spending) {
+      el.toggleAttribute("hidden", !spending);
+      if (!spending || spending === drawn) return;
+      drawn = spending;
+      const { bars, seen } = spending, most = Math.max(...bars, 1e-9), words = `Cost of each of the last ${bars.length} hours: now ${dollars(bars.at(-1))} USD, at most ${dollars(most)}`;
+      el.setAttribute("width", bars.length * BAR_PX);
+      el.setAttribute("aria-label", words);
+      const title = document.createElementNS(SVG, "title");
+      title.textContent = `${words}${seen < bars.length ? ". Pale: estimated, before this kernel watched" : ""}`;
+      el.replaceChildren(title, ...bars.map((bar, i) => {
+        const rect = document.createElementNS(SVG, "rect"), height = Math.max(bar > 0 ? 1 : 0, (bar / most) * SPARK_PX);
+        for (const [key, value] of Object.entries({ x: i * BAR_PX, y: SPARK_PX - height, width: BAR_PX - 1, height })) rect.setAttribute(key, value.toFixed(1));
+        if (i < bars.length - seen) rect.setAttribute("class", "cvm-estimated");
+        return rect;
+      }));
+    },
+  };
+}
+
 /** The strip; `draw()` when rows, money or the filter have changed. `onFilter` gets the filter that a chip stands for. */
 function summaryStrip(store, onFilter) {
   const chips = h("div", { className: "cvm-statuses", role: "group", "aria-label": "Filter by status" });
-  const rate = h("strong", { className: "cvm-rate" }), month = h("span", {}), credit = h("span", {});
-  const el = h("div", { className: "cvm-summary" }, chips, h("div", { className: "cvm-money" }, rate, month, credit));
+  const rate = h("strong", { className: "cvm-rate" }), today = h("span", {}), month = h("span", {}), credit = h("span", {}), bars = costBars();
+  const el = h("div", { className: "cvm-summary" }, chips, h("div", { className: "cvm-money" }, bars.el, rate, today, month, credit));
   const made = new Map();
   function chip(key) {
     if (!made.has(key)) {
       const glyph = h("span", { className: "cvm-shape", "aria-hidden": "true" }), text = h("span", {});
-      const button = h("button", { type: "button", className: "cvm-status-filter", onclick: () => onFilter(button.getAttribute("aria-pressed") === "true" ? "" : button.value) }, glyph, text);
+      const button = h("button", { type: "button", className: "cvm-status-filter", onclick: () => onFilter(!button.value ? "" : withCondition(store.query, isChips, button.getAttribute("aria-pressed") === "true" ? "" : button.value)) }, glyph, text);
       made.set(key, { button, glyph, text });
       chips.append(button);
     }
@@ -43,7 +75,7 @@ function summaryStrip(store, onFilter) {
     button.hidden = !count && !always;
     button.value = filter;
     button.dataset.status = key;
-    button.setAttribute("aria-pressed", query === filter);
+    button.setAttribute("aria-pressed", filter ? hasCondition(query, filter) : !query);
     const hint = key === "idle" ? ". Under 10 % of CPU for half an hour; what a GPU does is not seen" : "";
     button.title = filter ? `Show these alone: ${filter}${hint}` : "Show all";
     glyph.textContent = GLYPHS[key] ?? ({ moving: "◑", idle: "☾" }[key] ?? "");
@@ -62,6 +94,9 @@ function summaryStrip(store, onFilter) {
       const usd = Number(store.totals.rate), left = store.credit === null ? null : Number(store.credit);
       rate.textContent = `${dollars(usd)} USD/h`;
       rate.title = `Charged now for all ${store.rows.size} CVMs (${store.totals.rate}): what runs, and the disks of what is stopped`;
+      bars.draw(store.spending);
+      today.textContent = store.spending ? `${store.spending.observed ? "" : "≈ "}${dollars(Number(store.spending.today))} USD today` : "";
+      today.title = "Since midnight (UTC); when nobody watched, CVMs are taken to have been as they were next seen";
       month.textContent = usd > 0 ? `≈ ${dollars(usd * HOURS_A_MONTH)} USD/month` : "";
       month.title = `If nothing changes: ${HOURS_A_MONTH} hours at this rate`;
       const days = left !== null && usd > 0 ? Math.floor(left / usd / 24) : null;

@@ -1,0 +1,46 @@
+"""Measuring: how busy CVMs are is measured while a table of them is seen, and shows it."""
+
+import contextlib
+from typing import Final
+
+from cvm_notebook.api.errors.tree import CvmError
+from cvm_notebook.api.status import phase_of
+from cvm_notebook.live.engine import FleetEngine
+from cvm_notebook.live.metrics.poll import MeasureHandle
+
+_ALL_MEASURED: Final = 60  # running CVMs: two questions a second
+
+
+class Measuring:
+    """What one table has measured. Only the UI thread calls it."""
+
+    def __init__(self) -> None:
+        self.handle: MeasureHandle | None = None
+
+    def of(self, fleet: FleetEngine | None, seen: tuple[str, ...], *, shown: bool) -> None:
+        """Have it measured how busy CVMs are: all of a small fleet, else those in sight.
+
+        Parameters
+        ----------
+        seen
+            The ids of the CVMs in sight.
+        shown
+            Whether a column shows it; without one nothing is measured.
+        """
+        if fleet is None or not shown:
+            self.end()
+            return
+        snapshot = fleet.store.snapshot()
+        running = sum(phase_of(row.status) == "running" for row in snapshot)
+        wanted = None if running <= _ALL_MEASURED else seen
+        if self.handle is None:
+            with contextlib.suppress(CvmError):  # the fleet is closed: what it knew can be seen
+                self.handle = fleet.measure(wanted)
+        elif self.handle.cvm_ids != (None if wanted is None else frozenset(wanted)):
+            self.handle.see(wanted)
+
+    def end(self) -> None:
+        """Measure no more."""
+        handle, self.handle = self.handle, None
+        if handle is not None:
+            handle.close()

@@ -1,0 +1,144 @@
+"""Spending: what the fleet has cost, worked out beside the table from the fleet's history."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal, localcontext
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from cvm_notebook.api.money import EXACT
+from cvm_notebook.live.store.changelog import Log
+from cvm_notebook.text import without_zeros
+
+if TYPE_CHECKING:
+    from cvm_notebook.frames.reports.timeline import StatusInterval
+
+MONTH_COLUMN: Final = "month_usd"
+_BARS: Final = 24  # of an hour each
+_HOUR: Final = timedelta(hours=1)
+_SHORTEST: Final = timedelta(seconds=1)
+_AT_A_TIME: Final = 400  # rows told of with one message: a large fleet is told in turn
+_CENT, _DOLLAR = Decimal("0.01"), Decimal(1)
+_WHOLE: Final = 100  # from so much on, whole dollars are shown
+Spent: TypeAlias = tuple[str | None, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What a fleet has cost up to a moment, from the numbers of `Fleet.cost`.
+
+    Attributes
+    ----------
+    month
+        By id: US dollars since the first of the month in UTC, as they are shown (None where a
+        price is not known); and whether all of that was observed, and not estimated.
+    today
+        US dollars of all of them since midnight in UTC; and whether all of that was observed.
+    bars
+        US dollars of all of them in each of the last 24 hours, the oldest first.
+    seen
+        How many of these hours, the newest, lie in the history that is kept.
+    """
+
+    month: Mapping[str, Spent]
+    today: Spent
+    bars: tuple[float, ...]
+    seen: int
+
+    def spec(self) -> dict[str, Any]:
+        """Return what is told of the whole fleet."""
+        today, observed = self.today
+        return {"today": today, "observed": observed, "bars": list(self.bars), "seen": self.seen}
+
+
+def spending_of(log: Log) -> Spending:
+    """Work out what a fleet has cost, from its log. Imports pandas: not for the UI thread."""
+    from cvm_notebook.frames.reports.cost import costs_of  # noqa: PLC0415 - pandas on demand
+    from cvm_notebook.frames.reports.timeline import status_intervals  # noqa: PLC0415 - as it is
+
+    at = log.now.taken_at
+    midnight = at.replace(hour=0, minute=0, second=0, microsecond=0)
+    with localcontext(EXACT):
+        month = costs_of(log, _since(midnight.replace(day=1), at), at)
+        today = costs_of(log, _since(midnight, at), at)
+        total = sum((one.amount or Decimal(0) for one in today), Decimal(0))
+        spells = status_intervals(log)
+    present = {row.id for row in log.now.rows}
+    return Spending(
+        {
+            one.standing.cvm_id: (_shown(one.amount), one.basis == "observed")
+            for one in month
+            if one.standing.cvm_id in present
+        },
+        (without_zeros(total.quantize(_CENT)), all(one.basis == "observed" for one in today)),
+        _by_hour(spells, {row.id: row.cvm.created for row in log.now.rows}, at),
+        min(_BARS, max(0, int((at - log.since) / _HOUR))),
+    )
+
+
+def _since(begin: datetime, at: datetime) -> timedelta:
+    return max(at - begin, _SHORTEST)
+
+
+def _shown(amount: Decimal | None) -> str | None:
+    """Return an amount as it is shown, so that it changes when its text does."""
+    if amount is None:
+        return None
+    return str(amount.quantize(_DOLLAR if amount >= _WHOLE else _CENT))
+
+
+def _by_hour(
+    spells: "Sequence[StatusInterval]", created: Mapping[str, datetime | None], at: datetime
+) -> tuple[float, ...]:
+    """Add up by hour; what came before the history is taken to be as what it begins with."""
+    start, bars, known = at - _BARS * _HOUR, [0.0] * _BARS, set[str]()
+    for spell in spells:  # of each CVM in the order of time
+        begin = spell.start
+        if spell.cvm_id not in known:
+            known.add(spell.cvm_id)
+            begin = min(begin, max(created.get(spell.cvm_id) or begin, start))
+        rate = spell.charged
+        if rate is not None and rate.is_finite() and spell.end > start:
+            _add(bars, max(begin, start) - start, spell.end - start, float(rate))
+    return tuple(round(bar, 4) for bar in bars)
+
+
+def _add(bars: list[float], begin: timedelta, end: timedelta, rate: float) -> None:
+    first, last = begin / _HOUR, min(end / _HOUR, float(_BARS))
+    for n in range(int(first), min(_BARS, int(last) + 1)):
+        bars[n] += rate * max(0.0, min(last, n + 1) - max(first, n))
+
+
+class SpendingFeed:
+    """Tells views what each row has cost: who is in sight first, the others in turn.
+
+    Only the UI thread calls it. The amounts of ten thousand rows would be a large message, each
+    minute; so it rides with the pulses, some rows at a time, and only where it has changed.
+    """
+
+    def __init__(self) -> None:
+        self.spending: Spending | None = None
+        self._due: dict[str, None] = {}
+
+    def learn(self, spending: Spending) -> None:
+        """Take newer amounts."""
+        before = {} if self.spending is None else self.spending.month
+        self.spending = spending
+        changed = (i for i, spent in spending.month.items() if before.get(i) != spent)
+        self._due |= dict.fromkeys(changed)
+
+    def anew(self) -> None:
+        """Tell of all rows again: a view begins."""
+        self._due = dict.fromkeys(self.spending.month) if self.spending is not None else {}
+
+    def take(self, first: Iterable[str]) -> dict[str, Spent]:
+        """Return what is to be told now, and tell it no more."""
+        if self.spending is None or not self._due:
+            return {}
+        month = self.spending.month
+        wanted = [i for i in first if i in self._due]
+        wanted += [i for i, _ in zip(self._due, range(_AT_A_TIME), strict=False)]
+        taken = {i: month[i] for i in wanted[:_AT_A_TIME] if i in month}
+        for i in wanted[:_AT_A_TIME]:
+            self._due.pop(i, None)
+        return taken

@@ -1,0 +1,215 @@
+"""Toasts: what becomes of the clicks on a table, told at its lower right, a few at a time."""
+
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeAlias
+
+from cvm_notebook.api.client import Client
+from cvm_notebook.api.errors.tree import CvmError, NotFoundError
+from cvm_notebook.api.verbs import SPECS, Verb
+from cvm_notebook.live.operations.operation import Operation
+from cvm_notebook.live.operations.record import OperationRecord, as_text
+from cvm_notebook.live.store.observation import Observation
+from cvm_notebook.live.store.store import FleetStore
+from cvm_notebook.text import clean_text
+from cvm_notebook.widgets.base.clicks import WORDS, cvms_named, undone_text
+
+_MOST: Final = 4
+_NAMED: Final = 5
+_STAYS_S: Final = 8.0  # of what went well
+_REASON_CHARS: Final = 240
+ToastKind: TypeAlias = Literal["waiting", "going", "done", "unknown", "failed"]
+_GOES_FIRST: Final[tuple[ToastKind, ...]] = ("done", "going", "unknown", "failed", "waiting")
+
+
+@dataclass(slots=True)
+class Toast:
+    """What became of one click: of one verb on one or more CVMs.
+
+    Attributes
+    ----------
+    due
+        The monotonic time until which it can be taken back.
+    ended
+        When it was first seen to have ended well.
+    trouble
+        Why it could not be asked for once more.
+    """
+
+    verb: Verb
+    operations: tuple[Operation, ...]
+    due: float
+    id: str = field(default_factory=lambda: secrets.token_hex(6))
+    ended: float | None = None
+    trouble: str = ""
+
+    @property
+    def records(self) -> list[OperationRecord]:
+        """What was asked for, as it is now."""
+        return [operation.record for operation in self.operations]
+
+    @property
+    def kind(self) -> ToastKind:
+        """What is to be told of it."""
+        records = self.records
+        states = {record.state for record in records}
+        if "failed" in states:
+            return "failed"
+        if "unknown" in states:
+            return "unknown" if all(one.done for one in records) else "going"
+        if all(record.done for record in records):
+            return "done"
+        return "waiting" if "asked" in states and self.due > time.monotonic() else "going"
+
+    def again(self) -> list[str]:
+        """Return the CVMs of which it may be asked for once more, without being done twice.
+
+        What failed was refused, or was seen to have come to nothing. Of what got no answer it
+        cannot be seen how often it was done where that counts: a restart, a replica.
+        """
+        spec = SPECS[self.verb]
+        return [
+            record.cvm_id
+            for record in self.records
+            if record.cvm_id is not None
+            and record.done
+            and (
+                (record.state == "failed" and not (spec.creates and record.accepted is not None))
+                or (record.state == "unknown" and not (spec.is_counted or spec.creates))
+            )
+        ]
+
+    def text(self) -> str:
+        """Return it as a sentence."""
+        if self.trouble:
+            return self.trouble
+        words, records, kind = WORDS[self.verb], self.records, self.kind
+        names = [record.name for record in records]
+        if kind in {"waiting", "going"}:
+            doubtful = any(record.state == "unknown" for record in records)
+            known = "no answer yet, looking what became of it"
+            doing = f"{words.doing} {cvms_named(names)}"
+            return f"{doing}: {known}" if doubtful else doing
+        if kind == "done":
+            return self._ended_well(records)
+        bad = self._bad()
+        few = len(bad) < len(records)
+        of = f"{len(bad)} of {cvms_named(names)}" if few else cvms_named([one.name for one in bad])
+        if kind == "unknown":
+            return f"{words.name} of {of}: no answer came. Nobody can tell what became of it"
+        return f"{words.name} of {of} failed: {_reason(bad[0])}"
+
+    def _bad(self) -> list[Operation]:
+        return [one for one in self.operations if one.state in {"failed", "unknown"}]
+
+    def details(self) -> str:
+        """Return all that is known of why it went wrong."""
+        return "\n".join(clean_text(as_text(one.record), 600) for one in self._bad()[:_NAMED])
+
+    def _ended_well(self, records: Sequence[OperationRecord]) -> str:
+        back = [record.name for record in records if record.state == "cancelled"]
+        if back:
+            return undone_text(self.verb, back, len(records) - len(back))
+        if len(records) == 1 and not records[0].attempts and records[0].note:
+            return clean_text(records[0].note, _REASON_CHARS)
+        return f"{WORDS[self.verb].done} {cvms_named([record.name for record in records])}"
+
+    def spec(self, now: float) -> dict[str, Any]:
+        """Return it as the views draw it; `left` are the seconds of a countdown."""
+        kind = "failed" if self.trouble else self.kind
+        waiting = kind == "waiting"
+        left = self.due - now if waiting else self.left(now) if kind == "done" else None
+        return {
+            "id": self.id,
+            "kind": kind,
+            "text": self.text(),
+            "details": self.details(),
+            "left": None if left is None else round(max(left, 0.0), 1),
+            "ops": [one.id for one in self.operations] if waiting else [],
+            "retry": kind in {"failed", "unknown"} and bool(self.again()),
+        }
+
+    def left(self, now: float) -> float:
+        """Return the seconds for which it is still told that it went well."""
+        self.ended = now if self.ended is None else self.ended
+        return self.ended + _STAYS_S - now
+
+
+def _reason(operation: Operation) -> str:
+    error = operation.error
+    said = error.message if error is not None else operation.note
+    return clean_text(said or "the service does not say why", _REASON_CHARS).rstrip(".")
+
+
+class Toasts:
+    """The toasts of one table, the newest last. Only the UI thread calls it.
+
+    Parameters
+    ----------
+    changed
+        Called where there is something new to tell.
+    """
+
+    def __init__(self, changed: Callable[[], object]) -> None:
+        self._changed = changed
+        self._toasts: tuple[Toast, ...] = ()
+        self._told: list[dict[str, Any]] = []
+
+    def sent(self, verb: Verb, operations: Sequence[Operation], left: float) -> None:
+        """Begin to tell of what a click has asked for."""
+        toasts = [*self._toasts, Toast(verb, tuple(operations), time.monotonic() + left)]
+        while len(toasts) > _MOST:
+            toasts.remove(min(toasts, key=lambda one: _GOES_FIRST.index(one.kind)))
+        self._toasts = tuple(toasts)
+        self._changed()
+
+    def dismiss(self, toast_id: object) -> None:
+        """Tell no more of one."""
+        self._toasts = tuple(one for one in self._toasts if one.id != toast_id)
+        self._changed()
+
+    def get(self, toast_id: object) -> Toast | None:
+        """Return the toast of that id, if it is there still."""
+        return next((one for one in self._toasts if one.id == toast_id), None)
+
+    def specs(self) -> list[dict[str, Any]]:
+        """Return them as the views draw them."""
+        now = time.monotonic()
+        over = [one for one in self._toasts if one.kind == "done" and one.left(now) <= 0]
+        self._toasts = tuple(one for one in self._toasts if one not in over)
+        return [one.spec(now) for one in self._toasts]
+
+    def news(self) -> list[dict[str, Any]] | None:
+        """Return them where they are otherwise than at the last time; the seconds do not count."""
+        specs = self.specs()
+        bare = [{**one, "left": one["left"] is not None} for one in specs]
+        if bare == self._told:
+            return None
+        self._told = bare
+        return specs
+
+
+def read_back(client: Client, store: FleetStore, now: Callable[[], float], cvm_id: str) -> None:
+    """Read how a CVM is, before anything that got no answer is asked of it once more.
+
+    Raises
+    ------
+    CvmError
+        It cannot be read; then nothing may be sent.
+    """
+    asked = now()
+    try:
+        state = client.get_cvm_state(cvm_id)
+    except NotFoundError:
+        store.remove([cvm_id], received=now())
+        return
+    fact = Observation.of_state(state, received=now(), source="get", id=cvm_id, asked=asked)
+    store.patch([fact])
+
+
+def not_read(error: CvmError, verb: Verb) -> str:
+    """Return why nothing was asked for once more."""
+    why = clean_text(error.message, _REASON_CHARS).rstrip(".")
+    return f"{WORDS[verb].name}: nothing was sent, its state cannot be read: {why}"
