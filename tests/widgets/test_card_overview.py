@@ -14,7 +14,7 @@ from cvm_notebook.live.store.figures import Figures, Sample
 from cvm_notebook.live.store.observation import Observation
 from cvm_notebook.live.store.store import FleetStore
 from cvm_notebook.widgets.card.metrics import history, idle_for, meters_of, stats_state
-from cvm_notebook.widgets.card.money import midnight, money_state, spent_usd
+from cvm_notebook.widgets.card.money import money_state, spent_today_usd
 from cvm_notebook.widgets.card.sections import card_state, gone_state
 
 NOON = dt.datetime(2026, 6, 1, 12, tzinfo=dt.UTC)
@@ -89,34 +89,26 @@ def test_stopping_saves_what_computing_costs_and_a_stopped_cvm_has_nothing_to_sa
     )
 
 
-@pytest.mark.parametrize("window", [1, 5, 12, 72])
-def test_what_it_cost_today_is_what_the_frame_of_costs_says(store, clock, window):
+@pytest.mark.parametrize("deleted", [False, True])
+def test_what_it_cost_today_is_what_the_frame_of_costs_says(store, clock, deleted):
     spent = [(2, "stopping"), (2.5, "stopped"), (6, "starting"), (6.5, "running")]
     for hours, status in spent:
         patch(store, clock, hours, status=status)
     clock.seconds = 9.25 * 3_600
-    if window == 12:  # one that is gone
+    if deleted:
         store.replace([], received=clock.monotonic())
         clock.seconds += 1_800
     now = clock.now()
-    (cost,) = costs_of(store.log(), dt.timedelta(hours=window), now)
-    since = now - dt.timedelta(hours=window)
-    assert spent_usd(mine(store), store.get("cvm_1"), since, now) == cost.amount
+    (cost,) = costs_of(store.log(), now - NOON.replace(hour=0), now)
+    assert spent_today_usd(store.log().of("cvm_1")) == cost.amount
     assert cost.amount > 0
 
 
 def test_what_is_not_priced_has_no_cost_and_what_never_was_none(clock):
     store = FleetStore(clock)
     store.replace([made(hourly_rate=None)], received=0.0)
-    assert spent_usd(mine(store), store.get("cvm_1"), NOON, NOON + dt.timedelta(hours=1)) is None
-    assert spent_usd([], None, NOON, NOON) == Decimal(0)
-
-
-def test_a_day_begins_at_midnight_by_this_machines_clock():
-    begin = midnight(NOON)
-    assert (begin.hour, begin.minute) == (0, 0)
-    assert begin.utcoffset() is not None
-    assert dt.timedelta() <= NOON - begin < dt.timedelta(hours=25)
+    assert spent_today_usd(store.log().of("cvm_1")) is None
+    assert spent_today_usd(store.log().of("cvm_2")) == Decimal(0)
 
 
 def test_only_long_idleness_that_is_fresh_is_told():

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Final, NamedTuple
 
@@ -19,6 +19,7 @@ from cvm_notebook.live.store.records import Row
 
 BASES: Final = ("observed", "extrapolated", "assumed")
 _ZERO: Final = timedelta()
+_SHORTEST: Final = timedelta(seconds=1)
 
 
 class Standing(NamedTuple):
@@ -67,6 +68,17 @@ def costs_of(log: Log, window: str | timedelta, now: datetime) -> list[Cost]:
     """Return what each CVM of a log has cost in the time up to `now`; under `EXACT`."""
     lived = status_intervals(log)
     return costs_between(standings_of(log, lived), lived, window, now)
+
+
+def midnight(at: datetime) -> datetime:
+    """Return when the day of a moment began, in UTC: by that "today" is counted everywhere."""
+    return at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def costs_since(log: Log, begin: datetime) -> list[Cost]:
+    """Return what each CVM of a log has cost since a moment; under `EXACT`."""
+    now = log.now.taken_at
+    return costs_of(log, max(now - begin, _SHORTEST), now)
 
 
 def costs_between(

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -29,6 +29,12 @@ class Log:
     since: datetime
     listed_at: datetime | None
     now: Snapshot
+
+    def of(self, cvm_id: str) -> "Log":
+        """Return what is kept of one CVM."""
+        changes = tuple(change for change in self.changes if change.row.id == cvm_id)
+        rows = tuple(row for row in self.now.rows if row.id == cvm_id)
+        return replace(self, changes=changes, now=replace(self.now, rows=rows))
 
 
 class Move(NamedTuple):

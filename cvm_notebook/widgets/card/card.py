@@ -13,13 +13,15 @@ import ipywidgets
 
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.api.resources import validation as checks
+from cvm_notebook.live.costs.spent import midnight
 from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.metrics.poll import MeasureHandle
 from cvm_notebook.live.operations.preconditions import Verb, precheck
 from cvm_notebook.live.operations.record import OperationRecord
+from cvm_notebook.live.store.changelog import Log
 from cvm_notebook.live.store.figures import Measured
 from cvm_notebook.live.store.observation import Reading
-from cvm_notebook.live.store.records import Change, Gap, Row
+from cvm_notebook.live.store.records import Gap, Row
 from cvm_notebook.live.store.subscriptions import ChangeBatch
 from cvm_notebook.text import clean_text
 from cvm_notebook.widgets.base.assets import BUTTONS, module, style
@@ -31,7 +33,7 @@ from cvm_notebook.widgets.base.view import Message, weakly
 from cvm_notebook.widgets.card import autostop
 from cvm_notebook.widgets.card.details import DETAILS, fetch
 from cvm_notebook.widgets.card.metrics import history, idle_for, stats_state
-from cvm_notebook.widgets.card.money import midnight, money_state, spent_usd
+from cvm_notebook.widgets.card.money import money_state, spent_today_usd
 from cvm_notebook.widgets.card.revisions import Revisions
 from cvm_notebook.widgets.card.sections import (
     card_state,
@@ -151,22 +153,22 @@ class CvmCard(FleetView):
         fleet = self._living()
         log = fleet.store.log()
         row = fleet.known(self.cvm_id)
-        mine = [change for change in log.changes if change.row.id == self.cvm_id]
+        mine = log.of(self.cvm_id)
         self._revision = log.now.revision
-        self._last = row or self._last or (mine[-1].before if mine else None)
+        self._last = row or self._last or (mine.changes[-1].before if mine.changes else None)
         if self._last is not None:
             self._name = Reading.of_row(self._last).name
         now = log.now.monotonic
         state = (
-            card_state(row, mine)
+            card_state(row, mine.changes)
             if row is not None
-            else gone_state(self._name, self.cvm_id, self._last, mine)
+            else gone_state(self._name, self.cvm_id, self._last, mine.changes)
         )
-        self._count(row, mine, log.now.taken_at)
+        self._count(mine)
         store, runs = fleet.store, state["running"]
         return {
             **state,
-            "events": events_of(mine),
+            "events": events_of(mine.changes),
             "ops": {verb: operation_of(one) for verb, one in self._operations.items()},
             "stats": stats_state(store, self.cvm_id, now) if runs else _NO_FIGURES,
             "money": money_state(row),
@@ -180,11 +182,10 @@ class CvmCard(FleetView):
             "revisions": self._revisions.state(row),
         }
 
-    def _count(self, row: Row | None, mine: list[Change], now: datetime) -> None:
+    def _count(self, mine: Log) -> None:
         """Work out what it has cost today, up to now."""
-        day = midnight(now)
-        spent = spent_usd(mine, row, day, now) if mine or row is not None else None
-        self._spent = now, None if spent is None else float(spent)
+        spent = spent_today_usd(mine) if mine.changes or mine.now.rows else None
+        self._spent = mine.now.taken_at, None if spent is None else float(spent)
 
     def _vitals(self) -> Message:
         fleet = self._living()

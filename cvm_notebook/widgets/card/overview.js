@@ -22,7 +22,7 @@ function costLine() {
       if (hour !== null && money.month > 0) parts.push(`≈ ${usdAmount(money.month)}/month`);
       const text = parts.join(" · ");
       if (el.textContent !== text) el.textContent = text;
-      el.title = gone ? "US dollars since midnight, until it was deleted" : "US dollars: charged now an hour; since midnight, by the prices and statuses that were seen; and for 730 hours if nothing changes. The bill is the service's.";
+      el.title = gone ? "US dollars since midnight (UTC), until it was deleted" : "US dollars: charged now an hour; since midnight (UTC), by the prices and statuses that were seen; and for 730 hours if nothing changes. The bill is the service's.";
     },
   };
 }

@@ -1,22 +1,20 @@
 """Spending: what the fleet has cost, worked out beside the table from the fleet's history."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal, localcontext
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from cvm_notebook.api.money import EXACT
+from cvm_notebook.live.costs.curve import cost_curve
+from cvm_notebook.live.costs.spent import costs_since, midnight
 from cvm_notebook.live.store.changelog import Log
 from cvm_notebook.text import without_zeros
-
-if TYPE_CHECKING:
-    from cvm_notebook.frames.reports.timeline import StatusInterval
 
 MONTH_COLUMN: Final = "month_usd"
 _BARS: Final = 24  # of an hour each
 _HOUR: Final = timedelta(hours=1)
-_SHORTEST: Final = timedelta(seconds=1)
 _AT_A_TIME: Final = 400  # rows told of with one message: a large fleet is told in turn
 _CENT, _DOLLAR = Decimal("0.01"), Decimal(1)
 _WHOLE: Final = 100  # from so much on, whole dollars are shown
@@ -52,18 +50,14 @@ class Spending:
 
 
 def spending_of(log: Log) -> Spending:
-    """Work out what a fleet has cost, from its log. Imports pandas: not for the UI thread."""
-    from cvm_notebook.frames.reports.cost import costs_of  # noqa: PLC0415 - pandas on demand
-    from cvm_notebook.frames.reports.timeline import status_intervals  # noqa: PLC0415 - as it is
-
+    """Work out what a fleet has cost, from its log; not for the UI thread."""
     at = log.now.taken_at
-    midnight = at.replace(hour=0, minute=0, second=0, microsecond=0)
+    day = midnight(at)
     with localcontext(EXACT):
-        month = costs_of(log, _since(midnight.replace(day=1), at), at)
-        today = costs_of(log, _since(midnight, at), at)
+        month, today = costs_since(log, day.replace(day=1)), costs_since(log, day)
         total = sum((one.amount or Decimal(0) for one in today), Decimal(0))
-        spells = status_intervals(log)
     present = {row.id for row in log.now.rows}
+    hours = cost_curve(log, _BARS * _HOUR, _BARS, apps=0).apps
     return Spending(
         {
             one.standing.cvm_id: (_shown(one.amount), one.basis == "observed")
@@ -71,13 +65,9 @@ def spending_of(log: Log) -> Spending:
             if one.standing.cvm_id in present
         },
         (without_zeros(total.quantize(_CENT)), all(one.basis == "observed" for one in today)),
-        _by_hour(spells, {row.id: row.cvm.created for row in log.now.rows}, at),
+        tuple(round(usd, 4) for usd in hours[0].rates) if hours else (0.0,) * _BARS,
         min(_BARS, max(0, int((at - log.since) / _HOUR))),
     )
-
-
-def _since(begin: datetime, at: datetime) -> timedelta:
-    return max(at - begin, _SHORTEST)
 
 
 def _shown(amount: Decimal | None) -> str | None:
@@ -85,28 +75,6 @@ def _shown(amount: Decimal | None) -> str | None:
     if amount is None:
         return None
     return str(amount.quantize(_DOLLAR if amount >= _WHOLE else _CENT))
-
-
-def _by_hour(
-    spells: "Sequence[StatusInterval]", created: Mapping[str, datetime | None], at: datetime
-) -> tuple[float, ...]:
-    """Add up by hour; what came before the history is taken to be as what it begins with."""
-    start, bars, known = at - _BARS * _HOUR, [0.0] * _BARS, set[str]()
-    for spell in spells:  # of each CVM in the order of time
-        begin = spell.start
-        if spell.cvm_id not in known:
-            known.add(spell.cvm_id)
-            begin = min(begin, max(created.get(spell.cvm_id) or begin, start))
-        rate = spell.charged
-        if rate is not None and rate.is_finite() and spell.end > start:
-            _add(bars, max(begin, start) - start, spell.end - start, float(rate))
-    return tuple(round(bar, 4) for bar in bars)
-
-
-def _add(bars: list[float], begin: timedelta, end: timedelta, rate: float) -> None:
-    first, last = begin / _HOUR, min(end / _HOUR, float(_BARS))
-    for n in range(int(first), min(_BARS, int(last) + 1)):
-        bars[n] += rate * max(0.0, min(last, n + 1) - max(first, n))
 
 
 class SpendingFeed:
