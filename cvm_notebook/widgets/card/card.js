@@ -36,10 +36,11 @@ function copyButton(text, label) {
 
 /** A code that is selected as a whole. */
 const codeOf = (text) => h("code", { className: "cvm-code cvm-whole", title: text }, text);
-const factsList = (facts, className) => h("dl", { className }, ...facts.flatMap(([label, value, kind]) => [
-  h("dt", {}, label),
-  h("dd", { className: kind === "code" ? "cvm-coded" : "" }, kind === "code" ? codeOf(value) : kind === "when" ? new Date(value).toLocaleString() : value, kind === "code" ? copyButton(value, label) : null),
-]));
+const factsList = (facts, className) => h("dl", { className }, ...facts.flatMap(([label, value, kind]) => {
+  const [term, note] = termOf(label);
+  const fact = h("dd", { className: kind === "code" ? "cvm-coded" : "" }, kind === "code" ? codeOf(value) : kind === "when" ? new Date(value).toLocaleString() : value, kind === "code" ? copyButton(value, label) : null);
+  return note ? [term, fact, note] : [term, fact];
+}));
 
 /** The form that changes the CVM: a widget of its own, made when it is asked for. */
 function changeFrame(place, { send, live, queued }) {
@@ -210,7 +211,7 @@ function renderCard({ model, el, host, store }) {
     const parts = [];
     if (state?.gone) parts.push(goneWords(state.gone));
     if (clock.uptime !== null && clock.uptime !== undefined && state?.running) parts.push(`up ${ageWords(clock.uptime + passed)}`);
-    if (clock.age !== null && clock.age !== undefined) parts.push(`seen ${ageWords(clock.age + passed)} ago, by ${clock.source}`);
+    if (clock.age !== null && clock.age !== undefined) parts.push(`updated ${clock.age + passed < 5 ? "just now" : `${ageWords(clock.age + passed)} ago`}`);
     const text = parts.join(" · ");
     if (under.textContent !== text) under.textContent = text;
     if (state) costs.draw(state, clock, passed);

@@ -92,7 +92,14 @@ class CvmCard(FleetView):
 
     _esm = module(
         *("base/confirm", "base/diff", "base/log_find", "base/logs", "base/tabs"),
-        *("card/overview", "card/metrics", "card/revisions", "card/trust", "card/card"),
+        *(
+            "card/terms",
+            "card/overview",
+            "card/metrics",
+            "card/revisions",
+            "card/trust",
+            "card/card",
+        ),
     )
     _css = style("base/confirm", "base/diff", "base/logs", "base/tabs", "card/card")
     _FAULT = " in the card. The fleet itself goes on."

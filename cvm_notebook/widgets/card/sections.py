@@ -173,7 +173,7 @@ def _trouble(row: Row) -> list[str]:
 def _facts(row: Row, cvm: Cvm) -> list[list[Any]]:
     """Return label, value, and how it is drawn; what is not known is left out."""
     node, os, rate = cvm.node_info, cvm.os, cvm.hourly_rate
-    place = [node.name, node.region] if node else []
+    place = [node.region, node.name] if node else []
     total = rate.total_usd if rate else None
     now = usd(charged_usd(row))
     runs = info_of(row.status).computing_charged
