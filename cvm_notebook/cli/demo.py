@@ -61,9 +61,11 @@ def _open_lab(notebook: Path, env: dict[str, str], options: argparse.Namespace) 
     if options.port and lab.port != options.port:
         print(f"             port {options.port} is taken; using {lab.port}")
     with lab:
-        print(f"JupyterLab   {lab.url}")
-        print("             Press Ctrl-C here to stop everything.", flush=True)
         try:
+            print(f"JupyterLab   {lab.url}")
+            print(
+                "             Press Ctrl-C here to stop everything.", flush=True
+            )  # and from now on
             code = lab.wait()
         except KeyboardInterrupt:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one must not cut the end short

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import pytest
 from forked_kernels import KernelFork
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from cvm_notebook.local import LocalCloud
 
@@ -56,13 +57,14 @@ FLAGS = (
     # whatever is not on this machine goes to a proxy that is not there
     "--proxy-server=http://127.0.0.1:9",
 )
-# thrown without us: by Notebook 7 itself, by anywidget, which gives a model two seconds to load,
+# thrown without us: by Notebook 7 and nbclassic, by anywidget, which gives a model two seconds to load,
 # and by JupyterLab, when a page is left that has just begun a kernel
 NOISE = (
     "Canceled future for create_subshell_request",
     "reading 'schema'",
     "Command 'filebrowser:open-path' not registered",
     "[anywidget] Failed to initialize model.",
+    "Host is not attached.",
 )
 # asked for by Voila's own page, without us
 VOILA_ASKS = (
@@ -436,6 +438,40 @@ class Lab:
             f"{self.server.base}/voila/render/{name}?token={self.server.token}", timeout=PATIENCE
         )
         return self
+
+    def classic(self, name, shown):
+        """Open a notebook in nbclassic, and run its cells until each shows what it is to show.
+
+        anywidget gives a model two seconds to load: a cell that came too late is run again, as a
+        user would do it.
+
+        Parameters
+        ----------
+        shown
+            What a selector finds when a cell has done its work, by the code of the cell.
+        """
+        self.write(name, shown)
+        self.app, self.name = "nbclassic", name
+        self._known += VOILA_ASKS  # nbclassic asks for the same
+        self.page = self.context("nbclassic").new_page()
+        self.page.goto(
+            f"{self.server.base}/nbclassic/notebooks/{name}?token={self.server.token}",
+            timeout=PATIENCE,
+        )
+        self.page.wait_for_function(
+            "() => window.Jupyter?.notebook?.kernel?.is_connected()", timeout=PATIENCE
+        )
+        for index, selector in enumerate(shown.values()):
+            self._run_classic(index, self.page.locator(selector).first)
+        return self
+
+    def _run_classic(self, index, view):
+        for _ in range(4):
+            self.page.evaluate("at => { window.Jupyter.notebook.execute_cells([at]) }", index)
+            with contextlib.suppress(PlaywrightTimeout):
+                view.wait_for(timeout=PATIENCE / 3)
+                return
+        pytest.fail(f"nbclassic does not show what cell {index} makes, however often it is run")
 
     def run_all(self, *, wait=True, errors=False):
         """Run all cells; by default until they are done, and fail with the first that raised."""

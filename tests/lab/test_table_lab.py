@@ -90,6 +90,22 @@ def test_voila_shows_the_table_live(lab, cloud):
     shows(page, "alpha", "stopped")
 
 
+def test_nbclassic_shows_table_card_and_form_live(lab, cloud):
+    facts = {"PHALA_CLOUD_API_PREFIX": cloud.url, "PHALA_CLOUD_API_KEY": cloud.api_key}
+    key = f"import os\nos.environ.update({facts!r})"  # a throw-away cloud's
+    shown = {
+        f"{key}\n{BEGIN}": ".cvm-health[data-state=live]",
+        'fleet["alpha"]': ".cvm-card[data-live=true]",
+        "fleet.deploy()": ".cvm-form .cvm-name input, .cvm-form input[type=text]",
+    }
+    page = lab.classic("table-nbclassic.ipynb", shown).page
+    row(page, "bravo").click()
+    press(page, "Stop")
+    press(page, "Do it now")
+    shows(page, "bravo", "stopped")
+    assert state(cloud, "bravo") == "stopped"
+
+
 def test_a_change_made_elsewhere_is_seen(lab, table, cloud):
     cloud.client.stop_cvm("bravo")
     lab.kernel("fleet.refresh()")
