@@ -57,7 +57,7 @@ FLAGS = (
     # whatever is not on this machine goes to a proxy that is not there
     "--proxy-server=http://127.0.0.1:9",
 )
-# thrown without us: by Notebook 7 and nbclassic, by anywidget, which gives a model two seconds to load,
+# thrown without us: by Notebook 7, nbclassic, anywidget, which gives a model two seconds to load,
 # and by JupyterLab, when a page is left that has just begun a kernel
 NOISE = (
     "Canceled future for create_subshell_request",
