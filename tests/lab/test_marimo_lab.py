@@ -154,8 +154,8 @@ def test_each_view_is_live_and_what_is_clicked_is_done(app, cloud):
 
 def test_the_dashboard_shows_the_card_of_a_row_and_the_card_its_form(app):
     board = app.locator(".cvm-dashboard")
-    for place, name in enumerate(("vault-sync-2", "vault-sync-1"), start=1):
-        board.locator(".cvm-space .cvm-row").nth(place).click()
+    for name in ("vault-sync-2", "vault-sync-1"):
+        board.locator(".cvm-space .cvm-row:not([hidden])").filter(has_text=name).click()
         board.get_by_role("heading", name=name).wait_for(timeout=PATIENCE)
     card = board.locator(".cvm-card")
     live(card)
@@ -176,4 +176,4 @@ def test_a_key_that_is_given_in_a_table_is_taken(app, cloud):
     box.wait_for(state="hidden", timeout=PATIENCE)
     stranger = app.locator(".cvm-table").last
     live(stranger)
-    stranger.get_by_role("button", name="All 40", exact=True).wait_for(timeout=PATIENCE)
+    stranger.get_by_role("button", name=re.compile(r"^All \d\d$")).wait_for(timeout=PATIENCE)

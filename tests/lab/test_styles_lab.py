@@ -18,7 +18,9 @@ UNDO = {"kind": "asked", "click": "2", "ops": ["1"], "undo": 60, "text": "stop w
 NOTICE = {"kind": "notice", "text": "It is gone."}
 LINES = {
     "kind": "log", "run": 1, "n": 1, "begin": True, "dropped": 0, "state": "read", "text": "",
-    "lines": [["one", "stdout"], ["\x1b[31mtwo", "stderr"]],
+    "lines": [
+        ["one", "stdout", None, "", "web"], ["\x1b[31mtwo", "stderr", 1_780_000_000_000, "error", "web"],
+    ],
 }  # fmt: skip
 SHOW = """async views => {
     for (const { esm, css, state, said } of views) {

@@ -130,5 +130,5 @@ def test_one_that_is_named_is_read_alone_with_what_the_cvm_has_now():
     service.read.clear()
     AppHistory.near(service, "app", "rev_2", "vm-1", found.contents)
     assert service.read == []
-    with pytest.raises(cvm.InvalidInput, match="no revision"):
+    with pytest.raises(cvm.InvalidInput, match="not a revision"):
         AppHistory.near(service, "app", "rev_9", "vm-1")
