@@ -19,7 +19,8 @@ NOTICE = {"kind": "notice", "text": "It is gone."}
 LINES = {
     "kind": "log", "run": 1, "n": 1, "begin": True, "dropped": 0, "state": "read", "text": "",
     "lines": [
-        ["one", "stdout", None, "", "web"], ["\x1b[31mtwo", "stderr", 1_780_000_000_000, "error", "web"],
+        ["one", "stdout", None, "", "web"],
+        ["\x1b[31mtwo", "stderr", 1_780_000_000_000, "error", "web"],
     ],
 }  # fmt: skip
 SHOW = """async views => {
