@@ -53,7 +53,11 @@ def test_an_environment_shows_names_and_keeps_values_until_they_are_forgotten():
     assert not table.receive({"kind": "commit"})
     assert table.names == ("A", "B")
     assert table.values()["A"].reveal() == SENTINEL
-    assert table.payload() == {"rows": [["A", True], ["B", True]], "problem": None}
+    assert table.payload() == {
+        "rows": [["A", True], ["B", True]],
+        "problem": None,
+        "without": "needed",
+    }
     table.forget()
     assert table.values() == {}
     assert table.missing == ("A", "B")

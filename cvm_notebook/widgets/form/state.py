@@ -202,6 +202,7 @@ class FormState(ABC):
         """Return everything that is shown, in parts that change by themselves."""
         values, names, look = self.values, self.env.names, self._look
         wanted = [name for name in look.variables if name not in names]
+        step = self._step()  # before the errors: they are kept before the step says that it failed
         return {
             "fields": values_section(values),
             "compose": values.compose_file,
@@ -215,7 +216,7 @@ class FormState(ABC):
             "catalogue": self.loader.payload(values),
             "price": self.price.payload(),
             "env": self.env.payload(),
-            "step": self._step(),
+            "step": step,
             "request": self.request,
             "read_only": self.client.read_only,
             "closed": self.is_closed,
