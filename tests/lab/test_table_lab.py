@@ -42,6 +42,18 @@ def row(page, name):
     return page.locator(".cvm-space .cvm-row:not([hidden])").filter(has_text=name)
 
 
+def place(page, name):
+    """Return where a row is; while it is drawn anew it is nowhere."""
+    places = []
+
+    def found():
+        places.append(row(page, name).bounding_box())
+        return places[-1]
+
+    until(found)
+    return places[-1]
+
+
 def live(page):
     page.locator('.cvm-health[data-state="live"]').first.wait_for(timeout=PATIENCE)
 
@@ -531,7 +543,7 @@ def test_columns_are_found_moved_reset_and_saved_as_a_view(lab, table, tmp_path)
 def test_rows_have_two_lines_where_the_page_is_narrow(lab, table):
     table.set_viewport_size({"width": 640, "height": 1000})
     table.locator(".cvm-narrow").wait_for()
-    assert row(table, "alpha").bounding_box()["height"] == 52
+    assert place(table, "alpha")["height"] == 52
     lab.screenshot("table-narrow", table.locator(".cvm-table").first)
     assert lab.axe(".cvm-table") == []
     table.set_viewport_size({"width": 1400, "height": 1000})
@@ -569,12 +581,12 @@ def test_a_stop_can_be_taken_back(lab, table, cloud):
 def test_what_became_of_a_click_is_told_over_the_rows_and_what_failed_can_be_asked_again(
     lab, table, cloud
 ):
-    first = row(table, "alpha").bounding_box()
+    first = place(table, "alpha")
     row(table, "bravo").click()
     press(table, "Stop")
     toasts = table.locator(".cvm-toasts")
     toasts.get_by_text("Stopping bravo").wait_for()
-    assert row(table, "alpha").bounding_box() == first  # nothing moves under the pointer
+    assert place(table, "alpha") == first  # nothing moves under the pointer
     bar = table.get_by_role("toolbar", name="What to do with the selected CVMs").bounding_box()
     one = toasts.locator(".cvm-toast").bounding_box()
     assert one["y"] + one["height"] <= bar["y"]

@@ -40,7 +40,7 @@ FOLDER = {
         ),
         "table",
     ),
-    **dict.fromkeys(("card", "metrics", "overview", "revisions", "trust"), "card"),
+    **dict.fromkeys(("card", "metrics", "overview", "revisions", "terms", "trust"), "card"),
     **dict.fromkeys(("activity", "attention", "costs", "dashboard"), "dashboard"),
 }
 # the root elements of each sheet: a view's own, or those of a part that several views show
@@ -64,7 +64,7 @@ PARTS = {
 SHEETS = {**VIEWS, **PARTS, "common": ("cvm",)}
 SCRIPTS = {
     "dashboard": ("activity", "attention", "costs", "dashboard"),
-    "card": ("card", "metrics", "overview", "revisions", "trust"),
+    "card": ("card", "metrics", "overview", "revisions", "terms", "trust"),
     "form": (
         *("change", "change_parts", "compose_editor", "deploy"),
         *("form", "form_parts", "form_start", "form_store"),
