@@ -36,12 +36,15 @@ def test_the_form_is_filled_and_sent_by_keyboard_alone(lab):
     form.get_by_label("Name", exact=True).focus()
     keys = page.keyboard
     keys.type("form-keys")
-    keys.press("Tab")
+    editor = form.get_by_role("textbox", name="Compose file", exact=True)
+    for _ in range(3):  # what was half typed may still have a button that corrects it
+        keys.press("Tab")
+        if editor.evaluate("one => one === document.activeElement"):
+            break
     keys.type("services:\nweb:\nimage: nginx:1.27\n")  # a new line is indented as it belongs
     keys.type("ports")
     form.get_by_text("← missing").wait_for()  # half typed
     keys.type(":")
-    editor = form.get_by_role("textbox", name="Compose file", exact=True)
     assert editor.input_value() == COMPOSE.partition(" ['80")[0]
     keys.press("Enter")
     keys.type('- "80:80"')
