@@ -71,13 +71,8 @@ class ChangeState(FormState):
             changed=self._changed,
         )
 
-    def begin(self) -> None:
-        """Read what runs, and the catalogue."""
-        self.steps.read()
-        super().begin()
-
     def reload(self) -> None:
-        """Read what could not be read, on workers."""
+        """Read what runs and the catalogue, where that is not read yet, on workers."""
         if self.steps.phase == "unread":
             self.steps.read()
         super().reload()
