@@ -98,3 +98,21 @@ function keepKeys(el) {
   el.addEventListener("keydown", (event) => { if (ownsKey(event)) event.stopPropagation(); });
   el.addEventListener("beforeinput", (event) => event.stopPropagation(), true);
 }
+
+/** Copy a text; where the page may not (no https), by a field that is selected. */
+async function copyText(text) {
+  try { await navigator.clipboard.writeText(text); return true; } catch { /* not allowed here */ }
+  const field = h("textarea", { value: text });
+  document.body.append(field);
+  field.select();
+  const done = document.execCommand("copy");
+  field.remove();
+  return done;
+}
+
+/** Save a text as a file of the browser's. */
+function saveText(name, type, text) {
+  const url = URL.createObjectURL(new Blob([text], { type }));
+  h("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+}

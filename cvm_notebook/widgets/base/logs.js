@@ -67,26 +67,6 @@ function placeOf(lines, at) {
   return low;
 }
 
-// --- a text for elsewhere --------------------------------------------------------------------------------------------
-
-/** Copy a text; where the page may not (no https), by a field that is selected. */
-async function copyLog(text) {
-  try { await navigator.clipboard.writeText(text); return true; } catch { /* not allowed here */ }
-  const field = h("textarea", { value: text });
-  document.body.append(field);
-  field.select();
-  const done = document.execCommand("copy");
-  field.remove();
-  return done;
-}
-
-/** Save a text as a file of the browser's. */
-function saveLog(name, text) {
-  const url = URL.createObjectURL(new Blob([text], { type: "text/plain;charset=utf-8" }));
-  h("a", { href: url, download: name }).click();
-  setTimeout(() => URL.revokeObjectURL(url), 10_000);
-}
-
 // --- the viewer ------------------------------------------------------------------------------------------------------
 
 /**
@@ -108,8 +88,8 @@ function logPanel(send) {
   const count = h("span", { className: "cvm-log-count cvm-dim" });
   const finder = logFinder({ kept: () => kept, goTo: Object.assign(goTo, { first: firstInSight }), redraw(only) { lines.classList.toggle("cvm-only-hits", only); bottom(); } });
   const done = h("span", { className: "cvm-log-done", role: "status" });
-  const save = h("button", { type: "button", title: "Save these lines as a file", onclick: () => { if (kept.length) saveLog(`${whose ?? of}-${ours()}.log`, asText(true)); } }, "Download");
-  const copy = h("button", { type: "button", title: "Copy these lines", onclick: async () => { done.textContent = (await copyLog(asText(times.checked))) ? "Copied." : "This page may not copy."; } }, "Copy");
+  const save = h("button", { type: "button", title: "Save these lines as a file", onclick: () => { if (kept.length) saveText(`${whose ?? of}-${ours()}.log`, "text/plain;charset=utf-8", asText(true)); } }, "Download");
+  const copy = h("button", { type: "button", title: "Copy these lines", onclick: async () => { done.textContent = (await copyText(asText(times.checked))) ? "Copied." : "This page may not copy."; } }, "Copy");
   const el = h("div", { className: "cvm-logs" },
     h("div", { className: "cvm-log-bar", role: "group", "aria-label": "What is read" }, source, tail, since, read, follow, state),
     h("div", { className: "cvm-log-bar", role: "group", "aria-label": "Find and show" }, finder.el, h("label", {}, times, " Timestamps"), h("label", {}, wrap, " Wrap lines")),

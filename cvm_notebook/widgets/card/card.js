@@ -28,7 +28,7 @@ function copyButton(text, label) {
   const icon = drawing("svg", { width: 12, height: 12, viewBox: "0 0 12 12", fill: "none", stroke: "currentColor", "aria-hidden": "true" }, sheet(0.5, 0.5), sheet(4.5, 3.5));
   const button = h("button", { type: "button", className: "cvm-plain cvm-card-copy", title: "Copy", "aria-label": `Copy ${label}` }, icon);
   button.addEventListener("click", async () => {
-    button.replaceChildren((await copyLog(text)) ? "✓" : "✖");
+    button.replaceChildren((await copyText(text)) ? "✓" : "✖");
     setTimeout(() => button.replaceChildren(icon), 1500);
   });
   return button;

@@ -100,7 +100,7 @@ function renderForm({ model, el, host, store, mode }) {
   }
   function show(line) { notice.textContent = line ?? ""; notice.hidden = !line; }
   async function copyRequest() {
-    copied.textContent = (await copyText(store.state.request, python)) ? "Copied: paste it into a cell." : "Selected: copy it with your keyboard.";
+    copied.textContent = (await copyOrSelect(store.state.request, python)) ? "Copied: paste it into a cell." : "Selected: copy it with your keyboard.";
   }
 
   // --- drawing ---

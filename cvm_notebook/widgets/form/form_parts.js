@@ -45,7 +45,7 @@ function errorLines(error, { onLine = null, onFix = null, onUse = null } = {}) {
 }
 
 /** Copy a text; without a clipboard, as where the page is not secure, select what shows it. */
-async function copyText(text, shown) {
+async function copyOrSelect(text, shown) {
   try { await navigator.clipboard.writeText(text); return true; }
   catch {
     const range = document.createRange();
@@ -59,7 +59,7 @@ async function copyText(text, shown) {
 /** A button that copies what stands before it. */
 function copyOf(text, shown, what) {
   const button = h("button", { type: "button", className: "cvm-plain cvm-copy", title: `Copy ${what}`, "aria-label": `Copy ${what}`, onclick: async () => {
-    button.textContent = (await copyText(text, shown)) ? "Copied" : "Selected";
+    button.textContent = (await copyOrSelect(text, shown)) ? "Copied" : "Selected";
     setTimeout(() => { button.textContent = "Copy"; }, 2000);
   } }, "Copy");
   return button;

@@ -30,17 +30,6 @@ function popupMenu(label) {
   };
 }
 
-/** Copy a text; where the page may not (no https), by a field that is selected. */
-async function copyText(text) {
-  try { await navigator.clipboard.writeText(text); return true; } catch { /* not allowed here */ }
-  const field = h("textarea", { value: text });
-  document.body.append(field);
-  field.select();
-  const done = document.execCommand("copy");
-  field.remove();
-  return done;
-}
-
 /** Text as Python writes it. */
 const pythonText = (text) => JSON.stringify(text).replace(/[\u007f-\uffff]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
 
@@ -61,11 +50,4 @@ function asCsv(store, ks) {
   const value = (row, column) => (column.kind === "age" ? Math.round(rowAge(store, row.k)) : column.kind === "when" && row[column.name] !== null ? new Date(row[column.name]).toISOString() : row[column.name]);
   const columns = store.columns, lines = ks.map((k) => store.rows.get(k)).map((row) => [row.id, ...columns.map((column) => value(row, column))]);
   return [["id", ...columns.map((column) => column.name)], ...lines].map((line) => line.map(cell).join(",")).join("\r\n") + "\r\n";
-}
-
-/** Save a text as a file of the browser's. */
-function saveText(name, type, text) {
-  const url = URL.createObjectURL(new Blob([text], { type }));
-  h("a", { href: url, download: name }).click();
-  setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
