@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, Literal, TypeAlias
 
-from cvm_notebook.api.money import exact, total
+from cvm_notebook.api.money import total
 from cvm_notebook.api.status import status_of
+from cvm_notebook.attest.evidence.fields import bare_digits
 from cvm_notebook.live.columns import SEARCHED, Context, charged_usd
 from cvm_notebook.live.plans.plan import Plan
 from cvm_notebook.live.store.records import Row, Snapshot
@@ -158,7 +159,7 @@ def _drift(snapshot: Snapshot) -> Concern | None:
         app, digest = row.cvm.app_id, row.cvm.compose_hash
         if not app or not digest or first.setdefault(app, digest) == digest:
             continue
-        if app not in differ and _bare(first[app]) != _bare(digest):
+        if app not in differ and bare_digits(first[app]) != bare_digits(digest):
             differ[app] = None
     mixed = list(differ)
     if not mixed:
@@ -171,10 +172,6 @@ def _drift(snapshot: Snapshot) -> Concern | None:
         more=_listed(shortest, len(mixed)),
         query=_of_apps(mixed),
     )
-
-
-def _bare(digest: str) -> str:
-    return digest.lower().removeprefix("0x").removeprefix("sha256:")
 
 
 def _name_of_app(snapshot: Snapshot, app: str) -> str:
@@ -208,9 +205,8 @@ def _of_status(snapshot: Snapshot, status: str) -> list[Row]:
     return [row for row in snapshot if status_of(row.status) == status]
 
 
-@exact
 def _charged(rows: Iterable[Row]) -> Decimal:
-    return total(rate for row in rows if (rate := charged_usd(row)) is not None)
+    return total(map(charged_usd, rows))
 
 
 def _names(rows: list[Row]) -> list[str]:
