@@ -62,71 +62,16 @@ _HOMES = {
     "TransportError": "api.errors.tree",
     "UnsafeRedirect": "api.errors.tree",
     "WatchTimeout": "api.errors.tree",
-    # `%load_ext cvm_notebook`: IPython asks for these two
-    "load_ipython_extension": "magics.extension",
-    "unload_ipython_extension": "magics.extension",
     "error_codes": "api.errors.codes.",
     "errors": "errors.",
     "models": "api.models.",
 }
+# `%load_ext cvm_notebook`: IPython asks for these two, and nobody else
+_OF_IPYTHON = dict.fromkeys(
+    ("load_ipython_extension", "unload_ipython_extension"), "magics.extension"
+)
 
-__all__ = [
-    "ApiError",
-    "AuthError",
-    "Client",
-    "ConfigurationError",
-    "ConflictError",
-    "Cvm",
-    "CvmError",
-    "CvmState",
-    "DecodeError",
-    "Fleet",
-    "FleetPlan",
-    "GatesFailed",
-    "InvalidInput",
-    "LocalCloud",
-    "NotFoundError",
-    "Policy",
-    "ProvisionForm",
-    "RateLimited",
-    "ReadOnly",
-    "ResourceError",
-    "Secret",
-    "ServerError",
-    "TransportError",
-    "UnsafeRedirect",
-    "Verdict",
-    "WatchTimeout",
-    "WebhookRejected",
-    "__version__",
-    "assert_fleet",
-    "attestation_frame",
-    "compose_hash",
-    "connect",
-    "dashboard",
-    "deliveries_frame",
-    "encrypt_env",
-    "error_codes",
-    "errors",
-    "exposure_frame",
-    "fleet_frame",
-    "instance_types_frame",
-    "known_images",
-    "learn_image",
-    "login",
-    "models",
-    "nodes_frame",
-    "plot_cost",
-    "plot_fleet",
-    "plot_metrics",
-    "plot_timeline",
-    "quotas_frame",
-    "read_fleet",
-    "ssh_keys_frame",
-    "usage_frame",
-    "verify",
-    "verify_bundle",
-    "verify_webhook",
-]
+__all__ = list(_HOMES)
+__all__ += ["__version__"]
 
-__getattr__, __dir__ = lazy_names(__name__, __all__, _HOMES)
+__getattr__, __dir__ = lazy_names(__name__, __all__, _HOMES | _OF_IPYTHON)

@@ -5,7 +5,7 @@ from cvm_notebook.api import models as models
 from cvm_notebook.api.client import Client as Client
 from cvm_notebook.api.compose.hashing import compose_hash as compose_hash
 from cvm_notebook.api.compose.hashing import encrypt_env as encrypt_env
-from cvm_notebook.api.errors import codes as error_codes
+from cvm_notebook.api.errors import codes
 from cvm_notebook.api.errors.tree import ApiError as ApiError
 from cvm_notebook.api.errors.tree import AuthError as AuthError
 from cvm_notebook.api.errors.tree import ConfigurationError as ConfigurationError
@@ -59,62 +59,4 @@ from cvm_notebook.widgets.form.form import ProvisionForm as ProvisionForm
 from cvm_notebook.widgets.login import login as login
 
 __version__: str
-
-__all__ = [
-    "ApiError",
-    "AuthError",
-    "Client",
-    "ConfigurationError",
-    "ConflictError",
-    "Cvm",
-    "CvmError",
-    "CvmState",
-    "DecodeError",
-    "Fleet",
-    "FleetPlan",
-    "GatesFailed",
-    "InvalidInput",
-    "LocalCloud",
-    "NotFoundError",
-    "Policy",
-    "ProvisionForm",
-    "RateLimited",
-    "ReadOnly",
-    "ResourceError",
-    "Secret",
-    "ServerError",
-    "TransportError",
-    "UnsafeRedirect",
-    "Verdict",
-    "WatchTimeout",
-    "WebhookRejected",
-    "__version__",
-    "assert_fleet",
-    "attestation_frame",
-    "compose_hash",
-    "connect",
-    "dashboard",
-    "deliveries_frame",
-    "encrypt_env",
-    "error_codes",
-    "errors",
-    "exposure_frame",
-    "fleet_frame",
-    "instance_types_frame",
-    "known_images",
-    "learn_image",
-    "login",
-    "models",
-    "nodes_frame",
-    "plot_cost",
-    "plot_fleet",
-    "plot_metrics",
-    "plot_timeline",
-    "quotas_frame",
-    "read_fleet",
-    "ssh_keys_frame",
-    "usage_frame",
-    "verify",
-    "verify_bundle",
-    "verify_webhook",
-]
+error_codes = codes

@@ -193,7 +193,7 @@ def range_of(number: int) -> str:
 def known_fields() -> frozenset[str]:
     """Return the names that may stay: those of the models' fields, and a few that are in none."""
     found = set(_FURTHER_FIELDS)
-    for name in models.__all__:
+    for name in dir(models):
         kind: Any = getattr(models, name)
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
             found.update(kind.__struct_fields__)

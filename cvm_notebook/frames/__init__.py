@@ -88,47 +88,9 @@ _HOMES = {
     "write_fleet": "io",
 }
 
-__all__ = [
-    "CvmAccessor",
-    "GatesFailed",
-    "apply_frame",
-    "assert_fleet",
-    "attestation_frame",
-    "bill_frame",
-    "cost_frame",
-    "deliveries_frame",
-    "diff",
-    "drift_frame",
-    "events_frame",
-    "exposure_frame",
-    "fleet_columns",
-    "fleet_frame",
-    "gates_frame",
-    "images_frame",
-    "instance_types_frame",
-    "metrics_frame",
-    "nodes_frame",
-    "operations_frame",
-    "outcome_frame",
-    "plan_frame",
-    "plot_cost",
-    "plot_fleet",
-    "plot_metrics",
-    "plot_timeline",
-    "projection_frame",
-    "quotas_frame",
-    "read_fleet",
-    "revisions_frame",
-    "rollout_frame",
-    "ssh_keys_frame",
-    "timeline_frame",
-    "update_frame",
-    "usage_frame",
-    "write_fleet",
-]
-
 
 if not TYPE_CHECKING:  # for a type checker, a name that is not above is a mistake
+    __all__ = list(_HOMES)
     __getattr__, __dir__ = lazy_names(__name__, __all__, _HOMES)
 
 
