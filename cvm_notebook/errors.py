@@ -5,6 +5,7 @@ LocalCloud are loaded when they are first used.
 """
 
 from cvm_notebook._lazy import lazy_names
+from cvm_notebook.api.errors.envelope import Detail, Link
 from cvm_notebook.api.errors.tree import (
     ApiError,
     AuthError,
@@ -14,9 +15,7 @@ from cvm_notebook.api.errors.tree import (
     CvmError,
     DeadlineExceeded,
     DecodeError,
-    Detail,
     InvalidInput,
-    Link,
     NotFoundError,
     NotTrustedError,
     RateLimited,

@@ -7,13 +7,14 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from cvm_notebook.api.errors.tree import InvalidInput, clean_text
+from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.frames import arrays
 from cvm_notebook.frames.fleet import fleet_frame
 from cvm_notebook.frames.schema import COUNT, INSTANT, ArrayKind, kind_of
 from cvm_notebook.live import columns
 from cvm_notebook.live.columns import FRAMED, SEARCHED
+from cvm_notebook.text import clean_text
 
 INDEX: Final = columns.INDEX.name
 

@@ -10,13 +10,14 @@ from typing import Final, TypeAlias
 
 import pandas as pd
 
-from cvm_notebook.api.errors.tree import InvalidInput, clean_text
+from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.models.base import instant
 from cvm_notebook.files import write_file
 from cvm_notebook.frames.convert import INDEX, Texts, as_text, build, check_columns, conform
 from cvm_notebook.frames.fleet import SCHEMA
 from cvm_notebook.frames.schema import TEXT, kind_of
 from cvm_notebook.live.columns import FRAMED
+from cvm_notebook.text import clean_text
 
 # A spreadsheet takes a cell that begins so for a formula. The wide forms are of East Asian
 # keyboards; blanks before them do not help.

@@ -24,38 +24,6 @@ from cvm_notebook.api.errors.notebook import notebook_lines
 from cvm_notebook.api.secret import masked
 from cvm_notebook.text import as_sentence, clean_text
 
-__all__ = [
-    "ApiError",
-    "AuthError",
-    "ConfigurationError",
-    "ConflictError",
-    "CredentialsError",
-    "CvmError",
-    "DeadlineExceeded",
-    "DecodeError",
-    "Detail",
-    "InvalidInput",
-    "Link",
-    "NotFoundError",
-    "NotTrustedError",
-    "RateLimited",
-    "ReadOnly",
-    "ResourceAuthError",
-    "ResourceConflict",
-    "ResourceError",
-    "ResourceNotFound",
-    "ResourceRateLimited",
-    "ResourceServerError",
-    "ServerError",
-    "TargetUnreachable",
-    "TransportError",
-    "TruncatedResponse",
-    "UnsafeRedirect",
-    "WatchTimeout",
-    "clean_text",
-    "parse_retry_after",
-]
-
 
 class LastState(Protocol):
     """The last state that was seen of a CVM: a CvmState, which this module knows by its shape."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
 
 import pandas as pd
 
-from cvm_notebook.api.errors.tree import AuthError, CvmError, InvalidInput, clean_text
+from cvm_notebook.api.errors.tree import AuthError, CvmError, InvalidInput
 from cvm_notebook.api.http.prefetch import PageFetcher
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.models.decode import convert
@@ -33,6 +33,7 @@ from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.progress import progress_bar
 from cvm_notebook.live.store.records import Row
 from cvm_notebook.live.trust import trust_of
+from cvm_notebook.text import clean_text
 
 if TYPE_CHECKING:
     from cvm_notebook.api.client import Client

@@ -12,8 +12,9 @@ from cvm_notebook.api.compose.validation import (
     read_compose_file,
     read_text_file,
 )
-from cvm_notebook.api.errors.tree import InvalidInput, clean_text
+from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.resources.validation import several
+from cvm_notebook.text import clean_text
 
 Compose: TypeAlias = str | os.PathLike[str]
 Declaration: TypeAlias = Compose | Mapping[str, Any]

@@ -8,7 +8,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias, TypedDict, Unpack
 
 import pandas as pd
 
-from cvm_notebook.api.errors.tree import CvmError, InvalidInput, clean_text
+from cvm_notebook.api.errors.tree import CvmError, InvalidInput
 from cvm_notebook.api.models.base import money
 from cvm_notebook.api.money import total
 from cvm_notebook.api.resources import validation as checks
@@ -18,7 +18,7 @@ from cvm_notebook.api.times import length_of
 from cvm_notebook.frames.convert import as_text, conform
 from cvm_notebook.frames.schema import FLAG, INTEGER, TEXT, Field, Table, require
 from cvm_notebook.live.costs.intervals import HourlyPrice
-from cvm_notebook.text import without_zeros
+from cvm_notebook.text import clean_text, without_zeros
 
 _NAMED: Final = 3  # CVMs that a failed gate names
 Amount: TypeAlias = Decimal | float | str
