@@ -24,7 +24,7 @@ from cvm_notebook.live.costs.intervals import HourlyPrice
 from cvm_notebook.live.costs.spent import Standing
 
 if TYPE_CHECKING:
-    from cvm_notebook.frames.reports.plan import LiveFleet
+    from cvm_notebook.live.engine import FleetEngine
     from cvm_notebook.live.operations.preconditions import Verb
 
 
@@ -171,7 +171,7 @@ class CvmAccessor:
 
     def execute(
         self,
-        fleet: "LiveFleet",
+        fleet: "FleetEngine",
         *,
         confirm: str | None = None,
         concurrency: int = 8,

@@ -2,7 +2,7 @@
 
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.http.prefetch import PageFetcher
@@ -15,7 +15,7 @@ from cvm_notebook.deploy.declaration import AppDeclaration, Changes
 from cvm_notebook.deploy.preview import UpdatePreview, preview_of
 from cvm_notebook.deploy.size import Surroundings
 from cvm_notebook.deploy.updating import previewed, read_whole, resizes, sent_before
-from cvm_notebook.live.operations.service import OperationService
+from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.store.records import Row, Snapshot
 
 if TYPE_CHECKING:
@@ -25,23 +25,8 @@ if TYPE_CHECKING:
 _AT_ONCE: Final = 8
 
 
-class HasFleet(Protocol):
-    """A fleet, as far as applying needs one."""
-
-    @property
-    def client(self) -> "Client":
-        """Who reads."""
-
-    @property
-    def operator(self) -> OperationService:
-        """Who sends."""
-
-    def snapshot(self) -> Snapshot:
-        """Return the fleet as it is known now."""
-
-
 def plan_apply(
-    fleet: HasFleet, declared: Sequence[AppDeclaration], *, resend_env: bool = False
+    fleet: FleetEngine, declared: Sequence[AppDeclaration], *, resend_env: bool = False
 ) -> ApplyPlan:
     """Compare declarations with what runs, and plan what would make them true; nothing is sent.
 
@@ -72,7 +57,7 @@ def plan_apply(
 
 
 def _instances(
-    fleet: HasFleet,
+    fleet: FleetEngine,
     declared: Sequence[AppDeclaration],
     meant: Mapping[str, Sequence[Row]],
     named: frozenset[str],
@@ -150,7 +135,9 @@ def _read_all(client: "Client", ids: Sequence[str]) -> dict[str, Cvm]:
     return dict(zip(each, PageFetcher(fetch, 0, len(each) - 1, _AT_ONCE), strict=True))
 
 
-def _change(fleet: HasFleet, app: AppDeclaration, row: Row, cvm: Cvm, *, resend: bool) -> ApplyStep:
+def _change(
+    fleet: FleetEngine, app: AppDeclaration, row: Row, cvm: Cvm, *, resend: bool
+) -> ApplyStep:
     """Plan for a CVM that is there."""
     sent = sent_before(fleet.operator)
     whole = app.after(sent.declared(row.id))
@@ -197,7 +184,7 @@ def _problems(app: AppDeclaration, cvm: Cvm, preview: UpdatePreview) -> Iterator
     yield from (said for said in preview.obstacles if "only grows" in said)
 
 
-def plan_updates(fleet: HasFleet, rows: Sequence[Row], changes: Changes) -> ApplyPlan:
+def plan_updates(fleet: FleetEngine, rows: Sequence[Row], changes: Changes) -> ApplyPlan:
     """Plan the same changes of several CVMs; more than one of them wants the phrase.
 
     Raises

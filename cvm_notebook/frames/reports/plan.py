@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, runtime_checkable
 
 import pandas as pd
 
@@ -26,12 +26,14 @@ from cvm_notebook.frames.schema import (
     require,
 )
 from cvm_notebook.live.operations.preconditions import VERBS, Verb, check_verb
-from cvm_notebook.live.operations.service import OperationService
 from cvm_notebook.live.plans.dry_run import PlanRow
 from cvm_notebook.live.plans.outcome import OutcomeRow
 from cvm_notebook.live.plans.plan import Plan
 from cvm_notebook.live.store.changelog import Log
 from cvm_notebook.live.store.records import Provenance, Row, Snapshot
+
+if TYPE_CHECKING:
+    from cvm_notebook.live.engine import FleetEngine
 
 _VERB: Final = fixed((*VERBS, "other"))
 _NEVER: Final = Provenance(0.0, datetime.min.replace(tzinfo=UTC), "list")
@@ -106,28 +108,6 @@ OUTCOME: Final[Table[OutcomeRow]] = Table(
 )
 
 
-class LiveFleet(Protocol):
-    """What plans are executed with: a Fleet."""
-
-    @property
-    def operator(self) -> OperationService:
-        """Who sends."""
-
-    @property
-    def store(self) -> "HasLog":
-        """What is known."""
-
-    def snapshot(self) -> Snapshot:
-        """Return the fleet as it is known now."""
-
-
-class HasLog(Protocol):
-    """A store."""
-
-    def log(self) -> Log:
-        """Return what is kept of the past."""
-
-
 @PLAN.documents
 def plan_frame(rows: Iterable[PlanRow]) -> pd.DataFrame:
     """List what a plan would do, one CVM a row; `Plan.rows` gives the rows."""
@@ -194,7 +174,7 @@ def phrase_of(plan: pd.DataFrame) -> str | None:
     return f"{_verb_of(plan)} {int(plan['sends'].sum())}"
 
 
-def execute(plan: pd.DataFrame, fleet: LiveFleet, **terms: Any) -> pd.DataFrame:
+def execute(plan: pd.DataFrame, fleet: "FleetEngine", **terms: Any) -> pd.DataFrame:
     """Send what a frame of a plan says; see `DataFrame.cvm.execute`."""
     _check_plan(plan)
     shown = _shown(plan, fleet.snapshot(), fleet.store.log())

@@ -12,12 +12,13 @@ from cvm_notebook.api.models.cvm import Cvm, first_https
 from cvm_notebook.api.models.network import FirewallStatus, PortMapping
 from cvm_notebook.api.status import STATUSES, status_of
 from cvm_notebook.frames.schema import FLAG, INTEGER, TEXT, Field, Table, fixed
-from cvm_notebook.frames.workspace.reading import ReadableFleet, client_and_cvms, read_each
+from cvm_notebook.frames.workspace.reading import client_and_cvms, read_each
 from cvm_notebook.live.store.records import key_of
 from cvm_notebook.text import clean_text
 
 if TYPE_CHECKING:
     from cvm_notebook.api.client import Client
+    from cvm_notebook.live.engine import FleetEngine
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ def _domain(cvm: Cvm) -> str | None:
 
 
 @EXPOSURE.documents
-def exposure_frame(source: "Client | ReadableFleet") -> pd.DataFrame:
+def exposure_frame(source: "Client | FleetEngine") -> pd.DataFrame:
     """Say what of each CVM anybody can reach or read, one CVM a row.
 
     Ports are read for each CVM and the firewall once for each node, eight at a time. What cannot

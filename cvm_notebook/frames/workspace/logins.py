@@ -12,12 +12,13 @@ from cvm_notebook.api.models.guest import UserConfig
 from cvm_notebook.api.models.ssh import SshKey
 from cvm_notebook.api.workspace.public_key import read_public_key
 from cvm_notebook.frames.schema import FLAG, MOMENT, TEXT, Field, Table
-from cvm_notebook.frames.workspace.reading import ReadableFleet, client_and_cvms, read_each
+from cvm_notebook.frames.workspace.reading import client_and_cvms, read_each
 from cvm_notebook.live.store.records import key_of
 from cvm_notebook.text import clean_text
 
 if TYPE_CHECKING:
     from cvm_notebook.api.client import Client
+    from cvm_notebook.live.engine import FleetEngine
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ SSH_KEYS: Final[Table[LoginKey]] = Table(
 
 
 @SSH_KEYS.documents
-def ssh_keys_frame(source: "Client | ReadableFleet") -> pd.DataFrame:
+def ssh_keys_frame(source: "Client | FleetEngine") -> pd.DataFrame:
     """Say who can log in where: one row a CVM and a key that it lets in.
 
     A key of the account that no CVM lets in has a row without a CVM; it reaches a CVM when that

@@ -1,16 +1,16 @@
 """What is asked of each CVM of a fleet, several at a time; what fails costs one row."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from cvm_notebook.api.errors.tree import AuthError, CvmError, InvalidInput
 from cvm_notebook.api.http.prefetch import PageFetcher
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.resources.cvms import Reads
-from cvm_notebook.live.store.records import Snapshot
 
 if TYPE_CHECKING:
     from cvm_notebook.api.client import Client
+    from cvm_notebook.live.engine import FleetEngine
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -18,18 +18,7 @@ R = TypeVar("R")
 _AT_ONCE: Final = 8
 
 
-class ReadableFleet(Protocol):
-    """A fleet, as far as a frame needs one."""
-
-    @property
-    def client(self) -> "Client":
-        """Whose workspace it is."""
-
-    def snapshot(self) -> Snapshot:
-        """Return the fleet as it is known now."""
-
-
-def client_and_cvms(source: "Client | ReadableFleet") -> "tuple[Client, Sequence[Cvm]]":
+def client_and_cvms(source: "Client | FleetEngine") -> "tuple[Client, Sequence[Cvm]]":
     """Return whom to ask, and about which CVMs: those of a fleet, or all that a client lists.
 
     Raises
