@@ -94,6 +94,14 @@ def html_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -
     return f"<table>{title}{thead}<tbody>{body}</tbody></table>"
 
 
+def table_bundle(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> dict[str, str]:
+    """Return a table as notebooks display it: as text and as html."""
+    return {
+        "text/plain": text_table(title, head, rows),
+        "text/html": html_table(title, head, rows),
+    }
+
+
 def _aligned(text: str) -> str:
     return "" if _NUMBER.fullmatch(text) else _LEFT
 

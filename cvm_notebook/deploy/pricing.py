@@ -11,7 +11,7 @@ from cvm_notebook.api.models.catalogue import InstanceType, Node, OsImage
 from cvm_notebook.api.money import exact
 from cvm_notebook.deploy.error_fields import error_payload
 from cvm_notebook.deploy.spec import Values
-from cvm_notebook.text import clean_text, html_table, text_table, usd
+from cvm_notebook.text import clean_text, table_bundle, usd
 
 if TYPE_CHECKING:
     from cvm_notebook.api.client import Client
@@ -196,10 +196,7 @@ class Offer:
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         title = "Dry run: nothing runs, and nothing is paid for. Without --dry-run it is made."
-        return {
-            "text/plain": text_table(title, ("", ""), self.rows),
-            "text/html": html_table(title, ("", ""), self.rows),
-        }
+        return table_bundle(title, ("", ""), self.rows)
 
 
 @exact

@@ -21,7 +21,7 @@ from cvm_notebook.live.store.records import Row
 from cvm_notebook.rollouts.rollout import Rollout, plan_rollout
 from cvm_notebook.rollouts.runner import RolloutTerms
 from cvm_notebook.rollouts.targets import RevisionTarget, Target, UpdateTarget
-from cvm_notebook.text import html_table, quoted, text_table, usd
+from cvm_notebook.text import quoted, table_bundle, usd
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -313,18 +313,11 @@ class App:
         drift = f", {len(self.hashes)} compose hashes" if len(self.hashes) > 1 else ""
         return f"{self.name}: {up} of {len(rows)} instances running{cost}{drift}"
 
-    def _cells(self) -> list[tuple[str, ...]]:
-        return [_cell(row) for row in self.instances.rows]
-
     def __repr__(self) -> str:
         return f"<App {self.title}>"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        cells = self._cells()
-        return {
-            "text/plain": text_table(self.title, _HEAD, cells),
-            "text/html": html_table(self.title, _HEAD, cells),
-        }
+        return table_bundle(self.title, _HEAD, [_cell(row) for row in self.instances.rows])
 
 
 def _cell(row: Row) -> tuple[str, ...]:

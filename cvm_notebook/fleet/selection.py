@@ -18,7 +18,7 @@ from cvm_notebook.live.query import search, where
 from cvm_notebook.live.static_view import show
 from cvm_notebook.live.store.records import Row, Snapshot
 from cvm_notebook.live.wait import Waiting
-from cvm_notebook.text import html_table, text_table
+from cvm_notebook.text import table_bundle
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,11 +43,7 @@ class FleetPlan(Plan):
             (row.name, "yes" if row.allowed else "no", row.effect, row.reason, _usd(row))
             for row in self.rows()
         ]
-        title = repr(self).strip("<>")
-        return {
-            "text/plain": text_table(title, head, cells),
-            "text/html": html_table(title, head, cells),
-        }
+        return table_bundle(repr(self).strip("<>"), head, cells)
 
 
 def _usd(row: Any) -> str:

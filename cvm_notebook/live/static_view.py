@@ -2,7 +2,7 @@
 
 from cvm_notebook.live.columns import charged_usd
 from cvm_notebook.live.store.records import Row, Snapshot
-from cvm_notebook.text import age_words, html_table, text_table, usd
+from cvm_notebook.text import age_words, table_bundle, usd
 
 
 def show(snapshot: Snapshot, title: str | None = None, most: int = 50) -> dict[str, str]:
@@ -14,10 +14,7 @@ def show(snapshot: Snapshot, title: str | None = None, most: int = 50) -> dict[s
     title = f"{title or f'{len(snapshot)} CVMs'}; {snapshot.health}; snapshot of {when}"
     if left_out > 0:
         title = f"{title}; {left_out} not shown"
-    return {
-        "text/plain": text_table(title, head, cells),
-        "text/html": html_table(title, head, cells),
-    }
+    return table_bundle(title, head, cells)
 
 
 def show_one(row: Row, snapshot: Snapshot) -> dict[str, str]:
@@ -25,10 +22,7 @@ def show_one(row: Row, snapshot: Snapshot) -> dict[str, str]:
     facts = _facts(row, snapshot.monotonic)
     when = f"{snapshot.taken_at:%Y-%m-%d %H:%M:%S} UTC"
     title = f"{row.name or row.id}: {row.status}; snapshot of {when}"
-    return {
-        "text/plain": text_table(title, ("", ""), facts),
-        "text/html": html_table(title, ("", ""), facts),
-    }
+    return table_bundle(title, ("", ""), facts)
 
 
 def _cells(row: Row, now: float) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.preconditions import Refused
 from cvm_notebook.live.operations.record import as_text
 from cvm_notebook.live.operations.service import OperationService
-from cvm_notebook.text import clean_text, html_table, text_table
+from cvm_notebook.text import clean_text, html_table, table_bundle, text_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -228,5 +228,4 @@ class Applied:
         return text_table(self._title, ("name", "action", ""), self._told())
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        table = html_table(self._title, ("name", "action", ""), self._told())
-        return {"text/plain": repr(self), "text/html": table}
+        return table_bundle(self._title, ("name", "action", ""), self._told())
