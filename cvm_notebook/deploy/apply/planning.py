@@ -2,10 +2,11 @@
 
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING
 
 from cvm_notebook.api.errors.tree import InvalidInput
-from cvm_notebook.api.http.prefetch import PageFetcher
+from cvm_notebook.api.http.prefetch import side_by_side
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.deploy.apply.creating import creation
 from cvm_notebook.deploy.apply.plan import ApplyPlan
@@ -20,9 +21,6 @@ from cvm_notebook.live.store.records import Row, Snapshot
 
 if TYPE_CHECKING:
     from cvm_notebook.api.client import Client
-
-
-_AT_ONCE: Final = 8
 
 
 def plan_apply(
@@ -128,11 +126,7 @@ class _Found:
 def _read_all(client: "Client", ids: Sequence[str]) -> dict[str, Cvm]:
     """Read the whole records of CVMs, eight at a time."""
     each = list(dict.fromkeys(ids))
-
-    def fetch(at: int) -> tuple[Cvm, bool]:
-        return read_whole(client, each[at]), False
-
-    return dict(zip(each, PageFetcher(fetch, 0, len(each) - 1, _AT_ONCE), strict=True))
+    return dict(zip(each, side_by_side(each, partial(read_whole, client)), strict=True))
 
 
 def _change(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
 import pandas as pd
 
 from cvm_notebook.api.errors.tree import AuthError, CvmError, InvalidInput
-from cvm_notebook.api.http.prefetch import PageFetcher
+from cvm_notebook.api.http.prefetch import side_by_side
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.models.decode import convert
 from cvm_notebook.api.models.guest import CvmAttestation
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from cvm_notebook.api.client import Client
 
 CHECKS: Final[tuple[str, ...]] = get_args(Agreement)
-_AT_ONCE: Final = 8
 _SLOW: Final = 1.0  # seconds after which progress is shown
 _HASH: Final = re.compile(r"(?:sha256:|0x)?[0-9a-fA-F]{64}")
 _NOTHING: Final = Declared({})
@@ -232,10 +231,10 @@ def attested(
     by = None if policy is None else _for_many(client, policy)
     asked = _asked(client, cvms)
     collateral = CollateralSource(client, pccs_address(pccs), refresh=refresh)
-    fetch = partial(_fetch, client, asked, None if by is None else EvidenceSource(client), by)
+    fetch = partial(_fetch, client, None if by is None else EvidenceSource(client))
     with progress_bar("attestation", len(asked), shown=progress, delay=_SLOW) as bar:
         fetched = []
-        for one in PageFetcher(fetch, 0, len(asked) - 1, _AT_ONCE):
+        for one in side_by_side(asked, fetch):
             fetched.append(one)
             bar.update()
     wanted = _wanted(declared, [one.cvm for one in fetched])
@@ -285,18 +284,11 @@ def _asked(client: "Client", cvms: Ref | Iterable[Ref]) -> list[Ref]:
     return [cvms]
 
 
-def _fetch(
-    client: "Client",
-    asked: Sequence[Ref],
-    source: EvidenceSource | None,
-    policy: Policy | None,
-    at: int,
-) -> tuple[_Fetched, bool]:
-    """Return a CVM and what it shows, or why it does not."""
-    one = asked[at]
+def _fetch(client: "Client", source: EvidenceSource | None, one: Ref) -> _Fetched:
+    """Return a CVM and what it shows, or why it does not; as evidence where there is a source."""
     cvm = one if isinstance(one, Cvm) else client.get_cvm_info(one)
-    if source is not None and policy is not None:
-        return _fetch_evidence(cvm, source), False
+    if source is not None:
+        return _fetch_evidence(cvm, source)
     said: CvmAttestation | CvmError
     try:
         said = client.get_cvm_attestation(cvm)
@@ -304,7 +296,7 @@ def _fetch(
         if isinstance(error, AuthError) and error.is_of_the_key:
             raise
         said = error
-    return _Fetched(cvm, said, None, datetime.now(UTC)), False
+    return _Fetched(cvm, said, None, datetime.now(UTC))
 
 
 def _fetch_evidence(cvm: Cvm, source: EvidenceSource) -> _Fetched:

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from cvm_notebook.api.errors.tree import InvalidInput, NotFoundError
-from cvm_notebook.api.http.prefetch import PageFetcher
+from cvm_notebook.api.http.prefetch import side_by_side
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.frames.convert import as_text, conform
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
 KINDS: Final = ("missing", "extra", "different")
 SEVERITIES: Final = ("low", "medium", "high")
-_AT_ONCE: Final = 8
 
 # what can be declared by a fleet frame: what somebody decides, not what happens to a CVM
 DECLARABLE: Final[Mapping[str, str]] = {
@@ -235,13 +233,13 @@ def _scripts(client: "Client | None", cvms: Sequence[Cvm]) -> dict[str | None, s
     if client is None:
         return {}
 
-    def read(at: int) -> tuple[str | None, bool]:
+    def read(cvm: Cvm) -> str | None:
         try:
-            return client.get_pre_launch_script_status(cvms[at]).word, False
+            return client.get_pre_launch_script_status(cvm).word
         except NotFoundError:  # it has gone, or the service does not have this call
-            return None, False
+            return None
 
-    return dict(zip(map(key_of, cvms), PageFetcher(read, 0, len(cvms) - 1, _AT_ONCE), strict=True))
+    return dict(zip(map(key_of, cvms), side_by_side(cvms, read), strict=True))
 
 
 def _composes(client: "Client | None", cvms: Iterable[Cvm]) -> dict[str | None, object]:
@@ -249,19 +247,18 @@ def _composes(client: "Client | None", cvms: Iterable[Cvm]) -> dict[str | None, 
     if client is None:
         return {}
     unknown = {_hash_of(cvm): cvm for cvm in cvms if not isinstance(cvm.compose_file, Mapping)}
-    fetch = partial(_read_compose, client, list(unknown.values()))
-    return dict(zip(unknown, PageFetcher(fetch, 0, len(unknown) - 1, _AT_ONCE), strict=True))
+
+    def read(cvm: Cvm) -> object:
+        try:
+            return client.get_cvm_compose_file(cvm)
+        except NotFoundError:  # it has gone since the snapshot
+            return None
+
+    return dict(zip(unknown, side_by_side(list(unknown.values()), read), strict=True))
 
 
 def _hash_of(cvm: Cvm) -> str | None:
     return cvm.compose_hash or cvm.id
-
-
-def _read_compose(client: "Client", cvms: Sequence[Cvm], at: int) -> tuple[object, bool]:
-    try:
-        return client.get_cvm_compose_file(cvms[at]), False
-    except NotFoundError:
-        return None, False  # it has gone since the snapshot
 
 
 # --- a frame ------------------------------------------------------------------------------------

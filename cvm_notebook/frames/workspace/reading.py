@@ -1,10 +1,10 @@
 """What is asked of each CVM of a fleet, several at a time; what fails costs one row."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cvm_notebook.api.errors.tree import AuthError, CvmError, InvalidInput
-from cvm_notebook.api.http.prefetch import PageFetcher
+from cvm_notebook.api.http.prefetch import side_by_side
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.resources.cvms import Reads
 
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-_AT_ONCE: Final = 8
 
 
 def client_and_cvms(source: "Client | FleetEngine") -> "tuple[Client, Sequence[Cvm]]":
@@ -44,12 +42,12 @@ def read_each(items: Sequence[T], read: Callable[[T], R]) -> list[R | CvmError]:
         The key was refused; then all the others would be, too.
     """
 
-    def fetch(at: int) -> tuple[R | CvmError, bool]:
+    def fetch(item: T) -> R | CvmError:
         try:
-            return read(items[at]), False
+            return read(item)
         except AuthError:
             raise
         except CvmError as error:
-            return error, False
+            return error
 
-    return list(PageFetcher(fetch, 0, len(items) - 1, _AT_ONCE))
+    return list(side_by_side(items, fetch))
