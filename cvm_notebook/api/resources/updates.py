@@ -1,6 +1,6 @@
 """Changes to a CVM that exists: environment, compose file, script, size, visibility, image."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar
 
 from cvm_notebook.api.compose.hashing import encrypt_env
@@ -15,7 +15,8 @@ from cvm_notebook.api.models.decode import decode_accepted
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.attestations import Attestations
 from cvm_notebook.api.resources.base import given
-from cvm_notebook.api.resources.cvm_ref import Ref, path_segment, split
+from cvm_notebook.api.resources.cvm_ref import Ref, cvm_path, path_segment, split
+from cvm_notebook.api.resources.intent import Intent
 from cvm_notebook.api.resources.lifecycle import redeploy_intent, update_intent
 from cvm_notebook.api.resources.update_request import UPDATE, allowed_after
 from cvm_notebook.api.secret import Secret
@@ -163,13 +164,7 @@ class Updates(Attestations):
             _check_env(values, fields)
             fields |= self.sealed_env(target, values, deadline=deadline)
         intent = update_intent(self._transport, target, fields)
-        try:
-            intent.run(deadline)
-        except ApiError as error:
-            if error.status == HASH_REQUIRED:
-                return HashRequired.from_error(error)
-            raise
-        return intent.accepted or UpdateAccepted()
+        return _or_hash_required(lambda: _accepted(intent, deadline))
 
     def sealed_env(
         self,
@@ -277,9 +272,8 @@ class Updates(Attestations):
         >>> client.update_docker_compose("web-1", compose).status
         'in_progress'
         """
-        target, _ = split(cvm, identifier, "update_docker_compose")
+        path = cvm_path(cvm, identifier, "update_docker_compose", "/docker-compose")
         text = check_compose_file(docker_compose, "docker_compose")
-        path = f"/cvms/{path_segment(target)}/docker-compose"
         return self._update(path, text.encode(), "text/yaml", compose_hash, transaction_hash)
 
     def update_pre_launch_script(
@@ -293,8 +287,7 @@ class Updates(Attestations):
         **identifier: object,
     ) -> UpdateAccepted | HashRequired:
         """Replace the script that runs before the containers of a CVM start."""
-        target, _ = split(cvm, identifier, "update_pre_launch_script")
-        path = f"/cvms/{path_segment(target)}/pre-launch-script"
+        path = cvm_path(cvm, identifier, "update_pre_launch_script", "/pre-launch-script")
         content = checks.script("script", script).encode()
         return self._update(path, content, "text/plain", compose_hash, transaction_hash)
 
@@ -347,22 +340,21 @@ class Updates(Attestations):
 
         To say it twice is to say it once, so a lost answer is made up for by sending it again.
         """
-        target, _ = split(cvm, identifier, "update_listed")
+        path = cvm_path(cvm, identifier, "update_listed", "/listed")
         body = {"listed": checks.boolean("listed", listed)}
-        path = f"/cvms/{path_segment(target)}/listed"
         return self._change(RetryKind.PROVISION, "PATCH", path, CvmAction, body)
 
     def update_os_image(
         self, cvm: Ref = None, os_image_name: str = "", /, **identifier: object
     ) -> UpdateAccepted | HashRequired:
         """Put a CVM on another OS image, by its name."""
-        target, _ = split(cvm, identifier, "update_os_image")
+        path = cvm_path(cvm, identifier, "update_os_image", "/os-image")
         if not os_image_name:
             raise InvalidInput(
                 "os_image_name", "is empty", "client.list_os_images() shows the names."
             )
         body = to_json({"os_image_name": checks.text("os_image_name", os_image_name)})
-        return self._update(f"/cvms/{path_segment(target)}/os-image", body)
+        return self._update(path, body)
 
     # --- back to what was ----------------------------------------------------------------------
 
@@ -405,13 +397,7 @@ class Updates(Attestations):
         named = given(revision_id=revision_id, transaction_hash=transaction_hash)
         target, fields = split(cvm, {**identifier, **named}, "redeploy_cvm_revision", _REDEPLOY)
         intent = redeploy_intent(self._transport, target, fields)
-        try:
-            intent.run()
-        except ApiError as error:
-            if error.status == HASH_REQUIRED:
-                return HashRequired.from_error(error)
-            raise
-        return intent.accepted or UpdateAccepted()
+        return _or_hash_required(lambda: _accepted(intent))
 
     def redeploy_app_revision(
         self,
@@ -444,18 +430,11 @@ class Updates(Attestations):
         revision = path_segment(checks.text("revision_id", revision_id))
         path = f"/apps/{path_segment(app_id)}/revisions/{revision}/redeploy"
         uuids = [checks.text("vm_uuids", one) for one in checks.several("vm_uuids", vm_uuids)]
-        try:
-            return self._change(
-                RetryKind.UPDATE,
-                "POST",
-                path + query(transaction_hash=transaction_hash),
-                Redeployed,
-                {"vm_uuids": uuids} if uuids else None,
-            )
-        except ApiError as error:
-            if error.status == HASH_REQUIRED:
-                return HashRequired.from_error(error)
-            raise
+        path += query(transaction_hash=transaction_hash)
+        body = {"vm_uuids": uuids} if uuids else None
+        return _or_hash_required(
+            lambda: self._change(RetryKind.UPDATE, "POST", path, Redeployed, body)
+        )
 
     # --- shared ------------------------------------------------------------------------------
 
@@ -472,16 +451,13 @@ class Updates(Attestations):
         proofs = {"X-Compose-Hash": compose_hash, "X-Transaction-Hash": transaction_hash}
         headers = tuple((name, checks.hexadecimal(name, v)) for name, v in proofs.items() if v)
         request = Request(RetryKind.UPDATE, "PATCH", path, body, content_type, headers)
-        try:
-            return self._transport.call(
+        return _or_hash_required(
+            lambda: self._transport.call(
                 request,
                 lambda reply: decode_accepted(reply.body, UpdateAccepted, request.where),
                 deadline=deadline,
             )
-        except ApiError as error:
-            if error.status == HASH_REQUIRED:
-                return HashRequired.from_error(error)
-            raise
+        )
 
     def _env_pubkey(self, target: str, found: Cvm, deadline: Deadline) -> str:
         key = found.kms_info.encrypted_env_pubkey if found.kms_info is not None else None
@@ -495,6 +471,21 @@ class Updates(Attestations):
         return self.get_checked_env_key(
             found.app_id, expected=key, signer=signer, deadline=deadline
         )
+
+
+def _accepted(intent: Intent, deadline: Deadline | None = None) -> UpdateAccepted:
+    intent.run(deadline)
+    return intent.accepted or UpdateAccepted()
+
+
+def _or_hash_required(change: Callable[[], T]) -> T | HashRequired:
+    """Return what a change answers, or which hash must be registered on a chain before it."""
+    try:
+        return change()
+    except ApiError as error:
+        if error.status == HASH_REQUIRED:
+            return HashRequired.from_error(error)
+        raise
 
 
 def _check_env(env: Mapping[str, str | Secret], fields: Mapping[str, Any]) -> None:
