@@ -1,13 +1,15 @@
 """What the groups of calls share: one way to read, one way to change."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from cvm_notebook.api.http.deadline import Deadline
+from cvm_notebook.api.http.prefetch import MOST_PAGES, PAGE_SIZE
 from cvm_notebook.api.http.retry import RetryKind, RetryPolicy
-from cvm_notebook.api.http.transport import Request, Transport, to_json
+from cvm_notebook.api.http.transport import Request, Transport, query, to_json
 from cvm_notebook.api.models.decode import decode, decode_accepted
 
+P = TypeVar("P")
 T = TypeVar("T")
 
 
@@ -47,6 +49,24 @@ class Endpoints:
         return self._transport.call(
             request, lambda reply: decode(reply.body, kind, request.where), deadline=deadline
         )
+
+    def _every(
+        self,
+        path: str,
+        kind: type[P],
+        read: Callable[[P], tuple[Sequence[T], int | None]],
+        **asked: object,
+    ) -> list[T]:
+        """GET a list that comes in pages; `read` says what is in one, and how many there are."""
+        found: list[T] = []
+        deadline = self._deadline()
+        for number in range(1, MOST_PAGES):
+            where = path + query(page=number, page_size=PAGE_SIZE, **asked)
+            rows, pages = read(self._read(where, kind, deadline=deadline))
+            found += rows
+            if not rows or number >= (pages or 1):
+                break
+        return found
 
     def _ask(self, path: str, kind: type[T], body: Mapping[str, object]) -> T:
         """POST a question, which changes nothing and may be asked again."""

@@ -386,15 +386,9 @@ class Reads(Endpoints):
 
     def list_os_images(self, *, is_dev: bool | None = None) -> list[OsImage]:
         """Return the OS images there are."""
-        found: list[OsImage] = []
-        deadline = self._deadline()
-        for number in range(1, MOST_PAGES):
-            asked = query(page=number, page_size=PAGE_SIZE, is_dev=is_dev)
-            page = self._read("/os-images" + asked, Page[OsImage], deadline=deadline)
-            found += page.items
-            if not page.items or number >= (page.pages or 1):
-                break
-        return found
+        return self._every(
+            "/os-images", Page[OsImage], lambda page: (page.items, page.pages), is_dev=is_dev
+        )
 
     # --- apps --------------------------------------------------------------------------------
 
@@ -416,15 +410,9 @@ class Reads(Endpoints):
         search
             Only those whose name or id holds this.
         """
-        found: list[App] = []
-        deadline = self._deadline()
-        for number in range(1, MOST_PAGES):
-            asked = query(page=number, page_size=PAGE_SIZE, search=search)
-            page = self._read("/apps" + asked, AppPage, deadline=deadline)
-            found += page.dstack_apps
-            if not page.dstack_apps or number >= (page.total_pages or 1):
-                break
-        return found
+        return self._every(
+            "/apps", AppPage, lambda page: (page.dstack_apps, page.total_pages), search=search
+        )
 
     def get_app_cvms(self, app_id: str) -> list[Cvm]:
         """Return the CVMs of an app: the first and its replicas."""
@@ -432,16 +420,8 @@ class Reads(Endpoints):
 
     def get_app_revisions(self, app_id: str) -> list[AppRevision]:
         """Return the versions of an app, the newest first."""
-        found: list[AppRevision] = []
-        deadline = self._deadline()
-        for number in range(1, MOST_PAGES):
-            asked = query(page=number, page_size=PAGE_SIZE)
-            path = f"/apps/{path_segment(app_id)}/revisions"
-            page = self._read(path + asked, AppRevisions, deadline=deadline)
-            found += page.revisions
-            if not page.revisions or number >= (page.total_pages or 1):
-                break
-        return found
+        path = f"/apps/{path_segment(app_id)}/revisions"
+        return self._every(path, AppRevisions, lambda page: (page.revisions, page.total_pages))
 
 
 def _whole_page(reply: Reply) -> Reply:

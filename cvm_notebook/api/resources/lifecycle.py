@@ -1,6 +1,6 @@
 """The life of a CVM: provision, commit, start, stop, restart, delete, replicate, watch."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -19,12 +19,10 @@ from cvm_notebook.api.resources.watch import OnEvent, Watch, watch
 from cvm_notebook.api.verbs import Verb, check_verb
 
 BATCH_STOP_SIZE = 50
-_REPLICA = frozenset({"node_id", "teepod_id", "encrypted_env", "compose_hash", "os_image"})
-_FIELDS: Mapping[Verb, frozenset[str]] = {"restart": frozenset({"force"}), "replicate": _REPLICA}
+_FIELDS: Mapping[Verb, Collection[str]] = {"restart": {"force"}, "replicate": checks.REPLICA}
 _PROOFS = {"compose_hash": "X-Compose-Hash", "transaction_hash": "X-Transaction-Hash"}
 _UPDATE = frozenset({*UPDATE, *_PROOFS, "prepare_only", "expected_hash", "listed"})
 _REDEPLOY = frozenset({"revision_id", "transaction_hash", "expected_hash"})
-_WATCH = frozenset({"target", "interval", "timeout", "max_retries", "retry_delay"})
 
 
 class Lifecycle(Endpoints):
@@ -314,7 +312,7 @@ class Lifecycle(Endpoints):
             max_retries=max_retries,
             retry_delay=retry_delay,
         )
-        name, rest = split(cvm, {**identifier, **asked}, "watch_cvm_state", _WATCH)
+        name, rest = split(cvm, {**identifier, **asked}, "watch_cvm_state", checks.WATCH)
         return watch(self._transport, Watch(name, on_event=on_event, **checks.watch_request(rest)))
 
     # --- for the live fleet ---------------------------------------------------------------------
@@ -343,7 +341,7 @@ class Lifecycle(Endpoints):
             return update_intent(self._transport, cvm, fields)
         if verb == "redeploy":
             return redeploy_intent(self._transport, cvm, fields)
-        allowed = _FIELDS.get(verb, frozenset())
+        allowed = _FIELDS.get(verb, ())
         target, rest = split(cvm, fields, f"{verb}_cvm", allowed)
         return intent_of(self._transport, verb, target, _body(verb, rest))
 

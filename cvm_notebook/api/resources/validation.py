@@ -395,7 +395,7 @@ _COMMIT_REMEDY: Final = (
     "Give what provision_cvm returned; where the key service is on a chain, also app_id, "
     "contract_address and deployer_address of your contract."
 )
-_REPLICA: Final[dict[str, Check]] = {
+REPLICA: Final[dict[str, Check]] = {
     "node_id": integer,
     "teepod_id": integer,
     "encrypted_env": encrypted_env,
@@ -406,14 +406,14 @@ _REPLICA: Final[dict[str, Check]] = {
 
 def replica_request(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the body of a replication; empty lets the service choose the node."""
-    body = checked(fields, _REPLICA, "replicate_cvm")
+    body = checked(fields, REPLICA, "replicate_cvm")
     node = body.pop("teepod_id", None)
     if node is not None and body.setdefault("node_id", node) != node:
         raise InvalidInput("node_id", "it differs from teepod_id", "Give one of them.")
     return body
 
 
-_WATCH: Final[dict[str, Check]] = {
+WATCH: Final[dict[str, Check]] = {
     "target": lambda field, value: status_word(field, value, known=False),
     "interval": lambda field, value: integer(field, value, 5, 30, "seconds"),
     "timeout": lambda field, value: integer(field, value, 10, 600, "seconds"),
@@ -424,7 +424,7 @@ _WATCH: Final[dict[str, Check]] = {
 
 def watch_request(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a watch that were given; a target must be."""
-    asked = checked(fields, _WATCH, "watch_cvm_state")
+    asked = checked(fields, WATCH, "watch_cvm_state")
     if "target" not in asked:
         raise InvalidInput("target", "a watch needs it", 'Give a status, such as target="running".')
     return asked

@@ -29,8 +29,6 @@ from cvm_notebook.api.times import moment_of
 
 _PAGE: Final = 1000  # records of use at once; the service sends up to 5,000
 _MOST_RECORDS: Final = 1_000_000
-_PAGE_OF_KMS: Final = 100
-_MOST_PAGES: Final = 100
 
 
 class Apps(Endpoints):
@@ -144,15 +142,7 @@ class Apps(Endpoints):
 
     def list_kms(self) -> list[KmsContract]:
         """Return the key services there are."""
-        found: list[KmsContract] = []
-        deadline = self._deadline()
-        for number in range(1, _MOST_PAGES):
-            asked = query(page=number, page_size=_PAGE_OF_KMS)
-            page = self._read("/kms" + asked, Page[KmsContract], deadline=deadline)
-            found += page.items
-            if not page.items or number >= (page.pages or 1):
-                break
-        return found
+        return self._every("/kms", Page[KmsContract], lambda page: (page.items, page.pages))
 
     def get_kms(self, kms: str = "phala") -> KmsContract:
         """Return one key service, by its slug or id."""
