@@ -20,7 +20,7 @@ from cvm_notebook.api.errors.tree import CvmError, DecodeError, NotFoundError
 from cvm_notebook.api.models.base import instant
 from cvm_notebook.api.resources.attestations import collateral_in
 from cvm_notebook.attest.evidence.evidence import Evidence
-from cvm_notebook.attest.evidence.fields import MalformedEvidence
+from cvm_notebook.attest.evidence.fields import MalformedEvidence, fields_of
 from cvm_notebook.attest.policy.roots import root_of
 from cvm_notebook.attest.quotes import COLLATERAL_FIELDS
 from cvm_notebook.text import clean_text
@@ -88,13 +88,8 @@ CACHE: Final = CollateralCache()
 
 def ends_at(collateral: Collateral) -> datetime | None:
     """Return when the first of its documents ends, by TCB info, QE identity and both CRLs."""
-    found: list[datetime | None] = []
-    for name in ("tcb_info", "qe_identity"):
-        try:
-            said = msgspec.json.decode(collateral[name])
-        except (ValueError, RecursionError, KeyError):
-            return None
-        found.append(instant(said.get("nextUpdate")) if isinstance(said, dict) else None)
+    signed = [fields_of(collateral.get(name)) for name in ("tcb_info", "qe_identity")]
+    found = [instant(said.get("nextUpdate")) for said in signed]
     found += [_crl_end(collateral.get(name)) for name in ("pck_crl", "root_ca_crl")]
     known = [end for end in found if end is not None]
     return min(known) if len(known) == len(found) else None
@@ -102,10 +97,7 @@ def ends_at(collateral: Collateral) -> datetime | None:
 
 def _fmspc_of(collateral: Collateral) -> str | None:
     """Return the kind of machine that collateral is of, in upper case."""
-    try:
-        said = msgspec.json.decode(collateral["tcb_info"])["fmspc"]
-    except (ValueError, RecursionError, KeyError, TypeError):
-        return None
+    said = fields_of(collateral.get("tcb_info")).get("fmspc")
     return said.upper() if isinstance(said, str) else None
 
 

@@ -4,15 +4,13 @@ import hashlib
 from functools import lru_cache
 from typing import Final
 
-import msgspec
-
 from cvm_notebook.api.compose.keccak import keccak256
 from cvm_notebook.api.compose.validation import read_compose_file
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.attest.checks.check import Check, failed, passed, skipped
 from cvm_notebook.attest.evidence.event_log import BootLog
 from cvm_notebook.attest.evidence.evidence import Evidence
-from cvm_notebook.attest.evidence.fields import MalformedEvidence, json_object
+from cvm_notebook.attest.evidence.fields import MalformedEvidence, docker_compose_in, json_object
 from cvm_notebook.attest.policy.app_identity import AppIdentity
 from cvm_notebook.attest.policy.policy import Policy
 from cvm_notebook.text import clean_text
@@ -50,7 +48,7 @@ def _declared(evidence: Evidence, wanted: AppIdentity | None, compose: str, note
         if wanted.compose_hash != compose:
             return failed("app", f"it runs compose {compose[:12]}, not {wanted.compose_hash[:12]}")
         return passed("app", f"compose {compose[:12]}, as declared{note}")
-    text = _docker_compose(evidence)
+    text = docker_compose_in(evidence.compose)
     if text is None:
         todo = "Declare the compose hash, or let the CVM show its app compose."
         return skipped("app", "it shows no Docker Compose file that could be compared", todo)
@@ -107,24 +105,9 @@ def _second(log: BootLog, measured: bytes) -> set[bytes]:
     return {keccak256(head + bytes([kind]) + of_provider) for kind in range(_KINDS)}
 
 
-def _docker_compose(evidence: Evidence) -> str | None:
-    """Return the Docker Compose file in the app compose that is shown."""
-    return None if evidence.compose is None else _file_in(evidence.compose)
-
-
-@lru_cache(maxsize=64)
-def _file_in(compose: bytes) -> str | None:
-    try:
-        said = msgspec.json.decode(compose)
-    except (ValueError, RecursionError):
-        return None
-    text = said.get("docker_compose_file") if isinstance(said, dict) else None
-    return text if isinstance(text, str) else None
-
-
 def _unpinned(evidence: Evidence) -> str:
     """Name the images that another can take the place of: those without a digest."""
-    text = _docker_compose(evidence)
+    text = docker_compose_in(evidence.compose)
     return "" if text is None else _loose_images(text)
 
 

@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, TypeAlias
 
-import msgspec
-
 from cvm_notebook.api.models.base import instant
 from cvm_notebook.api.models.guest import CvmAttestation, TcbInfo
 from cvm_notebook.attest.evidence.event_log import RTMR3, BootLog, parse_log, replayed
-from cvm_notebook.attest.evidence.fields import MalformedEvidence, bare_digits
+from cvm_notebook.attest.evidence.fields import MalformedEvidence, bare_digits, docker_compose_in
 from cvm_notebook.text import clean_text
 
 Agreement: TypeAlias = Literal["fetched", "hash_matched", "failed"]
@@ -149,10 +147,5 @@ def _gaps(facts: _Shown) -> Iterator[str]:
 
 
 def _docker_compose_hash(tcb: TcbInfo) -> str | None:
-    """Return the hash of the Docker Compose file in the app compose that is shown."""
-    try:
-        compose = msgspec.json.decode(tcb.app_compose or "")
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        return None
-    text = compose.get("docker_compose_file") if isinstance(compose, dict) else None
-    return hashlib.sha256(text.encode()).hexdigest() if isinstance(text, str) else None
+    text = docker_compose_in(tcb.app_compose)
+    return None if text is None else hashlib.sha256(text.encode()).hexdigest()

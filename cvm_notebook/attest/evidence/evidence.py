@@ -16,8 +16,8 @@ from cvm_notebook.attest.evidence.fields import (
     MOST_QUOTE_BYTES,
     MOST_TEXT_BYTES,
     MalformedEvidence,
+    fields_of,
     from_hex,
-    from_json,
     json_object,
 )
 from cvm_notebook.attest.evidence.quote_layout import TdReport, parse_quote
@@ -104,7 +104,7 @@ class Evidence:
     @classmethod
     def _of_mapping(cls, said: Mapping[str, Any]) -> Self:
         tcb = said.get("tcb_info")
-        tcb = from_maybe_json(tcb) if isinstance(tcb, str) else tcb
+        tcb = fields_of(tcb) if isinstance(tcb, str) else tcb
         tcb = tcb if isinstance(tcb, Mapping) else {}
         compose = said.get("app_compose", tcb.get("app_compose"))
         log = next((said[k] for k in ("event_log", "eventlog") if said.get(k)), None)
@@ -209,15 +209,6 @@ def _quote(said: bytes | str | None) -> bytes:
     if not said:
         raise MalformedEvidence("quote", "is missing: it shows none")
     return said if isinstance(said, bytes) else from_hex("quote", said, most=MOST_QUOTE_BYTES)
-
-
-def from_maybe_json(text: str) -> object:
-    """Decode JSON; None where it is none."""
-    try:
-        found: object = from_json("tcb_info", text)
-    except MalformedEvidence:
-        return None
-    return found
 
 
 def _certified(certificates: object) -> object:

@@ -3,6 +3,7 @@
 import base64
 import binascii
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -79,3 +80,18 @@ def json_object(field: str, value: object) -> Mapping[str, Any]:
     if not isinstance(found, Mapping):
         raise MalformedEvidence(field, "is no JSON object")
     return found
+
+
+def fields_of(text: str | bytes | None) -> Mapping[str, Any]:
+    """Decode a JSON object; empty where the text is none."""
+    try:
+        return json_object("it", text)
+    except MalformedEvidence:
+        return {}
+
+
+@lru_cache(maxsize=64)
+def docker_compose_in(app_compose: str | bytes | None) -> str | None:
+    """Return the Docker Compose file in an app compose; None where it shows none."""
+    text = fields_of(app_compose).get("docker_compose_file")
+    return text if isinstance(text, str) else None

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-import msgspec
-
 from cvm_notebook.api.compose.hashing import compose_hash, text_hashes
 from cvm_notebook.api.compose.validation import LARGEST_BYTES, read_compose_file, read_text_file
 from cvm_notebook.api.errors.tree import InvalidInput
+from cvm_notebook.attest.evidence.fields import fields_of
 
 _HASH: Final = re.compile(r"(?:sha256:|0x)?([0-9a-fA-F]{64})")
 _FIELDS: Final = ("compose_hash", "docker_compose_hashes")
@@ -88,8 +87,4 @@ def _text(said: str | os.PathLike[str]) -> str:
 
 
 def _is_app_compose(text: str) -> bool:
-    try:
-        said = msgspec.json.decode(text)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(said, dict) and not {"runner", "docker_compose_file"}.isdisjoint(said)
+    return not {"runner", "docker_compose_file"}.isdisjoint(fields_of(text))
