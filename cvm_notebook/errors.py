@@ -5,49 +5,50 @@ LocalCloud are loaded when they are first used.
 """
 
 from cvm_notebook._lazy import lazy_names
-from cvm_notebook.api.errors.envelope import Detail, Link
-from cvm_notebook.api.errors.tree import (
-    ApiError,
-    AuthError,
-    ConfigurationError,
-    ConflictError,
-    CredentialsError,
-    CvmError,
-    DeadlineExceeded,
-    DecodeError,
-    InvalidInput,
-    NotFoundError,
-    NotTrustedError,
-    RateLimited,
-    ReadOnly,
-    ResourceAuthError,
-    ResourceConflict,
-    ResourceError,
-    ResourceNotFound,
-    ResourceRateLimited,
-    ResourceServerError,
-    ServerError,
-    TargetUnreachable,
-    TransportError,
-    TruncatedResponse,
-    UnsafeRedirect,
-    WatchTimeout,
-    WorkspaceSuspended,
-)
+from cvm_notebook.api.errors.envelope import Detail as Detail
+from cvm_notebook.api.errors.envelope import Link as Link
+from cvm_notebook.api.errors.tree import ApiError as ApiError
+from cvm_notebook.api.errors.tree import AuthError as AuthError
+from cvm_notebook.api.errors.tree import ConfigurationError as ConfigurationError
+from cvm_notebook.api.errors.tree import ConflictError as ConflictError
+from cvm_notebook.api.errors.tree import CredentialsError as CredentialsError
+from cvm_notebook.api.errors.tree import CvmError as CvmError
+from cvm_notebook.api.errors.tree import DeadlineExceeded as DeadlineExceeded
+from cvm_notebook.api.errors.tree import DecodeError as DecodeError
+from cvm_notebook.api.errors.tree import InvalidInput as InvalidInput
+from cvm_notebook.api.errors.tree import NotFoundError as NotFoundError
+from cvm_notebook.api.errors.tree import NotTrustedError as NotTrustedError
+from cvm_notebook.api.errors.tree import RateLimited as RateLimited
+from cvm_notebook.api.errors.tree import ReadOnly as ReadOnly
+from cvm_notebook.api.errors.tree import ResourceAuthError as ResourceAuthError
+from cvm_notebook.api.errors.tree import ResourceConflict as ResourceConflict
+from cvm_notebook.api.errors.tree import ResourceError as ResourceError
+from cvm_notebook.api.errors.tree import ResourceNotFound as ResourceNotFound
+from cvm_notebook.api.errors.tree import ResourceRateLimited as ResourceRateLimited
+from cvm_notebook.api.errors.tree import ResourceServerError as ResourceServerError
+from cvm_notebook.api.errors.tree import ServerError as ServerError
+from cvm_notebook.api.errors.tree import TargetUnreachable as TargetUnreachable
+from cvm_notebook.api.errors.tree import TransportError as TransportError
+from cvm_notebook.api.errors.tree import TruncatedResponse as TruncatedResponse
+from cvm_notebook.api.errors.tree import UnsafeRedirect as UnsafeRedirect
+from cvm_notebook.api.errors.tree import WatchTimeout as WatchTimeout
+from cvm_notebook.api.errors.tree import WorkspaceSuspended as WorkspaceSuspended
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cvm_notebook.api.webhook_signature import WebhookRejected
-    from cvm_notebook.attest.verdict import VerificationFailed
-    from cvm_notebook.frames.reports.gates import GatesFailed
-    from cvm_notebook.live.operations.database import LedgerError
-    from cvm_notebook.live.operations.preconditions import Refused, RowChanged
-    from cvm_notebook.live.plans.plan import NotConfirmed
-    from cvm_notebook.live.query import QueryError
-    from cvm_notebook.live.store.index import AmbiguousCvm, UnknownCvm
-    from cvm_notebook.local.core.settings import LocalCloudError
-    from cvm_notebook.magics.apply import NotAllApplied
-    from cvm_notebook.magics.verbs import NotAllDone
+    from cvm_notebook.api.webhook_signature import WebhookRejected as WebhookRejected
+    from cvm_notebook.attest.verdict import VerificationFailed as VerificationFailed
+    from cvm_notebook.frames.reports.gates import GatesFailed as GatesFailed
+    from cvm_notebook.live.operations.database import LedgerError as LedgerError
+    from cvm_notebook.live.operations.preconditions import Refused as Refused
+    from cvm_notebook.live.operations.preconditions import RowChanged as RowChanged
+    from cvm_notebook.live.plans.plan import NotConfirmed as NotConfirmed
+    from cvm_notebook.live.query import QueryError as QueryError
+    from cvm_notebook.live.store.index import AmbiguousCvm as AmbiguousCvm
+    from cvm_notebook.live.store.index import UnknownCvm as UnknownCvm
+    from cvm_notebook.local.core.settings import LocalCloudError as LocalCloudError
+    from cvm_notebook.magics.apply import NotAllApplied as NotAllApplied
+    from cvm_notebook.magics.verbs import NotAllDone as NotAllDone
 
 _HOMES = {
     "AmbiguousCvm": "live.store.index",
@@ -65,49 +66,7 @@ _HOMES = {
     "WebhookRejected": "api.webhook_signature",
 }
 
-__all__ = [
-    "AmbiguousCvm",
-    "ApiError",
-    "AuthError",
-    "ConfigurationError",
-    "ConflictError",
-    "CredentialsError",
-    "CvmError",
-    "DeadlineExceeded",
-    "DecodeError",
-    "Detail",
-    "GatesFailed",
-    "InvalidInput",
-    "LedgerError",
-    "Link",
-    "LocalCloudError",
-    "NotAllApplied",
-    "NotAllDone",
-    "NotConfirmed",
-    "NotFoundError",
-    "NotTrustedError",
-    "QueryError",
-    "RateLimited",
-    "ReadOnly",
-    "Refused",
-    "ResourceAuthError",
-    "ResourceConflict",
-    "ResourceError",
-    "ResourceNotFound",
-    "ResourceRateLimited",
-    "ResourceServerError",
-    "RowChanged",
-    "ServerError",
-    "TargetUnreachable",
-    "TransportError",
-    "TruncatedResponse",
-    "UnknownCvm",
-    "UnsafeRedirect",
-    "VerificationFailed",
-    "WatchTimeout",
-    "WebhookRejected",
-    "WorkspaceSuspended",
-]
-
 if not TYPE_CHECKING:
+    __all__ = list(_HOMES)
+    __all__ += [name for name, kind in list(vars().items()) if isinstance(kind, type)]
     __getattr__, __dir__ = lazy_names(__name__, __all__, _HOMES, "cvm_notebook")
