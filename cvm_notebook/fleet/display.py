@@ -1,12 +1,9 @@
 """WidgetDisplay: how what has a widget is displayed, in Jupyter and in marimo."""
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cvm_notebook._lazy import LOADING
-
-if TYPE_CHECKING:
-    pass
 
 
 class WidgetDisplay(ABC):

@@ -4,7 +4,7 @@ import html
 import weakref
 from argparse import Namespace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from cvm_notebook.api.compose.validation import check_compose_file
 from cvm_notebook.api.errors.tree import CvmError
@@ -31,8 +31,6 @@ from cvm_notebook.widgets.base.ui_thread import ui_thread
 
 if TYPE_CHECKING:
     from cvm_notebook.widgets.base.secret_box import SecretBoxes
-
-_LONGEST_FILE: Final = 1 << 20
 
 
 def deploy(
