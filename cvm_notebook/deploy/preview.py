@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from cvm_notebook.api.compose.hashing import compose_hash
 from cvm_notebook.api.errors.tree import CvmError
@@ -21,6 +21,7 @@ from cvm_notebook.api.secret import Secret
 from cvm_notebook.api.status import phase_of
 from cvm_notebook.deploy.declaration import Changes
 from cvm_notebook.deploy.size import Size, Surroundings, shrinks
+from cvm_notebook.live.plans.data import UpdatedField
 from cvm_notebook.live.plans.revisions import bare, compose_diff
 from cvm_notebook.text import clean_text, html_table, text_table, usd
 
@@ -34,14 +35,6 @@ _UNKNOWN: Final = "not known before it is sent"
 _NO_RESTART: Final = frozenset({"listed"})
 # half transparent, so that they are read on a light page and on a dark one
 _COLOURS: Final = {"+": "rgba(46,160,67,.25)", "-": "rgba(248,81,73,.25)"}
-
-
-class UpdatedField(NamedTuple):
-    """One field that would be otherwise; None is nothing."""
-
-    field: str
-    before: str | None
-    after: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

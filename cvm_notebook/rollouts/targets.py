@@ -9,11 +9,12 @@ from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.resources.update_request import VISIBILITY
 from cvm_notebook.api.status import phase_of
 from cvm_notebook.deploy.declaration import Changes
-from cvm_notebook.deploy.preview import UpdatedField, UpdatePreview, preview_of
+from cvm_notebook.deploy.preview import UpdatePreview, preview_of
 from cvm_notebook.deploy.size import Surroundings
 from cvm_notebook.deploy.updating import read_whole, resizes, sent_before, submitted
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.service import OperationService
+from cvm_notebook.live.plans.data import UpdatedField
 from cvm_notebook.live.plans.revisions import AppHistory, AppVersion, Content, bare
 from cvm_notebook.live.store.records import Row
 

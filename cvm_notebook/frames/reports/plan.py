@@ -26,6 +26,7 @@ from cvm_notebook.frames.schema import (
     require,
 )
 from cvm_notebook.live.operations.preconditions import VERBS, Verb, check_verb
+from cvm_notebook.live.plans.data import UpdatedField
 from cvm_notebook.live.plans.dry_run import PlanRow
 from cvm_notebook.live.plans.outcome import OutcomeRow
 from cvm_notebook.live.plans.plan import Plan
@@ -230,23 +231,6 @@ ACTIONS: Final = ("create", "update", "replicate", "delete", "nothing", "refused
 
 
 @runtime_checkable
-class ChangedField(Protocol):
-    """A field that would be otherwise; `UpdatePreview.fields` has them."""
-
-    @property
-    def field(self) -> str:
-        """Its name."""
-
-    @property
-    def before(self) -> str | None:
-        """What it is."""
-
-    @property
-    def after(self) -> str | None:
-        """What it would be."""
-
-
-@runtime_checkable
 class AppliedStep(Protocol):
     """What would be done for one declared app; `ApplyPlan.steps` has them."""
 
@@ -287,7 +271,7 @@ class AppliedStep(Protocol):
         """Why not, or what to be careful of."""
 
 
-UPDATE: Final[Table[ChangedField]] = Table(
+UPDATE: Final[Table[UpdatedField]] = Table(
     "update/1",
     (Field("field", TEXT, lambda c: c.field, "what would be otherwise"),),
     (
@@ -317,9 +301,9 @@ APPLY: Final[Table[AppliedStep]] = Table(
 
 
 @UPDATE.documents
-def update_frame(fields: Iterable[ChangedField]) -> pd.DataFrame:
+def update_frame(fields: Iterable[UpdatedField]) -> pd.DataFrame:
     """List the fields of a CVM that an update would change; `UpdatePreview.fields` gives them."""
-    return UPDATE.frame(checks.members("fields", fields, ChangedField))  # type: ignore[type-abstract]
+    return UPDATE.frame(checks.members("fields", fields, UpdatedField))
 
 
 @APPLY.documents

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -35,6 +35,14 @@ class ShownCvm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     name: str | None = None
     status: str | None = None
     in_progress: bool = False
+
+
+class UpdatedField(NamedTuple):
+    """One field that would be otherwise; None is nothing."""
+
+    field: str
+    before: str | None
+    after: str | None
 
 
 class PlanData(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
