@@ -137,11 +137,7 @@ def _nullable(values: Sequence[object], arrow: str, dtype: Any) -> Any:
     if pa is None:
         return pd.array(values, dtype=dtype)
     # a third of the time that pd.array takes over a list with None in it
-    return _to_pandas(pa.array(values, arrow), dtype)
-
-
-def _to_pandas(data: Any, dtype: Any) -> Any:
-    return dtype.__from_arrow__(data)
+    return dtype.__from_arrow__(pa.array(values, arrow))
 
 
 def _decimals(values: Sequence[str | float | Decimal | None]) -> Any:

@@ -1,7 +1,7 @@
 """What a workspace can choose from, and its limits: nodes, sizes, images and quotas as frames."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import pandas as pd
 
@@ -13,15 +13,12 @@ from cvm_notebook.frames.schema import FLAG, INTEGER, MOMENT, MONEY, REAL, TEXT,
 if TYPE_CHECKING:
     from cvm_notebook.api.client import Client
 
+_N = TypeVar("_N", int, float)
 _MB_PER_GB: Final = 1024
 
 
-def _limit(value: float | None) -> float | None:
+def _limit(value: _N | None) -> _N | None:
     """Return an amount; the service's negative ones mean that there is no limit."""
-    return None if value is None or value < 0 else value
-
-
-def _whole(value: int | None) -> int | None:
     return None if value is None or value < 0 else value
 
 
@@ -65,9 +62,9 @@ INSTANCE_TYPES: Final[Table[InstanceType]] = Table(
     (
         Field("name", TEXT, lambda t: t.name, "its name for people"),
         Field("family", TEXT, lambda t: t.family, "cpu or gpu"),
-        Field("vcpu", INTEGER, lambda t: _whole(t.vcpu), "virtual CPUs"),
+        Field("vcpu", INTEGER, lambda t: _limit(t.vcpu), "virtual CPUs"),
         Field("memory_gb", REAL, lambda t: _gb(_limit(t.memory_mb)), "memory in GB"),
-        Field("disk_gb", INTEGER, lambda t: _whole(t.default_disk_size_gb), "disk unless told"),
+        Field("disk_gb", INTEGER, lambda t: _limit(t.default_disk_size_gb), "disk unless told"),
         Field("needs_gpu", FLAG, lambda t: t.requires_gpu, "whether it comes with GPUs"),
         Field("rate_usd_h", MONEY, lambda t: t.hourly_rate, "US dollars an hour, without disk"),
         Field("description", TEXT, lambda t: t.description, "in the service's words"),
@@ -94,7 +91,7 @@ class _Quota(NamedTuple):
 
 
 def _used(quota: _Quota) -> int | None:
-    limit, left = _whole(quota.metric.limit), quota.metric.remaining
+    limit, left = _limit(quota.metric.limit), quota.metric.remaining
     return None if limit is None or left is None else limit - left
 
 
@@ -102,8 +99,8 @@ QUOTAS: Final[Table[_Quota]] = Table(
     "quotas/1",
     (Field("quota", TEXT, lambda q: q.name, "what is limited"),),
     (
-        Field("limit", INTEGER, lambda q: _whole(q.metric.limit), "the most there may be"),
-        Field("remaining", INTEGER, lambda q: _whole(q.metric.remaining), "what is left"),
+        Field("limit", INTEGER, lambda q: _limit(q.metric.limit), "the most there may be"),
+        Field("remaining", INTEGER, lambda q: _limit(q.metric.remaining), "what is left"),
         Field("used", INTEGER, _used, "limit less remaining"),
         Field(
             "unlimited",

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, runtime_checkable
 
@@ -26,18 +26,17 @@ from cvm_notebook.frames.schema import (
     require,
 )
 from cvm_notebook.live.operations.preconditions import VERBS, Verb, check_verb
-from cvm_notebook.live.plans.data import UpdatedField
+from cvm_notebook.live.plans.data import NEVER, UpdatedField
 from cvm_notebook.live.plans.dry_run import PlanRow
 from cvm_notebook.live.plans.outcome import OutcomeRow
 from cvm_notebook.live.plans.plan import Plan
 from cvm_notebook.live.store.changelog import Log
-from cvm_notebook.live.store.records import Provenance, Row, Snapshot
+from cvm_notebook.live.store.records import Row, Snapshot
 
 if TYPE_CHECKING:
     from cvm_notebook.live.engine import FleetEngine
 
 _VERB: Final = fixed((*VERBS, "other"))
-_NEVER: Final = Provenance(0.0, datetime.min.replace(tzinfo=UTC), "list")
 _PLAN_ID: Final = "plan_id"
 _OUTCOMES: Final = (*STATES, "refused", "skipped")
 
@@ -160,7 +159,7 @@ def _row_of(cells: Mapping[str, str | None]) -> Row:
         status=cells.get("status_raw") or cells.get("status"),
         in_progress=cells.get("in_progress") == "true",
         revision=int(cells.get("revision") or 0),
-        seen=_NEVER,
+        seen=NEVER,
     )
 
 
@@ -214,7 +213,7 @@ def _shown(plan: pd.DataFrame, now: Snapshot, log: Log) -> list[Row]:
     for cvm_id, name, revision, status in cells:
         row = present.get(cvm_id)
         if row is None:  # gone: the plan's own words are all there is
-            row = Row(cvm=Cvm(id=cvm_id, name=name), status=status, seen=_NEVER)
+            row = Row(cvm=Cvm(id=cvm_id, name=name), status=status, seen=NEVER)
         elif status is not None:
             same = status_of(row.status) == status_of(status)
             row = row if same else replace(row, status=status)

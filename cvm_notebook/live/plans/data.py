@@ -14,7 +14,8 @@ from cvm_notebook.live.operations.preconditions import what_changed
 from cvm_notebook.live.operations.service import OperationService
 from cvm_notebook.live.store.records import Provenance, Row, Snapshot
 
-_NEVER: Final = Provenance(0.0, datetime.min.replace(tzinfo=UTC), "list")
+NEVER: Final = Provenance(0.0, datetime.min.replace(tzinfo=UTC), "list")
+"""When a row was seen that is made of a plan's own words: before all others."""
 
 
 class HasOperations(Protocol):
@@ -86,7 +87,7 @@ def rows_as_shown(shown: Iterable[ShownCvm], now: Snapshot) -> list[Row]:
     for one in shown:
         row = present.get(one.id)
         if row is None:  # gone: the plan's own words are all there is
-            row = Row(cvm=Cvm(id=one.id, name=one.name), status=one.status, seen=_NEVER)
+            row = Row(cvm=Cvm(id=one.id, name=one.name), status=one.status, seen=NEVER)
         then = replace(row, status=one.status, in_progress=one.in_progress)
         found.append(row if what_changed(then, row) is None else then)
     return found
