@@ -290,11 +290,14 @@ class App:
     def _planned(
         self, target: Target, history: AppHistory, most: int, policy: "Policy | None"
     ) -> Rollout:
-        terms = RolloutTerms(
-            app_id=self._id,
-            max_unavailable=checks.integer("max_unavailable", most, most=_MOST),
-            policy=_for_each(policy),
-        )
+        number = checks.integer("max_unavailable", most, most=_MOST)
+        if policy is not None:
+            from cvm_notebook.attest.policy.policy import (  # noqa: PLC0415 - what judges, on demand
+                policy_for_many,
+            )
+
+            policy = policy_for_many("verify", policy)
+        terms = RolloutTerms(app_id=self._id, max_unavailable=number, policy=policy)
         return plan_rollout(self._fleet, self.name, target, terms, history)
 
     # --- shown -----------------------------------------------------------------------------------
@@ -323,25 +326,6 @@ class App:
 def _cell(row: Row) -> tuple[str, ...]:
     hashed = short(row.cvm.compose_hash)
     return (row.name or row.id, row.status or "", hashed, usd(charged_usd(row)) or "")
-
-
-def _for_each(policy: "Policy | None") -> "Policy | None":
-    """Return a policy that several CVMs can be judged by.
-
-    Raises
-    ------
-    InvalidInput
-        It names a nonce or an endpoint.
-    """
-    if policy is None:
-        return None
-    from cvm_notebook.attest.policy.policy import Policy  # noqa: PLC0415 - what judges, on demand
-
-    found = checks.instance("verify", policy, Policy, "Give a cvm.Policy.")
-    if found.is_bound:
-        problem = "it names a nonce or an endpoint, and each CVM has its own"
-        raise InvalidInput("verify", problem, "Verify such a CVM by cvm.verify.")
-    return found
 
 
 def find_app(fleet: FleetEngine, ref: Ref) -> App:

@@ -259,6 +259,21 @@ class Policy:
         return f"Policy({', '.join(f'{name}={value!r}' for name, value in said.items())})"
 
 
+def policy_for_many(field: str, policy: object) -> Policy:
+    """Return a policy that several CVMs can be judged by.
+
+    Raises
+    ------
+    InvalidInput
+        It is none, or names a nonce or an endpoint.
+    """
+    found = checks.instance(field, policy, Policy, "Give a cvm.Policy.")
+    if found.is_bound:
+        problem = "it names a nonce or an endpoint, and each CVM has its own"
+        raise InvalidInput(field, problem, "Verify such a CVM by cvm.verify.")
+    return found
+
+
 def _relative(given: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Return those fields that name a file, from the folder of the policy."""
     paths = {}

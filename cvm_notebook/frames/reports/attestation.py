@@ -22,7 +22,7 @@ from cvm_notebook.attest.collateral import CollateralSource
 from cvm_notebook.attest.evidence.consistency import Agreement, Consistency, judge_attestation
 from cvm_notebook.attest.evidence.evidence import Evidence
 from cvm_notebook.attest.policy.app_identity import AppIdentity
-from cvm_notebook.attest.policy.policy import CHECK_NAMES, CheckName, Policy
+from cvm_notebook.attest.policy.policy import CHECK_NAMES, CheckName, Policy, policy_for_many
 from cvm_notebook.attest.policy.roots import root_of
 from cvm_notebook.attest.verdict import Verdict
 from cvm_notebook.attest.verify import EvidenceSource, pccs_address, verdict_of
@@ -228,7 +228,7 @@ def attested(
 ) -> list[Attested]:
     """Return what `attestation_frame` makes its frame of."""
     declared = _declarations(expected)
-    by = None if policy is None else _for_many(client, policy)
+    by = None if policy is None else policy_for_many("policy", policy).under(root_of(client))
     asked = _asked(client, cvms)
     collateral = CollateralSource(client, pccs_address(pccs), refresh=refresh)
     fetch = partial(_fetch, client, None if by is None else EvidenceSource(client))
@@ -265,15 +265,6 @@ def _frame(rows: Sequence[Attested], *, judged: bool) -> pd.DataFrame:
     verdicts = {str(row.cvm_id): row.verdict.summary for row in rows if row.verdict}
     attrs: dict[str, Any] = {"summary": verdicts} if judged else {}
     return ATTESTATION.frame(rows, why=why, **attrs)
-
-
-def _for_many(client: "Client", policy: object) -> Policy:
-    """Return a policy that many CVMs can be judged by, with the root of their client."""
-    found = checks.instance("policy", policy, Policy, "Give a cvm.Policy.")
-    if found.is_bound:
-        problem = "it names a nonce or an endpoint, and each CVM has its own"
-        raise InvalidInput("policy", problem, "Verify such a CVM by cvm.verify.")
-    return found.under(root_of(client))
 
 
 def _asked(client: "Client", cvms: Ref | Iterable[Ref]) -> list[Ref]:
