@@ -11,25 +11,18 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Final, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from cvm_notebook.api.errors.tree import CvmError, InvalidInput
 from cvm_notebook.api.models.catalogue import AppRevision
 from cvm_notebook.text import clean_text
 
+if TYPE_CHECKING:
+    from cvm_notebook.api.client import Client
+
 _READ: Final = 50  # revisions whose contents are read: each is a request
 _SHORT: Final = 12  # characters of a hash in a message
 _NAMES: Final = {"docker_compose_file": "compose_file", "allowed_envs": "env"}
-
-
-class ReadsRevisions(Protocol):
-    """A client, as far as revisions need one."""
-
-    def get_app_revisions(self, app_id: str) -> list[AppRevision]:
-        """Return the revisions of an app, the newest first."""
-
-    def get_app_revision(self, app_id: str, revision_id: str) -> AppRevision:
-        """Return one of them with what it holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +121,7 @@ class AppHistory:
 
     @classmethod
     def read(
-        cls, client: ReadsRevisions, app_id: str, known: Mapping[str, Content] | None = None
+        cls, client: "Client", app_id: str, known: Mapping[str, Content] | None = None
     ) -> Self:
         """Read the revisions of an app, and of the newest what they hold, as far as it is needed.
 
@@ -151,7 +144,7 @@ class AppHistory:
     @classmethod
     def near(
         cls,
-        client: ReadsRevisions,
+        client: "Client",
         app_id: str,
         revision: str,
         vm_uuid: str | None,
@@ -262,7 +255,7 @@ class AppHistory:
                 return hashed == version.key[0] and version.key[1] in {sealed, ""}
         return False
 
-    def content_of(self, client: ReadsRevisions, app_id: str, version: AppVersion) -> Content:
+    def content_of(self, client: "Client", app_id: str, version: AppVersion) -> Content:
         """Return what a version holds, read where it was not yet.
 
         Raises

@@ -2,7 +2,7 @@
 
 import threading
 import weakref
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from cvm_notebook.live.at_exit import Stage, at_exit
 from cvm_notebook.live.clock import Clock
@@ -12,24 +12,14 @@ from cvm_notebook.live.store.records import Gap
 from cvm_notebook.live.store.store import FleetStore
 from cvm_notebook.live.store.subscriptions import ChangeBatch
 
+if TYPE_CHECKING:
+    from cvm_notebook.live.reflector.reflector import Reflector
+
 _AT_EXIT: Final = 1.0
 
 
-class TurnTaker(Protocol):
-    """What the thread serves."""
-
-    def turn(self) -> float | None:
-        """Do what is to be done now; return the seconds to wait, or None when there is no more."""
-
-    def survives(self, error: BaseException) -> bool:
-        """Begin anew after an error; return whether to go on."""
-
-    def close(self, timeout: float) -> None:
-        """End it."""
-
-
 def serve(
-    served: TurnTaker, bell: threading.Event, clock: Clock, lines: StreamPool
+    served: "Reflector", bell: threading.Event, clock: Clock, lines: StreamPool
 ) -> threading.Thread:
     """Start a thread that serves it for as long as there is something to do and it is held."""
     thread = threading.Thread(
@@ -43,13 +33,13 @@ def serve(
     return thread
 
 
-def ended(served: TurnTaker) -> None:
+def ended(served: "Reflector") -> None:
     """Note that its thread ends."""
     _running.discard(served)
 
 
 def _run(
-    ref: "weakref.ref[TurnTaker]", bell: threading.Event, clock: Clock, lines: StreamPool
+    ref: "weakref.ref[Reflector]", bell: threading.Event, clock: Clock, lines: StreamPool
 ) -> None:
     while (served := ref()) is not None:
         wait = served.turn()
@@ -74,7 +64,7 @@ def note(inbox: EventQueue, store: "weakref.ref[FleetStore]", batch: ChangeBatch
         inbox.all(living.snapshot().rows)
 
 
-_running: weakref.WeakSet[TurnTaker] = weakref.WeakSet()
+_running: weakref.WeakSet["Reflector"] = weakref.WeakSet()
 
 
 def _close_all() -> None:
