@@ -23,7 +23,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol, cast
+from typing import Any, Final
 
 from cvm_notebook.api.auth.address import DEFAULT_BASE_URL, check_base_url
 from cvm_notebook.api.auth.profiles import Profile, credentials_path, read_profile
@@ -221,24 +221,14 @@ def _from_keyring(
     return Credentials(check_api_key(value, source), source, address.url)
 
 
-class _UserData(Protocol):
-    """What Colab's module offers."""
-
-    SecretNotFoundError: type[Exception]
-    NotebookAccessError: type[Exception]
-
-    def get(self, key: str) -> str | None:
-        """Return a secret of the user's."""
-
-
 def _from_colab(
     _env: Mapping[str, str], _home: Path | None, address: _Address
 ) -> Credentials | str:
     if "google.colab" not in sys.modules:
         return "Colab's secrets (not in Colab)"
-    colab = cast("_UserData", importlib.import_module("google.colab.userdata"))
+    colab: Any = importlib.import_module("google.colab.userdata")
     try:
-        value = colab.get(KEY_VARIABLE)
+        value: str | None = colab.get(KEY_VARIABLE)
     except (colab.SecretNotFoundError, colab.NotebookAccessError) as error:
         return f"Colab's secret {KEY_VARIABLE} ({type(error).__name__})"
     if not value:
