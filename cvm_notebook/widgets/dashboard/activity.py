@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from cvm_notebook.live.operations.record import OperationRecord, as_text
 from cvm_notebook.live.operations.service import OperationService
-from cvm_notebook.live.plans.retry import may_be_asked_again, unresolved
+from cvm_notebook.live.plans.retry import may_be_retried, unresolved
 from cvm_notebook.text import clean_text
 
 _SHOWN: Final = 100
@@ -22,11 +22,8 @@ def activity_of(operations: OperationService, settled: dict[str, str]) -> dict[s
     """
     records = operations.records()
     open_ = {record.id: record for record in unresolved(records) if record.id not in settled}
-    again = {
-        record.id
-        for record in records[-_SHOWN:]
-        if record.id in open_ and may_be_asked_again(operations, record)
-    }
+    shown = [operations.get(one.id) for one in records[-_SHOWN:] if one.id in open_]
+    again = {one.id for one in shown if one is not None and may_be_retried(operations, one)}
     lines = [
         _line(record, settled.get(record.id), retry=record.id in again)
         for record in reversed(records[-_SHOWN:])
