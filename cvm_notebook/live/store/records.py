@@ -239,12 +239,20 @@ HealthState: TypeAlias = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How up to date the store is at the moment, why, and what to do."""
+    """How up to date the store is at the moment, why, and what to do.
+
+    Attributes
+    ----------
+    next_try
+        Of one that is offline: the monotonic time at which the service is asked again; None while
+        it is being asked.
+    """
 
     state: HealthState
     since: datetime
     cause: str | None = None
     next_step: str | None = None
+    next_try: float | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         text: str = self.state

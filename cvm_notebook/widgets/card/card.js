@@ -217,7 +217,7 @@ function renderCard({ model, el, host, store }) {
     if (state) costs.draw(state, clock, passed);
     const now = kernel && clock.at ? clock.at + passed * 1000 : null; // by the kernel's clock, as what it judged
     badge.draw(state?.trust, now); trust.time(now);
-    drawHealth(health, clock.health, clock.at, kernel);
+    drawHealth(health, store.health, clock.at, kernel);
     root.dataset.live = kernel;
     actions.inert = !kernel;
   }

@@ -38,13 +38,14 @@ function renderDashboard({ model, el, host, store }) {
   const costs = costsPage({ send }), activity = activityPage({ send, queued });
   const back = h("button", { type: "button", className: "cvm-plain cvm-dashboard-back", onclick: () => send({ kind: "overview" }) }, "‹ Needs attention");
   const side = h("div", { className: "cvm-dashboard-side" }, back, attention.el, slots.card.el);
+  const offline = offlineBar(store, send);
   const pages = tabStrip("About this fleet", PAGES, (name) => { send({ kind: "page", view: own, name }); });
   pages.panels.get("fleet").append(h("div", { className: "cvm-dashboard-fleet" }, slots.table.el, side));
   pages.panels.get("costs").append(costs.el);
   pages.panels.get("activity").append(activity.el);
   pages.panels.get("new").append(slots.form.el);
   const foot = h("div", { className: "cvm-dashboard-foot" }, undo.el, notice, confirm.el);
-  const root = h("section", { className: "cvm cvm-dashboard", "aria-label": "Dashboard" }, pages.strip, ...pages.panels.values(), foot, said);
+  const root = h("section", { className: "cvm cvm-dashboard", "aria-label": "Dashboard" }, pages.strip, offline.el, ...pages.panels.values(), foot, said);
   const activityTab = pages.strip.querySelector('[data-tab="activity"]');
   function draw() {
     if (!store.state) return;
@@ -63,6 +64,7 @@ function renderDashboard({ model, el, host, store }) {
     activityTab.title = failed ? `${failed} failed or without an answer` : "";
   }
   function heard({ message, live }) {
+    offline.draw();
     if (live || message?.kind === "snapshot") send({ kind: "page", view: own, name: pages.open });
     if (message?.set || live !== undefined) draw();
     if (message?.kind === "front") pages.choose("fleet");
@@ -72,7 +74,7 @@ function renderDashboard({ model, el, host, store }) {
   draw();
   return store.mount(el, root, heard, () => {
     send({ kind: "page", view: own, name: "" });
-    answered(); costs.end();
+    answered(); costs.end(); offline.end();
     for (const slot of Object.values(slots)) slot.end();
   });
 }

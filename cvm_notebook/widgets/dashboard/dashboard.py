@@ -15,10 +15,12 @@ from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.record import OperationRecord
 from cvm_notebook.live.static_view import show
 from cvm_notebook.live.store.figures import Measured
-from cvm_notebook.live.store.records import Snapshot
+from cvm_notebook.live.store.records import Health, Snapshot
 from cvm_notebook.live.store.subscriptions import ChangeBatch
 from cvm_notebook.widgets.base.assets import module, style
 from cvm_notebook.widgets.base.clicks import ClickHandler
+from cvm_notebook.widgets.base.fleet_view import health_of, refresh
+from cvm_notebook.widgets.base.ui_thread import ui_thread
 from cvm_notebook.widgets.base.view import LiveView, Message, weakly
 from cvm_notebook.widgets.card.card import CvmCard, card_of, close_cards
 from cvm_notebook.widgets.dashboard.activity import activity_of
@@ -49,13 +51,14 @@ class Dashboard(LiveView):
 
     _esm = module(
         "base/confirm",
+        "base/offline",
         "base/tabs",
         "dashboard/attention",
         "dashboard/costs",
         "dashboard/activity",
         "dashboard/dashboard",
     )
-    _css = style("base/confirm", "base/tabs", "dashboard/dashboard")
+    _css = style("base/confirm", "base/offline", "base/tabs", "dashboard/dashboard")
     _FAULT: ClassVar[str] = ". Your CVMs are not affected."
     _WORKERS = 2  # one may wait for the service
 
@@ -83,7 +86,9 @@ class Dashboard(LiveView):
         super().__init__()
         self._unsubscribe = fleet.operator.attach(weakly(self._operated))
         self._subscription = fleet.store.attach(
-            weakly(self._changed), figures=weakly(self._changed)
+            weakly(self._changed),
+            health=weakly(self._health_changed),
+            figures=weakly(self._changed),
         )
         self._unselect = self.table.on_select(weakly(self._choose))
         opened = weakly(self._open)
@@ -127,6 +132,9 @@ class Dashboard(LiveView):
             changed = self._drawn != self.fleet.store.revision
             if changed or since >= _LOOK_EVERY_S:
                 self._draw()
+
+    def _vitals(self) -> Message:
+        return {"health": health_of(self.fleet.store.snapshot())}
 
     def _viewed(self) -> None:
         now = time.monotonic()
@@ -220,6 +228,9 @@ class Dashboard(LiveView):
                 if concern.key == "drift":
                     self.table.by = "app"
 
+    def _on_refresh(self, _message: Mapping[str, Any]) -> None:
+        refresh(self.fleet, self._say)
+
     def _on_overview(self, _message: Mapping[str, Any]) -> None:
         """Show what needs attention in the place of the card."""
         self._card = None
@@ -277,6 +288,9 @@ class Dashboard(LiveView):
         self._is_stale = True
         if self._is_due():
             self._mark()
+
+    def _health_changed(self, _health: Health) -> None:
+        ui_thread.post(self.pulse, self)
 
     def _operated(self, _what: OperationRecord | Sequence[Operation]) -> None:
         self._is_news = True

@@ -55,6 +55,7 @@ class FleetTable(TableParts):
         "base/confirm",
         "base/log_find",
         "base/logs",
+        "base/offline",
         "base/secret",
         "base/sign_in",
         "table/table_store",
@@ -69,7 +70,10 @@ class FleetTable(TableParts):
         "table/table_grid",
         "table/table",
     )
-    _css = style("base/confirm", "base/logs", "base/secret", "base/sign_in", "table/table")
+    _css = style(
+        *("base/confirm", "base/logs", "base/offline", "base/secret", "base/sign_in"),
+        "table/table",
+    )
     _FAULT = " in the table. The fleet itself goes on."
     _WORKERS = 2  # a log, and which logs there are
     height = traitlets.Int(420).tag(sync=True)
