@@ -35,8 +35,8 @@ FOLDER = {
     ),
     **dict.fromkeys(
         (
-            *("table", "table_columns", "table_facets", "table_filter", "table_grid"),
-            *("table_groups", "table_menu", "table_store", "table_summary"),
+            *("table", "table_columns", "table_empty", "table_facets", "table_filter"),
+            *("table_grid", "table_groups", "table_menu", "table_store", "table_summary"),
             *("table_toasts", "table_views"),
         ),
         "table",
@@ -74,8 +74,8 @@ SCRIPTS = {
     "login": ("login",),
     "secret_box": ("secret_box",),
     "table": (
-        *("table", "table_columns", "table_facets", "table_filter", "table_grid"),
-        *("table_groups", "table_menu", "table_store", "table_summary"),
+        *("table", "table_columns", "table_empty", "table_facets", "table_filter"),
+        *("table_grid", "table_groups", "table_menu", "table_store", "table_summary"),
         *("table_toasts", "table_views"),
     ),
 }

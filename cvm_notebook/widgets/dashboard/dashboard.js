@@ -46,6 +46,7 @@ function renderDashboard({ model, el, host, store }) {
   pages.panels.get("new").append(slots.form.el);
   const foot = h("div", { className: "cvm-dashboard-foot" }, undo.el, notice, confirm.el);
   const root = h("section", { className: "cvm cvm-dashboard", "aria-label": "Dashboard" }, pages.strip, offline.el, ...pages.panels.values(), foot, said);
+  root.addEventListener("cvm-deploy", (event) => { event.preventDefault(); pages.enter("new"); });
   const activityTab = pages.strip.querySelector('[data-tab="activity"]');
   function draw() {
     if (!store.state) return;

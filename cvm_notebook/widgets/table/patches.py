@@ -37,9 +37,14 @@ class PatchFeed:
         What is shown, beside what every row tells.
     figures
         How busy CVMs are.
+    uuids
+        Whether a row tells the uuid of its CVM, by which a console knows it.
     """
 
-    def __init__(self, columns: Sequence[TableColumn], figures: FigureHistory) -> None:
+    def __init__(
+        self, columns: Sequence[TableColumn], figures: FigureHistory, *, uuids: bool = False
+    ) -> None:
+        self._uuids = uuids
         self._figures = figures
         self._lock = threading.Lock()
         self.columns = tuple(columns)
@@ -256,6 +261,8 @@ class PatchFeed:
         cells["raw"] = None if raw == cells["status"] else raw
         cells["note"] = _note(row)
         cells["op"] = self._operations.get(row.id)
+        if self._uuids:
+            cells["_uuid"] = clean_text(row.vm_uuid, 80) if row.vm_uuid else None
         cells |= self._busyness(row, context)
         return cells | _grouping(row) if self._by_app else cells
 

@@ -70,6 +70,7 @@ function renderTable({ model, el, host, store }) {
     menu.open(at, [
       ["Open", () => open(k), "Enter", !live],
       ["Logs", () => send({ kind: "logs", ks: [k] }), "l", !live],
+      ...(store.console && row._uuid ? [["Open in console ↗", () => window.open(store.console + encodeURIComponent(row._uuid), "_blank", "noopener,noreferrer")]] : []),
       null,
       ...VERBS.map(([verb, label]) => [label, () => act(verb, [k]), verb === "delete" ? "danger" : verb === "stop" ? "s" : "", !acts]),
       null,

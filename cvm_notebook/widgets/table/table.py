@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import traitlets
 
+from cvm_notebook.api.auth.address import console_of
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.live.columns import FIGURES
 from cvm_notebook.live.engine import FleetEngine
@@ -67,6 +68,7 @@ class FleetTable(TableParts):
         "table/table_views",
         "table/table_toasts",
         "table/table_columns",
+        "table/table_empty",
         "table/table_grid",
         "table/table",
     )
@@ -85,7 +87,9 @@ class FleetTable(TableParts):
         self._open_callbacks: tuple[Callable[[str], object], ...] = ()
         self._followed: frozenset[str] = frozenset()
         self._finder = Finder(self._numbers)
-        feed = PatchFeed(columns_of(USUAL), fleet.store.figures)
+        self._console = console_of(fleet.client.base_url)
+        uuids = self._console is not None
+        feed = PatchFeed(columns_of(USUAL), fleet.store.figures, uuids=uuids)
         super().__init__(fleet, "cvm-table", feed)
 
     # --- for Python -------------------------------------------------------------------------------
@@ -210,6 +214,8 @@ class FleetTable(TableParts):
             "selected": self._numbers(self._selected),
             "followed": self._numbers(sorted(self._followed)),
             "read_only": fleet.operator.read_only,
+            "console": self._console,
+            "local": fleet.client.base_url.startswith("http://"),  # which only this machine may be
             **self._parts_now(),
             **self._vitals(),
         }
