@@ -95,7 +95,7 @@ def test_every_tab_is_readable_by_everybody_in_both_themes(lab, card):
         "Overview": card.get_by_role("meter", name="memory"),
         "Logs": card.get_by_text("start worker process").first,
         "Metrics": card.get_by_role("img", name="CPU from"),
-        "Events": card.get_by_role("cell", name="create"),
+        "Activity": card.get_by_role("cell", name="create"),
         "Compose": card.get_by_text("The compose file matches the CVM's hash"),
         "Trust": card.get_by_role("row", name="pass event log fits"),
     }
@@ -472,7 +472,7 @@ def test_hostile_texts_stay_texts_on_every_surface(lab, card):
     lab.kernel(HOSTILE)
     panel = card.get_by_role("tabpanel", name="Logs")
     panel.get_by_text("(100000 characters)").wait_for(timeout=PATIENCE)
-    for name in ("Overview", "Events", "Compose", "Trust", "Logs"):
+    for name in ("Overview", "Activity", "Compose", "Environment", "Trust", "Logs"):
         tab(card, name)
     assert card.locator(".cvm-name").inner_text() == '<img src=x onerror="window.pwned=1">'
     assert card.locator("img, script, iframe").count() == 0

@@ -11,6 +11,7 @@ import tinycss2
 FOLDER = {
     **dict.fromkeys(
         (
+            "activity",
             "choices",
             "common",
             "confirm",
@@ -42,7 +43,7 @@ FOLDER = {
         "table",
     ),
     **dict.fromkeys(("card", "metrics", "overview", "revisions", "terms", "trust"), "card"),
-    **dict.fromkeys(("activity", "attention", "costs", "dashboard"), "dashboard"),
+    **dict.fromkeys(("attention", "costs", "dashboard"), "dashboard"),
 }
 # the root elements of each sheet: a view's own, or those of a part that several views show
 VIEWS = {
@@ -54,6 +55,7 @@ VIEWS = {
     "table": ("cvm-table",),
 }
 PARTS = {
+    "activity": ("cvm-activity-rows",),
     "choices": ("cvm-choices", "cvm-switch"),
     "confirm": ("cvm-confirm", "cvm-undo"),
     "diff": ("cvm-diff",),
@@ -65,7 +67,7 @@ PARTS = {
 }
 SHEETS = {**VIEWS, **PARTS, "common": ("cvm",)}
 SCRIPTS = {
-    "dashboard": ("activity", "attention", "costs", "dashboard"),
+    "dashboard": ("attention", "costs", "dashboard"),
     "card": ("card", "metrics", "overview", "revisions", "terms", "trust"),
     "form": (
         *("change", "change_parts", "compose_editor", "deploy"),

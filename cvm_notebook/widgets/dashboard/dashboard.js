@@ -35,7 +35,7 @@ function renderDashboard({ model, el, host, store }) {
   const { answer, queued, heard: answered } = answers({ confirm, undo, notice, say: (text) => { said.textContent = text; } });
   const toTable = () => slots.table.el.querySelector("[role=grid], [role=treegrid]")?.focus();
   const attention = attentionPanel({ own, send, onShow: toTable });
-  const costs = costsPage({ send }), activity = activityPage({ send, queued });
+  const costs = costsPage({ send }), activity = activityTable({ send, queued });
   const back = h("button", { type: "button", className: "cvm-plain cvm-dashboard-back", onclick: () => send({ kind: "overview" }) }, "‹ Needs attention");
   const side = h("div", { className: "cvm-dashboard-side" }, back, attention.el, slots.card.el);
   const offline = offlineBar(store, send);
@@ -46,7 +46,7 @@ function renderDashboard({ model, el, host, store }) {
   pages.panels.get("new").append(slots.form.el);
   const foot = h("div", { className: "cvm-dashboard-foot" }, undo.el, notice, confirm.el);
   const root = h("section", { className: "cvm cvm-dashboard", "aria-label": "Dashboard" }, pages.strip, offline.el, ...pages.panels.values(), foot, said);
-  root.addEventListener("cvm-deploy", (event) => { event.preventDefault(); pages.enter("new"); });
+  root.addEventListener("cvmdeploy", (event) => { event.preventDefault(); pages.enter("new"); });
   const activityTab = pages.strip.querySelector('[data-tab="activity"]');
   function draw() {
     if (!store.state) return;

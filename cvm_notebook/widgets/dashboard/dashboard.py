@@ -50,15 +50,17 @@ class Dashboard(LiveView):
     """
 
     _esm = module(
+        "base/activity",
         "base/confirm",
         "base/offline",
         "base/tabs",
         "dashboard/attention",
         "dashboard/costs",
-        "dashboard/activity",
         "dashboard/dashboard",
     )
-    _css = style("base/confirm", "base/offline", "base/tabs", "dashboard/dashboard")
+    _css = style(
+        *("base/activity", "base/confirm", "base/offline", "base/tabs"), "dashboard/dashboard"
+    )
     _FAULT: ClassVar[str] = ". Your CVMs are not affected."
     _WORKERS = 2  # one may wait for the service
 

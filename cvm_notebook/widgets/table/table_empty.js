@@ -13,7 +13,7 @@ function copyLine(code) {
 function emptyFleet({ readOnly, local }) {
   const line = copyLine("fleet.deploy()"), say = h("div", { hidden: true }, "Run this in a cell:", line);
   const deploy = h("button", { type: "button", className: "cvm-primary", disabled: readOnly, title: readOnly ? "This client is read-only" : "", onclick: () => {
-    if (!deploy.dispatchEvent(new CustomEvent("cvm-deploy", { bubbles: true, composed: true, cancelable: true }))) return;
+    if (!deploy.dispatchEvent(new CustomEvent("cvmdeploy", { bubbles: true, composed: true, cancelable: true }))) return;
     say.hidden = false;
     line.lastChild.focus();
   } }, "Deploy your first CVM");
