@@ -43,7 +43,7 @@ FOLDER = {
         "table",
     ),
     **dict.fromkeys(("card", "metrics", "overview", "revisions", "terms", "trust"), "card"),
-    **dict.fromkeys(("attention", "costs", "dashboard"), "dashboard"),
+    **dict.fromkeys(("attention", "costs", "dashboard", "split"), "dashboard"),
 }
 # the root elements of each sheet: a view's own, or those of a part that several views show
 VIEWS = {
@@ -67,7 +67,7 @@ PARTS = {
 }
 SHEETS = {**VIEWS, **PARTS, "common": ("cvm",)}
 SCRIPTS = {
-    "dashboard": ("attention", "costs", "dashboard"),
+    "dashboard": ("attention", "costs", "dashboard", "split"),
     "card": ("card", "metrics", "overview", "revisions", "terms", "trust"),
     "form": (
         *("change", "change_parts", "compose_editor", "deploy"),

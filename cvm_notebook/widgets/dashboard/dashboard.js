@@ -40,7 +40,16 @@ function renderDashboard({ model, el, host, store }) {
   const side = h("div", { className: "cvm-dashboard-side" }, back, attention.el, slots.card.el);
   const offline = offlineBar(store, send);
   const pages = tabStrip("About this fleet", PAGES, (name) => { send({ kind: "page", view: own, name }); });
-  pages.panels.get("fleet").append(h("div", { className: "cvm-dashboard-fleet" }, slots.table.el, side));
+  const fleet = h("div", { className: "cvm-dashboard-fleet" }, slots.table.el);
+  fleet.append(splitEdge(fleet, "Width of the table"), side);
+  pages.panels.get("fleet").append(fleet);
+  // where the card lies over the table, Escape takes it away
+  side.addEventListener("keydown", (event) => {
+    if (back.hidden || event.defaultPrevented || !isPlain(event, "Escape") || getComputedStyle(side).position !== "relative") return;
+    event.preventDefault();
+    back.click();
+    toTable();
+  });
   pages.panels.get("costs").append(costs.el);
   pages.panels.get("activity").append(activity.el);
   pages.panels.get("new").append(slots.form.el);
@@ -56,6 +65,7 @@ function renderDashboard({ model, el, host, store }) {
     attention.el.hidden = Boolean(card);
     const { concerns } = store.state.attention, many = concerns.length;
     back.hidden = !card;
+    side.toggleAttribute("data-card", Boolean(card));
     back.textContent = many ? `‹ Needs attention (${many})` : "‹ Overview";
     attention.draw(store.state.attention, live);
     activity.draw(store.state.activity, live);

@@ -56,6 +56,7 @@ class Dashboard(LiveView):
         "base/tabs",
         "dashboard/attention",
         "dashboard/costs",
+        "dashboard/split",
         "dashboard/dashboard",
     )
     _css = style(
