@@ -14,13 +14,14 @@ from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.operations.record import OperationRecord
 from cvm_notebook.live.reflector.interest import InterestHandle
 from cvm_notebook.live.store.figures import Measured
+from cvm_notebook.live.store.observers import weakly
 from cvm_notebook.live.store.records import Health, Snapshot
 from cvm_notebook.live.store.subscriptions import ChangeBatch
 from cvm_notebook.text import clean_text
 from cvm_notebook.widgets.base.clicks import UNDO_S, ClickHandler
 from cvm_notebook.widgets.base.log_tail import LogTail
 from cvm_notebook.widgets.base.ui_thread import ui_thread
-from cvm_notebook.widgets.base.view import LiveView, Message, weakly
+from cvm_notebook.widgets.base.view import LiveView, Message
 
 
 def health_of(snapshot: Snapshot) -> Message:

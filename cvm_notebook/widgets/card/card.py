@@ -24,6 +24,7 @@ from cvm_notebook.live.operations.record import OperationRecord
 from cvm_notebook.live.store.changelog import Log
 from cvm_notebook.live.store.figures import Measured
 from cvm_notebook.live.store.observation import Reading
+from cvm_notebook.live.store.observers import weakly
 from cvm_notebook.live.store.records import Gap, Row
 from cvm_notebook.live.store.subscriptions import ChangeBatch
 from cvm_notebook.text import clean_text
@@ -32,7 +33,7 @@ from cvm_notebook.widgets.base.closing import close_widgets, is_open
 from cvm_notebook.widgets.base.fleet_view import FleetView
 from cvm_notebook.widgets.base.mimebundle import in_marimo
 from cvm_notebook.widgets.base.ui_thread import ui_thread
-from cvm_notebook.widgets.base.view import Message, weakly
+from cvm_notebook.widgets.base.view import Message
 from cvm_notebook.widgets.card import autostop
 from cvm_notebook.widgets.card.activity import history_lines, ledger_lines
 from cvm_notebook.widgets.card.details import DETAILS, boot_line, fetch

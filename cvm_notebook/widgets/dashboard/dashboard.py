@@ -15,13 +15,14 @@ from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.record import OperationRecord
 from cvm_notebook.live.static_view import show
 from cvm_notebook.live.store.figures import Measured
+from cvm_notebook.live.store.observers import weakly
 from cvm_notebook.live.store.records import Health, Snapshot
 from cvm_notebook.live.store.subscriptions import ChangeBatch
 from cvm_notebook.widgets.base.assets import module, style
 from cvm_notebook.widgets.base.clicks import ClickHandler
 from cvm_notebook.widgets.base.fleet_view import health_of, refresh
 from cvm_notebook.widgets.base.ui_thread import ui_thread
-from cvm_notebook.widgets.base.view import LiveView, Message, weakly
+from cvm_notebook.widgets.base.view import LiveView, Message
 from cvm_notebook.widgets.card.card import CvmCard, card_of, close_cards
 from cvm_notebook.widgets.dashboard.activity import activity_of
 from cvm_notebook.widgets.dashboard.attention import Concern, concerns, stop_plan

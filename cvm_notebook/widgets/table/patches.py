@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
 from cvm_notebook.api.money import exact, total
+from cvm_notebook.attest.evidence.fields import bare_digits
 from cvm_notebook.live.columns import FIGURES, Context, charged_usd, figures_of
 from cvm_notebook.live.operations.record import OperationRecord, as_text
 from cvm_notebook.live.store.figures import FigureHistory, Measured
@@ -288,11 +289,10 @@ def _note(row: Row) -> str | None:
 
 def _grouping(row: Row) -> Cells:
     """Return what a view groups by app, and sums up."""
-    app, digest = row.app_id, row.cvm.compose_hash
-    bare = (digest or "").lower().removeprefix("0x").removeprefix("sha256:")
+    app, digits = row.app_id, bare_digits(row.cvm.compose_hash) or ""
     return {
         "_app": clean_text(app, 80) if app else None,
-        "_hash": clean_text(bare[:_HASH_CHARS], _HASH_CHARS) or None,
+        "_hash": clean_text(digits[:_HASH_CHARS], _HASH_CHARS) or None,
         "_usd": without_zeros(_burns(row)),
     }
 

@@ -11,11 +11,12 @@ import traitlets
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.operations.operation import Operation
+from cvm_notebook.live.store.observers import weakly
 from cvm_notebook.live.store.records import Snapshot
 from cvm_notebook.text import clean_text, without_zeros
 from cvm_notebook.widgets.base.fleet_view import FleetView
 from cvm_notebook.widgets.base.ui_thread import ui_thread
-from cvm_notebook.widgets.base.view import Message, weakly
+from cvm_notebook.widgets.base.view import Message
 from cvm_notebook.widgets.table.facets import FACETS, facet_of
 from cvm_notebook.widgets.table.patches import PatchFeed
 from cvm_notebook.widgets.table.spending import (
