@@ -43,13 +43,15 @@ function renderDashboard({ model, el, host, store }) {
   const fleet = h("div", { className: "cvm-dashboard-fleet" }, slots.table.el);
   fleet.append(splitEdge(fleet, "Width of the table"), side);
   pages.panels.get("fleet").append(fleet);
-  // where the card lies over the table, Escape takes it away
+  // where the card lies over the table, Escape takes it away; first, for the card keeps its keys to itself
   side.addEventListener("keydown", (event) => {
-    if (back.hidden || event.defaultPrevented || !isPlain(event, "Escape") || getComputedStyle(side).position !== "relative") return;
+    const lies = !back.hidden && getComputedStyle(side).position === "relative", own = event.target.closest(`[role="alertdialog"], [role="dialog"], ${TEXT_FIELDS}`);
+    if (!lies || own || !isPlain(event, "Escape")) return;
     event.preventDefault();
+    event.stopPropagation();
     back.click();
     toTable();
-  });
+  }, true);
   pages.panels.get("costs").append(costs.el);
   pages.panels.get("activity").append(activity.el);
   pages.panels.get("new").append(slots.form.el);
