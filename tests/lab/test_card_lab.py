@@ -136,7 +136,7 @@ def charts_are_read_by_the_keyboard(lab, panel, card):
 
 def test_tabs_and_what_is_proven_go_by_the_keyboard(lab, card, cloud):
     card.get_by_role("tab", name="Overview").focus()
-    for key, name in (("ArrowLeft", "Trust"), ("Home", "Overview"), ("ArrowRight", "Logs")):
+    for key, name in (("ArrowLeft", "Activity"), ("Home", "Overview"), ("ArrowRight", "Logs")):
         lab.page.keyboard.press(key)
         chosen = card.get_by_role("tab", name=name, selected=True)
         assert chosen.evaluate("tab => tab === document.activeElement")
