@@ -19,10 +19,11 @@ from cvm_notebook.api.resources.update_request import (
 )
 from cvm_notebook.api.secret import Secret
 from cvm_notebook.api.status import phase_of
+from cvm_notebook.attest.evidence.fields import bare_digits
 from cvm_notebook.deploy.declaration import Changes
 from cvm_notebook.deploy.size import Size, Surroundings, shrinks
 from cvm_notebook.live.plans.data import UpdatedField
-from cvm_notebook.live.plans.revisions import bare, compose_diff
+from cvm_notebook.live.plans.revisions import compose_diff
 from cvm_notebook.text import clean_text, html_table, text_table, usd
 
 if TYPE_CHECKING:
@@ -227,7 +228,7 @@ def preview_of(
         name=cvm.name or cvm.id or "",
         fields=tuple(fields),
         diff=_diff(compose.get("docker_compose_file"), body.get("docker_compose_file")),
-        hash_before=bare(cvm.compose_hash),
+        hash_before=bare_digits(cvm.compose_hash),
         hash_after=_hash_after(cvm, compose, after),
         restarts=phase_of(cvm.status) == "running"
         and any(one.field not in _NO_RESTART for one in fields),
@@ -349,7 +350,7 @@ def _diff(before: object, after: object) -> tuple[str, ...]:
 def _hash_after(cvm: Cvm, before: Mapping[str, Any], after: Mapping[str, Any]) -> str | None:
     """Return the hash that the service will compute, where it computes that of now as we do."""
     try:
-        if compose_hash(before) != bare(cvm.compose_hash):
+        if compose_hash(before) != bare_digits(cvm.compose_hash):
             return None
         return compose_hash(after)
     except CvmError:

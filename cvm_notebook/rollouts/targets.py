@@ -8,6 +8,7 @@ from cvm_notebook.api.client import Client
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.resources.update_request import VISIBILITY
 from cvm_notebook.api.status import phase_of
+from cvm_notebook.attest.evidence.fields import bare_digits
 from cvm_notebook.deploy.declaration import Changes
 from cvm_notebook.deploy.preview import UpdatePreview, preview_of
 from cvm_notebook.deploy.size import Surroundings
@@ -15,7 +16,7 @@ from cvm_notebook.deploy.updating import read_whole, resizes, sent_before, submi
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.service import OperationService
 from cvm_notebook.live.plans.data import UpdatedField
-from cvm_notebook.live.plans.revisions import AppHistory, AppVersion, Content, bare
+from cvm_notebook.live.plans.revisions import AppHistory, AppVersion, Content
 from cvm_notebook.live.store.records import Row
 
 _PARTS: Final = {"docker_compose_file": "compose_file", "pre_launch_script": "pre_launch_script"}
@@ -108,7 +109,7 @@ class RevisionTarget:
         if not version.key[1]:  # it was alone with its hash when it was found
             version = replace(version, key=(version.key[0], content.sealed))
         seen = replace(preview_of(cvm, _changes_to(content)), word=self.word, notes=(), body={})
-        now = bare(cvm.compose_hash)
+        now = bare_digits(cvm.compose_hash)
         if now == version.compose_hash and history.has(cvm.vm_uuid, version):
             return replace(seen, fields=(), diff=(), restarts=False)
         return _with_variables(seen, cvm, content, version)

@@ -95,7 +95,7 @@ def test_every_tab_is_readable_by_everybody_in_both_themes(lab, card):
         "Overview": card.get_by_role("meter", name="memory"),
         "Logs": card.get_by_text("start worker process").first,
         "Metrics": card.get_by_role("img", name="CPU from"),
-        "Events": card.get_by_role("cell", name="create"),
+        "Activity": card.get_by_role("cell", name="create"),
         "Compose": card.get_by_text("The compose file matches the CVM's hash"),
         "Trust": card.get_by_role("row", name="pass event log fits"),
     }
@@ -136,7 +136,7 @@ def charts_are_read_by_the_keyboard(lab, panel, card):
 
 def test_tabs_and_what_is_proven_go_by_the_keyboard(lab, card, cloud):
     card.get_by_role("tab", name="Overview").focus()
-    for key, name in (("ArrowLeft", "Trust"), ("Home", "Overview"), ("ArrowRight", "Logs")):
+    for key, name in (("ArrowLeft", "Activity"), ("Home", "Overview"), ("ArrowRight", "Logs")):
         lab.page.keyboard.press(key)
         chosen = card.get_by_role("tab", name=name, selected=True)
         assert chosen.evaluate("tab => tab === document.activeElement")
@@ -472,7 +472,7 @@ def test_hostile_texts_stay_texts_on_every_surface(lab, card):
     lab.kernel(HOSTILE)
     panel = card.get_by_role("tabpanel", name="Logs")
     panel.get_by_text("(100000 characters)").wait_for(timeout=PATIENCE)
-    for name in ("Overview", "Events", "Compose", "Trust", "Logs"):
+    for name in ("Overview", "Activity", "Compose", "Environment", "Trust", "Logs"):
         tab(card, name)
     assert card.locator(".cvm-name").inner_text() == '<img src=x onerror="window.pwned=1">'
     assert card.locator("img, script, iframe").count() == 0

@@ -202,7 +202,7 @@ def test_the_card_shows_hostile_texts_as_texts(lab, hostile):
     for number in range(4):
         card = cards.nth(number)
         card.get_by_text(TEXTS[number], exact=False).first.wait_for()
-        for tab in ("Logs", "Events", "Compose", "Trust", "Overview"):
+        for tab in ("Logs", "Activity", "Compose", "Environment", "Trust", "Overview"):
             card.get_by_role("tab", name=tab).click()
             if tab == "Compose":
                 card.locator(".cvm-panel-compose").get_by_text(TEXTS[0]).first.wait_for()

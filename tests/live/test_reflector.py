@@ -428,7 +428,23 @@ def test_an_outage_is_probed_by_lists_that_come_ever_later(clock):
     play.advance(120)
     assert play.times(FetchList)[:6] == [0, 0.8, 2.4, 5.6, 12.0, 24.8]
     assert play.requests == play.of(FetchList)
-    assert [show.state for show in play.of(SetHealth)] == ["catching up", "offline"]
+    first, *rest = [show.state for show in play.of(SetHealth)]
+    assert (first, set(rest)) == ("catching up", {"offline"})
+
+
+def test_who_is_offline_says_when_it_tries_next(clock):
+    play = Play(clock, [watched(1)])
+    play.answer[FetchList] = fails(REFUSED)
+    play.tell(Interest(held=True))
+    (shown,) = [show for show in play.of(SetHealth) if show.state == "offline"]
+    play.advance(100)
+    asked = [at for at, action in play.did if isinstance(action, FetchList)]
+    told = [show.next_try for show in play.of(SetHealth) if show.state == "offline"]
+    assert shown.next_try == asked[1]
+    assert [due for due in told if due is not None][: len(asked) - 1] == asked[1:]
+    play.answer[FetchList] = lambda _: None  # it is under way
+    play.tell(Refresh())
+    assert play.of(SetHealth)[-1].next_try is None
 
 
 def test_after_an_outage_everything_goes_on_by_itself(clock):

@@ -1,6 +1,7 @@
 """The store's rules."""
 
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
 from time import process_time
@@ -461,6 +462,9 @@ def test_health_reads_well_and_the_same_again_is_no_news(clock):
         "offline since 12:00:00 UTC: connection refused. It is tried again in 3 s."
     )
     assert str(Health("live", clock.now())) == "live"
+    store.set_health(again := replace(down, next_try=7.0))
+    assert told[1:] == [again]
+    assert store.log().healths[-1] is down, "when it is tried next is no other state"
 
 
 # telling

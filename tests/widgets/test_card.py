@@ -345,12 +345,6 @@ def test_measurements_are_never_called_verified(wire, card, front):
     assert _evidence_words(quoted).startswith("Not checked: ")
 
 
-def test_what_the_service_recorded_is_listed(wire, card, front):
-    front.say("fetch", what="operations")
-    rows = wire.wait(card, "details")["rows"]
-    assert rows[-1][1] == "create"
-
-
 def test_how_it_is_reached_is_told_with_the_time(wire, card, front):
     front.say("fetch", what="network")
     facts = {label: value for label, value, *_ in wire.wait(card, "details")["facts"]}

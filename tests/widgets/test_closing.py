@@ -157,9 +157,9 @@ def test_a_dashboard_of_a_fleet_that_goes_on_runs_again(wire, fleet):
     second = cvm.dashboard(fleet)
     assert first.comm is None
     assert fleet.health.state != "closed"
-    assert fleet.table()._select_callbacks == (second.table._select_callbacks[-1],)
+    assert len(fleet.table()._when_selected._calls) == 1  # the second's
     second.close()
-    assert fleet.table()._select_callbacks == ()
+    assert not fleet.table()._when_selected
 
 
 def test_a_fleet_that_nobody_holds_leaves_no_hole_in_a_box_of_the_users(client, wire):

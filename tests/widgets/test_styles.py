@@ -11,12 +11,14 @@ import tinycss2
 FOLDER = {
     **dict.fromkeys(
         (
+            "activity",
             "choices",
             "common",
             "confirm",
             "diff",
             "log_find",
             "logs",
+            "offline",
             "secret",
             "secret_box",
             "sign_in",
@@ -34,14 +36,14 @@ FOLDER = {
     ),
     **dict.fromkeys(
         (
-            *("table", "table_columns", "table_facets", "table_filter", "table_grid"),
-            *("table_groups", "table_menu", "table_store", "table_summary"),
+            *("table", "table_columns", "table_empty", "table_facets", "table_filter"),
+            *("table_grid", "table_groups", "table_menu", "table_store", "table_summary"),
             *("table_toasts", "table_views"),
         ),
         "table",
     ),
     **dict.fromkeys(("card", "metrics", "overview", "revisions", "terms", "trust"), "card"),
-    **dict.fromkeys(("activity", "attention", "costs", "dashboard"), "dashboard"),
+    **dict.fromkeys(("attention", "costs", "dashboard", "split"), "dashboard"),
 }
 # the root elements of each sheet: a view's own, or those of a part that several views show
 VIEWS = {
@@ -53,17 +55,19 @@ VIEWS = {
     "table": ("cvm-table",),
 }
 PARTS = {
+    "activity": ("cvm-activity-rows",),
     "choices": ("cvm-choices", "cvm-switch"),
     "confirm": ("cvm-confirm", "cvm-undo"),
     "diff": ("cvm-diff",),
     "logs": ("cvm-logs",),
+    "offline": ("cvm-offline",),
     "secret": ("cvm-secret", "cvm-env"),
     "sign_in": ("cvm-sign-in",),
     "tabs": ("cvm-tabs", "cvm-panel"),
 }
 SHEETS = {**VIEWS, **PARTS, "common": ("cvm",)}
 SCRIPTS = {
-    "dashboard": ("activity", "attention", "costs", "dashboard"),
+    "dashboard": ("attention", "costs", "dashboard", "split"),
     "card": ("card", "metrics", "overview", "revisions", "terms", "trust"),
     "form": (
         *("change", "change_parts", "compose_editor", "deploy"),
@@ -72,8 +76,8 @@ SCRIPTS = {
     "login": ("login",),
     "secret_box": ("secret_box",),
     "table": (
-        *("table", "table_columns", "table_facets", "table_filter", "table_grid"),
-        *("table_groups", "table_menu", "table_store", "table_summary"),
+        *("table", "table_columns", "table_empty", "table_facets", "table_filter"),
+        *("table_grid", "table_groups", "table_menu", "table_store", "table_summary"),
         *("table_toasts", "table_views"),
     ),
 }

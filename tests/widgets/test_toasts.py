@@ -4,7 +4,7 @@ import time
 from datetime import UTC, datetime
 
 import pytest
-from helpers import settled
+from helpers import settled, until
 
 import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import CvmError
@@ -67,29 +67,27 @@ def test_what_was_taken_back_in_time_and_too_late_is_said():
     assert undone_text("stop", [], 1) == "1 was already stopping."
 
 
-@pytest.mark.parametrize(
-    ("verb", "said", "again"),
-    [
-        ("stop", {"state": "failed", "done": True}, True),
-        ("replicate", {"state": "failed", "done": True}, True),  # it was refused
-        ("replicate", {"state": "failed", "done": True, "accepted": 1.0}, False),  # one was made
-        ("stop", {"state": "unknown", "done": True}, True),  # once it is read how it is
-        ("delete", {"state": "unknown", "done": True}, True),
-        ("restart", {"state": "unknown", "done": True}, False),  # who can tell how often?
-        ("replicate", {"state": "unknown", "done": True}, False),
-        ("stop", {"state": "unknown"}, False),  # it is being read
-        ("stop", {"state": "accepted"}, False),
-        ("stop", {"state": "reached", "done": True}, False),
-    ],
-)
-def test_only_what_cannot_be_done_twice_by_it_is_offered_again(verb, said, again):
-    one = toast(operation(verb, **said), verb=verb)
-    assert bool(one.again()) is again
-    assert one.spec(time.monotonic())["retry"] is again
+def test_what_went_wrong_is_offered_again_where_that_may_be():
+    refused = operation(state="failed", done=True)
+    one, now = toast(refused, operation(state="reached", done=True)), time.monotonic()
+    assert one.spec(now, lambda op: op is refused)["retry"]
+    assert not one.spec(now, lambda _: False)["retry"]
+    assert not toast(operation(state="accepted")).spec(now, lambda _: True)["retry"]
+
+
+def test_what_is_settled_by_a_retry_is_told_no_more():
+    toasts = Toasts(lambda: None, lambda _: True)
+    first, second = (operation(name=n, state="unknown", done=True) for n in ("web-1", "web-2"))
+    toasts.sent("stop", [first, second], 0.0)
+    toasts.resolve([first])
+    (left,) = toasts.specs()
+    assert left["text"].startswith("Stop of web-2: no answer came.")
+    toasts.resolve([second])
+    assert toasts.specs() == []
 
 
 def test_they_are_few_and_what_went_well_goes_first():
-    toasts = Toasts(lambda: None)
+    toasts = Toasts(lambda: None, lambda _: True)
     states = [("failed", True), ("reached", True), ("accepted", False), ("unknown", True)]
     for state, done in states:
         toasts.sent("stop", [operation(state=state, done=done)], 0.0)
@@ -188,34 +186,39 @@ def test_what_failed_stays_and_is_asked_for_again_once(wire, fleet, cloud):
     assert [record.state for record in of(fleet, "stop")] == ["failed", "reached"]
 
 
-def lost(fleet, name):
-    """An operation of which nobody knows what became."""
-    row = fleet[name].row
-    return operation(cvm_id=row.id, name=name, state="unknown", done=True)
+def lost(front, client, name):
+    """A stop that was sent and got no answer, and is looked for no more."""
+    op = front.fleet.operator.submit("stop", front.fleet[name].row, delay=600)
+    op.intent = client.intent("stop", op.cvm_id)
+    op.move(state="sent")
+    op.move(state="unknown", done=True)
+    front.table._toasts.sent("stop", [op], 0.0)
+    return front.until(lambda one: one["kind"] == "unknown")
 
 
 def test_what_got_no_answer_is_read_first_and_not_sent_where_it_was_carried_out(
     wire, fleet, client
 ):
     front = Front(wire, fleet, undo=0)
+    unknown = lost(front, client, "web-1")
     client.stop_cvm("web-1")
     client.watch_cvm_state("web-1", target="stopped")
-    front.table._toasts.sent("stop", [lost(fleet, "web-1")], 0.0)
-    unknown = front.until(lambda one: one["kind"] == "unknown")
     front.say("retry", id=unknown["id"], click="r-1")
-    assert "already stopped" in wire.wait(front.table, "notice")["text"]
-    assert of(fleet, "stop") == []
+    said = wire.wait(front.table, "notice")["text"]
+    assert said == "Not sent again: stop web-1 was carried out."
+    until(lambda: wire.sent(front.table, "toasts")[-1]["items"] == [])
+    assert len(of(fleet, "stop")) == 1
 
 
-def test_what_got_no_answer_and_cannot_be_read_is_not_sent(wire, fleet, cloud):
+def test_what_got_no_answer_and_cannot_be_read_is_not_sent(wire, fleet, client, cloud):
     front = Front(wire, fleet, undo=0)
-    front.table._toasts.sent("stop", [lost(fleet, "web-1")], 0.0)
-    unknown = front.until(lambda one: one["kind"] == "unknown")
-    route = f"GET /cvms/{fleet['web-1'].id}/state"
+    unknown = lost(front, client, "web-1")
+    route = f"GET /cvms/{fleet['web-1'].id}"
     cloud.inject({"kind": "status", "arg": 403, "route": route, "times": 1})
     front.say("retry", id=unknown["id"], click="r-1")
-    failed = front.until(lambda one: one["kind"] == "failed")
-    assert failed["text"].startswith("Stop: nothing was sent, its state cannot be read: ")
-    front.say("retry", id=failed["id"], click="r-2")
-    assert front.until(lambda one: one["kind"] == "done")["text"] == "Stopped web-1"
+    said = wire.wait(front.table, "notice")["text"]
+    assert said.startswith("Not sent again: nobody can tell whether stop web-1 was carried out (")
     assert len(of(fleet, "stop")) == 1
+    front.say("retry", id=unknown["id"], click="r-2")
+    assert front.until(lambda one: one["kind"] == "done")["text"] == "Stopped web-1"
+    assert len(of(fleet, "stop")) == 2

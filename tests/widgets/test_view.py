@@ -9,9 +9,10 @@ import weakref
 import pytest
 from helpers import collected, settled
 
+from cvm_notebook.live.store.observers import weakly
 from cvm_notebook.widgets.base import view as view_module
 from cvm_notebook.widgets.base.ui_thread import ui_thread
-from cvm_notebook.widgets.base.view import LiveView, weakly
+from cvm_notebook.widgets.base.view import LiveView
 
 
 class Counter(LiveView):

@@ -8,6 +8,7 @@ from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.text import quoted, trimmed
 
 DEFAULT_BASE_URL: Final = "https://cloud-api.phala.com/api/v1"
+_CONSOLE: Final = "https://cloud.phala.com/dashboard/cvms/"  # as the Phala CLI names a CVM's page
 _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 _LONGEST: Final = 500
 
@@ -71,3 +72,8 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:  # a name, or an address in a disguise such as 0x7f.1
         return False
+
+
+def console_of(base_url: str) -> str | None:
+    """Return where the service's console shows a CVM: this, and its uuid; None of other clouds."""
+    return _CONSOLE if base_url == DEFAULT_BASE_URL else None

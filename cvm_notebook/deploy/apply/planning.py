@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.http.prefetch import side_by_side
 from cvm_notebook.api.models.cvm import Cvm
+from cvm_notebook.attest.evidence.fields import bare_digits
 from cvm_notebook.deploy.apply.creating import creation
 from cvm_notebook.deploy.apply.plan import ApplyPlan
 from cvm_notebook.deploy.apply.scaling import Instances
@@ -173,7 +174,7 @@ def _problems(app: AppDeclaration, cvm: Cvm, preview: UpdatePreview) -> Iterator
         yield f"{', '.join(sorted(missing))} have no values: declare env or env_file"
     if app.compose_hash is not None:
         then = preview.hash_after if preview.differs else preview.hash_before
-        if then != app.compose_hash.removeprefix("0x").lower():
+        if then != bare_digits(app.compose_hash):
             yield f"its compose hash would be {then or 'another one'}, not the declared one"
     yield from (said for said in preview.obstacles if "only grows" in said)
 

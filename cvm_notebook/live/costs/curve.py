@@ -11,7 +11,7 @@ from cvm_notebook.api.status import status_of
 from cvm_notebook.live.costs.intervals import HourlyPrice, StatusInterval, status_intervals
 from cvm_notebook.live.costs.spent import by_cvm, filled, lifetime, standings_of
 from cvm_notebook.live.store.changelog import Log
-from cvm_notebook.live.store.records import Row
+from cvm_notebook.live.store.records import Row, name_of_app
 
 _NOTHING: Final = Decimal(0)
 _LEAST: Final = 1e-9  # of a step: less is a rounding error
@@ -125,8 +125,8 @@ class _AppSum:
 
     @property
     def name(self) -> str:
-        """The shortest name of its CVMs: web, and not web-2."""
-        return min(self.names, key=len, default="")
+        """What it is called."""
+        return name_of_app(self.names)
 
 
 @exact

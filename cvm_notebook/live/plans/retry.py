@@ -1,22 +1,49 @@
-"""Asking once more for what failed, or got no answer: what of the ledger may be, and what is known.
+"""Retry: what failed or got no answer is asked for once more, where nothing of the first was done.
 
-Nothing is sent here. What got no answer is read back first, and asked again only where that shows
-that nothing of it was done; whoever asks then makes a new plan, which judges the CVM as it is now.
+Nothing is sent here. Whoever offers a retry asks `may_be_retried`, and `check_retry` when it is
+wanted; then it makes a new plan, which judges the CVMs as they are now.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from cvm_notebook.api.errors.tree import CvmError
-from cvm_notebook.api.resources.intent import SettleResult
+from cvm_notebook.api.resources.intent import may_have_begun
 from cvm_notebook.api.verbs import SPECS
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.record import OperationRecord, State
 from cvm_notebook.live.operations.service import OperationService
 from cvm_notebook.live.store.observation import Observation
+from cvm_notebook.text import clean_text
 
 ReadBack: TypeAlias = Literal["nothing was done", "done", "not known"]
+_NAME_CHARS: Final = 80
+_WHY_CHARS: Final = 300
 _WRONG: Final[frozenset[State]] = frozenset({"failed", "unknown"})
+
+
+@dataclass(frozen=True, slots=True)
+class RetryCheck:
+    """What reading back shows of operations that went wrong.
+
+    Attributes
+    ----------
+    again
+        Of these nothing was done: they may be asked for once more.
+    done
+        What there is to say of those that were carried out after all, by id.
+    said
+        Why the others are not asked for again, a clause each.
+    """
+
+    again: tuple[Operation, ...]
+    done: dict[str, str]
+    said: tuple[str, ...]
+
+    def is_settled(self, operation: Operation) -> bool:
+        """Return whether it is known by now what became of it."""
+        return operation in self.again or operation.id in self.done
 
 
 def unresolved(records: Iterable[OperationRecord]) -> tuple[OperationRecord, ...]:
@@ -33,23 +60,43 @@ def unresolved(records: Iterable[OperationRecord]) -> tuple[OperationRecord, ...
     return tuple(one for one in last.values() if one.done and one.state in _WRONG)
 
 
-def may_be_asked_again(operations: OperationService, record: OperationRecord) -> bool:
-    """Return whether an unresolved entry says all that it takes to ask once more.
+def may_be_retried(operations: OperationService, operation: Operation) -> bool:
+    """Return whether it went wrong, and says all that it takes to ask for it once more.
 
-    What makes another CVM is not asked again, for it may have made one; nor what has parameters of
-    its own, as a restart by force.
+    What makes another CVM is retried only where it was refused, for it may have made one; what has
+    parameters of its own, as a restart by force, is not.
     """
-    operation = operations.get(record.id)
-    known = operation is not None and operation.record == record
-    plain = operation is not None and not any(operation.params.values())
-    spec = SPECS[record.verb]
-    if operations.read_only or not known or not plain or spec.creates or not spec.label:
+    record, spec = operation.record, SPECS[operation.verb]
+    wrong = record.done and record.state in _WRONG
+    plain = bool(spec.label) and not any(operation.params.values())
+    if operations.read_only or not wrong or not plain or record.cvm_id is None:
         return False
-    return record.cvm_id is not None and operations.store.get(record.cvm_id) is not None
+    if spec.creates and not _was_refused(operation):
+        return False
+    return operations.store.get(record.cvm_id) is not None
+
+
+def check_retry(operations: OperationService, wrong: Sequence[Operation]) -> RetryCheck:
+    """Read back operations that went wrong, before they are asked for again; waits."""
+    again: list[Operation] = []
+    done: dict[str, str] = {}
+    said: list[str] = []
+    for operation in wrong:
+        found, why = read_back(operations, operation)
+        what = f"{operation.verb} {clean_text(operation.name, _NAME_CHARS)}"
+        if found == "nothing was done":
+            again.append(operation)
+        elif found == "done":
+            done[operation.id] = f"done: {why}" if why else "done, as read back"
+            said.append(why or f"{what} was carried out")
+        else:
+            why = clean_text(why, _WHY_CHARS)
+            said.append(f"nobody can tell whether {what} was carried out ({why})")
+    return RetryCheck(tuple(again), done, tuple(said))
 
 
 def read_back(operations: OperationService, operation: Operation) -> tuple[ReadBack, str]:
-    """Read what became of an operation that got no answer; waits for the service.
+    """Read what became of an operation that went wrong; waits for the service where it must.
 
     Returns
     -------
@@ -57,7 +104,7 @@ def read_back(operations: OperationService, operation: Operation) -> tuple[ReadB
         What that shows, and what there is to say beside that.
     """
     intent = operation.intent
-    if operation.state == "failed":
+    if operation.state == "failed" and (_was_refused(operation) or _came_to_its_end(operation)):
         return "nothing was done", ""
     if intent is None:
         return "not known", "it is not kept what was sent"
@@ -66,7 +113,7 @@ def read_back(operations: OperationService, operation: Operation) -> tuple[ReadB
     intent.transport = operations.client.transport  # there may be another key by now
     asked = operations.clock.monotonic()
     try:
-        found: SettleResult = intent.read_back()
+        found = intent.read_back()
     except CvmError as error:
         return "not known", str(error)
     if found.cvm is not None:  # whoever asks again judges it as it is now
@@ -75,3 +122,15 @@ def read_back(operations: OperationService, operation: Operation) -> tuple[ReadB
     if found.begun or found.gone:
         return "done", "" if found.begun else "its CVM is gone"
     return "nothing was done", ""
+
+
+def _was_refused(operation: Operation) -> bool:
+    """Return whether it failed before anything of it was begun."""
+    error = operation.error
+    refused = error is not None and not may_have_begun(error)
+    return operation.state == "failed" and operation.record.accepted is None and refused
+
+
+def _came_to_its_end(operation: Operation) -> bool:
+    """Return whether it was begun, and was seen to fail: another one is another one."""
+    return operation.record.accepted is not None or operation.record.recovered

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from cvm_notebook.api.errors.tree import CvmError, InvalidInput
 from cvm_notebook.api.models.catalogue import AppRevision
+from cvm_notebook.attest.evidence.fields import bare_digits
 from cvm_notebook.text import clean_text
 
 if TYPE_CHECKING:
@@ -167,12 +168,12 @@ class AppHistory:
 
     def of(self, vm_uuid: str | None) -> "AppHistory":
         """Return the history of one CVM alone."""
-        own = [one for one in self.revisions if bare(one.vm_uuid) == bare(vm_uuid)]
+        own = [one for one in self.revisions if bare_digits(one.vm_uuid) == bare_digits(vm_uuid)]
         return AppHistory(own, self.contents)
 
     def _key(self, one: AppRevision) -> tuple[str | None, str]:
         content = self.contents.get(one.revision_id or "")
-        return bare(one.compose_hash), "" if content is None else content.sealed
+        return bare_digits(one.compose_hash), "" if content is None else content.sealed
 
     def _folded(self) -> tuple[tuple[AppVersion, ...], int]:
         """Return the versions in order, and which of them is the newest revision's.
@@ -182,7 +183,7 @@ class AppHistory:
         """
         versions: list[AppVersion] = []
         at = -1
-        counts = Counter(bare(one.compose_hash) for one in self.revisions)
+        counts = Counter(bare_digits(one.compose_hash) for one in self.revisions)
         for one in reversed(self.revisions):
             hashed, sealed = self._key(one)
             # a hash that comes once needs nothing else to be told by
@@ -203,7 +204,7 @@ class AppHistory:
 
     def newest_of(self, vm_uuid: str | None) -> str | None:
         """Return the id of the newest revision of a CVM."""
-        own = (one for one in self.revisions if bare(one.vm_uuid) == bare(vm_uuid))
+        own = (one for one in self.revisions if bare_digits(one.vm_uuid) == bare_digits(vm_uuid))
         return next((one.revision_id for one in own), None)
 
     def find(self, revision: int | str) -> AppVersion:
@@ -228,7 +229,7 @@ class AppHistory:
             raise InvalidInput("revision", problem, "Give -1, a revision's id or a compose hash.")
         wanted = revision.strip()
         for one in self.revisions:
-            if wanted == one.revision_id or bare(wanted) == bare(one.compose_hash):
+            if wanted == one.revision_id or bare_digits(wanted) == bare_digits(one.compose_hash):
                 hashed, sealed = self._key(one)
                 return AppVersion(
                     revision_id=one.revision_id or "", compose_hash=hashed, key=(hashed, sealed)
@@ -250,7 +251,7 @@ class AppHistory:
     def has(self, vm_uuid: str | None, version: AppVersion) -> bool:
         """Tell whether a version is what a CVM was given last."""
         for one in self.revisions:
-            if bare(one.vm_uuid) == bare(vm_uuid):
+            if bare_digits(one.vm_uuid) == bare_digits(vm_uuid):
                 hashed, sealed = self._key(one)
                 return hashed == version.key[0] and version.key[1] in {sealed, ""}
         return False
@@ -280,8 +281,8 @@ class AppHistory:
         before: dict[str | None, AppRevision] = {}
         found = []
         for one in reversed(self.revisions):
-            old = before.get(bare(one.vm_uuid))
-            before[bare(one.vm_uuid)] = one
+            old = before.get(bare_digits(one.vm_uuid))
+            before[bare_digits(one.vm_uuid)] = one
             found.append(self._change(one, old, by_hash))
         yield from reversed(found)
 
@@ -291,7 +292,7 @@ class AppHistory:
         for one in self.revisions:
             content = self.contents.get(one.revision_id or "")
             if content is not None and content.compose:
-                found[bare(one.compose_hash)] = content.compose
+                found[bare_digits(one.compose_hash)] = content.compose
         return found
 
     def _change(
@@ -304,7 +305,7 @@ class AppHistory:
             revision_id=one.revision_id or "",
             vm_uuid=one.vm_uuid,
             name=one.cvm.name if one.cvm is not None else None,
-            compose_hash=bare(one.compose_hash),
+            compose_hash=bare_digits(one.compose_hash),
             created=one.created,
             operation=one.operation_type,
             by=one.triggered_by.username if one.triggered_by is not None else None,
@@ -312,7 +313,7 @@ class AppHistory:
         )
         if old is None:
             return replace(change, changes=("made",))
-        then, now = (by_hash.get(bare(r.compose_hash)) for r in (old, one))
+        then, now = (by_hash.get(bare_digits(r.compose_hash)) for r in (old, one))
         if then is None or now is None:
             return change
         names = [_NAMES.get(key, key) for key in {**then, **now} if then.get(key) != now.get(key)]
@@ -328,13 +329,13 @@ def _unread(revisions: Sequence[AppRevision], known: Mapping[str, Content]) -> l
 
     Of many the newest, and the newest of each CVM, which tells what that has.
     """
-    newest = {bare(one.vm_uuid): one.revision_id for one in reversed(revisions)}
-    counts = Counter(bare(one.compose_hash) for one in revisions)
+    newest = {bare_digits(one.vm_uuid): one.revision_id for one in reversed(revisions)}
+    counts = Counter(bare_digits(one.compose_hash) for one in revisions)
     seen: set[str | None] = set()
     wanted = []
     for place, one in enumerate(revisions):
-        hashed = bare(one.compose_hash)
-        near = place < _READ or newest[bare(one.vm_uuid)] == one.revision_id
+        hashed = bare_digits(one.compose_hash)
+        near = place < _READ or newest[bare_digits(one.vm_uuid)] == one.revision_id
         if one.revision_id and near and (counts[hashed] > 1 or hashed not in seen):
             wanted.append(one.revision_id)
         seen.add(hashed)
@@ -352,12 +353,6 @@ def compose_diff(
 def short(hashed: str | None) -> str:
     """Return the beginning of a hash, as it is named in a sentence."""
     return (hashed or "unknown")[:_SHORT]
-
-
-def bare(digits: str | None) -> str | None:
-    """Return a hash or a UUID as it is compared: its hex digits alone."""
-    found = (digits or "").strip().lower()
-    return found.removeprefix("0x").removeprefix("sha256:").replace("-", "") or None
 
 
 def _read_compose(said: object) -> Mapping[str, Any]:

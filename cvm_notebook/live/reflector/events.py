@@ -360,11 +360,12 @@ class MarkFailed:
 
 @dataclass(frozen=True, slots=True)
 class SetHealth:
-    """Show how up to date the store is."""
+    """Show how up to date the store is; `next_try` is when the list is asked for again."""
 
     state: HealthState
     cause: str | None = None
     next_step: str | None = None
+    next_try: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,8 @@ class HealthLog:
         self._closed = show.state == "closed"
         before = self._store.health
         since = before.since if before.state == show.state else self._clock.now()
-        self._store.set_health(Health(show.state, since, show.cause, show.next_step))
+        shown = Health(show.state, since, show.cause, show.next_step, show.next_try)
+        self._store.set_health(shown)
         if show.state in _BROKEN and not self._ill:
             self._ill = True
             # of a key that is refused, whoever asks gets an error, and a table asks for another

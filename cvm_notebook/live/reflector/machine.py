@@ -347,7 +347,7 @@ class Machine:
     def _health_of_lists(self, now: float) -> SetHealth:
         trouble = self._lists.trouble
         if trouble is not None and trouble.ill is not FailureKind.SLOW_DOWN:
-            return SetHealth("offline", trouble.cause, trouble.next_step)
+            return SetHealth("offline", trouble.cause, trouble.next_step, self._lists.due)
         if self._told is not None and now < self._told_until:
             return SetHealth("catching up", self._told.cause, self._told.next_step)
         if self._catching_up or not self.listed or trouble is not None:

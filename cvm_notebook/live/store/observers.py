@@ -5,6 +5,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Final, Generic, ParamSpec, TypeVar
 
 T = TypeVar("T")
@@ -13,16 +14,45 @@ P = ParamSpec("P")
 _LIMIT: Final = 10_000  # of what waits for one observer
 
 
-def weakly(method: Callable[P, object]) -> Callable[P, None]:
-    """Return a function that calls a bound method for as long as its object lives."""
-    ref = weakref.WeakMethod(method)
+def weakly(method: Callable[P, T]) -> Callable[P, T | None]:
+    """Return a function that calls a bound method while its object lives, and then does nothing.
 
-    def call(*args: P.args, **kwargs: P.kwargs) -> None:
-        living = ref()
-        if living is not None:
-            living(*args, **kwargs)
+    What subscribes by it is not kept alive by what it subscribes to.
+    """
+    weak = weakref.WeakMethod(method)
+
+    def call(*args: P.args, **kwargs: P.kwargs) -> T | None:
+        living = weak()
+        return None if living is None else living(*args, **kwargs)
 
     return call
+
+
+class Callbacks(Generic[P]):
+    """Functions that are called in their order, each until it is taken back.
+
+    Calling it calls them, with the same arguments and on the same thread.
+    """
+
+    def __init__(self) -> None:
+        self._calls: tuple[Callable[P, object], ...] = ()
+
+    def add(self, call: Callable[P, object]) -> Callable[[], None]:
+        """Call it from now on, until what is returned is called."""
+        self._calls = (*self._calls, call)
+        return partial(self._drop, call)
+
+    def _drop(self, call: Callable[P, object]) -> None:
+        self._calls = tuple(one for one in self._calls if one is not call)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Call all of them."""
+        for call in self._calls:
+            call(*args, **kwargs)
+
+    def __bool__(self) -> bool:
+        """Return whether there is one."""
+        return bool(self._calls)
 
 
 class Mailbox(Generic[T]):

@@ -1,6 +1,6 @@
 """What the live fleet is made of: rows, changes, snapshots; all of it frozen."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, Self, TypeAlias
@@ -239,12 +239,20 @@ HealthState: TypeAlias = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How up to date the store is at the moment, why, and what to do."""
+    """How up to date the store is at the moment, why, and what to do.
+
+    Attributes
+    ----------
+    next_try
+        Of one that is offline: the monotonic time at which the service is asked again; None while
+        it is being asked.
+    """
 
     state: HealthState
     since: datetime
     cause: str | None = None
     next_step: str | None = None
+    next_try: float | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         text: str = self.state
@@ -255,6 +263,17 @@ class Health:
         if self.next_step:
             text = f"{text.rstrip('.')}. {self.next_step}"
         return text
+
+
+def name_of_app(names: Iterable[str]) -> str:
+    """Return what an app is called, whose id says nothing to people: web, and not web-2.
+
+    Parameters
+    ----------
+    names
+        Of its CVMs; the shortest is taken.
+    """
+    return min(names, key=len, default="")
 
 
 @dataclass(frozen=True, slots=True)

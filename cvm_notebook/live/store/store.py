@@ -244,10 +244,12 @@ class FleetStore:
     def set_health(self, health: Health) -> None:
         """Say how up to date the store is; the same again is no news."""
         with self._lock:
-            if health == self._health:
+            same = health == self._health
+            if same and health.next_try == self._health.next_try:
                 return
             self._health = health
-            self._chronicle.note(health)
+            if not same:
+                self._chronicle.note(health)
             self._outbox.post(health)
         self._outbox.deliver()
 

@@ -5,6 +5,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from cvm_notebook.api.errors.tree import CvmError
@@ -12,17 +13,21 @@ from cvm_notebook.api.verbs import SPECS, Verb, check_verb
 from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.plans.plan import Plan
+from cvm_notebook.live.plans.retry import RetryCheck, check_retry, may_be_retried, unresolved
+from cvm_notebook.live.workers import Workers
 from cvm_notebook.text import clean_text
 from cvm_notebook.widgets.base.confirm import Confirmation
+from cvm_notebook.widgets.base.ui_thread import ui_thread
 
 UNDO_S: Final = 5.0  # seconds in which a stop or a deletion that was clicked can be taken back
 _CLICKS: Final = 1_000
 _CLICK_CHARS: Final = 1_000
 _OPEN: Final = 20  # questions at a time
 _ANSWER_WITHIN: Final = 600.0
-_REASONS: Final = 3
+_REASONS: Final = 3  # that are told one by one
 Say = Callable[[dict[str, Any]], object]
 OnSent = Callable[[Verb, Sequence[Operation], float], object]
+OnRetried = Callable[[Sequence[Operation]], object]
 
 
 class VerbWords(NamedTuple):
@@ -94,9 +99,14 @@ class ClickHandler:
     on_sent
         Told of what a click has asked for, and of the seconds until it is sent; whoever is told
         shows what becomes of it, also when it is taken back.
+    on_retried
+        Told of operations that went wrong and are settled by a retry.
+    settled
+        What was read of operations that turned out to be done, by id.
     """
 
     on_sent: OnSent | None = None
+    on_retried: OnRetried | None = None
 
     def __init__(self, fleet: FleetEngine, say: Say, *, undo: float = UNDO_S) -> None:
         self._fleet = weakref.ref(fleet)
@@ -104,6 +114,8 @@ class ClickHandler:
         self.undo = undo
         self._recent = RecentClicks()
         self._asked: OrderedDict[str, _Asked] = OrderedDict()
+        self._reading: set[str] = set()  # operations that are read back
+        self.settled: dict[str, str] = {}
 
     def act(self, verb: str, ids: list[str], *, click: str, revision: int) -> None:
         """Take a click: do it, ask first, or say why not.
@@ -182,6 +194,25 @@ class ClickHandler:
             if operation is not None and operation.state == "asked":
                 fleet.operator.send_now(operation)
 
+    def may_be_retried(self, operation: Operation) -> bool:
+        """Return whether a retry of it is to be offered."""
+        fleet = self._fleet()
+        return fleet is not None and may_be_retried(fleet.operator, operation)
+
+    def retry(self, operations: Sequence[Operation], *, click: str, workers: Workers) -> None:
+        """Ask once more for what went wrong of these: each is read back before, on a worker."""
+        fleet = self._fleet()
+        if fleet is None or any(one.id in self._reading for one in operations):
+            return
+        last = {record.id for record in unresolved(fleet.operator.records())}
+        wrong = [one for one in operations if one.id in last and self.may_be_retried(one)]
+        if not wrong:
+            text = "Not retried: something else was asked of this CVM since."
+            self._notice(click, text)
+            return
+        self._reading.update(one.id for one in wrong)
+        workers.do(partial(self._check_retry, wrong, click))
+
     def receive(self, message: Mapping[str, Any]) -> bool:
         """Take a message of the view's; False when it is about something else, or malformed."""
         kind, click = message.get("kind"), message.get("click")
@@ -208,6 +239,27 @@ class ClickHandler:
         else:
             return False
         return True
+
+    def _check_retry(self, wrong: Sequence[Operation], click: str) -> None:
+        """Read back what went wrong, on a worker; go on on the UI thread."""
+        fleet = self._fleet()
+        if fleet is not None:
+            check = check_retry(fleet.operator, wrong)
+            ui_thread.post(partial(self._ask_again, wrong, check, click))
+
+    def _ask_again(self, wrong: Sequence[Operation], check: RetryCheck, click: str) -> None:
+        fleet = self._fleet()
+        self._reading.difference_update(one.id for one in wrong)
+        self.settled |= check.done
+        if fleet is not None and check.again:
+            ids, revision = [one.cvm_id or "" for one in check.again], fleet.store.revision
+            self.act(check.again[0].verb, ids, click=click, revision=revision)
+        if check.said:
+            more = len(check.said) - _REASONS
+            why = "; ".join(check.said[:_REASONS]) + (f"; and {more} more" if more > 0 else "")
+            self._notice("" if check.again else click, f"Not sent again: {why}.")
+        if self.on_retried is not None:
+            self.on_retried([one for one in wrong if check.is_settled(one)])
 
     def _plan(self, fleet: FleetEngine, verb: Verb, ids: list[str]) -> tuple[Plan, list[str]]:
         rows, missing = [], []

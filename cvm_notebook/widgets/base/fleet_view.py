@@ -2,7 +2,7 @@
 
 import contextlib
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -14,13 +14,38 @@ from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.operations.record import OperationRecord
 from cvm_notebook.live.reflector.interest import InterestHandle
 from cvm_notebook.live.store.figures import Measured
-from cvm_notebook.live.store.records import Health
+from cvm_notebook.live.store.observers import weakly
+from cvm_notebook.live.store.records import Health, Snapshot
 from cvm_notebook.live.store.subscriptions import ChangeBatch
 from cvm_notebook.text import clean_text
 from cvm_notebook.widgets.base.clicks import UNDO_S, ClickHandler
 from cvm_notebook.widgets.base.log_tail import LogTail
 from cvm_notebook.widgets.base.ui_thread import ui_thread
-from cvm_notebook.widgets.base.view import LiveView, Message, weakly
+from cvm_notebook.widgets.base.view import LiveView, Message
+
+
+def health_of(snapshot: Snapshot) -> Message:
+    """Return how up to date a fleet is, as views draw it.
+
+    Of one that is offline also the seconds since it is, until it is tried again (None while it is
+    being tried), and since something was heard of a CVM: a view counts them on by itself.
+    """
+    health, cause = snapshot.health, clean_text(snapshot.health.cause or "", 300)
+    said: Message = {"state": health.state, "text": clean_text(health, 300), "cause": cause}
+    if health.state == "offline":
+        now, due = snapshot.monotonic, health.next_try
+        said["lasts"] = max(0, round((snapshot.taken_at - health.since).total_seconds()))
+        said["next"] = None if due is None else round(max(0.0, due - now), 1)
+        said["age"] = min((round(row.age(now), 1) for row in snapshot), default=None)
+    return said
+
+
+def refresh(fleet: FleetEngine, say: Callable[[Message], object]) -> None:
+    """Ask the service again at once, as somebody wants who looks at a fleet that is offline."""
+    try:
+        fleet.refresh()
+    except CvmError as error:
+        say({"kind": "notice", "text": clean_text(error, 400)})
 
 
 class FleetView(LiveView):
@@ -93,9 +118,7 @@ class FleetView(LiveView):
         return fleet
 
     def _vitals(self) -> Message:
-        health = self._living().store.snapshot().health
-        cause = clean_text(health.cause or "", 300)
-        return {"health": {"state": health.state, "text": clean_text(health, 300), "cause": cause}}
+        return {"health": health_of(self._living().store.snapshot())}
 
     def _viewed(self) -> None:
         fleet = self._fleet()
@@ -114,6 +137,9 @@ class FleetView(LiveView):
         self._unsubscribe()
 
     # --- messages of a view -----------------------------------------------------------------------
+
+    def _on_refresh(self, _message: Mapping[str, Any]) -> None:
+        refresh(self._living(), self._say)
 
     def _on_act(self, message: Mapping[str, Any]) -> None:
         self._clicks.receive({**message, "ids": self._meant(message)})

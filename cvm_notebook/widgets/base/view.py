@@ -11,14 +11,15 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from typing import Any, ClassVar, Final, ParamSpec, TypeAlias, TypeVar
+from typing import Any, ClassVar, Final, TypeAlias
 
 import anywidget
 import traitlets
 
 from cvm_notebook.live.clock import SystemClock
+from cvm_notebook.live.store.observers import weakly
 from cvm_notebook.live.workers import Workers
 from cvm_notebook.widgets.base.closing import ClosesWhole
 from cvm_notebook.widgets.base.mimebundle import display_in_jupyter, in_marimo, with_widget
@@ -32,22 +33,6 @@ _SLOW_S: Final = 1.0
 _CLOSE_S: Final = 0.0  # a worker that waits for the service is a daemon, and nobody hears it
 
 Message: TypeAlias = dict[str, Any]
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def weakly(method: Callable[P, T]) -> Callable[P, T | None]:
-    """Return a function that calls a bound method while its object lives, and then does nothing.
-
-    What subscribes by it is not kept alive by what it subscribes to.
-    """
-    weak = weakref.WeakMethod(method)
-
-    def call(*args: P.args, **kwargs: P.kwargs) -> T | None:
-        living = weak()
-        return None if living is None else living(*args, **kwargs)
-
-    return call
 
 
 class LiveView(ClosesWhole, anywidget.AnyWidget):

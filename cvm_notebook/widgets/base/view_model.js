@@ -21,11 +21,16 @@ function viewModel(model, { initial = null, ...own } = {}) {
     patch(message) { store.state = { ...store.state, ...message.set }; },
     ...own,
   };
-  const store = { n: -1, token: null, state: initial, live: () => alive.live, notify, send, ended: [] };
+  const store = { n: -1, token: null, state: initial, health: { state: "paused", text: "" }, healthAt: 0, live: () => alive.live, notify, send, ended: [] };
 
   function notify(what) { for (const view of views) view(what); }
   function send(message) {
     try { model.send({ ...message, token: store.token, n: message.n ?? store.n }); } catch { /* "Cannot send": there is no kernel, which the view shows already */ }
+  }
+  /** How up to date a fleet is comes with what changes with the time alone; its seconds count from now. */
+  function received(message, what) {
+    if (message.health) { store.health = message.health; store.healthAt = performance.now(); }
+    take.received?.(message, what);
   }
   function begin(message) {
     store.n = message.n; store.token = message.token;
@@ -42,7 +47,7 @@ function viewModel(model, { initial = null, ...own } = {}) {
       store.n = n;
       Object.assign(what, take.patch(message));
     } else if (kind === "pulse" && n !== store.n) send({ kind: "hello" });
-    take.received?.(message, what);
+    received(message, what);
     if (kind === "snapshot" || kind === "patch") send({ kind: "ack" });
     notify(what);
   }
@@ -73,7 +78,7 @@ function viewModel(model, { initial = null, ...own } = {}) {
     try {
       const message = JSON.parse(new TextDecoder().decode(boot));
       begin(message);
-      take.received?.(message, {});
+      received(message, {});
     } catch { /* none of ours */ }
   };
   store.part = (hear) => { parts.add(hear); return () => parts.delete(hear); };

@@ -7,7 +7,7 @@
 //
 // One store a model: its views show the same.
 
-const CARD_TABS = [["overview", "Overview"], ["logs", "Logs"], ["metrics", "Metrics"], ["events", "Events"], ["compose", "Compose"], ["revisions", "Revisions"], ["trust", "Trust"]];
+const CARD_TABS = [["overview", "Overview"], ["logs", "Logs"], ["metrics", "Metrics"], ["compose", "Compose"], ["environment", "Environment"], ["trust", "Trust"], ["revisions", "Revisions"], ["activity", "Activity"]];
 const OP_MARKS = { reached: "✓", failed: "✖", unknown: "?", cancelled: "–" };
 const OP_SHOWN_MS = 20000;
 
@@ -99,10 +99,12 @@ function renderCard({ model, el, host, store }) {
   const network = detail("network", "Network", drawNetwork), rules = autoStop({ send, live: () => store.live() });
   const metrics = metricsPanel({ send, live: () => store.live(), more: h("div", {}, rules.el, network.el) });
   tabs.panels.get("metrics").append(metrics.el);
-  const happened = h("div", {}), recorded = detail("operations", "Service history", drawRecorded);
-  tabs.panels.get("events").append(h("h4", {}, "This session"), happened, recorded.el);
-  const compose = detail("compose", null, drawCompose), proof = detail("attestation", null, drawProof);
+  const asked = activityTable({ send, queued: () => queued(), named: false });
+  const happened = h("div", {}), recorded = detail("operations", "Operations", () => []);
+  tabs.panels.get("activity").append(recorded.el, asked.el, h("h4", {}, "Changes seen in this session"), happened);
+  const compose = detail("compose", null, drawCompose), environment = detail("environment", null, drawEnvironment), proof = detail("attestation", null, drawProof);
   tabs.panels.get("compose").append(compose.el);
+  tabs.panels.get("environment").append(environment.el);
   const revisions = revisionsPanel({ send, live: () => store.live() });
   tabs.panels.get("revisions").append(revisions.el);
   const trust = trustPanel({ send, live: () => store.live(), measured: proof });
@@ -137,19 +139,22 @@ function renderCard({ model, el, host, store }) {
   }
   function drawProof(message) { return [verdict(message.check), hashes(message.facts)]; }
   function drawNetwork(message) { return [factsList(message.facts, "cvm-facts"), h("p", { className: "cvm-dim" }, "The service reports no traffic.")]; }
-  function drawRecorded(message) {
-    if (!message.rows.length) return [h("p", { className: "cvm-dim" }, "Nothing is recorded.")];
-    const head = ["started", "operation", "result", "duration", "by", "error"].map((one) => h("th", { scope: "col", className: one === "duration" ? "cvm-num" : "" }, one));
-    const rows = message.rows.map(([at, what, state, took, by, error]) => h("tr", {},
-      h("td", {}, at === null ? "" : new Date(at).toLocaleString()), h("td", {}, what), h("td", {}, state),
-      h("td", { className: "cvm-num" }, took === null ? "" : `${took.toFixed(1)} s`), h("td", {}, by), h("td", {}, error)));
-    return [h("div", { className: "cvm-scroll", tabIndex: 0, "aria-label": "Service history" }, h("table", {}, h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...rows)))];
+  /** Names of variables, and never a value: what there is of those is sealed for the CVM. */
+  function drawEnvironment({ rows }) {
+    const note = h("p", { className: "cvm-dim" }, "Values are sealed for the CVM: only it can read them, and the service tells neither them nor which are set. To set them, use Change this CVM.");
+    if (!rows.length) return [h("p", {}, "It takes no environment variables."), note];
+    const uses = { needed: "needs a value", default: "has a default", "": "not by its compose file" };
+    const head = ["Name", "Taken by the CVM", "Used"].map((name) => h("th", { scope: "col" }, name));
+    const lines = rows.map(([name, taken, use]) => h("tr", { "data-missing": !taken && use === "needed" ? "yes" : null }, h("th", { scope: "row" }, h("code", { className: "cvm-code" }, name)),
+      h("td", {}, taken ? "yes" : use === "needed" ? "⚠ no: it stays empty" : "no"), h("td", {}, uses[use])));
+    return [h("div", { className: "cvm-scroll cvm-variables", tabIndex: 0, role: "region", "aria-label": "Environment variables" }, h("table", {}, h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...lines))), note];
   }
   function opened(which) {
     if (which === "metrics") { metrics.need(); network.need(); } else metrics.leave();
     if (which === "logs") log.open();
-    else if (which === "events") recorded.need();
+    else if (which === "activity") recorded.need();
     else if (which === "compose") compose.need();
+    else if (which === "environment") environment.need();
     else if (which === "revisions") revisions.need();
     else if (which === "trust") trust.need();
   }
@@ -217,7 +222,7 @@ function renderCard({ model, el, host, store }) {
     if (state) costs.draw(state, clock, passed);
     const now = kernel && clock.at ? clock.at + passed * 1000 : null; // by the kernel's clock, as what it judged
     badge.draw(state?.trust, now); trust.time(now);
-    drawHealth(health, clock.health, clock.at, kernel);
+    drawHealth(health, store.health, clock.at, kernel);
     root.dataset.live = kernel;
     actions.inert = !kernel;
   }
@@ -235,7 +240,7 @@ function renderCard({ model, el, host, store }) {
     drawFacts(state);
     recent.replaceChildren(h("h4", {}, "Last events"), eventList((state.events ?? []).slice(0, 5)));
     happened.replaceChildren(eventList(state.events));
-    drawButtons(state); boot.draw(state); idle.draw(state); rules.draw(state); metrics.draw(state); drawMeters(state); drawLinks(state); drawOps(state); trust.draw(state); revisions.draw(state); drawTime();
+    drawButtons(state); boot.draw(state); idle.draw(state); rules.draw(state); metrics.draw(state); drawMeters(state); drawLinks(state); drawOps(state); asked.draw(state.activity, store.live()); trust.draw(state); revisions.draw(state); drawTime();
     badge.el.hidden = changing.button.hidden = Boolean(state.gone);
   }
 
@@ -251,8 +256,8 @@ function renderCard({ model, el, host, store }) {
   function heard({ message, before, live }) {
     if (live !== undefined) {
       log.live(live);
-      for (const one of [recorded, compose, proof, network]) one.live(live);
-      if (store.state) { trust.draw(store.state); idle.draw(store.state); rules.draw(store.state); }
+      for (const one of [recorded, compose, environment, proof, network]) one.live(live);
+      if (store.state) { asked.draw(store.state.activity, live); trust.draw(store.state); idle.draw(store.state); rules.draw(store.state); }
       revisions.live();
       if (live) opened(tabs.open);
       else { confirm.close("yes"); undo.hide(); }
@@ -263,7 +268,7 @@ function renderCard({ model, el, host, store }) {
     if (answer(message)) return;
     if (message.kind === "log") log.heard(message);
     else if (message.kind === "metrics") metrics.heard(message);
-    else if (message.kind === "details") ({ compose, attestation: proof, operations: recorded, network })[message.what]?.heard(message);
+    else if (message.kind === "details") ({ compose, environment, attestation: proof, operations: recorded, network })[message.what]?.heard(message);
     else if (message.kind === "pulse") drawTime();
     else { draw(); announce(before); }
   }
@@ -272,7 +277,7 @@ function renderCard({ model, el, host, store }) {
   draw();
   tabs.choose("overview");
   log.live(store.live());
-  for (const one of [recorded, compose, proof, network]) one.live(store.live());
+  for (const one of [recorded, compose, environment, proof, network]) one.live(store.live());
   return store.mount(el, root, heard, () => { clearInterval(clock); answered(); changing.end(); metrics.end(); log.end(); });
 }
 

@@ -4,23 +4,27 @@ import contextlib
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import ipywidgets
 
+from cvm_notebook.api.client import Client
 from cvm_notebook.api.errors.tree import CvmError
+from cvm_notebook.api.models.guest import Operation as HistoryEntry
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.live.costs.spent import midnight
 from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.metrics.poll import MeasureHandle
+from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.preconditions import Verb, precheck
 from cvm_notebook.live.operations.record import OperationRecord
 from cvm_notebook.live.store.changelog import Log
 from cvm_notebook.live.store.figures import Measured
 from cvm_notebook.live.store.observation import Reading
+from cvm_notebook.live.store.observers import weakly
 from cvm_notebook.live.store.records import Gap, Row
 from cvm_notebook.live.store.subscriptions import ChangeBatch
 from cvm_notebook.text import clean_text
@@ -29,9 +33,10 @@ from cvm_notebook.widgets.base.closing import close_widgets, is_open
 from cvm_notebook.widgets.base.fleet_view import FleetView
 from cvm_notebook.widgets.base.mimebundle import in_marimo
 from cvm_notebook.widgets.base.ui_thread import ui_thread
-from cvm_notebook.widgets.base.view import Message, weakly
+from cvm_notebook.widgets.base.view import Message
 from cvm_notebook.widgets.card import autostop
-from cvm_notebook.widgets.card.details import DETAILS, fetch
+from cvm_notebook.widgets.card.activity import history_lines, ledger_lines
+from cvm_notebook.widgets.card.details import DETAILS, boot_line, fetch
 from cvm_notebook.widgets.card.metrics import history, idle_for, stats_state
 from cvm_notebook.widgets.card.money import money_state, spent_today_usd
 from cvm_notebook.widgets.card.revisions import Revisions
@@ -40,7 +45,6 @@ from cvm_notebook.widgets.card.sections import (
     clock_of,
     events_of,
     gone_state,
-    latest,
     ms,
     operation_of,
 )
@@ -51,6 +55,7 @@ if TYPE_CHECKING:
     from cvm_notebook.attest.policy.policy import Policy
 
 _NO_FIGURES: Final[dict[str, Any]] = {"meters": [], "error": None, "state": "unknown", "at": None}
+_SHOWN: Final = 50  # operations, ours and the service's
 _TWICE_S: Final = 1.0  # the same button within so long is one click
 
 _cards: "weakref.WeakKeyDictionary[FleetEngine, dict[str, CvmCard]]" = weakref.WeakKeyDictionary()
@@ -91,7 +96,7 @@ class CvmCard(FleetView):
     """
 
     _esm = module(
-        *("base/confirm", "base/diff", "base/log_find", "base/logs", "base/tabs"),
+        *("base/activity", "base/confirm", "base/diff", "base/log_find", "base/logs", "base/tabs"),
         *(
             "card/terms",
             "card/overview",
@@ -101,7 +106,9 @@ class CvmCard(FleetView):
             "card/card",
         ),
     )
-    _css = style("base/confirm", "base/diff", "base/logs", "base/tabs", "card/card")
+    _css = style(
+        *("base/activity", "base/confirm", "base/diff", "base/logs", "base/tabs"), "card/card"
+    )
     _FAULT = " in the card. The fleet itself goes on."
     _WORKERS = 4  # a log that is followed takes one
 
@@ -116,11 +123,14 @@ class CvmCard(FleetView):
         self._spent: tuple[datetime, float | None] | None = None
         self._boot_line: str | None = None
         self._boot_asked = False
-        self._operations = latest(fleet.operator.records(), cvm_id)
+        records = [one for one in fleet.operator.records() if self._is_mine(one)][-_SHOWN:]
+        self._records = {one.id: one for one in records}
+        self._history: tuple[HistoryEntry, ...] = ()  # the service's, once somebody has looked
         self._verification = Verification(cvm_id, weakref.ref(fleet), weakly(self._mark))
         self._revisions = Revisions(cvm_id, weakref.ref(fleet), weakly(self._mark))
         self._form: ChangeForm | None = None
         super().__init__(fleet, "cvm-card", undo=undo)
+        self._clicks.on_retried = weakly(self._settled)
 
     def _parts(self) -> Iterable[ipywidgets.Widget]:
         return () if self._form is None else (self._form,)
@@ -176,7 +186,8 @@ class CvmCard(FleetView):
         return {
             **state,
             "events": events_of(mine.changes),
-            "ops": {verb: operation_of(one) for verb, one in self._operations.items()},
+            "ops": {verb: operation_of(one) for verb, one in self._latest().items()},
+            "activity": self._activity(fleet),
             "stats": stats_state(store, self.cvm_id, now) if runs else _NO_FIGURES,
             "money": money_state(row),
             "idle": idle_for(store.figures.latest.get(self.cvm_id), now) if runs else None,
@@ -188,6 +199,23 @@ class CvmCard(FleetView):
             **self._verification.state(row),
             "revisions": self._revisions.state(row),
         }
+
+    def _is_mine(self, record: OperationRecord) -> bool:
+        return self.cvm_id in {record.cvm_id, record.made_id}
+
+    def _latest(self) -> dict[str, OperationRecord]:
+        """Return the newest operation of each verb."""
+        return {one.verb: one for one in self._records.values() if one.cvm_id == self.cvm_id}
+
+    def _activity(self, fleet: FleetEngine) -> Message:
+        """Return what was asked of it, here and elsewhere, the newest first."""
+        records = tuple(self._records.values())
+        lines = [
+            *ledger_lines(records, fleet.operator, self._clicks.settled),
+            *history_lines(self._history, records),
+        ]
+        lines.sort(key=lambda line: line["at"] or 0, reverse=True)
+        return {"lines": lines[:_SHOWN], "more": 0}
 
     def _count(self, mine: Log) -> None:
         """Work out what it has cost today, up to now."""
@@ -237,8 +265,9 @@ class CvmCard(FleetView):
             self._mark()
 
     def _operated(self, record: OperationRecord) -> None:
-        if record.cvm_id == self.cvm_id:
-            self._operations = {**self._operations, record.verb: record}
+        if self._is_mine(record):
+            records = {**self._records, record.id: record}
+            self._records = dict(list(records.items())[-_SHOWN:])
             self._revisions.operated(record, self._workers)
             self._mark()
 
@@ -256,9 +285,19 @@ class CvmCard(FleetView):
     def _meant(self, _message: Mapping[str, Any]) -> list[str]:
         return [self.cvm_id]
 
+    def _on_retry(self, message: Mapping[str, Any]) -> None:
+        """Ask once more for what failed or got no answer."""
+        operation = self._living().operator.get(str(message.get("id", "")))
+        if operation is not None:
+            click = str(message.get("click", ""))
+            self._clicks.retry([operation], click=click, workers=self._workers)
+
+    def _settled(self, _operations: Sequence[Operation]) -> None:
+        self._mark()
+
     def _on_fetch(self, message: Mapping[str, Any]) -> None:
         what = message.get("what")
-        if isinstance(what, str) and what in DETAILS:
+        if isinstance(what, str) and (what in DETAILS or what == "operations"):
             self._workers.do(partial(self._fetch, what))
 
     def _on_verify(self, _message: Mapping[str, Any]) -> None:
@@ -317,12 +356,22 @@ class CvmCard(FleetView):
         if fleet is None or row is None:
             self._say({"kind": "details", "what": what, "error": "It is no longer in the fleet."})
             return
-        details = fetch(what, fleet.client, row)
         if what == "boot":
-            self._boot_line = details.get("line")
-            self._mark()
+            self._boot_line = boot_line(fleet.client, row)
+        elif what == "operations":
+            self._say(self._read_history(fleet.client, row))
         else:
-            self._say(details)
+            self._say(fetch(what, fleet.client, row))
+            return
+        self._mark()
+
+    def _read_history(self, client: Client, row: Row) -> Message:
+        told: Message = {"kind": "details", "what": "operations"}
+        try:
+            self._history = tuple(client.list_operations(row.id, limit=_SHOWN))
+        except CvmError as error:
+            told["error"] = clean_text(error, 600)
+        return told
 
     # --- shown ------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Details of a CVM, fetched on demand: compose file, attestation, history, network, boot.
+"""Details of a CVM, fetched on demand: compose file, environment, attestation, network, boot.
 
 Each function waits for the service, so it runs on a worker; each returns what the view draws.
 """
@@ -9,7 +9,9 @@ from typing import Any, Final, TypeAlias
 
 from cvm_notebook.api.client import Client
 from cvm_notebook.api.compose.hashing import compose_hash
-from cvm_notebook.api.errors.tree import CvmError
+from cvm_notebook.api.compose.interpolation import Variables
+from cvm_notebook.api.compose.validation import read_compose_file
+from cvm_notebook.api.errors.tree import CvmError, InvalidInput
 from cvm_notebook.api.models.base import instant
 from cvm_notebook.attest.evidence.consistency import Consistency, judge_attestation
 from cvm_notebook.attest.evidence.fields import bare_digits
@@ -20,7 +22,6 @@ from cvm_notebook.widgets.base.log_lines import clean_line, level_of, split_time
 Details: TypeAlias = dict[str, Any]
 _CHARS: Final = 300
 _TEXT_CHARS: Final = 250_000  # a compose file and its script have 200 KiB at most
-_OPERATIONS: Final = 50
 _BOOT_LINES: Final = 200
 
 
@@ -45,7 +46,7 @@ def _compose(client: Client, row: Row) -> Details:
         ("runner", file.get("runner")),
         ("compose hash of the CVM", declared),
         ("hash of this file", counted),
-        ("allowed variables", _names(file.get("allowed_envs"))),
+        ("allowed variables", ", ".join(map(str, _list(file.get("allowed_envs"))))),
         ("public", _public(file)),
     ]
     texts = [
@@ -116,29 +117,42 @@ def _evidence_words(evidence: Consistency) -> str:
     return f"{verdict} {quote}"
 
 
-def _operations(client: Client, row: Row) -> Details:
-    found = client.list_operations(row.id, limit=_OPERATIONS)
+def boot_line(client: Client, row: Row) -> str | None:
+    """Return the line of the machine's console that says why it failed to start, if there is one.
+
+    It waits for the service.
+    """
+    try:
+        lines = client.get_cvm_logs(row.id, tail=_BOOT_LINES, timestamps=True)
+    except CvmError:
+        return None
+    texts = [split_time(line.text)[1] for line in lines]
+    errors = [text for text in texts if level_of(text) == "error"]
+    return clean_text(errors[-1], _CHARS) if errors else None
+
+
+def _environment(client: Client, row: Row) -> Details:
+    """Return the names of variables: which the CVM takes, and which its compose file uses.
+
+    What values there are is sealed for the CVM; the service tells neither them nor which are set.
+    """
+    file = client.get_cvm_compose_file(row.id)
+    allowed = [str(name) for name in _list(file.get("allowed_envs"))]
+    try:
+        used = read_compose_file(file.get("docker_compose_file")).variables
+    except InvalidInput:  # it may have no such file
+        used = Variables(frozenset(), frozenset())
+    names = dict.fromkeys([*allowed, *sorted(used.needed), *sorted(used.optional)])
     return {
         "rows": [
             [
-                _ms(one.started),
-                _text(one.operation_type),
-                _text(one.status),
-                None if one.duration_ms is None else max(0, one.duration_ms) / 1000,
-                _text(one.triggered_by_username),
-                _text(one.error_message),
+                clean_text(name, _CHARS),
+                name in allowed,
+                "needed" if name in used.needed else "default" if name in used.optional else "",
             ]
-            for one in found
+            for name in names
         ]
     }
-
-
-def _boot(client: Client, row: Row) -> Details:
-    """Find the line of the machine's console that says why it failed to start."""
-    lines = client.get_cvm_logs(row.id, tail=_BOOT_LINES, timestamps=True)
-    texts = [split_time(line.text)[1] for line in lines]
-    errors = [text for text in texts if level_of(text) == "error"]
-    return {"line": clean_text(errors[-1], _CHARS) if errors else None}
 
 
 def _network(client: Client, row: Row) -> Details:
@@ -156,9 +170,8 @@ def _network(client: Client, row: Row) -> Details:
 
 DETAILS: Final[Mapping[str, Callable[[Client, Row], Details]]] = {
     "compose": _compose,
+    "environment": _environment,
     "attestation": _attestation,
-    "operations": _operations,
-    "boot": _boot,
     "network": _network,
 }
 
@@ -180,12 +193,8 @@ def _public(file: Mapping[str, object]) -> str:
     return ", ".join(name for name in names if file.get(f"public_{name}") is True) or "nothing"
 
 
-def _names(value: object) -> str | None:
-    return ", ".join(str(one) for one in value) if isinstance(value, list) else None
-
-
-def _text(value: object) -> str:
-    return clean_text(value, _CHARS) if value is not None else ""
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _when(moment: datetime | None) -> str | None:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cvm_notebook.api.errors.tree import CvmError, ReadOnly
 from cvm_notebook.api.models.catalogue import AppRevision
+from cvm_notebook.attest.evidence.fields import bare_digits
 from cvm_notebook.deploy.preview import MOST_LINES, UpdatePreview, shown_line
 from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.operations.record import OperationRecord
-from cvm_notebook.live.plans.revisions import AppVersion, Content, bare, compose_diff
+from cvm_notebook.live.plans.revisions import AppVersion, Content, compose_diff
 from cvm_notebook.live.store.records import Row
 from cvm_notebook.live.workers import Workers
 from cvm_notebook.rollouts.targets import redeployed, rollback_of
@@ -247,7 +248,7 @@ class Revisions:
         self._question = _Question(click, version, preview, phrase, payload)
 
     def _redeploy(self, question: _Question, client: "Client", row: Row) -> None:
-        if bare(client.get_cvm_info(row.id).compose_hash) != question.preview.hash_before:
+        if bare_digits(client.get_cvm_info(row.id).compose_hash) != question.preview.hash_before:
             raise CvmError("Nothing was sent: what it runs has changed since. Look at it again.")
         fleet = self._fleet()
         if fleet is None:
@@ -258,14 +259,15 @@ class Revisions:
 def _rows(revisions: Sequence[AppRevision], running: str | None) -> list[dict[str, Any]]:
     """Return revisions for a view; the newest that has the CVM's compose hash is what it runs."""
     several = len({one.vm_uuid for one in revisions}) > 1
-    runs = next((one for one in revisions if bare(one.compose_hash) == bare(running)), None)
+    digits = bare_digits(running)
+    runs = next((one for one in revisions if bare_digits(one.compose_hash) == digits), None)
     return [
         {
             "id": clean_text(one.revision_id, 60),
             "at": ms(one.created) if one.created is not None else None,
             "who": clean_text(one.triggered_by.username or "", 60) if one.triggered_by else "",
             "kind": clean_text((one.operation_type or "").replace("_", " "), 60),
-            "hash": clean_text(bare(one.compose_hash) or "", 80),
+            "hash": clean_text(bare_digits(one.compose_hash) or "", 80),
             "cvm": clean_text(one.cvm.name or "", 60) if several and one.cvm else "",
             "runs": one is runs and running is not None,
         }

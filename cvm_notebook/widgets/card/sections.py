@@ -242,11 +242,6 @@ def _word(row: Row) -> str:
     return _text(row.status, 60) or "unknown" if phase == "unknown" else phase.replace("_", " ")
 
 
-def latest(records: Sequence[OperationRecord], cvm_id: str) -> dict[str, OperationRecord]:
-    """Return the newest operation of each verb of a CVM."""
-    return {record.verb: record for record in records if record.cvm_id == cvm_id}
-
-
 def ms(moment: datetime) -> int:
     """Return a moment as scripts count it: milliseconds since 1970."""
     return int(moment.timestamp() * 1000)

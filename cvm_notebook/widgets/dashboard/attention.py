@@ -10,7 +10,7 @@ from cvm_notebook.api.status import status_of
 from cvm_notebook.attest.evidence.fields import bare_digits
 from cvm_notebook.live.columns import SEARCHED, Context, charged_usd
 from cvm_notebook.live.plans.plan import Plan
-from cvm_notebook.live.store.records import Row, Snapshot
+from cvm_notebook.live.store.records import Row, Snapshot, name_of_app
 from cvm_notebook.text import age_words, clean_text, without_zeros
 
 IDLE_S: Final = 1800
@@ -175,9 +175,8 @@ def _drift(snapshot: Snapshot) -> Concern | None:
 
 
 def _name_of_app(snapshot: Snapshot, app: str) -> str:
-    """Return the shortest name of its CVMs: web, and not web-2."""
-    names = [row.name or row.id for row in snapshot if row.cvm.app_id == app]
-    return clean_text(min(names, key=len), _NAME_CHARS)
+    names = (row.name or row.id for row in snapshot if row.cvm.app_id == app)
+    return clean_text(name_of_app(names), _NAME_CHARS)
 
 
 def _of_apps(apps: list[str]) -> str:

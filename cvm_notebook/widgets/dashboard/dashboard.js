@@ -35,16 +35,29 @@ function renderDashboard({ model, el, host, store }) {
   const { answer, queued, heard: answered } = answers({ confirm, undo, notice, say: (text) => { said.textContent = text; } });
   const toTable = () => slots.table.el.querySelector("[role=grid], [role=treegrid]")?.focus();
   const attention = attentionPanel({ own, send, onShow: toTable });
-  const costs = costsPage({ send }), activity = activityPage({ send, queued });
+  const costs = costsPage({ send }), activity = activityTable({ send, queued });
   const back = h("button", { type: "button", className: "cvm-plain cvm-dashboard-back", onclick: () => send({ kind: "overview" }) }, "‹ Needs attention");
   const side = h("div", { className: "cvm-dashboard-side" }, back, attention.el, slots.card.el);
+  const offline = offlineBar(store, send);
   const pages = tabStrip("About this fleet", PAGES, (name) => { send({ kind: "page", view: own, name }); });
-  pages.panels.get("fleet").append(h("div", { className: "cvm-dashboard-fleet" }, slots.table.el, side));
+  const fleet = h("div", { className: "cvm-dashboard-fleet" }, slots.table.el);
+  fleet.append(splitEdge(fleet, "Width of the table"), side);
+  pages.panels.get("fleet").append(fleet);
+  // where the card lies over the table, Escape takes it away; first, for the card keeps its keys to itself
+  side.addEventListener("keydown", (event) => {
+    const lies = !back.hidden && getComputedStyle(side).position === "relative", own = event.target.closest(`[role="alertdialog"], [role="dialog"], ${TEXT_FIELDS}`);
+    if (!lies || own || !isPlain(event, "Escape")) return;
+    event.preventDefault();
+    event.stopPropagation();
+    back.click();
+    toTable();
+  }, true);
   pages.panels.get("costs").append(costs.el);
   pages.panels.get("activity").append(activity.el);
   pages.panels.get("new").append(slots.form.el);
   const foot = h("div", { className: "cvm-dashboard-foot" }, undo.el, notice, confirm.el);
-  const root = h("section", { className: "cvm cvm-dashboard", "aria-label": "Dashboard" }, pages.strip, ...pages.panels.values(), foot, said);
+  const root = h("section", { className: "cvm cvm-dashboard", "aria-label": "Dashboard" }, pages.strip, offline.el, ...pages.panels.values(), foot, said);
+  root.addEventListener("cvmdeploy", (event) => { event.preventDefault(); pages.enter("new"); });
   const activityTab = pages.strip.querySelector('[data-tab="activity"]');
   function draw() {
     if (!store.state) return;
@@ -54,6 +67,7 @@ function renderDashboard({ model, el, host, store }) {
     attention.el.hidden = Boolean(card);
     const { concerns } = store.state.attention, many = concerns.length;
     back.hidden = !card;
+    side.toggleAttribute("data-card", Boolean(card));
     back.textContent = many ? `‹ Needs attention (${many})` : "‹ Overview";
     attention.draw(store.state.attention, live);
     activity.draw(store.state.activity, live);
@@ -63,6 +77,7 @@ function renderDashboard({ model, el, host, store }) {
     activityTab.title = failed ? `${failed} failed or without an answer` : "";
   }
   function heard({ message, live }) {
+    offline.draw();
     if (live || message?.kind === "snapshot") send({ kind: "page", view: own, name: pages.open });
     if (message?.set || live !== undefined) draw();
     if (message?.kind === "front") pages.choose("fleet");
@@ -72,7 +87,7 @@ function renderDashboard({ model, el, host, store }) {
   draw();
   return store.mount(el, root, heard, () => {
     send({ kind: "page", view: own, name: "" });
-    answered(); costs.end();
+    answered(); costs.end(); offline.end();
     for (const slot of Object.values(slots)) slot.end();
   });
 }

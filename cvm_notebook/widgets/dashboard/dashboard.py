@@ -3,9 +3,8 @@
 import contextlib
 import time
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from functools import partial
 from typing import Any, ClassVar, Final
 
 import ipywidgets
@@ -14,16 +13,16 @@ from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.record import OperationRecord
-from cvm_notebook.live.plans.retry import may_be_asked_again, read_back, unresolved
 from cvm_notebook.live.static_view import show
 from cvm_notebook.live.store.figures import Measured
-from cvm_notebook.live.store.records import Snapshot
+from cvm_notebook.live.store.observers import weakly
+from cvm_notebook.live.store.records import Health, Snapshot
 from cvm_notebook.live.store.subscriptions import ChangeBatch
-from cvm_notebook.text import clean_text
 from cvm_notebook.widgets.base.assets import module, style
 from cvm_notebook.widgets.base.clicks import ClickHandler
+from cvm_notebook.widgets.base.fleet_view import health_of, refresh
 from cvm_notebook.widgets.base.ui_thread import ui_thread
-from cvm_notebook.widgets.base.view import LiveView, Message, weakly
+from cvm_notebook.widgets.base.view import LiveView, Message
 from cvm_notebook.widgets.card.card import CvmCard, card_of, close_cards
 from cvm_notebook.widgets.dashboard.activity import activity_of
 from cvm_notebook.widgets.dashboard.attention import Concern, concerns, stop_plan
@@ -52,14 +51,18 @@ class Dashboard(LiveView):
     """
 
     _esm = module(
+        "base/activity",
         "base/confirm",
+        "base/offline",
         "base/tabs",
         "dashboard/attention",
         "dashboard/costs",
-        "dashboard/activity",
+        "dashboard/split",
         "dashboard/dashboard",
     )
-    _css = style("base/confirm", "base/tabs", "dashboard/dashboard")
+    _css = style(
+        *("base/activity", "base/confirm", "base/offline", "base/tabs"), "dashboard/dashboard"
+    )
     _FAULT: ClassVar[str] = ". Your CVMs are not affected."
     _WORKERS = 2  # one may wait for the service
 
@@ -70,8 +73,7 @@ class Dashboard(LiveView):
         self._card: CvmCard | None = None
         self._selected: tuple[str, ...] = ()
         self._clicks = ClickHandler(fleet, self._say)
-        self._settled: dict[str, str] = {}  # what was found out about operations that had ended
-        self._settling: set[str] = set()
+        self._clicks.on_retried = weakly(self._operated)
         self._activity: Message = {}
         self._is_news = True
         self._pages: dict[str, str] = {}  # which each view shows
@@ -88,7 +90,9 @@ class Dashboard(LiveView):
         super().__init__()
         self._unsubscribe = fleet.operator.attach(weakly(self._operated))
         self._subscription = fleet.store.attach(
-            weakly(self._changed), figures=weakly(self._changed)
+            weakly(self._changed),
+            health=weakly(self._health_changed),
+            figures=weakly(self._changed),
         )
         self._unselect = self.table.on_select(weakly(self._choose))
         opened = weakly(self._open)
@@ -133,6 +137,9 @@ class Dashboard(LiveView):
             if changed or since >= _LOOK_EVERY_S:
                 self._draw()
 
+    def _vitals(self) -> Message:
+        return {"health": health_of(self.fleet.store.snapshot())}
+
     def _viewed(self) -> None:
         now = time.monotonic()
         if now - self._credit_at >= _CREDIT_S:
@@ -151,7 +158,7 @@ class Dashboard(LiveView):
             self._look(snapshot)
         if self._is_news:
             self._is_news = False
-            self._activity = activity_of(self.fleet.operator, self._settled)
+            self._activity = activity_of(self.fleet.operator, self._clicks.settled)
         return {
             "parts": {"table": self.table.model_id, "form": self.form.model_id},
             "card": None if card is None else self._host(card),
@@ -225,6 +232,9 @@ class Dashboard(LiveView):
                 if concern.key == "drift":
                     self.table.by = "app"
 
+    def _on_refresh(self, _message: Mapping[str, Any]) -> None:
+        refresh(self.fleet, self._say)
+
     def _on_overview(self, _message: Mapping[str, Any]) -> None:
         """Show what needs attention in the place of the card."""
         self._card = None
@@ -248,44 +258,13 @@ class Dashboard(LiveView):
     _on_confirmed = _on_cancelled = _on_undo = _on_act
 
     def _on_retry(self, message: Mapping[str, Any]) -> None:
-        """Ask once more for what failed; what got no answer is read back before."""
-        click, operations = str(message.get("click", "")), self.fleet.operator
-        open_ = {record.id: record for record in unresolved(operations.records())}
-        record = open_.get(str(message.get("id", "")))
-        operation = None if record is None else operations.get(record.id)
-        if record is None or operation is None or not may_be_asked_again(operations, record):
-            text = "Not retried: something else was asked of this CVM since."
-            self._say({"kind": "notice", "click": click, "text": text})
-        elif record.state == "failed":
-            self._ask_again(record, click)
-        elif record.id not in self._settling:
-            self._settling.add(record.id)
-            text = f"Reading back what became of {_what(record)}…"
-            self._say({"kind": "notice", "click": click, "text": text})
-            self._workers.do(partial(self._settle, operation, click))
-
-    def _ask_again(self, record: OperationRecord, click: str) -> None:
-        revision = self.fleet.store.revision
-        self._clicks.act(record.verb, [record.cvm_id or ""], click=click, revision=revision)
+        """Ask once more for what failed or got no answer."""
+        operation = self.fleet.operator.get(str(message.get("id", "")))
+        if operation is not None:
+            click = str(message.get("click", ""))
+            self._clicks.retry([operation], click=click, workers=self._workers)
 
     # --- on a worker ------------------------------------------------------------------------------
-
-    def _settle(self, operation: Operation, click: str) -> None:
-        """Read what became of an operation, and ask for it again if nothing did."""
-        verdict, why = read_back(self.fleet.operator, operation)
-        record = operation.record
-        what = _what(record)
-        if verdict == "nothing was done":
-            ui_thread.post(partial(self._ask_again, record, click), self)
-        elif verdict == "done":
-            self._settled[record.id] = f"done: {why}" if why else "done, as read back"
-            said = why or f"{what} was carried out"
-            self._say({"kind": "notice", "click": click, "text": f"Not sent again: {said}."})
-            self._operated()
-        else:
-            text = f"Not sent again: nobody can tell whether {what} was carried out ({why})."
-            self._say({"kind": "notice", "click": click, "text": clean_text(text, 400)})
-        self._settling.discard(record.id)
 
     def _read_credit(self) -> None:
         """Read what the workspace has left; a key that may not see it sees none."""
@@ -314,7 +293,10 @@ class Dashboard(LiveView):
         if self._is_due():
             self._mark()
 
-    def _operated(self, _record: OperationRecord | None = None) -> None:
+    def _health_changed(self, _health: Health) -> None:
+        ui_thread.post(self.pulse, self)
+
+    def _operated(self, _what: OperationRecord | Sequence[Operation]) -> None:
         self._is_news = True
         self._mark()
 
@@ -325,10 +307,6 @@ class Dashboard(LiveView):
 
     def _static(self) -> dict[str, str]:
         return show(self.fleet.store.snapshot())
-
-
-def _what(record: OperationRecord) -> str:
-    return f"{record.verb} {clean_text(record.name, _ID_CHARS)}"
 
 
 _open: Final[list["weakref.ref[Dashboard]"]] = []

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from cvm_notebook.api.compose.hashing import Env
 from cvm_notebook.live.engine import FleetEngine
+from cvm_notebook.live.store.observers import weakly
 from cvm_notebook.text import html_table, text_table
 from cvm_notebook.widgets.base.assets import module, style
-from cvm_notebook.widgets.base.view import weakly
 from cvm_notebook.widgets.form.change_state import ChangeState
 from cvm_notebook.widgets.form.changing import ChangePhase
 from cvm_notebook.widgets.form.fields import FormView

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cvm_notebook._lazy import loaded
@@ -12,10 +11,10 @@ from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.deploy.deployment import Phase
 from cvm_notebook.deploy.templates import template_of
 from cvm_notebook.live.engine import FleetEngine
+from cvm_notebook.live.store.observers import Callbacks, weakly
 from cvm_notebook.text import html_table, text_table
 from cvm_notebook.widgets.base.assets import module, style
 from cvm_notebook.widgets.base.log_tail import LogTail
-from cvm_notebook.widgets.base.view import weakly
 from cvm_notebook.widgets.form.fields import FormField, FormView
 from cvm_notebook.widgets.form.provision_state import ProvisionState
 from cvm_notebook.widgets.form.starts import Start
@@ -101,7 +100,7 @@ class ProvisionForm(FormView):
         state = ProvisionState(client, fleet, env, fields, changed=changed, crashed=crashed)
         if template is not None:
             state.start(Start.of_template(template_of(template)), over=fields)
-        self._open_callbacks: tuple[Callable[[str], object], ...] = ()
+        self._when_opened = Callbacks[[str]]()
         workers = self._crew("cvm-form-logs")
         self._logs = LogTail(weakly(self._client), workers, self._say, weakly(self._mark))
         super().__init__(state)
@@ -182,11 +181,7 @@ class ProvisionForm(FormView):
         callable
             Takes it back.
         """
-        self._open_callbacks = (*self._open_callbacks, callback)
-        return partial(self._drop, callback)
-
-    def _drop(self, callback: object) -> None:
-        self._open_callbacks = tuple(one for one in self._open_callbacks if one is not callback)
+        return self._when_opened.add(callback)
 
     def start_over(self) -> bool:
         """Begin another CVM with what is filled in; False while one is under way."""
@@ -257,9 +252,8 @@ class ProvisionForm(FormView):
         if fleet is None or cvm_id is None or fleet.known(cvm_id) is None:
             self._say({"kind": "notice", "text": "This CVM is not in the fleet."})
             return
-        for callback in self._open_callbacks:
-            callback(cvm_id)
-        if not self._open_callbacks:
+        self._when_opened(cvm_id)
+        if not self._when_opened:
             card_of: Any = loaded("widgets.card.card", "card_of")  # which shows forms itself
             card = self._host(card_of(fleet, cvm_id))
             self._say({"kind": "card", "view": message.get("view"), "card": card})

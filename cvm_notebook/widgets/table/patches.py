@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
 from cvm_notebook.api.money import exact, total
+from cvm_notebook.attest.evidence.fields import bare_digits
 from cvm_notebook.live.columns import FIGURES, Context, charged_usd, figures_of
 from cvm_notebook.live.operations.record import OperationRecord, as_text
 from cvm_notebook.live.store.figures import FigureHistory, Measured
@@ -37,9 +38,14 @@ class PatchFeed:
         What is shown, beside what every row tells.
     figures
         How busy CVMs are.
+    uuids
+        Whether a row tells the uuid of its CVM, by which a console knows it.
     """
 
-    def __init__(self, columns: Sequence[TableColumn], figures: FigureHistory) -> None:
+    def __init__(
+        self, columns: Sequence[TableColumn], figures: FigureHistory, *, uuids: bool = False
+    ) -> None:
+        self._uuids = uuids
         self._figures = figures
         self._lock = threading.Lock()
         self.columns = tuple(columns)
@@ -256,6 +262,8 @@ class PatchFeed:
         cells["raw"] = None if raw == cells["status"] else raw
         cells["note"] = _note(row)
         cells["op"] = self._operations.get(row.id)
+        if self._uuids:
+            cells["_uuid"] = clean_text(row.vm_uuid, 80) if row.vm_uuid else None
         cells |= self._busyness(row, context)
         return cells | _grouping(row) if self._by_app else cells
 
@@ -281,11 +289,10 @@ def _note(row: Row) -> str | None:
 
 def _grouping(row: Row) -> Cells:
     """Return what a view groups by app, and sums up."""
-    app, digest = row.app_id, row.cvm.compose_hash
-    bare = (digest or "").lower().removeprefix("0x").removeprefix("sha256:")
+    app, digits = row.app_id, bare_digits(row.cvm.compose_hash) or ""
     return {
         "_app": clean_text(app, 80) if app else None,
-        "_hash": clean_text(bare[:_HASH_CHARS], _HASH_CHARS) or None,
+        "_hash": clean_text(digits[:_HASH_CHARS], _HASH_CHARS) or None,
         "_usd": without_zeros(_burns(row)),
     }
 

@@ -20,6 +20,7 @@ function renderTable({ model, el, host, store }) {
     logs.open();
     logsClose.focus();
   }
+  const offline = offlineBar(store, send);
   const grid = tableGrid(store, { say, onOpen: open, onMenu: (k, at) => rowMenu(k, at), onKey: (key, k) => keys[key]?.(k), onClear: () => filter("") });
   const toasts = toastStack(send, () => grid.grid.focus());
   grid.el.append(toasts.el);
@@ -69,6 +70,7 @@ function renderTable({ model, el, host, store }) {
     menu.open(at, [
       ["Open", () => open(k), "Enter", !live],
       ["Logs", () => send({ kind: "logs", ks: [k] }), "l", !live],
+      ...(store.console && row._uuid ? [["Open in console ↗", () => window.open(store.console + encodeURIComponent(row._uuid), "_blank", "noopener,noreferrer")]] : []),
       null,
       ...VERBS.map(([verb, label]) => [label, () => act(verb, [k]), verb === "delete" ? "danger" : verb === "stop" ? "s" : "", !acts]),
       null,
@@ -116,7 +118,7 @@ function renderTable({ model, el, host, store }) {
 
   const root = h("section", { className: "cvm cvm-table", "aria-label": "Fleet" },
     summary.el, h("div", { className: "cvm-top" }, find, ...facets.buttons, byApp, views.button, picker.el, takeAway, h("div", { className: "cvm-totals" }, count, health)), sign.el, wrong,
-    grid.el, h("div", { className: "cvm-foot" }, notice, confirm.el, bar), details.el, logsFrame, menu.el, facets.list, views.ask, said);
+    offline.el, grid.el, h("div", { className: "cvm-foot" }, notice, confirm.el, bar), details.el, logsFrame, menu.el, facets.list, views.ask, said);
   const tall = () => { grid.grid.style.maxBlockSize = `${model.get("height")}px`; };
   tall();
   model.on("change:height", tall);
@@ -137,6 +139,7 @@ function renderTable({ model, el, host, store }) {
     count.classList.toggle("cvm-waiting", Boolean(query) && !found && LANGUAGE.test(query));
     drawHealth(health, store.health, store.at, kernel);
     sign.draw(store.health, kernel);
+    root.toggleAttribute("data-offline", offline.draw());
     const charged = selected.reduce((sum, k) => sum + Number(rows.get(k).charged_usd_h ?? 0), 0);
     costs.textContent = selected.length && charged ? ` · ${dollars(charged)} USD/h` : "";
     picked.textContent = pickedWords();
@@ -189,7 +192,7 @@ function renderTable({ model, el, host, store }) {
   toasts.draw(store.toasts);
   grid.queue(true); headLater();
   return store.mount(el, root, heard, () => {
-    clearInterval(clock); cancelAnimationFrame(drawing); answered(); menu.el.remove(); toasts.end(); model.off("change:height", tall); grid.end(); details.end();
+    clearInterval(clock); cancelAnimationFrame(drawing); answered(); menu.el.remove(); toasts.end(); offline.end(); model.off("change:height", tall); grid.end(); details.end();
   });
 }
 

@@ -1,17 +1,18 @@
 """FleetTable: the live table of a fleet, one widget model however many CVMs there are."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, Final
 
 import traitlets
 
+from cvm_notebook.api.auth.address import console_of
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.live.columns import FIGURES
 from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.operations.record import OperationRecord
 from cvm_notebook.live.static_view import show
 from cvm_notebook.live.store.figures import Measured
+from cvm_notebook.live.store.observers import Callbacks
 from cvm_notebook.live.store.subscriptions import ChangeBatch
 from cvm_notebook.text import clean_text
 from cvm_notebook.widgets.base.assets import module, style
@@ -55,6 +56,7 @@ class FleetTable(TableParts):
         "base/confirm",
         "base/log_find",
         "base/logs",
+        "base/offline",
         "base/secret",
         "base/sign_in",
         "table/table_store",
@@ -66,10 +68,14 @@ class FleetTable(TableParts):
         "table/table_views",
         "table/table_toasts",
         "table/table_columns",
+        "table/table_empty",
         "table/table_grid",
         "table/table",
     )
-    _css = style("base/confirm", "base/logs", "base/secret", "base/sign_in", "table/table")
+    _css = style(
+        *("base/confirm", "base/logs", "base/offline", "base/secret", "base/sign_in"),
+        "table/table",
+    )
     _FAULT = " in the table. The fleet itself goes on."
     _WORKERS = 2  # a log, and which logs there are
     height = traitlets.Int(420).tag(sync=True)
@@ -77,11 +83,13 @@ class FleetTable(TableParts):
     def __init__(self, fleet: FleetEngine) -> None:
         self._measuring = Measuring()
         self._selected: tuple[str, ...] = ()
-        self._select_callbacks: tuple[Callable[[], object], ...] = ()
-        self._open_callbacks: tuple[Callable[[str], object], ...] = ()
+        self._when_selected = Callbacks[[]]()
+        self._when_opened = Callbacks[[str]]()
         self._followed: frozenset[str] = frozenset()
         self._finder = Finder(self._numbers)
-        feed = PatchFeed(columns_of(USUAL), fleet.store.figures)
+        self._console = console_of(fleet.client.base_url)
+        uuids = self._console is not None
+        feed = PatchFeed(columns_of(USUAL), fleet.store.figures, uuids=uuids)
         super().__init__(fleet, "cvm-table", feed)
 
     # --- for Python -------------------------------------------------------------------------------
@@ -95,7 +103,7 @@ class FleetTable(TableParts):
     def selected(self, ids: Sequence[str]) -> None:
         self._selected = tuple(dict.fromkeys(ids))
         ui_thread.post(self._show_selection, self)
-        self._notify_selection()
+        self._when_selected()
 
     def on_select(self, callback: Callable[[], object]) -> Callable[[], None]:
         """Call back after each change of the selection, on the UI thread or the caller's.
@@ -105,8 +113,7 @@ class FleetTable(TableParts):
         callable
             Takes it back.
         """
-        self._select_callbacks = (*self._select_callbacks, callback)
-        return partial(self._drop, callback)
+        return self._when_selected.add(callback)
 
     def on_open(self, callback: Callable[[str], object]) -> Callable[[], None]:
         """Show a CVM elsewhere when its row is opened, by a double click or by Enter.
@@ -122,12 +129,7 @@ class FleetTable(TableParts):
         callable
             Takes it back.
         """
-        self._open_callbacks = (*self._open_callbacks, callback)
-        return partial(self._drop, callback)
-
-    def _drop(self, callback: object) -> None:
-        self._select_callbacks = tuple(one for one in self._select_callbacks if one is not callback)
-        self._open_callbacks = tuple(one for one in self._open_callbacks if one is not callback)
+        return self._when_opened.add(callback)
 
     def set(
         self,
@@ -206,6 +208,8 @@ class FleetTable(TableParts):
             "selected": self._numbers(self._selected),
             "followed": self._numbers(sorted(self._followed)),
             "read_only": fleet.operator.read_only,
+            "console": self._console,
+            "local": fleet.client.base_url.startswith("http://"),  # which only this machine may be
             **self._parts_now(),
             **self._vitals(),
         }
@@ -222,10 +226,6 @@ class FleetTable(TableParts):
 
     def _numbers(self, ids: Sequence[str]) -> list[int]:
         return [k for one in ids if (k := self._feed.number(one)) is not None]
-
-    def _notify_selection(self) -> None:
-        for callback in self._select_callbacks:
-            callback()
 
     def _show_selection(self, pick: str = "") -> None:
         """Send the selection to all views; `pick` shows one of them that its own was taken."""
@@ -253,7 +253,7 @@ class FleetTable(TableParts):
     def _on_select(self, message: Mapping[str, Any]) -> None:
         self._selected = tuple(self._meant(message))
         self._show_selection(str(message.get("pick", ""))[:_LONGEST_PICK])
-        self._notify_selection()
+        self._when_selected()
 
     def _on_seen(self, message: Mapping[str, Any]) -> None:
         self._seen_ids = tuple(self._meant(message)[:_MOST_SEEN])
@@ -301,9 +301,8 @@ class FleetTable(TableParts):
         if fleet is None or row is None:
             self._say({"kind": "notice", "text": "Not shown: it is no longer in the fleet."})
             return
-        for callback in self._open_callbacks:
-            callback(cvm_id)
-        card = None if self._open_callbacks else self._host(card_of(fleet, cvm_id))
+        self._when_opened(cvm_id)
+        card = None if self._when_opened else self._host(card_of(fleet, cvm_id))
         name = clean_text(row.name or row.id, 80)
         self._say({"kind": "opened", "view": view, "id": cvm_id, "of": name, "card": card})
 

@@ -121,10 +121,11 @@ function tableGrid(store, { onOpen, onMenu, onKey, onClear, say }) {
       cell.setAttribute("aria-sort", sort);
     }
     none.hidden = state.shown.length > 0;
-    const filtered = store.rows.size > 0, why = [none.hidden, filtered, store.health?.state, store.reading].join();
+    const filtered = store.rows.size > 0, why = [none.hidden, filtered, store.health.state, store.reading, store.local, store.readOnly].join();
     if (none.dataset.why === why) return;
     none.dataset.why = why;
-    none.replaceChildren(store.health?.state === "needs a key" ? "Sign in to see your CVMs." : store.reading ? "Reading the fleet…" : filtered ? "No matches. " : "No CVMs yet. Deploy your first CVM with fleet.deploy().");
+    el.classList.toggle("cvm-empty", !filtered && !none.hidden);
+    none.replaceChildren(store.health.state === "needs a key" ? "Sign in to see your CVMs." : store.reading ? "Reading the fleet…" : filtered ? "No matches. " : emptyFleet(store));
     if (filtered) none.append(h("button", { type: "button", onclick: () => { onClear(); grid.focus(); } }, "Clear filter"));
   }
   function paint() {

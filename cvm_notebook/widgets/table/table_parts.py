@@ -10,11 +10,13 @@ import traitlets
 
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.live.engine import FleetEngine
+from cvm_notebook.live.operations.operation import Operation
+from cvm_notebook.live.store.observers import weakly
 from cvm_notebook.live.store.records import Snapshot
 from cvm_notebook.text import clean_text, without_zeros
 from cvm_notebook.widgets.base.fleet_view import FleetView
 from cvm_notebook.widgets.base.ui_thread import ui_thread
-from cvm_notebook.widgets.base.view import Message, weakly
+from cvm_notebook.widgets.base.view import Message
 from cvm_notebook.widgets.table.facets import FACETS, facet_of
 from cvm_notebook.widgets.table.patches import PatchFeed
 from cvm_notebook.widgets.table.spending import (
@@ -23,7 +25,7 @@ from cvm_notebook.widgets.table.spending import (
     SpendingFeed,
     spending_of,
 )
-from cvm_notebook.widgets.table.toasts import Toast, Toasts, not_read, read_back
+from cvm_notebook.widgets.table.toasts import Toasts
 from cvm_notebook.widgets.table.views import DEFAULT, SavedView, ViewBook
 
 GROUPINGS: Final = ("cvm", "app")
@@ -49,7 +51,7 @@ class TableParts(FleetView):
     def __init__(self, fleet: FleetEngine, name: str, feed: PatchFeed) -> None:
         self._feed = feed
         self._seen_ids: tuple[str, ...] = ()
-        self._toasts = Toasts(weakly(self._mark))
+        self._toasts = Toasts(weakly(self._mark), weakly(self._may_be_retried))
         self._spending = SpendingFeed()
         self._spending_due = 0.0
         self._spending_news: Message = {}
@@ -60,6 +62,7 @@ class TableParts(FleetView):
         self._look, self._look_turn = SavedView().look(), 0
         super().__init__(fleet, name)
         self._clicks.on_sent = self._toasts.sent
+        self._clicks.on_retried = self._toasts.resolve
 
     def set(self, *, columns: Sequence[str] | None = None) -> None:
         """Change what is given."""
@@ -134,6 +137,9 @@ class TableParts(FleetView):
             "look": {"turn": self._look_turn, **self._look},
         }
 
+    def _may_be_retried(self, operation: Operation) -> bool:
+        return self._clicks.may_be_retried(operation)
+
     def _tell_toasts(self) -> None:
         news = self._toasts.news() if self.seen and self._fleet() is not None else None
         if news is not None:
@@ -153,7 +159,7 @@ class TableParts(FleetView):
     def _on_retry(self, message: Mapping[str, Any]) -> None:
         toast, click = self._toasts.get(message.get("id")), message.get("click")
         if toast is not None and isinstance(click, str):
-            self._workers.do(partial(self._read_back, toast, click))
+            self._clicks.retry(toast.operations, click=click, workers=self._workers)
 
     def _on_view(self, message: Mapping[str, Any]) -> None:
         do, name = message.get("do"), str(message.get("name", ""))[:_NAME_CHARS]
@@ -169,15 +175,6 @@ class TableParts(FleetView):
         else:
             return
         self._workers.do(partial(self._with_views, task))
-
-    def _retry(self, toast: Toast, click: str) -> None:
-        """Ask for what came to nothing once more: it is judged, and confirmed, as any click."""
-        fleet = self._fleet()
-        if fleet is None or self._toasts.get(toast.id) is None:
-            return  # somebody else has asked again, or has had enough of it
-        ids = toast.again()
-        self._toasts.dismiss(toast.id)
-        self._clicks.act(toast.verb, ids, click=click, revision=fleet.store.revision)
 
     def _arrange(self, name: str, view: SavedView) -> None:
         """Show the columns of a view, and let views sort and lay them out."""
@@ -209,21 +206,6 @@ class TableParts(FleetView):
         del fleet  # this may take a while: who drops it meanwhile is not to wait for us
         spending = spending_of(log)
         ui_thread.post(partial(self._learn, spending, time.monotonic() - began), self)
-
-    def _read_back(self, toast: Toast, click: str) -> None:
-        """Read what became of what got no answer, before it is asked for again."""
-        fleet = self._fleet()
-        if fleet is None:
-            return
-        unknown = [one.cvm_id for one in toast.records if one.state == "unknown" and one.cvm_id]
-        try:
-            for cvm_id in unknown:
-                read_back(fleet.client, fleet.store, fleet.now, cvm_id)
-        except CvmError as error:
-            toast.trouble = not_read(error, toast.verb)
-            self._mark()
-            return
-        ui_thread.post(partial(self._retry, toast, click), self)
 
     def _list_views(self) -> None:
         with contextlib.suppress(CvmError):  # it is said when somebody asks for one

@@ -12,8 +12,8 @@
 function tableStore(model) {
   const store = Object.assign(viewModel(model, { snapshot, patch, received }), {
     rows: new Map(), order: [], byId: new Map(), columns: [], more: [], revision: 0, at: 0,
-    totals: { rate: "0" }, health: { state: "paused", text: "" }, ages: { common: 0, own: {} }, agesAt: 0,
-    selected: new Set(), pick: null, followed: new Set(), query: model.get("query") ?? "", found: null, sort: null, widths: new Map(), credit: null, spending: null, views: ["Default"], view: "Default", turn: 0, toasts: [], reading: false, readOnly: false,
+    totals: { rate: "0" }, ages: { common: 0, own: {} }, agesAt: 0,
+    selected: new Set(), pick: null, followed: new Set(), query: model.get("query") ?? "", found: null, sort: null, widths: new Map(), credit: null, spending: null, views: ["Default"], view: "Default", turn: 0, toasts: [], reading: false, readOnly: false, local: false, console: null,
     by: model.get("by") ?? "cvm", told: false, folded: new Set(), isGrouped: () => store.by === "app" && store.told, group,
     act, search, select, showColumns, see,
   });
@@ -35,7 +35,7 @@ function tableStore(model) {
     for (const row of store.rows.values()) { const was = before.get(row.k); if (was?.id === row.id) { row.month_usd = was.month_usd; row.month_seen = was.month_seen; } }
     store.told = "_app" in message.cols;
     for (const name of ["columns", "more"]) store[name] = message[name];
-    store.readOnly = message.read_only;
+    store.readOnly = message.read_only; store.local = message.local; store.console = message.console;
     if (message.look && message.look.turn !== store.turn) lookAs(message.look);
     store.selected = new Set(store.pick ? mine.map((id) => store.byId.get(id)).filter(Boolean) : message.selected);
     store.followed = new Set(message.followed);
@@ -77,7 +77,6 @@ function tableStore(model) {
   }
   function received(message, what) {
     if (message.at) store.at = message.at;
-    if (message.health) store.health = message.health;
     if (message.reading !== undefined) store.reading = message.reading;
     if (message.ages) { store.ages = message.ages; store.agesAt = performance.now(); }
     if (message.totals) store.totals = message.totals;

@@ -6,13 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
-from cvm_notebook.api.client import Client
-from cvm_notebook.api.errors.tree import CvmError, NotFoundError
-from cvm_notebook.api.verbs import SPECS, Verb
+from cvm_notebook.api.verbs import Verb
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.record import OperationRecord, as_text
-from cvm_notebook.live.store.observation import Observation
-from cvm_notebook.live.store.store import FleetStore
 from cvm_notebook.text import clean_text
 from cvm_notebook.widgets.base.clicks import WORDS, cvms_named, undone_text
 
@@ -20,6 +16,7 @@ _MOST: Final = 4
 _NAMED: Final = 5
 _STAYS_S: Final = 8.0  # of what went well
 _REASON_CHARS: Final = 240
+OfOperation: TypeAlias = Callable[[Operation], bool | None]
 ToastKind: TypeAlias = Literal["waiting", "going", "done", "unknown", "failed"]
 _GOES_FIRST: Final[tuple[ToastKind, ...]] = ("done", "going", "unknown", "failed", "waiting")
 
@@ -34,8 +31,6 @@ class Toast:
         The monotonic time until which it can be taken back.
     ended
         When it was first seen to have ended well.
-    trouble
-        Why it could not be asked for once more.
     """
 
     verb: Verb
@@ -43,7 +38,6 @@ class Toast:
     due: float
     id: str = field(default_factory=lambda: secrets.token_hex(6))
     ended: float | None = None
-    trouble: str = ""
 
     @property
     def records(self) -> list[OperationRecord]:
@@ -63,28 +57,8 @@ class Toast:
             return "done"
         return "waiting" if "asked" in states and self.due > time.monotonic() else "going"
 
-    def again(self) -> list[str]:
-        """Return the CVMs of which it may be asked for once more, without being done twice.
-
-        What failed was refused, or was seen to have come to nothing. Of what got no answer it
-        cannot be seen how often it was done where that counts: a restart, a replica.
-        """
-        spec = SPECS[self.verb]
-        return [
-            record.cvm_id
-            for record in self.records
-            if record.cvm_id is not None
-            and record.done
-            and (
-                (record.state == "failed" and not (spec.creates and record.accepted is not None))
-                or (record.state == "unknown" and not (spec.is_counted or spec.creates))
-            )
-        ]
-
     def text(self) -> str:
         """Return it as a sentence."""
-        if self.trouble:
-            return self.trouble
         words, records, kind = WORDS[self.verb], self.records, self.kind
         names = [record.name for record in records]
         if kind in {"waiting", "going"}:
@@ -116,9 +90,9 @@ class Toast:
             return clean_text(records[0].note, _REASON_CHARS)
         return f"{WORDS[self.verb].done} {cvms_named([record.name for record in records])}"
 
-    def spec(self, now: float) -> dict[str, Any]:
+    def spec(self, now: float, may_be_retried: OfOperation) -> dict[str, Any]:
         """Return it as the views draw it; `left` are the seconds of a countdown."""
-        kind = "failed" if self.trouble else self.kind
+        kind = self.kind
         waiting = kind == "waiting"
         left = self.due - now if waiting else self.left(now) if kind == "done" else None
         return {
@@ -128,7 +102,7 @@ class Toast:
             "details": self.details(),
             "left": None if left is None else round(max(left, 0.0), 1),
             "ops": [one.id for one in self.operations] if waiting else [],
-            "retry": kind in {"failed", "unknown"} and bool(self.again()),
+            "retry": kind in {"failed", "unknown"} and any(map(may_be_retried, self.operations)),
         }
 
     def left(self, now: float) -> float:
@@ -150,10 +124,12 @@ class Toasts:
     ----------
     changed
         Called where there is something new to tell.
+    may_be_retried
+        Tells of what went wrong whether it can be asked for once more.
     """
 
-    def __init__(self, changed: Callable[[], object]) -> None:
-        self._changed = changed
+    def __init__(self, changed: Callable[[], object], may_be_retried: OfOperation) -> None:
+        self._changed, self._may_be_retried = changed, may_be_retried
         self._toasts: tuple[Toast, ...] = ()
         self._told: list[dict[str, Any]] = []
 
@@ -170,6 +146,13 @@ class Toasts:
         self._toasts = tuple(one for one in self._toasts if one.id != toast_id)
         self._changed()
 
+    def resolve(self, operations: Sequence[Operation]) -> None:
+        """Tell no more of operations that were retried, or turned out to be done."""
+        for one in self._toasts:
+            one.operations = tuple(op for op in one.operations if op not in operations)
+        self._toasts = tuple(one for one in self._toasts if one.operations)
+        self._changed()
+
     def get(self, toast_id: object) -> Toast | None:
         """Return the toast of that id, if it is there still."""
         return next((one for one in self._toasts if one.id == toast_id), None)
@@ -179,7 +162,7 @@ class Toasts:
         now = time.monotonic()
         over = [one for one in self._toasts if one.kind == "done" and one.left(now) <= 0]
         self._toasts = tuple(one for one in self._toasts if one not in over)
-        return [one.spec(now) for one in self._toasts]
+        return [one.spec(now, self._may_be_retried) for one in self._toasts]
 
     def news(self) -> list[dict[str, Any]] | None:
         """Return them where they are otherwise than at the last time; the seconds do not count."""
@@ -189,27 +172,3 @@ class Toasts:
             return None
         self._told = bare
         return specs
-
-
-def read_back(client: Client, store: FleetStore, now: Callable[[], float], cvm_id: str) -> None:
-    """Read how a CVM is, before anything that got no answer is asked of it once more.
-
-    Raises
-    ------
-    CvmError
-        It cannot be read; then nothing may be sent.
-    """
-    asked = now()
-    try:
-        state = client.get_cvm_state(cvm_id)
-    except NotFoundError:
-        store.remove([cvm_id], received=now())
-        return
-    fact = Observation.of_state(state, received=now(), source="get", id=cvm_id, asked=asked)
-    store.patch([fact])
-
-
-def not_read(error: CvmError, verb: Verb) -> str:
-    """Return why nothing was asked for once more."""
-    why = clean_text(error.message, _REASON_CHARS).rstrip(".")
-    return f"{WORDS[verb].name}: nothing was sent, its state cannot be read: {why}"

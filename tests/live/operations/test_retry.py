@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from cvm_notebook.api.errors.tree import CvmError, ServerError
 from cvm_notebook.live.operations.context import OperationSettings
-from cvm_notebook.live.plans.retry import may_be_asked_again, read_back, unresolved
+from cvm_notebook.live.operations.operation import Operation
+from cvm_notebook.live.plans.retry import check_retry, may_be_retried, read_back, unresolved
 
 
 def ended(record, number, **changes):
@@ -24,20 +26,47 @@ def test_only_the_last_thing_that_was_asked_of_a_cvm_is_unresolved(bench):
     assert unresolved([ended(one, 5, state="unknown", done=False)]) == ()
 
 
-def test_what_makes_a_cvm_or_has_parameters_is_not_asked_again(bench):
+REFUSED = CvmError("no room")
+LOST = ServerError(504, "a gateway failed")
+
+
+@pytest.mark.parametrize(
+    ("verb", "said", "error", "again"),
+    [
+        ("stop", {"state": "failed", "done": True}, REFUSED, True),
+        ("replicate", {"state": "failed", "done": True}, REFUSED, True),
+        ("replicate", {"state": "failed", "done": True}, LOST, False),  # it may have made one
+        ("replicate", {"state": "failed", "done": True, "accepted": 1.0}, REFUSED, False),
+        ("replicate", {"state": "unknown", "done": True}, LOST, False),
+        ("update", {"state": "failed", "done": True}, REFUSED, False),  # of what?
+        ("stop", {"state": "unknown", "done": True}, LOST, True),  # once it is read back
+        ("restart", {"state": "unknown", "done": True}, LOST, True),
+        ("stop", {"state": "unknown"}, LOST, False),  # it is being read
+        ("stop", {"state": "accepted"}, None, False),
+        ("stop", {"state": "reached", "done": True}, None, False),
+    ],
+)
+def test_what_may_have_made_a_cvm_is_not_retried(bench, verb, said, error, again):
     (row,) = bench.make()
-    asked = {
-        "stop": bench.operations.submit("stop", row, delay=60),
-        "replicate": bench.operations.submit("replicate", row, delay=60),
-        "forced": bench.operations.submit("restart", row, params={"force": True}, delay=60),
-    }
-    may = {name: may_be_asked_again(bench.operations, op.record) for name, op in asked.items()}
-    assert may == {"stop": True, "replicate": False, "forced": False}
+    asked = bench.operations.submit("stop", row, delay=60)
+    record = replace(asked.record, id="op_1", verb=verb, **said)
+    wrong = Operation(record, clock=bench.operations.clock, on_change=lambda _: None)
+    wrong.error = error
+    assert may_be_retried(bench.operations, wrong) is again
+    wrong.params = {"force": True}
+    assert not may_be_retried(bench.operations, wrong)
+    asked.cancel()
+
+
+def test_what_is_gone_is_not_retried(bench):
+    (row,) = bench.make()
+    bench.break_it("status", arg=422, route="action")
+    wrong = bench.operations.submit("stop", row).wait(30)
+    assert may_be_retried(bench.operations, wrong)
+    bench.cloud.clear_faults()
     bench.delete(row.id)
     bench.list()
-    assert not may_be_asked_again(bench.operations, asked["stop"].record)
-    for op in asked.values():
-        op.cancel()
+    assert not may_be_retried(bench.operations, wrong)
 
 
 def lost(bench, verb, row):
@@ -84,3 +113,23 @@ def test_of_a_restart_whose_history_was_not_read_nobody_can_tell(bench):
     assert read_back(operations, op)[0] == "not known"
     op.intent = None
     assert read_back(operations, op) == ("not known", "it is not kept what was sent")
+
+
+def test_of_several_those_are_asked_again_of_which_nothing_was_done(bench):
+    first, second, third = bench.make(3)
+    bench.break_it("status", arg=422, route=f"POST /cvms/{first.id}/stop")
+    refused = bench.operations.submit("stop", first).wait(30)
+    bench.cloud.clear_faults()
+    operations, stopped = lost(bench, "stop", second)
+    bench.client.stop_cvm(second.id)
+    bench.client.watch_cvm_state(second.id, target="stopped")
+    _, unread = lost(bench, "stop", third)
+    bench.break_it("status", arg=500, route=f"GET /cvms/{third.id}", times=None)
+    bench.cloud.clear_requests()
+    check = check_retry(operations, [refused, stopped, unread])
+    assert bench.sent("POST", "/stop") == 0
+    assert check.again == (refused,)
+    assert check.done == {stopped.id: "done, as read back"}
+    assert check.said[0] == f"stop {second.name} was carried out"
+    assert check.said[1].startswith(f"nobody can tell whether stop {third.name} was carried out (")
+    assert [check.is_settled(one) for one in (refused, stopped, unread)] == [True, True, False]

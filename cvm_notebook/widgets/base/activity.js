@@ -1,26 +1,29 @@
-// What was asked of the fleet: the newest first, with a way to ask again for what failed.
+// What was asked of CVMs: the newest first, with a way to ask again for what failed.
 //
-//   Python -> view   section activity {lines: [{id, at, verb, name, cvm, state, words, took, by, key, retry}], failed, more}
+//   Python -> view   section activity {lines: [{id, at, verb, name, cvm, state, words, took, by, key, retry}], more}
 //   view -> Python   retry {id, click}   open {id}
 
 const ACTIVITY_MARKS = { reached: "✓", failed: "✖", unknown: "?", cancelled: "–" };
 const lasted = (s) => (s < 60 ? `${s.toFixed(1)} s` : `${Math.floor(s / 60)} min ${Math.round(s % 60)} s`);
+const isToday = (moment) => moment.toDateString() === new Date().toDateString();
 
-function activityPage({ send, queued }) {
+/** A table of operations: of all CVMs, or (`named` false) of the one that is shown. */
+function activityTable({ send, queued, named = true }) {
   const none = h("p", { className: "cvm-dim" }, "No activity yet."), more = h("p", { className: "cvm-dim" });
-  const body = h("tbody", {});
-  const head = h("thead", {}, h("tr", {}, ...["Started", "Operation", "CVM", "Result", "Duration", "By", ""].map((name) => h("th", { scope: "col", ...(name ? {} : { "aria-label": "Retry" }) }, name))));
-  const frame = h("div", { className: "cvm-dashboard-rows cvm-activity", tabIndex: 0, role: "region", "aria-label": "Activity", hidden: true }, h("table", {}, head, body));
-  const el = h("div", {}, none, frame, more);
+  const body = h("tbody", {}), heads = ["Started", "Operation", ...(named ? ["CVM"] : []), "Result", "Duration", "By", ""];
+  const head = h("thead", {}, h("tr", {}, ...heads.map((name) => h("th", { scope: "col", className: name === "Duration" ? "cvm-num" : "", ...(name ? {} : { "aria-label": "Retry" }) }, name))));
+  const frame = h("div", { className: "cvm-activity-rows", tabIndex: 0, role: "region", "aria-label": "Activity", hidden: true }, h("table", {}, head, body));
+  const el = h("div", { className: "cvm-activity" }, none, frame, more);
   let before = null;
   function line(one, live) {
-    const at = new Date(one.at), what = `${one.verb} ${one.name}`;
+    const at = one.at === null ? null : new Date(one.at), what = `${one.verb} ${one.name}`;
+    const day = !at || isToday(at) ? "" : `${at.toLocaleDateString("en-GB", { day: "numeric", month: "short" })} `;
     const retry = one.retry ? h("button", { type: "button", "data-retry": one.id, "aria-label": `Retry ${what}`, disabled: !live, onclick: () => { send({ kind: "retry", id: one.id, click: clickId() }); queued(); } }, "Retry") : null;
     const cvm = one.cvm ? h("button", { type: "button", className: "cvm-plain", disabled: !live, onclick: () => send({ kind: "open", id: one.cvm }) }, one.name) : one.name;
     return h("tr", { "data-state": one.state },
-      h("td", { title: at.toLocaleString() }, `${at.toDateString() === new Date().toDateString() ? "" : `${momentWords(one.at, "30d")} `}${clockTime(one.at)}`),
-      h("td", {}, one.verb), h("td", {}, cvm),
-      h("td", {}, h("span", { className: "cvm-activity-mark", "aria-hidden": "true" }, ACTIVITY_MARKS[one.state] ?? "◌"), " ", one.words),
+      h("td", { title: at?.toLocaleString() }, at ? `${day}${clockTime(one.at)}` : ""),
+      h("td", {}, one.verb), ...(named ? [h("td", {}, cvm)] : []),
+      h("td", { className: "cvm-activity-result" }, h("span", { className: "cvm-activity-mark", "aria-hidden": "true" }, ACTIVITY_MARKS[one.state] ?? "◌"), " ", one.words),
       h("td", { className: "cvm-num" }, one.took === null ? "" : lasted(one.took)),
       h("td", { title: one.key }, one.by), h("td", {}, retry));
   }

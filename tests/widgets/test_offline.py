@@ -1,0 +1,67 @@
+"""What table and dashboard say while the service cannot be reached, and Retry now."""
+
+import pytest
+from helpers import settled
+
+import cvm_notebook as cvm
+from cvm_notebook.api.errors.tree import CvmError
+from cvm_notebook.widgets.dashboard.dashboard import Dashboard
+
+COMPOSE = "services:\n  web:\n    image: nginx:1.27\n"
+
+
+@pytest.fixture
+def client(new_cloud):
+    with new_cloud(seed="empty", speed=500) as cloud:
+        client = cvm.Client(api_key=cloud.api_key, base_url=cloud.url)
+        client.commit_cvm_provision(client.provision_cvm(name="web-1", compose_file=COMPOSE))
+        client.cloud = cloud
+        yield client
+        client.close()
+
+
+@pytest.fixture
+def fleet(client, wire):
+    with cvm.Fleet(client) as fleet:
+        fleet.wait(status="running", progress=False)
+        yield fleet
+
+
+def offline(wire, widget, right=lambda _: True):
+    """Return the first health that was ever told of, and is offline and so."""
+    for after in range(200):
+        health = wire.wait(widget, "pulse", after=after, within=60)["health"]
+        if health["state"] == "offline" and right(health):
+            return health
+    pytest.fail("it was never told")
+
+
+def test_a_view_is_told_since_when_of_when_and_when_it_is_tried_next(wire, fleet, client):
+    table = fleet.table(columns=["name", "status"])
+    board = Dashboard(fleet, table)
+    settled()
+    client.cloud.inject({"kind": "reset", "route": "*", "times": 10_000})
+    fleet.refresh()
+    for view in (table, board):
+        told = offline(wire, view, lambda health: health["next"] is not None)
+        assert 0 <= told["lasts"] < 60
+        assert 0 < told["next"] <= 60
+        assert 0 <= told["age"] < 60
+        assert told["cause"]
+        assert "next" in offline(wire, view, lambda health: health["next"] is None)
+    client.cloud.clear_faults()
+    board.close()
+
+
+def test_retry_now_asks_for_the_list_and_says_why_it_cannot(wire, fleet, monkeypatch):
+    table = fleet.table(columns=["name", "status"])
+    asked = []
+
+    def refresh():
+        asked.append("refresh")
+        raise CvmError("this fleet is closed")
+
+    monkeypatch.setattr(fleet, "refresh", refresh)
+    wire.say(table, {"kind": "refresh", "token": table._token, "n": 1})
+    assert wire.wait(table, "notice")["text"] == "this fleet is closed."
+    assert asked == ["refresh"]
