@@ -13,11 +13,10 @@ import threading
 from pathlib import Path
 
 import pytest
-from helpers import until
+from helpers import COMPOSE, until
 
 from cvm_notebook import Client
 
-COMPOSE = "services:\n  web:\n    image: nginx:1.27\n"
 PATIENCE = 60_000  # milliseconds, as playwright counts
 STARTS_WITHIN = 90
 PICTURES = Path(__file__).parent / "screenshots"
