@@ -88,7 +88,7 @@ BROWSERS = {  # which worker opens its browser for them; each takes half of the 
     "lab/test_demo_lab.py": "browser-2",
     "lab/test_fixtures.py": "browser-2",
     "lab/test_jobs_lab.py": "browser-2",
-    "lab/test_marimo_lab.py": "browser-2",
+    "lab/test_frontends_lab.py": "browser-2",
 }
 FIRST = (  # what takes longest
     *BROWSERS,

@@ -76,6 +76,10 @@ VOILA_ASKS = (
 # asked for by the pages of nbconvert, without us
 EXPORTS_ASK = ("/ajax/libs/mathjax/", "/ajax/libs/require.js/", "/@jupyter-widgets/html-manager")
 
+# what jupyter-collaboration brings: by it a notebook is opened and saved in another way
+TOGETHER = ("jupyter_server_fileid", "jupyter_server_ydoc")
+TOGETHER_IN_LAB = ("@jupyter/collaboration-extension", "@jupyter/docprovider-extension")
+
 # `panel`: the notebook of a test, whatever has the focus
 PANEL = """const panel = [...window.jupyterapp.shell.widgets('main')]
     .find(one => one.context?.path === name);"""
@@ -159,10 +163,16 @@ def browser(_browser):
 
 
 class Server:
-    """JupyterLab, Notebook 7 and Voila on one port, with settings and state of their own."""
+    """JupyterLab, Notebook 7 and Voila on one port, with settings and state of their own.
 
-    def __init__(self, home, env):
-        self.home, self.folder = home, home / "notebooks"
+    Parameters
+    ----------
+    together
+        Whether a notebook that several windows show is one notebook, by jupyter-collaboration.
+    """
+
+    def __init__(self, home, env, *, together=False):
+        self.home, self.folder, self.together = home, home / "notebooks", together
         self.log = home / "server.log"
         self.token = secrets.token_hex(16)
         self.env = {
@@ -201,6 +211,7 @@ class Server:
                 "allow_root": True,
                 "root_dir": str(self.folder),
                 "terminals_enabled": False,
+                "jpserver_extensions": dict.fromkeys(TOGETHER, self.together),
             },
             "IdentityProvider": {"token": self.token},
             "KernelManager": {"shutdown_wait_time": 0.5},
@@ -211,6 +222,11 @@ class Server:
             },
             "JupyterNotebookApp": exposed,
         }
+        off = () if self.together else TOGETHER_IN_LAB
+        (self.home / "config" / "labconfig").mkdir()
+        (self.home / "config" / "labconfig" / "page_config.json").write_text(
+            json.dumps({"disabledExtensions": dict.fromkeys(off, True)})
+        )
         target = self.home / "config" / "jupyter_server_config.json"
         target.touch(mode=0o600)
         target.write_text(json.dumps(settings))
@@ -715,6 +731,19 @@ def lab(request, browser, _lab):
     finally:
         if not failed:
             _lab.verdict()
+
+
+@pytest.fixture
+def windows(tmp_path, browser, lab_cloud):
+    """Two windows of a JupyterLab in which a notebook that both have open is one notebook."""
+    server = Server(tmp_path, surroundings(lab_cloud), together=True)
+    both = Lab(browser, server), Lab(browser, server)
+    yield both
+    for one in both:
+        one.close()
+    server.close()
+    for one in both:
+        one.verdict()
 
 
 @pytest.fixture

@@ -55,16 +55,6 @@ def tab(card, name):
 # --- what is seen ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("app", ["lab", "notebook"])
-def test_run_all_fills_the_card_at_once_under_a_busy_kernel(lab, cloud, app):
-    lab.open(f"busy-card-{app}.ipynb", [BEGIN, "import time\ntime.sleep(30)"], app, cloud=cloud)
-    lab.run_all(wait=False)
-    card = live(lab.page)  # the kernel is busy, and its news still come
-    cloud.client.stop_cvm("my-app")
-    shows(card, "stopped")
-    assert lab.cells()[1]["execution_count"] is None  # it runs still
-
-
 BUSY = """
 import time
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""The dashboard as it is shipped: in JupyterLab and as a Voila app, whole and in every look."""
+"""The dashboard as it is shipped: in JupyterLab, whole and in every look."""
 
 import re
 import shutil
@@ -152,27 +152,6 @@ def test_every_theme_and_forced_colours_are_readable_by_everybody(lab, shipped):
     page.emulate_media(forced_colors="none")
     page.set_viewport_size({"width": 1400, "height": 1000})
     lab.theme("light")
-
-
-def test_voila_serves_it_as_an_app_for_wide_and_narrow_screens(lab, shipped, lab_cloud):
-    page = lab.voila(shipped).page
-    live(page)
-    assert (
-        page.locator(".jp-CodeCell .jp-InputArea:visible").count() == 0
-    )  # an app, without its code
-    page.locator(".cvm-attention").get_by_role("listitem").first.wait_for(timeout=PATIENCE)
-    page.locator(".cvm-space .cvm-row").first.click()
-    page.locator(".cvm-card").first.wait_for(timeout=PATIENCE)
-    for width in (1400, 700):
-        page.set_viewport_size({"width": width, "height": 1000})
-        lab.screenshot(f"dashboard-voila-{width}")
-        box, badge = (
-            page.locator(where).first.bounding_box()
-            for where in (".cvm-card", ".cvm-card .cvm-health")
-        )
-        assert box["x"] + box["width"] - (badge["x"] + badge["width"]) < 40
-        wide = page.evaluate("() => document.documentElement.scrollWidth - innerWidth")
-        assert wide <= 0, f"the page is {wide} px wider than a screen of {width}"
 
 
 def test_a_row_that_is_opened_by_the_keyboard_brings_its_card_to_the_front(lab, shipped):

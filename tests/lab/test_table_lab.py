@@ -79,45 +79,6 @@ def posts(cloud, path):
 # --- what is seen ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("app", ["lab", "notebook"])
-def test_run_all_fills_the_table_at_once_under_a_busy_kernel(lab, cloud, app):
-    lab.open(f"busy-{app}.ipynb", [BEGIN, "import time\ntime.sleep(30)"], app, cloud=cloud)
-    lab.run_all(wait=False)
-    row(lab.page, "alpha").wait_for(timeout=PATIENCE)
-    live(lab.page)  # the kernel is busy, and its news still come
-    cloud.client.stop_cvm("bravo")
-    shows(lab.page, "bravo", "stopped")
-    assert lab.cells()[1]["execution_count"] is None  # it runs still
-
-
-def test_voila_shows_the_table_live(lab, cloud):
-    facts = {"PHALA_CLOUD_API_PREFIX": cloud.url, "PHALA_CLOUD_API_KEY": cloud.api_key}
-    key = (
-        f"import os\nos.environ.update({facts!r})"  # a throw-away cloud's; Voila has no kernel yet
-    )
-    page = lab.voila("table-voila.ipynb", [f"{key}\n{BEGIN}"]).page
-    row(page, "alpha").wait_for(timeout=30_000)
-    live(page)
-    cloud.client.stop_cvm("alpha")
-    shows(page, "alpha", "stopped")
-
-
-def test_nbclassic_shows_table_card_and_form_live(lab, cloud):
-    facts = {"PHALA_CLOUD_API_PREFIX": cloud.url, "PHALA_CLOUD_API_KEY": cloud.api_key}
-    key = f"import os\nos.environ.update({facts!r})"  # a throw-away cloud's
-    shown = {
-        f"{key}\n{BEGIN}": ".cvm-health[data-state=live]",
-        'fleet["alpha"]': ".cvm-card[data-live=true]",
-        "fleet.deploy()": ".cvm-form .cvm-name input, .cvm-form input[type=text]",
-    }
-    page = lab.classic("table-nbclassic.ipynb", shown).page
-    row(page, "bravo").click()
-    press(page, "Stop")
-    press(page, "Do it now")
-    shows(page, "bravo", "stopped")
-    assert state(cloud, "bravo") == "stopped"
-
-
 def test_a_change_made_elsewhere_is_seen(lab, table, cloud):
     cloud.client.stop_cvm("bravo")
     lab.kernel("fleet.refresh()")
