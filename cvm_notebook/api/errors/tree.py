@@ -8,7 +8,7 @@ cleaned of control characters and clipped before it is shown.
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from cvm_notebook.api.errors.envelope import (
     SERVER,
@@ -24,8 +24,49 @@ from cvm_notebook.api.errors.notebook import notebook_lines
 from cvm_notebook.api.secret import masked
 from cvm_notebook.text import as_sentence, clean_text
 
-if TYPE_CHECKING:
-    from cvm_notebook.api.models.actions import CvmState
+
+class LastState(Protocol):
+    """The last state that was seen of a CVM: a CvmState, which this module knows by its shape."""
+
+    @property
+    def name(self) -> str | None:
+        """The CVM's name."""
+
+    @property
+    def instance_id(self) -> str | None:
+        """Its instance."""
+
+    @property
+    def vm_uuid(self) -> str | None:
+        """The VM's UUID."""
+
+    @property
+    def status(self) -> str | None:
+        """The service's word."""
+
+    @property
+    def derived_status(self) -> str | None:
+        """The status the service derives."""
+
+    @property
+    def boot_progress(self) -> str | None:
+        """How far it has booted."""
+
+    @property
+    def boot_error(self) -> str | None:
+        """Why it failed to start."""
+
+    @property
+    def shutdown_progress(self) -> str | None:
+        """How far it has shut down."""
+
+    @property
+    def uptime(self) -> str | None:
+        """Since when it runs, in words."""
+
+    @property
+    def exited_at(self) -> str | None:
+        """When it ended."""
 
 
 class CvmError(Exception):
@@ -207,7 +248,7 @@ class _WatchError(CvmError):
         The status that was waited for.
     """
 
-    state: "CvmState | None"
+    state: LastState | None
     target: str | None
 
     def __init__(
@@ -215,7 +256,7 @@ class _WatchError(CvmError):
         message: str,
         *,
         hint: str | None = None,
-        state: "CvmState | None" = None,
+        state: LastState | None = None,
         target: str | None = None,
     ) -> None:
         super().__init__(message, hint=hint)
