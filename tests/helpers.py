@@ -10,11 +10,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jupyter_client.blocking.client import BlockingKernelClient
 
+    from cvm_notebook.api.client import Client
+    from cvm_notebook.api.models.actions import CvmAction
     from cvm_notebook.local import LocalCloud
 
 TESTS = Path(__file__).resolve().parent
@@ -43,6 +45,21 @@ def until(condition: Callable[[], object], seconds: float = 90.0) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not come about"
         pause.wait(0.02)
+
+
+def commit(client: "Client", name: str, **more: Any) -> "CvmAction":
+    """Make a CVM, and return it as the service does: it is on its way."""
+    return client.commit_cvm_provision(
+        client.provision_cvm(name=name, **{"compose_file": COMPOSE, **more})
+    )
+
+
+def run_all(client: "Client", *names: str) -> None:
+    """Make CVMs, and wait until they run."""
+    for name in names:
+        commit(client, name)
+    for name in names:
+        client.watch_cvm_state(name, target="running")
 
 
 def changes_sent(cloud: "LocalCloud") -> list[tuple[str, str]]:

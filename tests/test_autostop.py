@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from filelock import FileLock
-from helpers import COMPOSE
+from helpers import run_all
 
 import cvm_notebook as cvm
 from cvm_notebook.cli.autostop import _judge, _Memory, autostop
@@ -91,10 +91,7 @@ def server(new_cloud):
         new_cloud(seed="empty", speed=200) as running,
         cvm.Client(api_key=running.api_key, base_url=running.url) as client,
     ):
-        for name in ("stop-quiet", "stop-busy", "keep-quiet"):
-            client.commit_cvm_provision(client.provision_cvm(name=name, compose_file=COMPOSE))
-        for name in ("stop-quiet", "stop-busy", "keep-quiet"):
-            client.watch_cvm_state(name, target="running")
+        run_all(client, "stop-quiet", "stop-busy", "keep-quiet")
         running.advance(86_400)
         running.ids = {row.name: row.id for row in client.list_cvms()}
         yield running

@@ -33,6 +33,17 @@ sys.exit(main())
 """
 
 
+def of_a_stranger(home: Path) -> dict[str, str]:
+    """Return an environment that knows no key and keeps its files in a home of its own."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PHALA_", "XDG_", "JUPYTER", "IPYTHON", "CVM_NOTEBOOK"))
+        and not name.upper().endswith("_PROXY")
+    }
+    return {**kept, "HOME": str(home), "PYTHONUNBUFFERED": "1"}
+
+
 @pytest.fixture
 def home(tmp_path) -> Path:
     folder = tmp_path / "home"
@@ -42,14 +53,7 @@ def home(tmp_path) -> Path:
 
 @pytest.fixture
 def env(home) -> dict[str, str]:
-    """An environment that knows no key and keeps its files in a home of its own."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("PHALA_", "XDG_", "JUPYTER", "IPYTHON", "CVM_NOTEBOOK"))
-        and not name.upper().endswith("_PROXY")
-    }
-    return {**kept, "HOME": str(home), "PYTHONUNBUFFERED": "1"}
+    return of_a_stranger(home)
 
 
 def run(*words: str, env: dict[str, str], **more) -> subprocess.CompletedProcess[str]:
@@ -130,22 +134,31 @@ class Started:
         self.process.stdout.close()
 
 
-@pytest.fixture
-def start(env, tmp_path) -> Iterator:
+@contextlib.contextmanager
+def beginning(folder: Path, env: dict[str, str]) -> Iterator:
+    """Begin commands in a folder; those that still run afterwards are killed."""
     started: list[Started] = []
 
     def begin(*words: str, ignoring: str = "") -> Started:
-        started.append(Started(list(words), env, tmp_path, ignoring))
+        started.append(Started(list(words), env, folder, ignoring))
         return started[-1]
 
-    yield begin
-    for one in started:
-        if one.process.poll() is None:
-            for process in one.family():
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
-            one.process.wait()
-        one.process.stdout.close()
+    try:
+        yield begin
+    finally:
+        for one in started:
+            if one.process.poll() is None:
+                for process in one.family():
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        process.kill()
+                one.process.wait()
+            one.process.stdout.close()
+
+
+@pytest.fixture
+def start(env, tmp_path) -> Iterator:
+    with beginning(tmp_path, env) as begin:
+        yield begin
 
 
 def get(url: str, **headers: str):
@@ -199,17 +212,6 @@ def test_names_in_a_help_keep_their_capitals(env, command, says):
     assert says in " ".join(run(command, "--help", env=env).stdout.split())
 
 
-def test_what_the_terminal_cannot_show_is_escaped(env, tmp_path):
-    folder = tmp_path / "caf\u00e9 \u2603"
-    folder.mkdir()
-    edited = folder / "01_first_cvm.ipynb"
-    write_notebook(edited, "print('na\u00efve \u2713')")
-    done = run("demo", "--run", "--dir", str(folder), env={**env, **ASCII})
-    assert done.returncode == 0, done.stderr
-    assert "na\\xefve \\u2713" in done.stdout
-    assert done.stdout.isascii()
-
-
 def test_doctor_as_json_can_be_read_where_there_is_only_ascii(env, home):
     folder = home / "\u00e9"
     done = run("doctor", "--json", env={**env, **ASCII, "PHALA_CLOUD_DIR": str(folder)})
@@ -260,20 +262,35 @@ def test_a_command_without_its_extra_says_which_line_installs_it(env, command, e
 # --- demo ------------------------------------------------------------------------------------
 
 
-def test_demo_opens_jupyterlab_on_the_dashboard_and_ctrl_c_ends_it_all(start, tmp_path):
-    demo = start("demo", "--no-browser")
-    url = demo.wait_for(r"http://127\.0\.0\.1:(\d+)/lab/tree/00_start_here\.ipynb\?token=(\S+)")
-    base, token = f"http://127.0.0.1:{url[1]}", url[2]
-    told = get(f"{base}/api/contents/00_start_here.ipynb", Authorization=f"token {token}")
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory) -> Iterator[Started]:
+    """A demo whose port was taken; SIGTERM ends it, and all that it has started."""
+    folder = tmp_path_factory.mktemp("demo")
+    with socket.socket() as taken, beginning(folder, of_a_stranger(folder)) as begin:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        demo = begin("demo", "--no-browser", "--port", str(port))
+        demo.wait_for(rf"port {port} is taken; using \d+")
+        url = demo.wait_for(
+            r"(http://127\.0\.0\.1:(\d+))/lab/tree/00_start_here\.ipynb\?token=(\S+)"
+        )
+        assert int(url[2]) > port
+        demo.url, demo.token, demo.folder = url[1], url[3], folder
+        yield demo
+        demo.interrupt(signal.SIGTERM)
+        assert demo.process.returncode == 0
+        assert "Traceback" not in demo.text
+
+
+def test_demo_opens_jupyterlab_on_the_dashboard(demo):
+    told = get(f"{demo.url}/api/contents/00_start_here.ipynb", Authorization=f"token {demo.token}")
     assert told["type"] == "notebook"
     assert told["writable"]
-    assert (tmp_path / "cvm-notebooks" / "00_start_here.ipynb").is_file()
+    assert (demo.folder / "cvm-notebooks" / "00_start_here.ipynb").is_file()
     with pytest.raises(urllib.error.HTTPError, match="403") as refused:
-        get(f"{base}/api/contents")
+        get(f"{demo.url}/api/contents")
     refused.value.close()
-    demo.interrupt(presses=2)  # the impatient press twice
-    assert demo.process.returncode == 0
-    assert "Traceback" not in demo.text
 
 
 def is_kernel(process: psutil.Process) -> bool:
@@ -282,14 +299,12 @@ def is_kernel(process: psutil.Process) -> bool:
     return False
 
 
-def test_demo_hands_the_key_to_kernels_alone(start):
-    demo = start("demo", "--no-browser")
-    url = demo.wait_for(r"http://127\.0\.0\.1:(\d+)/lab/\S+token=(\S+)")
+def test_demo_hands_the_key_to_kernels_alone(demo):
     before = {process.pid for process in demo.family()}
     request = urllib.request.Request(
-        f"http://127.0.0.1:{url[1]}/api/kernels",
+        f"{demo.url}/api/kernels",
         data=b"{}",
-        headers={"Authorization": f"token {url[2]}", "Content-Type": "application/json"},
+        headers={"Authorization": f"token {demo.token}", "Content-Type": "application/json"},
     )
     with urllib.request.urlopen(request, timeout=20):
         pass
@@ -300,22 +315,12 @@ def test_demo_hands_the_key_to_kernels_alone(start):
     assert get(kernel.environ()["PHALA_CLOUD_API_PREFIX"] + "/auth/me", X_API_Key=key)
     assert key not in demo.text
     assert "PHALA_CLOUD_API_KEY" not in psutil.Process(demo.process.pid).environ()
-    assert not [line for line in demo.command_lines() if key in line or url[2] in line]
-    demo.interrupt(signal.SIGTERM)
+    assert not [line for line in demo.command_lines() if key in line or demo.token in line]
 
 
-def test_demo_takes_the_next_port_and_says_so_and_writes_no_setting_of_the_user(start, home):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        demo = start("demo", "--no-browser", "--port", str(port))
-        demo.wait_for(rf"port {port} is taken; using \d+")
-        used = demo.wait_for(r"http://127\.0\.0\.1:(\d+)/lab/")[1]
-        assert int(used) > port
-        demo.interrupt()
-    left = [str(path.relative_to(home)) for path in home.rglob("*") if path.is_file()]
-    assert not [path for path in left if "settings" in path or "config" in path]
+def test_demo_writes_no_setting_of_the_user(demo):
+    left = [path.relative_to(demo.folder) for path in demo.folder.rglob("*") if path.is_file()]
+    assert not [str(path) for path in left if "settings" in str(path) or "config" in str(path)]
 
 
 def test_demo_run_prints_what_the_first_tutorial_shows(env, tmp_path):
@@ -330,15 +335,16 @@ def test_demo_run_prints_what_the_first_tutorial_shows(env, tmp_path):
 
 
 def test_demo_keeps_an_edited_notebook_and_fails_when_it_fails(env, tmp_path):
-    folder = tmp_path / "mine"
+    folder = tmp_path / "caf\u00e9 \u2603"
     folder.mkdir()
     edited = folder / "01_first_cvm.ipynb"
-    write_notebook(edited, "print('as I left it')", "1 / 0", "print('never')")
+    write_notebook(edited, "print('as I left it: na\u00efve \u2713')", "1 / 0", "print('never')")
     before = edited.read_bytes()
-    done = run("demo", "--run", "--dir", str(folder), env=env)
-    assert done.returncode == 1
+    done = run("demo", "--run", "--dir", str(folder), env={**env, **ASCII})
+    assert done.returncode == 1, done.stderr
     assert "your edited copies were kept: 01_first_cvm.ipynb" in done.stdout
-    assert "as I left it" in done.stdout
+    assert "as I left it: na\\xefve \\u2713" in done.stdout
+    assert done.stdout.isascii()  # what the terminal cannot show is escaped
     assert "failed in code cell 2: ZeroDivisionError: division by zero" in done.stdout
     assert "never\n" not in done.stdout
     assert edited.read_bytes() == before
@@ -358,8 +364,7 @@ def test_demo_says_which_folder_it_cannot_write(env, tmp_path):
 BACKGROUND = "SIGINT,SIGQUIT,SIGTERM,SIGCHLD"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize(("number", "workers"), [(signal.SIGINT, "1"), (signal.SIGTERM, "2")])
 def test_a_cloud_in_the_background_of_a_script_can_be_ended(start, number, workers):
     words = ("cloud", "--port", "0", "--seed", "empty", "--workers", workers)
     cloud = start(*words, ignoring=BACKGROUND)
@@ -371,15 +376,14 @@ def test_a_cloud_in_the_background_of_a_script_can_be_ended(start, number, worke
 def test_a_demo_in_the_background_of_a_script_can_be_ended(start):
     demo = start("demo", "--no-browser", ignoring=BACKGROUND)
     demo.wait_for("Ctrl-C")
-    demo.interrupt()
+    demo.interrupt(presses=2)  # the impatient press twice
     assert demo.process.returncode == 0
     assert "Traceback" not in demo.text
 
 
-@pytest.mark.parametrize("ignoring", ["", BACKGROUND])
-def test_ctrl_c_ends_a_run_and_its_kernel(start, tmp_path, ignoring):
+def test_ctrl_c_ends_a_run_and_its_kernel(start, tmp_path):
     write_notebook(tmp_path / "01_first_cvm.ipynb", "print('begun')", "import time; time.sleep(60)")
-    demo = start("demo", "--run", "--dir", str(tmp_path), ignoring=ignoring)
+    demo = start("demo", "--run", "--dir", str(tmp_path), ignoring=BACKGROUND)
     demo.wait_for("begun")
     demo.interrupt()
     assert demo.process.returncode == 130

@@ -84,8 +84,8 @@ def of(language: str, text: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def demo() -> Iterator[cvm.LocalCloud]:
-    with cvm.LocalCloud(seed="demo", speed=200) as cloud:
+def demo(new_cloud) -> Iterator[cvm.LocalCloud]:
+    with new_cloud(seed="demo", speed=200) as cloud:
         yield cloud
 
 

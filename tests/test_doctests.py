@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 from attest.issuer import Cvm as Guest
-from helpers import COMPOSE
+from helpers import COMPOSE, run_all
 
 import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import NotFoundError
@@ -42,10 +42,7 @@ def names(
         pytest.MonkeyPatch.context() as patch,
     ):
         fleet = ["my-app", *(f"web-{number}" for number in range(1, 8))]
-        for name in fleet:
-            client.commit_cvm_provision(client.provision_cvm(name=name, compose_file=COMPOSE))
-        for name in fleet:
-            client.watch_cvm_state(name, target="running")
+        run_all(client, *fleet)
         patch.chdir(tmp_path_factory.mktemp("examples"))  # some write files
         patch.setattr(cvm.LocalCloud, "running", staticmethod(lambda: (cloud.url, cloud.api_key)))
         with cvm.Fleet(client) as live:

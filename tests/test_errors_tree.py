@@ -8,7 +8,7 @@ from datetime import date, timedelta
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import COMPOSE
+from helpers import commit
 
 import cvm_notebook as cvm
 from cvm_notebook import errors, frames
@@ -50,7 +50,7 @@ def client(new_cloud):
         cvm.Client(api_key=cloud.api_key, base_url=cloud.url) as made,
     ):
         for name in ("typed-1", "typed-2"):
-            made.commit_cvm_provision(made.provision_cvm(name=name, compose_file=COMPOSE))
+            commit(made, name)
             made.watch_cvm_state(name, target="running")
         yield made
 

@@ -9,7 +9,7 @@ import time
 from datetime import UTC, datetime
 
 import pytest
-from helpers import COMPOSE
+from helpers import COMPOSE, commit, run_all
 
 import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import TargetUnreachable
@@ -23,10 +23,7 @@ NAMES = [f"fleet-{n}" for n in range(5)]
 def cloud(new_cloud):
     with new_cloud(seed="empty", speed=100) as running:
         with cvm.Client(api_key=running.api_key, base_url=running.url) as client:
-            for name in NAMES:
-                client.commit_cvm_provision(client.provision_cvm(name=name, compose_file=COMPOSE))
-            for name in NAMES:
-                client.watch_cvm_state(name, target="running")
+            run_all(client, *NAMES)
         yield running
 
 
@@ -107,7 +104,7 @@ def test_waiting_for_what_does_not_come_says_which(fleet):
 
 
 def test_waiting_for_one_that_failed_ends_at_once(fleet, client, cloud):
-    client.commit_cvm_provision(client.provision_cvm(name="fleet-failed", compose_file=COMPOSE))
+    commit(client, "fleet-failed")
     client.watch_cvm_state("fleet-failed", target="running")
     fleet.refresh()
     cvm_id = client.get_cvm_info("fleet-failed").id
@@ -122,7 +119,7 @@ def test_waiting_for_one_that_failed_ends_at_once(fleet, client, cloud):
 
 
 def test_what_is_gone_already_is_not_waited_for(client):
-    client.commit_cvm_provision(client.provision_cvm(name="fleet-brief", compose_file=COMPOSE))
+    commit(client, "fleet-brief")
     with Fleet(client) as fleet:
         deletion = fleet["fleet-brief"].delete().wait(30)
         assert deletion.state == "reached", deletion.record
@@ -238,7 +235,7 @@ def test_what_another_kernel_has_asked_for_is_found_again(new_cloud):
         new_cloud(seed="empty", speed=1) as cloud,  # an operation lasts long enough
         cvm.Client(api_key=cloud.api_key, base_url=cloud.url) as client,
     ):
-        client.commit_cvm_provision(client.provision_cvm(name="again", compose_file=COMPOSE))
+        commit(client, "again")
         with Fleet(client) as after:
             (found,) = after.recover()
             assert (found.verb, found.name, found.state) == ("commit", "again", "accepted")
@@ -257,7 +254,7 @@ def slow(new_cloud):
     """A cloud of its own in which a restart takes a while."""
     with new_cloud(seed="empty", speed=20) as running:
         with cvm.Client(api_key=running.api_key, base_url=running.url) as client:
-            client.commit_cvm_provision(client.provision_cvm(name="slowly", compose_file=COMPOSE))
+            commit(client, "slowly")
             client.watch_cvm_state("slowly", target="running")
         yield running
 

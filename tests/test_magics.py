@@ -14,7 +14,7 @@ import nbformat
 import pandas as pd
 import papermill
 import pytest
-from helpers import COMPOSE, new_kernel
+from helpers import COMPOSE, new_kernel, run_all
 from IPython.core.completer import provisionalcompleter
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
@@ -37,10 +37,7 @@ WITHIN = 60
 def cloud(new_cloud):
     with new_cloud(seed="empty", speed=200) as running:
         with cvm.Client(api_key=running.api_key, base_url=running.url) as client:
-            for name in NAMES:
-                client.commit_cvm_provision(client.provision_cvm(name=name, compose_file=COMPOSE))
-            for name in NAMES:
-                client.watch_cvm_state(name, target="running")
+            run_all(client, *NAMES)
         yield running
 
 

@@ -1,6 +1,7 @@
 """What the package promises before it runs: a cheap import, a whole wheel, rooms in order."""
 
 import ast
+import functools
 import json
 import re
 import subprocess
@@ -167,6 +168,9 @@ def _imported(paths: Iterable[Path]) -> set[str]:
     return names - set(sys.stdlib_module_names) - ours - {"cvm_notebook"}
 
 
+packages_distributions = functools.cache(metadata.packages_distributions)  # it takes a second
+
+
 @pytest.mark.parametrize(
     ("room", "extras"),
     [
@@ -184,7 +188,7 @@ def _imported(paths: Iterable[Path]) -> set[str]:
 def test_what_a_room_imports_is_declared(room, extras):
     modules = list(ROOT.glob(room))
     assert modules
-    brought_by = metadata.packages_distributions()
+    brought_by = packages_distributions()
     declared = _declared(*extras)
     undeclared = {
         name

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import COMPOSE
+from helpers import commit
 
 import cvm_notebook as cvm
 from cvm_notebook.frames import cost_frame, timeline_frame
@@ -29,7 +29,7 @@ def client(new_cloud):
         new_cloud(seed="empty", speed=100) as cloud,
         cvm.Client(api_key=cloud.api_key, base_url=cloud.url) as made,
     ):
-        made.commit_cvm_provision(made.provision_cvm(name="past-1", compose_file=COMPOSE))
+        commit(made, "past-1")
         made.watch_cvm_state("past-1", target="running")
         yield made
 

@@ -132,10 +132,11 @@ def test_a_fault_of_ours_is_no_failed_gate_and_no_traceback(monkeypatch, capsys,
 
 
 @pytest.mark.usefixtures("env")
-def test_the_page_goes_into_a_pipe_through_a_link(tmp_path):
+def test_the_page_goes_into_a_pipe_through_a_link_where_there_is_no_cvm(tmp_path):
     (tmp_path / "link.html").symlink_to("/dev/stdout")
+    asked = ["--output", "link.html", "-p", "title=Of nobody", "-p", "regions=['nowhere']"]
     done = subprocess.run(
-        [sys.executable, "-m", "cvm_notebook.cli.main", "report", "--output", "link.html"],
+        [sys.executable, "-m", "cvm_notebook.cli.main", "report", *asked],
         capture_output=True,
         text=True,
         check=False,
@@ -144,6 +145,7 @@ def test_the_page_goes_into_a_pipe_through_a_link(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("<!doctype html>")
     assert done.stdout.endswith("</html>\n")
+    assert ">Of nobody" in done.stdout
     assert (tmp_path / "link.html").is_symlink()
 
 

@@ -1,7 +1,7 @@
 """Selections and handles: what Python users reach for on a collection, against a LocalCloud."""
 
 import pytest
-from helpers import COMPOSE
+from helpers import COMPOSE, run_all
 
 import cvm_notebook as cvm
 from cvm_notebook.fleet.selection import Selection
@@ -14,10 +14,7 @@ NAMES = [f"chosen-{n}" for n in range(4)]
 def cloud(new_cloud):
     with new_cloud(seed="empty", speed=100) as running:
         with cvm.Client(api_key=running.api_key, base_url=running.url) as client:
-            for name in NAMES:
-                client.commit_cvm_provision(client.provision_cvm(name=name, compose_file=COMPOSE))
-            for name in NAMES:
-                client.watch_cvm_state(name, target="running")
+            run_all(client, *NAMES)
         yield running
 
 

@@ -7,7 +7,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from helpers import COMPOSE
+from helpers import run_all
 
 import cvm_notebook as cvm
 from cvm_notebook.fleet.fleet import Fleet
@@ -27,10 +27,7 @@ STATUSES = ("stopping", "stopped", "starting", "running")
 def cloud(new_cloud):
     with new_cloud(seed="empty", speed=200) as running:
         with cvm.Client(api_key=running.api_key, base_url=running.url) as client:
-            for number in range(3):
-                name = f"soak-{number}"
-                client.commit_cvm_provision(client.provision_cvm(name=name, compose_file=COMPOSE))
-                client.watch_cvm_state(name, target="running")
+            run_all(client, *(f"soak-{number}" for number in range(3)))
         yield running
 
 

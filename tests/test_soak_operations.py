@@ -10,7 +10,7 @@ import threading
 import time
 
 import pytest
-from helpers import COMPOSE
+from helpers import commit
 
 import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import NotFoundError
@@ -88,7 +88,7 @@ def client(cloud):
 
 def made(client, number):
     name = f"soak-op-{number}"
-    client.commit_cvm_provision(client.provision_cvm(name=name, compose_file=COMPOSE))
+    commit(client, name)
     client.watch_cvm_state(name, target="running")
     return client.get_cvm_info(name)
 

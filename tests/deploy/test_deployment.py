@@ -5,6 +5,7 @@ import sys
 import threading
 
 import pytest
+from helpers import until
 
 from cvm_notebook import Client, CvmError, Fleet
 from cvm_notebook.api.secret import Secret
@@ -73,13 +74,6 @@ def commits(cloud):
     return sum(
         one["method"] == "POST" and one["path"].endswith("/cvms") for one in cloud.requests()
     )
-
-
-def until(true):
-    end, pause = SystemClock().monotonic() + PATIENCE, threading.Event()
-    while not true():
-        assert SystemClock().monotonic() < end
-        pause.wait(0.02)
 
 
 def test_it_needs_neither_widgets_nor_pandas():

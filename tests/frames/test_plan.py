@@ -7,7 +7,7 @@ from decimal import Decimal
 import pandas as pd
 import pandera.pandas as pa
 import pytest
-from helpers import COMPOSE, VERB_WORDS
+from helpers import VERB_WORDS, run_all
 
 from cvm_notebook import Client
 from cvm_notebook.api.errors.tree import InvalidInput
@@ -158,10 +158,7 @@ def live(own_cloud):
     """A fleet of three CVMs that run, on a cloud: what a Fleet gives to a plan, and no more."""
     names = [f"fleet-{next(_numbers)}" for _ in range(3)]
     with Client(own_cloud.api_key, own_cloud.url) as client:
-        for name in names:
-            client.commit_cvm_provision(client.provision_cvm(name=name, compose_file=COMPOSE))
-        for name in names:
-            client.watch_cvm_state(name, target="running")
+        run_all(client, *names)
         store = FleetStore()
 
         def relist():

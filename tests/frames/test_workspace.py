@@ -7,7 +7,7 @@ from decimal import Decimal, localcontext
 import pandas as pd
 import pandera.pandas as pa
 import pytest
-from helpers import COMPOSE
+from helpers import commit
 
 from cvm_notebook import Client, Fleet
 from cvm_notebook.api.errors.tree import ApiError, AuthError, InvalidInput, NotFoundError
@@ -293,7 +293,7 @@ def client(cloud):
 
 
 def deployed(client, name, **more):
-    client.commit_cvm_provision(client.provision_cvm(name=name, compose_file=COMPOSE, **more))
+    commit(client, name, **more)
     client.watch_cvm_state(name, target="running")
     return client.get_cvm_info(name)
 

@@ -6,7 +6,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from helpers import COMPOSE
+from helpers import commit, until
 
 import cvm_notebook as cvm
 from cvm_notebook.live.clock import SystemClock
@@ -32,7 +32,7 @@ def client(cloud):
 def running(client):
     """The id of a CVM that runs."""
     name = f"net-{time.monotonic_ns() % 10**9}"
-    made = client.commit_cvm_provision(client.provision_cvm(name=name, compose_file=COMPOSE))
+    made = commit(client, name)
     client.watch_cvm_state(made, target="running")
     yield made.id
     client.delete_cvm(made)
@@ -57,13 +57,6 @@ def look(cloud):
             return made, store
 
         yield looking
-
-
-def until(true):
-    deadline = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.01)
 
 
 def row(store, cvm_id):

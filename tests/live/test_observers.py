@@ -7,7 +7,7 @@ import time
 import weakref
 
 import pytest
-from helpers import COMPOSE, HANGS, collected
+from helpers import HANGS, collected, commit, until
 
 from cvm_notebook import Client
 from cvm_notebook.fleet.fleet import Fleet
@@ -17,14 +17,6 @@ from cvm_notebook.live.store.records import Gap, Health
 from cvm_notebook.live.store.store import FleetStore
 
 PATIENCE = 30.0
-
-
-def until(condition, within=PATIENCE):
-    """Wait for a condition that has no event of its own."""
-    ends = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < ends
-        threading.Event().wait(0.01)
 
 
 def ours():
@@ -69,7 +61,7 @@ def client(cloud):
 def name(client, request):
     """Return the name of a CVM of the test's own that runs."""
     made = f"watched-{abs(hash(request.node.name)) % 10**8}"
-    client.commit_cvm_provision(client.provision_cvm(name=made, compose_file=COMPOSE))
+    commit(client, made)
     client.watch_cvm_state(made, target="running")
     yield made
     client.delete_cvm(made)
@@ -432,7 +424,7 @@ def test_what_was_asked_for_is_seen_to_its_end_though_the_fleet_was_dropped(clie
 
 def test_follow_deletion_and_unfollow_leave_the_fleet_at_rest(client, cloud):
     made = "followed-and-gone"
-    client.commit_cvm_provision(client.provision_cvm(name=made, compose_file=COMPOSE))
+    commit(client, made)
     client.watch_cvm_state(made, target="running")
     fleet = Fleet(client)
     try:

@@ -14,7 +14,7 @@ from collections import Counter
 from itertools import pairwise
 
 import pytest
-from helpers import COMPOSE, HANGS
+from helpers import COMPOSE, HANGS, commit, until
 
 import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import AuthError, CvmError, TransportError
@@ -107,17 +107,6 @@ def make():
         yield made
 
 
-def until(true, patience=PATIENCE):
-    deadline = time.monotonic() + patience
-    while not true():
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.01)
-
-
-def boot(client, name):
-    return client.commit_cvm_provision(client.provision_cvm(name=name, compose_file=COMPOSE))
-
-
 def state(reflector):
     return reflector.store.health.state
 
@@ -156,7 +145,7 @@ def test_a_boot_is_followed_live(slow, make):
     reflector.store.attach(heard.extend)
     with reflector.interest():
         reflector.ready(PATIENCE)
-        boot(reflector.client, "followed-boot")
+        commit(reflector.client, "followed-boot")
         reflector.refresh()
         until(lambda: "followed-boot" in rows(reflector))
         until(lambda: rows(reflector)["followed-boot"].status == "running")
@@ -171,7 +160,7 @@ def test_a_boot_is_followed_live(slow, make):
 
 def test_a_delete_is_seen_on_the_stream_and_confirmed_by_a_list(cloud, make):
     reflector = make(cloud, CALM)
-    made = boot(reflector.client, "followed-delete")
+    made = commit(reflector.client, "followed-delete")
     with reflector.interest():
         reflector.ready(PATIENCE)
         reflector.follow(rows(reflector)["followed-delete"].id)
@@ -185,7 +174,7 @@ def test_a_delete_is_seen_on_the_stream_and_confirmed_by_a_list(cloud, make):
 def test_two_fleets_of_one_user_share_five_streams_without_a_fight(slow, make):
     one, two = make(slow), make(slow)
     for number in range(6):
-        boot(one.client, f"shared-{number}")
+        commit(one.client, f"shared-{number}")
     most = 0
     slow.clear_requests()
     with one.interest(), two.interest():
@@ -242,7 +231,7 @@ def test_interest_comes_back_after_it_ended(cloud, make):
     reflector = make(cloud)
     reflector.ready(PATIENCE)
     until(lambda: "cvm-reflector" not in _names())
-    boot(reflector.client, "meanwhile")
+    commit(reflector.client, "meanwhile")
     with reflector.interest():
         until(lambda: "meanwhile" in rows(reflector))
 
@@ -300,7 +289,7 @@ def test_a_revoked_key_stops_everything_within_one_interval_and_a_new_one_resume
     with reflector.interest():
         reflector.ready(PATIENCE)
         cloud.inject({"kind": "status", "arg": 401, "route": "*", "times": None})
-        until(lambda: state(reflector) == "needs a key", patience=QUICK.sweep + 1)
+        until(lambda: state(reflector) == "needs a key", QUICK.sweep + 1)
         until(lambda: "cvm-reflector" not in _names())
         cloud.clear_requests()
         reflector.refresh()
@@ -371,7 +360,7 @@ def test_cvms_that_come_and_go_while_pages_are_read_cost_no_other_row(large, mak
         reflector.refresh()
         until(lambda: any("page=1" in r["query"] for r in seen(large, "/cvms/paginated")))
         reflector.client.delete_cvm(victim.id)  # all that follows moves up by one, and back
-        boot(reflector.client, f"came-{victim.id.removeprefix('cvm_').lower()}")
+        commit(reflector.client, f"came-{victim.id.removeprefix('cvm_').lower()}")
         large.advance(100)  # until it has booted: nothing moves again
         listed = {one.id for one in reflector.client.list_cvms()}
         until(lambda: {row.id for row in reflector.store.snapshot().rows} == listed)

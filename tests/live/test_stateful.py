@@ -6,7 +6,6 @@ nothing waits for an operation before the end, when the faults are over and all 
 """
 
 import gc
-import os
 import sys
 import threading
 import time
@@ -19,7 +18,7 @@ from typing import ClassVar
 
 import pytest
 import requests
-from helpers import COMPOSE
+from helpers import COMPOSE, NIGHTLY
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
@@ -33,7 +32,6 @@ from cvm_notebook.fleet.fleet import Fleet
 from cvm_notebook.live.store.observation import phase_of
 from cvm_notebook.live.store.records import Gap
 
-NIGHTLY = bool(os.environ.get("CVM_NOTEBOOK_NIGHTLY"))
 STEPS = 200
 LEAST = 100_000 if NIGHTLY else 1_000  # steps in all
 EXAMPLES = LEAST // 125  # of two hundred steps hypothesis takes some 130 to 160

@@ -8,7 +8,7 @@ from contextlib import suppress
 from queue import Empty, Queue
 
 import pytest
-from helpers import COMPOSE, HANGS
+from helpers import HANGS, commit
 
 import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import TransportError
@@ -38,7 +38,7 @@ NO_STREAM = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 999\
 def server(new_cloud):
     with new_cloud(seed="empty", speed=100) as running:
         client = cvm.Client(api_key=running.api_key, base_url=running.url)
-        client.commit_cvm_provision(client.provision_cvm(name="streamed", compose_file=COMPOSE))
+        commit(client, "streamed")
         client.watch_cvm_state("streamed", target="running")
         client.close()
         yield running
@@ -160,7 +160,7 @@ def test_half_an_event_at_the_end_is_dropped(read, cloud):
 
 def test_a_stream_of_a_deleted_cvm_says_that_it_is_gone(read, cloud):
     with cvm.Client(api_key=cloud.api_key, base_url=cloud.url) as client:
-        client.commit_cvm_provision(client.provision_cvm(name="leaving", compose_file=COMPOSE))
+        commit(client, "leaving")
         client.watch_cvm_state("leaving", target="running")
         _, heard = read("leaving")
         heard.facts.get(timeout=PATIENCE)

@@ -5,6 +5,9 @@ import threading
 import time
 
 import pytest
+from helpers import commit
+
+import cvm_notebook as cvm
 
 _PATIENCE = 5.0  # seconds
 
@@ -120,3 +123,20 @@ def wire(monkeypatch):
         if widget := ipywidgets.widgets.widget._instances.get(model_id):
             widget.close()  # which may close others
     assert not manager.comms
+
+
+@pytest.fixture
+def client(cloud, request):
+    """A client of a workspace of the test's own, with the CVMs that its module names."""
+    with cvm.Client(api_key=cloud.new_workspace()["api_key"], base_url=cloud.url) as client:
+        for name in request.module.CVMS:
+            commit(client, name)
+        yield client
+
+
+@pytest.fixture
+def fleet(client, wire):
+    """A fleet of it, whose CVMs run."""
+    with cvm.Fleet(client) as fleet:
+        fleet.wait(status="running", progress=False)
+        yield fleet

@@ -40,13 +40,6 @@ def client(cloud):
 
 
 @pytest.fixture
-def fleet(client, wire):
-    with cvm.Fleet(client) as fleet:
-        fleet.wait(status="running", progress=False)
-        yield fleet
-
-
-@pytest.fixture
 def card(fleet):
     card = fleet["carded"].card()
     card._clicks.undo = 0.0

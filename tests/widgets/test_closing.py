@@ -6,7 +6,7 @@ import weakref
 import comm
 import ipywidgets
 import pytest
-from helpers import collected, settled
+from helpers import COMPOSE, collected, settled
 from ipywidgets.widgets.widget import _instances
 
 import cvm_notebook as cvm
@@ -14,25 +14,7 @@ from cvm_notebook.widgets.base.secret_box import SecretBox, SecretBoxes
 from cvm_notebook.widgets.dashboard.dashboard import Dashboard, dashboard_of
 from cvm_notebook.widgets.login import Account, Login
 
-COMPOSE = "services:\n  web:\n    image: nginx:1.27\n"
-
-
-@pytest.fixture
-def client(cloud):
-    """A client of a workspace of the test's own, with two CVMs."""
-    workspace = cloud.new_workspace()
-    client = cvm.Client(api_key=workspace["api_key"], base_url=cloud.url)
-    for name in ("web-1", "web-2"):
-        client.commit_cvm_provision(client.provision_cvm(name=name, compose_file=COMPOSE))
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def fleet(client, wire):
-    with cvm.Fleet(client) as fleet:
-        fleet.wait(status="running", progress=False)
-        yield fleet
+CVMS = ("web-1", "web-2")
 
 
 def reloaded(wire):

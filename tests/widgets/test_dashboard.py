@@ -8,7 +8,6 @@ from decimal import Decimal
 import pytest
 from helpers import settled, until
 
-import cvm_notebook as cvm
 from cvm_notebook.api.models.cvm import Cvm, HourlyRate, Resource
 from cvm_notebook.live.query import search
 from cvm_notebook.live.store.figures import Figures, Sample
@@ -16,7 +15,7 @@ from cvm_notebook.live.store.records import Health, Provenance, Row, Snapshot
 from cvm_notebook.widgets.dashboard.attention import concerns, stop_plan
 from cvm_notebook.widgets.dashboard.dashboard import Dashboard
 
-COMPOSE = "services:\n  web:\n    image: nginx:1.27\n"
+CVMS = ("web-1", "web-2")
 NOON = dt.datetime(2026, 6, 1, 12, tzinfo=dt.UTC)
 RATE = HourlyRate(total="0.5", compute="0.4", disk="0.1")
 
@@ -129,24 +128,6 @@ def test_the_plan_says_what_each_saves_and_what_is_not_seen():
 
 
 # --- with a fleet ---------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def client(cloud):
-    """A client of a workspace of the test's own, with two CVMs."""
-    workspace = cloud.new_workspace()
-    client = cvm.Client(api_key=workspace["api_key"], base_url=cloud.url)
-    for name in ("web-1", "web-2"):
-        client.commit_cvm_provision(client.provision_cvm(name=name, compose_file=COMPOSE))
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def fleet(client, wire):
-    with cvm.Fleet(client) as fleet:
-        fleet.wait(status="running", progress=False)
-        yield fleet
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from decimal import Decimal
 import ipywidgets
 import msgspec
 import pytest
-from helpers import collected, settled, until
+from helpers import COMPOSE, collected, commit, settled, until
 
 import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import InvalidInput
@@ -23,25 +23,7 @@ from cvm_notebook.widgets.base.ui_thread import ui_thread
 from cvm_notebook.widgets.table.patches import PatchFeed
 from cvm_notebook.widgets.table.presentation import columns_of, spark
 
-COMPOSE = "services:\n  web:\n    image: nginx:1.27\n"
-
-
-@pytest.fixture
-def client(cloud):
-    """A client of a workspace of the test's own, with three CVMs."""
-    workspace = cloud.new_workspace()
-    client = cvm.Client(api_key=workspace["api_key"], base_url=cloud.url)
-    for name in ("web-1", "web-2", "data-1"):
-        client.commit_cvm_provision(client.provision_cvm(name=name, compose_file=COMPOSE))
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def fleet(client, wire):
-    with cvm.Fleet(client) as fleet:
-        fleet.wait(status="running", progress=False)
-        yield fleet
+CVMS = ("web-1", "web-2", "data-1")
 
 
 @pytest.fixture
@@ -216,7 +198,7 @@ def test_rows_keep_their_number_over_snapshots(front, wire, table):
 
 
 def test_a_new_cvm_is_added_on_top_and_a_deleted_one_goes(front, wire, table, client, fleet):
-    made = client.commit_cvm_provision(client.provision_cvm(name="later", compose_file=COMPOSE))
+    made = commit(client, "later")
     fleet.refresh()
     added = next(
         patch["add"]

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 import pytest
 from helpers import settled, until
 
-import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.live.clock import SystemClock
 from cvm_notebook.live.operations.operation import Operation
@@ -14,7 +13,7 @@ from cvm_notebook.live.operations.record import OperationRecord
 from cvm_notebook.widgets.base.clicks import undone_text
 from cvm_notebook.widgets.table.toasts import Toast, Toasts
 
-COMPOSE = "services:\n  web:\n    image: nginx:1.27\n"
+CVMS = ("web-1", "web-2")
 
 
 def operation(verb="stop", name="web-1", cvm_id="cvm_1", **said):
@@ -100,23 +99,6 @@ def test_they_are_few_and_what_went_well_goes_first():
 
 
 # --- in a table -----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def client(cloud):
-    workspace = cloud.new_workspace()
-    client = cvm.Client(api_key=workspace["api_key"], base_url=cloud.url)
-    for name in ("web-1", "web-2"):
-        client.commit_cvm_provision(client.provision_cvm(name=name, compose_file=COMPOSE))
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def fleet(client, wire):
-    with cvm.Fleet(client) as fleet:
-        fleet.wait(status="running", progress=False)
-        yield fleet
 
 
 class Front:

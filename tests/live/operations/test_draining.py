@@ -2,10 +2,9 @@
 
 import re
 import signal
-import threading
-import time
 
 import pytest
+from helpers import until
 
 from cvm_notebook.api.errors.tree import WatchTimeout
 from cvm_notebook.fleet.fleet import Fleet
@@ -48,13 +47,6 @@ def script(bench, kernels):
         return kernel
 
     return run
-
-
-def until(condition):
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end
-        threading.Event().wait(0.02)
 
 
 def asked(bench):

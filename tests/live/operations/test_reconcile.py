@@ -5,7 +5,7 @@ import time
 from functools import partial
 
 import pytest
-from helpers import COMPOSE, HANGS, until
+from helpers import COMPOSE, HANGS, commit, until
 
 from cvm_notebook.api.errors.tree import (
     ConflictError,
@@ -249,9 +249,7 @@ def test_the_store_may_settle_it_before_a_reading_does(bench):
 
 def test_a_target_that_is_not_reached_in_time_is_given_up_on_with_what_is_known(new_bench, clock):
     bench = new_bench(speed=1)
-    bench.client.commit_cvm_provision(
-        bench.client.provision_cvm(name="slow-one", compose_file=COMPOSE)
-    )
+    commit(bench.client, "slow-one")
     bench.cloud.advance(100)
     store = FleetStore(clock)
     store.replace(bench.client.list_cvms(), received=clock.monotonic())
