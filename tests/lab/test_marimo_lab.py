@@ -5,13 +5,12 @@ import re
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
+from helpers import picture
 
 from cvm_notebook import Client
 
-PICTURES = Path(__file__).parent / "screenshots"
 STARTS_WITHIN = 90
 PATIENCE = 40_000  # milliseconds, as playwright counts
 NOTEBOOK = """
@@ -112,20 +111,20 @@ def marimo(cloud, tmp_path_factory):
     process.stdout.close()
 
 
-@pytest.fixture
-def app(marimo, page):
-    page.goto(marimo)
-    page.locator(".cvm-dashboard .cvm-row").first.wait_for(timeout=PATIENCE)
-    yield page
-    PICTURES.mkdir(exist_ok=True)
-    page.screenshot(path=PICTURES / "marimo.png", animations="disabled")
-
-
 def live(view):
     view.locator('.cvm-health[data-state="live"]').first.wait_for(timeout=PATIENCE)
 
 
-def test_each_view_is_live_and_what_is_clicked_is_done(app, cloud):
+def test_each_view_is_live_and_what_is_clicked_is_done(marimo, page, cloud):
+    page.goto(marimo)
+    page.locator(".cvm-dashboard .cvm-row").first.wait_for(timeout=PATIENCE)
+    table_card_and_form_are_live_and_act(page, cloud)
+    the_dashboard_shows_the_card_of_a_row_and_the_card_its_form(page)
+    a_key_that_is_given_in_a_table_is_taken(page, cloud)
+    picture(page, "marimo")
+
+
+def table_card_and_form_are_live_and_act(app, cloud):
     table, card = app.locator(".cvm-table").first, app.locator(".cvm-card").first
     for view in (table, card, app.locator(".cvm-form").first, app.locator(".cvm-dashboard")):
         live(view)
@@ -152,7 +151,7 @@ def test_each_view_is_live_and_what_is_clicked_is_done(app, cloud):
         assert client.get_cvm_state("agent-echo").status == "stopped"
 
 
-def test_the_dashboard_shows_the_card_of_a_row_and_the_card_its_form(app):
+def the_dashboard_shows_the_card_of_a_row_and_the_card_its_form(app):
     board = app.locator(".cvm-dashboard")
     for name in ("vault-sync-2", "vault-sync-1"):
         board.locator(".cvm-space .cvm-row:not([hidden])").filter(has_text=name).click()
@@ -168,7 +167,7 @@ def test_the_dashboard_shows_the_card_of_a_row_and_the_card_its_form(app):
     )
 
 
-def test_a_key_that_is_given_in_a_table_is_taken(app, cloud):
+def a_key_that_is_given_in_a_table_is_taken(app, cloud):
     box = app.locator(".cvm-sign-in:visible")
     box.get_by_text("Invalid or expired token").wait_for(timeout=PATIENCE)
     box.get_by_label("API key").fill(cloud.api_key)

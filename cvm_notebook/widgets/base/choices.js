@@ -1,10 +1,8 @@
 // Cards of which one is chosen, and switches: real radio buttons and checkboxes, so every key and reader knows them.
 
-let choiceNumber = 0;
-
 /** Cards in groups; `draw([[group, [{id, title, lines, price, note, full, label}]]], chosen)`. */
 function radioCards({ label, onChoose }) {
-  const name = `cvm-choices-${++choiceNumber}${clickId()}`;
+  const name = `cvm-choices-${clickId()}`;
   const el = h("div", { className: "cvm-choices", role: "radiogroup", "aria-label": label });
   let shown = "", off = false;
   const mark = (chosen) => {

@@ -1,14 +1,12 @@
 // Fields for what must not be seen. What is typed goes to the kernel in one message, and the field is empty
 // before that message has left: it is in no trait, no other view, and no saved notebook.
 
-let secretNumber = 0;
-
 /** A masked field with a button; `onSend(text)` is given what was typed, once. */
 function secretField({ label, button, onSend, multi = false, placeholder = "" }) {
-  const id = `cvm-secret-${++secretNumber}`;
+  const id = `cvm-secret-${clickId()}`;
   // a name that is never the same, and one-time-code: no password manager offers to keep it
   const box = h(multi ? "textarea" : "input", {
-    id, className: "cvm-secret-box", placeholder, autocomplete: multi ? "off" : "new-password", spellcheck: false, name: id + clickId(),
+    id, className: "cvm-secret-box", placeholder, autocomplete: multi ? "off" : "new-password", spellcheck: false, name: id,
     "data-1p-ignore": "", "data-lpignore": "true",
   });
   if (multi) box.rows = 3; else box.type = "password";
@@ -37,9 +35,8 @@ const WITHOUT_VALUE = { used: "Already used. Enter it again, or remove the varia
 function envTable(send) {
   const rows = h("tbody");
   const table = h("table", { className: "cvm-env-rows" }, h("thead", {}, h("tr", {}, ...["Name", "Value", ""].map((text) => h("th", { scope: "col" }, text || h("span", { className: "cvm-said" }, "Remove"))))), rows);
-  const number = ++secretNumber;
   const name = h("input", { type: "text", className: "cvm-code cvm-env-name", placeholder: "NAME", autocomplete: "off", spellcheck: false, "aria-label": "Name of a variable" });
-  const value = h("input", { type: "password", placeholder: "value", autocomplete: "new-password", spellcheck: false, "aria-label": "Value of the variable", name: `cvm-env-${number}${clickId()}`, "data-1p-ignore": "", "data-lpignore": "true" });
+  const value = h("input", { type: "password", placeholder: "value", autocomplete: "new-password", spellcheck: false, "aria-label": "Value of the variable", name: `cvm-env-${clickId()}`, "data-1p-ignore": "", "data-lpignore": "true" });
   const add = h("button", { type: "button", onclick: () => put() }, "Add");
   const keep = h("button", { type: "button", hidden: true, onclick: () => { send({ kind: "env_keep" }); name.focus(); } }, "Keep them all as they are");
   const file = h("input", { type: "file", hidden: true, tabIndex: -1, "aria-hidden": "true" });

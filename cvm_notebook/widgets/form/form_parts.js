@@ -1,10 +1,8 @@
 // Parts of the form: a field with its error, the answer to the first step, the way to a running CVM, and what is beneath.
 
-let fieldNumber = 0;
-
 /** A control with a label, a line of help, and a place for what is wrong with it. */
 function field(label, control, { help = "", wide = false, focus = control, onLine = null, onFix = null, onUse = null } = {}) {
-  const id = `cvm-field-${++fieldNumber}`;
+  const id = `cvm-field-${clickId()}`; // other views of this page have fields, too
   const wrong = h("div", { className: "cvm-fault cvm-wrong", id: `${id}-wrong`, hidden: true });
   const hint = help ? h("div", { className: "cvm-help", id: `${id}-help` }, help) : null;
   const group = !("labels" in control);
