@@ -80,14 +80,14 @@ BROWSERS = {  # which worker opens its browser for them; each takes half of the 
     "lab/test_dashboard_lab.py": "browser-1",
     "lab/test_kernels_lab.py": "browser-1",
     "lab/test_styles_lab.py": "browser-1",
+    "lab/test_jobs_lab.py": "browser-1",
+    "lab/test_demo_lab.py": "browser-1",
     "lab/test_card_lab.py": "browser-2",
     "lab/test_form_lab.py": "browser-2",
     "lab/test_secrets_lab.py": "browser-2",
     "lab/test_notebooks_lab.py": "browser-2",
     "lab/test_hostile_lab.py": "browser-2",
-    "lab/test_demo_lab.py": "browser-2",
     "lab/test_fixtures.py": "browser-2",
-    "lab/test_jobs_lab.py": "browser-2",
     "lab/test_marimo_lab.py": "browser-2",
 }
 FIRST = (  # what takes longest

@@ -352,7 +352,10 @@ class Lab:
     def context(self, app="lab"):
         """Return the browser context of an application: its cache outlives a test."""
         if app not in self._contexts:
-            made = self._chromium.new_context(viewport={"width": 1400, "height": 1000})
+            # animations are for people, and cost a sixth of what an operation costs
+            made = self._chromium.new_context(
+                viewport={"width": 1400, "height": 1000}, reduced_motion="reduce"
+            )
             made.set_default_timeout(15_000)
             self.guard.watch(made)
             self._contexts[app] = made
@@ -644,9 +647,10 @@ class Lab:
         pytest.fail("JupyterLab does not show it, however often it is loaded")
 
     def renew(self):
-        """Forget the page of JupyterLab, so that it reads its settings when it is opened next."""
-        if self._lab_page is not None:
-            self._lab_page.close()
+        """Forget the page of JupyterLab, so that it reads its settings when it is opened next.
+
+        It is closed with the others when the next test ends.
+        """
         self._lab_page = None
 
     # --- between tests ---------------------------------------------------------------------------

@@ -16,7 +16,7 @@ def test_what_shall_fail_a_test_does(lab):
     (found,) = lab.in_both_themes(".jp-OutputArea-output", "fails")
     assert found.startswith("critical: image-alt")
     lab.page.locator(".jp-OutputArea-output p").evaluate(
-        "one => { one.style.color = one.style.background = '#777'; }"
+        "one => { one.style.color = '#777'; one.style.background = '#888'; }"
     )
     (found,) = lab.axe(".jp-OutputArea-output", rules=["color-contrast"])
     assert found.startswith("serious: color-contrast")

@@ -132,10 +132,9 @@ def test_a_key_is_given_in_the_login_and_is_nowhere_in_the_notebook(lab, lab_clo
 
 
 def test_a_template_a_copy_and_what_is_made_of_an_empty_form_up_to_its_card(lab):
-    cells = [
-        CELL.replace("form = cvm.ProvisionForm(client)", "form = cvm.Fleet(client).deploy()"),
-    ]
-    form = form_in(lab.open("form-made.ipynb", cells).run_all())
+    deploy = "fleet = cvm.Fleet(client)\nform = fleet.deploy()"
+    cell = CELL.replace("form = cvm.ProvisionForm(client)", deploy)
+    form = form_in(lab.open("form-made.ipynb", [cell]).run_all())
     form.get_by_text("live").wait_for()
     a_template_asks_for_its_value_and_a_copy_can_be_undone(lab, form)
     what_is_typed_is_placed_deployed_and_shown(lab, form)

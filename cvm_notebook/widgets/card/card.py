@@ -251,6 +251,8 @@ class CvmCard(FleetView):
             if now - self._clicked.get(verb, float("-inf")) < _TWICE_S:
                 return
             self._clicked[verb] = now
+        elif message.get("kind") == "undo":
+            self._clicked.clear()  # what was taken back can be asked for again at once
         super()._on_act({**message, "revision": self._revision})
 
     def _meant(self, _message: Mapping[str, Any]) -> list[str]:
