@@ -251,9 +251,12 @@ class CvmCard(FleetView):
             if now - self._clicked.get(verb, float("-inf")) < _TWICE_S:
                 return
             self._clicked[verb] = now
-        elif message.get("kind") == "undo":
-            self._clicked.clear()  # what was taken back can be asked for again at once
         super()._on_act({**message, "revision": self._revision})
+
+    def _on_undo(self, message: Mapping[str, Any]) -> None:
+        """Take a click back; the same button may be pressed again at once."""
+        self._clicked.clear()
+        super()._on_undo(message)
 
     def _meant(self, _message: Mapping[str, Any]) -> list[str]:
         return [self.cvm_id]
