@@ -7,19 +7,14 @@ SENDS = (
     "new Image().src = 'https://example.com/pixel.png'",
     "new WebSocket('ws://192.0.2.1/x')",
 )
-CELLS = ["from ipywidgets import HTML\nHTML('<img src=\"data:,\"><p>dim</p>')", "1 / 0"]
+CELLS = ["from ipywidgets import HTML\nHTML('<img src=\"data:,\">')", "1 / 0"]
 
 
 def test_what_shall_fail_a_test_does(lab):
     lab.open("fails.ipynb", CELLS).run_cell(0)
-    lab.page.locator(".jp-OutputArea-output p").wait_for()
+    lab.page.locator(".jp-OutputArea-output img").wait_for(state="attached")
     (found,) = lab.in_both_themes(".jp-OutputArea-output", "fails")
     assert found.startswith("critical: image-alt")
-    lab.page.locator(".jp-OutputArea-output p").evaluate(
-        "one => { one.style.color = '#777'; one.style.background = '#888'; }"
-    )
-    (found,) = lab.axe(".jp-OutputArea-output", rules=["color-contrast"])
-    assert found.startswith("serious: color-contrast")
     with pytest.raises(pytest.fail.Exception, match="ZeroDivisionError"):
         lab.run_all()
     with pytest.raises(AssertionError, match="NameError"):
