@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jupyter_client.blocking.client import BlockingKernelClient
+    from playwright.sync_api import Locator, Page
 
     from cvm_notebook.api.client import Client
     from cvm_notebook.api.models.actions import CvmAction
@@ -82,6 +83,12 @@ def collected(reference: Callable[[], object]) -> bool:
     with contextlib.suppress(AssertionError):
         until(lambda: gc.collect() is not None and reference() is None, HANGS)
     return reference() is None
+
+
+def picture(seen: "Page | Locator", name: str, *, always: bool = False) -> None:
+    """Keep a picture to be looked at in lab/screenshots, where CVM_NOTEBOOK_PICTURES=1 asks."""
+    if always or os.environ.get("CVM_NOTEBOOK_PICTURES"):
+        seen.screenshot(path=TESTS / "lab" / "screenshots" / f"{name}.png", animations="disabled")
 
 
 @contextlib.contextmanager

@@ -22,12 +22,12 @@ from pathlib import Path
 
 import pytest
 from forked_kernels import KernelFork
+from helpers import picture
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from cvm_notebook.local import LocalCloud
 
 ROOT = Path(__file__).resolve().parents[2]
-PICTURES = Path(__file__).parent / "screenshots"
 STARTS_WITHIN = 60
 PATIENCE = 60_000  # milliseconds, as playwright counts
 # An address bar that nobody sees would draw two pages of its own for each window, for a second of
@@ -211,7 +211,10 @@ class Server:
                 "allow_root": True,
                 "root_dir": str(self.folder),
                 "terminals_enabled": False,
-                "jpserver_extensions": dict.fromkeys(TOGETHER, self.together),
+                "jpserver_extensions": {
+                    "jupyter_lsp": False,
+                    **dict.fromkeys(TOGETHER, self.together),
+                },
             },
             "IdentityProvider": {"token": self.token},
             "KernelManager": {"shutdown_wait_time": 0.5},
@@ -222,11 +225,13 @@ class Server:
             },
             "JupyterNotebookApp": exposed,
         }
-        off = () if self.together else TOGETHER_IN_LAB
+        # at each load of a page it would look, partly with node, for a build, extensions, and
+        # servers of languages
+        off = ["@jupyterlab/extensionmanager-extension", "@jupyterlab/lsp-extension"]
+        off += [] if self.together else TOGETHER_IN_LAB
+        page = {"buildCheck": False, "disabledExtensions": dict.fromkeys(off, True)}
         (self.home / "config" / "labconfig").mkdir()
-        (self.home / "config" / "labconfig" / "page_config.json").write_text(
-            json.dumps({"disabledExtensions": dict.fromkeys(off, True)})
-        )
+        (self.home / "config" / "labconfig" / "page_config.json").write_text(json.dumps(page))
         target = self.home / "config" / "jupyter_server_config.json"
         target.touch(mode=0o600)
         target.write_text(json.dumps(settings))
@@ -361,7 +366,10 @@ class Lab:
     def context(self, app="lab"):
         """Return the browser context of an application: its cache outlives a test."""
         if app not in self._contexts:
-            made = self._chromium.new_context(viewport={"width": 1400, "height": 1000})
+            # animations are for people, and cost a sixth of what an operation costs
+            made = self._chromium.new_context(
+                viewport={"width": 1400, "height": 1000}, reduced_motion="reduce"
+            )
             made.set_default_timeout(15_000)
             self.guard.watch(made)
             self._contexts[app] = made
@@ -592,29 +600,47 @@ class Lab:
         return self
 
     def screenshot(self, name, target=None):
-        """Make a picture of the page, or of one element in it; it is there to be looked at."""
-        PICTURES.mkdir(exist_ok=True)
-        path = PICTURES / f"{name}.png"
-        (self.page if target is None else target).screenshot(path=path, animations="disabled")
-        return path
+        """Make a picture of the page, or of one element in it, where pictures are asked for."""
+        picture(self.page if target is None else target, name)
 
-    def axe(self, selector="body"):
-        """Return axe-core's serious and critical findings in a part of the page, a line each."""
-        from axe_playwright_python.base import AXE_SCRIPT
+    def axe(self, selector="body", *, rules=None):
+        """Return axe-core's serious and critical findings in a part of the page, a line each.
 
-        self.page.evaluate(AXE_SCRIPT + "\n;null")
+        Parameters
+        ----------
+        rules
+            The rules to check; by default all of them.
+        """
+        if not self.page.evaluate("() => 'axe' in window"):
+            from axe_playwright_python.base import AXE_SCRIPT
+
+            self.page.evaluate(AXE_SCRIPT + "\n;null")
         found = self.page.evaluate(
-            """async selector => (await window.axe.run(selector, { resultTypes: ['violations'] }))
+            """async ({ selector, rules }) => (await window.axe.run(selector, {
+                resultTypes: ['violations'], ...(rules && { runOnly: rules }) }))
                 .violations.map(({ id, impact, help, nodes }) => ({ id, impact, help,
                     where: nodes.slice(0, 3).map(node => node.html.slice(0, 160)
                         + ' ' + (node.any[0]?.message ?? '')) }))""",
-            selector,
+            {"selector": selector, "rules": rules},
         )
         return [
             f"{one['impact']}: {one['id']}: {one['help']}: {' | '.join(one['where'])}"
             for one in found
             if one["impact"] in {"serious", "critical"}
         ]
+
+    def in_both_themes(self, selector, name, target=None):
+        """Return axe's findings in this theme and in the other one, which stays.
+
+        The themes differ in colours alone: of the other one these are looked at.
+        """
+        found = []
+        for rules in (None, ["color-contrast"]):
+            found += self.axe(selector, rules=rules)
+            self.screenshot(f"{name}-{'dark' if self._dark else 'light'}", target)
+            if rules is None:
+                self.theme("light" if self._dark else "dark")
+        return found
 
     def reload(self, *shown):
         """Save, and load the page of JupyterLab again, as F5 does, until all of these are shown.
@@ -635,9 +661,10 @@ class Lab:
         pytest.fail("JupyterLab does not show it, however often it is loaded")
 
     def renew(self):
-        """Forget the page of JupyterLab, so that it reads its settings when it is opened next."""
-        if self._lab_page is not None:
-            self._lab_page.close()
+        """Forget the page of JupyterLab, so that it reads its settings when it is opened next.
+
+        It is closed with the others when the next test ends.
+        """
         self._lab_page = None
 
     # --- between tests ---------------------------------------------------------------------------
@@ -725,7 +752,7 @@ def lab(request, browser, _lab):
     failed = request.node.stash.get(_failed, True)
     if failed and _lab.page is not None and not _lab.page.is_closed():
         with contextlib.suppress(Exception):
-            _lab.screenshot("failed-" + re.sub(r"\W+", "-", request.node.name))
+            picture(_lab.page, "failed-" + re.sub(r"\W+", "-", request.node.name), always=True)
     try:
         _lab.tidy(failed=failed)
     finally:

@@ -6,11 +6,10 @@ import re
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
+from helpers import picture
 
-PICTURES = Path(__file__).parent / "screenshots"
 STARTS_WITHIN = 90
 LOADS_WITHIN = 90_000  # milliseconds, as playwright counts
 RUNS_WITHIN = 180_000
@@ -87,6 +86,5 @@ def test_run_all_in_jupyterlab_ends_in_a_dashboard_and_cards_that_are_live(demo,
     for word in ("closed", "gone", "Traceback"):
         assert word not in shown, word
     assert notebook.locator('[data-mime-type="application/vnd.jupyter.stderr"]').count() == 0
-    PICTURES.mkdir(exist_ok=True)
     notebook.get_by_role("heading", name="See the fleet").scroll_into_view_if_needed()
-    page.screenshot(path=PICTURES / "demo.png", animations="disabled")
+    picture(page, "demo")

@@ -2,8 +2,6 @@
 
 import re
 
-import pytest
-
 CELL = """import cvm_notebook as cvm
 client = cvm.connect()
 form = cvm.ProvisionForm(client)
@@ -82,17 +80,16 @@ def test_the_form_is_filled_and_sent_by_keyboard_alone(lab):
     assert said.split() == ["tdx.large", "US-EAST-1", "running"]
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_errors_stand_beside_their_fields_and_axe_finds_nothing(lab, theme):
-    lab.open(f"form-wrong-{theme}.ipynb", [CELL]).run_all().theme(theme)
+def test_errors_stand_beside_their_fields_and_without_its_kernel_the_form_is_inert(lab):
+    lab.open("form-wrong.ipynb", [CELL]).run_all()
     form = form_in(lab)
     form.get_by_text("live").wait_for()
-    lab.screenshot(f"form-empty-{theme}")
+    lab.screenshot("form-empty")
     taken = lab.kernel("print(client.list_cvms()[0].name)").strip()
     fill(form, taken, COMPOSE.replace("image:", "image"))
     form.get_by_text("Did you mean `image: nginx:1.27`?").wait_for()
     form.locator(".cvm-number-wrong", has_text="3").wait_for()
-    lab.screenshot(f"form-slip-{theme}", form)
+    lab.screenshot("form-slip", form)
     form.get_by_role("button", name="Line 3", exact=True).click()
     assert lab.page.evaluate("getSelection().toString()").strip() == "image nginx:1.27"
     form.get_by_role("button", name="Correct it").click()
@@ -106,22 +103,7 @@ def test_errors_stand_beside_their_fields_and_axe_finds_nothing(lab, theme):
     form.get_by_text("ERR-01-004").wait_for()
     lab.page.wait_for_function("document.activeElement.getAttribute('aria-invalid') === 'true'")
     assert form.get_by_label("Name", exact=True).input_value() == taken
-    lab.screenshot(f"form-wrong-{theme}")
-    assert lab.axe(".cvm-form") == []
-
-
-def test_a_page_that_is_loaded_again_finds_what_was_typed(lab):
-    lab.open("form-again.ipynb", [CELL]).run_all()
-    fill(form_in(lab), "form-again")
-    form_in(lab).get_by_text("1 service").wait_for()
-    lab.reload(form_in(lab).get_by_text("live"))
-    assert form_in(lab).get_by_label("Name", exact=True).input_value() == "form-again"
-
-
-def test_without_its_kernel_the_form_is_inert(lab):
-    lab.open("form-gone.ipynb", [CELL]).run_all()
-    form = form_in(lab)
-    form.get_by_text("live").wait_for()
+    assert lab.in_both_themes(".cvm-form", "form-wrong") == []
     lab.shutdown()
     form.get_by_text("disconnected: re-run the cell").wait_for(timeout=25_000)
     assert form.get_by_role("button", name="Check price and placement").is_disabled()
@@ -149,58 +131,23 @@ def test_a_key_is_given_in_the_login_and_is_nowhere_in_the_notebook(lab, lab_clo
     assert key not in str(lab.save().notebook_json())
 
 
-def test_a_cvm_is_made_from_an_empty_form(lab):
-    form = form_in(lab.open("form-made.ipynb", [CELL]).run_all())
+def test_a_template_a_copy_and_what_is_made_of_an_empty_form_up_to_its_card(lab):
+    deploy = "fleet = cvm.Fleet(client)\nform = fleet.deploy()"
+    cell = CELL.replace("form = cvm.ProvisionForm(client)", deploy)
+    form = form_in(lab.open("form-made.ipynb", [cell]).run_all())
     form.get_by_text("live").wait_for()
-    fill(form, "form-made", COMPOSE + "    environment:\n      - TOKEN\n")
-    form.get_by_text("1 service").wait_for()
-    form.get_by_role("radio", name=re.compile("^tdx.medium")).check()
-    form.get_by_role("button", name="TOKEN").click()
-    form.get_by_label("Value of the variable").fill(VALUE)
-    form.get_by_role("button", name="Add", exact=True).click()
-    form.get_by_role("button", name="Remove TOKEN").wait_for()
-    form.get_by_text("0.12 USD/h").wait_for()
-    lab.screenshot("form-filled", form)
-    form.get_by_role("button", name="Check price and placement").click()
-    form.get_by_text("Placed on").wait_for()
-    lab.screenshot("form-provisioned", form)
-    form.get_by_role("button", name="Deploy (0.12 USD/h)").click()
-    form.get_by_text("requesting app keys").wait_for()
-    in_sight(lab.page, form)
-    lab.screenshot("form-booting", form)
-    form.get_by_text("form-made is running").wait_for()
-    form.get_by_role("link", name="https://").wait_for()
-    in_sight(lab.page, form)
-    form.get_by_role("button", name="Logs", exact=True).click()
-    form.locator(".cvm-log .cvm-line").first.wait_for()
-    lab.screenshot("form-running", form)
-    lab.theme("dark")
-    lab.screenshot("form-running-dark", form)
-    lab.theme("light")
-    made = lab.kernel("print(form.cvm_id, client.get_cvm_info(form.cvm_id).status, form.phase)")
-    assert made.split()[1:] == ["running", "running"]
+    a_template_asks_for_its_value_and_a_copy_can_be_undone(lab, form)
+    what_is_typed_is_placed_deployed_and_shown(lab, form)
     assert VALUE not in str(lab.save().notebook_json())
 
 
-def test_a_template_a_copy_and_the_card_of_what_was_made(lab):
-    cells = [
-        CELL.replace(
-            "form = cvm.ProvisionForm(client)", "fleet = cvm.Fleet(client)\nform = fleet.deploy()"
-        )
-    ]
-    page = lab.open("form-template.ipynb", cells).run_all().page
-    form = form_in(lab)
-    form.get_by_text("live").wait_for()
+def a_template_asks_for_its_value_and_a_copy_can_be_undone(lab, form):
     form.get_by_role("button", name="Jupyter").click()
     form.get_by_text("Enter a value for JUPYTER_TOKEN.").wait_for()
     form.get_by_role("button", name="Enter a value for JUPYTER_TOKEN").click()
-    page.keyboard.type(VALUE)
-    page.keyboard.press("Enter")
+    lab.page.keyboard.type(VALUE)
+    lab.page.keyboard.press("Enter")
     form.get_by_text("••••").wait_for()
-    form.get_by_label("Name", exact=True).fill("form-template")
-    page.set_viewport_size({"width": 700, "height": 900})
-    lab.screenshot("form-template-700", form)
-    page.set_viewport_size({"width": 1400, "height": 900})
     form.get_by_role("button", name="Copy of a CVM").click()
     choice = form.get_by_role("combobox", name="CVM to copy")
     choice.wait_for()
@@ -210,12 +157,38 @@ def test_a_template_a_copy_and_the_card_of_what_was_made(lab):
     form.get_by_role("button", name="Undo").click()
     form.get_by_text("Undone.").wait_for()
     assert "jupyter" in form.get_by_role("textbox", name="Compose file", exact=True).input_value()
+
+
+def what_is_typed_is_placed_deployed_and_shown(lab, form):
+    fill(form, "form-made", COMPOSE + "    environment:\n      - TOKEN\n")
+    form.get_by_role("button", name="Remove JUPYTER_TOKEN").click()
+    form.get_by_text("1 service").wait_for()
+    form.get_by_role("radio", name=re.compile("^tdx.medium")).check()
+    form.get_by_role("button", name="TOKEN", exact=True).click()
+    form.get_by_label("Value of the variable").fill(VALUE)
+    form.get_by_role("button", name="Add", exact=True).click()
+    form.get_by_role("button", name="Remove TOKEN").wait_for()
+    form.get_by_text("0.12 USD/h").wait_for()
+    lab.screenshot("form-filled", form)
     form.get_by_role("button", name="Check price and placement").click()
     form.get_by_role("button", name="Back").click()
     form.get_by_role("button", name="Check price and placement").click()
-    form.get_by_role("button", name="Deploy (").click()
-    form.get_by_text("form-template is running").wait_for()
+    form.get_by_text("Placed on").wait_for()
+    lab.screenshot("form-provisioned", form)
+    form.get_by_role("button", name="Deploy (0.12 USD/h)").click()
+    boots = form.get_by_text("requesting app keys")
+    boots.or_(form.get_by_text("form-made is running")).first.wait_for()
+    in_sight(lab.page, form)
+    lab.screenshot("form-booting", form)
+    form.get_by_text("form-made is running").wait_for()
+    form.get_by_role("link", name="https://").wait_for()
+    in_sight(lab.page, form)
+    form.get_by_role("button", name="Logs", exact=True).click()
+    form.locator(".cvm-log .cvm-line").first.wait_for()
+    lab.screenshot("form-running", form)
+    made = lab.kernel("print(form.cvm_id, client.get_cvm_info(form.cvm_id).status, form.phase)")
+    assert made.split()[1:] == ["running", "running"]
     form.get_by_role("button", name="Open card").click()
-    form.get_by_role("heading", name="form-template", exact=True).wait_for()
+    form.get_by_role("heading", name="form-made", exact=True).wait_for()
     lab.screenshot("form-card", form)
     assert lab.axe(".cvm-form-frame") == []

@@ -1,72 +1,48 @@
-"""The notebooks in a real JupyterLab, Run All; and the report as a browser opens it."""
+"""Notebooks in a real JupyterLab, Run All; and the report as a browser opens it.
+
+The one in which somebody types a secret is run in test_secrets_lab.
+"""
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 
 import nbformat
 import pytest
+from helpers import picture
 
-from cvm_notebook import Client
 from cvm_notebook.cli import report as cli_report
 
 ROOT = Path(__file__).resolve().parents[2]
-PICTURES = Path(__file__).parent / "screenshots"
 PATIENCE = 40_000
 
 
-@pytest.fixture
-def opened(lab):
-    """Open a notebook of the repository without its outputs, and run all of it."""
-
-    def run(stem):
-        notebook = nbformat.read(ROOT / "notebooks" / f"{stem}.ipynb", as_version=4)
-        for cell in notebook.cells:
-            if cell.cell_type == "code":
-                cell.outputs, cell.execution_count = [], None
-        nbformat.write(notebook, lab.server.folder / f"{stem}.ipynb")
-        page = lab.open(f"{stem}.ipynb").run_all().page  # fails when a cell raises
-        outputs = [one for cell in lab.cells() for one in cell.get("outputs", [])]
-        assert not [one for one in outputs if one.get("name") == "stderr"]
-        return page, json.dumps(outputs)
-
-    return run
-
-
-def test_deploy_draws_its_form_and_its_box_and_leaves_its_card_live(lab, opened, lab_cloud):
-    page, said = opened("04_deploy")
-    form = page.locator(".cvm-form")
-    form.scroll_into_view_if_needed(timeout=PATIENCE)
-    form.get_by_text("You pay nothing until you deploy").wait_for(timeout=PATIENCE)
-    assert form.get_by_label("Name", exact=True).input_value() == "hello-form"
-    box = page.locator('.jp-OutputArea-output input[type="password"]').first
-    box.wait_for(timeout=PATIENCE)
-    card = page.locator(".cvm-card", has=page.get_by_role("heading", name="hello-calls"))
-    card.locator('.cvm-health[data-state="live"]').wait_for(timeout=PATIENCE)
-    assert "Dry run: nothing runs" in said
-    assert lab_cloud.api_key not in said
-    with Client(lab_cloud.api_key, lab_cloud.url) as client:  # the cloud is shared with other tests
-        for name in ("hello-calls", "hello-magic"):
-            client.delete_cvm(name)
-
-
-def test_cost_and_idle_draws_its_pictures(lab, opened):
-    page, said = opened("05_cost_and_idle")
+def test_cost_and_idle_draws_its_pictures(lab):
+    notebook = nbformat.read(ROOT / "notebooks" / "05_cost_and_idle.ipynb", as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    nbformat.write(notebook, lab.server.folder / "05_cost_and_idle.ipynb")
+    page = lab.open("05_cost_and_idle.ipynb").run_all().page  # fails when a cell raises
+    outputs = [one for cell in lab.cells() for one in cell.get("outputs", [])]
+    assert not [one for one in outputs if one.get("name") == "stderr"]
     pictures = page.locator(".jp-OutputArea-output img")
     assert pictures.count() == 2
-    for picture in pictures.all():
-        assert picture.evaluate("one => one.complete && one.naturalWidth > 400")
-    assert "stops now" in said
+    for one in pictures.all():
+        assert one.evaluate("one => one.complete && one.naturalWidth > 400")
+    assert "stops now" in json.dumps(outputs)
 
 
-def test_bulk_operations_end_an_interrupted_plan_and_leave_nothing(lab, opened):
-    page, said = opened("07_bulk_operations")
-    assert "plan.resume() sends the rest" in said
-    assert "'failed': 2" in said
-    assert "left of this notebook: nothing" in said
-    plan = page.get_by_text("restart 5 of 6 CVMs, 1 refused")
-    plan.scroll_into_view_if_needed(timeout=PATIENCE)
-    assert page.locator(".jp-OutputArea-output img").count() == 1
+def test_a_notebook_as_it_is_committed_shows_its_plan_and_its_picture(lab):
+    shutil.copy(ROOT / "notebooks" / "07_bulk_operations.ipynb", lab.server.folder)
+    page = lab.open("07_bulk_operations.ipynb").page
+    page.set_viewport_size({"width": 1400, "height": 6000})  # JupyterLab draws what can be seen
+    page.get_by_text("restart 5 of 6 CVMs, 1 refused").wait_for(timeout=PATIENCE)
+    drawn = page.locator(".jp-OutputArea-output img")
+    drawn.wait_for(timeout=PATIENCE)
+    assert drawn.evaluate("one => one.complete && one.naturalWidth > 400")
+    page.set_viewport_size({"width": 1400, "height": 1000})
 
 
 @pytest.fixture
@@ -90,11 +66,10 @@ def test_the_report_is_a_page_that_asks_for_nothing_and_runs_nothing(reported, b
         page.emulate_media(color_scheme=scheme)
         page.goto(reported.as_uri())
         page.get_by_role("alert").get_by_text("1 of 5 gates failed: failed").wait_for()
-        picture = page.get_by_role("img", name="CVMs by status: of each region")
-        assert picture.evaluate("one => one.complete && one.naturalWidth > 400")
+        bars = page.get_by_role("img", name="CVMs by status: of each region")
+        assert bars.evaluate("one => one.complete && one.naturalWidth > 400")
         assert page.evaluate("() => document.documentElement.scrollWidth - innerWidth") <= 0
-        PICTURES.mkdir(exist_ok=True)
-        page.screenshot(path=PICTURES / f"report-{scheme}.png", full_page=True)
+        picture(page, f"report-{scheme}")
     assert {url for url in requests if not url.startswith("data:")} == {reported.as_uri()}
 
     bad = (

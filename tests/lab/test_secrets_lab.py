@@ -13,7 +13,10 @@ from urllib.parse import quote
 import nbformat
 import pytest
 
+from cvm_notebook import Client
+
 ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 40_000
 
 # --- the search ----------------------------------------------------------------------------------
 
@@ -69,6 +72,12 @@ class Search:
         lab.context("lab").on("page", self._listen)  # before the page, and with it its sockets
         for page in lab.context("lab").pages:
             self._listen(page)
+
+    def end(self):
+        """Listen no more."""
+        self.lab.context("lab").remove_listener("page", self._listen)
+        for page in self.lab.context("lab").pages:
+            page.remove_listener("websocket", self._socket)
 
     def _listen(self, page):
         page.on("websocket", self._socket)
@@ -140,20 +149,22 @@ def exported(path):
     return HTMLExporter().from_notebook_node(nbformat.read(path, as_version=4))[0].encode()
 
 
-@pytest.fixture
-def autosave(jupyter):
+@pytest.fixture(scope="module")
+def autosave(_lab):
     """Let JupyterLab save the state of widgets with the notebook."""
     where = ("@jupyter-widgets/jupyterlab-manager", "plugin")
-    jupyter.settings(*where, {"saveState": True})
+    _lab.server.settings(*where, {"saveState": True})
+    _lab.renew()  # Lab reads its settings when it begins
     yield
-    jupyter.settings(*where, {})
+    _lab.server.settings(*where, {})
+    _lab.renew()
 
 
 @pytest.fixture
-def search(lab, autosave, lab_cloud):
-    lab.renew()  # Lab reads its settings when it begins
-    yield Search(lab, lab_cloud)
-    lab.renew()
+def search(autosave, lab, lab_cloud):
+    search = Search(lab, lab_cloud)
+    yield search
+    search.end()
 
 
 @pytest.mark.parametrize("secret", ["plain-Sentinel-3f9a", 'with "quotes" / and ünïcode'])
@@ -399,7 +410,24 @@ def test_a_notebook_as_it_is_shipped_keeps_no_secret(lab, search, lab_cloud, ste
             field.fill(kept["typed"])
             field.press("Enter")
             page.get_by_text("in this kernel's memory only").wait_for()
+    if stem == TYPED:
+        it_has_drawn_its_form_and_leaves_its_card_live(lab, lab_cloud)
     lab.save()
     assert search.found(kept) == {}
     assert search.sent(kept["key"]) == 0
     assert stem != TYPED or search.sent(kept["typed"]) == 1
+
+
+def it_has_drawn_its_form_and_leaves_its_card_live(lab, lab_cloud):
+    form = lab.page.locator(".cvm-form")
+    form.scroll_into_view_if_needed(timeout=PATIENCE)
+    form.get_by_text("You pay nothing until you deploy").wait_for(timeout=PATIENCE)
+    assert form.get_by_label("Name", exact=True).input_value() == "hello-form"
+    card = lab.page.locator(".cvm-card", has=lab.page.get_by_role("heading", name="hello-calls"))
+    card.locator('.cvm-health[data-state="live"]').wait_for(timeout=PATIENCE)
+    outputs = [one for cell in lab.cells() for one in cell.get("outputs", [])]
+    assert not [one for one in outputs if one.get("name") == "stderr"]
+    assert "Dry run: nothing runs" in json.dumps(outputs)
+    with Client(lab_cloud.api_key, lab_cloud.url) as client:  # the cloud is shared with other tests
+        for name in ("hello-calls", "hello-magic"):
+            client.delete_cvm(name)

@@ -3,8 +3,6 @@
 import csv
 import json
 import re
-import subprocess
-import sys
 
 import pytest
 from helpers import until
@@ -55,6 +53,7 @@ def place(page, name):
 
 
 def live(page):
+    """Wait until the first table in it is live."""
     page.locator('.cvm-health[data-state="live"]').first.wait_for(timeout=PATIENCE)
 
 
@@ -70,6 +69,11 @@ def state(cloud, name):
     return cloud.client.get_cvm_state(name).status
 
 
+def done(lab):
+    """Wait until nothing that was asked for is under way."""
+    lab.kernel("[op.wait(20) for op in fleet.operator.alive()]")
+
+
 def posts(cloud, path):
     return [
         one for one in cloud.requests() if one["method"] == "POST" and one["path"].endswith(path)
@@ -79,60 +83,54 @@ def posts(cloud, path):
 # --- what is seen ---------------------------------------------------------------------------------
 
 
-def test_a_change_made_elsewhere_is_seen(lab, table, cloud):
-    cloud.client.stop_cvm("bravo")
-    lab.kernel("fleet.refresh()")
-    shows(table, "bravo", "stopped")
-    table.get_by_role("button", name="Running 3", exact=True).wait_for()
-    table.get_by_role("button", name="Stopped 1", exact=True).click()
-    row(table, "alpha").wait_for(state="hidden")
-    assert table.get_by_role("searchbox").input_value() == "status = 'stopped'"
-    table.get_by_role("button", name="Stopped 1", exact=True).click()
-    row(table, "alpha").wait_for()
-
-
-def test_both_themes_are_readable_by_everybody(lab, table, cloud):
-    row(table, "bravo").click()
-    for theme in ("light", "dark"):
-        lab.theme(theme)
-        lab.screenshot(f"table-{theme}", table.locator(".cvm-table").first)
-        assert lab.axe(".cvm-table") == []
-        press(table, "Delete")
-        table.get_by_role("alertdialog").wait_for()
-        lab.screenshot(f"table-confirm-{theme}", table.locator(".cvm-table").first)
-        assert lab.axe(".cvm-table") == []
-        table.keyboard.press("Escape")
-
-
-def test_what_was_proven_is_a_mark_and_a_word_in_both_themes(lab, table):
-    marks = {"VERIFIED": "✓", "PARTIAL": "◐", "SIMULATED": "⚠", "FAILED": "✗"}
-    words = dict(zip(("alpha", "bravo", "charlie", "delta"), marks, strict=True))
-    lab.kernel(
-        f"""
+MARKS = {"VERIFIED": "✓", "PARTIAL": "◐", "SIMULATED": "⚠", "FAILED": "✗"}
+PROVEN = dict(zip(("alpha", "bravo", "charlie", "delta"), MARKS, strict=True))
+ATTESTED = f"""
 from datetime import UTC, datetime
 from cvm_notebook.live.store.records import Trust
 now = datetime.now(UTC)
-fleet.table(columns=["verified", "verified_at", "region"])
+fleet.table(columns=["status", "verified", "verified_at", "region"], undo=0)
 fleet.store.attest({{
     fleet[name].id: Trust(word=word, summary=word, at=now, until=None, checks=())
-    for name, word in {words!r}.items()
+    for name, word in {PROVEN!r}.items()
 }})
 """
-    )
-    for name, word in words.items():
+
+
+def test_rows_marks_questions_and_failures_are_readable_by_everybody_in_both_themes(
+    lab, table, cloud
+):
+    def readable(name):
+        found = lab.in_both_themes(".cvm-table", name, table.locator(".cvm-table").first)
+        assert found == [], name
+
+    lab.kernel(ATTESTED)
+    for name, word in PROVEN.items():
         cell = row(table, name).locator(f'[data-trust="{word}"]')
         cell.wait_for(timeout=PATIENCE)
-        assert cell.inner_text() == f"{marks[word]}{word}"
-    for theme in ("light", "dark"):
-        lab.theme(theme)
-        lab.screenshot(f"table-trust-{theme}", table.locator(".cvm-table").first)
-        assert lab.axe(".cvm-table") == []
+        assert cell.inner_text() == f"{MARKS[word]}{word}"
+    row(table, "bravo").click()
+    readable("table")
+    press(table, "Delete")
+    table.get_by_role("alertdialog").wait_for()
+    readable("table-confirm")
+    table.keyboard.press("Escape")
+    cloud.inject({"kind": "status", "arg": 422, "route": "POST /cvms/*/stop", "times": 1})
+    row(table, "alpha").click()
+    press(table, "Stop")
+    failed = table.locator(".cvm-toasts").get_by_role("alert")
+    failed = failed.filter(has_text="Stop of alpha failed")
+    failed.wait_for()
+    readable("table-toast-failed")
+    failed.get_by_role("button", name="Retry").click()
+    shows(table, "alpha", "stopped")
+    failed.wait_for(state="detached")
     table.get_by_role("searchbox").first.fill("verified = 'FAILED'")
     row(table, "alpha").wait_for(state="hidden", timeout=PATIENCE)
     assert row(table, "delta").is_visible()
 
 
-def test_scroll_selection_and_focus_survive_a_thousand_patches(lab, cloud):
+def test_scroll_selection_and_focus_survive_hundreds_of_patches(lab, cloud):
     feed = """
 from dataclasses import replace
 from cvm_notebook.live.store.observation import Observation
@@ -158,7 +156,7 @@ words = ("running", "stopped")
 def told(i, word):
     now = time.monotonic()
     return Observation(id=f"cvm_{i:04}", status=word, received=now, source="batch")
-for turn in range(1000):
+for turn in range(300):
     fleet.store.patch([told((turn * 7 + j) % 500, words[turn % 2]) for j in range(5)])
     time.sleep(0.003)
 fleet.store.patch([told(103, "stopping")])
@@ -174,39 +172,34 @@ fleet.store.patch([told(103, "stopping")])
             [row.querySelector('[aria-colindex="2"]').textContent,
              row.querySelector('[data-status]').dataset.status])"""
     )
-    known = json.loads(
-        lab.kernel(
-            "import json\n"
-            "print(json.dumps({row.name: row.status for row in fleet.store.snapshot()}))"
-        )
-    )
+    statuses = "{row.name: row.status for row in fleet.store.snapshot()}"
+    known = json.loads(lab.kernel(f"import json\nprint(json.dumps({statuses}))"))
     assert {name: known[name] for name, _ in shown} == dict(shown)
-
-
-def test_messages_that_are_lost_are_noticed_and_asked_for_again(lab, table, cloud):
-    lab.kernel(
-        """
-import cvm_notebook.widgets.base.view as view_module
-was, lost = view_module.publish, []
-def lossy(widget, content, buffers=None):
-    if content["kind"] == "patch" and len(lost) < 1:
-        lost.append(content)
-    else:
-        was(widget, content, buffers)
-view_module.publish = lossy
-"""
-    )
-    for name in ("alpha", "bravo"):
-        cloud.client.stop_cvm(name)
-        lab.kernel("fleet.refresh()")
-        shows(table, name, "stopped")
-    assert lab.kernel("len(lost)") == "1"
 
 
 # --- searching and choosing -----------------------------------------------------------------------
 
 
-def test_words_conditions_and_facets_filter_and_a_wrong_one_says_where(lab, table):
+def test_rows_are_searched_for_and_saved_and_columns_make_a_view(lab, table, cloud, tmp_path):
+    what_is_shown_is_saved_as_csv_that_no_spreadsheet_runs(table)
+    words_conditions_and_facets_filter_and_a_wrong_one_says_where(lab, table)
+    a_click_on_the_name_of_a_column_leaves_the_list_open(table)
+    columns_are_found_moved_reset_and_saved_as_a_view(lab, table, tmp_path)
+    table.keyboard.press("Escape")
+    table.get_by_role("searchbox").fill("")
+    a_change_made_elsewhere_is_seen_and_counted(lab, table, cloud)
+
+
+def what_is_shown_is_saved_as_csv_that_no_spreadsheet_runs(table):
+    press(table, "Export")
+    with table.expect_download() as saved:
+        table.get_by_role("menuitem", name="Save 4 CVMs as CSV").click()
+    rows = list(csv.DictReader(saved.value.path().read_text().splitlines()))
+    assert {one["name"] for one in rows} == {"alpha", "bravo", "charlie", "delta"}
+    assert {one["status"] for one in rows} == {"running"}
+
+
+def words_conditions_and_facets_filter_and_a_wrong_one_says_where(lab, table):
     find = table.get_by_role("searchbox")
     find.fill("brav")
     row(table, "alpha").wait_for(state="hidden")
@@ -242,224 +235,22 @@ def test_words_conditions_and_facets_filter_and_a_wrong_one_says_where(lab, tabl
     assert find.input_value() == ""
 
 
-def test_columns_sort_and_can_be_chosen(table):
-    table.get_by_role("columnheader", name="name").get_by_role("button").click()
-    first = table.locator(".cvm-space .cvm-row:visible").first
-    table.wait_for_function(
-        "() => document.querySelector('.cvm-head [data-name=name][aria-sort=ascending]')"
-    )
-    press(table, "Columns")
-    table.get_by_role("checkbox", name="vcpu").check()
-    table.get_by_role("columnheader", name="vcpu").wait_for()
-    first.get_by_role("gridcell").nth(11).wait_for()
-
-
-def test_a_click_on_the_name_of_a_column_leaves_the_list_open(table):
+def a_click_on_the_name_of_a_column_leaves_the_list_open(table):
     press(table, "Columns")
     columns = table.get_by_role("group", name="Columns")
     for name in ("vcpu", "memory GB", "name"):
         columns.get_by_text(name, exact=True).click(force=True)  # the last is disabled
         assert columns.is_visible()
-    table.get_by_role("columnheader", name="memory GB").wait_for()
-    assert columns.is_visible()
+    for name in ("vcpu", "memory GB"):
+        table.get_by_role("columnheader", name=name).wait_for()
+    table.locator(".cvm-space .cvm-row:visible").first.get_by_role("gridcell").nth(12).wait_for()
+    press(table, "Reset")
+    table.get_by_role("columnheader", name="vcpu").wait_for(state="detached")
     table.keyboard.press("Escape")
     columns.wait_for(state="hidden")
 
 
-def test_what_is_searched_for_is_the_same_in_every_view_and_window(lab, cloud):
-    lab.open("search.ipynb", [BEGIN, "fleet"], cloud=cloud).run_all()
-    page = lab.page
-    page.wait_for_function("() => document.querySelectorAll('.cvm-table').length === 2")
-    live(page)
-    first, second = page.locator(".cvm-table").all()
-    first.get_by_role("searchbox").fill("name = 'bravo'")
-    for view in (first, second):
-        view.get_by_text("showing 1 of 4").wait_for()
-        assert view.get_by_role("searchbox").input_value() == "name = 'bravo'"
-    second.get_by_role("searchbox").fill("")
-    first.get_by_text("showing 1 of 4").wait_for(state="hidden")
-    assert first.get_by_role("searchbox").input_value() == ""
-    while lab.kernel("fleet.table().query") != "''":  # what is typed is told when the hand rests
-        page.wait_for_timeout(50)
-    lab.kernel("fleet.table().query = \"name like '%a' and name != 'alpha'\"")
-    first.get_by_text("showing 1 of 4").wait_for()
-    assert "alpha" in second.get_by_role("searchbox").input_value()
-    lab.reload(page.locator(".cvm-table").first.get_by_text("showing 1 of 4"))
-    assert "alpha" in page.get_by_role("searchbox").first.input_value()
-
-
-def test_a_selection_made_by_hand_is_explored_in_the_next_cell(lab, table):
-    row(table, "alpha").click()
-    row(table, "charlie").click(modifiers=["ControlOrMeta"])
-    table.get_by_text("2 selected", exact=True).wait_for()
-    table.wait_for_timeout(300)  # the selection is told when the hand rests
-    assert lab.kernel("sorted(fleet.selection.frame()['name'])") == "['alpha', 'charlie']"
-    lab.kernel("fleet.selection = fleet.where(name='d*')")
-    table.get_by_text("1 selected", exact=True).wait_for()
-    assert row(table, "delta").get_attribute("aria-selected") == "true"
-
-
-# --- acting ---------------------------------------------------------------------------------------
-
-
-def test_the_logs_of_a_cvm_are_shown_under_the_table(lab, table):
-    row(table, "alpha").click()
-    press(table, "Logs")
-    table.get_by_role("heading", name="Logs of alpha").wait_for()
-    table.get_by_role("log").locator(".cvm-line").first.wait_for(timeout=PATIENCE)
-    lab.screenshot("table-logs", table.locator(".cvm-table").first)
-    press(table, "Close")
-    table.get_by_role("log").wait_for(state="hidden")
-
-
-def test_enter_and_a_double_click_show_the_card_of_a_cvm_under_the_table(lab, table):
-    grid(table).focus()
-    table.keyboard.press("ArrowDown")
-    table.keyboard.press("Enter")
-    details = table.get_by_role("region", name="Details of one CVM")
-    details.get_by_role("heading", name="Details of").wait_for(timeout=PATIENCE)
-    details.locator('.cvm-card[data-live="true"]').wait_for(timeout=PATIENCE)
-    table.wait_for_function("() => document.activeElement.matches('.cvm-card h3')")
-    assert lab.axe(".cvm-table") == []
-    for theme in ("light", "dark"):
-        lab.theme(theme)
-        for width in (1400, 700):
-            table.set_viewport_size({"width": width, "height": 1100})
-            lab.screenshot(f"table-details-{theme}-{width}")
-    table.set_viewport_size({"width": 1400, "height": 1000})
-    press(table, "Close the details")
-    details.wait_for(state="hidden")
-    assert grid(table).evaluate("grid => grid === document.activeElement")
-    row(table, "bravo").locator('[aria-colindex="3"]').dblclick()
-    details.get_by_role("heading", name="Details of bravo").wait_for(timeout=PATIENCE)
-    details.get_by_role("heading", name="bravo", exact=True).wait_for(timeout=PATIENCE)
-    assert table.get_by_text("1 selected", exact=True).is_visible()
-
-
-def test_cvms_stand_under_their_apps_by_the_keyboard(lab, table, cloud):
-    twin = cloud.client.replicate_cvm("alpha")
-    cloud.client.watch_cvm_state(twin.id, target="running")
-    cloud.client.update_docker_compose(twin.id, COMPOSE.replace("1.27", "1.28"))
-    cloud.client.watch_cvm_state(twin.id, target="running")
-    lab.kernel("fleet.refresh()")
-    press(table, "By app")
-    tree, keys = table.get_by_role("treegrid"), table.keyboard
-    group = tree.get_by_role("row", level=1).filter(has_text="alpha")
-    group.get_by_text("2 versions").wait_for(timeout=PATIENCE)
-    assert "alpha 2 CVMs · 2 running · 0.12156 USD/h" in group.inner_text()
-    assert tree.get_by_role("row", level=1).count() == 4
-    assert tree.get_by_role("row", level=2).count() == 5
-    tree.focus()
-    group.click()  # it folds, and is the row that keys are for
-    keys.press("ArrowRight")
-    keys.press("Space")
-    table.get_by_text("2 selected", exact=True).wait_for()
-    keys.press("ArrowLeft")
-    group.and_(table.locator('[aria-expanded="false"]')).wait_for()
-    assert tree.get_by_role("row", level=2).count() == 3
-    assert table.get_by_text("2 selected", exact=True).is_visible()  # what is folded is there still
-    assert lab.axe(".cvm-table") == []
-    keys.press("ArrowRight")
-    group.and_(table.locator('[aria-expanded="true"]')).wait_for()
-    keys.press("ArrowDown")
-    keys.press("ArrowLeft")  # up to the group again
-    table.locator(".cvm-group.cvm-active").wait_for()
-    for theme in ("light", "dark"):
-        lab.theme(theme)
-        lab.screenshot(f"table-by-app-{theme}", table.locator(".cvm-table").first)
-    press(table, "By app")
-    grid(table).wait_for()
-    assert table.locator(".cvm-group:visible").count() == 0
-
-
-def test_actions_wait_while_the_filter_hides_what_is_selected_and_the_bar_says_so(
-    lab, table, cloud
-):
-    lab.kernel("fleet.table(undo=0)")
-    row(table, "alpha").click()
-    row(table, "bravo").click(modifiers=["ControlOrMeta"])
-    table.get_by_role("searchbox").fill("brav")
-    table.get_by_text("2 selected, 1 of them hidden by the filter", exact=True).wait_for()
-    restart = table.get_by_role("button", name="Restart", exact=True)
-    assert restart.is_disabled()
-    assert restart.get_attribute("title").startswith("alpha hidden by the filter")
-    press(table, "Clear")
-    table.get_by_text("1 selected", exact=True).wait_for()
-    press(table, "Restart")
-    table.wait_for_function("() => document.querySelector('.cvm-said').textContent !== ''")
-    lab.kernel("[op.wait(20) for op in fleet.operator.alive()]")
-    asked = lab.kernel("sorted(record.name for record in fleet.operator.records())")
-    assert asked == "['bravo']"
-    table.get_by_role("searchbox").fill("charl")
-    table.get_by_text("1 selected, hidden by the filter", exact=True).wait_for()
-    assert table.get_by_role("button", name="Delete", exact=True).is_disabled()
-    press(table, "Show")
-    table.get_by_text("1 selected", exact=True).wait_for()
-    row(table, "alpha").wait_for()
-
-
-@pytest.mark.parametrize("verb", ["Stop", "Shut down", "Restart", "Start"])
-def test_each_action_goes_from_the_click_to_the_service(lab, table, cloud, verb):
-    lab.kernel("fleet.table(undo=0)")
-    if verb == "Start":
-        cloud.client.stop_cvm("alpha")
-        lab.kernel("fleet.refresh()")
-        shows(table, "alpha", "stopped")
-    after = "running" if verb in {"Start", "Restart"} else "stopped"
-    path = "/" + verb.lower().replace(" ", "")
-    already = len(posts(cloud, path))
-    row(table, "alpha").click()
-    press(table, verb)
-    table.wait_for_function("() => document.querySelector('.cvm-said').textContent !== ''")
-    cloud.client.watch_cvm_state("alpha", target=after)
-    lab.kernel("[op.wait(20) for op in fleet.operator.alive()]")
-    shows(table, "alpha", after)
-    assert len(posts(cloud, path)) == already + 1
-
-
-def test_replicate_makes_another(table, cloud):
-    row(table, "alpha").click()
-    press(table, "Replicate")
-    table.get_by_role("button", name="All 5", exact=True).wait_for(timeout=PATIENCE)
-    assert len(cloud.client.list_cvms()) == 5
-
-
-def test_a_row_has_a_menu_and_letters_for_the_hand_that_stays_on_the_keys(lab, table, cloud):
-    lab.kernel("fleet.table(undo=0)")
-    grid(table).focus()
-    keys = table.keyboard
-    keys.press("/")
-    assert table.evaluate("() => document.activeElement.type") == "search"
-    keys.type("bravo")
-    row(table, "alpha").wait_for(state="hidden")
-    keys.press("ArrowDown")
-    keys.press("x")
-    table.get_by_text("1 selected", exact=True).wait_for()
-    keys.press("m")
-    menu = table.get_by_role("menu")
-    menu.get_by_role("menuitem", name="Open Enter").wait_for()
-    assert lab.axe(".cvm-table") == []
-    keys.press("Escape")
-    menu.wait_for(state="hidden")
-    assert grid(table).evaluate("grid => grid === document.activeElement")
-    keys.press("s")
-    shows(table, "bravo", "stopped")
-    row(table, "bravo").get_by_role("button", name="Menu of bravo").click()
-    menu.get_by_role("menuitem", name="Start", exact=True).click()
-    shows(table, "bravo", "running")
-    keys.press("Control+s")  # stays the notebook's own
-    assert len(posts(cloud, "/stop")) == 1
-
-
-def test_how_busy_cvms_are_is_measured_while_the_table_is_seen(lab, table):
-    cell = row(table, "alpha").locator(".cvm-kind-share").first
-    cell.filter(has_text=re.compile(r"\d+ %")).wait_for(timeout=PATIENCE)
-    assert cell.locator(".cvm-spark").inner_text().strip()
-    assert cell.evaluate("cell => cell.scrollWidth <= cell.clientWidth")  # nothing is cut off
-    lab.screenshot("table-busy", table.locator(".cvm-table").first)
-
-
-def test_columns_are_found_moved_reset_and_saved_as_a_view(lab, table, tmp_path):
+def columns_are_found_moved_reset_and_saved_as_a_view(lab, table, tmp_path):
     lab.kernel(f"import os; os.environ['PHALA_CLOUD_DIR'] = {str(tmp_path)!r}")
     press(table, "Columns")
     columns = table.get_by_role("group", name="Columns")
@@ -501,7 +292,40 @@ def test_columns_are_found_moved_reset_and_saved_as_a_view(lab, table, tmp_path)
     table.get_by_role("columnheader", name="node", exact=True).wait_for(state="detached")
 
 
-def test_rows_have_two_lines_where_the_page_is_narrow(lab, table):
+def a_change_made_elsewhere_is_seen_and_counted(lab, table, cloud):
+    cloud.client.stop_cvm("bravo")
+    lab.kernel("fleet.refresh()")
+    shows(table, "bravo", "stopped")
+    table.get_by_role("button", name="Running 3", exact=True).wait_for()
+    table.get_by_role("button", name="Stopped 1", exact=True).click()
+    row(table, "alpha").wait_for(state="hidden")
+    assert table.get_by_role("searchbox").input_value() == "status = 'stopped'"
+    table.get_by_role("button", name="Stopped 1", exact=True).click()
+    row(table, "alpha").wait_for()
+
+
+# --- looking closer -------------------------------------------------------------------------------
+
+
+def test_figures_logs_the_card_and_the_app_of_a_cvm_are_shown_where_the_table_is(lab, table, cloud):
+    how_busy_cvms_are_is_measured_while_the_table_is_seen(lab, table)
+    rows_have_two_lines_where_the_page_is_narrow(lab, table)
+    logs_are_shown_under_the_table(lab, table)
+    enter_and_a_double_click_show_the_card_under_the_table(lab, table)
+    press(table, "Close the details")
+    press(table, "Clear")
+    cvms_stand_under_their_apps_by_the_keyboard(lab, table, cloud)
+
+
+def how_busy_cvms_are_is_measured_while_the_table_is_seen(lab, table):
+    cell = row(table, "alpha").locator(".cvm-kind-share").first
+    cell.filter(has_text=re.compile(r"\d+ %")).wait_for(timeout=PATIENCE)
+    assert cell.locator(".cvm-spark").inner_text().strip()
+    assert cell.evaluate("cell => cell.scrollWidth <= cell.clientWidth")  # nothing is cut off
+    lab.screenshot("table-busy", table.locator(".cvm-table").first)
+
+
+def rows_have_two_lines_where_the_page_is_narrow(lab, table):
     table.set_viewport_size({"width": 640, "height": 1000})
     table.locator(".cvm-narrow").wait_for()
     assert place(table, "alpha")["height"] == 52
@@ -511,74 +335,97 @@ def test_rows_have_two_lines_where_the_page_is_narrow(lab, table):
     table.locator(".cvm-narrow").wait_for(state="detached")
 
 
-def test_what_is_shown_is_saved_as_csv_that_no_spreadsheet_runs(table):
-    press(table, "Export")
-    with table.expect_download() as saved:
-        table.get_by_role("menuitem", name="Save 4 CVMs as CSV").click()
-    rows = list(csv.DictReader(saved.value.path().read_text().splitlines()))
-    assert {one["name"] for one in rows} == {"alpha", "bravo", "charlie", "delta"}
-    assert {one["status"] for one in rows} == {"running"}
-
-
-def test_a_double_click_on_a_button_is_one_wish(lab, table, cloud):
-    lab.kernel("fleet.table(undo=0)")
+def logs_are_shown_under_the_table(lab, table):
     row(table, "alpha").click()
-    table.get_by_role("button", name="Restart", exact=True).dblclick()
-    table.wait_for_function("() => document.querySelector('.cvm-said').textContent !== ''")
-    lab.kernel("[op.wait(20) for op in fleet.operator.alive()]")
-    assert len(posts(cloud, "/restart")) == 1
+    press(table, "Logs")
+    table.get_by_role("heading", name="Logs of alpha").wait_for()
+    table.get_by_role("log").locator(".cvm-line").first.wait_for(timeout=PATIENCE)
+    lab.screenshot("table-logs", table.locator(".cvm-table").first)
+    press(table, "Close")
+    table.get_by_role("log").wait_for(state="hidden")
 
 
-def test_a_stop_can_be_taken_back(lab, table, cloud):
-    row(table, "alpha").click()
-    press(table, "Stop")
-    press(table, "Undo")
-    table.get_by_role("status").get_by_text("Undone: alpha keeps running.").wait_for()
-    assert state(cloud, "alpha") == "running"
-    assert posts(cloud, "/stop") == []
-    assert lab.kernel("fleet.operations()['state'].tolist()") == "['cancelled']"
+def enter_and_a_double_click_show_the_card_under_the_table(lab, table):
+    grid(table).focus()
+    table.keyboard.press("ArrowDown")
+    table.keyboard.press("Enter")
+    details = table.get_by_role("region", name="Details of one CVM")
+    details.get_by_role("heading", name="Details of").wait_for(timeout=PATIENCE)
+    details.locator('.cvm-card[data-live="true"]').wait_for(timeout=PATIENCE)
+    table.wait_for_function("() => document.activeElement.matches('.cvm-card h3')")
+    assert lab.axe(".cvm-table") == []
+    lab.screenshot("table-details")
+    press(table, "Close the details")
+    details.wait_for(state="hidden")
+    assert grid(table).evaluate("grid => grid === document.activeElement")
+    row(table, "bravo").locator('[aria-colindex="3"]').dblclick()
+    details.get_by_role("heading", name="Details of bravo").wait_for(timeout=PATIENCE)
+    details.get_by_role("heading", name="bravo", exact=True).wait_for(timeout=PATIENCE)
+    assert table.get_by_text("1 selected", exact=True).is_visible()
 
 
-def test_what_became_of_a_click_is_told_over_the_rows_and_what_failed_can_be_asked_again(
-    lab, table, cloud
-):
-    first = place(table, "alpha")
-    row(table, "bravo").click()
-    press(table, "Stop")
-    toasts = table.locator(".cvm-toasts")
-    toasts.get_by_text("Stopping bravo").wait_for()
-    assert place(table, "alpha") == first  # nothing moves under the pointer
-    bar = table.get_by_role("toolbar", name="What to do with the selected CVMs").bounding_box()
-    one = toasts.locator(".cvm-toast").bounding_box()
-    assert one["y"] + one["height"] <= bar["y"]
-    lab.screenshot("table-toast", table.locator(".cvm-table").first)
-    press(table, "Do it now")
-    shows(table, "bravo", "stopped")
-    toasts.get_by_role("status").get_by_text("Stopped bravo").wait_for()
-    lab.kernel("fleet.table(undo=0)")
-    cloud.inject({"kind": "status", "arg": 422, "route": "POST /cvms/*/stop", "times": 1})
-    row(table, "alpha").click()
-    press(table, "Stop")
-    failed = toasts.get_by_role("alert").filter(has_text="Stop of alpha failed")
-    failed.wait_for()
-    for theme in ("light", "dark"):
-        lab.theme(theme)
-        lab.screenshot(f"table-toast-failed-{theme}", table.locator(".cvm-table").first)
-        assert lab.axe(".cvm-table") == []
-    failed.get_by_role("button", name="Retry").click()
-    shows(table, "alpha", "stopped")
-    failed.wait_for(state="detached")
+def cvms_stand_under_their_apps_by_the_keyboard(lab, table, cloud):
+    twin = cloud.client.replicate_cvm("alpha")
+    cloud.client.watch_cvm_state(twin.id, target="running")
+    cloud.client.update_docker_compose(twin.id, COMPOSE.replace("1.27", "1.28"))
+    cloud.client.watch_cvm_state(twin.id, target="running")
+    lab.kernel("fleet.refresh()")
+    press(table, "By app")
+    tree, keys = table.get_by_role("treegrid"), table.keyboard
+    group = tree.get_by_role("row", level=1).filter(has_text="alpha")
+    group.get_by_text("2 versions").wait_for(timeout=PATIENCE)
+    assert "alpha 2 CVMs · 2 running · 0.12156 USD/h" in group.inner_text()
+    assert tree.get_by_role("row", level=1).count() == 4
+    assert tree.get_by_role("row", level=2).count() == 5
+    tree.focus()
+    group.click()  # it folds, and is the row that keys are for
+    keys.press("ArrowRight")
+    keys.press("Space")
+    table.get_by_text("2 selected", exact=True).wait_for()
+    keys.press("ArrowLeft")
+    group.and_(table.locator('[aria-expanded="false"]')).wait_for()
+    assert tree.get_by_role("row", level=2).count() == 3
+    assert table.get_by_text("2 selected", exact=True).is_visible()  # what is folded is there still
+    assert lab.axe(".cvm-table") == []
+    keys.press("ArrowRight")
+    group.and_(table.locator('[aria-expanded="true"]')).wait_for()
+    keys.press("ArrowDown")
+    keys.press("ArrowLeft")  # up to the group again
+    table.locator(".cvm-group.cvm-active").wait_for()
+    lab.screenshot("table-by-app", table.locator(".cvm-table").first)
+    press(table, "By app")
+    grid(table).wait_for()
+    assert table.locator(".cvm-group:visible").count() == 0
 
 
-def test_a_selection_by_hand_outlives_older_news_of_it(lab, cloud):
-    older = (
-        "import threading, time\ntable = fleet.table()\n"
-        "threading.Timer(1.5, table._show_selection).start()\ntime.sleep(3)"
-    )
-    lab.open("pick.ipynb", [BEGIN, older], cloud=cloud).run_cell(0)
-    page = lab.page
+# --- acting ---------------------------------------------------------------------------------------
+
+
+OLDER = """
+import threading, time
+table = fleet.table()
+threading.Timer(1.5, table._show_selection).start()
+time.sleep(3)
+"""
+
+
+def test_what_is_selected_by_hand_is_known_and_acted_on_once(lab, cloud):
+    page = lab.open("pick.ipynb", [BEGIN, OLDER], cloud=cloud).run_cell(0).page
     row(page, "alpha").wait_for(timeout=PATIENCE)
     live(page)
+    a_selection_by_hand_outlives_older_news_of_it(lab, page)
+    a_selection_by_hand_is_explored_in_the_next_cell(lab, page)
+    a_stop_can_be_taken_back(lab, page, cloud)
+    what_becomes_of_a_click_is_told_over_the_rows(lab, page)
+    lab.kernel("fleet.table(undo=0)")
+    actions_wait_while_the_filter_hides_what_is_selected_and_the_bar_says_so(lab, page)
+    each_action_goes_from_the_click_to_the_service(lab, page, cloud)
+    press(page, "Replicate")
+    page.get_by_role("button", name="All 5", exact=True).wait_for(timeout=PATIENCE)
+    assert len(cloud.client.list_cvms()) == 5
+
+
+def a_selection_by_hand_outlives_older_news_of_it(lab, page):
     lab.run_cell(1, wait=False)  # the kernel is busy: it hears the click after it spoke of the past
     row(page, "alpha").click()
     page.get_by_text("1 selected", exact=True).wait_for()
@@ -591,9 +438,132 @@ def test_a_selection_by_hand_outlives_older_news_of_it(lab, cloud):
     assert lab.kernel("list(fleet.selection.names)") == "['alpha']"
 
 
-def test_find_stop_and_delete_by_keyboard_alone(lab, table, cloud):
+def a_selection_by_hand_is_explored_in_the_next_cell(lab, page):
+    row(page, "charlie").click(modifiers=["ControlOrMeta"])
+    page.get_by_text("2 selected", exact=True).wait_for()
+    page.wait_for_timeout(300)  # the selection is told when the hand rests
+    assert lab.kernel("sorted(fleet.selection.frame()['name'])") == "['alpha', 'charlie']"
+    lab.kernel("fleet.selection = fleet.where(name='d*')")
+    page.get_by_text("1 selected", exact=True).wait_for()
+    assert row(page, "delta").get_attribute("aria-selected") == "true"
+
+
+def a_stop_can_be_taken_back(lab, page, cloud):
+    row(page, "alpha").click()
+    press(page, "Stop")
+    press(page, "Undo")
+    page.get_by_role("status").get_by_text("Undone: alpha keeps running.").wait_for()
+    assert state(cloud, "alpha") == "running"
+    assert posts(cloud, "/stop") == []
+    assert lab.kernel("fleet.operations()['state'].tolist()") == "['cancelled']"
+
+
+def what_becomes_of_a_click_is_told_over_the_rows(lab, page):
+    first = place(page, "alpha")
+    row(page, "delta").click()
+    press(page, "Stop")
+    toasts = page.locator(".cvm-toasts")
+    toasts.get_by_text("Stopping delta").wait_for()
+    assert place(page, "alpha") == first  # nothing moves under the pointer
+    bar = page.get_by_role("toolbar", name="What to do with the selected CVMs").bounding_box()
+    one = toasts.locator(".cvm-toast", has_text="Stopping").bounding_box()
+    assert one["y"] + one["height"] <= bar["y"]
+    lab.screenshot("table-toast", page.locator(".cvm-table").first)
+    press(page, "Do it now")
+    shows(page, "delta", "stopped")
+    toasts.get_by_role("status").get_by_text("Stopped delta").wait_for()
+
+
+def actions_wait_while_the_filter_hides_what_is_selected_and_the_bar_says_so(lab, page):
+    row(page, "alpha").click()
+    row(page, "bravo").click(modifiers=["ControlOrMeta"])
+    page.get_by_role("searchbox").fill("brav")
+    page.get_by_text("2 selected, 1 of them hidden by the filter", exact=True).wait_for()
+    restart = page.get_by_role("button", name="Restart", exact=True)
+    assert restart.is_disabled()
+    assert restart.get_attribute("title").startswith("alpha hidden by the filter")
+    press(page, "Clear")
+    page.get_by_text("1 selected", exact=True).wait_for()
+    restart.dblclick()  # which is one wish
+    until(lambda: "'bravo'" in lab.kernel(ASKED))
+    done(lab)
+    assert lab.kernel(ASKED) == "['bravo']"
+    page.get_by_role("searchbox").fill("charl")
+    page.get_by_text("1 selected, hidden by the filter", exact=True).wait_for()
+    assert page.get_by_role("button", name="Delete", exact=True).is_disabled()
+    press(page, "Show")
+    page.get_by_text("1 selected", exact=True).wait_for()
+    row(page, "alpha").wait_for()
+
+
+ASKED = "[record.name for record in fleet.operator.records() if record.verb == 'restart']"
+
+
+def each_action_goes_from_the_click_to_the_service(lab, page, cloud):
+    row(page, "alpha").click()
+    for verb in ("Stop", "Start", "Restart", "Shut down"):
+        path = "/" + verb.lower().replace(" ", "")
+        already = len(posts(cloud, path))
+        press(page, verb)
+        until(lambda path=path, already=already: len(posts(cloud, path)) > already)
+        done(lab)
+        after = "running" if verb in {"Start", "Restart"} else "stopped"
+        shows(page, "alpha", after)
+        assert state(cloud, "alpha") == after
+        assert len(posts(cloud, path)) == already + 1
+
+
+def test_the_keyboard_alone_finds_acts_and_deletes(lab, table, cloud):
+    escape_keeps_what_was_to_be_deleted(table, cloud)
+    press(table, "Clear")
     lab.kernel("fleet.table(undo=0)")
+    a_row_has_a_menu_and_letters_for_the_hand_that_stays_on_the_keys(lab, table, cloud)
+    find_stop_and_delete(table, cloud)
+
+
+def escape_keeps_what_was_to_be_deleted(table, cloud):
+    row(table, "alpha").click()
+    press(table, "Delete")
+    dialog = table.get_by_role("alertdialog")
+    dialog.get_by_role("textbox").fill("alpha")
+    assert dialog.get_by_role(
+        "button", name=re.compile("Delete")
+    ).is_disabled()  # nothing is ticked
+    table.keyboard.press("Escape")
+    dialog.wait_for(state="hidden")
+    assert len(cloud.client.list_cvms()) == 4
+
+
+def a_row_has_a_menu_and_letters_for_the_hand_that_stays_on_the_keys(lab, table, cloud):
+    grid(table).focus()
     keys = table.keyboard
+    keys.press("/")
+    assert table.evaluate("() => document.activeElement.type") == "search"
+    keys.type("bravo")
+    row(table, "alpha").wait_for(state="hidden")
+    keys.press("ArrowDown")
+    keys.press("x")
+    table.get_by_text("1 selected", exact=True).wait_for()
+    keys.press("m")
+    menu = table.get_by_role("menu")
+    menu.get_by_role("menuitem", name="Open Enter").wait_for()
+    assert lab.axe(".cvm-table") == []
+    keys.press("Escape")
+    menu.wait_for(state="hidden")
+    assert grid(table).evaluate("grid => grid === document.activeElement")
+    keys.press("s")
+    shows(table, "bravo", "stopped")
+    row(table, "bravo").get_by_role("button", name="Menu of bravo").click()
+    menu.get_by_role("menuitem", name="Start", exact=True).click()
+    shows(table, "bravo", "running")
+    keys.press("Control+s")  # stays the notebook's own
+    assert len(posts(cloud, "/stop")) == 1
+
+
+def find_stop_and_delete(table, cloud):
+    keys = table.keyboard
+    press(table, "Clear")
+    table.get_by_role("searchbox").fill("")
     table.get_by_role("searchbox").focus()
     keys.type("charlie")
     row(table, "alpha").wait_for(state="hidden")
@@ -621,23 +591,42 @@ def test_find_stop_and_delete_by_keyboard_alone(lab, table, cloud):
     assert {one.name for one in cloud.client.list_cvms()} == {"alpha", "bravo", "delta"}
 
 
-def test_escape_keeps_what_was_to_be_deleted(table, cloud):
-    row(table, "alpha").click()
-    press(table, "Delete")
-    dialog = table.get_by_role("alertdialog")
-    dialog.get_by_role("textbox").fill("alpha")
-    assert dialog.get_by_role(
-        "button", name=re.compile("Delete")
-    ).is_disabled()  # nothing is ticked
-    table.keyboard.press("Escape")
-    dialog.wait_for(state="hidden")
-    assert len(cloud.client.list_cvms()) == 4
-
-
 # --- when something is not there ------------------------------------------------------------------
 
 
-def test_the_badge_says_offline_and_recovers(lab, table, cloud):
+LOSSY = """
+import cvm_notebook.widgets.base.view as view_module
+was, lost = view_module.publish, []
+def lossy(widget, content, buffers=None):
+    if content["kind"] == "patch" and len(lost) < 1:
+        lost.append(content)
+    else:
+        was(widget, content, buffers)
+view_module.publish = lossy
+"""
+
+
+def test_without_news_service_or_kernel_the_table_says_so_and_keeps_what_it_knew(lab, table, cloud):
+    messages_that_are_lost_are_noticed_and_asked_for_again(lab, table, cloud)
+    the_badge_says_offline_and_recovers(lab, table, cloud)
+    assert lab.page.locator(".cvm-static").is_hidden()  # there is the live one
+    lab.save()
+    a_page_without_a_kernel_shows_the_last_snapshot(lab)
+    after_a_restart_of_the_kernel_nothing_is_said_to_be_live(lab, table, cloud)
+    without_its_kernel_the_table_is_a_snapshot_and_its_buttons_are_inert(lab, table)
+    a_notebook_that_is_opened_again_without_its_kernel_shows_the_snapshot(lab)
+
+
+def messages_that_are_lost_are_noticed_and_asked_for_again(lab, table, cloud):
+    lab.kernel(LOSSY)
+    for name in ("alpha", "bravo"):
+        cloud.client.stop_cvm(name)
+        lab.kernel("fleet.refresh()")
+        shows(table, name, "stopped")
+    assert lab.kernel("len(lost)") == "1"
+
+
+def the_badge_says_offline_and_recovers(lab, table, cloud):
     cloud.inject({"kind": "reset", "route": "*", "times": 10_000})
     lab.kernel("fleet.refresh()")
     table.locator('.cvm-health[data-state="offline"]').wait_for(timeout=30_000)
@@ -647,20 +636,36 @@ def test_the_badge_says_offline_and_recovers(lab, table, cloud):
     table.locator('.cvm-health[data-state="live"]').wait_for(timeout=30_000)
 
 
-def test_without_its_kernel_the_table_is_a_snapshot_and_its_buttons_are_inert(lab, table, cloud):
+def a_page_without_a_kernel_shows_the_last_snapshot(lab):
+    page = lab.html()
+    assert "alpha" in page.content()
+    assert re.search(r"snapshot of \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", page.content())
+    page.close()
+    outputs = lab.notebook_json()["cells"][0]["outputs"]
+    assert "<script" not in json.dumps(outputs)
+    assert "widgets" not in lab.notebook_json()["metadata"]
+
+
+def after_a_restart_of_the_kernel_nothing_is_said_to_be_live(lab, table, cloud):
+    lab._in_page("await panel.sessionContext.session.kernel.restart(); return null")
+    # much less than the silence after which a kernel is not heard any more
+    table.locator('.cvm-health[data-state="gone"]').wait_for(timeout=10_000)
+    lab.use(cloud).run_all()
+    live(table)
+
+
+def without_its_kernel_the_table_is_a_snapshot_and_its_buttons_are_inert(lab, table):
     row(table, "alpha").click()
-    lab.shutdown()
+    lab.save().shutdown()
     gone = table.locator('.cvm-health[data-state="gone"]')
     gone.wait_for(timeout=25_000)
     assert re.search(r"disconnected: data of \d\d:\d\d:\d\d; re-run the cell", gone.inner_text())
-    assert table.get_by_role("button", name="Stop", exact=True).is_disabled()
+    assert table.get_by_role("button", name="Start", exact=True).is_disabled()
     assert row(table, "alpha").is_visible()
 
 
-def test_a_notebook_that_is_opened_again_without_its_kernel_shows_the_snapshot(lab, table, cloud):
+def a_notebook_that_is_opened_again_without_its_kernel_shows_the_snapshot(lab):
     snapshot = lab.page.locator(".cvm-static")
-    assert snapshot.is_hidden()  # there is the live one
-    lab.save().shutdown()
     lab._reloaded = True
     lab.page.reload()
     snapshot.wait_for(timeout=PATIENCE)
@@ -669,65 +674,70 @@ def test_a_notebook_that_is_opened_again_without_its_kernel_shows_the_snapshot(l
     lab.screenshot("table-opened-again")
 
 
-def test_after_a_restart_of_the_kernel_nothing_is_said_to_be_live(lab, table, cloud):
-    lab._in_page("await panel.sessionContext.session.kernel.restart(); return null")
-    # much less than the silence after which a kernel is not heard any more
-    table.locator('.cvm-health[data-state="gone"]').wait_for(timeout=10_000)
+FORM = "form = cvm.ProvisionForm(client)\nform"
+MINE = "import ipywidgets\nmine = ipywidgets.IntSlider(description='mine')\nmine"
+BOARD = "board = cvm.dashboard(client)\nboard"
 
 
-def test_a_page_that_is_loaded_again_finds_rows_and_selection(lab, table, cloud):
-    row(table, "bravo").click()
-    table.wait_for_timeout(300)
-    lab.reload(row(table, "bravo"))
-    table.locator(".cvm-row[aria-selected=true]").filter(has_text="bravo").wait_for()
-    live(table)
-    cloud.client.stop_cvm("bravo")
+def test_two_views_agree_and_a_page_that_is_loaded_again_finds_them_and_all_others(lab, cloud):
+    cells = [BEGIN, "fleet", MINE, BOARD, "board.close()", BOARD, FORM]
+    page = lab.open("views.ipynb", cells, cloud=cloud).run_cell(0).run_cell(1).page
+    page.set_viewport_size({"width": 1400, "height": 4000})  # JupyterLab draws what can be seen
+    tables = page.locator(".cvm-table")
+    tables.nth(1).wait_for(timeout=PATIENCE)
+    live(page)
+    first, second = tables.nth(0), tables.nth(1)
+    two_views_agree_and_a_cell_that_runs_again_leaks_nothing(lab, first, second)
+    what_is_searched_for_is_the_same_in_every_view(lab, first, second)
+    for number in range(2, len(cells)):
+        lab.run_cell(number)
+    board = page.locator(".cvm-dashboard")
+    live(board)
+    board.locator(".cvm-space .cvm-row").first.click()
+    board.locator(".cvm-card").first.wait_for(timeout=PATIENCE)
+    lab.run_cell(5)  # nobody looks at the first one any more: it is closed
+    live(board)
+    form = page.get_by_role("region", name="New CVM")
+    form.get_by_label("Name", exact=True).fill("form-again")
+    form.get_by_role("textbox", name="Compose file", exact=True).fill(COMPOSE)
+    form.get_by_text("1 service").wait_for()
+
+    shown = first.get_by_text("showing 1 of 4")
+    others = page.locator(".widget-slider"), board.locator(".cvm-row"), form.get_by_text("live")
+    lab.reload(shown, *others)
+    assert "alpha" in first.get_by_role("searchbox").input_value()
+    row(first, "delta").and_(page.locator("[aria-selected=true]")).wait_for()
+    assert form.get_by_label("Name", exact=True).input_value() == "form-again"
+    live(first)
+    live(board)
+    cloud.client.stop_cvm("delta")
     lab.kernel("fleet.refresh()")
-    shows(table, "bravo", "stopped")
+    shows(first, "delta", "stopped")
+    lab.run_cell(4)
+    board.wait_for(state="detached", timeout=PATIENCE)
+    page.set_viewport_size({"width": 1400, "height": 1000})
 
 
-def test_two_views_of_a_fleet_agree_and_a_cell_that_runs_again_leaks_nothing(lab, cloud):
-    lab.open("views.ipynb", [BEGIN, "fleet"], cloud=cloud).run_all()
-    page = lab.page
-    page.wait_for_function("() => document.querySelectorAll('.cvm-table').length === 2")
-    row(page, "alpha").nth(0).click()
-    page.wait_for_function(
-        "() => document.querySelectorAll('.cvm-row[aria-selected=true]').length === 2"
-    )
+def two_views_agree_and_a_cell_that_runs_again_leaks_nothing(lab, first, second):
+    row(first, "delta").click()
+    second.locator("[aria-selected=true]").filter(has_text="delta").wait_for()
     count = "len(__import__('ipywidgets').widgets.widget._instances)"
     before = lab.kernel(count)
-    for _ in range(10):
+    for _ in range(5):
         lab.run_cell(1)
     assert lab.kernel(count) == before
-    assert page.locator(".cvm-table").count() == 2
+    assert lab.page.locator(".cvm-table").count() == 2
 
 
-def test_a_page_without_a_kernel_shows_the_last_snapshot(lab, table, tmp_path):
-    lab.save()
-    source = lab.server.folder / "table.ipynb"
-    subprocess.run(
-        [sys.executable, "-m", "nbconvert", "--to", "html", "--output-dir", tmp_path, source],
-        check=True,
-        capture_output=True,
-        timeout=60,
-    )
-    page = (tmp_path / "table.html").read_text()
-    assert "alpha" in page
-    assert re.search(r"snapshot of \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", page)
-    outputs = lab.notebook_json()["cells"][0]["outputs"]
-    assert "<script" not in json.dumps(outputs)
-    assert "widgets" not in lab.notebook_json()["metadata"]
-
-
-def test_a_click_is_taken_while_a_cell_runs_or_said_to_be_queued(lab, cloud):
-    lab.open("click.ipynb", [BEGIN, "import time\ntime.sleep(8)"], cloud=cloud).run_all(wait=False)
-    page = lab.page
-    row(page, "alpha").wait_for(timeout=PATIENCE)
-    live(page)
-    row(page, "alpha").click()
-    press(page, "Restart")
-    said = page.get_by_text("queued").or_(page.locator(".cvm-op"))
-    said.first.wait_for(timeout=PATIENCE)
-    until(lambda: posts(cloud, "/restart"))  # the click may reach it after our code
-    lab.kernel("[op.wait(20) for op in fleet.operator.alive()]", within=40)
-    assert len(posts(cloud, "/restart")) == 1
+def what_is_searched_for_is_the_same_in_every_view(lab, first, second):
+    first.get_by_role("searchbox").fill("name = 'bravo'")
+    for view in (first, second):
+        view.get_by_text("showing 1 of 4").wait_for()
+        assert view.get_by_role("searchbox").input_value() == "name = 'bravo'"
+    second.get_by_role("searchbox").fill("")
+    first.get_by_text("showing 1 of 4").wait_for(state="hidden")
+    assert first.get_by_role("searchbox").input_value() == ""
+    until(lambda: lab.kernel("fleet.table().query") == "''")  # it is told when the hand rests
+    lab.kernel("fleet.table().query = \"name like '%a' and name != 'alpha'\"")
+    first.get_by_text("showing 1 of 4").wait_for()
+    assert "alpha" in second.get_by_role("searchbox").input_value()

@@ -282,6 +282,11 @@ class CvmCard(FleetView):
             self._clicked[verb] = now
         super()._on_act({**message, "revision": self._revision})
 
+    def _on_undo(self, message: Mapping[str, Any]) -> None:
+        """Take a click back; the same button may be pressed again at once."""
+        self._clicked.clear()
+        super()._on_undo(message)
+
     def _meant(self, _message: Mapping[str, Any]) -> list[str]:
         return [self.cvm_id]
 
