@@ -585,16 +585,15 @@ class Lab:
     # --- looks ---------------------------------------------------------------------------------
 
     def theme(self, kind):
-        """Switch to JupyterLab's ``"dark"`` or ``"light"`` theme."""
-        self._dark = kind == "dark"
+        """Switch to JupyterLab's ``"light"``, ``"dark"`` or ``"dark high contrast"`` theme."""
+        self._dark = kind != "light"
+        name = f"JupyterLab {kind.title()}"
         self.page.evaluate(
             """theme => window.jupyterapp.commands
                 .execute('apputils:change-theme', { theme }).then(() => null)""",
-            f"JupyterLab {kind.capitalize()}",
+            name,
         )
-        self.page.wait_for_function(
-            "light => document.body.dataset.jpThemeLight === light", arg=str(not self._dark).lower()
-        )
+        self.page.wait_for_function("name => document.body.dataset.jpThemeName === name", arg=name)
         # Lab's curtain; a second one before it has fallen would make Lab throw
         self.page.locator("#jupyterlab-splash").wait_for(state="detached")
         return self
