@@ -10,7 +10,6 @@ from cvm_notebook import Client
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 40_000
-TABS = ("Fleet", "Costs", "Activity", "Deploy")
 
 
 @pytest.fixture
