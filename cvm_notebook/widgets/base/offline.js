@@ -9,11 +9,11 @@ function countWords(seconds) {
   return `${hours ? `${hours}:` : ""}${two(Math.floor(all / 60) % 60)}:${two(all % 60)}`;
 }
 
-function offlineBar(store, send) {
-  // what counts is not read aloud at each second; that it is so is, once
-  const text = h("span", { "aria-hidden": "true" }), said = h("span", { className: "cvm-said", role: "status" });
+/** `say` reads aloud that it is so, once: what counts is not read at each second. */
+function offlineBar(store, send, say) {
+  const text = h("span", { "aria-hidden": "true" });
   const now = h("button", { type: "button", onclick: () => { send({ kind: "refresh" }); now.disabled = true; } }, "Retry now");
-  const el = h("div", { className: "cvm-offline", role: "group", "aria-label": "Not connected", hidden: true }, h("span", { className: "cvm-offline-mark", "aria-hidden": "true" }, "⚠"), text, said, now);
+  const el = h("div", { className: "cvm-offline", role: "group", "aria-label": "Not connected", hidden: true }, h("span", { className: "cvm-offline-mark", "aria-hidden": "true" }, "⚠"), text, now);
   let clock = 0, drawn = null;
   function count() {
     const { lasts, next, age } = store.health, passed = (performance.now() - store.healthAt) / 1000;
@@ -29,7 +29,7 @@ function offlineBar(store, send) {
       const { health } = store, off = store.live() && health.state === "offline";
       if (el.hidden === off) {
         el.hidden = !off;
-        said.textContent = off ? `Not connected: ${health.cause.replace(/\.$/, "")}. It is tried again by itself.` : "";
+        if (off && el.checkVisibility()) say(`Not connected: ${health.cause.replace(/\.$/, "")}. It is tried again by itself.`);
       }
       if (!off) { stop(); drawn = null; return false; }
       if (drawn !== health) { drawn = health; now.disabled = health.next === null; el.title = health.text; }

@@ -38,7 +38,7 @@ function renderDashboard({ model, el, host, store }) {
   const costs = costsPage({ send }), activity = activityTable({ send, queued });
   const back = h("button", { type: "button", className: "cvm-plain cvm-dashboard-back", onclick: () => send({ kind: "overview" }) }, "‹ Needs attention");
   const side = h("div", { className: "cvm-dashboard-side" }, back, attention.el, slots.card.el);
-  const offline = offlineBar(store, send);
+  const offline = offlineBar(store, send, (text) => { said.textContent = text; });
   const pages = tabStrip("About this fleet", PAGES, (name) => { send({ kind: "page", view: own, name }); });
   const fleet = h("div", { className: "cvm-dashboard-fleet" }, slots.table.el);
   fleet.append(splitEdge(fleet, "Width of the table"), side);

@@ -20,7 +20,7 @@ function renderTable({ model, el, host, store }) {
     logs.open();
     logsClose.focus();
   }
-  const offline = offlineBar(store, send);
+  const offline = offlineBar(store, send, say);
   const grid = tableGrid(store, { say, onOpen: open, onMenu: (k, at) => rowMenu(k, at), onKey: (key, k) => keys[key]?.(k), onClear: () => filter("") });
   const toasts = toastStack(send, () => grid.grid.focus());
   grid.el.append(toasts.el);
