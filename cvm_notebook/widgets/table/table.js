@@ -48,8 +48,8 @@ function renderTable({ model, el, host, store }) {
   const picker = columnPicker(store, send), menu = popupMenu("What can be done");
   const byApp = h("button", { type: "button", className: "cvm-by-app", "aria-pressed": "false", title: "CVMs under their apps", onclick: () => store.group(store.by === "app" ? "cvm" : "app") }, "By app");
   const takeAway = h("button", { type: "button", "aria-haspopup": "menu", onclick: () => exportMenu() }, "Export");
-  function filter(text) { find.value = text; grid.grid.scrollTop = 0; store.search(text); }
-  const summary = summaryStrip(store, filter), facets = facetButtons(store, send, filter), views = viewsButton(store, send, menu, { own, onFilter: filter });
+  function filter(text, typed) { find.value = text; grid.grid.scrollTop = 0; store.search(text, typed); }
+  const summary = summaryStrip(store, filter), facets = facetButtons(store, send, filter), views = viewsButton(store, send, menu, { own, onFilter: (text) => filter(text, false) });
   find.addEventListener("input", () => filter(find.value));
   find.addEventListener("keydown", (event) => {
     if (isPlain(event, "Escape") && find.value) { filter(""); event.preventDefault(); }

@@ -96,10 +96,12 @@ function tableStore(model) {
   }
   function act(verb, ks) { send({ kind: "act", verb, ks, click: clickId(), revision: store.revision }); }
   let asked = 0;
-  function search(text) {
+  /** Search when nothing more is typed for a moment; at once where it is not typed. */
+  function search(text, typed = true) {
     store.query = text; store.found = null;
     clearTimeout(asked);
-    asked = setTimeout(() => { asked = 0; model.set("query", store.query); model.save_changes(); }, 150);
+    const tell = () => { asked = 0; model.set("query", store.query); model.save_changes(); };
+    if (typed) asked = setTimeout(tell, 150); else tell();
     notify({ shape: true });
   }
   /** What is searched for was changed elsewhere: in another window, or in Python. */
