@@ -296,7 +296,7 @@ def test_what_a_document_points_to_in_the_project_exists(document):
 
 def test_each_test_that_a_page_names_is_there():
     named = set(re.findall(r"`(tests/\S+\.py)::(\w+)`", "\n".join(PAGES.values())))
-    assert len(named) > 15
+    assert len(named) > 10
     texts = {path: (ROOT / path).read_text(encoding="utf-8") for path, _ in named}
     assert not [name for path, name in named if f"def {name}(" not in texts[path]]
 

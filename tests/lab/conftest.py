@@ -615,11 +615,15 @@ class Lab:
 
             self.page.evaluate(AXE_SCRIPT + "\n;null")
         found = self.page.evaluate(
-            """async ({ selector, rules }) => (await window.axe.run(selector, {
-                resultTypes: ['violations'], ...(rules && { runOnly: rules }) }))
-                .violations.map(({ id, impact, help, nodes }) => ({ id, impact, help,
+            """async ({ selector, rules }) => {
+                // JupyterLab's body is 0 px high and hides what is outside: no text would be seen
+                document.body.style.overflow = 'visible';
+                const { violations } = await window.axe.run(selector, {
+                    resultTypes: ['violations'], ...(rules && { runOnly: rules }) });
+                document.body.style.overflow = '';
+                return violations.map(({ id, impact, help, nodes }) => ({ id, impact, help,
                     where: nodes.slice(0, 3).map(node => node.html.slice(0, 160)
-                        + ' ' + (node.any[0]?.message ?? '')) }))""",
+                        + ' ' + (node.any[0]?.message ?? '')) })) }""",
             {"selector": selector, "rules": rules},
         )
         return [

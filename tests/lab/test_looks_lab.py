@@ -97,4 +97,4 @@ def test_every_view_can_be_read_and_used_in_every_look(lab, page):
                 wrong += [f"{name}: no focus is seen in {one}" for one in unseen]
             if max(view.evaluate(WIDER)) > 0:
                 wrong.append(f"{look} {name}: it is wider than its place")
-    assert wrong == []
+    assert not wrong, "\n".join(wrong)
