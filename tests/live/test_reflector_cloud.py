@@ -11,6 +11,7 @@ import threading
 import time
 import warnings
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import pairwise
 
 import pytest
@@ -308,6 +309,32 @@ def test_ready_raises_at_once_what_no_time_will_cure(cloud, make):
     with pytest.raises(AuthError):
         reflector.ready(PATIENCE)
     assert time.monotonic() - began < HANGS
+
+
+def test_ready_raises_when_the_store_shows_why(cloud, make, monkeypatch):
+    reflector = make(cloud, api_key="phak_wrong")
+    known, go = threading.Event(), threading.Event()
+    show = reflector.store.set_health
+
+    def late(health):
+        if health.state == "needs a key":
+            known.set()
+            assert go.wait(HANGS)
+        show(health)
+
+    def ask():
+        with pytest.raises(AuthError):
+            reflector.ready(PATIENCE)
+        return state(reflector)
+
+    monkeypatch.setattr(reflector.store, "set_health", late)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(ask)
+        assert known.wait(HANGS)
+        newcomer = pool.submit(ask)
+        assert not wait([newcomer], 0.3).done
+        go.set()
+        assert {first.result(HANGS), newcomer.result(HANGS)} == {"needs a key"}
 
 
 def test_ready_raises_in_the_end_what_prevented_it(make, cloud):

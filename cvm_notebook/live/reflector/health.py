@@ -1,6 +1,7 @@
 """Health: how it is shown in a store and logged, and the error that a wait ends with."""
 
 import logging
+from typing import Final
 
 from cvm_notebook.api.errors.tree import CvmError, DeadlineExceeded
 from cvm_notebook.live.clock import Clock
@@ -8,7 +9,8 @@ from cvm_notebook.live.reflector.events import Failure, SetHealth
 from cvm_notebook.live.store.records import Health
 from cvm_notebook.live.store.store import FleetStore
 
-_BROKEN = ("offline", "needs a key")
+BROKEN: Final = ("offline", "needs a key")
+"""How up to date a store is that will not be so by itself, or not soon."""
 
 
 class HealthLog:
@@ -30,7 +32,7 @@ class HealthLog:
         since = before.since if before.state == show.state else self._clock.now()
         shown = Health(show.state, since, show.cause, show.next_step, show.next_try)
         self._store.set_health(shown)
-        if show.state in _BROKEN and not self._ill:
+        if show.state in BROKEN and not self._ill:
             self._ill = True
             # of a key that is refused, whoever asks gets an error, and a table asks for another
             level = logging.INFO if show.state == "needs a key" else logging.WARNING

@@ -40,7 +40,7 @@ from cvm_notebook.live.reflector.events import (
     Touched,
     Woke,
 )
-from cvm_notebook.live.reflector.health import HealthLog, prevented
+from cvm_notebook.live.reflector.health import BROKEN, HealthLog, prevented
 from cvm_notebook.live.reflector.interest import InterestHandle, Interests
 from cvm_notebook.live.reflector.lister import FleetApi, Lister
 from cvm_notebook.live.reflector.machine import Machine, Mode
@@ -197,7 +197,9 @@ class Reflector:
             The key is refused, the fleet is closed, or its thread has ended with an error.
         """
         self._check()
-        if self._machine.mode in (Mode.LOCKED, Mode.BROKEN):
+        # shown as well: whoever hears of it here shall not find the store say otherwise
+        shown = self._store.health.state in BROKEN
+        if shown and self._machine.mode in (Mode.LOCKED, Mode.BROKEN):
             raise prevented(self._machine.trouble, 0.0)
 
     def resume(self, client: Endpoints | None = None) -> None:
