@@ -9,7 +9,7 @@ from helpers import until
 import cvm_notebook as cvm
 from cvm_notebook.api.models.guest import Operation as HistoryEntry
 from cvm_notebook.live.operations.record import OperationRecord
-from cvm_notebook.widgets.card.activity import history_lines
+from cvm_notebook.widgets.card.activity import history_lines, told_by_history
 
 COMPOSE = """services:
   web:
@@ -52,6 +52,13 @@ def test_what_we_asked_for_is_told_once(record, recorded, same):
 
 def test_an_operation_of_ours_is_one_entry_and_not_two():
     assert len(history_lines([entry(1), entry(2)], [ours()])) == 1
+
+
+def test_what_was_found_under_way_is_called_as_the_service_calls_it():
+    made = entry(operation_type="create", correlation_id="c-1", triggered_by_username="ann")
+    found = ours("start", correlation_id="c-1", recovered=True)
+    assert told_by_history([made], [found]) == {"op_1": {"verb": "create", "by": "ann"}}
+    assert told_by_history([made], [ours("start", correlation_id="c-1")]) == {}
 
 
 def test_what_others_asked_for_says_who_when_and_what_came_of_it():

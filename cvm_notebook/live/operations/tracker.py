@@ -145,7 +145,9 @@ class OperationTracker:
         record = operation.record
         if record.done or record.state not in _FOLLOWED:
             return  # an unknown one may be done, and cannot be accepted any more
-        now = (seen.status, seen.boot_progress, seen.correlation_id or record.correlation_id)
+        # before it is on its way, what is under way is another one
+        told = seen.correlation_id if is_under_way(operation.verb, seen) else None
+        now = (seen.status, seen.boot_progress, told or record.correlation_id)
         if now != (record.status, record.progress, record.correlation_id):
             operation.move(status=now[0], progress=now[1], correlation_id=now[2])
         operation.tracking.begun |= is_under_way(operation.verb, seen)

@@ -8,7 +8,7 @@ follows from its operation.
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import func, select
+from sqlalchemy import case, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -30,7 +30,8 @@ _LATE: Final = 60.0
 """Seconds by which a transaction may show later than its operation's end; more than a database
 lets anybody wait."""
 _FACT: Final = "webhooks_announced"
-_LISTENING: Final = select(func.min(Webhook.since)).where(Webhook.enabled)
+_WEBHOOKS: Final = select(func.count(), func.min(case((Webhook.enabled, Webhook.since))))
+"""How many there are, and since when one that is enabled is told of what ends."""
 _CLOCK: Final = select(*housekeeping.CLOCK)
 _LONGEST: Final = max(
     sum(phase.seconds for phase in plan.phases) for plan in lifecycle.PLANS.values()
@@ -51,12 +52,18 @@ class Announcer:
         self._over: int | None = None
         """Up to this operation all are long over: nothing more will come of them."""
 
-    def look(self) -> None:
-        """Make deliveries of what has ended. Costs one small query where nobody listens."""
+    def look(self) -> bool:
+        """Make deliveries of what has ended; one small query where there is nobody to be told.
+
+        Returns
+        -------
+        bool
+            Whether there are webhooks at all: without one there is nothing to send, either.
+        """
         with self._ctx.database.read() as session:
-            since = session.scalar(_LISTENING)
+            count, since = session.execute(_WEBHOOKS).one()
             if since is None:
-                return
+                return bool(count)
             now, due = housekeeping.read_clock(*session.execute(_CLOCK).one())
         if due:  # a deletion that nobody has asked about
             with self._ctx.database.write() as session:
@@ -75,6 +82,7 @@ class Announcer:
         if made:
             self._keep(made, over)
         self._over = over
+        return True
 
     def _begin(self, session: Session, since: float) -> int:
         """Return the last operation that is no business of any webhook."""

@@ -51,7 +51,7 @@ async def deliver(ctx: Context) -> None:
     announcer = Announcer(ctx)
     sending: dict[int, asyncio.Task[None]] = {}
     sent = asyncio.Event()
-    clock, next_look = asyncio.get_running_loop().time, 0.0
+    clock, next_look, webhooks = asyncio.get_running_loop().time, 0.0, True
     async with asyncio.TaskGroup() as group:
         while True:
             with suppress(TimeoutError):  # what has just been sent has made room for the next
@@ -60,7 +60,9 @@ async def deliver(ctx: Context) -> None:
             try:
                 if clock() >= next_look:
                     next_look = clock() + _LOOK_SECONDS
-                    await run_in_threadpool(announcer.look)
+                    webhooks = await run_in_threadpool(announcer.look)
+                if not webhooks:
+                    continue
                 claimed = await run_in_threadpool(claim, ctx.database, tuple(sending))
             except SQLAlchemyError as error:
                 _log(error)

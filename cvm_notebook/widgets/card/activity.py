@@ -62,6 +62,22 @@ def history_lines(
     return lines
 
 
+def told_by_history(
+    entries: Sequence[HistoryEntry], records: Iterable[OperationRecord]
+) -> dict[str, dict[str, str]]:
+    """Return what the service's history knows better of operations of other clients, by their id.
+
+    Such a one was found under way: of its verb and of who asked for it our ledger has but a guess.
+    """
+    found = {}
+    for record in records:
+        entry = next((one for one in entries if record.recovered and _is_of(one, record)), None)
+        if entry is not None:
+            line = _entry_line(entry)
+            found[record.id] = {"verb": line["verb"], "by": line["by"]}
+    return found
+
+
 def _is_of(entry: HistoryEntry, record: OperationRecord) -> bool:
     """Return whether an entry of the service's is what an operation of ours came to."""
     if entry.correlation_id and record.correlation_id:

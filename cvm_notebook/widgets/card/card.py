@@ -35,7 +35,7 @@ from cvm_notebook.widgets.base.mimebundle import in_marimo
 from cvm_notebook.widgets.base.ui_thread import ui_thread
 from cvm_notebook.widgets.base.view import Message
 from cvm_notebook.widgets.card import autostop
-from cvm_notebook.widgets.card.activity import history_lines, ledger_lines
+from cvm_notebook.widgets.card.activity import history_lines, ledger_lines, told_by_history
 from cvm_notebook.widgets.card.details import DETAILS, boot_line, fetch
 from cvm_notebook.widgets.card.metrics import history, idle_for, stats_state
 from cvm_notebook.widgets.card.money import money_state, spent_today_usd
@@ -209,11 +209,11 @@ class CvmCard(FleetView):
 
     def _activity(self, fleet: FleetEngine) -> Message:
         """Return what was asked of it, here and elsewhere, the newest first."""
-        records = tuple(self._records.values())
-        lines = [
-            *ledger_lines(records, fleet.operator, self._clicks.settled),
-            *history_lines(self._history, records),
-        ]
+        records, entries = tuple(self._records.values()), self._history
+        known = told_by_history(entries, records)
+        ours = ledger_lines(records, fleet.operator, self._clicks.settled)
+        lines = [{**line, **known.get(line["id"], {})} for line in ours]
+        lines += history_lines(entries, records)
         lines.sort(key=lambda line: line["at"] or 0, reverse=True)
         return {"lines": lines[:_SHOWN], "more": 0}
 

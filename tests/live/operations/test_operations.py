@@ -23,6 +23,7 @@ from cvm_notebook.api.errors.tree import (
 )
 from cvm_notebook.live.operations.context import OperationSettings
 from cvm_notebook.live.operations.preconditions import Refused, RowChanged
+from cvm_notebook.live.store.observation import Observation
 from cvm_notebook.live.store.store import FleetStore
 
 GOALS = {"stop": "stopped", "shutdown": "stopped", "restart": "running"}
@@ -637,6 +638,32 @@ def test_a_worker_whose_task_dies_is_told_of_once_and_what_follows_is_done(bench
     assert op.state == "reached"
     (fault,) = bench.faults
     assert type(error).__name__ in str(fault)
+
+
+def test_an_operation_has_no_id_of_the_one_before_it(new_bench):
+    bench = new_bench(speed=10)
+    name = "young-one"
+    bench.client.commit_cvm_provision(bench.client.provision_cvm(name=name, compose_file=COMPOSE))
+    bench.list()
+    row = bench.row(name)
+    assert row.operation is not None, "it is being created"
+
+    def hear():
+        """Hear of it as a stream would tell, which says nothing of operations."""
+        state = bench.client.get_cvm_state(name)
+        fact = Observation.of_state(state, received=time.monotonic(), id=row.id)
+        bench.store.patch([fact])
+        return state.status
+
+    bench.client.watch_cvm_state(name, target="running")
+    hear()
+    op = bench.operations.submit("stop", bench.row(name))
+    op.wait(20, until="accepted")
+    assert hear() == "stopping"
+    assert op.wait(20).state == "reached"
+    stopped, created = bench.client.list_operations(name)
+    assert created.correlation_id == row.operation.correlation_id
+    assert op.correlation_id in {None, stopped.correlation_id}
 
 
 def test_44_after_a_restart_what_still_runs_is_found_again(new_bench):
