@@ -23,6 +23,7 @@ from pathlib import Path
 import pytest
 from forked_kernels import KernelFork
 from helpers import picture
+from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from cvm_notebook.local import LocalCloud
@@ -448,7 +449,13 @@ class Lab:
     def use(self, cloud):
         """Let the kernel find another LocalCloud; its key is in no cell."""
         facts = surroundings(cloud)
-        self.kernel(f"import os; os.environ.update({facts!r})")
+        code = f"import os; os.environ.update({facts!r})"
+        try:
+            self.kernel(code)
+        except PlaywrightError as error:  # lost while JupyterLab connected to a kernel that began
+            if "the kernel gives no answer" not in str(error):
+                raise
+            self.kernel(code, within=60)
         return self
 
     def voila(self, name, cells=None):

@@ -243,8 +243,8 @@ def test_what_cannot_be_read_can_be_read_again(wire, fleet, shared):
     form = fleet["web-app"].change()
     boot = json.loads(form._boot)
     wire.say(form, {"kind": "hello", "token": boot["token"]})
-    state = wire.until(form, lambda state: state["step"]["phase"] == "unread", PATIENCE)
-    assert "general" in state["errors"]
+    wire.until(form, lambda state: state["step"]["phase"] == "unread", PATIENCE)
+    wire.until(form, lambda state: "general" in state["errors"], PATIENCE)
     assert form.start_over()
     wire.until(form, lambda state: state["step"]["phase"] == "fill", PATIENCE)
     form.close()
