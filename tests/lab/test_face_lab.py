@@ -3,11 +3,11 @@
 import re
 
 import pytest
+from helpers import run_all
 
 from cvm_notebook import Client
 
 PATIENCE = 60_000
-COMPOSE = "services:\n  web:\n    image: nginx:1.27\n"
 TABLE = "import cvm_notebook as cvm\nclient = cvm.connect()\nfleet = cvm.Fleet(client)\nfleet"
 BOARD = "import cvm_notebook as cvm\nboard = cvm.dashboard(cvm.connect())\nboard"
 # as if this LocalCloud were the service itself
@@ -26,9 +26,7 @@ def cloud(new_cloud):
 def two(cloud):
     """A cloud with two CVMs that run."""
     with Client(cloud.api_key, cloud.url) as client:
-        for name in ("web-one", "web-two"):
-            client.commit_cvm_provision(client.provision_cvm(name=name, compose_file=COMPOSE))
-        client.watch_cvm_state("web-two", target="running")
+        run_all(client, "web-one", "web-two")
     return cloud
 
 

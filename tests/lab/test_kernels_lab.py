@@ -5,10 +5,10 @@ import subprocess
 import sys
 
 import pytest
+from helpers import run_all
 
 import cvm_notebook as cvm
 
-COMPOSE = "services:\n  web:\n    image: nginx:1.27\n"
 PATIENCE = 40_000
 BUSY_S = 6
 # On the first one clicks wait for the cell that runs; on the second they run on a thread of their
@@ -49,11 +49,7 @@ def kernels(jupyter, tmp_path_factory):
 def cloud(new_cloud):
     with new_cloud(seed="empty", speed=100) as cloud:
         client = cvm.Client(api_key=cloud.api_key, base_url=cloud.url)
-        for name in ("alpha", "bravo", "charlie"):
-            made = client.commit_cvm_provision(
-                client.provision_cvm(name=name, compose_file=COMPOSE)
-            )
-            client.watch_cvm_state(made, target="running")
+        run_all(client, "alpha", "bravo", "charlie")
         cloud.client = client
         yield cloud
 

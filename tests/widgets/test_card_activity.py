@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from helpers import until
+from helpers import commit, until
 
 import cvm_notebook as cvm
 from cvm_notebook.api.models.guest import Operation as HistoryEntry
@@ -80,19 +80,9 @@ def client(new_cloud):
     with new_cloud(seed="empty", speed=500) as cloud:
         client = cvm.Client(api_key=cloud.api_key, base_url=cloud.url)
         client.cloud = cloud
-        offer = client.provision_cvm(
-            name="carded", compose_file=COMPOSE, env_keys=["TOKEN", "EXTRA"]
-        )
-        client.commit_cvm_provision(offer)
+        commit(client, "carded", compose_file=COMPOSE, env_keys=["TOKEN", "EXTRA"])
         yield client
         client.close()
-
-
-@pytest.fixture
-def fleet(client, wire):
-    with cvm.Fleet(client) as fleet:
-        fleet.wait(status="running", progress=False)
-        yield fleet
 
 
 @pytest.fixture

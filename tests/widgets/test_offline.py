@@ -1,30 +1,21 @@
 """What table and dashboard say while the service cannot be reached, and Retry now."""
 
 import pytest
-from helpers import settled
+from helpers import commit, settled
 
 import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.widgets.dashboard.dashboard import Dashboard
-
-COMPOSE = "services:\n  web:\n    image: nginx:1.27\n"
 
 
 @pytest.fixture
 def client(new_cloud):
     with new_cloud(seed="empty", speed=500) as cloud:
         client = cvm.Client(api_key=cloud.api_key, base_url=cloud.url)
-        client.commit_cvm_provision(client.provision_cvm(name="web-1", compose_file=COMPOSE))
+        commit(client, "web-1")
         client.cloud = cloud
         yield client
         client.close()
-
-
-@pytest.fixture
-def fleet(client, wire):
-    with cvm.Fleet(client) as fleet:
-        fleet.wait(status="running", progress=False)
-        yield fleet
 
 
 def offline(wire, widget, right=lambda _: True):
