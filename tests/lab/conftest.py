@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -268,8 +269,19 @@ class Server:
     def end_kernels(self):
         for session in self.ask("GET", "sessions"):
             self.ask("DELETE", f"sessions/{session['id']}")
-        for kernel in self.ask("GET", "kernels"):
+        for kernel in self._listed_kernels():
             self.ask("DELETE", f"kernels/{kernel['id']}")
+
+    def _listed_kernels(self):
+        end = time.monotonic() + STARTS_WITHIN
+        while True:
+            try:
+                return self.ask("GET", "kernels")
+            except urllib.error.HTTPError as error:
+                # A kernel that is being started has no `last_activity` yet, and the list needs it.
+                if error.code != 500 or time.monotonic() > end:
+                    raise
+            time.sleep(0.1)  # the server tells nobody that a kernel has started
 
     def close(self):
         self.process.terminate()
