@@ -10,7 +10,7 @@ from msgspec import UNSET, structs
 
 from cvm_notebook.api.models.base import instant, seconds_of
 from cvm_notebook.api.models.cvm import Cvm
-from cvm_notebook.api.status import Phase, phase_of
+from cvm_notebook.api.status import MOVING, Phase, phase_of
 from cvm_notebook.live.store.observation import Observation
 from cvm_notebook.live.store.records import Change, Provenance, Row
 
@@ -169,13 +169,14 @@ def _rests_untold(row: Row) -> bool:
 class Known:
     """What was said of one CVM in the last minutes, by subject."""
 
-    __slots__ = ("_errors", "_operation", "_progress", "_record", "_status", "latest")
+    __slots__ = ("_at_rest", "_errors", "_operation", "_progress", "_record", "_status", "latest")
 
     def __init__(self, row: Row, listed: float) -> None:
         """Begin with what a row says, and the moment at which its record was listed."""
         self._record, self._status = LatestByKind(), LatestByKind()
         self._progress, self._operation = LatestByKind(), LatestByKind()
         self._errors: tuple[float, str | None] = (-inf, row.error)
+        self._at_rest: dict[Phase, float] = {}  # when it was last said to be so
         self.latest = -inf
         self.take(Observation.of_cvm(row.cvm, received=min(listed, row.seen.moment), source="list"))
         if row.error is not None:
@@ -196,6 +197,9 @@ class Known:
             self._record.take(standing, fact)
         if fact.status is not UNSET:
             self._status.take(standing, fact)
+            phase = phase_of(fact.status)
+            if phase in _AT_REST and fact.in_progress is not True:
+                self._at_rest[phase] = max(self._at_rest.get(phase, -inf), standing.moment)
         if fact.boot_progress is not UNSET:
             self._progress.take(standing, fact)
         if fact.in_progress is not UNSET:
@@ -238,13 +242,18 @@ class Known:
             return {}
         standing, fact = found
         doing = {"in_progress": fact.in_progress, "operation": fact.operation or None}
-        later = status is not None and status[0].moment > standing.moment
-        phase = phase_of(word)
-        if not later or same_word(word, fact.status) or phase == "unknown":
+        if status is None or status[0].moment <= standing.moment:
             return doing
-        if phase in _AT_REST:
-            return {"in_progress": False, "operation": None}
-        return {**doing, "in_progress": True}
+        phase, then = phase_of(word), phase_of(fact.status or None)
+        ended = any(at > standing.moment for rest, at in self._at_rest.items() if rest != then)
+        if not ended and (phase in {then, "unknown"}):
+            return doing
+        # of what comes after another status, only a boot is a part of the same operation
+        goes_on = phase == "starting" and not ended
+        return {
+            "in_progress": phase in MOVING,
+            "operation": doing["operation"] if goes_on else None,
+        }
 
 
 def runs_anew(old: Row, new: Row) -> bool:

@@ -179,7 +179,6 @@ class Observation:
 
 STALE_AFTER_S: Final = 180.0  # three resyncs at their usual pace
 _NAME_CHARS: Final = 80
-_WITH_OPERATIONS: Final[frozenset[Source]] = frozenset({"list", "batch"})
 
 
 def operation_of_row(row: Row) -> str | None:
@@ -219,19 +218,14 @@ class Reading:
 
     @classmethod
     def of_row(cls, row: Row) -> Self:
-        """See what the store knows.
-
-        An answer that speaks of no operation leaves the one before it in the row: its id is not
-        taken for the status's that has come since.
-        """
+        """See what the store knows."""
         doing = row.operation
-        told = doing is not None and row.source in _WITH_OPERATIONS
         return cls(
             name=_name(row.name, row.id),
             status=row.status,
             in_progress=row.in_progress,
             since=instant(doing.started_at) if doing else None,
-            correlation_id=doing.correlation_id if doing and told else None,
+            correlation_id=doing.correlation_id if doing else None,
             boot_progress=row.boot_progress,
             boot_error=row.boot_error,
         )
