@@ -12,6 +12,7 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol, Self
@@ -120,26 +121,28 @@ class LocalCloud:
         rate_limit: int | None = None,
     ) -> None:
         self._scratch = _scratch_folder()
+        self._end: weakref.finalize[..., LocalCloud] = weakref.finalize(
+            self, shutil.rmtree, self._scratch, ignore_errors=True
+        )
         self._settings = Settings(
             port=port,
             seed=seed,
             speed=speed,
-            database=database or sqlite_url(self._scratch / "local.sqlite"),
-            faults=tuple(dict(fault) for fault in faults or ()),
+            database=sqlite_url(self._scratch / "local.sqlite") if database is None else database,
+            faults=_mappings(faults),
             workers=workers,
             tier=tier,
             balance=balance,
             provision_days=provision_days,
             rate_limit=rate_limit,
-            api_key=kept_key(database) if database else f"phak_{secrets.token_urlsafe(32)}",
+            api_key=f"phak_{secrets.token_urlsafe(32)}",
             control_token=secrets.token_urlsafe(24),
         )
+        if database is not None:
+            self._settings = replace(self._settings, api_key=kept_key(database))
         self.log_path = self._scratch / "log"
         self._process: Process | None = None
         self._port: int | None = None
-        self._end: weakref.finalize[..., LocalCloud] = weakref.finalize(
-            self, shutil.rmtree, self._scratch, ignore_errors=True
-        )
 
     @property
     def api_key(self) -> str:
@@ -359,6 +362,16 @@ class LocalCloud:
 def _opener() -> OpenerDirector:
     """Return an opener that asks no proxy for the way to our own machine."""
     return build_opener(ProxyHandler({}))
+
+
+def _mappings(faults: Any) -> tuple[dict[str, Any], ...]:
+    if faults is None:
+        return ()
+    listed = isinstance(faults, Iterable) and not isinstance(faults, str | Mapping)
+    given = list(faults) if listed else [faults]
+    if not listed or not all(isinstance(fault, Mapping) for fault in given):
+        raise ValueError('faults is no list of mappings; give such as [{"kind": "latency"}]')
+    return tuple(dict(fault) for fault in given)
 
 
 def _scratch_folder() -> Path:

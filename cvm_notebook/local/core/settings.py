@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal, InvalidOperation
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -31,6 +32,8 @@ API_PREFIX: Final = "/api/v1"
 
 _FASTEST = 1_000_000
 _MOST_DAYS = 36_500
+_LAST_PORT = 65_535
+_MOST_SHOWN = 40
 _MOST_DOLLARS = 1_000_000_000
 
 SCRATCH_NAME = "CVM_NOTEBOOK_LOCAL_SCRATCH"
@@ -91,6 +94,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse what could not be served."""
+        self._check_types()
         if not 0 < self.speed <= _FASTEST:
             raise ValueError(f"speed is {self.speed}; give a number above 0, to {_FASTEST}")
         if self.database.split("://", 1)[-1] in {"", "/", "/:memory:"}:
@@ -104,6 +108,22 @@ class Settings:
         if not _is_amount(self.balance):
             raise ValueError(f"balance is {self.balance!r}; give dollars, as in '10000'")
         self._check_limits()
+
+    def _check_types(self) -> None:
+        """Take a number of whatever library as Python's own, and words as words."""
+        for name in ("speed", "provision_days", "request_seconds"):
+            object.__setattr__(self, name, _number(name, getattr(self, name), Real))
+        for name in ("port", "workers", "rate_limit", "streams_per_user"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, _number(name, getattr(self, name), Integral))
+        if not 0 <= self.port <= _LAST_PORT:
+            raise ValueError(f"port is {self.port}; give 0 (any that is free) to {_LAST_PORT}")
+        for name in ("database", "seed", "tier", "balance"):
+            value = getattr(self, name)
+            if isinstance(value, Decimal | int | float) and name == "balance":
+                object.__setattr__(self, name, str(value))
+            elif not isinstance(value, str):
+                raise ValueError(f"{name} is {_shown(value)}; give a text")
 
     def _check_limits(self) -> None:
         if not 0 < self.provision_days <= _MOST_DAYS:
@@ -141,6 +161,24 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _number(name: str, value: Any, kind: type) -> float:
+    try:
+        if not isinstance(value, bool):
+            if kind is Integral and isinstance(value, Integral):
+                return int(value)
+            if kind is Real and isinstance(value, Real):
+                return float(value)
+    except OverflowError:
+        raise ValueError(f"{name} is too large") from None
+    whole = "whole " if kind is Integral else ""
+    raise ValueError(f"{name} is {_shown(value)}; give a {whole}number")
+
+
+def _shown(value: object) -> str:
+    said = " ".join(repr(value).split())
+    return said if len(said) <= _MOST_SHOWN else f"{said[:_MOST_SHOWN]}…"
 
 
 def _is_amount(text: str) -> bool:
