@@ -55,7 +55,7 @@ def connect(target: str | None = None, *, read_only: bool = False) -> Client:
     'running'
     """
     target = trimmed(target) if isinstance(target, str) else target
-    if target == "local":
+    if isinstance(target, str) and target == "local":
         url, key = _local()
         client = Client(api_key=key, base_url=url, read_only=read_only)
     else:

@@ -22,7 +22,7 @@ from cvm_notebook.api.workspace.apps import Apps
 from cvm_notebook.api.workspace.logins import Logins
 from cvm_notebook.api.workspace.networks import Networks
 from cvm_notebook.api.workspace.upkeep import Upkeep
-from cvm_notebook.text import clean_text
+from cvm_notebook.text import clean_text, quoted
 
 VERSIONS = ("2026-01-21", "2026-05-22", "2026-06-23")
 _DEFAULT_TIMEOUT = Timeout()
@@ -73,10 +73,7 @@ class Client(Lifecycle, Logs, Updates, Webhooks, Logins, Networks, Upkeep, Apps)
         *,
         read_only: bool = False,
     ) -> None:
-        if version not in VERSIONS:
-            raise InvalidInput(
-                "version", f"{version!r} is not known here", f"One of {', '.join(VERSIONS)}."
-            )
+        version = checks.one_of("version", version, VERSIONS)
         self._credentials: Credentials = find_api_key(
             api_key=api_key, base_url=base_url, profile=profile
         )
@@ -86,7 +83,7 @@ class Client(Lifecycle, Logs, Updates, Webhooks, Logins, Networks, Upkeep, Apps)
             version=version,
             user_agent=_user_agent(),
             timeout=_timeout(timeout),
-            read_only=read_only,
+            read_only=checks.boolean("read_only", read_only),
         )
 
     @property
@@ -201,7 +198,8 @@ def _path(path: str) -> str:
     path = checks.text("path", path)
     steps = path.partition("?")[0].split("/")
     if not path.startswith("/") or ".." in steps or not path.isprintable():
-        raise InvalidInput("path", f"{path!r} is not below the base URL", "Begin it with one '/'.")
+        problem = f"{quoted(path)} is not below the base URL"
+        raise InvalidInput("path", problem, "Begin it with one '/'.")
     return path
 
 

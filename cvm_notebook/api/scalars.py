@@ -23,3 +23,17 @@ def plain(value: Any) -> Any:
     # in microseconds: finer ones would be told as a bare number
     said = value.astype(f"{type(value).__name__}[us]").item()
     return said.replace(tzinfo=UTC) if isinstance(said, datetime) else said
+
+
+def own(value: object) -> object:
+    """Return a text or a number of another library as Python's own.
+
+    Raises
+    ------
+    TypeError
+        It is neither.
+    """
+    found = str(value) if isinstance(value, str) else plain(value)
+    if found is value:
+        raise TypeError(f"{type(value).__name__} is no JSON")
+    return found

@@ -79,6 +79,20 @@ def in_utc(field: str, at: datetime) -> datetime:
     return moment
 
 
+def earlier(field: str, at: datetime, length: timedelta) -> datetime:
+    """Return the moment that lies so much before another.
+
+    Raises
+    ------
+    InvalidInput
+        It is out of the range of time.
+    """
+    try:
+        return at - length
+    except OverflowError:
+        raise _no_time(field, at) from None
+
+
 def length_of(field: str, said: str | timedelta) -> tuple[timedelta, str]:
     """Return a length of time, such as ``"24h"`` or ``"1d 12h"``, and what it is called.
 

@@ -10,6 +10,7 @@ from typing import Final, Literal, TypeAlias, get_args
 
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.status import PHASES, Phase
+from cvm_notebook.text import clean_text
 
 Verb: TypeAlias = Literal[
     "start",
@@ -257,7 +258,8 @@ def check_verb(verb: str) -> Verb:
     InvalidInput
         It is none.
     """
-    for known in VERBS:
+    for known in VERBS if isinstance(verb, str) else ():
         if known == verb:
             return known
-    raise InvalidInput("verb", f"{verb!r} is not known", f"One of {', '.join(VERBS)}.")
+    shown = clean_text(repr(verb), 60)
+    raise InvalidInput("verb", f"{shown} is not known", f"One of {', '.join(VERBS)}.")

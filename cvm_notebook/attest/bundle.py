@@ -8,12 +8,12 @@ import hashlib
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from cvm_notebook.api.errors.tree import InvalidInput
+from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.attest.checks.judge import judge
 from cvm_notebook.attest.collateral import as_sent
 from cvm_notebook.attest.evidence.evidence import Evidence
@@ -49,7 +49,7 @@ def write_bundle(verdict: Verdict, path: str | os.PathLike[str]) -> None:
     parts = _parts(verdict)
     said = {"format": FORMAT, "parts": parts, "sha256": _digests(parts)}
     text = msgspec.json.format(msgspec.json.encode(said), indent=1)
-    write_file(Path(path).expanduser(), text + b"\n")
+    write_file(checks.path("path", path), text + b"\n")
 
 
 def verify_bundle(
@@ -157,9 +157,10 @@ def _digest(part: object) -> str:
 
 
 def _read(path: str | os.PathLike[str]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    shown = clean_text(os.fspath(path), 120)
+    where = checks.path("path", path)
+    shown = clean_text(path, 120)
     try:
-        with Path(path).expanduser().open("rb") as file:
+        with where.open("rb") as file:
             content = file.read(_LARGEST + 1)
         said = msgspec.json.decode(content) if len(content) <= _LARGEST else None
     except OSError as error:

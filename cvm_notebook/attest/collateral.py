@@ -18,6 +18,7 @@ import msgspec
 
 from cvm_notebook.api.errors.tree import CvmError, DecodeError, NotFoundError
 from cvm_notebook.api.models.base import instant
+from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.attestations import collateral_in
 from cvm_notebook.attest.evidence.evidence import Evidence
 from cvm_notebook.attest.evidence.fields import MalformedEvidence, fields_of
@@ -126,7 +127,7 @@ class CollateralSource:
         cache: CollateralCache = CACHE,
     ) -> None:
         self._client = client
-        self._refresh = refresh
+        self._refresh = checks.boolean("refresh", refresh)
         self._refreshed: set[_Key] = set()
         self._pccs = pccs.rstrip("/") if pccs else None
         self._cache = cache

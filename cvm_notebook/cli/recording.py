@@ -115,8 +115,9 @@ def record(profile: str | None, path: Path | None, *, against_local: bool) -> in
     if path is not None:
         try:
             write_file(path.expanduser(), recording.as_json(service), private=True)
-        except OSError as error:
-            print(f"cvm-notebook doctor: {path}: {error.strerror}", file=sys.stderr)
+        except (OSError, RuntimeError) as error:  # ~ without a home folder is the latter
+            why = getattr(error, "strerror", None) or str(error)
+            print(f"cvm-notebook doctor: {path}: {why}", file=sys.stderr)
             return 1
         print(f"{path} has their fields, types and fixed words, and no value. Read it, attach it.")
     return _compare(recording) if against_local else 0

@@ -5,7 +5,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 from cvm_notebook.api.compose.env_file import parse_env_file
-from cvm_notebook.api.compose.hashing import Env, check_env, check_env_name, check_env_value
+from cvm_notebook.api.compose.hashing import (
+    Env,
+    check_env,
+    check_env_name,
+    check_env_value,
+    env_pairs,
+)
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.secret import Secret
 
@@ -28,8 +34,7 @@ class EnvTable:
         self._used: frozenset[str] = frozenset()
         self.problem: str | None = None
         if env is not None:
-            pairs = env.items() if isinstance(env, Mapping) else env
-            for name, value in pairs:
+            for name, value in env_pairs(env):
                 self.put(name, value)
 
     @classmethod
@@ -70,8 +75,8 @@ class EnvTable:
             It is not a name of a variable, or no value of one; the value is not named.
         """
         check_env_name(name)
+        check_env_value(name, value)
         secret = value if isinstance(value, Secret) else Secret(value)
-        check_env_value(name, secret)
         self._add({name: secret})
 
     def _add(self, more: Mapping[str, Secret]) -> None:

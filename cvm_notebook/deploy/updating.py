@@ -20,6 +20,7 @@ from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.service import OperationService
 from cvm_notebook.live.plans.plan import NotConfirmed
 from cvm_notebook.live.store.records import Row
+from cvm_notebook.text import clean_text
 
 if TYPE_CHECKING:
     from cvm_notebook.api.client import Client
@@ -176,9 +177,9 @@ def check_confirmed(
     NotConfirmed
         The phrase is missing or another one; nothing was sent.
     """
-    if phrase is None or confirm == phrase:
+    if phrase is None or (isinstance(confirm, str) and confirm == phrase):
         return
-    given = "" if confirm is None else f", and not {confirm!r}"
+    given = "" if confirm is None else f", and not {clean_text(repr(confirm), 80)}"
     raise NotConfirmed(
         f"nothing was sent: {'; '.join(dangers) or 'several CVMs would change'}. "
         f"It takes confirm={phrase!r}{given}",

@@ -205,6 +205,7 @@ class App:
         >>> fleet.app("my-app").update(compose_file=compose).state
         'done'
         """
+        checks.booleans(dry_run=dry_run, wait=wait, progress=progress)
         target = UpdateTarget(Changes.read(changes))
         rollout = self._planned(target, self._history(), max_unavailable, verify)
         return (
@@ -248,6 +249,7 @@ class App:
         >>> fleet.app("my-app").rollback(newest).rows[0].state
         'kept'
         """
+        checks.booleans(dry_run=dry_run, wait=wait, progress=progress)
         history = self._history()
         target = RevisionTarget(self._id, history.find(revision))
         rollout = self._planned(target, history, max_unavailable, verify)
@@ -280,6 +282,7 @@ class App:
         InvalidInput
             It has no revisions.
         """
+        checks.booleans(dry_run=dry_run, wait=wait, progress=progress)
         history = self._history()
         if history.now is None:
             raise InvalidInput("app", f"{quoted(self.name)} has no revisions", "Use update().")

@@ -393,6 +393,7 @@ class Fleet(MeasuredFleet, ReportedFleet, WidgetDisplay):
         >>> [(step.name, step.action, step.changes) for step in plan.steps]
         [('my-app', 'update', 'disk_size')]
         """
+        checks.booleans(dry_run=dry_run, wait=wait, resend_env=resend_env)
         plan = plan_apply(self, read_apps(declared, fields), resend_env=resend_env)
         return plan if dry_run else plan.execute(confirm=confirm, wait=wait)
 

@@ -191,6 +191,7 @@ class CvmHandle(WidgetDisplay):
         >>> [tuple(change) for change in preview.fields]
         [('disk_size', '20', '40')]
         """
+        checks.booleans(dry_run=dry_run)
         wanted = Changes.read(changes)
         delay = checks.seconds("delay", delay)
         preview = previewed(self._fleet.client, self.id, wanted)
@@ -244,6 +245,7 @@ class CvmHandle(WidgetDisplay):
         >>> fleet["my-app"].rollback(newest, dry_run=True).differs
         False
         """
+        checks.booleans(dry_run=dry_run)
         row, delay = self.row, checks.seconds("delay", delay)
         version, preview = rollback_of(self._fleet.client, row, revision)
         if dry_run:

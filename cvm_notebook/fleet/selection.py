@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias, overload
 
 from cvm_notebook.api.errors.tree import InvalidInput
+from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.cvm_ref import Ref
 from cvm_notebook.deploy.apply.plan import Applied, ApplyPlan
 from cvm_notebook.deploy.apply.planning import plan_updates
@@ -182,6 +183,7 @@ class _Group(ABC):
         NotConfirmed
             It needs the phrase; nothing was sent.
         """
+        checks.booleans(dry_run=dry_run)
         plan = plan_updates(self._fleet, self.now().rows, Changes.read(changes))
         return plan if dry_run else plan.execute(confirm=confirm)
 
@@ -227,7 +229,8 @@ class Selection(_Group):
 
     def only(self, rows: Iterable[Row]) -> "Selection":
         """Return a selection of other rows of the same snapshot."""
-        return Selection(self._fleet, self._snapshot, tuple(rows))
+        chosen = checks.members("rows", rows, Row, "Give rows of selection.rows.")
+        return Selection(self._fleet, self._snapshot, tuple(chosen))
 
     def part(self) -> Snapshot:
         """Return the snapshot they were chosen from, with no others."""

@@ -57,9 +57,7 @@ class CvmAccessor:
         """Return the CVMs in one of these statuses."""
         require(self._frame, ["status"], "this")
         for status in statuses:
-            if status not in STATUSES:
-                remedy = f"One of {', '.join(STATUSES)}."
-                raise InvalidInput("status", f"{status!r} is none of ours", remedy)
+            checks.one_of("status", status, STATUSES)
         return self._frame[self._frame["status"].isin(statuses)]
 
     @property

@@ -21,6 +21,7 @@ from cvm_notebook.frames.reading import ListingInfo, RowChunk
 from cvm_notebook.frames.schema import MONEY, ArrayKind, Money, kind_of, kind_of_money
 from cvm_notebook.live.columns import FRAMED, INDEX, Column, Context
 from cvm_notebook.live.store.records import Snapshot
+from cvm_notebook.text import clean_text, quoted
 
 T = TypeVar("T")
 
@@ -93,7 +94,8 @@ def fleet_frame(
         told = _about(cvms)
     else:
         if not isinstance(source, str) or source not in SOURCES:
-            raise InvalidInput("source", f"{source!r} is none of {', '.join(SOURCES)}")
+            problem = f"{clean_text(repr(source), 60)} is none of {', '.join(SOURCES)}"
+            raise InvalidInput("source", problem)
         seen, age = _observation(observed_at)
         listing = ListingInfo(seen, age, source, revision)
         ids, values = _read(_cvms(cvms), wanted, partial(RowChunk.of_cvms, listing=listing))
@@ -134,14 +136,15 @@ def _choose(columns: object) -> list[Column]:
         if columns not in {"narrow", "wide"}:
             raise InvalidInput(
                 "columns",
-                f"{columns!r} is no view",
+                f"{quoted(columns, 40)} is no view",
                 'Give "narrow", "wide", or a list of column names.',
             )
         return [c for c in FRAMED.values() if c.narrow or columns == "wide"]
     names = checks.several("columns", columns, "column names")
     for name in names:
         if not isinstance(name, str) or name not in FRAMED:
-            raise InvalidInput("columns", f"there is no column {name!r}", _remedy(name))
+            problem = f"there is no column {clean_text(repr(name), 60)}"
+            raise InvalidInput("columns", problem, _remedy(name))
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InvalidInput("columns", f"named twice: {', '.join(twice)}")
     return [FRAMED[name] for name in names]

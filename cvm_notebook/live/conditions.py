@@ -258,7 +258,7 @@ def _python_value(column: Column, value: object) -> Wanted:
     if column.kind.is_number and not isinstance(value, bool):
         if isinstance(value, timedelta) and column.unit == "seconds":
             return _always(Decimal(str(value.total_seconds())))
-        if isinstance(value, int | Decimal):
+        if isinstance(value, int) or (isinstance(value, Decimal) and value.is_finite()):
             return _always(value)
         if isinstance(value, float) and isfinite(value):
             return _always(Decimal(str(value)))

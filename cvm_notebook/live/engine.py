@@ -27,6 +27,7 @@ from cvm_notebook.live.store.store import Fault, FleetStore
 
 _log = logging.getLogger(__name__)
 _FIRST_LIST = 60.0
+_CLIENT = "Give a Client, as of cvm.connect()."
 _DRAIN = 60.0
 _CLOSES_IN = 2.0  # seconds, although an observer is slow
 _AT_LEAST = 0.5  # for what reads, which ends at once when it is broken off
@@ -51,7 +52,7 @@ class FleetEngine:
         clock: Clock | None = None,
         settings: ReflectorSettings | None = None,
     ) -> None:
-        self.client = client
+        self.client = checks.instance("client", client, Client, _CLIENT)
         self._clock = clock or SystemClock()
         self.store = FleetStore(self._clock, on_fault=_note)
         self.history = History(self.store)
@@ -109,7 +110,8 @@ class FleetEngine:
         WatchTimeout
             Some have no answer yet; they go on.
         """
-        left = self.operator.drain(timeout, progress=progress)
+        timeout = checks.wait_seconds("timeout", timeout)
+        left = self.operator.drain(timeout, progress=checks.boolean("progress", progress))
         if left:
             named = ", ".join(f"{one.verb} {one.name}" for one in left[:5])
             raise WatchTimeout(
@@ -153,7 +155,8 @@ class FleetEngine:
 
     def resume(self, client: Client | None = None) -> None:
         """Go on after the key was refused: with another client, or with the same one."""
-        self.client = client or self.client
+        if client is not None:
+            self.client = checks.instance("client", client, Client, _CLIENT)
         self.operator.use(self.client)
         self.poll.use(self.client)
         self._reflector.resume(client)
@@ -177,6 +180,7 @@ class FleetEngine:
         CvmError
             What prevented the first list.
         """
+        wait = checks.wait_seconds("wait", wait)
         known = self.store.snapshot()
         if known.complete and known.health.state == "closed":
             return known
@@ -202,6 +206,8 @@ class FleetEngine:
         MeasureHandle
             To be held: one that nobody holds any more counts as closed. Its ``see`` names others.
         """
+        if cvms is not None:
+            cvms = [checks.text("cvms", one) for one in checks.several("cvms", cvms, "ids")]
         return self.poll.measure(cvms)
 
     def known(self, cvm_id: str) -> Row | None:
@@ -251,7 +257,8 @@ class FleetEngine:
 
     def keep_fresh(self, ids: list[str], *, on: bool) -> None:
         """Follow CVMs, or take it back."""
-        for cvm_id in ids:
+        on = checks.boolean("on", on)
+        for cvm_id in checks.several("ids", ids, "ids"):
             (self._reflector.follow if on else self._reflector.unfollow)(cvm_id)
 
     def recover(self) -> tuple[Operation, ...]:

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from typing import Final, Self
 
 from cvm_notebook.api.errors.tree import TargetUnreachable, WatchTimeout
-from cvm_notebook.api.resources.validation import status_word, wait_seconds
+from cvm_notebook.api.resources.validation import boolean, function, status_word, wait_seconds
 from cvm_notebook.api.status import info_of, phase_of, same_status
 from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.operations.operation import Operation
@@ -51,8 +51,8 @@ class Waiting:
         self._timeout = wait_seconds("timeout", timeout)
         self._engine = engine
         self._identifiers = identifiers
-        self._progress = progress
-        self._on_change = on_change
+        self._progress = boolean("progress", progress)
+        self._on_change = function("on_change", on_change)
         self.ids: list[str] | None = None  # None before the first list
         self._missing: list[str] = []
         self._asked: dict[str, Operation] = {}  # the last operation of each CVM that was seen

@@ -37,6 +37,7 @@ def compose_hash(app_compose: Mapping[str, Any], normalize: bool = False) -> str
     >>> compose_hash({"runner": "docker-compose", "name": ""})[:16]
     '6e5b2842c5c6b0ea'
     """
+    _check_mapping(app_compose)
     if app_compose.get("runner") is None:
         raise InvalidInput("runner", "an app compose needs it", 'Give runner="docker-compose".')
     kept = {name: _member(name, value) for name, value in app_compose.items()}
@@ -47,9 +48,19 @@ def compose_hash(app_compose: Mapping[str, Any], normalize: bool = False) -> str
         if not kept.get("pre_launch_script"):
             kept.pop("pre_launch_script", None)
     # A private or absent member is none, at this level only.
-    kept = {k: v for k, v in kept.items() if v is not None and not k.startswith("_")}
-    text = json.dumps(kept, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return _sha256(text)
+    kept = {k: v for k, v in kept.items() if v is not None and not str(k).startswith("_")}
+    try:
+        text = json.dumps(kept, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return _sha256(text)
+    except (TypeError, ValueError, RecursionError) as error:
+        problem = f"it cannot be written as JSON ({clean_text(error, 120)})"
+        raise InvalidInput("app_compose", problem, "Give what JSON can hold.") from None
+
+
+def _check_mapping(app_compose: object) -> None:
+    if not isinstance(app_compose, Mapping):
+        problem = f"it is {type(app_compose).__name__}, not a mapping"
+        raise InvalidInput("app_compose", problem, "Give what get_cvm_compose_file returned.")
 
 
 def text_hashes(text: str) -> tuple[str, str, str]:
@@ -118,10 +129,13 @@ def _check_name_length(name: str, field: str) -> None:
         raise InvalidInput(field, problem, "Give it a shorter name.")
 
 
-def check_env_value(name: str, value: str | Secret, field: str | None = None) -> None:
+def check_env_value(name: str, value: object, field: str | None = None) -> None:
     """Refuse a value that no environment variable of a CVM can have; it is not shown."""
     where = name if field is None else field
     _check_name_length(name, where)
+    if not isinstance(value, str | Secret):
+        said = f"its value is {type(value).__name__}, not text"
+        raise InvalidInput(where, said, "Give a str or a Secret.")
     problem = _problem_of(value.reveal() if isinstance(value, Secret) else value)
     if problem is not None:
         raise InvalidInput(where, f"its value {problem}", "Give UTF-8 text of at most 128 KiB.")
@@ -212,17 +226,27 @@ def _key_bytes(pubkey: object) -> bytes:
     return bytes.fromhex(digits)
 
 
+def env_pairs(env: object) -> list[tuple[Any, Any]]:
+    """Return names with their values; what is no pair is not shown, for it may be a value."""
+    if isinstance(env, Mapping):
+        return list(env.items())
+    remedy = "Give a dict of names and values."
+    if isinstance(env, str | bytes) or not isinstance(env, Iterable):
+        raise InvalidInput("env", f"it is {type(env).__name__}, not a mapping", remedy)
+    try:
+        return [(name, value) for name, value in env]
+    except (TypeError, ValueError):
+        problem = "it holds something else than pairs of name and value"
+        raise InvalidInput("env", problem, remedy) from None
+
+
 def _plain_env(env: Env) -> bytes:
     """Return the JSON that is encrypted, as dstack-sdk writes it, byte for byte."""
-    pairs = env.items() if isinstance(env, Mapping) else env
     found: dict[str, Secret] = {}
-    for name, value in pairs:
+    for name, value in env_pairs(env):
         check_env_name(name)
         if name in found:
             raise InvalidInput(name, "it is given twice", "Give it once.")
-        if not isinstance(value, str | Secret):
-            problem = f"its value is {type(value).__name__}, not text"
-            raise InvalidInput(name, problem, "Give a str or a Secret.")
         check_env_value(name, value)
         found[name] = value if isinstance(value, Secret) else Secret(value)
     check_env(found)

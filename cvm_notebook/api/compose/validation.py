@@ -41,8 +41,7 @@ def check_compose_file(text: object, field: str = "compose_file") -> str:
         As `read_compose_file`.
     """
     read_compose_file(text, field)
-    assert isinstance(text, str)  # noqa: S101 - anything else was refused
-    return text
+    return str(text)  # a text of numpy as Python's own
 
 
 def read_compose_file(text: object, field: str = "compose_file") -> ComposeFile:
@@ -56,6 +55,7 @@ def read_compose_file(text: object, field: str = "compose_file") -> ComposeFile:
     if not isinstance(text, str):
         problem = f"it is {type(text).__name__}, not the text of a Docker Compose file"
         raise InvalidInput(field, problem, "Give pathlib.Path(...).read_text().")
+    text = str(text)  # of numpy, as Python's own
     if names_a_file(text):
         problem = "it is a path, not the text of a Docker Compose file"
         raise InvalidInput(field, problem, f"Give pathlib.Path({text.strip()!r}).read_text().")

@@ -16,6 +16,7 @@ from cvm_notebook.api.errors.tree import (
     ConfigurationError,
     CvmError,
     DecodeError,
+    InvalidInput,
     NotTrustedError,
     ReadOnly,
     TransportError,
@@ -32,6 +33,7 @@ from cvm_notebook.api.http.retry import (
     RetryKind,
     RetryPolicy,
 )
+from cvm_notebook.api.scalars import own
 from cvm_notebook.api.secret import Secret
 from cvm_notebook.text import clean_text
 
@@ -106,8 +108,11 @@ def query(**params: object) -> str:
 
 
 def to_json(value: object) -> bytes:
-    """Encode a request's body."""
-    return msgspec.json.encode(value)
+    """Encode a request's body; what no JSON can hold is refused."""
+    try:
+        return msgspec.json.encode(value, enc_hook=own)
+    except (TypeError, UnicodeEncodeError) as error:
+        raise InvalidInput("body", f"it cannot be sent: {clean_text(error, 120)}") from None
 
 
 class Transport:

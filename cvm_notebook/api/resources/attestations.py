@@ -106,9 +106,10 @@ class Attestations(Endpoints):
         NotTrustedError
             Its key service has not signed it, or another key than `expected`. Nothing was sent.
         """
-        if not app_id:
+        if app_id is None or (isinstance(app_id, str) and not app_id):
             raise NotTrustedError(_UNSIGNED.format("its app is not known"), hint=_HINT, sent=False)
-        service = path_segment(kms or "phala")
+        app_id = checks.text("app_id", app_id)
+        service = path_segment("phala" if kms is None else checks.text("kms", kms))
         try:
             answer = self._read(
                 f"/kms/{service}/pubkey/{path_segment(app_id)}",

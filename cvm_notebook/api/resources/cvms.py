@@ -381,6 +381,8 @@ class Reads(Endpoints):
         >>> client.list_instance_types()[0].id
         'tdx.small'
         """
+        if family is not None:
+            family = checks.text("family", family)
         families = self._read("/instance-types", InstanceTypeFamilies).result
         return [kind for f in families if family in (None, f.name, f.family) for kind in f.items]
 
@@ -442,7 +444,8 @@ def _uuid_of(ref: Any) -> str | None:
     record = getattr(ref, "cvm", ref)
     if record is None or isinstance(record, Cvm):
         return None if record is None else record.vm_uuid
-    return split(record, {}, "get_cvm_status_batch")[0] if record != "" else None
+    empty = isinstance(record, str) and not record
+    return None if empty else split(record, {}, "get_cvm_status_batch")[0]
 
 
 def _warn(faults: Iterable[DecodeError]) -> None:

@@ -171,9 +171,7 @@ class Logs(Reads):
         self, target: str, container: str | None, channel: Channel, deadline: Deadline
     ) -> tuple[Secret, str]:
         """Return where a log is read, and what it is in words."""
-        if channel not in CHANNELS:
-            problem = f"{clean_text(channel, 40)!r} is not known"
-            raise InvalidInput("channel", problem, f"One of {', '.join(CHANNELS)}.")
+        checks.one_of("channel", channel, CHANNELS)
         if container is None:
             logs = self._read(f"/cvms/{path_segment(target)}", Cvm, deadline=deadline).logs
             url: Secret | None = getattr(logs, channel, None)
@@ -209,7 +207,7 @@ def _asked(tail: int, since: Since, *, timestamps: bool) -> list[str]:
     asked = [f"tail={lines}", f"lines={lines}", "ansi"]
     if since is not None:
         asked.append(f"since={quote(_since(since), safe='')}")
-    return [*asked, "timestamps"] if timestamps else asked
+    return [*asked, "timestamps"] if checks.boolean("timestamps", timestamps) else asked
 
 
 def _since(since: object) -> str:

@@ -145,7 +145,7 @@ class Updates(Attestations):
             user_config=user_config,
             shutdown_timeout=shutdown_timeout,
             allow_force_stop=allow_force_stop,
-            prepare_only=prepare_only or None,
+            prepare_only=checks.boolean("prepare_only", prepare_only) or None,
             compose_hash=compose_hash,
             transaction_hash=transaction_hash,
         )
@@ -449,7 +449,8 @@ class Updates(Attestations):
         deadline: Deadline | None = None,
     ) -> UpdateAccepted | HashRequired:
         proofs = {"X-Compose-Hash": compose_hash, "X-Transaction-Hash": transaction_hash}
-        headers = tuple((name, checks.hexadecimal(name, v)) for name, v in proofs.items() if v)
+        shown = given(**proofs)
+        headers = tuple((name, checks.hexadecimal(name, v)) for name, v in shown.items())
         request = Request(RetryKind.UPDATE, "PATCH", path, body, content_type, headers)
         return _or_hash_required(
             lambda: self._transport.call(
@@ -488,7 +489,10 @@ def _or_hash_required(change: Callable[[], T]) -> T | HashRequired:
         raise
 
 
-def _check_env(env: Mapping[str, str | Secret], fields: Mapping[str, Any]) -> None:
+def _check_env(env: object, fields: Mapping[str, Any]) -> None:
     if "encrypted_env" in fields:
         raise InvalidInput("env", "give either env or encrypted_env", "One of the two.")
+    if not isinstance(env, Mapping):  # what it is may be values, and is not shown
+        problem = f"it is {type(env).__name__}, not a mapping"
+        raise InvalidInput("env", problem, "Give a dict of names and values.")
     checks.env_names("env", env)

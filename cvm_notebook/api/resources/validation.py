@@ -1,9 +1,11 @@
 """Checks of what is asked for, before anything is sent; each refusal says what to give instead."""
 
 import math
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, TypeVar
+from pathlib import Path
+from typing import Any, Final, ParamSpec, TypeVar
 
 from cvm_notebook.api.compose.hashing import check_env_count, check_env_name
 from cvm_notebook.api.compose.validation import LARGEST_BYTES, check_compose_file
@@ -14,6 +16,7 @@ from cvm_notebook.api.scalars import plain
 from cvm_notebook.api.status import STATUSES, closest_status, is_status
 from cvm_notebook.text import clean_text
 
+P = ParamSpec("P")
 T = TypeVar("T")
 Check = Callable[[str, Any], Any]
 
@@ -26,6 +29,12 @@ def boolean(field: str, value: object) -> bool:
     if isinstance(value, bool):
         return value
     raise InvalidInput(field, f"it is {_shown(value)}, not True or False", None)
+
+
+def booleans(**flags: object) -> None:
+    """Refuse flags that are neither True nor False: None or "" for `dry_run` must send nothing."""
+    for field, value in flags.items():
+        boolean(field, value)
 
 
 def integer(
@@ -48,7 +57,46 @@ def text(field: str, value: object) -> str:
         raise InvalidInput(field, f"it is {_shown(value)}, not a text", None)
     if not value.strip():
         raise InvalidInput(field, "it is empty", "Give a value, or leave it out.")
-    return value.strip()
+    return whole(field, value.strip())
+
+
+def whole(field: str, value: str) -> str:
+    """Return a text that can be sent: one that holds half a character cannot."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InvalidInput(field, "it holds half a character", "Give UTF-8 text.") from None
+    return value
+
+
+def one_of(field: str, value: object, known: Iterable[T]) -> T:
+    """Return the one of a few words that is meant; a cell of a frame is no word."""
+    found = next((w for w in known if w == value), None) if isinstance(value, str) else None
+    if found is None:
+        among = f"One of {', '.join(map(str, known))}."
+        raise InvalidInput(field, f"{_shown(value)} is not known", among)
+    return found
+
+
+def path(field: str, value: object) -> Path:
+    """Return where a file is, from its path; ``~`` is the home folder."""
+    remedy = "Give the path of a file."
+    if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
+        raise InvalidInput(field, f"it is {_shown(value)}, not a path", remedy)
+    said = whole(field, os.fspath(value))
+    if not said.strip() or "\0" in said:
+        raise InvalidInput(field, f"it is {_shown(said)}, and no file has that name", remedy)
+    try:
+        return Path(said).expanduser()
+    except RuntimeError:  # nobody's home is known
+        raise InvalidInput(field, "no home folder is known for its ~", remedy) from None
+
+
+def function(field: str, value: Callable[P, T] | None) -> Callable[P, T] | None:
+    """Return what can be called, or None."""
+    if value is None or callable(value):
+        return value
+    raise InvalidInput(field, f"it is {_shown(value)}, which cannot be called", "Give a function.")
 
 
 def mapping(field: str, value: object) -> Mapping[str, Any]:
@@ -69,7 +117,10 @@ def several(field: str, value: object, of: str = "CVMs") -> list[Any]:
         problem = f"it is {_shown(value)}, not a list of {of}"
         remedy = f"Give [{_shown(value)}]." if isinstance(value, str) else "Give a list."
         raise InvalidInput(field, problem, remedy)
-    return list(value)
+    try:
+        return list(value)
+    except TypeError:  # an array of numpy that has no dimension holds no members
+        raise InvalidInput(field, f"it is {_shown(value)}, not a list of {of}", None) from None
 
 
 def instance(field: str, value: object, kind: type[T], remedy: str | None = None) -> T:
@@ -86,12 +137,12 @@ def members(field: str, value: object, kind: type[T], remedy: str | None = None)
 
 def seconds(field: str, value: object) -> float:
     """Return a number of seconds that is not negative."""
-    value = plain(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+    number = _number(value)
+    if number is None or not 0 <= number < math.inf:
         raise InvalidInput(
             field, f"it is {_shown(value)}, not a number of seconds", "Give 0 or more."
         )
-    return float(value)
+    return number
 
 
 def share(field: str, value: object) -> float:
@@ -108,14 +159,25 @@ def wait_seconds(field: str, value: object) -> float:
     """Return how long to wait at most: None and infinity mean as long as it takes."""
     if value is None:
         return math.inf
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not float(value) >= 0:  # type: ignore[arg-type]  # NaN is not, either
+    number = _number(value)
+    if number is None or not number >= 0:  # NaN is not, either
         raise InvalidInput(
             field,
             f"it is {_shown(value)}, not a number of seconds",
             "Give 0 or more, or None to wait as long as it takes.",
         )
-    return float(value)  # type: ignore[arg-type]
+    return number
+
+
+def _number(value: object) -> float | None:
+    """Return what is a number as one, whatever library it is of; else None."""
+    value = plain(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # of an integer; infinity is as long
+        return math.inf if value > 0 else -math.inf
 
 
 def status_word(field: str, value: object, *, known: bool = True) -> str:
@@ -138,7 +200,12 @@ def status_word(field: str, value: object, *, known: bool = True) -> str:
 
 
 def _shown(value: object) -> str:
-    return repr(clean_text(value, 40)) if isinstance(value, str) else clean_text(repr(value), 40)
+    if isinstance(value, str):
+        return repr(clean_text(value, 40))
+    try:
+        return clean_text(repr(value), 40)
+    except Exception:  # noqa: BLE001 - a repr may do anything
+        return f"a {type(value).__name__}"
 
 
 _NAME_REMEDY: Final = (
@@ -196,10 +263,7 @@ def script(field: str, value: object) -> str:
     """Return the text of a script that can be sent; an empty one removes it."""
     if not isinstance(value, str):
         raise InvalidInput(field, f"it is {type(value).__name__}, not the text of a script", None)
-    try:
-        size = len(value.encode())
-    except UnicodeEncodeError:
-        raise InvalidInput(field, "it holds half a character", "Save it as UTF-8.") from None
+    size = len(whole(field, value).encode())
     if size > LARGEST_BYTES:
         problem = f"it has {size / 1024:,.0f} KiB; the service takes 200"
         raise InvalidInput(field, problem, "Move data into the image.")
@@ -210,13 +274,16 @@ def user_config(field: str, value: object) -> str:
     """Return the text of a user configuration; the service keeps it as it is."""
     if not isinstance(value, str):
         raise InvalidInput(field, f"it is {_shown(value)}, not a text", "Give json.dumps(...).")
-    if len(value.encode("utf-8", "replace")) > LARGEST_BYTES:
+    if len(whole(field, value).encode()) > LARGEST_BYTES:
         raise InvalidInput(field, "it has more than 200 KiB", "Move data into the image.")
     return value
 
 
 def env_names(field: str, value: object) -> list[str]:
     """Return names of environment variables, each once."""
+    if isinstance(value, str | bytes):  # the text of an env file, maybe: it is not shown
+        problem = f"it is {type(value).__name__}, not a list of names"
+        raise InvalidInput(field, problem, "Give a list of names, or a dict of names and values.")
     names = several(field, list(value) if isinstance(value, Mapping) else value, "names")
     checked = list(dict.fromkeys(check_env_name(name, field) for name in names))
     check_env_count(len(checked), field)
@@ -286,7 +353,9 @@ def app_compose(field: str, value: object) -> dict[str, Any]:
 def sendable(field: str, value: object) -> object:
     """Return what is not known here as it is, if it can be sent."""
     value = plain(value)
-    if isinstance(value, str | int | float | None):
+    if isinstance(value, str):
+        return whole(field, value)
+    if isinstance(value, int | float | None):
         return value
     if isinstance(value, Mapping):
         return {str(name): sendable(field, one) for name, one in value.items()}

@@ -4,12 +4,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Final, Self
 
 import msgspec
 
 from cvm_notebook.api.errors.tree import InvalidInput
+from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.attest.evidence.certificates import find_quote, read_certificate
 from cvm_notebook.attest.evidence.event_log import BootLog, parse_log
 from cvm_notebook.attest.evidence.fields import (
@@ -236,8 +236,9 @@ def _of_chain(chain: str) -> bytes | None:
 
 
 def _file(path: os.PathLike[str]) -> bytes:
+    where = checks.path("evidence", path)
     try:
-        with Path(path).expanduser().open("rb") as file:
+        with where.open("rb") as file:
             content = file.read(_LARGEST + 1)
     except OSError as error:
         raise InvalidInput("evidence", f"{path} cannot be read ({error.strerror})") from None

@@ -208,7 +208,7 @@ class Policy:
         >>> cvm.Policy.from_toml("policy.toml").min_evaluation
         19
         """
-        file = Path(path).expanduser()
+        file = checks.path("path", path)
         try:
             text = file.read_bytes()[: _LARGEST + 1].decode()
             said = tomllib.loads(text)
@@ -247,7 +247,7 @@ class Policy:
         text = to_toml(self.as_dict())
         if path is None:
             return text
-        write_file(Path(path).expanduser(), text.encode())
+        write_file(checks.path("path", path), text.encode())
         return None
 
     def __repr__(self) -> str:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from cvm_notebook.api.auth.address import is_loopback
 from cvm_notebook.api.errors.tree import InvalidInput
+from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.text import clean_text
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def read_root(field: str, said: object) -> str:
     InvalidInput
         It is no certificate, or its file cannot be read.
     """
-    if said == INTEL:
+    if isinstance(said, str) and said == INTEL:
         return INTEL
     content = _content(field, said)
     pem = _pem_of(content)
@@ -81,7 +82,7 @@ def _content(field: str, said: object) -> bytes:
         return said.encode()
     if not isinstance(said, str | os.PathLike):
         raise InvalidInput(field, f"it is {type(said).__name__}", _REMEDY)
-    path = Path(said).expanduser()
+    path = checks.path(field, said)
     try:
         with path.open("rb") as file:
             return file.read(_LARGEST + 1)

@@ -227,6 +227,7 @@ def attested(
     progress: bool = True,
 ) -> list[Attested]:
     """Return what `attestation_frame` makes its frame of."""
+    checks.booleans(refresh=refresh, progress=progress)
     declared = _declarations(expected)
     by = None if policy is None else policy_for_many("policy", policy).under(root_of(client))
     asked = _asked(client, cvms)

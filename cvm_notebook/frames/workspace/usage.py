@@ -14,7 +14,7 @@ from cvm_notebook.api.money import EXACT, total
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.cvms import Reads
 from cvm_notebook.api.scalars import plain
-from cvm_notebook.api.times import moment_of
+from cvm_notebook.api.times import earlier, moment_of
 from cvm_notebook.frames.schema import (
     INSTANT,
     MOMENT,
@@ -284,7 +284,7 @@ def bill_frame(
     """
     checks.instance("log", log, Log, "Give fleet.store.log().")
     until = _full_hour(log.now.taken_at) if end is None else moment_of("end", end)
-    since = until - _WEEK if start is None else moment_of("start", start)
+    since = earlier("end", until, _WEEK) if start is None else moment_of("start", start)
     if until <= since:
         raise InvalidInput("end", "it is not after the start", "Give a later time.")
     reads, share = checks.instance("client", client, Reads, "Give a Client."), _share(threshold)

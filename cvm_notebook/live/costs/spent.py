@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 
 from cvm_notebook.api.status import info_of, status_of
-from cvm_notebook.api.times import length_of
+from cvm_notebook.api.times import earlier, length_of
 from cvm_notebook.live.costs.intervals import (
     HourlyPrice,
     StatusInterval,
@@ -90,7 +90,8 @@ def costs_between(
     """Return what CVMs have cost in the time up to `now`; under `EXACT`."""
     length, label = length_of("window", window)
     of = by_cvm(lived)
-    return [_cost(s, of.get(s.cvm_id, []), label, now - length, now) for s in standings]
+    since = earlier("now", now, length)
+    return [_cost(s, of.get(s.cvm_id, []), label, since, now) for s in standings]
 
 
 def by_cvm(lived: Iterable[StatusInterval]) -> dict[str, list[StatusInterval]]:

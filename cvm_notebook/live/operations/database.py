@@ -21,10 +21,12 @@ import msgspec
 
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.api.process_lock import ProcessLock, has_died
+from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.verbs import SPECS
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.preconditions import Refused
 from cvm_notebook.live.operations.record import OperationRecord
+from cvm_notebook.text import quoted
 
 _WAIT: Final = 10.0  # seconds for another kernel's transaction
 _VERSION: Final = 1
@@ -115,7 +117,7 @@ class LedgerDatabase:
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
-        self.path = None if path is None else Path(path).absolute()
+        self.path = None if path is None else checks.path("ledger", path).absolute()
         self.kernel = secrets.token_hex(6)
         self._lock = threading.Lock()
         self._closed = False
@@ -344,7 +346,7 @@ class LedgerDatabase:
 
     def _failed(self, what: str, error: Exception) -> LedgerError:
         return LedgerError(
-            f"the ledger {str(self.path)!r} cannot be {what}: {error}",
+            f"the ledger {quoted(self.path, 200)} cannot be {what}: {error}",
             hint="Name a file in a folder that can be written to, or leave ledger= out.",
         )
 

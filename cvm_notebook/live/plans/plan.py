@@ -20,6 +20,7 @@ from cvm_notebook.live.plans.dry_run import PlanRow, dry_run
 from cvm_notebook.live.plans.outcome import Outcome, OutcomeRow
 from cvm_notebook.live.plans.runner import ExecutionOptions, PlanRunner
 from cvm_notebook.live.store.records import Row
+from cvm_notebook.text import clean_text
 
 _NOTHING: Final = Decimal(0)
 
@@ -159,8 +160,8 @@ class Plan:
                 "this plan was executed already",
                 hint="resume() sends what was not sent; make a new plan to do it again.",
             )
-        if self.phrase is not None and confirm != self.phrase:
-            given = "" if confirm is None else f", and not {confirm!r}"
+        if self.phrase is not None and not (isinstance(confirm, str) and confirm == self.phrase):
+            given = "" if confirm is None else f", and not {clean_text(repr(confirm), 80)}"
             told = "".join(f". Of {row.name!r} {row.term}" for row in self._rows if row.term)
             raise NotConfirmed(
                 f"nothing was sent: to {self.verb} {self.sends} CVMs takes "
@@ -268,7 +269,8 @@ class Plan:
             `parts` is not a whole number from 1 up.
         """
         if isinstance(parts, bool) or not isinstance(parts, int) or parts < 1:
-            raise InvalidInput("parts", f"{parts!r} is not a number of parts", "From 1 up.")
+            shown = clean_text(repr(parts), 60)
+            raise InvalidInput("parts", f"{shown} is not a number of parts", "From 1 up.")
         rows = list(self._shown.values())
         return tuple(
             type(self)(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from cvm_notebook.api.errors.tree import CvmError, InvalidInput
+from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.lifecycle import BATCH_STOP_SIZE
 from cvm_notebook.live.clock import Clock
 from cvm_notebook.live.operations.operation import Operation
@@ -34,10 +35,10 @@ class ExecutionOptions:
     together: bool = True
 
     def __post_init__(self) -> None:
-        if not 1 <= self.concurrency <= _MOST_AT_ONCE:
-            problem = f"{self.concurrency} at once is not possible"
-            raise InvalidInput("concurrency", problem, f"From 1 to {_MOST_AT_ONCE}.")
-        if self.rate is not None and not 0 < self.rate < float("inf"):
+        checks.integer("concurrency", self.concurrency, 1, _MOST_AT_ONCE)
+        checks.booleans(progress=self.progress, together=self.together)
+        checks.one_of("until", self.until, ("accepted", "reached"))
+        if self.rate is not None and not checks.seconds("rate", self.rate) > 0:
             raise InvalidInput("rate", f"{self.rate} is not a rate", "CVMs a second, above 0.")
 
 
