@@ -192,6 +192,11 @@ def test_a_file_that_cannot_be_meant_changes_nothing(cloud, look, capsys, rules,
     assert not look.state.exists()
 
 
+def test_a_file_may_begin_with_the_mark_that_some_editors_write(cloud, look):
+    assert look("\ufeff" + IDLE, dry_run=True) == 0
+    assert changes(cloud) == []
+
+
 def test_a_state_that_is_none_of_ours_is_not_overwritten(cloud, look, capsys):
     look.state.write_text("[]")
     assert look(IDLE) == 2

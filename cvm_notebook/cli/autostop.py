@@ -5,6 +5,7 @@ what idleness was seen is kept in a file between looks, and looks further apart 
 """
 
 import argparse
+import codecs
 import contextlib
 import hashlib
 import sys
@@ -261,7 +262,7 @@ def _ask(fleet: Fleet, due: Iterable[_Due], *, dry_run: bool) -> list[Operation]
 
 
 def _rules(path: Path) -> tuple[_Rule, ...]:
-    text = _bytes(path, _LARGEST)
+    text = _bytes(path, _LARGEST).removeprefix(codecs.BOM_UTF8)  # as an editor may put it there
     try:
         rules = msgspec.toml.decode(text, type=_File).rule
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -254,6 +254,26 @@ def test_a_broken_file_is_an_error_that_names_it_and_shows_nothing_of_it(home, c
     assert caught.value.__cause__ is None
 
 
+def test_a_file_may_begin_with_the_mark_that_some_editors_write(home):
+    write(home, "\ufeff" + json.dumps(profiles()))
+    assert find(home).secret.reveal() == KEY
+
+
+def test_a_root_in_the_home_of_nobody_is_an_error(home):
+    content = profiles()
+    content["profiles"]["work"]["root_of_trust"] = "~nobody-has-this-name/root.pem"
+    path = write(home, content)
+    with pytest.raises(CredentialsError, match=str(path)):
+        find(home)
+
+
+@pytest.mark.parametrize("profile", [3, b"work", ["work"]])
+def test_what_is_no_name_of_a_profile_is_refused(home, profile):
+    write(home, profiles())
+    with pytest.raises(InvalidInput, match="profile"):
+        find(home, profile=profile)
+
+
 def test_unknown_members_of_a_profile_are_no_trouble(home):
     content = profiles()
     content["profiles"]["work"] |= {
@@ -378,6 +398,10 @@ def test_an_address_has_one_spelling(url, expected):
         "https://cloud-api.phala.com\u3002evil.example",
         "https://ho%73t/api",
         "https://host/" + "a" * 600,
+        "https://.",
+        "https://a..b/api/v1",
+        "https://" + "a" * 64 + ".example",
+        "https://" + "a." * 130 + "example",
     ],
 )
 def test_an_address_that_could_leak_the_key_is_refused(url):

@@ -34,6 +34,8 @@ def test_a_policy_comes_back_from_toml_as_it_was(tmp_path):
     policy.to_toml(path)
     assert Policy.from_toml(path) == policy
     assert Policy.from_dict(json.loads(json.dumps(policy.as_dict()))) == policy
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())  # as some editors save it
+    assert Policy.from_toml(path) == policy
     Policy().to_toml(path)
     assert (path.read_text(), Policy.from_toml(path)) == ("\n", Policy())
     assert policy.grace_period == timedelta(30)

@@ -254,12 +254,18 @@ def test_executed_again_it_goes_on_with_what_is_left(live, own_cloud):
     assert live.client.get_cvm_info(live.names[0]).id not in asked
 
 
-def test_two_verbs_or_none_are_not_executed(live):
+def test_a_plan_of_no_cvms_is_done_and_says_so(live):
+    plan = live.frame().iloc[:0].cvm.plan("stop")
+    done = plan.cvm.execute(live, progress=False)
+    whole = live.frame().iloc[:1].cvm.plan("start").cvm.execute(live, progress=False)
+    assert len(done) == 0
+    assert done.dtypes.equals(whole.dtypes)
+
+
+def test_two_verbs_are_not_executed(live):
     frame = live.frame()
     both = pd.concat([frame.iloc[:1].cvm.plan("stop"), frame.iloc[1:].cvm.plan("restart")])
     with pytest.raises(InvalidInput, match="has 2 verbs"):
         both.cvm.execute(live, confirm="stop 3")
-    with pytest.raises(InvalidInput, match="plans nothing"):
-        both.iloc[:0].cvm.execute(live)
     with pytest.raises(InvalidInput, match="cvm_id is not its index"):
         both.reset_index().cvm.execute(live)

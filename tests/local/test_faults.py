@@ -472,9 +472,10 @@ def test_faults_are_read_from_a_file(tmp_path, name, text):
     assert [fault.kind for fault in load_faults(path)] == ["hang", "status"]
 
 
-@pytest.mark.parametrize("text", ["{}", "[", "- {kind: nothing}"])
-def test_a_file_that_is_no_list_of_faults_is_refused(tmp_path, text):
-    path = tmp_path / "faults.yaml"
+@pytest.mark.parametrize("name", ["faults.yaml", "faults.json"])
+@pytest.mark.parametrize("text", ["{}", "[", "- {kind: nothing}", "[" * 50_000])
+def test_a_file_that_is_no_list_of_faults_is_refused(tmp_path, name, text):
+    path = tmp_path / name
     path.write_text(text)
     with pytest.raises(FaultError):
         load_faults(path)

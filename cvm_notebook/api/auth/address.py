@@ -11,6 +11,8 @@ DEFAULT_BASE_URL: Final = "https://cloud-api.phala.com/api/v1"
 _CONSOLE: Final = "https://cloud.phala.com/dashboard/cvms/"  # as the Phala CLI names a CVM's page
 _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 _LONGEST: Final = 500
+_LONGEST_HOST: Final = 253
+_LONGEST_LABEL: Final = 63
 
 
 def check_base_url(url: object, field: str = "base_url") -> str:
@@ -58,10 +60,18 @@ def _split(text: str, field: str) -> tuple[SplitResult, str, int | None]:
         host, port = parts.hostname or "", parts.port
     except ValueError:
         host, port, parts = "", None, SplitResult("", "", "", "", "")
-    if not host or len(text) > _LONGEST or "%" in host or not parts.scheme:
+    if not _is_host(host) or len(text) > _LONGEST or not parts.scheme:
         problem = f"{quoted(text.rpartition('@')[2])} is no address"
         raise InvalidInput(field, problem, f"Such as {DEFAULT_BASE_URL}.")
     return parts, host, port
+
+
+def _is_host(host: str) -> bool:
+    """Return whether a host can be looked up at all."""
+    if ":" in host or "%" in host:  # of IPv6, which `urlsplit` has read; no zone of this machine
+        return "%" not in host
+    labels = host.removesuffix(".").split(".")
+    return len(host) <= _LONGEST_HOST and all(0 < len(one) <= _LONGEST_LABEL for one in labels)
 
 
 def is_loopback(host: str) -> bool:

@@ -27,7 +27,7 @@ from typing import Any, Final
 
 from cvm_notebook.api.auth.address import DEFAULT_BASE_URL, check_base_url
 from cvm_notebook.api.auth.profiles import Profile, credentials_path, read_profile
-from cvm_notebook.api.errors.tree import CredentialsError
+from cvm_notebook.api.errors.tree import CredentialsError, InvalidInput
 from cvm_notebook.api.secret import Secret
 
 KEY_VARIABLE: Final = "PHALA_CLOUD_API_KEY"
@@ -104,7 +104,7 @@ def find_api_key(
         return Credentials(check_api_key(api_key, "api_key"), "the api_key argument", address.url)
     if profile is not None:
         path = credentials_path(env, home)
-        return _of_profile(read_profile(path, profile), path, address)
+        return _of_profile(read_profile(path, _name(profile)), path, address)
     looked = ["the api_key argument"]
     for find in (_from_login, _from_environment, _from_current_profile, _from_keyring, _from_colab):
         found = find(env, home, address)
@@ -146,6 +146,13 @@ def _address(base_url: str | None, env: Mapping[str, str]) -> _Address:
     if env.get(ADDRESS_VARIABLE, "").strip():
         return _Address(check_base_url(env[ADDRESS_VARIABLE], ADDRESS_VARIABLE), ADDRESS_VARIABLE)
     return _Address(DEFAULT_BASE_URL, None)
+
+
+def _name(profile: object) -> str:
+    if not isinstance(profile, str):
+        problem = f"it is {type(profile).__name__}, not the name of a profile"
+        raise InvalidInput("profile", problem, 'Give a text, as in profile="work".')
+    return profile
 
 
 def _of_profile(profile: Profile, path: Path, address: _Address) -> Credentials:

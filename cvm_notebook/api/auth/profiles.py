@@ -1,5 +1,6 @@
 """The profiles of the official command line: ~/.phala-cloud/credentials.json, read with care."""
 
+import codecs
 import os
 import stat
 from collections.abc import Mapping
@@ -95,8 +96,19 @@ def read_profile(path: Path, name: str | None) -> Profile | None:
         Secret(token),
         _text(chosen, "api_prefix"),
         _workspace(chosen),
-        None if root is None else path.parent / Path(root).expanduser(),
+        None if root is None else _beside(path, root),
     )
+
+
+def _beside(path: Path, named: str) -> Path:
+    """Return a file that a profile names: its whole path, or where it lies beside the profiles."""
+    try:
+        return path.parent / Path(named).expanduser()
+    except RuntimeError:
+        raise CredentialsError(
+            f"{path} names the file {quoted(named, 80)}, and no home folder is known for its ~.",
+            hint="Write its whole path.",
+        ) from None
 
 
 def profile_names(path: Path) -> tuple[str, ...]:
@@ -149,7 +161,7 @@ def _read(path: Path) -> dict[str, Any]:
     if len(content) > _LARGEST:
         raise CredentialsError(f"{path} is too large to be a file of profiles.")
     try:
-        return decode(content, dict[str, Any], str(path))
+        return decode(content.removeprefix(codecs.BOM_UTF8), dict[str, Any], str(path))
     except DecodeError as error:
         # Its own hint speaks of the service, which has no part in this.
         raise CredentialsError(error.message, hint="Run `phala login` to write it anew.") from None

@@ -210,7 +210,7 @@ class Policy:
         """
         file = checks.path("path", path)
         try:
-            text = file.read_bytes()[: _LARGEST + 1].decode()
+            text = file.read_bytes()[: _LARGEST + 1].decode("utf-8-sig")
             said = tomllib.loads(text)
         except (OSError, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are these
             why = getattr(error, "strerror", None) or clean_text(error, 120)

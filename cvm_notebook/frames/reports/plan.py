@@ -177,6 +177,8 @@ def phrase_of(plan: pd.DataFrame) -> str | None:
 def execute(plan: pd.DataFrame, fleet: "FleetEngine", **terms: Any) -> pd.DataFrame:
     """Send what a frame of a plan says; see `DataFrame.cvm.execute`."""
     _check_plan(plan)
+    if plan.empty:  # of a choice that chose none: a job that runs every night goes on
+        return outcome_frame(())
     shown = _shown(plan, fleet.snapshot(), fleet.store.log())
     known = plan.attrs.get(_PLAN_ID)
     made = Plan(

@@ -232,6 +232,8 @@ def _read(path: Path) -> list[object]:
         data = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise FaultError(f"{path}: {error}") from None
+    except RecursionError:
+        raise FaultError(f"{path}: it is nested too deep") from None
     if not isinstance(data, list):
         raise FaultError(f"{path}: a list of faults is expected, not {type(data).__name__}")
     return data
