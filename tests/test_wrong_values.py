@@ -8,6 +8,7 @@ import pytest
 from helpers import COMPOSE, run_all
 
 import cvm_notebook as cvm
+from cvm_notebook.api.http.exchange import Timeout
 from cvm_notebook.live.plans.plan import NotConfirmed
 
 NAME = "wrong-values"
@@ -99,6 +100,20 @@ def test_a_length_of_time_may_be_of_numpy_and_longer_than_any(fleet):
         fleet.wait(NAME, timeout=said, progress=False)
         fleet.drain(said, progress=False)
     refused(lambda delay: fleet[NAME].stop(delay=delay), 10**400, "delay")
+
+
+@pytest.mark.parametrize(
+    "timeout",
+    ["5", None, True, pd.NA, 0, 1e300, 10**400, (1, 2, 3), Timeout("a", 1, 1), Timeout(1, 1, 1e9)],
+    ids=repr,
+)
+def test_what_is_no_timeout_makes_no_client(cloud, timeout):
+    refused(lambda it: cvm.Client(cloud.api_key, cloud.url, timeout=it), timeout, "timeout")
+
+
+def test_a_timeout_may_be_of_numpy(cloud):
+    with cvm.Client(cloud.api_key, cloud.url, timeout=np.int64(20)) as client:
+        assert client.get_current_user()
 
 
 def test_what_is_called_when_something_changes_can_be_called(fleet):

@@ -25,6 +25,7 @@ from cvm_notebook.api.workspace.upkeep import Upkeep
 from cvm_notebook.text import clean_text, quoted
 
 VERSIONS = ("2026-01-21", "2026-05-22", "2026-06-23")
+_LONGEST_TIMEOUT = 86_400.0
 _DEFAULT_TIMEOUT = Timeout()
 
 
@@ -204,10 +205,12 @@ def _path(path: str) -> str:
 
 
 def _timeout(timeout: float | Timeout) -> Timeout:
+    said = timeout if isinstance(timeout, Timeout) else (timeout,)
+    seconds = [checks.seconds("timeout", one) for one in said]
+    if not all(0 < one <= _LONGEST_TIMEOUT for one in seconds):
+        problem = f"{clean_text(repr(timeout), 80)} is not a time to wait"
+        raise InvalidInput("timeout", problem, "Give seconds above 0, of a day at most.")
     if isinstance(timeout, Timeout):
-        limit = timeout
-    else:
-        limit = Timeout(min(_DEFAULT_TIMEOUT.connect, timeout), timeout, timeout)
-    if not all(0 < seconds < float("inf") for seconds in limit):
-        raise InvalidInput("timeout", f"{timeout!r} is not a time to wait", "Give seconds above 0.")
-    return limit
+        return Timeout(*seconds)
+    (total,) = seconds
+    return Timeout(min(_DEFAULT_TIMEOUT.connect, total), total, total)
