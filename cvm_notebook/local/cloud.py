@@ -16,10 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol, Self
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
 
+from cvm_notebook.local.asking import RefusalError, mappings, part, why
 from cvm_notebook.local.core.settings import (
     SCRATCH_NAME,
     LocalCloudError,
@@ -129,7 +130,7 @@ class LocalCloud:
             seed=seed,
             speed=speed,
             database=sqlite_url(self._scratch / "local.sqlite") if database is None else database,
-            faults=_mappings(faults),
+            faults=mappings(faults),
             workers=workers,
             tier=tier,
             balance=balance,
@@ -275,8 +276,12 @@ class LocalCloud:
         self._port = None
 
     def inject(self, fault: Mapping[str, Any]) -> None:
-        """Add a fault from now on; ``cvm_notebook.local.faults.kinds`` says what there is."""
-        self._control("POST", "faults", dict(fault))
+        """Add a fault from now on; ``cvm_notebook.local.faults.kinds`` says what there is.
+
+        This and the methods below raise a `ValueError` that says why, where it cannot be.
+        """
+        (given,) = mappings([fault])
+        self._control("POST", "faults", given)
 
     def clear_faults(self) -> None:
         """Take back all faults."""
@@ -314,28 +319,37 @@ class LocalCloud:
 
     def suspend(self, workspace: str = "default", *, suspended: bool = True) -> None:
         """Suspend a workspace, by its slug, or take that back."""
-        self._control("PATCH", f"workspaces/{workspace}", {"suspended": suspended})
+        self._control("PATCH", f"workspaces/{part(workspace)}", {"suspended": suspended})
 
     def rent(self, cvm_id: str, days: int, workspace: str = "default") -> None:
         """Let an order rent the GPUs of a CVM for so many days, from now on."""
-        self._control("POST", f"workspaces/{workspace}/cvms/{cvm_id}/rent", {"days": days})
+        path = f"workspaces/{part(workspace)}/cvms/{part(cvm_id)}/rent"
+        self._control("POST", path, {"days": days})
 
     def fail(self, cvm_id: str, error: str = "failed to start containers") -> None:
         """Let a CVM of the default workspace fail."""
-        self._control("POST", f"workspaces/default/cvms/{cvm_id}/fail", {"error": error})
+        self._control("POST", f"workspaces/default/cvms/{part(cvm_id)}/fail", {"error": error})
 
     def _control(self, method: str, path: str, body: Any = None) -> Any:
+        try:
+            content = None if body is None else json.dumps(body).encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            raise RefusalError(f"{path}: it cannot be sent as JSON: {error}") from None
         request = Request(  # noqa: S310 - our own server on the loopback interface
             f"{self._origin}/_local/{path}",
             method=method,
-            data=None if body is None else json.dumps(body).encode(),
+            data=content,
             headers={
                 "X-Local-Token": self._settings.control_token,
                 "Content-Type": "application/json",
             },
         )
-        with _opener().open(request, timeout=_ANSWER_SECONDS) as answer:
-            text = answer.read()
+        try:
+            with _opener().open(request, timeout=_ANSWER_SECONDS) as answer:
+                text = answer.read()
+        except HTTPError as error:
+            with error:
+                raise RefusalError(f"{path}: {why(error)}") from None
         return json.loads(text) if text else None
 
     def _health(self) -> None:
@@ -362,16 +376,6 @@ class LocalCloud:
 def _opener() -> OpenerDirector:
     """Return an opener that asks no proxy for the way to our own machine."""
     return build_opener(ProxyHandler({}))
-
-
-def _mappings(faults: Any) -> tuple[dict[str, Any], ...]:
-    if faults is None:
-        return ()
-    listed = isinstance(faults, Iterable) and not isinstance(faults, str | Mapping)
-    given = list(faults) if listed else [faults]
-    if not listed or not all(isinstance(fault, Mapping) for fault in given):
-        raise ValueError('faults is no list of mappings; give such as [{"kind": "latency"}]')
-    return tuple(dict(fault) for fault in given)
 
 
 def _scratch_folder() -> Path:

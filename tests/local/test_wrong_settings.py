@@ -46,3 +46,25 @@ def test_a_local_cloud_takes_numbers_of_numpy():
     cloud._settings.export(target)
     (said,) = map(json.loads, target.values())
     assert (said["workers"], said["speed"], said["balance"]) == (1, 2.0, "100")
+
+
+@pytest.mark.parametrize(
+    ("ask", "says"),
+    [
+        (lambda cloud: cloud.inject({"kind": "latencey"}), "latencey|kind"),
+        (lambda cloud: cloud.inject("latency"), "mappings"),
+        (lambda cloud: cloud.inject(None), "mappings"),
+        (lambda cloud: cloud.inject({"kind": pd.NA}), "JSON"),
+        (lambda cloud: cloud.advance("soon"), "seconds"),
+        (lambda cloud: cloud.advance(float("nan")), "seconds"),
+        (lambda cloud: cloud.suspend("no/such workspace"), "workspace"),
+        (lambda cloud: cloud.suspend(None), "no slug"),
+        (lambda cloud: cloud.fail("no-such-cvm"), "no-such-cvm"),
+        (lambda cloud: cloud.new_workspace(tier="GOLD"), "GOLD"),
+    ],
+)
+def test_what_a_local_cloud_is_asked_for_and_cannot_do_is_a_value_error_that_says_why(
+    cloud, ask, says
+):
+    with pytest.raises(ValueError, match=says):
+        ask(cloud)
