@@ -1,6 +1,7 @@
 """The address of the API: what may be one, and when two are the same."""
 
 import ipaddress
+import re
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -12,7 +13,7 @@ _CONSOLE: Final = "https://cloud.phala.com/dashboard/cvms/"  # as the Phala CLI 
 _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 _LONGEST: Final = 500
 _LONGEST_HOST: Final = 253
-_LONGEST_LABEL: Final = 63
+_LABEL: Final = re.compile(r"[A-Za-z0-9_-]{1,63}")
 
 
 def check_base_url(url: object, field: str = "base_url") -> str:
@@ -55,23 +56,29 @@ def check_base_url(url: object, field: str = "base_url") -> str:
 
 
 def _split(text: str, field: str) -> tuple[SplitResult, str, int | None]:
-    try:
-        parts = urlsplit(text if "://" in text else f"//{text}")
-        host, port = parts.hostname or "", parts.port
-    except ValueError:
-        host, port, parts = "", None, SplitResult("", "", "", "", "")
-    if not _is_host(host) or len(text) > _LONGEST or not parts.scheme:
+    read = read_address(text if "://" in text else f"//{text}")
+    if read is None or len(text) > _LONGEST or not read[0].scheme:
         problem = f"{quoted(text.rpartition('@')[2])} is no address"
         raise InvalidInput(field, problem, f"Such as {DEFAULT_BASE_URL}.")
-    return parts, host, port
+    return read
+
+
+def read_address(url: str) -> tuple[SplitResult, str, int | None] | None:
+    """Return the parts of an address, its host and its port; None where nothing can be there."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return None
+    return (parts, host, port) if _is_host(host) else None
 
 
 def _is_host(host: str) -> bool:
     """Return whether a host can be looked up at all."""
-    if ":" in host or "%" in host:  # of IPv6, which `urlsplit` has read; no zone of this machine
+    if ":" in host:  # an address of IPv6, which `urlsplit` has read; no zone of this machine
         return "%" not in host
     labels = host.removesuffix(".").split(".")
-    return len(host) <= _LONGEST_HOST and all(0 < len(one) <= _LONGEST_LABEL for one in labels)
+    return len(host) <= _LONGEST_HOST and all(_LABEL.fullmatch(one) for one in labels)
 
 
 def is_loopback(host: str) -> bool:

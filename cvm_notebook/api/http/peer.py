@@ -3,10 +3,10 @@
 import socket
 import ssl
 from typing import Final
-from urllib.parse import urlsplit
 
+from cvm_notebook.api.auth.address import read_address
 from cvm_notebook.api.errors.tree import TransportError
-from cvm_notebook.text import clean_text
+from cvm_notebook.text import clean_text, quoted
 
 _HTTPS: Final = 443
 
@@ -16,8 +16,10 @@ def served_certificate(url: str, seconds: float) -> bytes:
 
     The handshake proves that the server holds the certified key, whoever has signed it.
     """
-    parts = urlsplit(url)
-    host, port = parts.hostname or "", parts.port or _HTTPS
+    read = read_address(url)
+    if read is None:
+        raise TransportError(f"TLS to {quoted(url, 120)}: it is no address", hint="Check it.")
+    host, port = read[1], read[2] or _HTTPS
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE  # its quote is judged, and not who has signed it

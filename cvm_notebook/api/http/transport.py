@@ -10,7 +10,7 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
-from cvm_notebook.api.auth.address import is_loopback
+from cvm_notebook.api.auth.address import is_loopback, read_address
 from cvm_notebook.api.errors.tree import (
     ApiError,
     ConfigurationError,
@@ -436,16 +436,16 @@ def _after(error: CvmError, attempts: int, request: Request, *, lost: bool) -> C
 
 def _split_url(url: str, base_url: str, where: str) -> tuple[str, str]:
     """Return the origin of an address and what is asked for there."""
-    parts, base = urlsplit(url), urlsplit(base_url)
-    near = parts.scheme == "http" and is_loopback(parts.hostname or "")
-    safe = parts.scheme == "https" or (near and is_loopback(base.hostname or ""))
-    if not safe or not parts.hostname or "@" in parts.netloc or not url.isprintable():
-        raise DecodeError(
-            f"{where}: the service names no https address for it",
-            where=where,
-            hint="Report it to the service.",
-        )
-    return f"{parts.scheme}://{parts.netloc}", (parts.path or "/") + "?" + parts.query
+    read, near = read_address(url), is_loopback(urlsplit(base_url).hostname or "")
+    if read is not None and "@" not in read[0].netloc and url.isprintable():
+        parts, host, _ = read
+        if parts.scheme == "https" or (parts.scheme == "http" and near and is_loopback(host)):
+            return f"{parts.scheme}://{parts.netloc}", (parts.path or "/") + "?" + parts.query
+    raise DecodeError(
+        f"{clean_text(where, 120)}: the service names no https address for it",
+        where=where,
+        hint="Report it to the service.",
+    )
 
 
 def _redirect(answer: Answer, request: Request) -> UnsafeRedirect:
