@@ -183,3 +183,47 @@ def test_an_app_compose_that_has_no_hash_is_refused():
         runner | {"a": HALF},
     ):
         refused(cvm.compose_hash, compose, "app_compose")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://[evil",
+        "https://x:99999/",
+        "https://x:abc/",
+        "https://.",
+        "https://a..b/",
+        "https://[::1]:x/",
+        "https://%zz/",
+        "https://\uff20/",
+        "https://user@x/",
+        "http://127.0.0.1:99999/",
+        "https://" + "a" * 64 + "/",
+    ],
+)
+def test_an_address_that_a_service_or_a_policy_names_may_be_none(client, url):
+    for call in (
+        lambda: client.read_elsewhere(url, "the log"),
+        lambda: client.served_certificate(url),
+        lambda: client.transport.open_without_key(cvm.Secret(url), where="the log", stall=1),
+    ):
+        with pytest.raises(cvm.CvmError):
+            call()
+
+
+@pytest.mark.parametrize("until", ["reached", "acepted", None, pd.NA, np.array(["done"])], ids=repr)
+def test_an_operation_is_not_waited_for_until_something_else(fleet, until):
+    operation = fleet[NAME].restart()
+    refused(lambda until: operation.wait(20, until=until), until, "until")
+    operation.wait(60)
+
+
+def test_a_limit_that_there_is_not_is_named(fleet):
+    frame = fleet.frame("wide")
+    refused(lambda most: cvm.assert_fleet(frame, max_failed=most), 0, "max_failed")
+    refused(lambda most: cvm.assert_fleet(frame, max_status={most: 0}), 3, "max_status")
+
+
+def test_what_is_no_policy_is_refused():
+    for said in (3, [], "toml"):
+        refused(cvm.Policy.from_dict, said, "policy")

@@ -221,6 +221,7 @@ class Policy:
     @classmethod
     def from_dict(cls, said: Mapping[str, Any], folder: Path | None = None) -> Self:
         """Read a policy from what `as_dict` gave, or from a TOML document."""
+        said = checks.mapping("policy", said)
         names = {field.name for field in fields(cls)}
         unknown = [clean_text(name, 40) for name in said if name not in names]
         if unknown:

@@ -198,6 +198,10 @@ def assert_fleet(fleet: pd.DataFrame, **limits: Unpack[Limits]) -> None:
     Traceback (most recent call last):
     GatesFailed: 1 of 2 gates failed: CVMs
     """
+    for name in limits:
+        if name not in Limits.__annotations__:
+            remedy = f"There are {', '.join(sorted(Limits.__annotations__))}."
+            raise InvalidInput(name, "there is no such limit", remedy)
     gates = gates_frame(fleet, **limits)
     if not gates["passed"].all():
         raise GatesFailed(gates)
@@ -255,7 +259,8 @@ def _at_most(gate: str, frame: pd.DataFrame, flag: str | None, limit: int | None
 def _of_status(frame: pd.DataFrame, limits: Mapping[str, int]) -> Iterator[Gate]:
     if limits:
         require(frame, ["status"], "the gate of a status")
-    for word, limit in limits.items():
+    for said, limit in limits.items():
+        word = checks.text("max_status", said)
         status = status_of(word)
         if phase_of(word) == "unknown" and word != "unknown":
             remedy = f"One of {', '.join(PHASES)}."

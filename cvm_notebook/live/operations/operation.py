@@ -10,7 +10,7 @@ from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 from cvm_notebook.api.errors.tree import ApiError, CvmError, WatchTimeout
 from cvm_notebook.api.models.actions import CvmAction
 from cvm_notebook.api.resources.intent import Intent
-from cvm_notebook.api.resources.validation import wait_seconds
+from cvm_notebook.api.resources.validation import one_of, wait_seconds
 from cvm_notebook.live.clock import Clock
 from cvm_notebook.live.completion import Completion, Flag
 from cvm_notebook.live.operations.preconditions import Verb
@@ -157,6 +157,7 @@ class Operation:
         WatchTimeout
             It is not done yet. It is still in progress: wait again, or look at its state.
         """
+        one_of("until", until, ("accepted", "done"))  # "reached" would be taken for "accepted"
         event = self._ended if until == "done" else self._answered
         allowed = wait_seconds("timeout", timeout)
         if allowed == math.inf:

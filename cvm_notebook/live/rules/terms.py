@@ -65,6 +65,8 @@ def _chooser(
         conditions = dict(said)
         if not conditions:
             raise InvalidInput("where", "it is empty", _REMEDY)
+        for name in conditions:
+            checks.text("where", name)
         where(snapshot, **conditions)  # refuses what cannot be asked
         text = ", ".join(f"{name}={value!r}" for name, value in conditions.items())
         return f"({clean_text(text, _CHARS)})", lambda now: where(now, **conditions)
