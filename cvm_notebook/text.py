@@ -40,6 +40,14 @@ def clean_text(value: object, limit: int = _MESSAGE_CHARS) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def visible(text: str) -> str:
+    """Return the text without escapes, control and bidi characters; its lines stay."""
+    if text.isascii() and text.replace("\n", "").isprintable():
+        return text
+    text = _ANSI.sub("", text).replace("\t", " ")
+    return "".join(c for c in text if c == "\n" or unicodedata.category(c)[0] != "C")
+
+
 def _is_plain(text: str) -> bool:
     """Return whether there is nothing in it to be cleaned."""
     return text.isascii() and text.isprintable() and "  " not in text and text == text.strip(" ")

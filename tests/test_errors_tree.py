@@ -208,3 +208,16 @@ def test_numbers_of_frames_are_sent(fleet, client):
     client.watch_cvm_state("typed-2", target="running")
     stopped = client.batch_stop_cvms(frame.index)
     assert stopped.total == 2
+
+
+def test_no_error_holds_an_escape_for_a_terminal_whatever_it_repeats():
+    said = "\x1b[31mred\x1b]8;;http://evil.example\x07 \u202eabc\x9b2J\ud800"
+    for error in (
+        errors.CvmError(f"{said}\nbelow it", hint=said),
+        errors.InvalidInput(said, said, said),
+        errors.WatchTimeout(said, hint=said),
+    ):
+        for text in (str(error), repr(error), *error.args, error.message, error.hint or ""):
+            assert all(c == "\n" or c.isprintable() for c in text), ascii(text)
+            assert "red abc" in text
+    assert str(errors.CvmError("two\nlines")) == "two\nlines."

@@ -17,6 +17,7 @@ from cvm_notebook.live.operations.record import as_text
 from cvm_notebook.live.progress import Bar, progress_bar
 from cvm_notebook.live.store.index import Index
 from cvm_notebook.live.store.records import Row, Snapshot
+from cvm_notebook.text import clean_text
 
 _FOLLOWED: Final = 16
 _FIRST_LIST: Final = 60.0
@@ -231,7 +232,7 @@ class Waiting:
             return f"{cvm_id} (gone)"
         asked = self._asked.get(cvm_id)
         doing = f"; {as_text(asked.record, named=False)}" if asked is not None else ""
-        return f"{row.name or cvm_id} ({row.status}{doing})"
+        return f"{clean_text(row.name or cvm_id, 80)} ({clean_text(row.status, 40)}{doing})"
 
 
 def _changes(operation: Operation, cvm_id: str) -> bool:

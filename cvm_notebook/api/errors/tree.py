@@ -22,7 +22,7 @@ from cvm_notebook.api.errors.envelope import (
 )
 from cvm_notebook.api.errors.notebook import notebook_lines
 from cvm_notebook.api.secret import masked
-from cvm_notebook.text import as_sentence, clean_text
+from cvm_notebook.text import as_sentence, clean_text, visible
 
 
 class LastState(Protocol):
@@ -84,9 +84,11 @@ class CvmError(Exception):
     hint: str | None
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
+        # whatever it repeats: names, and what was typed, can hold escapes for a terminal
+        message = visible(message)
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = None if hint is None else visible(hint)
 
     def __str__(self) -> str:
         return " ".join(part for part in (self._said(), self.hint, self._marks()) if part)
