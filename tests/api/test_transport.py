@@ -99,6 +99,16 @@ def test_what_does_not_end_ends_in_an_error_that_says_so(broken, hasty, fault, e
     assert caught.value.__cause__ is caught.value.__context__ is None
 
 
+def test_only_what_changes_nothing_is_advised_to_be_tried_again(broken, hasty):
+    broken.inject({"kind": "truncate", "route": "GET /auth/me", "times": 50})
+    broken.inject({"kind": "truncate", "route": "POST /workspace/webhooks", "times": None})
+    with pytest.raises(TruncatedResponse, match=r"Try again\.$"):
+        hasty.get_current_user()
+    with pytest.raises(TruncatedResponse, match="Look what became of the request"):
+        hasty.post("/workspace/webhooks", {"url": "https://x.example", "name": "x"})
+    assert len(sent(broken, "POST", "/workspace/webhooks")) == 1
+
+
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 418, 422])
 def test_a_refusal_is_not_asked_again(broken, caller, status):
     broken.inject({"kind": "status", "arg": status, "route": "GET /auth/me"})

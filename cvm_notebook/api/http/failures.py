@@ -84,11 +84,18 @@ def _lost(
             hint="The service may be slow, or the line dead; look again in a moment.",
         )
     if isinstance(cause, urllib3.exceptions.IncompleteRead):
-        return TruncatedResponse(f"{where}: the answer ended before its end", hint="Try again.")
+        return TruncatedResponse(f"{where}: the answer ended before its end", hint=_next(where))
     return TransportError(
         f"{where}: the connection broke before the answer was whole ({_words(cause)})",
-        hint="Look what became of the request before you repeat it.",
+        hint=_next(where),
     )
+
+
+def _next(where: str) -> str:
+    """Return what to do about an answer that was lost: what changes nothing can be asked again."""
+    if where.startswith("GET "):
+        return "Try again."
+    return "Look what became of the request before you repeat it."
 
 
 def _root(error: BaseException) -> BaseException:
