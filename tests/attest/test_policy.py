@@ -42,6 +42,14 @@ def test_a_policy_comes_back_from_toml_as_it_was(tmp_path):
     assert policy.report_data == b"\x00mine\xff".ljust(64, b"\0")
 
 
+def test_a_file_that_is_too_large_is_refused_and_never_a_part_of_it_taken(tmp_path):
+    path = tmp_path / "policy.toml"
+    path.write_text("# a comment\n" * 100_000 + "min_evaluation = 19\n")
+    for file in (path, "/dev/zero"):  # the latter has no end
+        with pytest.raises(InvalidInput, match="more than 1 MiB"):
+            Policy.from_toml(file)
+
+
 def test_files_that_a_policy_names_lie_beside_it(tmp_path):
     (tmp_path / "app.yaml").write_text(COMPOSE)
     (tmp_path / "root.pem").write_text(PKI.root_pem)

@@ -210,8 +210,7 @@ class Policy:
         """
         file = checks.path("path", path)
         try:
-            text = file.read_bytes()[: _LARGEST + 1].decode("utf-8-sig")
-            said = tomllib.loads(text)
+            said = tomllib.loads(_text_of(file))
         except (OSError, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are these
             why = getattr(error, "strerror", None) or clean_text(error, 120)
             problem = f"{clean_text(file, 120)} is no policy that can be read: {why}"
@@ -362,6 +361,15 @@ def _address(field: str, said: object) -> str | None:
     if not plain or not _is_safe(text):
         raise InvalidInput(field, f"{quoted(text, 60)} is no https address")
     return text
+
+
+def _text_of(file: Path) -> str:
+    """Return the whole text of a file; a part of one that is too large would allow more."""
+    with file.open("rb") as opened:
+        content = opened.read(_LARGEST + 1)
+    if len(content) > _LARGEST:
+        raise ValueError(f"it has more than {_LARGEST >> 20} MiB")
+    return content.decode("utf-8-sig")
 
 
 def _is_safe(url: str) -> bool:
