@@ -120,6 +120,19 @@ def test_what_is_called_when_something_changes_can_be_called(fleet):
     refused(lambda call: fleet.wait(NAME, on_change=call), "print", "on_change")
 
 
+@pytest.mark.parametrize("said", [np.zeros((2, 2)), pd.NA, "x" * 10_000], ids=type)
+def test_what_is_no_column_and_no_order_of_a_table_is_refused(fleet, said):
+    refused(lambda columns: fleet.frame(columns=columns), [said], "columns")
+    refused(lambda columns: fleet.frame(columns=columns), said, "columns")
+    refused(lambda by: fleet.table(by=by), said, "by")
+
+
+def test_the_name_of_a_ledger_that_cannot_be_is_not_told_at_length(client):
+    with pytest.raises(cvm.CvmError) as caught:
+        cvm.Fleet(client, ledger="x" * 10_000)
+    assert len(str(caught.value)) < 800
+
+
 def test_a_fleet_has_a_client_and_keeps_it(fleet, client):
     refused(cvm.Fleet, None, "client")
     refused(cvm.dashboard, "local", "client")

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, get_args, overload
 
 from cvm_notebook._lazy import LOADING
 from cvm_notebook.api.errors.tree import CvmError
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from cvm_notebook.widgets.table.table import FleetTable
 
 T = TypeVar("T")
+_By: TypeAlias = Literal["cvm", "app"]
 
 
 class Fleet(MeasuredFleet, ReportedFleet, WidgetDisplay):
@@ -264,7 +265,7 @@ class Fleet(MeasuredFleet, ReportedFleet, WidgetDisplay):
         *,
         height: int | None = None,
         undo: float | None = None,
-        by: Literal["cvm", "app"] | None = None,
+        by: _By | None = None,
     ) -> "FleetTable":
         """Return the live table, the same one each time; displaying the fleet shows it.
 
@@ -296,6 +297,8 @@ class Fleet(MeasuredFleet, ReportedFleet, WidgetDisplay):
             height = checks.integer("height", height, unit="pixels")
         if undo is not None:
             undo = checks.seconds("undo", undo)
+        if by is not None:
+            by = checks.one_of("by", by, get_args(_By))
         if self._table is None or not is_open(self._table):  # none yet, or it was closed
             if self._table is not None:
                 self._table.close()

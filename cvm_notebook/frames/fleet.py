@@ -151,7 +151,7 @@ def _choose(columns: object) -> list[Column]:
 
 
 def _remedy(name: object) -> str:
-    if name == INDEX.name:
+    if isinstance(name, str) and name == INDEX.name:
         return f"{name} is the index; frame.reset_index() makes it a column."
     close = difflib.get_close_matches(str(name), list(FRAMED), n=3, cutoff=0.5)
     if close:

@@ -26,7 +26,7 @@ from cvm_notebook.api.verbs import SPECS
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.preconditions import Refused
 from cvm_notebook.live.operations.record import OperationRecord
-from cvm_notebook.text import quoted
+from cvm_notebook.text import clean_text, quoted
 
 _WAIT: Final = 10.0  # seconds for another kernel's transaction
 _VERSION: Final = 1
@@ -346,7 +346,7 @@ class LedgerDatabase:
 
     def _failed(self, what: str, error: Exception) -> LedgerError:
         return LedgerError(
-            f"the ledger {quoted(self.path, 200)} cannot be {what}: {error}",
+            f"the ledger {quoted(self.path, 200)} cannot be {what}: {clean_text(error, 200)}",
             hint="Name a file in a folder that can be written to, or leave ledger= out.",
         )
 
