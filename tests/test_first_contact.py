@@ -107,5 +107,5 @@ def test_what_needs_the_fleet_itself_says_it_in_two_lines(notebook):
 
 def test_an_error_that_is_not_about_the_key_asks_for_none(notebook):
     lines, shown = notebook.run("cvm.Client('phak_x', version='9')")
-    assert lines[0].startswith("InvalidInput: version: '9' is not known here")
+    assert lines[0].startswith("InvalidInput: version: it is '9', which is not known")
     assert (len(lines), shown) == (2, [])

@@ -42,7 +42,7 @@ def test_running_and_with_status_choose_rows(fleet):
     assert list(fleet.cvm.running()["name"]) == ["web-1", "web-2"]
     assert list(fleet.cvm.with_status("stopped", "failed")["name"]) == ["web-3", "web-4"]
     assert fleet.cvm.running().dtypes.equals(fleet.dtypes)
-    with pytest.raises(InvalidInput, match="'stoped' is none of ours"):
+    with pytest.raises(InvalidInput, match="'stoped', which is not known"):
         fleet.cvm.with_status("stoped")
 
 

@@ -74,7 +74,7 @@ def one_of(field: str, value: object, known: Iterable[T]) -> T:
     found = next((w for w in known if w == value), None) if isinstance(value, str) else None
     if found is None:
         among = f"One of {', '.join(map(str, known))}."
-        raise InvalidInput(field, f"{_shown(value)} is not known", among)
+        raise InvalidInput(field, f"it is {_shown(value)}, which is not known", among)
     return found
 
 
