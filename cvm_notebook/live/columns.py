@@ -516,7 +516,7 @@ COLUMNS: Final = (
         compared=False,
         label="uptime",
         width=70,
-        style="span",
+        style="since",
     ),
     _column(
         "url",
@@ -568,6 +568,7 @@ COLUMNS: Final = (
 FRAMED: Final = {column.name: column for column in COLUMNS if column.framed}
 """The columns of frames, in their order."""
 COST: Final = next(column for column in COLUMNS if column.name == "charged_usd_h")
+UPTIME: Final = next(column for column in COLUMNS if column.name == "uptime_s")
 SEARCHED: Final = {INDEX.name: INDEX, **FRAMED, COST.name: COST}
 """What a fleet is searched by."""
 TABLED: Final = {column.name: column for column in (INDEX, *COLUMNS) if column.tabled}

@@ -18,6 +18,7 @@ import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.live.plans.plan import Plan
 from cvm_notebook.live.store.figures import Point, Sample
+from cvm_notebook.live.store.observation import Observation
 from cvm_notebook.widgets.base.confirm import Confirmation
 from cvm_notebook.widgets.base.ui_thread import ui_thread
 from cvm_notebook.widgets.table.patches import PatchFeed
@@ -123,6 +124,36 @@ def test_figures_change_cells_without_a_row(front, wire, table, fleet):
     assert dict(zip(*patch["set"]["cpu"], strict=True))[k] == 42
     assert dict(zip(*patch["set"]["spark"], strict=True))[k] == " " * 14 + "▄"
     assert fleet["web-1"].row is before
+
+
+def test_since_when_rows_in_sight_run_is_told_anew_though_no_row_changes(
+    front, wire, table, fleet
+):
+    (k,), before = front.named(fleet, "web-1"), fleet["web-1"].row
+    front.say("seen", ks=[k])
+    for uptime, seconds in (("2d 3h", 183_600), ("1m", 60)):  # read, and restarted unseen
+        told = len(wire.sent(table, "pulse"))
+        fleet.store.patch(
+            [
+                Observation(
+                    id=before.id,
+                    status=before.status,
+                    uptime=uptime,
+                    boot_progress=before.boot_progress,
+                    received=fleet.now(),
+                    source="batch",
+                )
+            ]
+        )
+        assert fleet["web-1"].row is before
+        ui_thread.post(table.pulse, table)
+        settled()
+        (boots,) = [one["boots"] for one in wire.sent(table, "pulse")[told:] if "boots" in one]
+        assert boots["ks"] == [k]
+        assert boots["at"][0] / 1000 == pytest.approx(time.time() - seconds, abs=2)
+    ui_thread.post(table.pulse, table)
+    settled()
+    assert "boots" not in wire.sent(table, "pulse")[-1]  # it is told once
 
 
 def test_bars_are_minutes_and_what_nobody_measured_is_a_gap():

@@ -8,6 +8,7 @@ from math import isnan
 from typing import Any, Final, Literal, TypeAlias, cast
 
 from cvm_notebook.api.errors.tree import InvalidInput
+from cvm_notebook.api.status import phase_of
 from cvm_notebook.live import columns
 from cvm_notebook.live.columns import TABLED, Context, closest
 from cvm_notebook.live.store.figures import FULL, Point
@@ -27,6 +28,7 @@ ColumnKind: TypeAlias = Literal[
     "when",
     "age",
     "span",
+    "since",
     "share",
 ]
 
@@ -89,10 +91,17 @@ def _as_it_is(value: object) -> object:
 _SHORT: Final[dict[str, Callable[[Any], object]]] = {"span": _in_one_unit, "share": _in_percent}
 
 
-def _column(column: columns.Column) -> TableColumn:
-    read = column.value
+def since(row: Row, context: Context) -> int | None:
+    """Return when a CVM booted, in ms: it stays, while an uptime would have to be told anew."""
+    uptime = columns.UPTIME.value(row, context)
+    if uptime is None or phase_of(row.status) != "running":
+        return None
+    return int((context.taken_at.timestamp() - row.age(context.now) - uptime) * 1000)
 
+
+def _column(column: columns.Column) -> TableColumn:
     kind = _style(column)
+    read = since if kind == "since" else column.value
     shorten = _SHORT.get(kind, _as_it_is)
 
     def cell(row: Row, context: Context) -> Cell:

@@ -198,7 +198,9 @@ class FleetTable(TableParts):
         snapshot = self._living().store.snapshot()
         at, reading = int(snapshot.taken_at.timestamp() * 1000), not snapshot.complete
         ages = self._feed.ages(snapshot)
-        return {"at": at, "ages": ages, "reading": reading, **super()._vitals()}
+        rows = [row for i in self._seen_ids if (row := self._living().known(i)) is not None]
+        boots = self._feed.boots(rows, snapshot)
+        return {"at": at, "ages": ages, "reading": reading, **boots, **super()._vitals()}
 
     def _about(self, fleet: FleetEngine) -> Message:
         """Return what a view needs beside the rows, to begin."""

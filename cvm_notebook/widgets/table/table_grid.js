@@ -57,7 +57,7 @@ function tableGrid(store, { onOpen, onMenu, onKey, onClear, say }) {
   });
   /** Sort one way, the other way, no more; numbers begin with the largest. */
   function sortBy({ name, kind }) {
-    const was = store.sort, first = ["number", "usd", "when", "age", "span", "share", "spent"].includes(kind);
+    const was = store.sort, first = ["number", "usd", "when", "age", "span", "since", "share", "spent"].includes(kind);
     store.sort = was?.name !== name ? { name, down: first } : was.down !== first ? null : { name, down: !first };
     say(store.sort ? `Sorted by ${name}, ${store.sort.down ? "descending" : "ascending"}` : "In the fleet's own order");
     store.notify({ shape: true });
@@ -165,7 +165,7 @@ function tableGrid(store, { onOpen, onMenu, onKey, onClear, say }) {
   }
   function drawCell(row, i, column, data) {
     const cell = row.cells[i];
-    const value = column.kind === "age" ? ageWords(rowAge(store, data.k)) : data[column.name];
+    const value = column.kind === "age" ? ageWords(rowAge(store, data.k)) : column.kind === "since" ? ageWords(upFor(store, data[column.name]) ?? -1) : data[column.name];
     const key = column.kind === "spent" ? `${value}|${data.month_seen}` : column.kind === "share" ? `${value}|${data.spark}` : column.kind === "status" ? `${value}|${data.raw}|${data.note}|${data.op}` : value;
     if (row.drawn[i] === key) return;
     row.drawn[i] = key;
