@@ -20,6 +20,7 @@ from cvm_notebook.live.store.subscriptions import ChangeBatch
 from cvm_notebook.text import clean_text
 from cvm_notebook.widgets.base.clicks import UNDO_S, ClickHandler
 from cvm_notebook.widgets.base.log_tail import LogTail
+from cvm_notebook.widgets.base.mimebundle import in_marimo
 from cvm_notebook.widgets.base.ui_thread import ui_thread
 from cvm_notebook.widgets.base.view import LiveView, Message
 
@@ -48,13 +49,44 @@ def refresh(fleet: FleetEngine, say: Callable[[Message], object]) -> None:
         say({"kind": "notice", "text": clean_text(error, 400)})
 
 
+class KeptFleet:
+    """The fleet of a view, kept until one of them is closed; a call returns it while it is there.
+
+    marimo makes the views of a cell anew each time that runs, and closes none of them: there a
+    fleet lives as long as somebody else keeps it.
+    """
+
+    def __init__(self, fleet: FleetEngine) -> None:
+        self._there = weakref.ref(fleet)
+        self._kept = None if in_marimo() else fleet
+        self._hook = fleet.store.attach(_nothing, health=weakly(self._turned))
+        self._turned(fleet.store.snapshot().health)
+
+    def __call__(self) -> FleetEngine | None:
+        """Return the fleet, or None when it is gone."""
+        return self._there()
+
+    def let_go(self) -> None:
+        """Keep it no longer: the view is closed."""
+        self._hook.close()
+        self._kept = None
+
+    def _turned(self, health: Health) -> None:
+        if health.state == "closed":
+            self._kept = None
+
+
+def _nothing(_batch: ChangeBatch) -> None:
+    """Take no changes of the store."""
+
+
 class FleetView(LiveView):
     """A view that keeps a fleet live while somebody looks, and ends with it.
 
     Parameters
     ----------
     fleet
-        What is shown; held weakly: keep the fleet.
+        What is shown; kept until it is closed, or the view is.
     name
         Of its threads.
     undo
@@ -66,7 +98,7 @@ class FleetView(LiveView):
     def __init__(
         self, fleet: FleetEngine, name: str, *, undo: float | None = None, **traits: Any
     ) -> None:
-        self._fleet = weakref.ref(fleet)
+        self._fleet = KeptFleet(fleet)
         self._interest: InterestHandle | None = None
         self._clicks = ClickHandler(fleet, self._say, undo=UNDO_S if undo is None else undo)
         workers = self._crew(name)
@@ -135,6 +167,7 @@ class FleetView(LiveView):
     def _release(self) -> None:
         self._subscription.close()
         self._unsubscribe()
+        self._fleet.let_go()
 
     # --- messages of a view -----------------------------------------------------------------------
 

@@ -85,7 +85,7 @@ def close_cards(fleet: FleetEngine) -> None:
 class CvmCard(FleetView):
     """The live card of one CVM; `CvmHandle` shows itself by it.
 
-    It holds its fleet weakly: keep the fleet.
+    It keeps its fleet until one of them is closed.
 
     Parameters
     ----------

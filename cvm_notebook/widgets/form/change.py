@@ -28,7 +28,7 @@ class ChangeForm(FormView):
     Parameters
     ----------
     fleet
-        Whose CVM it is, and who sees the update through; held weakly.
+        Whose CVM it is, and who sees the update through; kept until it is closed.
     cvm_id
         The CVM.
     env

@@ -39,7 +39,7 @@ class ProvisionForm(FormView):
     client
         Whose workspace it is.
     fleet
-        Shows the new CVM, and sees the commit through; held weakly.
+        Shows the new CVM, and sees the commit through; kept until it is closed, or the form is.
     env
         Environment variables: names and values; a value may be a Secret.
     template

@@ -1,7 +1,6 @@
 """FormState: the values of a form, their validation, and the catalogue."""
 
 import threading
-import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -19,6 +18,7 @@ from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.operations.context import OperationSettings
 from cvm_notebook.live.operations.service import OperationService
 from cvm_notebook.live.workers import Workers
+from cvm_notebook.widgets.base.fleet_view import KeptFleet
 from cvm_notebook.widgets.form.sections import (
     Look,
     field_errors,
@@ -53,7 +53,7 @@ class FormState(ABC):
     Parameters
     ----------
     fleet
-        Sees operations through; held weakly.
+        Sees operations through; kept until it is closed, or the form is.
     env
         The environment variables.
     values
@@ -79,7 +79,7 @@ class FormState(ABC):
         self.values = values
         self.env = env
         self.client = client
-        self._fleet = weakref.ref(fleet) if fleet is not None else None
+        self._fleet = KeptFleet(fleet) if fleet is not None else None
         self._changed = changed
         self._lock = threading.RLock()
         self._own: OperationService | None = None
@@ -174,6 +174,8 @@ class FormState(ABC):
         with self._lock:
             self._closed, own = True, self._own
         self._workers.close(_CLOSE_S / 2)
+        if self._fleet is not None:
+            self._fleet.let_go()
         if own is not None:
             own.close(_CLOSE_S / 2)
 

@@ -34,7 +34,7 @@ _LONGEST_PICK: Final = 40
 class FleetTable(TableParts):
     """The live table; `Fleet` shows itself by it.
 
-    It holds its fleet weakly: keep the fleet.
+    It keeps its fleet until one of them is closed.
 
     Parameters
     ----------
