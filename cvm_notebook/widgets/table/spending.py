@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from decimal import Decimal, localcontext
+from decimal import ROUND_UP, Decimal, localcontext
 from typing import Any, Final, TypeAlias
 
 from cvm_notebook.api.money import EXACT
@@ -64,17 +64,24 @@ def spending_of(log: Log) -> Spending:
             for one in month
             if one.standing.cvm_id in present
         },
-        (without_zeros(total.quantize(_CENT)), all(one.basis == "observed" for one in today)),
+        (without_zeros(_in_cents(total)), all(one.basis == "observed" for one in today)),
         tuple(round(usd, 4) for usd in hours[0].rates) if hours else (0.0,) * _BARS,
         min(_BARS, max(0, int((at - log.since) / _HOUR))),
     )
+
+
+def _in_cents(amount: Decimal) -> Decimal:
+    """Return an amount in cents; what is less than one is not nothing."""
+    if 0 < amount < _CENT:
+        return amount.quantize(_CENT / 10, ROUND_UP)
+    return amount.quantize(_CENT)
 
 
 def _shown(amount: Decimal | None) -> str | None:
     """Return an amount as it is shown, so that it changes when its text does."""
     if amount is None:
         return None
-    return str(amount.quantize(_DOLLAR if amount >= _WHOLE else _CENT))
+    return str(amount.quantize(_DOLLAR) if amount >= _WHOLE else _in_cents(amount))
 
 
 class SpendingFeed:

@@ -58,7 +58,7 @@ function renderTable({ model, el, host, store }) {
   const below = (el) => { const { left, bottom } = el.getBoundingClientRect(); return { x: left, y: bottom }; };
   async function copy(text, what) { say((await copyText(text)) ? `${what} copied` : `${what} could not be copied`); }
   function exportMenu() {
-    const ks = grid.picked().length ? grid.picked() : grid.state.ks, rows = `${ks.length} CVM${ks.length === 1 ? "" : "s"}`;
+    const ks = grid.picked().length ? grid.picked() : grid.state.ks, rows = howMany(ks.length, "CVM");
     menu.open(below(takeAway), [
       [`Save ${rows} as CSV`, () => saveText("fleet.csv", "text/csv", asCsv(store, ks))],
       [`Copy ${rows} as CSV`, () => copy(asCsv(store, ks), "CSV")],
@@ -141,7 +141,7 @@ function renderTable({ model, el, host, store }) {
     sign.draw(store.health, kernel);
     root.toggleAttribute("data-offline", offline.draw());
     const charged = selected.reduce((sum, k) => sum + Number(rows.get(k).charged_usd_h ?? 0), 0);
-    costs.textContent = selected.length && charged ? ` · ${dollars(charged)} USD/h` : "";
+    costs.textContent = selected.length && charged ? ` · ${usdText(charged)} USD/h` : "";
     picked.textContent = pickedWords();
     picked.title = hidden.slice(0, 20).map((k) => store.rows.get(k)?.name).filter(Boolean).join(", ");
     unhide.hidden = !hidden.length;

@@ -176,7 +176,7 @@ function tableGrid(store, { onOpen, onMenu, onKey, onClear, say }) {
     if (column.kind === "share") return drawShare(cell, column, value, data.spark);
     if (column.kind === "spent") return drawSpent(cell, value, data.month_seen);
     if (column.kind === "span") { cell.textContent = value === null ? "" : ageWords(value); return; }
-    const text = column.kind === "when" && value !== null ? new Date(value).toLocaleString() : String(value ?? "");
+    const text = column.kind === "when" && value !== null ? momentText(value) : String(value ?? "");
     cell.textContent = text;
     cell.title = text.length > 12 ? text : "";
   }
@@ -210,7 +210,7 @@ function tableGrid(store, { onOpen, onMenu, onKey, onClear, say }) {
   }
   function drawSpent(cell, value, observed) {
     const told = value !== null && value !== undefined;
-    cell.textContent = told ? `${observed ? "" : "≈ "}${Number(value).toLocaleString("en-US", { minimumFractionDigits: value.includes(".") ? 2 : 0 })}` : "";
+    cell.textContent = told ? `${observed ? "" : "≈ "}${value.includes(".") ? spentText(Number(value)) : Number(value).toLocaleString("en-US")}` : "";
     cell.title = !told ? "" : observed ? "USD since the first of the month (UTC)" : "USD since the first of the month (UTC), estimated: when nobody watched, it is taken to have been as it was next seen";
   }
   function drawTrust(cell, word) {
