@@ -576,6 +576,7 @@ TABLED: Final = {column.name: column for column in (INDEX, *COLUMNS) if column.t
 
 CALLED: Final = {
     "cost": COST,
+    "size": SEARCHED["instance_type"],
     **{one.label.lower(): one for one in TABLED.values() if one.label and " " not in one.label},
 }
 """Columns by what the table's heads call them, in searches beside their names."""
@@ -604,9 +605,13 @@ _HAYSTACK: Final = tuple(
 )
 
 
+def _private(row: Row, context: Context) -> str | None:
+    return "private" if _metrics(row, context) == "private" else None
+
+
 def haystack(row: Row, context: Context) -> str:
     """Return all that a word may be found in, without regard to case."""
-    return "\n".join([read(row, context) or "" for read in _HAYSTACK]).casefold()
+    return "\n".join([read(row, context) or "" for read in (*_HAYSTACK, _private)]).casefold()
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:

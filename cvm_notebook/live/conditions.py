@@ -131,12 +131,16 @@ def missing(column: Column) -> Test:
 
 
 def says(words: Iterable[str]) -> Test:
-    """Ask whether all words occur somewhere in what a row is called and is."""
-    folded = tuple(word.casefold() for word in words)
+    """Ask whether all words occur somewhere in what a row is called and is; * is any text."""
+    folded = [word.casefold() for word in words]
+    plain = [word for word in folded if "*" not in word]
+    globs = [_compiled(word, many="*", one="") for word in folded if "*" in word]
 
     def test(row: Row, context: Context) -> bool:
         text = haystack(row, context)
-        return all(word in text for word in folded)
+        if not all(word in text for word in plain):
+            return False
+        return not globs or all(any(map(fits, text.split("\n"))) for fits in globs)
 
     return test
 

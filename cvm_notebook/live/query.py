@@ -36,7 +36,7 @@ _GRAMMAR: Final = r"""
     all_of: one (AND one)*
     ?one: NOT one -> no
         | "(" any_of ")"
-        | WORD SIGN value -> compared
+        | WORD SIGN value+ -> compared
         | WORD [NOT] (LIKE | ILIKE) value -> like
         | WORD [NOT] IN "(" value ("," value)* ")" -> inside
         | WORD IS [NOT] NULL -> null
@@ -58,6 +58,12 @@ _USUAL: Final = (
     *("name", "status", "in_progress", "health", "region", "node", "instance_type"),
     *("vcpu", "memory_gb", "gpus", "rate_usd_h", "created_at", "age_s"),
 )
+_CALLED: Final = (
+    *("name", "status", "type", "region", "cpu", "memory", "idle", "cost", "uptime", "trust"),
+    *("gpus", "vcpu", "created_at"),
+)
+_NOT_SEARCHED: Final = frozenset({"month", "month_usd"})  # worked out beside the rows
+_SORTED_ONLY: Final = "The table can sort by it: click its heading. Search by cost, in USD an hour."
 _COUNT: Final = re.compile(r"\d{1,9}\Z", re.ASCII)
 
 
@@ -117,12 +123,13 @@ def search(text: str) -> Query:
     ----------
     text
         Words that must all occur in a CVM's name, status, error, region, type, node or identifiers
-        (``web us-east running``); or conditions on the columns of the fleet frame, by their names
-        or as the table calls them (``cost`` is ``charged_usd_h``), joined by
+        (``web us-east running``; with ``*`` for any text it is all of one of these: ``web-*``); or
+        conditions on the columns of the fleet frame, by their names or as the table calls them
+        (``cost`` is ``charged_usd_h``), joined by
         ``and``, ``or``, ``not`` and parentheses: ``=``, ``!=``, ``<``, ``<=``, ``>``, ``>=``,
         ``like 'us-%'`` (whatever the case, as ``ilike``; ``%`` is any text, ``_`` any one
         character), ``in ('a', 'b')``, ``is null``, ``is not null``. A value with spaces or signs
-        stands in quotes. Seconds may be written ``90m`` or ``24h``, shares ``10%``, times
+        stands in quotes. Seconds may be written ``90m`` or ``7 d``, shares ``10%``, times
         ``'2026-06-23'`` or ``'24h ago'``. Then ``order by rate_usd_h desc, name`` and ``limit 20``.
         A column that is missing for a CVM is neither like nor unlike anything, as in SQL.
 
@@ -206,6 +213,14 @@ def _near(name: str) -> str:
     return closest(name, SEARCHED) or f"There are {', '.join(_USUAL)}; fleet_columns() lists all."
 
 
+def _meant(name: str) -> str:
+    """Return what a search may have meant by a column that there is not, in the table's words."""
+    if name in _NOT_SEARCHED:
+        return _SORTED_ONLY
+    listed = f"There are {', '.join(_CALLED)}; fleet_columns() lists all."
+    return closest(name, (*SEARCHED, *CALLED)) or listed
+
+
 class _Misplaced(Exception):  # noqa: N818 - it becomes a QueryError where the text is known
     """Something is wrong at a place."""
 
@@ -233,8 +248,13 @@ class _Builder(Transformer[Token, Any]):
         return negate(parts[-1])
 
     def compared(self, parts: list[Any]) -> Test:
-        name, sign, value = parts
-        return _fitting(value, lambda: compare(_column(name), sign, _plain(value)))
+        name, sign, value, *units = parts
+        column = _column(name)
+        if units and (not column.unit or any(unit.type == "STRING" for unit in units)):
+            told = "Expected and, or, or the end; a value with spaces stands in quotes."
+            raise _Misplaced(_place(units[0]), f"{_named(units[0])} does not fit here", told)
+        text = " ".join(map(_plain, (value, *units)))  # 10 %, 7 d, as the table writes them
+        return _fitting(value, lambda: compare(column, sign, text))
 
     def like(self, parts: list[Any]) -> Test:
         name, no, _, value = parts
@@ -288,7 +308,9 @@ def _column(name: Token) -> Column:
     plain = name.lower()
     column = SEARCHED.get(name) or SEARCHED.get(plain) or CALLED.get(plain)
     if column is None:
-        raise _Misplaced(_place(name), f"{_named(name)} is not a column of the fleet", _near(name))
+        raise _Misplaced(
+            _place(name), f"{_named(name)} is not a column of the fleet", _meant(plain)
+        )
     return column
 
 
@@ -364,13 +386,13 @@ def _not_understood(text: str, error: UnexpectedInput) -> QueryError:
         return QueryError(text, position, problem)
     token, accepts = error.token, error.accepts or error.expected
     wanted = [words for name, words in _WANTED.items() if name in accepts]
-    remedy = f"Here may come {_listed(wanted)}." if wanted else None
+    remedy = f"Expected {_listed(wanted)}." if wanted else None
     if token.type == "$END":
         return QueryError(text, len(text), "it ends too early", remedy)
     if token.type == "NULL":
         remedy = "Missing is asked for by: is null, is not null."
     elif token.type == "SIGN":
-        remedy = "Before a comparison stands a column; conditions are joined by and, or."
+        remedy = "Put a column before the comparison; join conditions by and, or."
     return QueryError(text, _place(token), f"{_named(token)} does not fit here", remedy)
 
 

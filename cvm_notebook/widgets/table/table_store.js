@@ -148,7 +148,7 @@ function tableStore(model) {
 }
 
 /** Words without signs or keywords are looked for here, at once; the rest only Python understands. */
-const LANGUAGE = /[=<>()!'"]|\b(and|or|not|like|ilike|in|is|order|limit)\b/i;
+const LANGUAGE = /[=<>()!'"*]|\b(and|or|not|like|ilike|in|is|order|limit)\b/i;
 
 /** The rows to be shown, in their order. */
 function chosenRows(store) {
@@ -160,7 +160,7 @@ function chosenRows(store) {
     const names = ["id", "raw", "note", ...store.columns.map((column) => column.name)];
     ks = ks.filter((k) => {
       const row = rows.get(k);
-      const text = names.map((name) => row[name] ?? "").join("\n").toLowerCase();
+      const text = [...names.map((name) => row[name] ?? ""), row.spark === "private" ? "private" : ""].join("\n").toLowerCase();
       return words.every((word) => text.includes(word));
     });
   }
