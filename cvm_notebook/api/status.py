@@ -121,6 +121,12 @@ def status_of(word: str | None) -> str:
     return _STATUS_OF.get(word) or _STATUS_OF.get(word.strip().lower(), "unknown")
 
 
+def status_words(word: str | None) -> str:
+    """Return a status for people, in the words of the table; one that is new in the service's."""
+    known = status_of(word)
+    return word or known if known == "unknown" else known.replace("_", " ")
+
+
 def info_of(word: str | None) -> StatusInfo:
     """Return what there is to know of a status."""
     return TABLE[phase_of(word)]

@@ -29,7 +29,7 @@ from cvm_notebook.live.rules.occasions import Occasions
 from cvm_notebook.live.rules.terms import read_terms
 from cvm_notebook.live.store.figures import IDLE_BELOW, Sample, idle_since
 from cvm_notebook.live.store.records import Row, Snapshot
-from cvm_notebook.text import age_words, clean_text
+from cvm_notebook.text import age_words, clean_text, span_words
 
 OK: Final = 0
 FAILED: Final = 1
@@ -211,7 +211,7 @@ def _summary(
         lengths = [_length(memory.seen.get(row.id)) for row in fits]
         idle = [length for length in lengths if length > 0]
         longest = f", the longest for {age_words(max(idle))}" if idle else ""
-        wanted = age_words(terms.idle.total_seconds())
+        wanted = span_words(terms.idle.total_seconds())
         parts.append(f"{len(idle)} seen idle{longest} (of {wanted})")
         parts += [f"{unknown} without figures"] if unknown else []
     if terms.timetable is not None:

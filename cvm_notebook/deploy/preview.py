@@ -24,7 +24,7 @@ from cvm_notebook.deploy.declaration import Changes
 from cvm_notebook.deploy.size import Size, Surroundings, shrinks
 from cvm_notebook.live.plans.data import UpdatedField
 from cvm_notebook.live.plans.revisions import compose_diff
-from cvm_notebook.text import clean_text, html_table, text_table, usd
+from cvm_notebook.text import clean_text, counted, html_table, text_table, usd
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -146,7 +146,7 @@ class UpdatePreview:
 
     def _cut(self) -> list[str]:
         more = len(self.diff) - MOST_LINES
-        return [f"… and {more} lines more"] if more > 0 else []
+        return [f"… and {counted(more, 'line')} more"] if more > 0 else []
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         return {"text/plain": str(self), "text/html": self._html()}

@@ -9,6 +9,7 @@ from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.money import exact
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.cvm_ref import Ref
+from cvm_notebook.api.status import status_words
 from cvm_notebook.deploy.declaration import Changes
 from cvm_notebook.fleet.handle import CvmHandle
 from cvm_notebook.fleet.selection import Selection
@@ -325,7 +326,7 @@ class App:
 
 def _cell(row: Row) -> tuple[str, ...]:
     hashed = short(row.cvm.compose_hash)
-    return (row.name or row.id, row.status or "", hashed, usd(charged_usd(row)) or "")
+    return (row.name or row.id, status_words(row.status), hashed, usd(charged_usd(row)) or "")
 
 
 def find_app(fleet: FleetEngine, ref: Ref) -> App:

@@ -22,6 +22,7 @@ from cvm_notebook.live.static_view import show
 from cvm_notebook.live.store.index import UnknownCvm
 from cvm_notebook.live.store.records import Row
 from cvm_notebook.live.wait import Waiting
+from cvm_notebook.text import counted
 
 if TYPE_CHECKING:
     from cvm_notebook.widgets.form.form import ProvisionForm
@@ -417,7 +418,7 @@ class Fleet(MeasuredFleet, ReportedFleet, WidgetDisplay):
         self.table().selected = tuple(found)
 
     def __repr__(self) -> str:
-        return f"<Fleet: {len(self.store.snapshot())} CVMs, {self.health}>"
+        return f"<Fleet: {counted(len(self.store.snapshot()), 'CVM')}, {self.health}>"
 
     def _repr_mimebundle_(self, **_: object) -> Any:
         with contextlib.suppress(CvmError):  # what is wrong is said in what is shown

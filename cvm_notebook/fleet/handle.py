@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from cvm_notebook._lazy import LOADING
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.resources import validation as checks
+from cvm_notebook.api.status import status_words
 from cvm_notebook.api.workspace.ssh_command import ssh_command
 from cvm_notebook.deploy.declaration import MOST_INSTANCES, Changes
 from cvm_notebook.deploy.preview import UpdatePreview
@@ -299,7 +300,11 @@ class CvmHandle(WidgetDisplay):
 
     def __repr__(self) -> str:
         row = self._fleet.known(self.id)
-        return f"<CVM {row.name!r}: {row.status}>" if row is not None else f"<CVM {self.id}: gone>"
+        return (
+            f"<CVM {row.name!r}: {status_words(row.status)}>"
+            if row is not None
+            else f"<CVM {self.id}: gone>"
+        )
 
     def card(self) -> "CvmCard":
         """Return its live card, the same one each time; displaying the handle shows it."""

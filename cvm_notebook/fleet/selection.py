@@ -18,7 +18,7 @@ from cvm_notebook.live.query import search, where
 from cvm_notebook.live.static_view import show
 from cvm_notebook.live.store.records import Row, Snapshot
 from cvm_notebook.live.wait import Waiting
-from cvm_notebook.text import table_bundle
+from cvm_notebook.text import counted, table_bundle
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -245,7 +245,7 @@ class Selection(_Group):
     @property
     def said(self) -> str:
         """How many they are, in words."""
-        return f"{len(self.rows)} of {len(self._snapshot)} CVMs"
+        return f"{len(self.rows)} of {counted(len(self._snapshot), 'CVM')}"
 
 
 class LiveSelection(_Group):

@@ -14,7 +14,7 @@ from cvm_notebook._lazy import LOADING
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.status import STATUSES
-from cvm_notebook.text import clean_text
+from cvm_notebook.text import clean_text, counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -95,7 +95,7 @@ def label_of(words: Any) -> Any:
 
 
 def _cvms(number: int) -> str:
-    return f"{number:,} CVM{'' if number == 1 else 's'}"
+    return counted(number, "CVM")
 
 
 def _require(frame: pd.DataFrame, names: tuple[str, ...], maker: str) -> None:

@@ -24,6 +24,7 @@ from cvm_notebook.live.store.history import History
 from cvm_notebook.live.store.index import Index
 from cvm_notebook.live.store.records import Health, Row, Snapshot
 from cvm_notebook.live.store.store import Fault, FleetStore
+from cvm_notebook.text import counted
 
 _log = logging.getLogger(__name__)
 _FIRST_LIST = 60.0
@@ -113,7 +114,8 @@ class FleetEngine:
         if left:
             named = ", ".join(f"{one.verb} {one.name}" for one in left[:5])
             raise WatchTimeout(
-                f"{len(left)} operations have no answer after {timeout:g} s: {named}",
+                f"{counted(len(left), 'operation')} {'has' if len(left) == 1 else 'have'} "
+                f"no answer after {timeout:g} s: {named}",
                 hint="They go on: drain again, or look at fleet.operations().",
                 target="accepted",
             )

@@ -10,13 +10,14 @@ from typing import Final, Self
 
 from cvm_notebook.api.errors.tree import TargetUnreachable, WatchTimeout
 from cvm_notebook.api.resources.validation import status_word, wait_seconds
-from cvm_notebook.api.status import info_of, phase_of, same_status
+from cvm_notebook.api.status import info_of, phase_of, same_status, status_words
 from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.record import as_text
 from cvm_notebook.live.progress import Bar, progress_bar
 from cvm_notebook.live.store.index import Index
 from cvm_notebook.live.store.records import Row, Snapshot
+from cvm_notebook.text import counted
 
 _FOLLOWED: Final = 16
 _FIRST_LIST: Final = 60.0
@@ -213,7 +214,7 @@ class Waiting:
         why = "" if lost or health.state == "live" else f". The fleet is {health}"
         more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
         raise kind(
-            f"{len(missing)} of {len(ids)} CVMs did not become {self.status}{when}: "
+            f"{len(missing)} of {counted(len(ids), 'CVM')} did not become {self.status}{when}: "
             + ", ".join(map(self._as_it_is, missing[:_NAMED]))
             + more
             + why,
@@ -231,7 +232,7 @@ class Waiting:
             return f"{cvm_id} (gone)"
         asked = self._asked.get(cvm_id)
         doing = f"; {as_text(asked.record, named=False)}" if asked is not None else ""
-        return f"{row.name or cvm_id} ({row.status}{doing})"
+        return f"{row.name or cvm_id} ({status_words(row.status)}{doing})"
 
 
 def _changes(operation: Operation, cvm_id: str) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from cvm_notebook.api.errors.tree import CvmError, WatchTimeout
 from cvm_notebook.api.resources.logs import LogLine
-from cvm_notebook.api.status import phase_of
+from cvm_notebook.api.status import phase_of, status_words
 from cvm_notebook.fleet.fleet import Fleet
 from cvm_notebook.fleet.handle import CvmHandle
 from cvm_notebook.fleet.selection import FleetPlan, Selection
@@ -233,7 +233,7 @@ def watch(session: Session, args: Namespace) -> CvmHandle:
 
 
 def _changed(row: Row) -> None:
-    words = (row.name or row.id, row.status or "", row.boot_progress or "")
+    words = (row.name or row.id, status_words(row.status), row.boot_progress or "")
     print_line("  ".join(clean_text(word, 80) for word in words if word))
 
 

@@ -78,6 +78,7 @@ def drawn(widget, *said):
         state["_boot64"] = base64.b64encode(boot).decode()
     return {"esm": widget._esm, "css": widget._css, "state": state, "said": list(said)}
 
+
 WORDS = """views => {
     const say = new Function(`${views[0].esm.replace(/^export default.*$/m, '')};
         return [usdText(0), usdText(0.00556), usdText(0.06078), usdText(999.5), usdText(12647.2),

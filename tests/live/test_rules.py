@@ -442,3 +442,5 @@ def test_what_is_shown_says_that_it_acts_only_while_the_kernel_runs(fleet):
     assert "<b>" not in shown["text/html"]
     assert only in fleet.rules()._repr_mimebundle_()["text/html"]
     assert rule.terms.undo == 120
+    longer = fleet.autostop("name = 'none'", idle="90m")
+    assert "after 90 min under 10% of CPU" in repr(longer)  # all of it, and not some two hours

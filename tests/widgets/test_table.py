@@ -126,9 +126,7 @@ def test_figures_change_cells_without_a_row(front, wire, table, fleet):
     assert fleet["web-1"].row is before
 
 
-def test_since_when_rows_in_sight_run_is_told_anew_though_no_row_changes(
-    front, wire, table, fleet
-):
+def test_since_when_rows_in_sight_run_is_told_anew_though_no_row_changes(front, wire, table, fleet):
     (k,), before = front.named(fleet, "web-1"), fleet["web-1"].row
     front.say("seen", ks=[k])
     for uptime, seconds in (("2d 3h", 183_600), ("1m", 60)):  # read, and restarted unseen

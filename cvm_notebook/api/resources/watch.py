@@ -26,6 +26,7 @@ from cvm_notebook.api.http.transport import Request, Transport, query
 from cvm_notebook.api.models.actions import CvmState, decode_state, state_of
 from cvm_notebook.api.resources.cvm_ref import path_segment
 from cvm_notebook.api.status import phase_of, same_status
+from cvm_notebook.text import counted
 
 _LONGEST_WITHOUT_LIMIT = 3600.0
 _GRACE = 2.0  # the service ends a stream itself; so long after that it is ended here
@@ -302,7 +303,8 @@ def _timed_out(
     seen = f"its last status was {last.status!r}" if last is not None else "no state was seen"
     why = f"; the last attempt: {error.message}" if error is not None else ""
     return WatchTimeout(
-        f"{spec.cvm!r} did not become {spec.target!r} in {attempts} attempts: {seen}{why}",
+        f"{spec.cvm!r} did not become {spec.target!r} in {counted(attempts, 'attempt')}: "
+        f"{seen}{why}",
         hint="It may still come: watch again, with a larger timeout or max_retries.",
         state=last,
         target=spec.target,

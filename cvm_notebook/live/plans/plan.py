@@ -20,6 +20,7 @@ from cvm_notebook.live.plans.dry_run import PlanRow, dry_run
 from cvm_notebook.live.plans.outcome import Outcome, OutcomeRow
 from cvm_notebook.live.plans.runner import ExecutionOptions, PlanRunner
 from cvm_notebook.live.store.records import Row
+from cvm_notebook.text import counted
 
 _NOTHING: Final = Decimal(0)
 
@@ -163,7 +164,7 @@ class Plan:
             given = "" if confirm is None else f", and not {confirm!r}"
             told = "".join(f". Of {row.name!r} {row.term}" for row in self._rows if row.term)
             raise NotConfirmed(
-                f"nothing was sent: to {self.verb} {self.sends} CVMs takes "
+                f"nothing was sent: to {self.verb} {counted(self.sends, 'CVM')} takes "
                 f"confirm={self.phrase!r}{given}{told}",
                 hint="Read the plan once more, then give the phrase.",
             )
@@ -212,7 +213,7 @@ class Plan:
         except KeyboardInterrupt as interrupt:
             was = sum(one.attempts > 0 for one in self._sent.values())
             interrupt.add_note(
-                f"{was} of {self.sends} CVMs had been sent to: plan.outcome has them, "
+                f"{was} of {counted(self.sends, 'CVM')} had been sent to: plan.outcome has them, "
                 "plan.resume() sends the rest."
             )
             raise
@@ -306,7 +307,7 @@ class Plan:
 
     def __repr__(self) -> str:
         refused = sum(not row.allowed for row in self._rows)
-        parts = [f"{self.verb} {self.sends} of {len(self)} CVMs"]
+        parts = [f"{self.verb} {self.sends} of {counted(len(self), 'CVM')}"]
         if refused:
             parts.append(f"{refused} refused")
         if self.rate_change_usd_h:

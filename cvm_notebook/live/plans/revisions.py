@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from cvm_notebook.api.errors.tree import CvmError, InvalidInput
 from cvm_notebook.api.models.catalogue import AppRevision
 from cvm_notebook.attest.evidence.fields import bare_digits
-from cvm_notebook.text import clean_text
+from cvm_notebook.text import clean_text, counted
 
 if TYPE_CHECKING:
     from cvm_notebook.api.client import Client
@@ -244,7 +244,7 @@ class AppHistory:
         place = len(self.versions) - 1 + revision
         if place < 0:
             number = max(len(self.versions) - 1, 0)
-            problem = f"there are {number} versions before the newest, and {-revision} is too many"
+            problem = f"{counted(number, 'version')} before the newest: {-revision} is too many"
             raise InvalidInput("revision", problem, "app.revisions() lists them.")
         return self.versions[place]
 

@@ -13,7 +13,7 @@ from cvm_notebook.live.operations.record import UNSENT
 from cvm_notebook.live.rules.occasions import Occasions
 from cvm_notebook.live.rules.timetable import Timetable
 from cvm_notebook.live.store.records import Row, Snapshot
-from cvm_notebook.text import age_words, clean_text, html_table
+from cvm_notebook.text import clean_text, html_table, span_words
 
 ONLY_WHILE: Final = "acts only while this kernel runs"
 _KEPT: Final = 1_000  # entries of a log, and operations
@@ -51,7 +51,7 @@ class AutoStopTerms:
     def __str__(self) -> str:
         when = []
         if self.idle is not None:
-            length = age_words(self.idle.total_seconds())
+            length = span_words(self.idle.total_seconds())
             when.append(f"after {length} under {self.below:.0%} of CPU")
         if self.timetable is not None:
             when.append(f"on schedule ({self.timetable})")

@@ -15,6 +15,7 @@ from cvm_notebook.api.client import Client
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.api.models.guest import Operation as HistoryEntry
 from cvm_notebook.api.resources import validation as checks
+from cvm_notebook.api.status import status_words
 from cvm_notebook.live.costs.spent import midnight
 from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.metrics.poll import MeasureHandle
@@ -383,7 +384,7 @@ class CvmCard(FleetView):
     def __repr__(self) -> str:
         fleet = self._fleet()
         row = fleet.known(self.cvm_id) if fleet is not None else None
-        status = clean_text(row.status, 60) if row is not None and row.status else "gone"
+        status = clean_text(status_words(row.status), 60) if row is not None else "gone"
         return f"<CvmCard of {self._name!r}: {status if fleet is not None else 'closed'}>"
 
 

@@ -170,9 +170,9 @@ class PatchFeed:
         context, new = Context(snapshot), {}
         for row in rows:
             k, began = self._numbers.get(row.id), since(row, context)
-            if k is not None and began is not None:
-                if abs(began - self._boots.get(k, 0)) > _AGREE_MS:
-                    new[k] = began
+            if k is None or began is None or abs(began - self._boots.get(k, 0)) <= _AGREE_MS:
+                continue
+            new[k] = began
         self._boots |= new
         return {"boots": {"ks": list(new), "at": list(new.values())}} if new else {}
 
