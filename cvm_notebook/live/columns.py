@@ -330,7 +330,7 @@ COLUMNS: Final = (
         "cvm.resource.instance_type",
         "as tdx.small",
         narrow=True,
-        label="type",
+        label="size",
     ),
     _column("node", _TEXT, "cvm.node_info.name", "the machine it runs on", narrow=True, width=65),
     _column("region", _TEXT, "cvm.node_info.region", "the node's region", narrow=True),
@@ -576,7 +576,7 @@ TABLED: Final = {column.name: column for column in (INDEX, *COLUMNS) if column.t
 
 CALLED: Final = {
     "cost": COST,
-    "size": SEARCHED["instance_type"],
+    "type": SEARCHED["instance_type"],
     **{one.label.lower(): one for one in TABLED.values() if one.label and " " not in one.label},
 }
 """Columns by what the table's heads call them, in searches beside their names."""

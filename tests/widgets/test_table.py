@@ -16,13 +16,14 @@ from helpers import COMPOSE, collected, commit, settled, until
 
 import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import InvalidInput
+from cvm_notebook.api.models.cvm import first_https
 from cvm_notebook.live.plans.plan import Plan
 from cvm_notebook.live.store.figures import Point, Sample
 from cvm_notebook.live.store.observation import Observation
 from cvm_notebook.widgets.base.confirm import Confirmation
 from cvm_notebook.widgets.base.ui_thread import ui_thread
 from cvm_notebook.widgets.table.patches import PatchFeed
-from cvm_notebook.widgets.table.presentation import columns_of, spark
+from cvm_notebook.widgets.table.presentation import COLUMNS, columns_of, spark
 
 CVMS = ("web-1", "web-2", "data-1")
 
@@ -152,6 +153,21 @@ def test_since_when_rows_in_sight_run_is_told_anew_though_no_row_changes(front, 
     ui_thread.post(table.pulse, table)
     settled()
     assert "boots" not in wire.sent(table, "pulse")[-1]  # it is told once
+
+
+def test_where_a_cvm_is_reached_is_told_when_it_is_asked_for(front, wire, table, fleet):
+    assert "url" not in front.boot["cols"]
+    (k,), row = front.named(fleet, "web-1"), fleet["web-1"].row
+    front.say("endpoint", ks=[k])
+    settled()
+    url = first_https(row.cvm.endpoints)
+    assert wire.wait(table, "endpoint") == {"kind": "endpoint", "k": k, "url": url}
+
+
+def test_headings_begin_with_a_capital():
+    heads = [column.label for column in COLUMNS.values()]
+    assert {"Name", "Size", "CPU", "USD/h", "Month", "ID", "vCPU", "Memory GB"} <= set(heads)
+    assert all(head[0].isupper() or head == "vCPU" for head in heads)
 
 
 def test_bars_are_minutes_and_what_nobody_measured_is_a_gap():

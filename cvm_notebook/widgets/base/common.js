@@ -68,8 +68,8 @@ function usdText(amount) {
   if (size >= 1000) return Math.round(amount).toLocaleString("en-US");
   return size >= 0.01 || size === 0 ? amount.toFixed(2) : amount.toLocaleString("en-US", { maximumSignificantDigits: 2 });
 }
-/** US dollars that were spent, which grow: less than a cent is not counted out. */
-const spentText = (amount) => (amount > 0 && amount < 0.01 ? "< 0.01" : usdText(amount));
+/** US dollars that were spent, which grow: less than a cent is not counted out; what is estimated says so. */
+const spentText = (amount, observed = true) => (amount > 0 && amount < 0.01 ? "< 0.01" : `${observed ? "" : "≈ "}${usdText(amount)}`);
 
 /** A number of things, with the word for one of them or for several. */
 const howMany = (n, one, several = `${one}s`) => `${n.toLocaleString("en-US")} ${n === 1 ? one : several}`;

@@ -149,7 +149,12 @@ function beneath(place, store) {
     box.replaceChildren();
     el.hidden = true;
   }
-  function show(name) { title.textContent = name; el.setAttribute("aria-label", name); el.hidden = false; close.focus({ preventScroll: true }); requestAnimationFrame(() => el.scrollIntoView({ block: "nearest" })); }
+  function show(name) { title.textContent = name; el.setAttribute("aria-label", name); el.hidden = false; close.focus({ preventScroll: true }); requestAnimationFrame(() => reveal()); }
+  /** Bring it into sight once it is drawn: a card comes after its frame. */
+  function reveal(until = performance.now() + 5000) {
+    if (box.offsetHeight > 0) el.scrollIntoView({ block: "nearest" });
+    else if (el.isConnected && !el.hidden && performance.now() < until) setTimeout(() => reveal(until), 50);
+  }
   return {
     el, end: drop,
     openCard(button) { opener = button; if (store.live()) store.send({ kind: "card", view: own }); },

@@ -32,6 +32,7 @@ ColumnKind: TypeAlias = Literal[
     "share",
 ]
 
+_SPELLED: Final = {"id": "ID", "vcpu": "vCPU", "os": "OS", "gpus": "GPUs"}
 _CELL_CHARS: Final = 200
 USUAL: Final = (
     *("name", "status", "instance_type", "region"),
@@ -99,6 +100,10 @@ def since(row: Row, context: Context) -> int | None:
     return int((context.taken_at.timestamp() - row.age(context.now) - uptime) * 1000)
 
 
+def _heading(words: str) -> str:
+    return _SPELLED.get(words) or words[:1].upper() + words[1:]
+
+
 def _column(column: columns.Column) -> TableColumn:
     kind = _style(column)
     read = since if kind == "since" else column.value
@@ -110,14 +115,14 @@ def _column(column: columns.Column) -> TableColumn:
 
     return TableColumn(
         column.name,
-        column.label or column.name.replace("_", " "),
+        _heading(column.label or column.name.replace("_", " ")),
         kind,
         column.width,
         (lambda _row, _context: None) if kind == "age" else cell,
     )
 
 
-_SPENT: Final = TableColumn("month_usd", "month", "spent", 78, lambda _row, _context: None)
+_SPENT: Final = TableColumn("month_usd", "Month", "spent", 78, lambda _row, _context: None)
 """What it has cost this month: worked out beside the rows, see `spending`."""
 COLUMNS: Final = {name: _column(column) for name, column in TABLED.items()} | {_SPENT.name: _SPENT}
 

@@ -7,6 +7,7 @@ import traitlets
 
 from cvm_notebook.api.auth.address import console_of
 from cvm_notebook.api.errors.tree import InvalidInput
+from cvm_notebook.api.models.cvm import first_https
 from cvm_notebook.live.columns import FIGURES
 from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.operations.record import OperationRecord
@@ -264,6 +265,13 @@ class FleetTable(TableParts):
     def _on_open(self, message: Mapping[str, Any]) -> None:
         for cvm_id in self._meant(message)[:1]:
             self._open(cvm_id, str(message.get("view", ""))[:_LONGEST_PICK])
+
+    def _on_endpoint(self, message: Mapping[str, Any]) -> None:
+        """Tell where one CVM is reached, which its row does not where no column shows it."""
+        for cvm_id in self._meant(message)[:1]:
+            row = self._living().known(cvm_id)
+            url = None if row is None else first_https(row.cvm.endpoints)
+            self._say({"kind": "endpoint", "k": self._feed.number(cvm_id), "url": url})
 
     def _on_columns(self, message: Mapping[str, Any]) -> None:
         named = message.get("names")

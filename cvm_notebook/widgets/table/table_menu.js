@@ -27,6 +27,7 @@ function popupMenu(label) {
       el.style.top = `${at.y + height > innerHeight ? Math.max(4, at.y - height) : at.y}px`;
       entries()[0]?.focus();
     },
+    enable(label, on) { for (const item of el.querySelectorAll("[role=menuitem]")) if (item.firstChild?.textContent === label) item.disabled = !on; },
   };
 }
 

@@ -3,10 +3,10 @@
 //   Python -> view   snapshot {revision, columns, more, ks, ids, cols: {name: [cell]}, ...}
 //                    patch    {revision, set: {name: [[k], [cell]]}, add: {ks, ids, cols}, del: [k]}
 //                    found    {text, ks | error}     pulse {ages, health, credit}     and the answers to clicks
-//                    opened {view, id, of, card}   facet {name, values}   views {names, view}   look {view, query, by}
+//                    endpoint {k, url}   opened {view, id, of, card}   facet {name, values}   views {names, view}   look {view, query, by}
 //                    toasts {items}   and with the pulses: spending, and spent {ks, usd, observed} of some rows
 //                    with the pulses, too: boots {ks, at}, since when rows in sight run, where that is told anew
-//   view -> Python   act, undo, now, retry, dismiss, open, select, seen, columns, facet, view, follow
+//   view -> Python   endpoint, act, undo, now, retry, dismiss, open, select, seen, columns, facet, view, follow
 //   traits           query: what is searched for, and by: rows of each cvm, or under their app; the same in every view of
 //                    every window
 

@@ -89,7 +89,7 @@ function summaryStrip(store, onFilter) {
       rate.textContent = `${usdText(usd)} USD/h`;
       rate.title = `Charged now for ${store.rows.size === 1 ? "" : "all "}${howMany(store.rows.size, "CVM")} (${store.totals.rate}): what runs, and the disks of what is stopped`;
       bars.draw(store.spending);
-      today.textContent = store.spending ? `${store.spending.observed ? "" : "≈ "}${spentText(Number(store.spending.today))} USD today` : "";
+      today.textContent = store.spending ? `${spentText(Number(store.spending.today), store.spending.observed)} USD today` : "";
       today.title = "Since midnight (UTC); when nobody watched, CVMs are taken to have been as they were next seen";
       month.textContent = usd > 0 ? `≈ ${usdText(usd * HOURS_A_MONTH)} USD/month` : "";
       month.title = `If nothing changes: ${HOURS_A_MONTH} hours at this rate`;
