@@ -138,6 +138,11 @@ def usd(amount: Decimal | None) -> str | None:
     return None if amount is None else without_zeros(amount)
 
 
+def signed(amount: Decimal) -> str:
+    """Return a change of an amount with its sign, without needless zeros."""
+    return ("+" if amount >= 0 else "") + without_zeros(amount)
+
+
 def without_zeros(amount: Decimal) -> str:
     """Return an amount without needless zeros, every other digit kept."""
     digits = f"{amount:f}"

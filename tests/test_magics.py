@@ -254,6 +254,8 @@ def test_what_is_shown_is_the_object_and_can_be_captured(ip):
     assert "printed" in ip.names["held"].stdout
     cost = ip.well("%cvm cost 2h").value
     assert set(cost.index.get_level_values("window")) == {"2h"}
+    assert list(cost.columns) == ["name", "running_h", "rate_usd_h", "amount_usd"]
+    assert cost["amount_usd"].is_monotonic_decreasing
     ip.well("name = 'agent-2'")
     assert ip.well("%cvm show {name}").value.name == "agent-2"
 

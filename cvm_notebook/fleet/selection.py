@@ -18,7 +18,7 @@ from cvm_notebook.live.query import search, where
 from cvm_notebook.live.static_view import show
 from cvm_notebook.live.store.records import Row, Snapshot
 from cvm_notebook.live.wait import Waiting
-from cvm_notebook.text import counted, table_bundle
+from cvm_notebook.text import counted, signed, table_bundle
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +48,7 @@ class FleetPlan(Plan):
 
 def _usd(row: Any) -> str:
     change: Decimal | None = row.rate_change_usd_h
-    return "" if change is None else f"{change:+f}"
+    return "" if change is None else signed(change)
 
 
 class _Group(ABC):

@@ -54,10 +54,6 @@ _GRAMMAR: Final = r"""
 _KEYWORDS: Final = frozenset(
     ("AND", "OR", "NOT", "LIKE", "ILIKE", "IN", "IS", "NULL", "ORDER", "BY", "ASC", "DESC", "LIMIT")
 )
-_USUAL: Final = (
-    *("name", "status", "in_progress", "health", "region", "node", "instance_type"),
-    *("vcpu", "memory_gb", "gpus", "rate_usd_h", "created_at", "age_s"),
-)
 _CALLED: Final = (
     *("name", "status", "type", "region", "cpu", "memory", "idle", "cost", "uptime", "trust"),
     *("gpus", "vcpu", "created_at"),
@@ -172,8 +168,9 @@ def where(snapshot: Snapshot, **conditions: object) -> tuple[Row, ...]:
     snapshot
         Of the fleet.
     **conditions
-        Columns of the fleet frame and what they are: a value, a text with ``*`` and ``?`` for any
-        text and any character, a list of which any fits, or None for what is missing.
+        Columns of the fleet frame, or as the table calls them, and what they are: a value, a text
+        with ``*`` and ``?`` for any text and any character, a list of which any fits, or None for
+        what is missing.
 
     Raises
     ------
@@ -182,9 +179,9 @@ def where(snapshot: Snapshot, **conditions: object) -> tuple[Row, ...]:
     """
     tests = []
     for name, value in conditions.items():
-        column = SEARCHED.get(name)
+        column = SEARCHED.get(name) or CALLED.get(name)
         if column is None:
-            raise InvalidInput(clean_text(name, 60), "there is no such column", _near(name))
+            raise InvalidInput(clean_text(name, 60), "there is no such column", _meant(name))
         try:
             tests.append(given(column, value))
         except Misfit as misfit:
@@ -207,10 +204,6 @@ def _sorted(rows: list[Row], key: _Key, context: Context) -> list[Row]:
 
 def _first(pair: tuple[Any, Row]) -> Any:
     return pair[0]
-
-
-def _near(name: str) -> str:
-    return closest(name, SEARCHED) or f"There are {', '.join(_USUAL)}; fleet_columns() lists all."
 
 
 def _meant(name: str) -> str:

@@ -8,7 +8,7 @@ from cvm_notebook.text import age_words, counted, table_bundle, usd
 
 def show(snapshot: Snapshot, title: str | None = None, most: int = 50) -> dict[str, str]:
     """Return a snapshot as text and as html, with its time, and what is not shown said."""
-    head = ("name", "status", "type", "node", "region", "USD/h", "seen")
+    head = ("name", "status", "size", "node", "region", "USD/h", "updated")
     cells = [_cells(row, snapshot.monotonic) for row in snapshot.rows[:most]]
     left_out = len(snapshot) - len(cells)
     when = f"{snapshot.taken_at:%Y-%m-%d %H:%M:%S} UTC"
@@ -50,13 +50,13 @@ def _facts(row: Row, now: float) -> list[tuple[str, ...]]:
         ("doing", doing or ("something" if row.in_progress else None)),
         ("boot", row.boot_progress),
         ("boot error", row.boot_error),
-        ("type", cvm.resource.instance_type if cvm.resource else None),
+        ("size", cvm.resource.instance_type if cvm.resource else None),
         ("node", cvm.node_info.name if cvm.node_info else None),
         ("region", cvm.node_info.region if cvm.node_info else None),
         ("USD/h", usd(charged_usd(row))),
         ("endpoint", urls[0] if urls else None),
         ("compose hash", cvm.compose_hash),
-        ("seen", f"{age_words(row.age(now))} ago, by {row.source}"),
+        ("updated", f"{age_words(row.age(now))} ago"),
         ("could not refresh", row.error),
     ]
     return [(name, value) for name, value in said if value]

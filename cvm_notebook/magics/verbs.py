@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 Handler = Callable[[Session, Namespace], object]
 # one column and its value, as a keyword of `Fleet.where`; not == nor >=
+_COST_COLUMNS: Final = ("name", "running_h", "rate_usd_h", "amount_usd")
 _CONDITION: Final = re.compile(r"([A-Za-z_]\w*)=((?!=).*)", re.DOTALL)
 _LONGEST_S: Final = 3600.0  # an operation is given up on long before
 _ANSWER_S: Final = 120.0  # longer than any call of the client's
@@ -113,8 +114,9 @@ def verify(session: Session, args: Namespace) -> "Verdict":
 
 
 def cost(session: Session, args: Namespace) -> "pd.DataFrame":
-    """Return the cost of each CVM."""
-    return session.fleet().cost(args.window)
+    """Return the cost of each CVM, the highest first, in columns that a terminal has room for."""
+    frame = session.fleet().cost(args.window)
+    return frame.sort_values("amount_usd", ascending=False, kind="stable")[list(_COST_COLUMNS)]
 
 
 def diff(session: Session, _args: Namespace) -> "pd.DataFrame":

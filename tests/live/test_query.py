@@ -69,6 +69,7 @@ def numbers(rows):
         ({"name": "WEB-0"}, []),
         ({"region": "US-W*"}, [0, 3]),
         ({"region": None}, [5]),
+        ({"size": "h200*"}, [1]),
         ({"region": ["eu-1", None]}, [2, 4, 5]),
         ({"region": []}, []),
         ({"vcpu": 8}, [1]),

@@ -12,7 +12,7 @@ from cvm_notebook.api.models.actions import Provision
 from cvm_notebook.api.resources.cvm_ref import near_miss, snake_case
 from cvm_notebook.api.scalars import plain
 from cvm_notebook.api.status import STATUSES, closest_status, is_status
-from cvm_notebook.text import clean_text
+from cvm_notebook.text import clean_text, counted
 
 T = TypeVar("T")
 Check = Callable[[str, Any], Any]
@@ -161,7 +161,7 @@ def _name_problem(name: str) -> str | None:
     strange = list(dict.fromkeys(re.sub(r"[A-Za-z0-9-]", "", name)))
     problems = (
         (bool(strange), f"holds {', '.join(map(_character, strange[:3]))}"),
-        (len(name) < shortest, f"has {len(name)} characters, which is too short"),
+        (len(name) < shortest, f"has {counted(len(name), 'character')}, which is too short"),
         (len(name) > longest, f"has {len(name)} characters, which is too long"),
         (not name[0].isalpha(), "does not begin with a letter"),
         ("--" in name, "holds two dashes in a row"),

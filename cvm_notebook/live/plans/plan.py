@@ -20,7 +20,7 @@ from cvm_notebook.live.plans.dry_run import PlanRow, dry_run
 from cvm_notebook.live.plans.outcome import Outcome, OutcomeRow
 from cvm_notebook.live.plans.runner import ExecutionOptions, PlanRunner
 from cvm_notebook.live.store.records import Row
-from cvm_notebook.text import counted
+from cvm_notebook.text import counted, signed
 
 _NOTHING: Final = Decimal(0)
 
@@ -311,7 +311,7 @@ class Plan:
         if refused:
             parts.append(f"{refused} refused")
         if self.rate_change_usd_h:
-            parts.append(f"{self.rate_change_usd_h:+f} USD/h")
+            parts.append(f"{signed(self.rate_change_usd_h)} USD/h")
         if self.phrase is not None:
             parts.append(f"confirm={self.phrase!r}")
         return f"<Plan: {', '.join(parts)}>"
