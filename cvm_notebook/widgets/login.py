@@ -16,7 +16,7 @@ from cvm_notebook.api.errors.tree import CredentialsError, CvmError
 from cvm_notebook.api.models.catalogue import CurrentUser
 from cvm_notebook.api.secret import Secret
 from cvm_notebook.connection import sign_in, typed_key
-from cvm_notebook.text import clean_text, html_table, text_table, usd
+from cvm_notebook.text import clean_text, html_table, text_table
 from cvm_notebook.widgets.base.assets import module, style
 from cvm_notebook.widgets.base.mimebundle import has_kernel, somebody_answers
 from cvm_notebook.widgets.base.view import LiveView, Message
@@ -85,7 +85,7 @@ class Account:
             ("address", self._found.base_url),
             ("user", clean_text((user.username or user.email or "") if user else "", 80)),
             ("workspace", ", ".join(clean_text(word, 60) for word in place if word)),
-            ("credit", f"{usd(money.balance)} USD" if money and money.balance is not None else ""),
+            ("credit", f"{money.balance:,.2f} USD" if money and money.balance is not None else ""),
         ]
         return [(name, value) for name, value in facts if value]
 

@@ -20,15 +20,15 @@ function attentionPanel({ own, send, onShow }) {
         shows ? h("button", { type: "button", disabled: !live, "aria-label": `Show: ${said}`, onclick: () => { send({ kind: "show", key }); onShow(); } }, "Show") : null,
         plan ? h("button", { type: "button", disabled: !live, onclick: () => send({ kind: "plan", view: own }) }, "Review plan…") : null));
   }
-  function draw(state, live) {
+  function draw(state, live, health) {
     if (!state) return;
-    const now = JSON.stringify([state, live]);
+    const now = JSON.stringify([state, live, health]);
     if (now === shown) return;
     shown = now;
     const { concerns, complete, cvms, acts } = state, focused = list.contains(document.activeElement);
     const select = h("p", { className: "cvm-dim" }, "Select a CVM in the table to see it here.");
     const found = concerns.length ? h("ul", {}, ...concerns.map((one) => concern(one, acts, live)))
-      : h("p", {}, !complete ? "Reading the fleet…" : cvms ? "✓ Nothing needs attention." : "No CVMs yet. Deploy the first one in the tab Deploy.");
+      : h("p", {}, !complete ? { "needs a key": "Sign in to see it.", offline: "Not known yet: the service cannot be reached." }[health] ?? "Reading the fleet…" : cvms ? "✓ Nothing needs attention." : "No CVMs yet. Deploy the first one in the tab Deploy.");
     const title = h("h3", { tabIndex: -1 }, "Needs attention");
     list.replaceChildren(title, found, ...(cvms ? [select] : []));
     if (focused) title.focus();

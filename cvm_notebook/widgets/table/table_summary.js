@@ -79,6 +79,7 @@ function summaryStrip(store, onFilter) {
   return {
     el,
     draw() {
+      el.toggleAttribute("data-unknown", store.reading && !store.rows.size); // no figure is a fact before the first list
       const { counts, idle } = countRows(store), query = store.query.trim();
       drawChip("all", "All", store.rows.size, "", query, true);
       for (const [status, label] of CHIPS) drawChip(status, label, counts.get(status) ?? 0, ofStatus([status]), query, status === "running");
