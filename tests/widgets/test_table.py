@@ -23,7 +23,7 @@ from cvm_notebook.live.store.observation import Observation
 from cvm_notebook.widgets.base.confirm import Confirmation
 from cvm_notebook.widgets.base.ui_thread import ui_thread
 from cvm_notebook.widgets.table.patches import PatchFeed
-from cvm_notebook.widgets.table.presentation import COLUMNS, columns_of, spark
+from cvm_notebook.widgets.table.presentation import COLUMNS, HINTS, USUAL, columns_of, spark, specs
 
 CVMS = ("web-1", "web-2", "data-1")
 
@@ -168,6 +168,9 @@ def test_headings_begin_with_a_capital():
     heads = [column.label for column in COLUMNS.values()]
     assert {"Name", "Size", "CPU", "USD/h", "Month", "ID", "vCPU", "Memory GB"} <= set(heads)
     assert all(head[0].isupper() or head == "vCPU" for head in heads)
+    hinted = {one["name"] for one in specs(columns_of(USUAL)) if "hint" in one}
+    assert hinted == set(USUAL) - {"name", "status"}
+    assert set(HINTS) <= set(COLUMNS)
 
 
 def test_bars_are_minutes_and_what_nobody_measured_is_a_gap():
@@ -263,6 +266,7 @@ def test_a_new_cvm_is_added_on_top_and_a_deleted_one_goes(front, wire, table, cl
 
 
 def test_nothing_is_sent_while_nobody_looks(front, wire, table, fleet):
+    wire.wait(table, "views")  # read when somebody began to look
     front.say("bye")
     settled()
     before = len(wire.sent(table))

@@ -40,6 +40,23 @@ USUAL: Final = (
 )
 
 
+HINTS: Final = {
+    "instance_type": "Its instance type: vCPUs, memory and GPUs",
+    "region": "Where the machine is that it runs on",
+    "cpu": "CPU in use, of all its vCPUs; the bars are the last 15 minutes",
+    "mem": "Memory in use",
+    "idle_for": "For how long its CPU was under 10 %",
+    "charged_usd_h": "Charged an hour as it is now: of a stopped CVM, its disk alone",
+    "month_usd": "Cost since the first of the month (UTC); ≈ is estimated",
+    "uptime_s": "Time since it booted",
+    "verified": "What its last verification came to; to verify it, open it, tab Trust",
+    "rate_usd_h": "The price of an hour if it runs",
+    "app_id": "CVMs of one app run the same compose file, and share its keys",
+    "compose_hash": "The fingerprint of what it runs: the same file, the same hash",
+}
+"""What a heading says beside its word."""
+
+
 @dataclass(frozen=True, slots=True)
 class TableColumn:
     """One column: what it is called, how it is drawn, and how a cell is read."""
@@ -52,7 +69,8 @@ class TableColumn:
 
     def spec(self) -> dict[str, Any]:
         """Return it as the view draws it."""
-        return {"name": self.name, "label": self.label, "kind": self.kind, "width": self.width}
+        told = {"name": self.name, "label": self.label, "kind": self.kind, "width": self.width}
+        return told | ({"hint": HINTS[self.name]} if self.name in HINTS else {})
 
 
 def _style(column: columns.Column) -> ColumnKind:

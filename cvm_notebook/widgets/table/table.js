@@ -135,7 +135,8 @@ function renderTable({ model, el, host, store }) {
     facets.draw(kernel); views.draw(kernel);
     byApp.setAttribute("aria-pressed", store.by === "app");
     byApp.disabled = !kernel;
-    count.textContent = n === rows.size ? "" : `showing ${n} of ${rows.size}`;
+    const sum = (ks) => ks.reduce((all, k) => all + Number(rows.get(k).charged_usd_h ?? 0), 0), priced = store.columns.some((column) => column.name === "charged_usd_h");
+    count.textContent = n === rows.size ? "" : `showing ${n} of ${rows.size}${priced && n ? ` · ${usdText(sum(grid.state.ks))} USD/h` : ""}`;
     wrong.hidden = !found?.error;
     wrong.textContent = found?.error ?? "";
     find.setAttribute("aria-invalid", Boolean(found?.error));
@@ -143,7 +144,7 @@ function renderTable({ model, el, host, store }) {
     drawHealth(health, store.health, store.at, kernel);
     sign.draw(store.health, kernel);
     root.toggleAttribute("data-offline", offline.draw());
-    const charged = selected.reduce((sum, k) => sum + Number(rows.get(k).charged_usd_h ?? 0), 0);
+    const charged = sum(selected);
     costs.textContent = selected.length && charged ? ` · ${usdText(charged)} USD/h` : "";
     picked.textContent = pickedWords();
     picked.title = hidden.slice(0, 20).map((k) => store.rows.get(k)?.name).filter(Boolean).join(", ");

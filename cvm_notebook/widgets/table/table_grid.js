@@ -26,7 +26,7 @@ function tableGrid(store, { onOpen, onMenu, onKey, onClear, say }) {
     layOut();
     grid.setAttribute("aria-colcount", store.columns.length + 2);
     head.replaceChildren(h("div", { className: "cvm-cell cvm-pick", role: "columnheader", "aria-label": "Selected" }, all), ...store.columns.map((c, at) => {
-      const button = h("button", { type: "button", className: "cvm-sort", tabIndex: at ? -1 : 0, title: `Sort by ${c.label}`, onclick: () => sortBy(c) }, c.label);
+      const button = h("button", { type: "button", className: "cvm-sort", tabIndex: at ? -1 : 0, title: c.hint ? `${c.hint}. Click to sort` : `Sort by ${c.label}`, onclick: () => sortBy(c) }, c.label);
       const edge = h("span", { className: "cvm-edge", "aria-hidden": "true", title: "Drag to make it wider; double-click to undo that", onpointerdown: (event) => resize(event, c), ondblclick: () => { store.widths.delete(c.name); layOut(); } });
       return h("div", { className: `cvm-cell cvm-kind-${c.kind}`, role: "columnheader", "data-name": c.name }, button, edge);
     }), h("div", { className: "cvm-cell cvm-more", role: "columnheader", "aria-label": "Menu" }));
