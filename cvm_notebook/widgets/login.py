@@ -102,6 +102,7 @@ class Account:
         missing = isinstance(self.error, CredentialsError)
         return {
             "in": self.client is not None,
+            "local": self._found is not None and self._found.base_url.startswith("http://"),
             "rows": self.rows(),
             "wrong": wrong,
             "missing": missing and self.client is None,

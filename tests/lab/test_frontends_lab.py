@@ -142,7 +142,7 @@ class Walk:
     def each_is_live(self):
         for view in (self.table, self.card, self.form, self.board):
             view.locator('.cvm-health[data-state="live"]').first.wait_for()
-        self.login.get_by_text("Signed in to Phala Cloud").wait_for()
+        self.login.get_by_text("Signed in to a cloud on this machine").wait_for()
 
     def what_happens_elsewhere_is_seen(self):
         for view in (self.table, self.board):

@@ -25,8 +25,8 @@ _BY_DEFAULT: Final = "by the default policy"
 _BY_OWN: Final = "by the policy of this card"
 _FROM_CODE: Final = "asked for from code, by the policy given there"
 _DEFAULT_HINT: Final = (
-    "Verify now judges by the default policy, which declares no app. For another: "
-    'fleet["name"].card().policy = cvm.Policy(app="compose.yaml").'
+    "Verify now judges by the default policy, which declares no app. To judge by your compose "
+    'file: fleet["{}"].card().policy = cvm.Policy(app="compose.yaml").'
 )
 _OWN_HINT: Final = "Verify now judges by the policy of this card."
 
@@ -70,7 +70,7 @@ class Verification:
                 "ended": self._ended,  # so that a view hears of each that it asked for
                 "why": why_not(row),
                 "error": error[1] if error is not None and error[0] is trust else None,
-                "hint": _DEFAULT_HINT if self.policy is None else _OWN_HINT,
+                "hint": _OWN_HINT if self.policy else _DEFAULT_HINT.format(self._cvm_id),
             },
         }
 
