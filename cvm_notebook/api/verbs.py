@@ -37,12 +37,16 @@ class Admission(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerbSpec:
-    """What is known of one verb.
+    """The row of one verb.
 
     Attributes
     ----------
     label, help
         What stands on its button, and in the help of the magics; empty where it has none.
+    noun, doing, done
+        How a sentence names the operation, calls it while it goes on, and once it has ended well.
+    unchanged
+        What is said of one CVM, and of several, where the operation was undone.
     effect
         What it does, in words, as a plan shows it.
     goal
@@ -75,6 +79,10 @@ class VerbSpec:
 
     label: str = ""
     help: str = ""
+    noun: str
+    doing: str
+    done: str
+    unchanged: tuple[str, str] = ("was not changed", "were not changed")
     effect: str
     goal: Phase
     rests: frozenset[Phase] = frozenset()
@@ -129,10 +137,15 @@ _CHANGED: Final = frozenset(
 )
 _BOOTS: Final[frozenset[Phase]] = frozenset({"provisioning", "starting"})
 
+_ALIVE: Final = ("keeps running", "keep running")
+
 SPECS: Final[Mapping[Verb, VerbSpec]] = {
     "start": VerbSpec(
         label="Start",
         help="start CVMs",
+        noun="Start",
+        doing="Starting",
+        done="Started",
         effect="starts it; computing is paid for again",
         goal="running",
         under_way=frozenset({"starting"}),
@@ -152,6 +165,10 @@ SPECS: Final[Mapping[Verb, VerbSpec]] = {
     "stop": VerbSpec(
         label="Stop",
         help="stop CVMs at once",
+        noun="Stop",
+        doing="Stopping",
+        done="Stopped",
+        unchanged=_ALIVE,
         effect="stops now; the disk is kept and still billed",
         goal="stopped",
         under_way=frozenset({"stopping"}),
@@ -165,6 +182,10 @@ SPECS: Final[Mapping[Verb, VerbSpec]] = {
     "shutdown": VerbSpec(
         label="Shut down",
         help="stop CVMs, letting their containers end",
+        noun="Shutdown",
+        doing="Shutting down",
+        done="Shut down",
+        unchanged=_ALIVE,
         effect="ends its containers, then stops; the disk is kept and still billed",
         goal="stopped",
         under_way=frozenset({"shutting_down", "stopping"}),
@@ -177,6 +198,9 @@ SPECS: Final[Mapping[Verb, VerbSpec]] = {
     "restart": VerbSpec(
         label="Restart",
         help="restart CVMs",
+        noun="Restart",
+        doing="Restarting",
+        done="Restarted",
         effect="restarts it; it does not answer meanwhile",
         goal="running",
         under_way=frozenset({"restarting"}),
@@ -188,6 +212,9 @@ SPECS: Final[Mapping[Verb, VerbSpec]] = {
     # Two updates are two, even while the first is under way: their contents may differ. An entry of
     # the history that may be of either is taken for an update where nobody here asked for it.
     "redeploy": VerbSpec(
+        noun="Redeployment",
+        doing="Redeploying",
+        done="Redeployed",
         effect="takes it to a revision of its app in one restart; what is stopped stays stopped",
         goal="running",
         rests=frozenset({"stopped"}),
@@ -200,6 +227,9 @@ SPECS: Final[Mapping[Verb, VerbSpec]] = {
         undoable=True,
     ),
     "update": VerbSpec(
+        noun="Update",
+        doing="Updating",
+        done="Updated",
         effect="changes it in one restart; what is stopped stays stopped",
         goal="running",
         rests=frozenset({"stopped"}),
@@ -214,6 +244,10 @@ SPECS: Final[Mapping[Verb, VerbSpec]] = {
     "delete": VerbSpec(
         label="Delete",
         help="delete CVMs and their disks, for good",
+        noun="Deletion",
+        doing="Deleting",
+        done="Deleted",
+        unchanged=("is kept", "are kept"),
         effect="deletes it and its disk; this cannot be undone",
         goal="gone",
         under_way=frozenset({"deleting"}),
@@ -227,6 +261,9 @@ SPECS: Final[Mapping[Verb, VerbSpec]] = {
     "replicate": VerbSpec(
         label="Replicate",
         help="make another CVM of the same app",
+        noun="Replication",
+        doing="Replicating",
+        done="Replicated",
         effect="makes another CVM of the same app, which is paid for",
         goal="running",
         under_way=_BOOTS,
@@ -237,6 +274,9 @@ SPECS: Final[Mapping[Verb, VerbSpec]] = {
         price="+total",
     ),
     "commit": VerbSpec(
+        noun="Deployment",
+        doing="Deploying",
+        done="Deployed",
         effect="makes the CVM; from then on it is paid for",
         goal="running",
         under_way=_BOOTS,

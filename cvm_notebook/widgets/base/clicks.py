@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.api.verbs import SPECS, Verb, check_verb
@@ -28,29 +28,6 @@ _REASONS: Final = 3  # that are told one by one
 Say = Callable[[dict[str, Any]], object]
 OnSent = Callable[[Verb, Sequence[Operation], float], object]
 OnRetried = Callable[[Sequence[Operation]], object]
-
-
-class VerbWords(NamedTuple):
-    """A verb in sentences: what it is called, while it is done, when it is done, if it is not."""
-
-    name: str
-    doing: str
-    done: str
-    undone: tuple[str, str] = ("was not changed", "were not changed")  # one CVM, and several
-
-
-_ALIVE: Final = ("keeps running", "keep running")
-WORDS: Final[Mapping[Verb, VerbWords]] = {
-    "start": VerbWords("Start", "Starting", "Started"),
-    "stop": VerbWords("Stop", "Stopping", "Stopped", _ALIVE),
-    "shutdown": VerbWords("Shutdown", "Shutting down", "Shut down", _ALIVE),
-    "restart": VerbWords("Restart", "Restarting", "Restarted"),
-    "redeploy": VerbWords("Redeployment", "Redeploying", "Redeployed"),
-    "update": VerbWords("Update", "Updating", "Updated"),
-    "delete": VerbWords("Deletion", "Deleting", "Deleted", ("is kept", "are kept")),
-    "replicate": VerbWords("Replication", "Replicating", "Replicated"),
-    "commit": VerbWords("Deployment", "Deploying", "Deployed"),
-}
 
 
 def cvms_named(names: Sequence[str]) -> str:
@@ -290,7 +267,7 @@ class ClickHandler:
             "click": click,
             "ops": [one.id for one in sent],
             "undo": left,
-            "text": f"{WORDS[plan.verb].doing} {cvms_named([one.name for one in sent])}",
+            "text": f"{SPECS[plan.verb].doing} {cvms_named([one.name for one in sent])}",
         })  # fmt: skip
         if self.on_sent is not None and sent:
             self.on_sent(plan.verb, sent, left)
@@ -301,11 +278,11 @@ class ClickHandler:
 
 def undone_text(verb: Verb, back: Sequence[str], late: int) -> str:
     """Return what came of taking something back: for whom it was in time, and for how many not."""
-    words, said = WORDS[verb], []
+    spec, said = SPECS[verb], []
     if back:
-        said.append(f"Undone: {cvms_named(back)} {words.undone[len(back) > 1]}.")
+        said.append(f"Undone: {cvms_named(back)} {spec.unchanged[len(back) > 1]}.")
     if late:
-        said.append(f"{late} {'was' if late == 1 else 'were'} already {words.doing.lower()}.")
+        said.append(f"{late} {'was' if late == 1 else 'were'} already {spec.doing.lower()}.")
     return " ".join(said)
 
 
