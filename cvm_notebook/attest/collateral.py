@@ -102,7 +102,7 @@ def _fmspc_of(collateral: Collateral) -> str | None:
 
 
 def _crl_end(digits: str | None) -> datetime | None:
-    from cryptography import x509  # noqa: PLC0415 - dear to import
+    from cryptography import x509  # noqa: PLC0415 - slow to import
 
     try:
         return x509.load_der_x509_crl(bytes.fromhex(digits or "")).next_update_utc

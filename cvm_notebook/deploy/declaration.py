@@ -324,7 +324,7 @@ def _of_file(path: Path) -> object:
     """Read a YAML file; its size and its nesting are bounded before it is built."""
     text = read_text_file("declared", str(path), LARGEST_BYTES)
     read_yaml(text, path.name)  # refuses what is too deep, aliased too often, or no YAML
-    import yaml  # noqa: PLC0415 - dear to import, needed by this function only
+    import yaml  # noqa: PLC0415 - slow to import, needed by this function only
 
     try:
         return yaml.safe_load(text)

@@ -21,7 +21,7 @@ from cvm_notebook.frames.reports.cost import frame_of
 from cvm_notebook.frames.reports.diff import diff
 from cvm_notebook.frames.schema import Money, require
 from cvm_notebook.live.costs.intervals import HourlyPrice
-from cvm_notebook.live.costs.spent import Standing
+from cvm_notebook.live.costs.spent import ChargedCvm
 
 if TYPE_CHECKING:
     from cvm_notebook.live.engine import FleetEngine
@@ -105,8 +105,8 @@ class CvmAccessor:
         """
         frame = self._exact("status", "rate_usd_h", "rate_disk_usd_h")
         at = self._as_of(frame) if now is None else moment_of("now", now)
-        standings = [
-            Standing(str(cvm_id), name, str(status), price, instant(created))
+        cvms = [
+            ChargedCvm(str(cvm_id), name, str(status), price, instant(created))
             for cvm_id, name, status, price, created in zip(
                 frame.index,
                 _column(frame, "name"),
@@ -118,7 +118,7 @@ class CvmAccessor:
         ]
         if hours is not None:
             window = timedelta(hours=checks.seconds("hours", hours))
-        return frame_of(standings, [], window, at, money)
+        return frame_of(cvms, [], window, at, money)
 
     def diff(self, other: pd.DataFrame) -> pd.DataFrame:
         """Return what is different in another frame, as what comes after this one; see `diff`."""

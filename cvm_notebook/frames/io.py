@@ -193,17 +193,19 @@ def _read_json(path: Path) -> pd.DataFrame:
     try:
         if "rows" in said:
             names = [INDEX, *said["columns"]]
-            cells = {name: [_told(name, row.get(name)) for row in said["rows"]] for name in names}
+            cells = {
+                name: [_cell_text(name, row.get(name)) for row in said["rows"]] for name in names
+            }
             return _of_texts(path, cells, len(said["rows"]))
         # as pandas writes it: of each column, each row by its id
         ids = dict.fromkeys(id_ for column in said.values() for id_ in column)
-        cells = {name: [_told(name, said[name].get(id_)) for id_ in ids] for name in said}
+        cells = {name: [_cell_text(name, said[name].get(id_)) for id_ in ids] for name in said}
     except (AttributeError, KeyError, TypeError) as error:
         raise _not_ours(path, "fleet", error) from None
     return _of_texts(path, {INDEX: list(ids), **cells}, len(ids))
 
 
-def _told(name: str, value: object) -> str | None:
+def _cell_text(name: str, value: object) -> str | None:
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bool):

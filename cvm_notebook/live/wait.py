@@ -56,7 +56,7 @@ class Waiting:
         self.ids: list[str] | None = None  # None before the first list
         self._missing: list[str] = []
         self._asked: dict[str, Operation] = {}  # the last operation of each CVM that was seen
-        self._told: dict[str, tuple[str | None, str | None]] = {}
+        self._reported: dict[str, tuple[str | None, str | None]] = {}
         self._bar: Bar | None = None
         self._shown = 0
         self._stack = ExitStack()
@@ -197,8 +197,8 @@ class Waiting:
             return
         for row in filter(None, map(self._engine.known, ids)):
             now = (row.status, row.boot_progress)
-            if self._told.get(row.id) != now:
-                self._told[row.id] = now
+            if self._reported.get(row.id) != now:
+                self._reported[row.id] = now
                 self._on_change(row)
 
     # --- the end -------------------------------------------------------------------------------

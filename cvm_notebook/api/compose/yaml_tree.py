@@ -83,7 +83,7 @@ def read_yaml(text: str, argument: str) -> YamlNode | None:
         aliases written out. The message names the line and `argument`.
     """
     _check_characters(text, argument)
-    import yaml  # noqa: PLC0415 - dear to import, needed by this function only
+    import yaml  # noqa: PLC0415 - slow to import, needed by this function only
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:

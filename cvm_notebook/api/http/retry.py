@@ -101,7 +101,7 @@ class RetryPolicy:
         attempt: int,
         outcome: AttemptOutcome,
         *,
-        told: float | None = None,
+        retry_after: float | None = None,
         rand: Callable[[], float] = random.random,
     ) -> Decision:
         """Decide what follows the failed attempt number `attempt` (the first is 1).
@@ -110,7 +110,7 @@ class RetryPolicy:
         ----------
         kind, attempt, outcome
             The cell of the table, and how many attempts were made so far.
-        told
+        retry_after
             Seconds the service asked to wait, or None.
         rand
             Source of jitter in [0, 1).
@@ -119,7 +119,7 @@ class RetryPolicy:
         most = self._most(kind, outcome)
         if what == _GIVE_UP or attempt >= most:
             return GiveUp()
-        after = self._wait(attempt, told, rand)
+        after = self._wait(attempt, retry_after, rand)
         return Retry(after) if what == _RETRY else Reconcile(after)
 
     def _most(self, kind: RetryKind, outcome: AttemptOutcome) -> int:
@@ -129,10 +129,10 @@ class RetryPolicy:
             return min(2, self.attempts)  # a fault of the service's own is not cured by asking
         return self.attempts
 
-    def _wait(self, attempt: int, told: float | None, rand: Callable[[], float]) -> float:
-        if told is not None:
+    def _wait(self, attempt: int, retry_after: float | None, rand: Callable[[], float]) -> float:
+        if retry_after is not None:
             # everybody was told the same: spread upwards, never before the time asked for
-            return min(told, self.retry_after_cap) * (1 + 0.1 * rand()) + 0.05 * rand()
+            return min(retry_after, self.retry_after_cap) * (1 + 0.1 * rand()) + 0.05 * rand()
         return min(self.cap, self.base * 2.0 ** (attempt - 1)) * (1 - 0.5 * rand())
 
 

@@ -46,7 +46,7 @@ def read_certificate(certificate: bytes) -> CertifiedQuote:
     MalformedEvidence
         It is no certificate, or has no quote.
     """
-    from cryptography import x509  # noqa: PLC0415 - dear to import
+    from cryptography import x509  # noqa: PLC0415 - slow to import
     from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
         Encoding,
         PublicFormat,

@@ -184,7 +184,7 @@ def _platform_of(certificates: bytes) -> tuple[str, str] | None:
     found = _PEM.search(certificates)
     if found is None:
         return None
-    from cryptography import x509  # noqa: PLC0415 - dear to import, needed here only
+    from cryptography import x509  # noqa: PLC0415 - slow to import, needed here only
 
     try:
         pck = x509.load_pem_x509_certificate(found[0])

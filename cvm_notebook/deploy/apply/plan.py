@@ -207,7 +207,7 @@ class Applied:
         """Whether nothing failed."""
         return not self.failed
 
-    def _told(self) -> list[tuple[str, str, str]]:
+    def _table_rows(self) -> list[tuple[str, str, str]]:
         return [
             (
                 row.step.name,
@@ -225,7 +225,7 @@ class Applied:
         return f"{len(self.operations)} of {len(self)} changed{failed}"
 
     def __repr__(self) -> str:
-        return text_table(self._title, ("name", "action", ""), self._told())
+        return text_table(self._title, ("name", "action", ""), self._table_rows())
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        return table_bundle(self._title, ("name", "action", ""), self._told())
+        return table_bundle(self._title, ("name", "action", ""), self._table_rows())

@@ -214,13 +214,13 @@ def _of_money(
         return
     most = _amount(gate, limit)
     require(frame, ["name", "status", "rate_usd_h", "rate_disk_usd_h"], f"the gate {gate}")
-    told = zip(
+    cells = zip(
         *(as_text(frame[n]) for n in ("name", "status", "rate_usd_h", "rate_disk_usd_h")),
         strict=True,
     )
     charged: list[tuple[Decimal, str]] = []
     unpriced = 0
-    for cvm_id, (name, word, whole, disk) in zip(frame.index, told, strict=True):
+    for cvm_id, (name, word, whole, disk) in zip(frame.index, cells, strict=True):
         status = word or "unknown"
         if status not in statuses:
             continue

@@ -225,7 +225,7 @@ BILL: Final[Table[Billed]] = Table(
     "bill/1",
     (Field("cvm_id", TEXT, lambda b: b.key, "the CVM; its vm_uuid where it is not known here"),),
     (
-        Field("name", TEXT, lambda b: b.estimate and b.estimate.standing.name, "its name"),
+        Field("name", TEXT, lambda b: b.estimate and b.estimate.cvm.name, "its name"),
         Field("app_id", TEXT, lambda b: b.app_id, "its app"),
         Field("window_start", INSTANT, lambda b: b.start, "the begin of the time"),
         Field("window_end", INSTANT, lambda b: b.end, "its end"),
@@ -326,7 +326,7 @@ def _matched(
     bills: dict[str, Billed] = {}
     named: dict[str, str] = {}
     for cost in estimates:
-        cvm_id, row = cost.standing.cvm_id, known.get(cost.standing.cvm_id)
+        cvm_id, row = cost.cvm.cvm_id, known.get(cost.cvm.cvm_id)
         start, end = cost.start, cost.end
         app_id = row.app_id if row is not None else None
         bills[cvm_id] = Billed(cvm_id, app_id, start, end, threshold, cost)

@@ -293,7 +293,7 @@ class MetricsPoll:
             self._schedule.failed(now, target.cvm_id)
             self._failed[target.cvm_id] = clean_text(failure.cause, _WHY)
             if failure.ill in (FailureKind.SLOW_DOWN, FailureKind.KEY):
-                self._schedule.hold(now + max(failure.told, _HELD))
+                self._schedule.hold(now + max(failure.retry_after, _HELD))
 
     def _flush(self) -> None:
         """Put what has come into the store: at once, what came together."""

@@ -28,8 +28,8 @@ T = TypeVar("T")
 _FOREVER: Final = 3600.0
 
 
-class _Told(Generic[T]):
-    """An attribute of an operation: what its newest record says."""
+class _RecordField(Generic[T]):
+    """A descriptor: reads a field of the operation's newest record."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
@@ -90,27 +90,27 @@ class Operation:
     'stopping'
     """
 
-    id = _Told[str]()
-    verb = _Told[Verb]()
-    cvm_id = _Told[str | None]()
-    name = _Told[str]()
-    target = _Told[str]()
-    state = _Told[State]()
-    note = _Told[str]()
-    status = _Told[str | None]()
-    progress = _Told[str | None]()
-    attempts = _Told[int]()
-    asked_at = _Told[datetime]()
-    sent_at = _Told[datetime | None]()
-    accepted_at = _Told[datetime | None]()
-    reached_at = _Told[datetime | None]()
-    ended_at = _Told[datetime | None]()
-    http_status = _Told[int | None]()
-    error_code = _Told[str | None]()
-    hint = _Told[str | None]()
-    request_id = _Told[str | None]()
-    correlation_id = _Told[str | None]()
-    made_id = _Told[str | None]()
+    id = _RecordField[str]()
+    verb = _RecordField[Verb]()
+    cvm_id = _RecordField[str | None]()
+    name = _RecordField[str]()
+    target = _RecordField[str]()
+    state = _RecordField[State]()
+    note = _RecordField[str]()
+    status = _RecordField[str | None]()
+    progress = _RecordField[str | None]()
+    attempts = _RecordField[int]()
+    asked_at = _RecordField[datetime]()
+    sent_at = _RecordField[datetime | None]()
+    accepted_at = _RecordField[datetime | None]()
+    reached_at = _RecordField[datetime | None]()
+    ended_at = _RecordField[datetime | None]()
+    http_status = _RecordField[int | None]()
+    error_code = _RecordField[str | None]()
+    hint = _RecordField[str | None]()
+    request_id = _RecordField[str | None]()
+    correlation_id = _RecordField[str | None]()
+    made_id = _RecordField[str | None]()
 
     def __init__(
         self,
@@ -249,7 +249,7 @@ class Operation:
             old = self.record
             if old.done or (only is not None and old.state not in only):
                 return False
-            told = {} if error is None else _told_by(error)
+            told = {} if error is None else _error_fields(error)
             self.record = replace(old, **{**told, **changes, **self._times(old, changes)})
             if error is not None:
                 self.error = error
@@ -299,7 +299,7 @@ class Operation:
         raise TypeError("An Operation is not pickled: it lives. Its `record` can be.")
 
 
-def _told_by(error: CvmError) -> dict[str, Any]:
+def _error_fields(error: CvmError) -> dict[str, Any]:
     """Return what an error tells the record."""
     told: dict[str, Any] = {"error": str(error), "hint": error.hint}
     if isinstance(error, ApiError):

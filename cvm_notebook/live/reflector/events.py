@@ -18,7 +18,7 @@ from cvm_notebook.api.errors.tree import (
 from cvm_notebook.api.status import info_of
 from cvm_notebook.live.store.records import HealthState, Row
 
-_LONGEST_TOLD: Final = 60.0
+_LONGEST_RETRY_AFTER: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,25 +81,25 @@ class Failure:
 
     Attributes
     ----------
-    told
+    retry_after
         Seconds the service asked to wait, clamped to a minute.
     """
 
     ill: FailureKind
     cause: str
     next_step: str | None = None
-    told: float = 0.0
+    retry_after: float = 0.0
     error: BaseException | None = None
 
     @classmethod
     def of(cls, error: BaseException) -> "Failure":
         """Classify an error."""
-        told = error.retry_after if isinstance(error, ApiError) else None
+        retry_after = error.retry_after if isinstance(error, ApiError) else None
         return cls(
             _ill(error),
             getattr(error, "message", None) or f"{type(error).__name__}: {error}",
             getattr(error, "hint", None),
-            min(max(told or 0.0, 0.0), _LONGEST_TOLD),
+            min(max(retry_after or 0.0, 0.0), _LONGEST_RETRY_AFTER),
             error,
         )
 

@@ -49,13 +49,13 @@ class OneMoreTry(RetryPolicy):
         attempt: int,
         outcome: AttemptOutcome,
         *,
-        told: float | None = None,
+        retry_after: float | None = None,
         rand: Callable[[], float] = random.random,
     ) -> Decision:
         """Decide as the policy does, but leave waits to whoever asks."""
         if outcome in (AttemptOutcome.RATE_LIMITED, AttemptOutcome.NOT_SENT):
             return GiveUp()
-        return super().decide(kind, attempt, outcome, told=told, rand=rand)
+        return super().decide(kind, attempt, outcome, retry_after=retry_after, rand=rand)
 
 
 DecodeErrors = tuple[DecodeError, ...]
@@ -204,7 +204,7 @@ class Lister:
         self._clock = clock
         self._listing = ListRequest()
         self._missed: frozenset[str] = frozenset()
-        self._told = False
+        self._warned = False
 
     def restart(self) -> None:
         """Begin lists from their first page again."""
@@ -263,6 +263,6 @@ class Lister:
 
     def _tell(self, faults: DecodeErrors) -> None:
         """Log what cannot be read, once: it comes again with every answer."""
-        if faults and not self._told:
-            self._told = True
+        if faults and not self._warned:
+            self._warned = True
             _log.warning("%s (told once)", faults[0])

@@ -86,8 +86,8 @@ class Machine:
         self._park_at = _NEVER
         self._catching_up = False
         self._slow = Backoff(rand=rand)
-        self._told: Failure | None = None  # the service said to slow down
-        self._told_until = _NEVER
+        self._slowed: Failure | None = None  # the service said to slow down
+        self._hold_until = _NEVER
         self._key: Failure | None = None
         self._fault: str | None = None
         self._shown: SetHealth | None = None
@@ -143,8 +143,8 @@ class Machine:
             times += [self._slots.due(now), self._polls.due(now)]
         if self._lists.due is not None:
             times.append(self._lists.due)
-        if self._told_until > now:
-            times.append(self._told_until)
+        if self._hold_until > now:
+            times.append(self._hold_until)
         late = self._late_at()
         return min([*times, late] if late > now else times)
 
@@ -305,11 +305,11 @@ class Machine:
     def _slow_down(self, trouble: Failure, now: float) -> None:
         if trouble.ill is not FailureKind.SLOW_DOWN:
             return
-        wait = self._slow.failed(now) if now >= self._told_until else 0.0  # a burst counts once
-        self._told = trouble
-        self._told_until = max(self._told_until, now + max(trouble.told, wait))
-        self._lists.hold(self._told_until)
-        self._polls.hold(self._told_until)
+        wait = self._slow.failed(now) if now >= self._hold_until else 0.0  # a burst counts once
+        self._slowed = trouble
+        self._hold_until = max(self._hold_until, now + max(trouble.retry_after, wait))
+        self._lists.hold(self._hold_until)
+        self._polls.hold(self._hold_until)
 
     @property
     def _knows(self) -> bool:
@@ -348,8 +348,8 @@ class Machine:
         trouble = self._lists.trouble
         if trouble is not None and trouble.ill is not FailureKind.SLOW_DOWN:
             return SetHealth("offline", trouble.cause, trouble.next_step, self._lists.due)
-        if self._told is not None and now < self._told_until:
-            return SetHealth("catching up", self._told.cause, self._told.next_step)
+        if self._slowed is not None and now < self._hold_until:
+            return SetHealth("catching up", self._slowed.cause, self._slowed.next_step)
         if self._catching_up or not self.listed or trouble is not None:
             return SetHealth("catching up", self._fault)
         if now >= self._late_at():

@@ -157,7 +157,7 @@ class AutoStop:
             first, self._ended = not self._ended, True
         if first:
             for operation in self.operations:
-                self._take_back(operation, f"{self.id} ended: {why}")
+                self._cancel(operation, f"{self.id} ended: {why}")
             self.note("ended", why)
 
     def note(
@@ -175,7 +175,7 @@ class AutoStop:
             ended = self._ended
         self.note("asked", why, row, operation.id)
         if ended:  # meanwhile, on another thread
-            self._take_back(operation, f"{self.id} ended")
+            self._cancel(operation, f"{self.id} ended")
 
     def reconsider(self, busy: Callable[[str], bool]) -> None:
         """Take back what was asked for because of idleness that is over, if it is not sent yet."""
@@ -183,9 +183,9 @@ class AutoStop:
             waiting = [op for op, for_idleness in self._asked if for_idleness and not op.done]
         for operation in waiting:
             if operation.state in UNSENT and busy(operation.cvm_id or ""):
-                self._take_back(operation, "it is busy again")
+                self._cancel(operation, "it is busy again")
 
-    def _take_back(self, operation: Operation, why: str) -> None:
+    def _cancel(self, operation: Operation, why: str) -> None:
         if operation.move(only=UNSENT, state="cancelled", done=True, note=why):
             self.note("taken back", why, operation.row, operation.id)
 
@@ -199,9 +199,9 @@ class AutoStop:
         return f"{ONLY_WHILE}{at}"
 
     def _about(self) -> str:
-        standing = self.standing
-        private = f", {standing.private} with private figures" if standing.private else ""
-        return f"{standing.running} running{private}"
+        counts = self.standing
+        private = f", {counts.private} with private figures" if counts.private else ""
+        return f"{counts.running} running{private}"
 
     def __repr__(self) -> str:
         count = len(self.operations)

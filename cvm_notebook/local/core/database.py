@@ -51,8 +51,8 @@ class Base(DeclarativeBase):
     type_annotation_map = {float: Double, str: Text, dict[str, Any]: JSON, list[Any]: JSON}  # noqa: RUF012 - read by SQLAlchemy once, never changed
 
 
-class Fact(Base):
-    """Single facts: ``secret`` (signs log URLs and derives keys), ``clock_offset``."""
+class KeyValue(Base):
+    """Single values by name: ``secret`` (signs log URLs and derives keys), ``clock_offset``."""
 
     __tablename__ = "facts"
     name: Mapped[str] = mapped_column(primary_key=True)

@@ -24,7 +24,7 @@ from cvm_notebook.local.core.database import (
     ApiKey,
     Cvm,
     Database,
-    Fact,
+    KeyValue,
     LedgerEntry,
     StreamLease,
     User,
@@ -185,7 +185,7 @@ def advance(ctx: Ctx, asked: Advance) -> Response:
     """Move the clock of all workers forward."""
     with ctx.database.write() as session:
         lock(session, "clock")
-        offset = session.get(Fact, "clock_offset") or Fact(name="clock_offset", value="0")
+        offset = session.get(KeyValue, "clock_offset") or KeyValue(name="clock_offset", value="0")
         moved = float(offset.value) + asked.seconds
         if moved > _MOST_OFFSET:
             raise ApiError(

@@ -149,7 +149,7 @@ class ClickHandler:
         """Forget a question."""
         self._asked.pop(click, None)
 
-    def take_back(self, operations: list[str]) -> None:
+    def undo_operations(self, operations: list[str]) -> None:
         """Cancel operations that wait to be sent."""
         fleet = self._fleet()
         if fleet is None:
@@ -194,7 +194,7 @@ class ClickHandler:
         """Take a message of the view's; False when it is about something else, or malformed."""
         kind, click = message.get("kind"), message.get("click")
         if kind in {"undo", "now"}:
-            act = self.take_back if kind == "undo" else self.send_now
+            act = self.undo_operations if kind == "undo" else self.send_now
             act(_strings(message.get("ops")))
             return True
         if not isinstance(click, str) or not click or len(click) > _CLICK_CHARS:

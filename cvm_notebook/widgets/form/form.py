@@ -165,7 +165,7 @@ class ProvisionForm(FormView):
 
     def undo_start(self) -> bool:
         """Take the last template or copy back; False when something was filled in since."""
-        return self.model.take_back()
+        return self.model.undo_start()
 
     def on_open(self, callback: Callable[[str], object]) -> Callable[[], None]:
         """Show the CVM that was made elsewhere, when somebody wants to see its card.

@@ -60,9 +60,9 @@ def spending_of(log: Log) -> Spending:
     hours = cost_curve(log, _BARS * _HOUR, _BARS, apps=0).apps
     return Spending(
         {
-            one.standing.cvm_id: (_shown(one.amount), one.basis == "observed")
+            one.cvm.cvm_id: (_shown(one.amount), one.basis == "observed")
             for one in month
-            if one.standing.cvm_id in present
+            if one.cvm.cvm_id in present
         },
         (without_zeros(total.quantize(_CENT)), all(one.basis == "observed" for one in today)),
         tuple(round(usd, 4) for usd in hours[0].rates) if hours else (0.0,) * _BARS,

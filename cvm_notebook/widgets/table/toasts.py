@@ -131,7 +131,7 @@ class Toasts:
     def __init__(self, changed: Callable[[], object], may_be_retried: OfOperation) -> None:
         self._changed, self._may_be_retried = changed, may_be_retried
         self._toasts: tuple[Toast, ...] = ()
-        self._told: list[dict[str, Any]] = []
+        self._sent: list[dict[str, Any]] = []
 
     def sent(self, verb: Verb, operations: Sequence[Operation], left: float) -> None:
         """Begin to tell of what a click has asked for."""
@@ -168,7 +168,7 @@ class Toasts:
         """Return them where they are otherwise than at the last time; the seconds do not count."""
         specs = self.specs()
         bare = [{**one, "left": one["left"] is not None} for one in specs]
-        if bare == self._told:
+        if bare == self._sent:
             return None
-        self._told = bare
+        self._sent = bare
         return specs
