@@ -1,4 +1,4 @@
-"""Claims: which new CVM, or new entry of a history, belongs to which request.
+"""Claims: a registry that assigns each new CVM, or history entry, to the request that made it.
 
 The service has no idempotency key. A replica or a restart whose answer was lost can only be told
 by what is new since before it was sent, and what is new may be another request's doing. So every

@@ -28,7 +28,7 @@ OperationHealth: TypeAlias = Literal["ok", "stale", "error", "unknown"]
 
 
 class StatusInfo(NamedTuple):
-    """What there is to know of one status.
+    """The row of one status.
 
     Attributes
     ----------

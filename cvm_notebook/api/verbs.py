@@ -1,4 +1,4 @@
-"""Verbs: what can be done to a CVM, one row for each; all that anybody asks of a verb stands here.
+"""Verbs: one row for each thing that can be done to a CVM, with all that is known of it.
 
 What a verb sends is a method of the client (`start_cvm`, `replicate_cvm`, ...).
 """
@@ -27,7 +27,7 @@ Evidence: TypeAlias = Literal["status", "history", "new_cvm", "compose_hash"]
 
 
 class Admission(Enum):
-    """What becomes of a request, by what the CVM does now."""
+    """The admission of a request, by the status that the CVM has now."""
 
     SEND = auto()
     ALREADY = auto()  # it is so already: nothing needs to be sent

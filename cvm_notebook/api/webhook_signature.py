@@ -29,7 +29,7 @@ _HINT: Final = (
 
 
 class WebhookRejected(CvmError):  # noqa: N818 - it says what happened, as others of the tree
-    """What arrived is not proven to be a recent event of the service.
+    """The request is not proven to be a recent event of the service.
 
     Attributes
     ----------

@@ -111,7 +111,7 @@ def _crl_end(digits: str | None) -> datetime | None:
 
 
 class CollateralSource:
-    """Where collateral is had from: the service of a client, or a PCCS that the user names.
+    """A source of collateral: the service of a client, or a PCCS that the user names.
 
     With `refresh` it asks once in each run, whatever is kept. One is made for each run, and
     remembers what could not be had during it.

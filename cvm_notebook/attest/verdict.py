@@ -1,4 +1,4 @@
-"""Verdict: what the nine checks came to, shown as a checklist."""
+"""Verdict: the result of the nine checks, shown as a checklist."""
 
 import html
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ class VerificationFailed(CvmError):  # noqa: N818 - it says what happened, as it
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Verdict:
-    """What was proven of a CVM, what was not, and why.
+    """The result of verifying a CVM: what was proven, what was not, and why.
 
     Attributes
     ----------
@@ -134,7 +134,7 @@ class Verdict:
 
     @property
     def todo(self) -> str:
-        """What to do about the first required check that was not done; empty for none."""
+        """The remedy of the first required check that was not done; empty for none."""
         return next((check.todo for check in self.missing if check.todo), "")
 
     @property

@@ -133,7 +133,7 @@ def pccs_address(said: str | None) -> str | None:
 
 
 class EvidenceSource:
-    """Where the evidence of CVMs is had from. Safe to use from any thread.
+    """A source of evidence of CVMs. Safe to use from any thread.
 
     The service answers for all CVMs of an app at once: one source asks once for each app.
     """

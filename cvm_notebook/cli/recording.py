@@ -1,4 +1,4 @@
-"""``doctor --record``: what a service answers to the calls that only read, as shapes and words.
+"""``doctor --record``: the answers of a service to calls that only read, as shapes and words.
 
 The file is fit to be attached to a bug report: `cvm_notebook.cli.shapes` lists what may stay.
 """
@@ -59,7 +59,7 @@ _OF_APP: Final = (
 
 @dataclass(slots=True)
 class Recording:
-    """What a service answered: of each call and status, what stands at each place.
+    """A recording: for each call and status, the shape of the answer.
 
     Attributes
     ----------

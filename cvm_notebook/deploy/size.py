@@ -1,4 +1,4 @@
-"""What another size of a CVM means: its price, the room on its node, the quota."""
+"""Resizing a CVM: the new price, the room on its node, the quota."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -115,7 +115,7 @@ class Surroundings:
 
     @property
     def _left(self) -> dict[str, float | None]:
-        """What is left, of the node and of what the workspace may have."""
+        """The resources left, of the node and of the workspace's quota."""
         node, quotas = self.node or Node(), self.quotas or WorkspaceQuotas()
         return {
             "vCPU of the node": node.remaining_vcpu,

@@ -1,4 +1,4 @@
-"""MeasuredFleet: how busy CVMs are, which of them idle, and rules that shut those down."""
+"""MeasuredFleet: CPU and memory of guests, idle CVMs, and rules that shut those down."""
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
@@ -22,7 +22,7 @@ _A_WHILE = timedelta(minutes=15)
 
 
 class MeasuredFleet(FleetEngine):
-    """What a fleet knows of the CPU and memory of its guests, and what follows from that."""
+    """The part of a fleet that measures its guests: metrics, idle CVMs, auto-stop rules."""
 
     def metrics(self, window: str | timedelta = "15m", *, wait: float = 15.0) -> "pd.DataFrame":
         """Return what guests of running CVMs said of CPU, memory and disks; see `metrics_frame`.

@@ -398,7 +398,7 @@ class Fleet(MeasuredFleet, ReportedFleet, WidgetDisplay):
 
     @property
     def selection(self) -> LiveSelection:
-        """What is selected in the live table, whenever it is asked; may be set.
+        """The current selection of the live table; may be set.
 
         Examples
         --------

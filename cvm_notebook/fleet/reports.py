@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ReportedFleet(FleetEngine):
-    """What a fleet answers as DataFrames: state, history, money, drift, verification."""
+    """The part of a fleet that returns DataFrames: state, history, money, drift, verification."""
 
     def frame(self, columns: Columns = "narrow", *, money: "Money" = "float") -> "pd.DataFrame":
         """Return the fleet as a DataFrame; see `fleet_frame`.

@@ -52,7 +52,7 @@ def _usd(row: Any) -> str:
 
 
 class _Group(ABC):
-    """Some CVMs of a fleet: what `Selection` and `LiveSelection` have in common."""
+    """Base of `Selection` and `LiveSelection`: some CVMs of a fleet."""
 
     _fleet: FleetEngine
 
@@ -244,12 +244,12 @@ class Selection(_Group):
 
     @property
     def said(self) -> str:
-        """How many they are, in words."""
+        """The number of CVMs, in words."""
         return f"{len(self.rows)} of {len(self._snapshot)} CVMs"
 
 
 class LiveSelection(_Group):
-    """What is selected in a fleet's table, by hand or from Python: as it is when it is asked.
+    """The current selection of a fleet's table, by hand or from Python; read at each use.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""``df.cvm``: what can be asked of a fleet frame, and done with the frame of a plan."""
+"""The accessor ``df.cvm``: money and filters of a fleet frame, execution of a plan's frame."""
 
 import os
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class CvmAccessor:
-    """What can be asked of a frame of the fleet: each answer is computed from the frame alone.
+    """The accessor of a fleet frame; each answer is computed from the frame alone.
 
     Nothing here asks the service, and nothing but `execute` sends. Selecting rows first is the way
     to choose: ``df[df.region == "us-west-1"].cvm.running()``.
@@ -64,7 +64,7 @@ class CvmAccessor:
 
     @property
     def rate(self) -> Decimal:
-        """What all of them cost an hour if they run, in US dollars; what has no price is left out.
+        """The total price of an hour of running, in US dollars; CVMs without a price are left out.
 
         The sum of ``rate_usd_h``, exact; Decimal(0) for none.
         """
@@ -72,7 +72,7 @@ class CvmAccessor:
 
     @property
     def charged(self) -> Decimal:
-        """What they are charged an hour as they are: of the stopped ones, only the disk."""
+        """The current total charge an hour: of the stopped ones, only the disk."""
         frame = self._exact("status", "rate_usd_h", "rate_disk_usd_h")
         charged = (
             price.charged(str(status))
@@ -159,7 +159,7 @@ class CvmAccessor:
 
     @property
     def phrase(self) -> str | None:
-        """What `execute` of this plan wants as ``confirm``; None where nothing needs it."""
+        """The phrase for ``confirm`` of `execute`; None where nothing needs it."""
         from cvm_notebook.frames.reports.plan import phrase_of  # noqa: PLC0415 - loads the client
 
         return phrase_of(self._frame)

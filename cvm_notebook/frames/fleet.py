@@ -1,4 +1,4 @@
-"""From CVMs to the fleet table: a DataFrame whose columns and dtypes never depend on the data."""
+"""The fleet frame: a DataFrame of CVMs whose columns and dtypes never depend on the data."""
 
 import difflib
 import time

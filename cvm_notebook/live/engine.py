@@ -148,7 +148,7 @@ class FleetEngine:
 
     @property
     def health(self) -> Health:
-        """How true it is: live, catching up, offline, or in need of a key; why; what to do."""
+        """The health of the fleet: live, catching up, offline or without a key; why; what to do."""
         return self.store.health
 
     def resume(self, client: Client | None = None) -> None:

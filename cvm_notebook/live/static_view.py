@@ -1,4 +1,4 @@
-"""A fleet as text and as static html: what is shown where no widget lives."""
+"""A fleet as text and as static html, for where there is no widget."""
 
 from cvm_notebook.live.columns import charged_usd
 from cvm_notebook.live.store.records import Row, Snapshot

@@ -40,7 +40,7 @@ _running: "weakref.WeakSet[RolloutRunner]" = weakref.WeakSet()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutTerms:
-    """How a rolling change is carried out; see `App.update`."""
+    """Options of a rolling change; see `App.update`."""
 
     app_id: str
     max_unavailable: int = 1

@@ -1,4 +1,4 @@
-"""login(): whose key is used here, where it came from, and a place to give one."""
+"""login(): a widget that shows the account of the API key, and takes another key."""
 
 import os
 import threading
@@ -23,7 +23,7 @@ from cvm_notebook.widgets.base.view import LiveView, Message
 
 
 class Account:
-    """Whose key is used. Safe to use from any thread; each call asks the service.
+    """The account of the API key. Safe to use from any thread; each call asks the service.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""The address of the API: what may be one, and when two are the same."""
+"""Base URLs of the API: validated, normalised and compared."""
 
 import ipaddress
 from typing import Final

@@ -1,4 +1,4 @@
-"""Where an API key comes from, and to which address it may go.
+"""Finding the API key: argument, environment, profile or keyring, and the address it belongs to.
 
 ====================  ============================================================================
 The key is from       It goes to

@@ -1,4 +1,4 @@
-"""The variables that Docker Compose puts into the values of a file: which must be given."""
+"""Variable interpolation of Docker Compose: the names in a file, required and optional."""
 
 import re
 from collections.abc import Iterable

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 
 class Code(NamedTuple):
-    """What an error code means, for when the service itself does not say."""
+    """Message and hint of an error code, for when the service itself gives none."""
 
     name: str
     sentence: str

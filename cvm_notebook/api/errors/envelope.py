@@ -36,7 +36,7 @@ class Detail(NamedTuple):
 
 
 class ErrorEnvelope(NamedTuple):
-    """What the body of an error says, cleaned."""
+    """The body of an error answer, cleaned."""
 
     message: str = ""
     error_code: str | None = None

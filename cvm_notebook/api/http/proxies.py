@@ -1,4 +1,4 @@
-"""What this machine's environment says of proxies and certificates, and what is wrong with it."""
+"""Proxy and certificate settings of this machine's environment, and what is wrong with them."""
 
 import importlib.util
 import os

@@ -8,7 +8,7 @@ from enum import Enum, auto
 
 
 class RetryKind(Enum):
-    """What a request does to the service: the columns of the retry table."""
+    """The kind of a request, by its effect on the service: the columns of the retry table."""
 
     READ = auto()
     PROVISION = auto()
@@ -17,7 +17,7 @@ class RetryKind(Enum):
 
 
 class AttemptOutcome(Enum):
-    """How an attempt ended without success: the rows of the retry table."""
+    """The outcome of a failed attempt: the rows of the retry table."""
 
     NOT_SENT = auto()  # refused, no such host: the service saw nothing
     NO_ANSWER = auto()  # sent, then a timeout, a reset, half an answer or no JSON
@@ -77,7 +77,7 @@ _TABLE: dict[tuple[RetryKind, AttemptOutcome], str] = {
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often, and after how long, a request is sent again.
+    """The retry policy: the number of attempts, and the exponential backoff between them.
 
     Attributes
     ----------
@@ -137,7 +137,7 @@ class RetryPolicy:
 
 
 class RetryBudget:
-    """What all calls of one client may spend on retries, so that an outage is not multiplied.
+    """A retry budget shared by all calls of one client, so that an outage is not multiplied.
 
     Each retry takes one token, each success gives a tenth back: in the long run at most one call in
     ten is a retry.

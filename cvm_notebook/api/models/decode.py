@@ -1,4 +1,4 @@
-"""From bytes to models: typed, and with the place of what is wrong.
+"""Decoding of answers into models; an error names the place of what is wrong.
 
 A wrong row costs that row only: the others of the page survive.
 """

@@ -1,4 +1,4 @@
-"""Which CVM is meant: one identifier from the forms in which users give it."""
+"""CVM references: one identifier from the forms in which users give it."""
 
 import difflib
 import re
@@ -13,7 +13,7 @@ from cvm_notebook.text import clean_text, quoted, trimmed
 
 
 class HasId(Protocol):
-    """What knows its own CVM, such as a handle."""
+    """An object with a CVM's ``id``, such as a handle."""
 
     @property
     def id(self) -> str | int | None:

@@ -44,7 +44,7 @@ _HISTORY: Final = 20  # entries of a CVM's history that are compared
 
 @dataclass(frozen=True, slots=True)
 class SettleResult:
-    """What reading back has shown.
+    """The result of reading back after an answer was lost.
 
     Attributes
     ----------
@@ -187,7 +187,7 @@ class Intent:
 
     @property
     def _scope(self) -> str:
-        """Where its doing shows, in words that are unique everywhere."""
+        """The scope of its claims, in words that are unique everywhere."""
         if self.spec.creates:
             return f"replicas of {self.app_id}"
         # restarts and updates are told apart in the history

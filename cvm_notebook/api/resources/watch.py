@@ -36,7 +36,7 @@ OnEvent = Callable[[CvmState], object]
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """What to wait for, already checked.
+    """The validated arguments of a watch.
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ class Watch:
 
 @dataclass(slots=True)
 class _Attempt:
-    """What one attempt saw, and when it has ended."""
+    """One attempt to follow the stream: its events, and how it ended."""
 
     deadline: Deadline
     last: CvmState | None = None

@@ -1,4 +1,4 @@
-"""Webhooks: where the service tells of events, and what became of what it told."""
+"""Webhooks: addresses to which the service posts events, and the log of its deliveries."""
 
 import ipaddress
 import re
@@ -68,7 +68,7 @@ class Webhooks(Endpoints):
         name: str | None = None,
         secret: Secret | str | None = None,
     ) -> Webhook:
-        """Have the service tell an address of events.
+        """Make a webhook: the service posts events to its address.
 
         Parameters
         ----------

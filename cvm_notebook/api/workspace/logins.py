@@ -1,4 +1,4 @@
-"""Who can log in: the SSH keys of the account, and those of one CVM."""
+"""SSH keys of the account, and those that one CVM lets in."""
 
 import re
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""How a CVM is reached: ports, gateways, its node's firewall, custom domains."""
+"""Networking of a CVM: ports, gateways, its node's firewall, custom domains."""
 
 import re
 from collections.abc import Iterable, Mapping

@@ -23,7 +23,7 @@ _LONG_FORM: Final = 0x80
 
 
 class CertifiedQuote(NamedTuple):
-    """What a certificate carries.
+    """The quote in a certificate's extension, with what surrounds it.
 
     Attributes
     ----------

@@ -55,7 +55,7 @@ class Consistency:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shown:
-    """What an attestation shows of the compose file, beside what was expected of it."""
+    """The compose hashes of an attestation, beside those that were expected."""
 
     tcb: TcbInfo
     total: str | None

@@ -63,7 +63,7 @@ class BootEvent(NamedTuple):
 
     @property
     def measured(self) -> bytes:
-        """What the register was extended by.
+        """The digest by which the register was extended.
 
         Of an event of the firmware that is the digest in the log. Of a runtime event it is the hash
         of its name and payload: in the form of version 2 where the event says so or has that
@@ -181,7 +181,7 @@ class BootLog:
 
     @property
     def defect(self) -> str:
-        """Why its names do not count: a boot that did not end, or a name twice; else empty."""
+        """The reason to ignore its names: an unfinished boot, or a name twice; else empty."""
         if self._ready is None:
             return f"the boot did not end: there is no {READY!r}"
         names = [event.name for event in self._before_ready()]
@@ -190,12 +190,12 @@ class BootLog:
 
     @property
     def of_the_app(self) -> int:
-        """How many events came after the boot: anything may stand in those."""
+        """The number of events after the boot, which an app can forge."""
         return 0 if self._ready is None else len(self.of(RTMR3)) - self._ready - 1
 
     @cached_property
     def _ready(self) -> int | None:
-        """Where in RTMR3 the boot has ended."""
+        """The index of the event in RTMR3 that ends the boot."""
         return next((n for n, event in enumerate(self.of(RTMR3)) if event.name == READY), None)
 
     def _before_ready(self) -> Sequence[BootEvent]:

@@ -31,7 +31,7 @@ _LARGEST: Final = 8 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What a CVM shows; all of it is untrusted, and nothing of it is read before it is asked for.
+    """The evidence of a CVM, untrusted; each part is parsed when it is first asked for.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Policy: what a user trusts and expects of a CVM; immutable, and readable as TOML for review."""
+"""Policy: the trust and the expectations of a user; immutable, and readable as TOML for review."""
 
 import os
 import re
@@ -46,7 +46,7 @@ _LARGEST: Final = 1 << 20
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Policy:
-    """What is trusted and expected. What is not named is not compared, and its check says so.
+    """A verification policy. What it does not name is not compared, and its check says so.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Scaling: how many instances an app has and should have, the steps between, and their sending."""
+"""Scaling: counting an app's instances, planning the steps to the declared number, sending them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -92,26 +92,26 @@ class Instances:
 
     @property
     def missing(self) -> int:
-        """How many are to be made; what is being made counts as there."""
+        """The number of instances to make; those under way count as there."""
         wanted = self.app.replicas
         return 0 if wanted is None else max(0, wanted - len(self.rows) - self.making)
 
     @property
     def excess(self) -> int:
-        """How many are too many; what is being made does not count as there yet."""
+        """The number of instances too many; those under way do not count yet."""
         wanted = self.app.replicas
         return 0 if wanted is None else max(0, len(self.rows) - wanted)
 
     @property
     def surplus(self) -> tuple[Row, ...]:
-        """What would be deleted, the newest first; fewer than `excess` where too many are kept."""
+        """The instances to delete, the newest first; fewer than `excess` where some are kept."""
         kept = self._kept
         spare = [row for row in reversed(self.rows) if row.id not in kept]
         return tuple(spare[: self.excess])
 
     @property
     def _kept(self) -> frozenset[str]:
-        """What is never deleted: what is named by its id, and one by which the app is found."""
+        """The instances never deleted: one named by its id, and one by which the app is found."""
         others = self.named - {self.app.name}
         kept = {row.id for row in self.rows if row.id in self.named or row.name in others}
         called = [row.id for row in self.rows if row.name == self.app.name]

@@ -1,4 +1,4 @@
-"""What the fleet has cost in a window of time, what of it was seen, and what a month will cost."""
+"""Cost frames: what each CVM has cost in a window of time, and what a month will cost."""
 
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta

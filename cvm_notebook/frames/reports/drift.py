@@ -1,4 +1,4 @@
-"""Where a fleet is not what it should be: declared beside live, field by field."""
+"""The drift frame: desired state beside actual state, field by field."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -53,7 +53,7 @@ class Drift(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """Which side lacks it, or that both have it."""
+        """The kind of drift: the side that lacks it, or that both differ."""
         if self.live is None:
             return "missing"
         return "extra" if self.declared is None else "different"

@@ -1,4 +1,4 @@
-"""What happened to the fleet: each change of the live store as one row of a frame."""
+"""The events frame: each change of the live store as one row."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Gates: what a fleet must keep to, judged on its frames; for CI, and for a report every night."""
+"""Gates: rules for a fleet, judged on its frames; for CI, and for nightly reports."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, timedelta

@@ -1,4 +1,4 @@
-"""Who can log in to which CVM: the keys that each lets in, and whose they are."""
+"""The SSH keys frame: the keys that each CVM lets in, and whose they are."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What is asked of each CVM of a fleet, several at a time; what fails costs one row."""
+"""Requests for each CVM of a fleet, several at a time; a failure costs one row."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar

@@ -1,4 +1,4 @@
-"""The bill: what the service metered, and that beside what its rates times the time come to."""
+"""The bill: metered usage, and a comparison of it with rate times time."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -145,7 +145,7 @@ VERDICTS: Final = ("agrees", "billed more", "billed less", "not billed", "not kn
 
 @dataclass(slots=True)
 class Billed:
-    """What was metered of one CVM in a window, and what was estimated of it.
+    """The metered usage of one CVM in a window, and the estimate of it.
 
     Attributes
     ----------
@@ -170,7 +170,7 @@ class Billed:
 
     @property
     def other(self) -> Decimal | None:
-        """What was billed for anything else than computing and storage."""
+        """The amount billed for anything else than computing and storage."""
         kinds = [kind for kind in self.of_type if kind not in {"compute", "storage"}]
         return self.metered(*kinds) if kinds else None
 
@@ -207,7 +207,7 @@ class Billed:
 
     @property
     def note(self) -> str | None:
-        """What to make of a difference."""
+        """An explanation of the difference."""
         if self.verdict == "agrees":
             return None
         if self.estimate is None:

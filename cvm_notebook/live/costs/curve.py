@@ -1,4 +1,4 @@
-"""What a fleet was charged an hour over a window of time, by app: the numbers of a picture."""
+"""The cost curve: charges of a fleet over a window of time, by app; the numbers of a chart."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _LEAST: Final = 1e-9  # of a step: less is a rounding error
 
 @dataclass(frozen=True, slots=True)
 class AppCosts:
-    """What the CVMs of one app were charged in a window.
+    """The charges of the CVMs of one app in a window.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class AppCosts:
 
 @dataclass(frozen=True, slots=True)
 class CostCurve:
-    """What a fleet was charged in a window, cut into steps of one length.
+    """The charges of a fleet in a window, cut into steps of one length.
 
     Attributes
     ----------
@@ -109,7 +109,7 @@ class _Steps:
 
 
 class _AppSum:
-    """What is added up for one app.
+    """The running sum of one app.
 
     Attributes
     ----------
@@ -125,7 +125,7 @@ class _AppSum:
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """The name of the app."""
         return name_of_app(self.names)
 
 

@@ -1,4 +1,4 @@
-"""Which status each CVM had when, what it was charged then, and whether anybody was looking."""
+"""Status intervals: times in which a CVM had one status and one price, observed or not."""
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -31,7 +31,7 @@ def cost_of(rate: Decimal, time: timedelta) -> Decimal:
 
 @dataclass(frozen=True, slots=True)
 class HourlyPrice:
-    """What a CVM costs an hour in US dollars; None where the service does not say."""
+    """The price of a CVM an hour in US dollars; None where the service does not say."""
 
     total: Decimal | None
     disk: Decimal | None
@@ -75,12 +75,12 @@ class StatusInterval:
 
     @property
     def charged(self) -> Decimal | None:
-        """What was charged an hour."""
+        """The charge an hour."""
         return self.price.charged(self.status)
 
     @property
     def amount(self) -> Decimal | None:
-        """What was charged in all; under `EXACT`."""
+        """The charge in all; under `EXACT`."""
         return None if self.charged is None else cost_of(self.charged, self.end - self.start)
 
 

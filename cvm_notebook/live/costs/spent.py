@@ -1,4 +1,4 @@
-"""What each CVM has cost in a window of time, and how much of that was observed."""
+"""The cost of each CVM in a window of time, and how much of that was observed."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ _SHORTEST: Final = timedelta(seconds=1)
 
 
 class ChargedCvm(NamedTuple):
-    """One CVM as it is now, or as it was when it went."""
+    """A CVM with its price, as it is now, or as it was when it went."""
 
     cvm_id: str
     name: str | None
@@ -35,7 +35,7 @@ class ChargedCvm(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one CVM has cost in a window, and how that is known."""
+    """The cost of one CVM in a window, and how that is known."""
 
     cvm: ChargedCvm
     window: str
@@ -48,7 +48,7 @@ class Cost:
 
     @property
     def lived(self) -> timedelta:
-        """How much of the window there was such a CVM."""
+        """The time in the window in which the CVM existed."""
         return self.end - self.start
 
     @property
@@ -58,7 +58,7 @@ class Cost:
 
     @property
     def basis(self) -> str:
-        """How the amount is known."""
+        """The basis of the amount."""
         if self.observed >= self.lived:
             return "observed"
         return "extrapolated" if self.observed else "assumed"

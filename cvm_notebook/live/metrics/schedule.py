@@ -1,4 +1,4 @@
-"""Whom to ask for figures, and when: a few at a time, never above a rate; pure decisions."""
+"""Scheduling of metrics requests: a few at a time, within a rate limit; pure decisions."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ _FOR_EVER: Final = float("inf")
 
 @dataclass(frozen=True, slots=True)
 class PollSettings:
-    """How often guests are asked for their figures. Times are seconds.
+    """Settings of the metrics poll. Times are seconds.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class PollTarget(NamedTuple):
 
 
 class PollRound(NamedTuple):
-    """What is to be done now: whom to ask, and who is newly known to be private."""
+    """One round of the poll: the CVMs to ask, and those newly known to be private."""
 
     ask: tuple[str, ...]
     private: tuple[str, ...]
@@ -63,7 +63,7 @@ class PollRound(NamedTuple):
 
 @dataclass(slots=True)
 class _Asked:
-    """What became of the questions to one CVM."""
+    """The results of the requests to one CVM."""
 
     due: float
     backoff: Backoff
@@ -73,7 +73,7 @@ class _Asked:
 
 @dataclass(slots=True)
 class PollSchedule:
-    """When each CVM is asked next. It reads no clock and sends nothing."""
+    """The schedule of the poll, CVM by CVM. It reads no clock and sends nothing."""
 
     settings: PollSettings
     _known: dict[str, _Asked] = field(default_factory=dict)

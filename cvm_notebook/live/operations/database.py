@@ -75,7 +75,7 @@ class LedgerError(CvmError):
 
 
 class ResumeState(msgspec.Struct, frozen=True, kw_only=True):
-    """What is needed to read back what became of an operation that another kernel has sent."""
+    """The data by which an operation of another kernel is read back."""
 
     known: tuple[str, ...] | None = None
     claimant: str | None = None

@@ -1,4 +1,4 @@
-"""Taking over what earlier kernels have left in the file of the ledger, and what the service does.
+"""Resuming operations that earlier kernels left in the ledger, or that are under way.
 
 A kernel may be killed at any moment. What it had sent is read back and followed to its end; what
 it had not sent yet is cancelled, and nothing is sent again.

@@ -46,7 +46,7 @@ class Ledger:
 
     @property
     def crowd(self) -> int:
-        """How many operations are not done."""
+        """The number of operations that are not done."""
         return len(self._alive)
 
     def alive(self, cvm_id: str | None = None) -> tuple[Operation, ...]:

@@ -1,4 +1,4 @@
-"""Operation: one thing asked for, from the intent to what became of it, and how it is shown."""
+"""Operation: one request that changes a CVM, from the intent to its result; a future."""
 
 import math
 import threading
@@ -41,7 +41,7 @@ class _RecordField(Generic[T]):
 
 @dataclass(slots=True)
 class TrackingState:
-    """How an operation is looked after; only touched by the `Operations` it belongs to.
+    """The mutable state of tracking an operation; only its `OperationService` touches it.
 
     Attributes
     ----------
@@ -77,7 +77,7 @@ OnChange: TypeAlias = Callable[["Operation"], None]
 
 
 class Operation:
-    """Something that was asked for. Safe to use from any thread.
+    """A request that changes a CVM, with the interface of a future. Safe to use from any thread.
 
     Its attributes are those of `OperationRecord`; ``error`` is the exception itself.
 

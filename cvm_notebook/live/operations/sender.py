@@ -1,4 +1,4 @@
-"""Send what was asked for, once: look at the CVM, make the call, and sort how it ended."""
+"""The sender: checks the CVM's state, sends a request at most once, classifies the result."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

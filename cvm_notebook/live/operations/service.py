@@ -1,4 +1,4 @@
-"""Operations: take what is asked for at once, and see it through on workers of its own."""
+"""OperationService: accepts requests at once, and sends and tracks them on worker threads."""
 
 import os
 import time
@@ -44,7 +44,7 @@ _WAITING: Final = 9_000  # records kept for an observer that is too slow
 
 
 class OperationService:
-    """Everything asked for of one fleet. Safe to use from any thread.
+    """The operations of one fleet. Safe to use from any thread.
 
     Parameters
     ----------
@@ -207,22 +207,22 @@ class OperationService:
 
     @property
     def store(self) -> FleetStore:
-        """Where CVMs are seen."""
+        """The store of the fleet."""
         return self._context.store
 
     @property
     def database(self) -> LedgerDatabase:
-        """What keeps operations and plans."""
+        """The ledger's database of operations and plans."""
         return self._context.database
 
     @property
     def clock(self) -> Clock:
-        """What tells the time."""
+        """The clock."""
         return self._context.clock
 
     @property
     def client(self) -> Client:
-        """What sends."""
+        """The client that sends requests."""
         return self._context.client
 
     @property

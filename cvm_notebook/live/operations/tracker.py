@@ -1,4 +1,4 @@
-"""Follow what was sent to its end: by the store's changes, and by reading where those do not come.
+"""The tracker: follows what was sent to its end, by changes of the store, else by reading.
 
 A look is due at each operation that is under way: soon at first, then less often. Where a
 reflector keeps the store fresh a look costs nothing; many that are due are read in one request.

@@ -92,12 +92,12 @@ class Plan:
 
     @property
     def sends(self) -> int:
-        """How many CVMs something would be sent to."""
+        """The number of CVMs to which something would be sent."""
         return sum(row.sends for row in self._rows)
 
     @property
     def phrase(self) -> str | None:
-        """What `execute` wants as ``confirm``; None where nothing needs to be confirmed."""
+        """The phrase for ``confirm`` of `execute`; None where nothing needs to be confirmed."""
         if not any(row.needs_confirm for row in self._rows):
             return None
         return f"{self.verb} {self.sends}"
@@ -193,7 +193,7 @@ class Plan:
 
     @property
     def outcome(self) -> Outcome:
-        """What has become of each row until now."""
+        """The result of each row until now."""
         now = self._operations.clock.monotonic() if self._operations is not None else 0.0
         return Outcome(
             tuple(self._outcome_of(row, now) for row in self._rows), interrupted=self._interrupted

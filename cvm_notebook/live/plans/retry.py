@@ -1,4 +1,4 @@
-"""Retry: what failed or got no answer is asked for once more, where nothing of the first was done.
+"""Retry of operations that failed or got no answer, once it is known that nothing was done.
 
 Nothing is sent here. Whoever offers a retry asks `may_be_retried`, and `check_retry` when it is
 wanted; then it makes a new plan, which judges the CVMs as they are now.
@@ -25,7 +25,7 @@ _WRONG: Final[frozenset[State]] = frozenset({"failed", "unknown"})
 
 @dataclass(frozen=True, slots=True)
 class RetryCheck:
-    """What reading back shows of operations that went wrong.
+    """The result of reading back operations that went wrong.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Revisions of an app: what changed from one to the next, and which one to go back to.
+"""Revisions of an app: the changes from one to the next, and the target of a rollback.
 
 The service keeps an entry for each CVM that was given something else to run. A version is what
 several of them have in common: an app compose, and the variables that it was given.
@@ -28,7 +28,7 @@ _NAMES: Final = {"docker_compose_file": "compose_file", "allowed_envs": "env"}
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a revision holds; of what is encrypted only a digest.
+    """The content of a revision; of what is encrypted only a digest.
 
     Attributes
     ----------
@@ -95,7 +95,7 @@ class RevisionChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppVersion:
-    """What an app has run; `revision_id` is the newest entry with it."""
+    """One version of an app; `revision_id` is the newest entry with it."""
 
     revision_id: str
     compose_hash: str | None

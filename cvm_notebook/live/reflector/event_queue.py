@@ -1,4 +1,4 @@
-"""What waits to be decided upon: events in order, and the latest of each row; both bounded."""
+"""EventQueue: events in order, and the latest state of each row; both bounded."""
 
 import contextlib
 import threading

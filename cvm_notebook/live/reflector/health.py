@@ -1,4 +1,4 @@
-"""Health: how it is shown in a store and logged, and the error that a wait ends with."""
+"""Health of the reflector: written to the store and the log, raised by waits."""
 
 import logging
 from typing import Final

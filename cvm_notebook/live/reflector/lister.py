@@ -1,4 +1,4 @@
-"""What a live fleet asks of the service, over connections of its own that can be cut at once."""
+"""The reflector's requests: lists and statuses, over connections that can be aborted at once."""
 
 import logging
 import random

@@ -47,7 +47,7 @@ _START_AGAIN = "refresh() starts it again."
 
 
 class Mode(Enum):
-    """What the machine is about."""
+    """The mode of the state machine."""
 
     PARKED = auto()  # nobody is interested: not one request
     ACTIVE = auto()
@@ -56,7 +56,7 @@ class Mode(Enum):
 
 
 class Machine:
-    """Decides what a live fleet asks the service for.
+    """The state machine: decides what a live fleet requests from the service.
 
     Attributes
     ----------
@@ -124,7 +124,7 @@ class Machine:
 
     @property
     def trouble(self) -> Failure | None:
-        """Why there is no list, as far as that is known."""
+        """The failure of the list, as far as it is known."""
         if self.mode is Mode.BROKEN:
             return Failure(FailureKind.FAILED, self._fault or "", _START_AGAIN)
         return self._key or self._lists.trouble
@@ -135,7 +135,7 @@ class Machine:
         return self._slots.ids
 
     def due(self, now: float) -> float:
-        """When a Tick is due, if nothing happens before."""
+        """Return the time at which a Tick is due, if nothing happens before."""
         times = [_FOR_EVER if self._held else self._park_at]
         if self.mode is not Mode.ACTIVE:
             return _FOR_EVER
@@ -357,7 +357,7 @@ class Machine:
         return SetHealth("live", self._slots.trouble)
 
     def _late_at(self) -> float:
-        """When this is called live no more, because answers are owed and none comes.
+        """Return the time from which answers are overdue and the fleet is not called live.
 
         A node that is slow while others answer does not count: its rows say so.
         """

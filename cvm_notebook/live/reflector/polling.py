@@ -1,4 +1,4 @@
-"""Whom to ask for statuses, and when: by node, so that a slow one holds nobody up; pure."""
+"""Scheduling of status polls, by node, so that a slow one delays no other; pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ _NEVER = float("-inf")
 
 @dataclass(slots=True)
 class _Node:
-    """What is asked of one node."""
+    """The polling state of one node."""
 
     backoff: Backoff
     urgent: dict[str, None] = field(default_factory=dict)
@@ -135,7 +135,7 @@ class Polling:
         self._fast_at = None
 
     def due(self, now: float) -> float:
-        """When `next` has something to say again, if nothing happens before."""
+        """Return the time at which `next` returns something again, if nothing happens before."""
         times = [self._sweep_at]
         if self._fast_at is not None:
             times.append(self._fast_at)

@@ -1,4 +1,4 @@
-"""When the whole list is read: pure decisions, told the time by whoever asks."""
+"""Scheduling of relists, in which the whole list is read; pure: the time is an argument."""
 
 from cvm_notebook.live.clock import Backoff
 from cvm_notebook.live.reflector.events import Failure, FailureKind, ReflectorSettings

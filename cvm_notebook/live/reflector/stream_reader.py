@@ -47,7 +47,7 @@ class Throttle:
 
 @dataclass(frozen=True, slots=True)
 class Sink:
-    """Where a reader brings what it reads."""
+    """The receiver of a stream reader's results."""
 
     facts: Callable[[tuple[Observation, ...]], object]
     event: Callable[[Event], None]

@@ -1,4 +1,4 @@
-"""Which CVMs have a stream: few places, shared with the user's other tabs; pure decisions."""
+"""Allocation of the few streams to CVMs, shared with the user's other tabs; pure."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ _BURST = 5.0
 
 @dataclass(slots=True)
 class _Past:
-    """What streams of one CVM have been like."""
+    """The history of one CVM's streams."""
 
     backoff: Backoff = field(default_factory=Backoff)
     not_before: float = _NEVER
@@ -157,7 +157,7 @@ class StreamSlots:
         return tuple(self._open)
 
     def due(self, now: float) -> float:
-        """When `next` may have something to say again, if nothing happens before."""
+        """Return the time at which `next` may return something, if nothing happens before."""
         waits = [p.not_before for p in self._pasts.values() if p.not_before > now]
         return min([self._more_at, *([self._none_until] if self._none_until > now else []), *waits])
 

@@ -25,7 +25,7 @@ Happening: TypeAlias = Literal["made", "asked", "taken back", "not asked", "miss
 
 @dataclass(frozen=True, slots=True)
 class AutoStopTerms:
-    """When a rule acts, and on whom.
+    """The terms of a rule: its condition, and the CVMs it applies to.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class AutoStopTerms:
 
 @dataclass(frozen=True, slots=True)
 class RuleEvent:
-    """One entry of a rule's log: what it did, or did not do, and why."""
+    """One entry of a rule's log: an action, or why there was none."""
 
     at: datetime
     what: Happening
@@ -76,7 +76,7 @@ class RuleEvent:
 
 @dataclass(frozen=True, slots=True)
 class RuleStanding:
-    """What a rule was about when it last looked: CVMs that run, and of them the private ones."""
+    """Counts of a rule's last look: CVMs that run, and of them those with private figures."""
 
     running: int = 0
     private: int = 0
@@ -130,7 +130,7 @@ class AutoStop:
 
     @property
     def operations(self) -> tuple[Operation, ...]:
-        """What it has asked for, the oldest first."""
+        """The operations that the rule has submitted, the oldest first."""
         with self._lock:
             return tuple(operation for operation, _ in self._asked)
 
@@ -141,7 +141,7 @@ class AutoStop:
 
     @property
     def next_at(self) -> datetime | None:
-        """When its schedule is due next, in UTC; None without one, or when it has ended."""
+        """The next time of its schedule, in UTC; None without one, or when it has ended."""
         table = self.terms.timetable
         return None if table is None or self._ended else table.after(self._now())
 

@@ -1,4 +1,4 @@
-"""The terms of a rule, read as users say them: whom it is about, and when it acts."""
+"""Parsing of a rule's terms, as users give them: its condition, and its CVMs."""
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta

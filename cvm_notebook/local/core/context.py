@@ -1,4 +1,4 @@
-"""What a handler asks for: ``Ctx`` (the server) and ``Auth`` (who calls, and when it is).
+"""Dependencies of handlers: ``Ctx`` (the server) and ``Auth`` (the caller, and the time).
 
 Example
 -------
@@ -47,7 +47,7 @@ class Context:
 
     @cached_property
     def secret(self) -> bytes:
-        """What signs log URLs and derives keys; the same for all workers, kept in the database."""
+        """The secret that signs log URLs and derives keys; all workers read it from the database."""
         with self.database.read() as session:
             found = session.get_one(KeyValue, "secret")
             return bytes.fromhex(found.value)
@@ -55,7 +55,7 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls, for which workspace, in which version of the API, and at what time."""
+    """The caller of a request: user, workspace, version of the API, and time."""
 
     user: User
     workspace: Workspace

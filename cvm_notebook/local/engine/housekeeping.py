@@ -1,4 +1,4 @@
-"""What a server does besides serving: keep the tables bounded, and remember what time it is."""
+"""Housekeeping of a server: deletes what is due, bounds the tables, stores the clock."""
 
 import asyncio
 import logging

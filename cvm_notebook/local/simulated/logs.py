@@ -31,7 +31,7 @@ _KERNEL_SHARE: Final = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line: when it was written, where (stdout or stderr), and its text."""
+    """One line of a log: its time, its stream (stdout or stderr), and its text."""
 
     at: float
     channel: str
@@ -45,7 +45,7 @@ def _written(at: float, channel: str, text: str) -> Line:
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """When a CVM last began to boot, was up, and began and had finished to stop."""
+    """The times at which a CVM last began to boot, was up, began to stop, and had stopped."""
 
     boot_at: float | None
     up_at: float | None

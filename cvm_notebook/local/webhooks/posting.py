@@ -22,7 +22,7 @@ _SUCCESS: Final = range(200, 300)
 
 @dataclass(frozen=True, slots=True)
 class Posted:
-    """What came of it. ``status`` is 0 where there was no answer; ``error`` is empty on success."""
+    """The result of a post. ``status`` is 0 for no answer; ``error`` is empty on success."""
 
     status: int
     error: str

@@ -1,4 +1,4 @@
-"""What was asked of CVMs, and what came of it: from our ledger, and from the service's history."""
+"""Activity of CVMs: entries of our ledger and of the service's history, merged."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta

@@ -137,7 +137,7 @@ class CvmCard(FleetView):
 
     @property
     def policy(self) -> "Policy | None":
-        """What "Verify now" judges by; None for `cvm.Policy()`.
+        """The policy of "Verify now"; None for `cvm.Policy()`.
 
         That one names no app: what the service says should run proves nothing of what does.
         """

@@ -1,4 +1,4 @@
-"""The revisions of a card's app: what it has run, how two differ, and the way back to one."""
+"""Revisions in a card: a list, the diff of two, and the rollback to one."""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence

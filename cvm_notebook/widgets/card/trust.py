@@ -1,4 +1,4 @@
-"""What a card shows of trust: what the last verification came to, and a new one when asked for."""
+"""Verification in a card: the last verdict, and a new one on request."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
@@ -32,7 +32,7 @@ _OWN_HINT: Final = "Verify now judges by the policy of this card."
 
 
 class Verification:
-    """Verifying the CVM of a card: when somebody asks for it, once at a time, on a worker.
+    """Runs verifications of a card's CVM, on request, one at a time, on a worker.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""ChangeState: what is filled in to change a CVM, beside what runs."""
+"""ChangeState: the form state of changing a CVM, beside what runs."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -103,7 +103,7 @@ class ChangeState(FormState):
 
     @property
     def changes(self) -> dict[str, Any]:
-        """What was changed, by the names of `CvmHandle.update`."""
+        """The changes, by the names of `CvmHandle.update`."""
         values, runs = self.values, self.runs
         found = {
             name: getattr(values, name)

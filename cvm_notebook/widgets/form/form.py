@@ -189,7 +189,7 @@ class ProvisionForm(FormView):
 
     @property
     def phase(self) -> Phase:
-        """Where it stands, from ``fill`` over ``provisioned`` to ``running`` or ``failed``."""
+        """The phase, from ``fill`` over ``provisioned`` to ``running`` or ``failed``."""
         return self.model.steps.phase
 
     @property

@@ -1,4 +1,4 @@
-"""ProvisionState: what is filled in for a new CVM, what it was begun with, and its deployment."""
+"""ProvisionState: the form state of a new CVM, its template or copy, and its deployment."""
 
 from collections.abc import Callable, Mapping
 from functools import partial

@@ -1,4 +1,4 @@
-"""Starts: what a form for a new CVM can be filled from, a template or a CVM that there is."""
+"""Starts: the templates and CVMs from which a form for a new CVM can be filled."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -24,7 +24,7 @@ _SOURCES: Final = [[one.key, one.title, one.about] for one in TEMPLATES.values()
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What a form is to be filled with; frozen.
+    """Initial values of a form, from a template or a CVM; frozen.
 
     Attributes
     ----------
@@ -89,7 +89,7 @@ def values_of(cvm: Cvm) -> Values:
 
 @dataclass(slots=True)
 class Starts:
-    """Where a form was filled from, and what that replaced. Guarded by who has it.
+    """The start a form was filled from, and the values that it replaced. Its owner locks it.
 
     Attributes
     ----------

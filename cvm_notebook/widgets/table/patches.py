@@ -1,4 +1,4 @@
-"""From the store to the table: a snapshot by columns, then patches of the cells that changed."""
+"""PatchFeed: a snapshot by columns for the table, then patches of the cells that changed."""
 
 import threading
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""How the table draws the columns of a fleet: heading, kind, width, and cells."""
+"""Presentation of the fleet's columns in the table: heading, kind, width, and cells."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ USUAL: Final = (
 
 @dataclass(frozen=True, slots=True)
 class TableColumn:
-    """One column: what it is called, how it is drawn, and how a cell is read."""
+    """One column of the table: its heading, its drawing, and the reader of its cells."""
 
     name: str
     label: str

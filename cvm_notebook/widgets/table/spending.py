@@ -1,4 +1,4 @@
-"""Spending: what the fleet has cost, worked out beside the table from the fleet's history."""
+"""Spending: costs of the fleet for the table, computed in the background from its history."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ Spent: TypeAlias = tuple[str | None, bool]
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """What a fleet has cost up to a moment, from the numbers of `Fleet.cost`.
+    """The cost of a fleet up to a moment, from the numbers of `Fleet.cost`.
 
     Attributes
     ----------
@@ -78,7 +78,7 @@ def _shown(amount: Decimal | None) -> str | None:
 
 
 class SpendingFeed:
-    """Tells views what each row has cost: who is in sight first, the others in turn.
+    """Sends the cost of each row to views: visible rows first, the others in turn.
 
     Only the UI thread calls it. The amounts of ten thousand rows would be a large message, each
     minute; so it rides with the pulses, some rows at a time, and only where it has changed.

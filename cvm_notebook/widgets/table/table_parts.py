@@ -1,4 +1,4 @@
-"""TableParts: what stands around the rows of a table: money, facets, saved views, toasts."""
+"""TableParts: the surroundings of a table's rows: money, facets, saved views, toasts."""
 
 import contextlib
 import time

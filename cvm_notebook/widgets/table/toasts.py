@@ -1,4 +1,4 @@
-"""Toasts: what becomes of the clicks on a table, told at its lower right, a few at a time."""
+"""Toasts: notifications of a table's operations at its lower right, a few at a time."""
 
 import secrets
 import time
@@ -23,7 +23,7 @@ _GOES_FIRST: Final[tuple[ToastKind, ...]] = ("done", "going", "unknown", "failed
 
 @dataclass(slots=True)
 class Toast:
-    """What became of one click: of one verb on one or more CVMs.
+    """The notification of one click: one verb on one or more CVMs.
 
     Attributes
     ----------
@@ -41,12 +41,12 @@ class Toast:
 
     @property
     def records(self) -> list[OperationRecord]:
-        """What was asked for, as it is now."""
+        """The current records of the operations."""
         return [operation.record for operation in self.operations]
 
     @property
     def kind(self) -> ToastKind:
-        """What is to be told of it."""
+        """The kind of the notification."""
         records = self.records
         states = {record.state for record in records}
         if "failed" in states:
