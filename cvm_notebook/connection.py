@@ -65,7 +65,7 @@ def connect(target: str | None = None, *, read_only: bool = False) -> Client:
 
 
 def typed_key(key: Secret, base_url: str | None = None) -> Credentials:
-    """Return a key that somebody has typed; it is for this address, or the usual one.
+    """Return the credentials of a typed key, for this address, or the default one.
 
     Raises
     ------

@@ -109,8 +109,8 @@ class SentClaims:
         assert self._path is not None  # noqa: S101 - only a file has holders
         return self._path.with_name(f"{self._path.name}-{holder}.lock")
 
-    def _lose_those_of_the_dead(self, database: sqlite3.Connection, scope: str) -> None:
-        """Note that no answer will come to a process that has ended, or that it sent nothing."""
+    def _mark_lost(self, database: sqlite3.Connection, scope: str) -> None:
+        """Mark claims of ended processes as lost, or as never sent."""
         found = database.execute(
             "SELECT DISTINCT holder FROM claim WHERE scope = ? AND state = 'sent'"
             " AND holder IS NOT NULL AND holder IS NOT ?",
@@ -135,7 +135,7 @@ class SentClaims:
             database.execute(
                 "UPDATE claim SET known = ? WHERE claimant = ?", (json.dumps(known), claimant)
             )
-            self._lose_those_of_the_dead(database, scope)
+            self._mark_lost(database, scope)
             earlier = database.execute(
                 "SELECT claimant, state, known FROM claim WHERE scope = ? AND made IS NULL"
                 " AND begun < ? ORDER BY begun",
@@ -199,7 +199,7 @@ class SentClaims:
             scope, begun, made = mine
             if made is not None:
                 return str(made)
-            self._lose_those_of_the_dead(database, scope)
+            self._mark_lost(database, scope)
             taken = _taken(database, scope)
             free = [one for one in candidates if one not in taken]
             # whose answer had come before this one began is not in what is new since

@@ -122,7 +122,7 @@ def status_of(word: str | None) -> str:
 
 
 def info_of(word: str | None) -> StatusInfo:
-    """Return what there is to know of a status."""
+    """Return the row of a status."""
     return TABLE[phase_of(word)]
 
 

@@ -80,7 +80,7 @@ def in_utc(field: str, at: datetime) -> datetime:
 
 
 def length_of(field: str, said: str | timedelta) -> tuple[timedelta, str]:
-    """Return a length of time, such as ``"24h"`` or ``"1d 12h"``, and what it is called.
+    """Parse a duration, such as ``"24h"`` or ``"1d 12h"``; return it with its label.
 
     Raises
     ------

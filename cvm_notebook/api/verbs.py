@@ -72,7 +72,7 @@ class VerbSpec:
         Whether a plan of it is executed only with its phrase: ``never``, for ``several`` CVMs, or
         ``always``.
     undoable
-        A click on it is sent after some seconds, in which it can be taken back.
+        A click on it is sent after some seconds, in which it can be undone.
     price
         What it does to the price of an hour: computing or all of it begins (``+``) or ends (``-``).
     """

@@ -72,8 +72,8 @@ class CollateralCache:
                 self._kept.pop(next(iter(self._kept)))
             self._kept[key] = collateral, end
 
-    def turn(self, key: _Key) -> threading.Lock:
-        """Return the lock of whoever fetches for a kind of machine."""
+    def lock_of(self, key: _Key) -> threading.Lock:
+        """Return the lock under which collateral of a kind of machine is fetched."""
         with self._lock:
             return self._fetching.setdefault(key, threading.Lock())
 
@@ -158,7 +158,7 @@ class CollateralSource:
         return self._cache.find(key, at)
 
     def _fetched(self, key: _Key, evidence: Evidence, at: datetime) -> Collateral | None:
-        with self._cache.turn(key):
+        with self._cache.lock_of(key):
             found = self._kept(key, at)  # another may have had it meanwhile
             misses = self._misses.setdefault(key, [])
             if found is not None or len(misses) >= _MOST_TRIES:

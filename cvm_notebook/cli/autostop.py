@@ -203,7 +203,7 @@ def _summary(
     samples: Mapping[str, Sample],
     now: datetime,
 ) -> str:
-    """Say what a rule is about now, and what it has to wait for."""
+    """Summarise the CVMs of a rule, and what it waits for."""
     fits = [row for row in terms.chosen(snapshot) if status_of(row.status) == "running"]
     parts = [f"{len(fits)} running"]
     if terms.idle is not None:

@@ -81,7 +81,7 @@ class Surroundings:
 
     @exact
     def usd_h_after(self, cvm: Cvm, now: Size, after: Size) -> Decimal | None:
-        """Return the price of an hour of the new size while it runs; None where nobody says."""
+        """Return the price of an hour of the new size while it runs; None where it is not known."""
         rate = cvm.hourly_rate
         if now == after:
             return None if rate is None else rate.total_usd

@@ -109,7 +109,7 @@ class MeasuredFleet(FleetEngine):
         The rule asks for a shutdown, which lets containers end, of each CVM that it is about: once
         in each stretch of idleness, and once at each scheduled time; their disks stay, and stay
         paid for. Each request stands in the ledger with its reason, and waits for some seconds in
-        which it can be taken back; it is taken back by itself when the CVM is busy again. When the
+        which it can be cancelled; it is cancelled by itself when the CVM is busy again. When the
         fleet is closed or the kernel ends, so do its rules, and what was not sent is not sent. For
         machines without a kernel there is ``cvm-notebook autostop FILE``.
 
@@ -128,7 +128,7 @@ class MeasuredFleet(FleetEngine):
         below
             The share of its CPU under which a CVM is idle: 0.1, or ``"10%"``.
         undo
-            Seconds, or a length of time, in which a request can be taken back.
+            Seconds, or a length of time, in which a request can be cancelled.
 
         Returns
         -------

@@ -103,7 +103,7 @@ class App:
     # --- revisions -------------------------------------------------------------------------------
 
     def revisions(self) -> "pd.DataFrame":
-        """Return what its instances were given to run, the newest first; see `revisions_frame`.
+        """Return the revisions of its instances, the newest first; see `revisions_frame`.
 
         What changed is told of the newest fifty, whose contents are read.
 
@@ -222,7 +222,7 @@ class App:
         wait: bool = True,
         progress: bool = True,
     ) -> Rollout:
-        """Take its instances to a revision that it has had, one by one.
+        """Roll its instances back to an earlier revision, one by one.
 
         They get the app compose, the variables and the user config of that revision; sizes and
         images stay. The same call twice goes back once.

@@ -275,7 +275,7 @@ class Fleet(MeasuredFleet, ReportedFleet, WidgetDisplay):
         height
             Of the rows, in pixels.
         undo
-            Seconds in which a stop or a deletion that was clicked can be taken back.
+            Seconds in which a stop or a deletion that was clicked can be undone.
         by
             ``"app"`` puts CVMs under their apps, with counts, prices, and a warning where they run
             different versions; ``"cvm"`` is the plain list.

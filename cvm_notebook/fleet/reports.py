@@ -109,7 +109,7 @@ class ReportedFleet(FleetEngine):
         return exposure_frame(self)
 
     def drift(self, expected: Any) -> "pd.DataFrame":
-        """Return where the fleet is not as it is declared; see `drift_frame`.
+        """Return the drift of the fleet from its declaration; see `drift_frame`.
 
         Parameters
         ----------

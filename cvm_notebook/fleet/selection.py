@@ -74,7 +74,7 @@ class _Group(ABC):
     def __getitem__(self, which: slice) -> "Selection": ...
 
     def __getitem__(self, which: "SupportsIndex | Ref | slice") -> "CvmHandle | Selection":
-        """Return one by its place or by what it is called, or some by their places."""
+        """Return one by position or by name, or some by a slice."""
         chosen = self.now()
         if isinstance(which, slice):
             return chosen.only(chosen.rows[which])

@@ -88,7 +88,7 @@ class CvmAccessor:
         now: str | date | None = None,
         money: Money = "float",
     ) -> pd.DataFrame:
-        """Work out what each has cost, taken to have been all the time as it is; see `cost_frame`.
+        """Estimate the cost of each, as if its status had always been the same; see `cost_frame`.
 
         A frame knows no past, so the basis is ``assumed``; `Fleet.cost` counts what was observed.
 

@@ -326,7 +326,7 @@ def _rates(intervals: pd.DataFrame, dearest: list[str]) -> tuple[Any, dict[str |
 
 
 def _unseen(intervals: pd.DataFrame) -> list[tuple[float, float]]:
-    """Return the times in which nobody was looking, each once."""
+    """Return the unobserved times, merged."""
     found: list[tuple[float, float]] = []
     times = intervals.loc[~intervals["observed"], ["start", "end"]].sort_values("start")
     for start, end in times.itertuples(index=False):

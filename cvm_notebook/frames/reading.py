@@ -79,7 +79,7 @@ class RowChunk:
 
     @classmethod
     def of_cvms(cls, cvms: Sequence[Cvm], listing: ListingInfo) -> Self:
-        """Take CVMs as a list told them."""
+        """Make the rows of a list of CVMs."""
         return cls(cvms, _NoContext(), listing=listing)
 
     @property

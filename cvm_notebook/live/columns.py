@@ -163,7 +163,7 @@ class Column:
 
 
 def _typed(column: Column) -> Read:
-    """Return what reads a column from a row as the type that its kind is compared by."""
+    """Return a reader of a column, converted to the type by which its kind is compared."""
     read = column.read or _reader(column.path)
     of_kind: dict[Kind, Callable[[Any], Any]] = {
         Kind.REAL: _decimal,

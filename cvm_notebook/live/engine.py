@@ -95,7 +95,7 @@ class FleetEngine:
     def drain(self, timeout: float = 60.0, *, progress: bool = True) -> None:
         """Send what waits to be sent, and wait for the service's answers.
 
-        What has a delay, in which it could be taken back, is sent at once.
+        What has a delay, in which it could be cancelled, is sent at once.
 
         Parameters
         ----------
@@ -119,7 +119,7 @@ class FleetEngine:
             )
 
     def _close(self, wait: bool | float) -> tuple[Operation, ...]:
-        self.rulebook.close(_AT_LEAST)  # first: what rules asked for is taken back, and not hurried
+        self.rulebook.close(_AT_LEAST)  # first: what rules asked for is cancelled, not sent
         try:
             if wait is not False:
                 self.operator.drain(_DRAIN if wait is True else wait, progress=True)
@@ -250,7 +250,7 @@ class FleetEngine:
         self._reflector.check()
 
     def keep_fresh(self, ids: list[str], *, on: bool) -> None:
-        """Follow CVMs, or take it back."""
+        """Follow CVMs, or end that."""
         for cvm_id in ids:
             (self._reflector.follow if on else self._reflector.unfollow)(cvm_id)
 

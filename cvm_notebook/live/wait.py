@@ -192,7 +192,7 @@ class Waiting:
         return None
 
     def _tell(self, ids: list[str]) -> None:
-        """Tell of what is otherwise than it was told, in the thread that waits."""
+        """Call ``on_change`` for rows that changed since the last call, in the waiting thread."""
         if self._on_change is None:
             return
         for row in filter(None, map(self._engine.known, ids)):
@@ -235,5 +235,5 @@ class Waiting:
 
 
 def _changes(operation: Operation, cvm_id: str) -> bool:
-    """Whether an operation changes the status of this CVM: a replication changes that it makes."""
+    """Whether an operation changes this CVM's status; a replication, only of the CVM it made."""
     return operation.verb != "replicate" or operation.made_id == cvm_id

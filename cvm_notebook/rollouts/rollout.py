@@ -154,7 +154,7 @@ class Rollout:
         return self
 
     def rollback(self, *, wait: bool = True, progress: bool = True) -> "Rollout":
-        """Take the instances that it has changed back to the revisions they had, one by one.
+        """Roll the changed instances back to their former revisions, one by one.
 
         A revision holds the app compose, the variables and the user config: a size or an image
         that was changed stays.

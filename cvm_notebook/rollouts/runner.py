@@ -155,7 +155,7 @@ class RolloutRunner:
 
     @contextmanager
     def _watching(self) -> Iterator[None]:
-        """Hear of operations, and of the fleet's end, for as long as the block lasts."""
+        """Subscribe to operations, and to the fleet's end, within the block."""
         operator, store = self._engine.operator, self._engine.store
         end = operator.attach(self._hear)
         hook = store.attach(lambda _: None, health=self._hear_health)
@@ -188,7 +188,7 @@ class RolloutRunner:
         self.news.set()
 
     def _update_row(self, cvm_id: str, record: OperationRecord) -> None:
-        """Take what an operation says; that it has reached its end is judged by `_settle`."""
+        """Update a row from an operation's record; the end is judged by `_settle`."""
         self._set(
             cvm_id,
             state="accepted" if record.state == "reached" else _state_of(record),
@@ -229,7 +229,7 @@ class RolloutRunner:
         return True
 
     def _waits_for(self, there: Mapping[str, Cvm]) -> bool:
-        """Wait a moment where an instance is in the middle of something; whoever began it."""
+        """Wait a moment while an instance is in progress, whoever began it."""
         alive = self._engine.operator.alive
         busy = [
             cvm

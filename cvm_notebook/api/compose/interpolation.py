@@ -26,7 +26,7 @@ class Variables(NamedTuple):
 
 
 def variables_of(values: Iterable[str]) -> Variables:
-    """Return the variables that values name; ``$$`` stands for a dollar sign.
+    """Return the variables named in values; ``$$`` is an escaped dollar sign.
 
     What a default names is needed; what stands in ``${X:+other}`` is not, as it counts with X only.
     """

@@ -61,11 +61,11 @@ class YamlNode:
 
     @property
     def is_null(self) -> bool:
-        """Whether nothing stands there, or an unquoted null."""
+        """Whether the value is empty, or an unquoted null."""
         return self.kind == "text" and self.plain and self.text in _NULLS
 
     def whole(self) -> Mapping[str, "YamlNode"]:
-        """Return the members of a mapping with those that it merges; its own are the stronger."""
+        """Return the members of a mapping with its merge keys resolved; its own take precedence."""
         found: dict[str, YamlNode] = {}
         for part in self.merged:
             found = {**part.whole(), **found}

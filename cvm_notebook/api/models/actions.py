@@ -176,7 +176,7 @@ class CvmStatus(Tidy, frozen=True, kw_only=True, gc=False):
 def decode_statuses(
     body: bytes, where: str = "POST /status/batch"
 ) -> tuple[dict[str, CvmStatus], tuple[DecodeError, ...]]:
-    """Decode a batch status by uuid; a wrong one is left out and told."""
+    """Decode a batch status by uuid; a malformed entry is left out, with a warning."""
     return decode_map(body, CvmStatus, where)
 
 

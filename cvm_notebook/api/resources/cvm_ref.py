@@ -105,7 +105,7 @@ def _the_one(named: dict[str, str], verb: str) -> str:
 def _spelled(
     items: Iterable[tuple[object, Any]], verb: str, allowed: Collection[str]
 ) -> Iterable[tuple[str, Any]]:
-    """Yield the fields in our spelling; an unknown one is refused with what it may have meant."""
+    """Yield the fields in snake_case; an unknown one is refused with the closest known name."""
     known = {*_IDENTIFIERS, *allowed}
     for name, value in items:
         ours = name if name in known else snake_case(str(name))

@@ -181,7 +181,7 @@ class Intent:
             return None  # what becomes of a lost answer will not be known
 
     def withdraw(self) -> None:
-        """Note that it is not sent after all."""
+        """Withdraw its claims: the request is not sent."""
         self._claims(lambda claims, name: claims.withdraw(name))
         self.claimant = None
 

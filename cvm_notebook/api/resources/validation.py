@@ -171,7 +171,7 @@ def _name_problem(name: str) -> str | None:
 
 
 def _character(c: str) -> str:
-    """Return a character so that it is seen."""
+    """Return a character in a readable form, also where it is invisible."""
     if c.isspace():
         return "a space"
     return repr(c) if c.isprintable() and c.isascii() else f"U+{ord(c):04X}"
@@ -284,7 +284,7 @@ def app_compose(field: str, value: object) -> dict[str, Any]:
 
 
 def sendable(field: str, value: object) -> object:
-    """Return what is not known here as it is, if it can be sent."""
+    """Return a value that has no check of its own, if it can be sent as JSON."""
     value = plain(value)
     if isinstance(value, str | int | float | None):
         return value

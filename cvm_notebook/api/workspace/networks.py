@@ -62,7 +62,7 @@ class Networks(Endpoints):
         return self._change(RetryKind.UPDATE, "PUT", path, list[PortMapping], {"ports": wanted})
 
     def get_network_config(self, cvm: Ref = None, /, **identifier: object) -> NetworkConfig:
-        """Return the key services and gateways that a CVM is told of, as its node has them."""
+        """Return the key services and gateways configured for a CVM on its node."""
         path = cvm_path(cvm, identifier, "get_network_config", "/network-config")
         return self._read(path, NetworkConfig)
 
@@ -76,7 +76,7 @@ class Networks(Endpoints):
         restart: bool = False,
         **identifier: object,
     ) -> NetworkConfig:
-        """Tell a CVM of other key services or gateways; what is not given stays as it is.
+        """Configure other key services or gateways of a CVM; what is not given stays as it is.
 
         Parameters
         ----------

@@ -98,7 +98,7 @@ def ra_tls_report_data(public_key: bytes) -> bytes:
 
 
 def _octets(der: bytes) -> bytes:
-    """Return what is in an OCTET STRING; what is none stays as it is."""
+    """Return the content of an OCTET STRING; anything else is returned unchanged."""
     if len(der) < 2 or der[0] != 4:  # noqa: PLR2004 - its tag
         return der
     length, at = der[1], 2

@@ -113,7 +113,7 @@ def judge_attestation(
 
 
 def _added_up(log: BootLog) -> tuple[str | None, str]:
-    """Return what RTMR3 holds after this log; or why that cannot be told."""
+    """Return the value of RTMR3 after this log, or why it cannot be computed."""
     try:
         return replayed(event.measured for event in log.of(RTMR3)).hex(), ""
     except MalformedEvidence as error:

@@ -220,7 +220,7 @@ def _certified(certificates: object) -> object:
 
 
 def _attested(attestation: str) -> bytes | str:
-    """Return the quote in a versioned attestation; what is none is told of by the checks."""
+    """Return the quote in a versioned attestation; the checks report what is none."""
     try:
         return find_quote(from_hex("attestation", attestation))
     except MalformedEvidence:

@@ -276,7 +276,7 @@ def _asked(client: "Client", cvms: Ref | Iterable[Ref]) -> list[Ref]:
 
 
 def _fetch(client: "Client", source: EvidenceSource | None, one: Ref) -> _Fetched:
-    """Return a CVM and what it shows, or why it does not; as evidence where there is a source."""
+    """Fetch the attestation of a CVM, or the error; as evidence where there is a source."""
     cvm = one if isinstance(one, Cvm) else client.get_cvm_info(one)
     if source is not None:
         return _fetch_evidence(cvm, source)

@@ -148,7 +148,7 @@ def _records(frame: pd.DataFrame) -> Iterable[Mapping[str, str | None]]:
 
 
 def _row_of(cells: Mapping[str, str | None]) -> Row:
-    """Make the row that a line of a fleet frame shows, as far as a plan looks at it."""
+    """Rebuild a row from a line of a fleet frame, with the fields that a plan needs."""
     rate = HourlyRate(
         total=cells.get("rate_usd_h"),
         compute=cells.get("rate_compute_usd_h"),

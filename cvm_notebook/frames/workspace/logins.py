@@ -63,7 +63,7 @@ SSH_KEYS: Final[Table[LoginKey]] = Table(
 
 @SSH_KEYS.documents
 def ssh_keys_frame(source: "Client | FleetEngine") -> pd.DataFrame:
-    """Say who can log in where: one row a CVM and a key that it lets in.
+    """Return the SSH keys that CVMs let in: one row a CVM and key.
 
     A key of the account that no CVM lets in has a row without a CVM; it reaches a CVM when that
     boots. A CVM whose keys cannot be read has a row without a key, and ``error`` says why.

@@ -17,7 +17,7 @@ R = TypeVar("R")
 
 
 def client_and_cvms(source: "Client | FleetEngine") -> "tuple[Client, Sequence[Cvm]]":
-    """Return whom to ask, and about which CVMs: those of a fleet, or all that a client lists.
+    """Return the client and the CVMs to read: those of a fleet, or all that a client lists.
 
     Raises
     ------

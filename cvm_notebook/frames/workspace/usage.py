@@ -258,7 +258,7 @@ def bill_frame(
     threshold: float = 0.05,
     money: Money = "float",
 ) -> pd.DataFrame:
-    """Set what was metered of each CVM beside what its rates times the time come to.
+    """Compare the metered usage of each CVM with an estimate by rate times time.
 
     Parameters
     ----------

@@ -188,7 +188,7 @@ class MetricsPoll:
         self._workers.do(partial(weakly(self._turn), turn))
 
     def _turn(self, turn: int) -> None:
-        """Ask whom it is time to ask, and come back; end where nobody wants anything."""
+        """Run one round of the poll and schedule the next; end when there is no handle any more."""
         with self._lock:
             wanted = self._wanted_ids()
             if turn != self._turns or self._closed:
@@ -202,7 +202,7 @@ class MetricsPoll:
         self._workers.later(pause, partial(weakly(self._turn), turn))
 
     def _ask_some(self, wanted: frozenset[str] | None) -> float:
-        """Ask whom it is time to ask; return the seconds until there may be others."""
+        """Request the metrics that are due; return the seconds until the next are."""
         now = self._clock.monotonic()
         targets = {row.id: _target(row) for row in self._running(wanted)}
         with self._lock:
@@ -233,7 +233,7 @@ class MetricsPoll:
         return [row for row in rows if status_of(row.status) == "running"]
 
     def _may_ask(self) -> bool:
-        """Whether the rows are true: else nobody knows who runs, or the key was refused."""
+        """Whether requests make sense: not while the fleet is offline, or the key refused."""
         return self._store.health.state in ("live", "catching up")
 
     def _hold(self) -> None:

@@ -82,7 +82,7 @@ class PollSchedule:
     _not_before: float = -_FOR_EVER
 
     def next(self, now: float, wanted: Iterable[PollTarget]) -> PollRound:
-        """Return whom to ask now; those that are not wanted are forgotten."""
+        """Return the CVMs to ask now; CVMs that are no longer wanted are forgotten."""
         targets = {target.cvm_id: target for target in wanted}
         for gone in [k for k, a in self._known.items() if k not in targets and not a.under_way]:
             del self._known[gone]
@@ -147,7 +147,7 @@ class PollSchedule:
                 asked.under_way, asked.due = False, -_FOR_EVER
 
     def hold(self, until: float) -> None:
-        """Ask nobody before then: the service said to slow down, or refused the key."""
+        """Hold all requests until then: the service said to slow down, or refused the key."""
         self._not_before = max(self._not_before, until)
 
     @property

@@ -86,7 +86,7 @@ class OperationContext:
     workers: Workers
 
     def refresh(self) -> None:
-        """Have the fleet listed soon, as far as somebody lists it."""
+        """Request a new list of the fleet, where there is a reflector."""
         if self.hooks is not None:
             with contextlib.suppress(CvmError):  # it has ended
                 self.hooks.refresh()

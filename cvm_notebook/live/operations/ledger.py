@@ -35,7 +35,7 @@ class Ledger:
         self._inherited: dict[str, deque[tuple[float, Operation]]] = {}
 
     def records(self) -> tuple[OperationRecord, ...]:
-        """Return every entry as it is now, the oldest first."""
+        """Return the current records, the oldest first."""
         with self._lock:
             return tuple(operation.record for operation in self._all.values())
 
@@ -98,7 +98,7 @@ class Ledger:
             self._inherited.setdefault(intent, deque()).append((now, operation))
 
     def keep(self, operation: Operation) -> None:
-        """Keep an operation that nobody joins."""
+        """Add an operation that is never joined by an equal one."""
         with self._lock:
             self._keep(operation)
 

@@ -198,7 +198,7 @@ class Operation:
         return Flag(self.record.done)
 
     def cancelled(self) -> bool:
-        """Return whether it was taken back before it was sent."""
+        """Return whether it was cancelled before it was sent."""
         return self.state == "cancelled"
 
     def exception(self, timeout: float | None = 0.0) -> CvmError | None:
@@ -219,7 +219,7 @@ class Operation:
         return self._completion.remove(callback)
 
     def cancel(self) -> bool:
-        """Take it back, if it has not been sent; return whether that was in time."""
+        """Cancel it, if it has not been sent; return whether that was in time."""
         return self.move(
             only=UNSENT,
             state="cancelled",
@@ -300,7 +300,7 @@ class Operation:
 
 
 def _error_fields(error: CvmError) -> dict[str, Any]:
-    """Return what an error tells the record."""
+    """Return the fields of a record that an error sets."""
     told: dict[str, Any] = {"error": str(error), "hint": error.hint}
     if isinstance(error, ApiError):
         told |= {

@@ -38,7 +38,7 @@ CallEnd: TypeAlias = Literal["refused", "gone", "busy", "unknown"]
 
 
 def params_of(given: Mapping[str, Any] | Provision | None) -> Mapping[str, Any]:
-    """Return what a call takes beside the CVM; of a provision, what its commit needs."""
+    """Return the parameters of a call beside the CVM; for a commit, those of its provision."""
     if isinstance(given, Provision):
         return {"app_id": given.app_id, "compose_hash": given.compose_hash}
     return dict(given or {})
@@ -134,7 +134,7 @@ class Sender:
         return _judged(verb, seen if now is None else Reading.of_row(now))
 
     def send(self, operation: Operation) -> None:
-        """Send one operation, unless it was taken back or is not possible any more."""
+        """Send one operation, unless it was cancelled or is not possible any more."""
         if operation.state != "asked" or not self._may(operation):
             return
         if self._prepare([operation]) and self._begin(operation):
@@ -244,7 +244,7 @@ class Sender:
 
     @staticmethod
     def _begin(operation: Operation) -> bool:
-        """Note that it is being sent; False when it was taken back meanwhile."""
+        """Mark the operation as sent; False when it was cancelled meanwhile."""
         if operation.move(only=UNSENT, state="sent", attempts=1):
             return True
         if operation.intent is not None:

@@ -290,7 +290,7 @@ class OperationTracker:
         self._looked(operation)
 
     def _read_record(self, cvm_id: str) -> None:
-        """Read all of a CVM, so that whoever waited for its update sees what it is now."""
+        """Read the full record of a CVM into the store, so that it shows the update."""
         asked = self._context.clock.monotonic()
         found = self._context.client.get_cvm_info(cvm_id)
         now = self._context.clock.monotonic()
@@ -428,7 +428,7 @@ class OperationTracker:
 
 
 def _subject(operation: Operation) -> str | None:
-    """Return the CVM whose state tells how the operation goes."""
+    """Return the CVM whose state shows the operation's progress."""
     made = SPECS[operation.verb].creates
     return operation.made_id or (None if made else operation.cvm_id)
 

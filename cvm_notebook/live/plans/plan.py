@@ -249,7 +249,7 @@ class Plan:
         )
 
     def _record_of(self, cvm_id: str) -> OperationRecord | None:
-        """Return how the operation of a CVM stands, of this kernel or of another one."""
+        """Return the record of a CVM's operation, of this kernel or of another one."""
         if cvm_id in self._elsewhere and self._operations is not None:
             return self._operations.database.record(self._elsewhere[cvm_id])
         operation = self._sent.get(cvm_id)

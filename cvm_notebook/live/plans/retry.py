@@ -61,7 +61,7 @@ def unresolved(records: Iterable[OperationRecord]) -> tuple[OperationRecord, ...
 
 
 def may_be_retried(operations: OperationService, operation: Operation) -> bool:
-    """Return whether it went wrong, and says all that it takes to ask for it once more.
+    """Return whether it went wrong, and has all the data for a retry.
 
     What makes another CVM is retried only where it was refused, for it may have made one; what has
     parameters of its own, as a restart by force, is not.

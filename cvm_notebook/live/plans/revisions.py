@@ -124,7 +124,7 @@ class AppHistory:
     def read(
         cls, client: "Client", app_id: str, known: Mapping[str, Content] | None = None
     ) -> Self:
-        """Read the revisions of an app, and of the newest what they hold, as far as it is needed.
+        """Read the revisions of an app, and the contents of the newest, as far as needed.
 
         Parameters
         ----------
@@ -351,7 +351,7 @@ def compose_diff(
 
 
 def short(hashed: str | None) -> str:
-    """Return the beginning of a hash, as it is named in a sentence."""
+    """Return the abbreviation of a hash."""
     return (hashed or "unknown")[:_SHORT]
 
 

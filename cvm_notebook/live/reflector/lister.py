@@ -52,7 +52,7 @@ class OneMoreTry(RetryPolicy):
         retry_after: float | None = None,
         rand: Callable[[], float] = random.random,
     ) -> Decision:
-        """Decide as the policy does, but leave waits to whoever asks."""
+        """Give up on rate limits and unsent requests; else decide as the policy does."""
         if outcome in (AttemptOutcome.RATE_LIMITED, AttemptOutcome.NOT_SENT):
             return GiveUp()
         return super().decide(kind, attempt, outcome, retry_after=retry_after, rand=rand)

@@ -107,7 +107,7 @@ class Polling:
         return [*self._overdue(now), *self._begin(now)]
 
     def answered(self, now: float, ask: FetchStatuses, silent: tuple[str, ...]) -> tuple[str, ...]:
-        """Count an answer; return the ids that it was the first to keep silent of."""
+        """Count an answer; return the ids that are missing from an answer for the first time."""
         node = self._node(ask.node)
         node.slow = now - node.began >= self._settings.slow_after
         node.flight = None

@@ -141,7 +141,7 @@ class Reflector:
         self._post(Refresh(), start=True)
 
     def follow(self, cvm_id: str) -> None:
-        """Have a CVM followed by a stream, or by frequent questions where none is to be had.
+        """Follow a CVM by a stream, or by frequent polling where there is none.
 
         Whoever follows also unfollows; it is followed until all have.
         """
@@ -156,7 +156,7 @@ class Reflector:
             self._post(Follow(cvm_id, on=False))
 
     def drop(self, followed: Sequence[str] = ()) -> None:
-        """Go on only for those who show interest still: whoever looked is gone.
+        """Stop keeping the fleet alive for a viewer that is gone; other interest counts on.
 
         It takes no lock: it may be called while objects are collected, in the middle of anything.
 
@@ -327,7 +327,7 @@ class Reflector:
         return min(max(self._machine.due(now) - now, _SHORTEST_WAIT), _LONGEST_WAIT)
 
     def _may_end(self) -> bool:
-        """End the thread when there is nothing to do, unless somebody came in the meantime."""
+        """End the thread when it is idle, unless there is new interest."""
         with self._lock:
             parked = self._machine.mode is Mode.PARKED
             if self._machine.mode is Mode.ACTIVE or self._inbox or (parked and self._interests):

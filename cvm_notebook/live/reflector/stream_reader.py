@@ -188,7 +188,7 @@ class StreamPool:
     def call(
         self, name: str, work: Callable[[FleetApi], Event], failed: Callable[[Failure], Event]
     ) -> None:
-        """Begin a call; what it tells, or how it failed, comes as an event."""
+        """Begin a call; its result, or its failure, comes as an event."""
         wire = self._connected()
 
         def run() -> None:
@@ -223,7 +223,7 @@ class StreamPool:
         reader.start()
 
     def close(self, cvm_id: str) -> None:
-        """Have a stream end; it tells when it has."""
+        """Close a stream; an event follows when it has ended."""
         reader = self._readers.get(cvm_id)
         if reader is not None:
             reader.close()

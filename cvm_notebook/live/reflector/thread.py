@@ -57,7 +57,7 @@ def _run(
 
 
 def note(queue: EventQueue, store: "weakref.ref[FleetStore]", batch: ChangeBatch) -> None:
-    """Put the store's news into an queue."""
+    """Put a batch of the store's changes into the queue."""
     if not isinstance(batch, Gap):
         queue.changed(batch)
     elif (living := store()) is not None:

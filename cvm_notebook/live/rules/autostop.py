@@ -38,7 +38,7 @@ class AutoStopTerms:
     timetable
         It acts on all of them then; None for never.
     undo
-        Seconds from asking to sending, in which the operation can be taken back.
+        Seconds from asking to sending, in which the operation can be cancelled.
     """
 
     where: str
@@ -85,7 +85,7 @@ class RuleStanding:
 class AutoStop:
     """A rule of a live fleet that shuts CVMs down. It acts only while this kernel runs.
 
-    What it asks for stands in the ledger with its reason, and can be taken back there for some
+    What it asks for stands in the ledger with its reason, and can be cancelled there for some
     seconds before it is sent. It asks once for each stretch of idleness, and once for each
     scheduled time. Safe to use from any thread.
 
@@ -135,7 +135,7 @@ class AutoStop:
             return tuple(operation for operation, _ in self._asked)
 
     def log(self) -> tuple[RuleEvent, ...]:
-        """Return what it did, and what it did not do, each with the reason; the oldest first."""
+        """Return the log of its actions, and of those not taken, with reasons; the oldest first."""
         with self._lock:
             return tuple(self._log)
 
@@ -146,7 +146,7 @@ class AutoStop:
         return None if table is None or self._ended else table.after(self._now())
 
     def cancel(self) -> None:
-        """End it: nothing more is asked for, and what was not sent yet is taken back."""
+        """End it: nothing more is asked for, and what was not sent yet is cancelled."""
         self.end("it was cancelled")
 
     # --- for its RuleBook ------------------------------------------------------------------

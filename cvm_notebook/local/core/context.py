@@ -47,7 +47,7 @@ class Context:
 
     @cached_property
     def secret(self) -> bytes:
-        """The secret that signs log URLs and derives keys; all workers read it from the database."""
+        """The secret that signs log URLs and derives keys; in the database, for all workers."""
         with self.database.read() as session:
             found = session.get_one(KeyValue, "secret")
             return bytes.fromhex(found.value)

@@ -19,7 +19,7 @@ from cvm_notebook.text import clean_text
 from cvm_notebook.widgets.base.confirm import Confirmation
 from cvm_notebook.widgets.base.ui_thread import ui_thread
 
-UNDO_S: Final = 5.0  # seconds in which a stop or a deletion that was clicked can be taken back
+UNDO_S: Final = 5.0  # seconds in which a stop or a deletion that was clicked can be undone
 _CLICKS: Final = 1_000
 _CLICK_CHARS: Final = 1_000
 _OPEN: Final = 20  # questions at a time
@@ -69,13 +69,13 @@ class ClickHandler:
     say
         Sends a message to the view.
     undo
-        Seconds in which a stop or a deletion can be taken back.
+        Seconds in which a stop or a deletion can be undone.
 
     Attributes
     ----------
     on_sent
         Told of what a click has asked for, and of the seconds until it is sent; whoever is told
-        shows what becomes of it, also when it is taken back.
+        shows what becomes of it, also when it is undone.
     on_retried
         Told of operations that went wrong and are settled by a retry.
     settled
@@ -162,7 +162,7 @@ class ClickHandler:
             self._say({"kind": "undone", "ops": operations, "text": text})
 
     def send_now(self, operations: list[str]) -> None:
-        """Send what waits in the time in which it can be taken back."""
+        """Send what waits in the time in which it can be undone."""
         fleet = self._fleet()
         if fleet is None:
             return
@@ -277,7 +277,7 @@ class ClickHandler:
 
 
 def undone_text(verb: Verb, back: Sequence[str], late: int) -> str:
-    """Return what came of taking something back: for whom it was in time, and for how many not."""
+    """Return the sentence about an undo: the CVMs it was in time for, and how many it was not."""
     spec, said = SPECS[verb], []
     if back:
         said.append(f"Undone: {cvms_named(back)} {spec.unchanged[len(back) > 1]}.")

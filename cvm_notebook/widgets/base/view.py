@@ -120,10 +120,10 @@ class LiveView(ClosesWhole, anywidget.AnyWidget):
         self.pulse()
 
     def _viewed(self) -> None:
-        """Note that somebody looks; called at each sign of life."""
+        """Handle that the view has a viewer; called at each sign of life."""
 
     def _unviewed(self) -> None:
-        """Note that nobody looks any more: cause no traffic."""
+        """Handle that the view has no viewer any more: cause no traffic."""
 
     def _keeps_boot(self) -> bool:
         """Return whether the first snapshot may stay in a saved notebook once it was drawn."""
@@ -188,7 +188,7 @@ class LiveView(ClosesWhole, anywidget.AnyWidget):
 
     @property
     def seen(self) -> bool:
-        """Whether somebody looks at it, as far as is known."""
+        """Whether it has a viewer, as far as is known."""
         return time.monotonic() < self._leased_until
 
     def close(self) -> None:

@@ -168,7 +168,7 @@ class ProvisionForm(FormView):
         return self.model.undo_start()
 
     def on_open(self, callback: Callable[[str], object]) -> Callable[[], None]:
-        """Show the CVM that was made elsewhere, when somebody wants to see its card.
+        """Register a callback that shows the new CVM's card; else the form shows it.
 
         Parameters
         ----------
@@ -179,7 +179,7 @@ class ProvisionForm(FormView):
         Returns
         -------
         callable
-            Takes it back.
+            Removes the callback.
         """
         return self._when_opened.add(callback)
 

@@ -53,7 +53,7 @@ class Start:
 
     @classmethod
     def of_cvm(cls, cvm: Cvm) -> "Start":
-        """Return the start from a CVM: never a value of a variable, which nobody can read."""
+        """Return the start from a CVM, without values of variables, which cannot be read back."""
         values = values_of(cvm)
         names = tuple(clean_text(n, 200) for n in app_compose_of(cvm).get("allowed_envs") or ())
         fields = {name: getattr(values, name) for name in _COPIED}
@@ -109,7 +109,7 @@ class Starts:
     before: tuple[Values, tuple[str, ...]] | None = field(default=None)
 
     def name_for(self, start: Start, now: str) -> str:
-        """Return the name to fill in: what somebody typed stays."""
+        """Return the name to fill in; a typed name stays."""
         if now.strip() and now != self.proposed:
             return now
         taken = {name for _, name in self.cvms or ()}

@@ -18,7 +18,7 @@ class Measuring:
         self.handle: MeasureHandle | None = None
 
     def of(self, fleet: FleetEngine | None, seen: tuple[str, ...], *, shown: bool) -> None:
-        """Have it measured how busy CVMs are: all of a small fleet, else those in sight.
+        """Request metrics of CVMs: of all in a small fleet, else of the visible rows.
 
         Parameters
         ----------

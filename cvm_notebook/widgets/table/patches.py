@@ -77,7 +77,7 @@ class PatchFeed:
                     self._changes[change.row.id] = before, change.after
 
     def operated(self, record: OperationRecord) -> None:
-        """Note how an operation stands; one that ended well is shown no more."""
+        """Note the state of an operation; one that ended well is removed."""
         cvm_id = record.cvm_id
         if cvm_id is None:
             return

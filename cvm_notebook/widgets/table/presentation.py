@@ -136,7 +136,7 @@ _SLOT_S: Final = FULL / _SLOTS
 
 
 def spark(samples: Sequence[Point], now: float) -> str:
-    """Return the CPU of the last 15 minutes as a bar for each; a gap is where nobody measured."""
+    """Return the sparkline of the last 15 minutes of CPU; a gap is where nothing was measured."""
     bars = [" "] * _SLOTS
     for sample in samples:
         slot = _SLOTS - 1 - int((now - sample.received) // _SLOT_S)

@@ -44,7 +44,7 @@ class Spending:
     seen: int
 
     def spec(self) -> dict[str, Any]:
-        """Return what is told of the whole fleet."""
+        """Return the totals of the fleet as a message."""
         today, observed = self.today
         return {"today": today, "observed": observed, "bars": list(self.bars), "seen": self.seen}
 
@@ -71,7 +71,7 @@ def spending_of(log: Log) -> Spending:
 
 
 def _shown(amount: Decimal | None) -> str | None:
-    """Return an amount as it is shown, so that it changes when its text does."""
+    """Return an amount rounded as it is shown, so that it changes only with its text."""
     if amount is None:
         return None
     return str(amount.quantize(_DOLLAR if amount >= _WHOLE else _CENT))
@@ -100,7 +100,7 @@ class SpendingFeed:
         self._due = dict.fromkeys(self.spending.month) if self.spending is not None else {}
 
     def take(self, first: Iterable[str]) -> dict[str, Spent]:
-        """Return what is to be told now, and tell it no more."""
+        """Return the next costs to send, and remove them from the queue."""
         if self.spending is None or not self._due:
             return {}
         month = self.spending.month

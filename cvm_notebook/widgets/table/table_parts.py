@@ -126,7 +126,7 @@ class TableParts(FleetView):
         return any(column.name == MONTH_COLUMN for column in self._feed.columns)
 
     def _parts_now(self) -> Message:
-        """Return what a view that begins is told of it."""
+        """Return the state of these parts for a new view."""
         self._spending.anew()
         spending = self._spending.spending
         self._spending_news = {} if spending is None else spending.spec()
@@ -150,7 +150,7 @@ class TableParts(FleetView):
     def _on_facet(self, message: Mapping[str, Any]) -> None:
         name = message.get("name")
         if name in FACETS:
-            values = facet_of(self._living().store.snapshot(), name)
+            values = facet_of(self._live_fleet().store.snapshot(), name)
             self._say({"kind": "facet", "name": name, "values": values})
 
     def _on_dismiss(self, message: Mapping[str, Any]) -> None:

@@ -28,7 +28,7 @@ class Toast:
     Attributes
     ----------
     due
-        The monotonic time until which it can be taken back.
+        The monotonic time until which it can be undone.
     ended
         When it was first seen to have ended well.
     """
@@ -106,7 +106,7 @@ class Toast:
         }
 
     def left(self, now: float) -> float:
-        """Return the seconds for which it is still told that it went well."""
+        """Return the seconds for which the success is still shown."""
         self.ended = now if self.ended is None else self.ended
         return self.ended + _STAYS_S - now
 

@@ -223,7 +223,7 @@ class ViewBook:
 
 
 def checked_name(name: object) -> str:
-    """Return the name of a view as it is saved.
+    """Return the validated name of a saved view.
 
     Raises
     ------
