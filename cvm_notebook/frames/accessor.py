@@ -59,7 +59,9 @@ class CvmAccessor:
         for status in statuses:
             if status not in STATUSES:
                 remedy = f"One of {', '.join(STATUSES)}."
-                raise InvalidInput("status", f"{status!r} is none of ours", remedy)
+                raise InvalidInput(
+                    "status", f"{status!r} is not a status of the fleet frame", remedy
+                )
         return self._frame[self._frame["status"].isin(statuses)]
 
     @property

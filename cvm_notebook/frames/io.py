@@ -189,7 +189,7 @@ def _read_json(path: Path) -> pd.DataFrame:
     try:
         said = json.loads(path.read_bytes(), parse_constant=lambda _: None)
     except (ValueError, RecursionError) as error:
-        raise _not_ours(path, "JSON", error) from None
+        raise _not_ours(path, "JSON file", error) from None
     try:
         if "rows" in said:
             names = [INDEX, *said["columns"]]
@@ -243,7 +243,9 @@ _REMEDY: Final = "Give a file that df.cvm.to_parquet, to_csv or to_json has writ
 
 def _not_ours(path: Path, what: str, error: Exception) -> InvalidInput:
     said = clean_text(error, 120)
-    return InvalidInput("path", f"{clean_text(path.name)} is no {what}: {said}", _REMEDY)
+    return InvalidInput(
+        "path", f"{clean_text(path.name)} is not a readable {what}: {said}", _REMEDY
+    )
 
 
 _Format: TypeAlias = tuple[Callable[[pd.DataFrame], bytes], Callable[[Path], pd.DataFrame]]

@@ -315,7 +315,7 @@ def test_windows_are_said_in_words(make, window, hours, label):
 
 @pytest.mark.parametrize("window", ["", "24", "yesterday", "-1h", "0h", "900y", dt.timedelta(0)])
 def test_what_is_no_window_is_refused(make, window):
-    with pytest.raises(InvalidInput, match="is no length of time"):
+    with pytest.raises(InvalidInput, match="is not a length of time"):
         cost_frame(make.snapshot(), window)
 
 

@@ -101,7 +101,7 @@ def _check_characters(text: str, argument: str) -> None:
     if strange is not None:
         line, code = text.count("\n", 0, strange.start()) + 1, f"U+{ord(strange[0]):04X}"
         half = "\ud800" <= strange[0] <= "\udfff"
-        problem = f"{code}, half a character, is not a text" if half else f"{code} is not YAML"
+        problem = f"{code}, a lone surrogate, is not a text" if half else f"{code} is not YAML"
         raise InvalidInput(argument, f"line {line}: {problem}", "Save it as UTF-8 text.")
 
 

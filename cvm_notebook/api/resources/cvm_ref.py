@@ -95,7 +95,7 @@ def path_segment(identifier: object) -> str:
 def _the_one(named: dict[str, str], verb: str) -> str:
     values = list(dict.fromkeys(named.values()))
     if not values:
-        raise InvalidInput("id", f"{verb} was not told which CVM", _REMEDY)
+        raise InvalidInput("id", f"{verb} needs a CVM", _REMEDY)
     if len(values) > 1:
         listed = ", ".join(f"{name}={_shown(value)}" for name, value in named.items())
         raise InvalidInput("id", f"{verb} was given different identifiers ({listed})", "Give one.")
@@ -165,7 +165,7 @@ def _check(text: str, name: str) -> None:
     if len(text) > _LONGEST:
         raise InvalidInput(name, f"it has {len(text):,} characters; no identifier has", _REMEDY)
     if text in (".", ".."):
-        raise InvalidInput(name, f"{_shown(text)} is no identifier", _REMEDY)
+        raise InvalidInput(name, f"{_shown(text)} is not an identifier", _REMEDY)
     if any(not c.isprintable() for c in text):
         problem = f"{_shown(text)} holds control or invisible characters"
         raise InvalidInput(name, problem, "Type it anew instead of pasting it.")

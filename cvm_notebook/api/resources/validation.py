@@ -199,7 +199,7 @@ def script(field: str, value: object) -> str:
     try:
         size = len(value.encode())
     except UnicodeEncodeError:
-        raise InvalidInput(field, "it holds half a character", "Save it as UTF-8.") from None
+        raise InvalidInput(field, "it holds a lone surrogate", "Save it as UTF-8.") from None
     if size > LARGEST_BYTES:
         problem = f"it has {size / 1024:,.0f} KiB; the service takes 200"
         raise InvalidInput(field, problem, "Move data into the image.")

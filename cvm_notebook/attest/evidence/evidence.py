@@ -99,7 +99,7 @@ class Evidence:
             said = said.strip().encode("utf-8", "replace")
         if isinstance(said, bytes | bytearray):
             return cls._of_bytes(bytes(said))
-        raise InvalidInput("evidence", f"{type(said).__name__} is no evidence", _REMEDY)
+        raise InvalidInput("evidence", f"{type(said).__name__} is not evidence", _REMEDY)
 
     @classmethod
     def _of_mapping(cls, said: Mapping[str, Any]) -> Self:
@@ -199,7 +199,7 @@ class Evidence:
         try:
             whole = self.app_compose.encode()
         except UnicodeEncodeError:
-            raise MalformedEvidence("app_compose", "holds half a character") from None
+            raise MalformedEvidence("app_compose", "holds a lone surrogate") from None
         if len(whole) > MOST_TEXT_BYTES:
             raise MalformedEvidence("app_compose", "has more than 1 MiB")
         return whole

@@ -214,7 +214,7 @@ class Policy:
             said = tomllib.loads(text)
         except (OSError, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are these
             why = getattr(error, "strerror", None) or clean_text(error, 120)
-            problem = f"{clean_text(file, 120)} is no policy that can be read: {why}"
+            problem = f"{clean_text(file, 120)} is not a policy that can be read: {why}"
             raise InvalidInput("path", problem) from None
         return cls.from_dict(said, file.parent)
 
@@ -359,7 +359,7 @@ def _address(field: str, said: object) -> str | None:
     text = checks.text(field, said)
     plain = text.isascii() and text.isprintable() and not set(text) & set(' \\"<>^`{|}#@')
     if not plain or not _is_safe(text):
-        raise InvalidInput(field, f"{quoted(text, 60)} is no https address")
+        raise InvalidInput(field, f"{quoted(text, 60)} is not an https address")
     return text
 
 

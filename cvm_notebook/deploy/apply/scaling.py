@@ -145,7 +145,9 @@ class Instances:
         changed = {step.cvm_id: step for step in updates}
         source = self._source(operations)
         if source is None:
-            doing = ", ".join(f"'{seen.name}' is {seen.doing}" for seen in map(_seen, self.rows))
+            doing = ", ".join(
+                f"'{seen.name}' is {seen.doing}" for seen in map(Reading.of_row, self.rows)
+            )
             why = f"none of its instances can be copied now: {doing}"
             yield _refused(self.app, f"{why}. Apply again once one runs")
             return
@@ -158,7 +160,7 @@ class Instances:
         """Return what is copied: one that is at rest, or will be by what was asked for here."""
         for phase in _COPIED:
             for row in self.rows:
-                if _seen(row).phase == phase and not _seen(row).busy:
+                if Reading.of_row(row).phase == phase and not Reading.of_row(row).busy:
                     return row
         return next((row for row in self.rows if _changing(operations, row.id)), None)
 
@@ -212,10 +214,6 @@ def _refused(app: AppDeclaration, why: str) -> ApplyStep:
     return ApplyStep(name=app.name, action="refused", reason=why, declaration=app)
 
 
-def _seen(row: Row) -> Reading:
-    return Reading.of_row(row)
-
-
 def _age(row: Row) -> tuple[datetime, str]:
     return row.cvm.created or _NEVER, row.id
 
@@ -230,7 +228,9 @@ def _row_of(operations: OperationService, cvm: Cvm, asked: float | None = None) 
 
 def _leaves(operations: OperationService, row: Row, now: Cvm) -> bool:
     deleting = any(one.verb == "delete" for one in operations.alive(row.id))
-    return deleting or not _LEAVING.isdisjoint({_seen(row).phase, Reading.of_cvm(now).phase})
+    return deleting or not _LEAVING.isdisjoint(
+        {Reading.of_row(row).phase, Reading.of_cvm(now).phase}
+    )
 
 
 def _changing(operations: OperationService, cvm_id: str) -> list[Operation]:

@@ -101,7 +101,7 @@ def _of_cvms(
         for line in dict.fromkeys(filter(str.strip, lines)):
             read = read_public_key(line)
             if read is None:
-                yield LoginKey(cvm, error="it lets in a line that is no public key of OpenSSH")
+                yield LoginKey(cvm, error="it lets in a line that is not a public key of OpenSSH")
             else:
                 comment = clean_text(read.comment, 120) or None
                 key = own.get(read.fingerprint)

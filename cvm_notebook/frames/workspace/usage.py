@@ -305,7 +305,7 @@ def _full_hour(at: datetime) -> datetime:
 def _share(threshold: object) -> Decimal:
     value = plain(threshold)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        problem = f"{clean_text(repr(threshold), 40)} is no share"
+        problem = f"{clean_text(repr(threshold), 40)} is not a share"
         raise InvalidInput("threshold", problem, "Give 0.05 for five per cent.")
     return Decimal(str(value))
 

@@ -296,7 +296,7 @@ class Operation:
         }
 
     def __reduce__(self) -> tuple[Any, ...]:
-        raise TypeError("An Operation is not pickled: it lives. Its `record` can be.")
+        raise TypeError("An Operation is not pickled: it has callbacks. Its `record` can be.")
 
 
 def _error_fields(error: CvmError) -> dict[str, Any]:

@@ -405,7 +405,7 @@ class OperationService:
         self._check_open()
         verb = check_verb(verb)
         if row is None and verb != "commit":
-            raise InvalidInput("row", f"{verb} was not told which CVM", "Give a row of the fleet.")
+            raise InvalidInput("row", f"{verb} needs a CVM", "Give a row of the fleet.")
         given = params_of(params)
         cvm_id = row.id if row is not None else None
         key = intent_key(verb, cvm_id, given)

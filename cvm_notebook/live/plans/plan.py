@@ -176,7 +176,9 @@ class Plan:
         )
         self._operations = operations = operations or self._operations
         if operations is None:
-            raise InvalidInput("operations", "the plan has nobody to send it", "Give operations=.")
+            raise InvalidInput(
+                "operations", "the plan has no service to send it", "Give operations=."
+            )
         if self.sends and SPECS[self.verb].computes:
             operations.client.check_workspace()
         self._terms = terms
