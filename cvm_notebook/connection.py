@@ -60,7 +60,7 @@ def connect(target: str | None = None, *, read_only: bool = False) -> Client:
         client = Client(api_key=key, base_url=url, read_only=read_only)
     else:
         client = Client(profile=target, read_only=read_only)
-    client.get_current_user()  # a wrong key is told here, and not in a later cell
+    client.get_current_user()  # a wrong key raises here, and not in a later cell
     return client
 
 

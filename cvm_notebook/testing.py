@@ -137,7 +137,7 @@ def cvm_faults(cvm_cloud: "LocalCloud") -> Iterator[Faults]:
     faults = Faults(cvm_cloud)
     yield faults
     if cvm_cloud.alive:
-        faults.clear()  # whoever tidies up after the test shall not meet them
+        faults.clear()  # teardown after the test must not meet them
 
 
 def _options(node: pytest.Item, cloud: "type[LocalCloud]") -> dict[str, Any]:

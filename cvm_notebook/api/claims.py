@@ -154,7 +154,7 @@ class SentClaims:
     def answered(self, claimant: str, made: str | None = None) -> None:
         """Note the service's answer, and what it says was made, if it says so."""
         with self._transaction() as database:
-            if made is not None:  # its own evidence: whoever took it by inference had none
+            if made is not None:  # the answer is proof; a claim by inference gives way
                 database.execute(
                     "UPDATE claim SET made = NULL WHERE made = ?"
                     " AND scope = (SELECT scope FROM claim WHERE claimant = ?)",

@@ -31,7 +31,7 @@ class Admission(Enum):
 
     SEND = auto()
     ALREADY = auto()  # it is so already: nothing needs to be sent
-    JOIN = auto()  # somebody has asked for it, and it is under way
+    JOIN = auto()  # it is already under way
     REFUSE = auto()
 
 

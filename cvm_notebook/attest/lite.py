@@ -173,7 +173,7 @@ def _acpi(log: BootLog) -> list[bytes]:
     return [named[name] for name in _ACPI_NAMES]
 
 
-# --- the memory map, as the firmware is told of it ---------------------------------------------
+# --- the memory map, as passed to the firmware -------------------------------------------------
 
 
 def _td_hob(witness: bytes, memory: int) -> bytes:

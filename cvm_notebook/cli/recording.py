@@ -180,7 +180,7 @@ class _Recorder:
             self._ask_below("/kms/{kms_id}", kms_id, ("", "/nodes", "/info"))
         uuids = _various(cvms, "vm_uuid", "status")
         self._ask("/status/batch", "/status/batch", to_json({"vm_uuids": uuids}))
-        self._ask_below("/cvms/{cvm_id}", "cvm_00000000", ("",))  # how it says that there is none
+        self._ask_below("/cvms/{cvm_id}", "cvm_00000000", ("",))  # for the shape of a 404
         return self._made
 
     def _ask_below(self, template: str, name: str, below: Sequence[str]) -> None:

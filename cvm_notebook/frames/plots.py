@@ -44,7 +44,7 @@ _LABEL_CHARS: Final = 24
 _LABEL_SHARE: Final = 0.03  # of the longest bar; a number in a narrower piece would not fit
 COLOURS: Final = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
 _OTHERS: Final = "#999999"
-_NOT_SEEN: Final = 0.4  # how much is left of a colour where nobody was looking
+_NOT_SEEN: Final = 0.4  # opacity of what was not observed
 
 
 def plot_fleet(fleet: pd.DataFrame, ax: "Axes | None" = None, *, by: str = "region") -> "Axes":

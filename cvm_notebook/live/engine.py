@@ -74,7 +74,7 @@ class FleetEngine:
         )
         self._interest: InterestHandle | None = None
         self._followed: list[Row] = []
-        # one that nobody holds any more, and nobody closed, asks no more
+        # an engine that is garbage collected without close() makes no more requests
         weakref.finalize(self, _drop, weakref.ref(self._reflector), self._followed).atexit = False
 
     # --- its own life ------------------------------------------------------------------------

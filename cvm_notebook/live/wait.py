@@ -20,7 +20,7 @@ from cvm_notebook.live.store.records import Row, Snapshot
 
 _FOLLOWED: Final = 16
 _FIRST_LIST: Final = 60.0
-_LOOK_AGAIN: Final = 60.0  # seconds, though nothing was heard
+_LOOK_AGAIN: Final = 60.0  # seconds, even without a change
 _FIRST_LOOK: Final = 0.5
 _NAMED: Final = 5
 

@@ -47,7 +47,7 @@ class ForkServer:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                start_new_session=True,  # Ctrl-C is for whoever runs the tests
+                start_new_session=True,  # Ctrl-C is for the test run, and not for the fork server
             )
 
     def __enter__(self) -> Self:
@@ -166,7 +166,7 @@ def serve_forks(descriptor: int) -> None:
             line.send(str(error.name).encode())
             return
         gc.freeze()  # nor shall a server look through it: what it does not touch stays shared
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how a server ended
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no exit status is read
         line.send(b"\n")
         while True:
             asked, given, _, _ = socket.recv_fds(line, _WORD, 5)

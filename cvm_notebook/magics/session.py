@@ -44,7 +44,7 @@ class Session:
             problem = f"it is a {type(found).__name__} in this notebook, and no cvm.Fleet"
             remedy = "Give that another name, or run %cvm use, which replaces it."
             raise InvalidInput("fleet", problem, remedy)
-        # whoever has a client means its cloud, and no other
+        # a client in the namespace decides which cloud is meant
         return self._take(client if isinstance(client, Client) else connect())
 
     def use(self, target: str | None) -> Fleet:

@@ -131,7 +131,7 @@ class RetryPolicy:
 
     def _wait(self, attempt: int, retry_after: float | None, rand: Callable[[], float]) -> float:
         if retry_after is not None:
-            # everybody was told the same: spread upwards, never before the time asked for
+            # all clients got the same time: jitter upwards, never before the time asked for
             return min(retry_after, self.retry_after_cap) * (1 + 0.1 * rand()) + 0.05 * rand()
         return min(self.cap, self.base * 2.0 ** (attempt - 1)) * (1 - 0.5 * rand())
 

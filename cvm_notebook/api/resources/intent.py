@@ -190,7 +190,7 @@ class Intent:
         """The scope of its claims, in words that are unique everywhere."""
         if self.spec.creates:
             return f"replicas of {self.app_id}"
-        # restarts and updates are told apart in the history
+        # the history distinguishes restarts from updates
         return f"{'updates' if self.spec.changes_record else 'history'} of {self.vm_uuid}"
 
     def _resolve(self, deadline: Deadline | None) -> None:
@@ -272,7 +272,7 @@ class Intent:
         if self.spec.changes_record:
             self.accepted = decode_accepted(reply.body, UpdateAccepted, self._request.where)
             return None
-        # which CVM was made must be told; that something was accepted need not
+        # the result must name the CVM that was made; other verbs need no name
         read = decode if self.spec.creates else decode_accepted
         return read(reply.body, CvmAction, self._request.where)
 

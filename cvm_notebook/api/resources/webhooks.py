@@ -37,7 +37,7 @@ WEBHOOK_EVENTS: Final = (
 """What the service's documentation names; there may be more since."""
 
 _BELOW: Final = "/workspace/webhooks"
-_PAGE: Final = 50  # what the service gives when it is not told
+_PAGE: Final = 50  # the service's default
 _LONGEST_URL: Final = 2048
 _LONGEST_NAME: Final = 100
 _SHORTEST_SECRET: Final = 16
@@ -239,7 +239,7 @@ class Webhooks(Endpoints):
         try:
             parts = urlsplit(text)
             host = (parts.hostname or "").rstrip(".")
-            _ = parts.port  # ValueError where it is none
+            _ = parts.port  # ValueError where it is not a port
         except ValueError:
             raise InvalidInput("url", "it is not an address", _URL_REMEDY) from None
         if parts.username is not None or parts.password is not None:

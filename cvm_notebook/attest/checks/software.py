@@ -90,7 +90,7 @@ def _trusted(evidence: Evidence, policy: Policy, lite: LiteImage | None) -> Chec
     registers = (
         f"MRTD {evidence.report.mr_td.hex()[:8]}, RTMR2 {evidence.report.rtmrs[2].hex()[:8]}"
     )
-    # whoever writes a configuration can put any name into it
+    # the name in a configuration is not measured: it can be anything
     summary = (
         f"an image that calls itself {name} ({registers})" if name else f"its image ({registers})"
     )

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 KINDS: Final = ("missing", "extra", "different")
 SEVERITIES: Final = ("low", "medium", "high")
 
-# what can be declared by a fleet frame: what somebody decides, not what happens to a CVM
+# what a fleet frame can declare: settings of a CVM, and not its state
 DECLARABLE: Final[Mapping[str, str]] = {
     **dict.fromkeys(("compose_hash", "docker_compose_hash", "os", "os_image_hash"), "high"),
     **dict.fromkeys(("instance_type", "vcpu", "memory_gb", "disk_gb", "gpus"), "medium"),

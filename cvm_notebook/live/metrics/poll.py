@@ -28,7 +28,7 @@ from cvm_notebook.live.store.store import FleetStore
 from cvm_notebook.live.workers import Workers
 from cvm_notebook.text import clean_text
 
-_HELD: Final = 60.0  # seconds in which nobody is asked after the key was refused
+_HELD: Final = 60.0  # seconds without requests after the key was refused
 _SOON: Final = 1.0  # seconds until it is looked whether the rows are true again
 _WHY: Final = 200
 _PRIVATE: Final = "the CVM shows its figures to nobody: public_sysinfo is off"
@@ -98,12 +98,12 @@ class MetricsPoll:
         self._clock = clock or SystemClock()
         self._settings = settings
         self._schedule = PollSchedule(settings)
-        # one more than questions under way: somebody must keep the time
+        # one more than requests under way: one thread keeps the time
         self._workers = Workers(self._clock, settings.at_once + 1, "cvm-metrics", on_crash)
         self._transport = client.apart(OneMoreTry(attempts=2))
         self._lock = threading.Lock()
         self._handles: weakref.WeakSet[MeasureHandle] = weakref.WeakSet()
-        self._until = float("-inf")  # somebody asked for all of them up to then
+        self._until = float("-inf")  # until then all that run are measured, without a handle
         self._holding: InterestHandle | None = None
         self._turns = 0  # counted at each beginning: of several that are due the last one counts
         self._samples: list[Sample] = []
@@ -246,7 +246,7 @@ class MetricsPoll:
     def _release(self, turn: int | None = None) -> None:
         with self._lock:
             if turn is not None and turn != self._turns:
-                return  # somebody came meanwhile
+                return  # a handle was opened meanwhile
             holding, self._holding = self._holding, None
         if holding is not None:
             holding.close()

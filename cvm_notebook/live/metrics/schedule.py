@@ -163,6 +163,6 @@ class PollSchedule:
             if not asked.under_way and asked.private_as is None
         ]
         wait = max(min(due, default=_FOR_EVER), self._not_before) - now
-        if wait <= 0:  # somebody waits for the rate, or for an answer
+        if wait <= 0:  # a request waits for the rate limit, or for an answer
             wait = max((1 - self._allowed) / self.settings.per_second, 0.05)
         return min(wait, self.settings.look)

@@ -256,7 +256,7 @@ class Operation:
                 error.with_traceback(None)
             self.answer = answer or self.answer
             done = self.record.done
-        self._on_change(self)  # whoever waits is woken when it is written down
+        self._on_change(self)  # first the ledger is written, then waiters are woken
         if done or self.record.state == "accepted":
             self._answered.set()
         if done:

@@ -126,7 +126,7 @@ class Sender:
             return None, None
         now = self._context.store.get(shown.id)
         if now is None and not self._context.store.snapshot().complete:
-            now = shown  # the store has not heard of any CVM yet
+            now = shown  # the store has no list yet
         changed = what_changed(shown, now)
         if changed is not None and (now is not None or verb != "delete"):
             return None, RowChanged(changed, hint=_SHOW_AGAIN)
@@ -356,7 +356,7 @@ class Sender:
         try:
             cvm = self._context.client.get_cvm_info(operation.cvm_id)
         except CvmError:
-            return True  # cannot be told: its looks will
+            return True  # not known: the tracker will find out
         return has_begun("stop", Reading.of_cvm(cvm))
 
 

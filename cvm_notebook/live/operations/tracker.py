@@ -49,7 +49,7 @@ class OperationTracker:
         now = self._context.clock.monotonic()
         if answer is not None and made_id is not None:
             self._context.ledger.watch(operation, made_id)
-            # before it is accepted: whoever waited for that may name the CVM
+            # before it is accepted: a waiter for that may look the CVM up
             made = Observation.of_created(answer, made_id, received=now)
             self._context.store.patch([made])
         status = answer.status if answer else operation.status

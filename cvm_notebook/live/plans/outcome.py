@@ -10,7 +10,7 @@ from cvm_notebook.live.operations.record import OperationRecord, State
 from cvm_notebook.text import clean_text
 
 OutcomeState: TypeAlias = State | Literal["planned", "refused", "skipped"]
-_NAMED = 3  # CVMs whose failure is told in a repr
+_NAMED = 3  # failures that a repr names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

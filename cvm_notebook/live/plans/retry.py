@@ -116,7 +116,7 @@ def read_back(operations: OperationService, operation: Operation) -> tuple[ReadB
         found = intent.read_back()
     except CvmError as error:
         return "not known", str(error)
-    if found.cvm is not None:  # whoever asks again judges it as it is now
+    if found.cvm is not None:  # the retry is judged by its current state
         now = operations.clock.monotonic()
         operations.store.patch([Observation.of_cvm(found.cvm, received=now, asked=asked)])
     if found.begun or found.gone:

@@ -186,7 +186,7 @@ class AppHistory:
         counts = Counter(bare_digits(one.compose_hash) for one in self.revisions)
         for one in reversed(self.revisions):
             hashed, sealed = self._key(one)
-            # a hash that comes once needs nothing else to be told by
+            # a unique hash identifies its version by itself
             key = (hashed, sealed if counts[hashed] > 1 else "")
             same = next((i for i, old in enumerate(versions) if old.key == key), None)
             if same is None:

@@ -42,14 +42,14 @@ from cvm_notebook.live.reflector.stream_slots import StreamSlots
 
 _NEVER = float("-inf")
 _FOR_EVER = float("inf")
-_SWEEP_TAKES = 5.0  # seconds: a fleet that is well is heard as often as it is swept, and no oftener
+_SWEEP_TAKES = 5.0  # seconds of slack: a healthy fleet is heard once a sweep, and no more often
 _START_AGAIN = "refresh() starts it again."
 
 
 class Mode(Enum):
     """The mode of the state machine."""
 
-    PARKED = auto()  # nobody is interested: not one request
+    PARKED = auto()  # no interest: not one request
     ACTIVE = auto()
     LOCKED = auto()  # the key is refused: not one request until there is another
     BROKEN = auto()  # the thread fell over twice

@@ -96,7 +96,7 @@ class Reflector:
         self._interests = Interests()
         self._thread: threading.Thread | None = None
         post = weakly(self._post)
-        # All that its threads hold: none of it holds the reflector, or whoever subscribed.
+        # All that its threads reference: never the reflector itself, nor a subscriber.
         self._lines = StreamPool(
             lambda: FleetApi(source.client, settings, lambda: post(PageFetched())),
             weakly(store.patch),
@@ -106,7 +106,7 @@ class Reflector:
         self._hook: Hook | None = None
         self._sleep, self._waited = SleepDetector(), 0.0
         self._dropped: tuple[str, ...] | None = None  # set once: what is to be unfollowed
-        self._held: bool | None = None  # what the machine was told last
+        self._held: bool | None = None  # the last interest event of the machine
         self._health = HealthLog(store, self._clock, _log)
         self._closed = False
         self._touched_at = float("-inf")
@@ -118,7 +118,7 @@ class Reflector:
     def touch(self) -> None:
         """Show interest, for `idle_after` seconds. It costs next to nothing: do it at each look."""
         if self._thread is not None and self._slept(_LONGEST_WAIT):
-            self._post(Woke())  # whoever asks may be faster than the thread
+            self._post(Woke())  # the caller may be faster than the thread
         now = self._clock.monotonic()
         if self._thread is None or now - self._touched_at > min(1.0, self._settings.idle_after / 2):
             self._touched_at = now
@@ -197,7 +197,7 @@ class Reflector:
             The key is refused, the fleet is closed, or its thread has ended with an error.
         """
         self._check()
-        # shown as well: whoever hears of it here shall not find the store say otherwise
+        # set in the store, too: a waiter that is woken here must not read an older health there
         shown = self._store.health.state in BROKEN
         if shown and self._machine.mode in (Mode.LOCKED, Mode.BROKEN):
             raise prevented(self._machine.trouble, 0.0)

@@ -157,7 +157,7 @@ class StreamReader:
         if passes:
             self._sink.facts((fact,))
         elif first:
-            self._sink.event(Tick())  # whoever serves flushes it
+            self._sink.event(Tick())  # the reflector's thread flushes it
         return None
 
 

@@ -116,7 +116,7 @@ class AutoStop:
         self.occasions = occasions
         self.standing = RuleStanding()
         self._now = now
-        self._kept_by = kept_by  # whoever holds the rule alone has it act still
+        self._kept_by = kept_by  # keeps the fleet alive while only the rule is referenced
         self._lock = threading.Lock()
         self._log: deque[RuleEvent] = deque(maxlen=_KEPT)
         self._asked: deque[tuple[Operation, bool]] = deque(maxlen=_KEPT)

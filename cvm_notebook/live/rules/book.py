@@ -138,7 +138,7 @@ class RuleBook:
     def _detach(self) -> None:
         with self._lock:
             if any(rule.active for rule in self._rules):
-                return  # somebody made one meanwhile
+                return  # a rule was made meanwhile
             holding, self._holding = self._holding, None
             measuring, self._measuring = self._measuring, {}
         for handle in (*measuring.values(), *((holding,) if holding else ())):

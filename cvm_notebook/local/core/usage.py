@@ -131,7 +131,7 @@ def _deletion() -> list[str]:
 
 
 def _change(greatest: str) -> list[str]:
-    # Always the workspace first: whoever wants both rows waits for the same one.
+    # Always the workspace first: one order of locks, so that there is no deadlock.
     return [
         _subtract("workspace_usage", "workspace_id", _RATED),
         _add("workspace_usage", "workspace_id", _RATED, _ceiling(greatest, new=False)),

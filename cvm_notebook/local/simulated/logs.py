@@ -39,7 +39,7 @@ class Line:
 
 
 def _written(at: float, channel: str, text: str) -> Line:
-    # In microseconds, as it is spelled: who asks for what came after a line gets it not again.
+    # In microseconds, as printed: a query for what came after a line does not repeat that line.
     return Line(round(at, 6), channel, text)
 
 

@@ -65,7 +65,7 @@ class Announcer:
             if since is None:
                 return bool(count)
             now, due = housekeeping.read_clock(*session.execute(_CLOCK).one())
-        if due:  # a deletion that nobody has asked about
+        if due:  # a scheduled deletion that no request has carried out
             with self._ctx.database.write() as session:
                 housekeeping.sweep(session, self._ctx, now)
         with self._ctx.database.read() as session:

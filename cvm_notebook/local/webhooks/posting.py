@@ -41,7 +41,7 @@ async def post(url: str, headers: Mapping[str, str], body: bytes) -> Posted:
         error = f"No answer within {SECONDS:.0f} s"
     except h11.RemoteProtocolError:
         error = "The answer was no HTTP"
-    except (OSError, ValueError) as problem:  # ValueError: the address, or a name that is none
+    except (OSError, ValueError) as problem:  # ValueError: an invalid address or host name
         error = f"Not sent: {_why(problem)}"
     return Posted(status, error, round((time.monotonic() - began) * 1000))
 

@@ -99,7 +99,7 @@ class FleetView(LiveView):
 
     def flush(self) -> None:
         """Send what has changed; see `View`."""
-        fleet = self._fleet()  # kept as long as it is read
+        fleet = self._fleet()  # a strong reference while it is read
         if fleet is not None:
             self._logs.flush()
             super().flush()

@@ -125,7 +125,7 @@ class CvmCard(FleetView):
         self._boot_asked = False
         records = [one for one in fleet.operator.records() if self._is_mine(one)][-_SHOWN:]
         self._records = {one.id: one for one in records}
-        self._history: tuple[HistoryEntry, ...] = ()  # the service's, once somebody has looked
+        self._history: tuple[HistoryEntry, ...] = ()  # the service's, once the tab was opened
         self._verification = Verification(cvm_id, weakref.ref(fleet), weakly(self._mark))
         self._revisions = Revisions(cvm_id, weakref.ref(fleet), weakly(self._mark))
         self._form: ChangeForm | None = None
@@ -231,7 +231,7 @@ class CvmCard(FleetView):
             counted = {"today": self._spent[1], "today_at": ms(self._spent[0])}
         return {"at": ms(snapshot.taken_at), **super()._vitals(), **clock, **counted}
 
-    # --- following it while somebody looks --------------------------------------------------------
+    # --- following it while it has a viewer -------------------------------------------------------
 
     def _viewed(self) -> None:
         super()._viewed()

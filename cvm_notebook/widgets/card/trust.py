@@ -67,7 +67,7 @@ class Verification:
             "trust": None if trust is None else {**trust_state(trust), "by": self._by(trust)},
             "verify": {
                 "busy": self._busy,
-                "ended": self._ended,  # so that a view hears of each that it asked for
+                "ended": self._ended,  # so that a view notices the end of each that it requested
                 "why": why_not(row),
                 "error": error[1] if error is not None and error[0] is trust else None,
                 "hint": _DEFAULT_HINT if self.policy is None else _OWN_HINT,

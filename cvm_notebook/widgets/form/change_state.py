@@ -111,7 +111,7 @@ class ChangeState(FormState):
             if getattr(values, name) != getattr(runs, name)
         }
         for name in ("instance_type", "disk_size", "image"):
-            if not found.get(name, True):  # emptied: as it is
+            if not found.get(name, True):  # emptied: unchanged
                 del found[name]
         return {**found, "env": self.env.values()} if self.is_env_given else found
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _WORKERS: Final = 3
 _CLOSE_S: Final = 2.0
-_LOOKS: Final = OperationSettings(slowest=2.0)  # one CVM that somebody waits for
+_LOOKS: Final = OperationSettings(slowest=2.0)  # one CVM that a user waits for
 
 
 class Steps(Protocol):

@@ -15,7 +15,7 @@ from cvm_notebook.text import without_zeros
 MONTH_COLUMN: Final = "month_usd"
 _BARS: Final = 24  # of an hour each
 _HOUR: Final = timedelta(hours=1)
-_AT_A_TIME: Final = 400  # rows told of with one message: a large fleet is told in turn
+_AT_A_TIME: Final = 400  # rows in one message: the costs of a large fleet are sent in parts
 _CENT, _DOLLAR = Decimal("0.01"), Decimal(1)
 _WHOLE: Final = 100  # from so much on, whole dollars are shown
 Spent: TypeAlias = tuple[str | None, bool]

@@ -208,7 +208,7 @@ class TableParts(FleetView):
         ui_thread.post(partial(self._learn, spending, time.monotonic() - began), self)
 
     def _list_views(self) -> None:
-        with contextlib.suppress(CvmError):  # it is said when somebody asks for one
+        with contextlib.suppress(CvmError):  # raised again when a view is opened
             self._name_views()
 
     def _name_views(self) -> None:
