@@ -1,11 +1,11 @@
 """Claims: a registry that assigns each new CVM, or history entry, to the request that made it.
 
-The service has no idempotency key. A replica or a restart whose answer was lost can only be told
-by what is new since before it was sent, and what is new may be another request's doing. So every
-such request of this machine, of whatever client, fleet or kernel, is written down before it is
-sent; what is new is given to a lost request only when there is as much of it as there are
-requests that may have made it. Otherwise nobody knows, and nothing is guessed. No clock is asked:
-the order is that of the database.
+The service has no idempotency key. A replica or a restart whose answer was lost can only be
+recognised by what is new since before it was sent, and what is new may be another request's doing.
+So every such request of this machine, of whatever client, fleet or kernel, is written down before
+it is sent; what is new is given to a lost request only when there is as much of it as there are
+requests that may have made it. Otherwise its result stays unknown. No clock is read: the order is
+that of the database.
 """
 
 import contextlib

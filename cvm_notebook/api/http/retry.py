@@ -10,10 +10,10 @@ from enum import Enum, auto
 class RetryKind(Enum):
     """The kind of a request, by its effect on the service: the columns of the retry table."""
 
-    READ = auto()
-    PROVISION = auto()
+    READ = auto()  # idempotent
+    PROVISION = auto()  # may be repeated: an extra one costs nothing
     COMMIT = auto()  # idempotent by the service's promise: the same pair gives the same CVM
-    UPDATE = auto()  # everything else that changes something: never sent again once it may be there
+    UPDATE = auto()  # not idempotent: never sent again once it may have arrived
 
 
 class AttemptOutcome(Enum):
@@ -32,21 +32,21 @@ class AttemptOutcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Send again after `after` seconds."""
+    """Send the request again after `after` seconds."""
 
     after: float
 
 
 @dataclass(frozen=True, slots=True)
 class Reconcile:
-    """Read back what became of it; send again only if nothing began."""
+    """Reconcile: read back what became of it; send again only if nothing began."""
 
     after: float
 
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """Show the error."""
+    """Raise the error."""
 
 
 Decision = Retry | Reconcile | GiveUp

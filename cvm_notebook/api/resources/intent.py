@@ -1,9 +1,9 @@
-"""Intent: one change that is asked of a CVM, sent once, and what became of it.
+"""Intent: one request that changes a CVM, sent at most once, and the reconciling of its result.
 
-There is one rule for an answer that is lost, and it is here: what was asked for is read back, and
-not sent again. The exception is a commit, which the service promises to carry out once however
-often it arrives. Client and live fleet use the same intent, so they cannot come to different
-conclusions.
+There is one rule for an answer that is lost, and it is here: the request is not idempotent, so it
+is reconciled with what the service shows, and not sent again. The exception is a commit, which is
+idempotent by the service's promise. Client and live fleet use the same intent, so they cannot come
+to different conclusions.
 """
 
 import sqlite3

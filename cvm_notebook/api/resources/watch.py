@@ -1,4 +1,4 @@
-"""Watch one CVM until it has a status: over streams, or polling where none can be had."""
+"""Watch one CVM until it has a status: by a stream that reconnects, else by polling."""
 
 import random
 from collections.abc import Callable
@@ -121,10 +121,10 @@ def _used_up(spec: Watch, attempts: int) -> bool:
 
 
 def _pause(spec: Watch, seen: _Attempt) -> float:
-    """Seconds before the next attempt: a stream that had been delivering is reopened at once."""
-    told = seen.pause if seen.pause is not None else seen.reader.retry
-    if told is not None:
-        return min(max(told, 0.0), _LONGEST_RETRY)
+    """Return the seconds before reconnecting; almost none after a stream that has delivered."""
+    asked = seen.pause if seen.pause is not None else seen.reader.retry
+    if asked is not None:
+        return min(max(asked, 0.0), _LONGEST_RETRY)
     if seen.events and isinstance(seen.error, TransportError):
         return min(spec.retry_delay, 0.1 * random.random())  # noqa: S311 - jitter, not a secret
     return spec.retry_delay * (1 - 0.1 * random.random())  # noqa: S311

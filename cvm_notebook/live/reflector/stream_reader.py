@@ -1,4 +1,4 @@
-"""The threads that wait for the service: one for each call, and one for each stream it reads."""
+"""Reader threads: one for each call, and one for each stream of server-sent events."""
 
 import threading
 import weakref
@@ -28,7 +28,7 @@ FLUSH = 1 / _PER_SECOND
 
 
 class Throttle:
-    """Lets bursts through and holds floods back: at most ten a second in the long run. Pure."""
+    """A token bucket: lets bursts through, at most ten a second in the long run. Pure."""
 
     def __init__(self, burst: float = _BURST, per_second: float = _PER_SECOND) -> None:
         self._burst = self._left = burst
@@ -71,7 +71,7 @@ class StreamReader:
         self.thread = threading.Thread(target=self._run, name=f"cvm-stream-{cvm_id}", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self.thread.start()
 
     def close(self) -> None:
@@ -83,7 +83,7 @@ class StreamReader:
             stream.close()
 
     def flush(self, *, at_end: bool = False) -> None:
-        """Bring on what a flood held back, not oftener than ten times a second."""
+        """Deliver what the rate limit held back, at most ten times a second."""
         now = self._clock.monotonic()
         with self._lock:
             fact = self._held_back
@@ -94,7 +94,7 @@ class StreamReader:
 
     @property
     def holds_back(self) -> bool:
-        """Whether a flood is held back."""
+        """Whether the rate limit holds something back."""
         return self._held_back is not None
 
     def _run(self) -> None:
@@ -240,7 +240,7 @@ class StreamPool:
 
     @property
     def hold_back(self) -> bool:
-        """Whether a flood is held back."""
+        """Whether the rate limit holds something back."""
         return any(reader.holds_back for reader in self._all())
 
     def cut(self) -> None:

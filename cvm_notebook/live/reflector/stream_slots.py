@@ -1,4 +1,4 @@
-"""Allocation of the few streams to CVMs, shared with the user's other tabs; pure."""
+"""Allocation of the few streams to CVMs, with reconnects; shared with other tabs; pure."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ class _Past:
 
 
 class StreamSlots:
-    """The places for streams.
+    """The allocation of streams to CVMs, and when each may reconnect.
 
     The service allows a user five streams, whoever opens them, and refuses the sixth. Whoever is
     refused gives one back and asks again after a minute, then ever later: so one stays free for a
@@ -104,7 +104,7 @@ class StreamSlots:
                 self._rest = 0.0  # all places are to be had again
 
     def ended(self, now: float, end: StreamClosed) -> None:
-        """Count an end, and decide when that CVM may have another stream."""
+        """Count an end, and decide when that CVM may reconnect."""
         spoke = self._open.pop(end.cvm_id, False)
         self._closing.discard(end.cvm_id)
         past = self._past(end.cvm_id)
@@ -137,7 +137,7 @@ class StreamSlots:
         self._none_until = now + _LONGEST_REST
 
     def changed(self, cvm_id: str) -> None:
-        """Forgive a CVM of which there is news."""
+        """Allow a stream again for a CVM that has changed, though one was refused for good."""
         past = self._pasts.get(cvm_id)
         if past is not None and past.not_before == _FOR_EVER:
             past.not_before = _NEVER
