@@ -67,8 +67,8 @@ class Completion(Generic[T]):
             with self._lock:
                 self._wakers.pop(woken, None)
 
-    def tell(self, subject: T) -> None:
-        """Call all that was added, each once; it is done."""
+    def set(self, subject: T) -> None:
+        """Complete it: wake all that wait, and call each callback once."""
         with self._lock:
             self._over = True
             wakers, self._wakers = self._wakers, {}

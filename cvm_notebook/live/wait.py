@@ -124,7 +124,7 @@ class Waiting:
             done = len(ids) - len(self._missing)
             self._bar.update(done - self._shown)
             self._shown = done
-        self._tell(ids)
+        self._notify(ids)
         if not self._missing or left <= 0 or all(map(self._why_lost, self._missing)):
             return 0.0
         self._engine.check()
@@ -191,7 +191,7 @@ class Waiting:
                 return as_text(asked.record, named=False)
         return None
 
-    def _tell(self, ids: list[str]) -> None:
+    def _notify(self, ids: list[str]) -> None:
         """Call ``on_change`` for rows that changed since the last call, in the waiting thread."""
         if self._on_change is None:
             return

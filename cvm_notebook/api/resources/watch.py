@@ -187,7 +187,7 @@ def _on_state(event: StateEvent, spec: Watch, seen: _Attempt) -> CvmState | None
     state = event.state
     assert state is not None  # noqa: S101 - it is of this kind
     seen.last = state
-    _tell(spec, state)
+    _notify(spec, state)
     _check_can_come(state, spec)
     if _is(state, spec.target) and (state.status or "").lower() != spec.target.lower():
         return _spelled(state, spec.target)  # by another word: the service does not say so
@@ -243,7 +243,7 @@ def _poll(transport: Transport, spec: Watch, seen: _Attempt) -> CvmState | None:
         changed = seen.last is None or state != seen.last
         seen.last = state
         if changed:
-            _tell(spec, state)
+            _notify(spec, state)
         if _is(state, spec.target):
             return _spelled(state, spec.target)
         _check_can_come(state, spec)
@@ -256,7 +256,7 @@ def _poll(transport: Transport, spec: Watch, seen: _Attempt) -> CvmState | None:
 # --- states --------------------------------------------------------------------------------------
 
 
-def _tell(spec: Watch, state: CvmState) -> None:
+def _notify(spec: Watch, state: CvmState) -> None:
     if spec.on_event is not None:
         spec.on_event(state)
 

@@ -160,7 +160,7 @@ class MetricsPoll:
         self._transport.abort()
         self._workers.close(timeout)
         self._release()
-        self._tell()
+        self._notify()
 
     def _was_asked(self, row: Row) -> bool:
         known = self._store.figures.latest.get(row.id)
@@ -210,7 +210,7 @@ class MetricsPoll:
             pause = self._schedule.pause(now)
         if asked.private:
             self._store.measure((), private=dict.fromkeys(asked.private, _PRIVATE))
-            self._tell()
+            self._notify()
         for cvm_id in asked.ask:
             self._workers.do(partial(self._ask, targets[cvm_id]))
         return pause
@@ -303,9 +303,9 @@ class MetricsPoll:
             failed, self._failed = self._failed, {}
         if samples or private or failed:
             self._store.measure(samples, private=private, failed=failed)
-            self._tell()
+            self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         news, self._news = self._news, threading.Event()
         news.set()
 

@@ -261,7 +261,7 @@ class Operation:
             self._answered.set()
         if done:
             self._ended.set()
-            self._completion.tell(self)
+            self._completion.set(self)
         return True
 
     def _times(self, old: OperationRecord, changes: Mapping[str, Any]) -> dict[str, Any]:

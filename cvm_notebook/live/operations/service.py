@@ -485,11 +485,11 @@ class OperationService:
             self._context.ledger.ended(operation)
             self._follower.release(operation)
         for hook in self._hooks:
-            self._tell(hook, record)
+            self._notify(hook, record)
         for mailbox in self._mailboxes:
             mailbox.put(record)
 
-    def _tell(self, hook: Observer, record: OperationRecord) -> None:
+    def _notify(self, hook: Observer, record: OperationRecord) -> None:
         try:
             hook(record)
         except Exception as error:  # noqa: BLE001 - a mistake of ours must not stop the others

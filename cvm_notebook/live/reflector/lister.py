@@ -215,7 +215,7 @@ class Lister:
         whole = self._listing.read(wire, self._clock.monotonic())
         if wire.ended:
             return Tick()
-        self._tell(whole.faults)
+        self._report(whole.faults)
         return ListFetched(len(whole.cvms), self._keep(whole))
 
     def ask(self, ask: FetchStatuses, wire: FleetApi) -> Event:
@@ -224,7 +224,7 @@ class Lister:
         found, faults = wire.statuses(ask.uuids)
         if wire.ended:
             return Tick()
-        self._tell(faults)
+        self._report(faults)
         received = self._clock.monotonic()
         self._store.patch(
             [
@@ -261,7 +261,7 @@ class Lister:
         self._store.patch(facts)
         return bool(whole.faults)
 
-    def _tell(self, faults: DecodeErrors) -> None:
+    def _report(self, faults: DecodeErrors) -> None:
         """Log what cannot be read, once: it comes again with every answer."""
         if faults and not self._warned:
             self._warned = True

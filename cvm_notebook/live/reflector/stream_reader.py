@@ -172,12 +172,12 @@ class StreamPool:
         self,
         connect: Callable[[], FleetApi],
         facts: Callable[[tuple[Observation, ...]], object],
-        tell: Callable[[Event], None],
+        emit: Callable[[Event], None],
         clock: Clock,
     ) -> None:
         self._connect = connect
         self._facts = facts
-        self._tell = tell
+        self._emit = emit
         self._clock = clock
         self._lock = threading.Lock()
         self._wire: FleetApi | None = None
@@ -197,7 +197,7 @@ class StreamPool:
             except BaseException as error:  # noqa: BLE001 - a thread's top: told as data
                 event = failed(Failure.of(error))
             if not wire.ended:
-                self._tell(event)
+                self._emit(event)
 
         thread = threading.Thread(target=run, name=f"cvm-{name}", daemon=True)
         self._threads.add(thread)
@@ -207,16 +207,16 @@ class StreamPool:
         """Begin a stream."""
         wire = self._connected()
 
-        def tell(event: Event) -> None:
+        def emit(event: Event) -> None:
             if not wire.ended:
-                self._tell(event)
+                self._emit(event)
 
         def facts(read: tuple[Observation, ...]) -> None:
             # Read late from a buffer, it would look newer than the list that is asked for next.
             if not wire.ended:
                 self._facts(read)
 
-        reader = StreamReader(wire, cvm_id, Sink(facts, tell), self._clock)
+        reader = StreamReader(wire, cvm_id, Sink(facts, emit), self._clock)
         with self._lock:
             self._readers[cvm_id] = reader
             self._threads.add(reader.thread)
