@@ -292,7 +292,7 @@ def test_diff_tells_what_changed_since_the_last_look(ip):
         ("%cvm cost a lot", UsageError, "unrecognized arguments: lot"),
         ("%cvm cost never", cvm.InvalidInput, "never"),
         ("%cvm verify", UsageError, "NAME. Usage: %cvm verify NAME [--policy FILE]"),
-        ("%cvm verify agent-1 --policy no.toml", cvm.InvalidInput, "no.toml is no policy"),
+        ("%cvm verify agent-1 --policy no.toml", cvm.InvalidInput, "no.toml is not a policy"),
         ("%cvm verify agent-9", UnknownCvm, "Did you mean 'agent-"),
         ("%cvm ls stauts=running", cvm.InvalidInput, "Did you mean status"),
         ("%cvm ls rate_usd_h >", QueryError, "it ends too early"),

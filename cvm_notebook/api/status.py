@@ -28,7 +28,7 @@ OperationHealth: TypeAlias = Literal["ok", "stale", "error", "unknown"]
 
 
 class StatusInfo(NamedTuple):
-    """What there is to know of one status.
+    """The row of one status.
 
     Attributes
     ----------
@@ -128,7 +128,7 @@ def status_words(word: str | None) -> str:
 
 
 def info_of(word: str | None) -> StatusInfo:
-    """Return what there is to know of a status."""
+    """Return the row of a status."""
     return TABLE[phase_of(word)]
 
 

@@ -59,14 +59,14 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tru
 
 
 class _Seen(msgspec.Struct, kw_only=True):
-    """What is known of one CVM under one rule: when it was looked at, and since when it is idle."""
+    """The state of one CVM under one rule: when it was looked at, and since when it is idle."""
 
     at: float
     idle_since: float | None = None
 
 
 class _Memory(msgspec.Struct, kw_only=True):
-    """What is known under one rule from the looks before."""
+    """The state of one rule, kept from one run to the next."""
 
     looked_at: datetime
     acted: list[str] = []
@@ -203,7 +203,7 @@ def _summary(
     samples: Mapping[str, Sample],
     now: datetime,
 ) -> str:
-    """Say what a rule is about now, and what it has to wait for."""
+    """Summarise the CVMs of a rule, and what it waits for."""
     fits = [row for row in terms.chosen(snapshot) if status_of(row.status) == "running"]
     parts = [f"{len(fits)} running"]
     if terms.idle is not None:

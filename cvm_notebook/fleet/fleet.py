@@ -276,7 +276,7 @@ class Fleet(MeasuredFleet, ReportedFleet, WidgetDisplay):
         height
             Of the rows, in pixels.
         undo
-            Seconds in which a stop or a deletion that was clicked can be taken back.
+            Seconds in which a stop or a deletion that was clicked can be undone.
         by
             ``"app"`` puts CVMs under their apps, with counts, prices, and a warning where they run
             different versions; ``"cvm"`` is the plain list.
@@ -399,7 +399,7 @@ class Fleet(MeasuredFleet, ReportedFleet, WidgetDisplay):
 
     @property
     def selection(self) -> LiveSelection:
-        """What is selected in the live table, whenever it is asked; may be set.
+        """The current selection of the live table; may be set.
 
         Examples
         --------

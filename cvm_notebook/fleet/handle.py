@@ -215,7 +215,7 @@ class CvmHandle(WidgetDisplay):
         confirm: str | None = None,
         delay: float = 0.0,
     ) -> Operation | UpdatePreview:
-        """Take it to a revision that it has had, in one restart; the same call twice does so once.
+        """Roll it back to an earlier revision, in one restart; the same call twice does so once.
 
         It gets the app compose, the variables and the user config of that revision; its size and
         its image stay. For all instances of its app, one by one: `App.rollback`.

@@ -52,7 +52,7 @@ def _usd(row: Any) -> str:
 
 
 class _Group(ABC):
-    """Some CVMs of a fleet: what `Selection` and `LiveSelection` have in common."""
+    """Base of `Selection` and `LiveSelection`: some CVMs of a fleet."""
 
     _fleet: FleetEngine
 
@@ -74,7 +74,7 @@ class _Group(ABC):
     def __getitem__(self, which: slice) -> "Selection": ...
 
     def __getitem__(self, which: "SupportsIndex | Ref | slice") -> "CvmHandle | Selection":
-        """Return one by its place or by what it is called, or some by their places."""
+        """Return one by position or by name, or some by a slice."""
         chosen = self.now()
         if isinstance(which, slice):
             return chosen.only(chosen.rows[which])
@@ -244,12 +244,12 @@ class Selection(_Group):
 
     @property
     def said(self) -> str:
-        """How many they are, in words."""
+        """The number of CVMs, in words."""
         return f"{len(self.rows)} of {counted(len(self._snapshot), 'CVM')}"
 
 
 class LiveSelection(_Group):
-    """What is selected in a fleet's table, by hand or from Python: as it is when it is asked.
+    """The current selection of a fleet's table, by hand or from Python; read at each use.
 
     Examples
     --------

@@ -62,7 +62,7 @@ _FREE: Final = Decimal(0)
 
 
 class Kind(Enum):
-    """What a column holds."""
+    """The kind of a column's values."""
 
     TEXT = auto()
     WORDS = auto()  # of a fixed list
@@ -91,7 +91,7 @@ class Kind(Enum):
 
 
 class Context:
-    """What a value may depend on beside its row: the time, and the rows around it."""
+    """The context of a row, on which computed columns may depend: the time, the other rows."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.rows = snapshot.rows
@@ -101,7 +101,7 @@ class Context:
 
     @cached_property
     def of_app(self) -> Counter[str | None]:
-        """How many CVMs each app has."""
+        """The number of CVMs by app."""
         return Counter(row.cvm.app_id for row in self.rows)
 
 
@@ -163,7 +163,7 @@ class Column:
 
 
 def _typed(column: Column) -> Read:
-    """Return what reads a column from a row as the type that its kind is compared by."""
+    """Return a reader of a column, converted to the type by which its kind is compared."""
     read = column.read or _reader(column.path)
     of_kind: dict[Kind, Callable[[Any], Any]] = {
         Kind.REAL: _decimal,

@@ -56,7 +56,7 @@ def _compiled(pattern: str, *, many: str, one: str, escape: str = "") -> Match:
 
 # True, False, or None where the row does not say: as in SQL, `not` leaves that as it is.
 Test: TypeAlias = Callable[[Row, Context], bool | None]
-# A moment may be told from now, so it is worked out when it is asked.
+# A time may be relative to now, so it is computed at each evaluation.
 Wanted: TypeAlias = Callable[[Context], Any]
 
 COMPARE: Final[dict[str, Callable[[Any, Any], bool]]] = {

@@ -152,7 +152,9 @@ def _understood(text: str) -> Query:
     try:
         _bounded(text)
         # The builder makes this of what is parsed; the library's types tell of a tree.
-        test, keys, limit = cast("tuple[Test | None, list[_Key], int | None]", _parse(text))
+        test, keys, limit = cast(
+            "tuple[Test | None, list[_Key], int | None]", _parser().parse(text)
+        )
     except _Misplaced as error:
         raise QueryError(text, error.position, error.problem, error.remedy) from None
     except UnexpectedInput as error:
@@ -339,10 +341,6 @@ def _parser() -> Lark:
         transformer=_Builder(),
         lexer_callbacks={"WORD": _keyword},
     )
-
-
-def _parse(text: str) -> object:
-    return _parser().parse(text)
 
 
 def _bounded(text: str) -> None:

@@ -1,4 +1,4 @@
-"""A fleet as text and as static html: what is shown where no widget lives."""
+"""A fleet as text and as static html, for where there is no widget."""
 
 from cvm_notebook.api.status import status_words
 from cvm_notebook.live.columns import charged_usd

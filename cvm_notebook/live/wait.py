@@ -21,7 +21,7 @@ from cvm_notebook.text import counted
 
 _FOLLOWED: Final = 16
 _FIRST_LIST: Final = 60.0
-_LOOK_AGAIN: Final = 60.0  # seconds, though nothing was heard
+_LOOK_AGAIN: Final = 60.0  # seconds, even without a change
 _FIRST_LOOK: Final = 0.5
 _NAMED: Final = 5
 
@@ -57,7 +57,7 @@ class Waiting:
         self.ids: list[str] | None = None  # None before the first list
         self._missing: list[str] = []
         self._asked: dict[str, Operation] = {}  # the last operation of each CVM that was seen
-        self._told: dict[str, tuple[str | None, str | None]] = {}
+        self._reported: dict[str, tuple[str | None, str | None]] = {}
         self._bar: Bar | None = None
         self._shown = 0
         self._stack = ExitStack()
@@ -125,7 +125,7 @@ class Waiting:
             done = len(ids) - len(self._missing)
             self._bar.update(done - self._shown)
             self._shown = done
-        self._tell(ids)
+        self._notify(ids)
         if not self._missing or left <= 0 or all(map(self._why_lost, self._missing)):
             return 0.0
         self._engine.check()
@@ -192,14 +192,14 @@ class Waiting:
                 return as_text(asked.record, named=False)
         return None
 
-    def _tell(self, ids: list[str]) -> None:
-        """Tell of what is otherwise than it was told, in the thread that waits."""
+    def _notify(self, ids: list[str]) -> None:
+        """Call ``on_change`` for rows that changed since the last call, in the waiting thread."""
         if self._on_change is None:
             return
         for row in filter(None, map(self._engine.known, ids)):
             now = (row.status, row.boot_progress)
-            if self._told.get(row.id) != now:
-                self._told[row.id] = now
+            if self._reported.get(row.id) != now:
+                self._reported[row.id] = now
                 self._on_change(row)
 
     # --- the end -------------------------------------------------------------------------------
@@ -236,5 +236,5 @@ class Waiting:
 
 
 def _changes(operation: Operation, cvm_id: str) -> bool:
-    """Whether an operation changes the status of this CVM: a replication changes that it makes."""
+    """Whether an operation changes this CVM's status; a replication, only of the CVM it made."""
     return operation.verb != "replicate" or operation.made_id == cvm_id

@@ -46,7 +46,7 @@ _CHILD = (
 
 
 class Process(Protocol):
-    """What LocalCloud looks at in the process of a server."""
+    """The part of a server's process that LocalCloud uses."""
 
     @property
     def pid(self) -> int: ...  # noqa: D102 - as subprocess.Popen's
@@ -148,7 +148,7 @@ class LocalCloud:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port of the server."""
         if self._port is None:
             raise LocalCloudError("This LocalCloud isn't running. Call start() first.")
         return self._port

@@ -304,7 +304,7 @@ def print_line(text: str) -> None:
 
 
 def interrupted(stop: KeyboardInterrupt, text: str) -> KeyboardInterrupt:
-    """Return a KeyboardInterrupt that names what it ended, and what it did not."""
+    """Return a KeyboardInterrupt that names what was interrupted, and what goes on."""
     return type(stop)(text)
 
 

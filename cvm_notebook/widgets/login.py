@@ -1,4 +1,4 @@
-"""login(): whose key is used here, where it came from, and a place to give one."""
+"""login(): a widget that shows the account of the API key, and takes another key."""
 
 import os
 import threading
@@ -18,12 +18,12 @@ from cvm_notebook.api.secret import Secret
 from cvm_notebook.connection import sign_in, typed_key
 from cvm_notebook.text import clean_text, html_table, text_table
 from cvm_notebook.widgets.base.assets import module, style
-from cvm_notebook.widgets.base.mimebundle import has_kernel, somebody_answers
+from cvm_notebook.widgets.base.mimebundle import allows_input, has_kernel
 from cvm_notebook.widgets.base.view import LiveView, Message
 
 
 class Account:
-    """Whose key is used. Safe to use from any thread; each call asks the service.
+    """The account of the API key. Safe to use from any thread; each call asks the service.
 
     Attributes
     ----------
@@ -91,7 +91,7 @@ class Account:
 
     @property
     def title(self) -> str:
-        """One line that says how it stands, and when."""
+        """The state of the account in one line, with its time."""
         state = "signed in" if self.client is not None else "not signed in"
         wrong = f"; {clean_text(self.error, 400)}" if self.error is not None else ""
         return f"Phala Cloud: {state}, as of {self._at:%Y-%m-%d %H:%M:%S} UTC{wrong}"
@@ -201,14 +201,14 @@ _beneath: "weakref.ref[Login] | None" = None
 
 
 def show_beneath(shell: Any) -> None:
-    """Show a box for a key beneath the cell that runs, when it has ended, if somebody can answer.
+    """Show a box for a key beneath the running cell, once it has ended, if input is possible.
 
     Parameters
     ----------
     shell
         The IPython that runs the cell.
     """
-    if not somebody_answers(shell):
+    if not allows_input(shell):
         return
 
     def show(*_: object) -> None:

@@ -42,7 +42,7 @@ def test_running_and_with_status_choose_rows(fleet):
     assert list(fleet.cvm.running()["name"]) == ["web-1", "web-2"]
     assert list(fleet.cvm.with_status("stopped", "failed")["name"]) == ["web-3", "web-4"]
     assert fleet.cvm.running().dtypes.equals(fleet.dtypes)
-    with pytest.raises(InvalidInput, match="'stoped' is none of ours"):
+    with pytest.raises(InvalidInput, match="'stoped' is not a status of the fleet frame"):
         fleet.cvm.with_status("stoped")
 
 
@@ -106,7 +106,7 @@ def test_check_gives_the_exact_dtypes_back(fleet):
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda f: f.assign(vcpu="many"), "vcpu: 'many' is no Int64"),
+        (lambda f: f.assign(vcpu="many"), "vcpu: 'many' is not Int64"),
         (lambda f: f.assign(mine=1), "no column mine"),
         (lambda f: f.reset_index(drop=True), "has no cvm_id"),
         (lambda f: f[["name", "name"]], "has twice: name"),

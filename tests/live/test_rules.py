@@ -411,7 +411,7 @@ def test_a_fleet_that_nobody_holds_ends_its_rules(cloud, clock):
         ([], {"idle": "1h"}, "where"),
         ("status = sleeping", {"idle": "1h"}, "never"),
         ({"colour": "red"}, {"idle": "1h"}, "no such column"),
-        ("status = running", {"idle": "soon"}, "no length of time"),
+        ("status = running", {"idle": "soon"}, "not a length of time"),
         ("status = running", {"idle": "1h", "below": 10}, "not a share"),
         ("status = running", {"idle": "1h", "undo": -1}, "seconds"),
         ("status = running", {"schedule": "at night"}, "not a schedule"),

@@ -294,6 +294,35 @@ def test_a_status_at_rest_ends_the_operation_that_led_to_it(store, clock):
     assert (store.get(ID).in_progress, store.get(ID).operation) == (False, None)
 
 
+def test_a_later_operation_does_not_carry_the_id_of_the_one_before_it(store, clock):
+    """A stream says nothing of operations, only how the status goes on."""
+    store.patch([said(clock, "stopping", in_progress=True, operation=doing("restart", 1))])
+    clock.advance(1)
+    store.patch([said(clock, "starting")])
+    assert store.get(ID).operation.type == "restart", "it boots within the same operation"
+
+    told = []
+    for status in ("running", "starting", "stopping"):
+        clock.advance(1)
+        store.patch([said(clock, status)])
+        told.append((store.get(ID).in_progress, store.get(ID).operation))
+    assert told == [(False, None), (True, None), (True, None)]
+
+
+def test_a_boot_that_is_stopped_is_another_operation_though_its_end_was_not_seen(store, clock):
+    store.patch([said(clock, "starting", in_progress=True, operation=doing("create", 1))])
+    clock.advance(1)
+    store.patch([said(clock, "stopping")])
+    assert (store.get(ID).in_progress, store.get(ID).operation) == (True, None)
+
+
+def test_what_is_done_to_a_running_cvm_goes_on_while_it_runs(store, clock):
+    store.patch([said(clock, "running", in_progress=True, operation=doing("resize", 1))])
+    clock.advance(1)
+    store.patch([said(clock, "running")])
+    assert (store.get(ID).in_progress, store.get(ID).operation.type) == (True, "resize")
+
+
 def test_a_status_in_transition_is_in_progress(store, clock):
     store.patch([said(clock, "stopping")])
     assert store.get(ID).in_progress

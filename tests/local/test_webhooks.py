@@ -457,7 +457,9 @@ def test_a_database_from_before_webhooks_is_brought_up(
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     path = tmp_path / "kept.sqlite"
     with new_cloud(seed="empty", speed=200, database=f"sqlite:///{path}") as cloud:
-        made = connect(cloud).create()
+        api = connect(cloud)
+        made = api.create()
+        api.watch(made["id"], "running")  # or it would be announced when there are webhooks again
         cloud.close()
         with closing(sqlite3.connect(path)) as connection:
             connection.executescript(

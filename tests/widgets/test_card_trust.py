@@ -63,13 +63,6 @@ def policies(client, cloud):
 
 
 @pytest.fixture
-def fleet(client, wire):
-    with cvm.Fleet(client) as fleet:
-        fleet.snapshot()
-        yield fleet
-
-
-@pytest.fixture
 def faults(cloud):
     yield cloud
     cloud.clear_faults()

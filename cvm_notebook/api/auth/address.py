@@ -1,4 +1,4 @@
-"""The address of the API: what may be one, and when two are the same."""
+"""Base URLs of the API: validated, normalised and compared."""
 
 import ipaddress
 from typing import Final
@@ -29,7 +29,7 @@ def check_base_url(url: object, field: str = "base_url") -> str:
         The key would not be safe with it, or it is no address.
     """
     if not isinstance(url, str) or not url.strip():
-        raise InvalidInput(field, "it is no address", f"Such as {DEFAULT_BASE_URL}.")
+        raise InvalidInput(field, "it is not an address", f"Such as {DEFAULT_BASE_URL}.")
     text = trimmed(url)
     # Whitespace and backslashes are read differently by different libraries; look-alike letters
     # by people.
@@ -59,7 +59,7 @@ def _split(text: str, field: str) -> tuple[SplitResult, str, int | None]:
     except ValueError:
         host, port, parts = "", None, SplitResult("", "", "", "", "")
     if not host or len(text) > _LONGEST or "%" in host or not parts.scheme:
-        problem = f"{quoted(text.rpartition('@')[2])} is no address"
+        problem = f"{quoted(text.rpartition('@')[2])} is not an address"
         raise InvalidInput(field, problem, f"Such as {DEFAULT_BASE_URL}.")
     return parts, host, port
 

@@ -171,7 +171,7 @@ def _name_problem(name: str) -> str | None:
 
 
 def _character(c: str) -> str:
-    """Return a character so that it is seen."""
+    """Return a character in a readable form, also where it is invisible."""
     if c.isspace():
         return "a space"
     return repr(c) if c.isprintable() and c.isascii() else f"U+{ord(c):04X}"
@@ -199,7 +199,7 @@ def script(field: str, value: object) -> str:
     try:
         size = len(value.encode())
     except UnicodeEncodeError:
-        raise InvalidInput(field, "it holds half a character", "Save it as UTF-8.") from None
+        raise InvalidInput(field, "it holds a lone surrogate", "Save it as UTF-8.") from None
     if size > LARGEST_BYTES:
         problem = f"it has {size / 1024:,.0f} KiB; the service takes 200"
         raise InvalidInput(field, problem, "Move data into the image.")
@@ -284,7 +284,7 @@ def app_compose(field: str, value: object) -> dict[str, Any]:
 
 
 def sendable(field: str, value: object) -> object:
-    """Return what is not known here as it is, if it can be sent."""
+    """Return a value that has no check of its own, if it can be sent as JSON."""
     value = plain(value)
     if isinstance(value, str | int | float | None):
         return value

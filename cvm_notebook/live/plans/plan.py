@@ -93,12 +93,12 @@ class Plan:
 
     @property
     def sends(self) -> int:
-        """How many CVMs something would be sent to."""
+        """The number of CVMs to which something would be sent."""
         return sum(row.sends for row in self._rows)
 
     @property
     def phrase(self) -> str | None:
-        """What `execute` wants as ``confirm``; None where nothing needs to be confirmed."""
+        """The phrase for ``confirm`` of `execute`; None where nothing needs to be confirmed."""
         if not any(row.needs_confirm for row in self._rows):
             return None
         return f"{self.verb} {self.sends}"
@@ -177,7 +177,9 @@ class Plan:
         )
         self._operations = operations = operations or self._operations
         if operations is None:
-            raise InvalidInput("operations", "the plan has nobody to send it", "Give operations=.")
+            raise InvalidInput(
+                "operations", "the plan has no service to send it", "Give operations=."
+            )
         if self.sends and SPECS[self.verb].computes:
             operations.client.check_workspace()
         self._terms = terms
@@ -194,7 +196,7 @@ class Plan:
 
     @property
     def outcome(self) -> Outcome:
-        """What has become of each row until now."""
+        """The result of each row until now."""
         now = self._operations.clock.monotonic() if self._operations is not None else 0.0
         return Outcome(
             tuple(self._outcome_of(row, now) for row in self._rows), interrupted=self._interrupted
@@ -250,7 +252,7 @@ class Plan:
         )
 
     def _record_of(self, cvm_id: str) -> OperationRecord | None:
-        """Return how the operation of a CVM stands, of this kernel or of another one."""
+        """Return the record of a CVM's operation, of this kernel or of another one."""
         if cvm_id in self._elsewhere and self._operations is not None:
             return self._operations.database.record(self._elsewhere[cvm_id])
         operation = self._sent.get(cvm_id)

@@ -1,4 +1,4 @@
-"""Fact: what one answer said of one CVM, whichever call it came by."""
+"""Observations: the content of one answer about one CVM, whichever call it came by."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -179,11 +179,10 @@ class Observation:
 
 STALE_AFTER_S: Final = 180.0  # three resyncs at their usual pace
 _NAME_CHARS: Final = 80
-_WITH_OPERATIONS: Final[frozenset[Source]] = frozenset({"list", "batch"})
 
 
 def operation_of_row(row: Row) -> str | None:
-    """Name what is being done to a CVM: as the service says, or else as its status tells."""
+    """Return the operation under way on a CVM: the service's word, else the one of its status."""
     said = row.operation.type if row.operation else None
     return operation_of(row.status, row.in_progress, said)
 
@@ -206,7 +205,7 @@ class Reading:
     name
         What to call it: its name, else its id.
     since
-        When the operation under way began, as the service tells the time.
+        The start of the operation under way, by the service's clock.
     """
 
     name: str
@@ -219,19 +218,14 @@ class Reading:
 
     @classmethod
     def of_row(cls, row: Row) -> Self:
-        """See what the store knows.
-
-        An answer that speaks of no operation leaves the one before it in the row: its id is not
-        taken for the status's that has come since.
-        """
+        """See what the store knows."""
         doing = row.operation
-        told = doing is not None and row.source in _WITH_OPERATIONS
         return cls(
             name=_name(row.name, row.id),
             status=row.status,
             in_progress=row.in_progress,
             since=instant(doing.started_at) if doing else None,
-            correlation_id=doing.correlation_id if doing and told else None,
+            correlation_id=doing.correlation_id if doing else None,
             boot_progress=row.boot_progress,
             boot_error=row.boot_error,
         )

@@ -42,7 +42,7 @@ def health_of(snapshot: Snapshot) -> Message:
 
 
 def refresh(fleet: FleetEngine, say: Callable[[Message], object]) -> None:
-    """Ask the service again at once, as somebody wants who looks at a fleet that is offline."""
+    """Retry the connection at once, on a viewer's click on Retry now."""
     try:
         fleet.refresh()
     except CvmError as error:
@@ -90,7 +90,7 @@ class FleetView(LiveView):
     name
         Of its threads.
     undo
-        Seconds in which a stop or a deletion that was clicked can be taken back.
+        Seconds in which a stop or a deletion that was clicked can be undone.
     """
 
     _logs_of: str | None = None  # the CVM whose logs are shown
@@ -121,7 +121,7 @@ class FleetView(LiveView):
         """Take whose figures are new; called on any thread."""
 
     def _operated(self, record: OperationRecord) -> None:
-        """Take how an operation stands; called on any thread."""
+        """Handle a new record of an operation; called on any thread."""
 
     def _meant(self, message: Mapping[str, Any]) -> list[str]:
         """Return the ids of the CVMs that a message is about."""
@@ -131,7 +131,7 @@ class FleetView(LiveView):
 
     def flush(self) -> None:
         """Send what has changed; see `View`."""
-        fleet = self._fleet()  # kept as long as it is read
+        fleet = self._fleet()  # a strong reference while it is read
         if fleet is not None:
             self._logs.flush()
             super().flush()
@@ -142,15 +142,15 @@ class FleetView(LiveView):
         if fleet is not None:
             super().pulse()
 
-    def _living(self) -> FleetEngine:
-        """Return the fleet, where somebody keeps it meanwhile."""
+    def _live_fleet(self) -> FleetEngine:
+        """Return the fleet; it is held weakly, and may be gone."""
         fleet = self._fleet()
         if fleet is None:
             raise ReferenceError("the fleet is gone")
         return fleet
 
     def _vitals(self) -> Message:
-        return {"health": health_of(self._living().store.snapshot())}
+        return {"health": health_of(self._live_fleet().store.snapshot())}
 
     def _viewed(self) -> None:
         fleet = self._fleet()
@@ -172,7 +172,7 @@ class FleetView(LiveView):
     # --- messages of a view -----------------------------------------------------------------------
 
     def _on_refresh(self, _message: Mapping[str, Any]) -> None:
-        refresh(self._living(), self._say)
+        refresh(self._live_fleet(), self._say)
 
     def _on_act(self, message: Mapping[str, Any]) -> None:
         self._clicks.receive({**message, "ids": self._meant(message)})

@@ -100,7 +100,7 @@ def events_of(changes: Iterable[Change]) -> list[list[Any]]:
 
 
 def operation_of(record: OperationRecord) -> dict[str, Any]:
-    """Return how an operation stands, as the line under its button."""
+    """Return the state of an operation, as the line under its button."""
     return {
         "id": record.id,
         "state": record.state,

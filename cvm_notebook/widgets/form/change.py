@@ -123,12 +123,12 @@ class ChangeForm(FormView):
 
     @property
     def phase(self) -> ChangePhase:
-        """Where it stands, from ``reading`` over ``previewed`` to ``done`` or ``failed``."""
+        """The phase, from ``reading`` over ``previewed`` to ``done`` or ``failed``."""
         return self.model.steps.phase
 
     @property
     def preview(self) -> "UpdatePreview | None":
-        """What was previewed last; None before."""
+        """The last preview; None before."""
         return self.model.steps.preview
 
     @property

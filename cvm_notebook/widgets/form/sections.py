@@ -30,7 +30,7 @@ _EMPTY: Final = frozenset({"name", "compose_file"})  # that these are missing is
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a closer look at the compose file has shown; frozen.
+    """The analysis of a compose file; frozen.
 
     Attributes
     ----------

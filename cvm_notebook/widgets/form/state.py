@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 _WORKERS: Final = 3
 _CLOSE_S: Final = 2.0
-_LOOKS: Final = OperationSettings(slowest=2.0)  # one CVM that somebody waits for
+_LOOKS: Final = OperationSettings(slowest=2.0)  # one CVM that a user waits for
 
 
 class Steps(Protocol):
-    """What follows a form that is filled in."""
+    """The steps that follow a form, as its state needs them."""
 
     client: "Client"
     errors: Errors
@@ -192,12 +192,12 @@ class FormState(ABC):
 
     @property
     def errors(self) -> dict[str, dict[str, Any]]:
-        """What is wrong, by field."""
+        """The errors, by field."""
         return field_errors(self.values, self._look, self.steps.errors)
 
     @property
     def price(self) -> Price:
-        """What it will cost."""
+        """The price of what is filled in."""
         return Price.of(self.loader.catalogue, self.values)
 
     def sections(self) -> dict[str, Any]:

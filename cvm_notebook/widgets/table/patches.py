@@ -1,4 +1,4 @@
-"""From the store to the table: a snapshot by columns, then patches of the cells that changed."""
+"""PatchFeed: a snapshot by columns for the table, then patches of the cells that changed."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -79,7 +79,7 @@ class PatchFeed:
                     self._changes[change.row.id] = before, change.after
 
     def operated(self, record: OperationRecord) -> None:
-        """Note how an operation stands; one that ended well is shown no more."""
+        """Note the state of an operation; one that ended well is removed."""
         cvm_id = record.cvm_id
         if cvm_id is None:
             return

@@ -1,4 +1,4 @@
-"""How the table draws the columns of a fleet: heading, kind, width, and cells."""
+"""Presentation of the fleet's columns in the table: heading, kind, width, and cells."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -59,7 +59,7 @@ HINTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class TableColumn:
-    """One column: what it is called, how it is drawn, and how a cell is read."""
+    """One column of the table: its heading, its drawing, and the reader of its cells."""
 
     name: str
     label: str
@@ -168,7 +168,7 @@ _SLOT_S: Final = FULL / _SLOTS
 
 
 def spark(samples: Sequence[Point], now: float) -> str:
-    """Return the CPU of the last 15 minutes as a bar for each; a gap is where nobody measured."""
+    """Return the sparkline of the last 15 minutes of CPU; a gap is where nothing was measured."""
     bars = [" "] * _SLOTS
     for sample in samples:
         slot = _SLOTS - 1 - int((now - sample.received) // _SLOT_S)

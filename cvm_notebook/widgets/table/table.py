@@ -112,7 +112,7 @@ class FleetTable(TableParts):
         Returns
         -------
         callable
-            Takes it back.
+            Removes the callback.
         """
         return self._when_selected.add(callback)
 
@@ -128,7 +128,7 @@ class FleetTable(TableParts):
         Returns
         -------
         callable
-            Takes it back.
+            Removes the callback.
         """
         return self._when_opened.add(callback)
 
@@ -163,7 +163,7 @@ class FleetTable(TableParts):
             self._mark()  # what is searched for may depend on the time
 
     def _changes(self) -> Message | None:
-        fleet = self._living()
+        fleet = self._live_fleet()
         message = self._feed.message(fleet.store.snapshot)
         whole = message is not None and message["kind"] == "snapshot"
         if whole:
@@ -196,7 +196,7 @@ class FleetTable(TableParts):
         self._measuring.of(self._fleet(), self._seen_ids, shown=shown)
 
     def _vitals(self) -> Message:
-        snapshot = self._living().store.snapshot()
+        snapshot = self._live_fleet().store.snapshot()
         at, reading = int(snapshot.taken_at.timestamp() * 1000), not snapshot.complete
         ages = self._feed.ages(snapshot)
         rows = [row for i in self._seen_ids if (row := self._living().known(i)) is not None]
@@ -305,7 +305,7 @@ class FleetTable(TableParts):
             self._say({"kind": "logs", "of": clean_text(row.name or row.id, 80)})
 
     def _open(self, cvm_id: str, view: str) -> None:
-        """Show one CVM: elsewhere where somebody does, or its card in the view that asks."""
+        """Show one CVM: by the registered callback, or as a card in the view that asks."""
         fleet = self._fleet()
         row = fleet.known(cvm_id) if fleet is not None else None
         if fleet is None or row is None:
