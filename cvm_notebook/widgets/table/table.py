@@ -199,7 +199,7 @@ class FleetTable(TableParts):
         snapshot = self._live_fleet().store.snapshot()
         at, reading = int(snapshot.taken_at.timestamp() * 1000), not snapshot.complete
         ages = self._feed.ages(snapshot)
-        rows = [row for i in self._seen_ids if (row := self._living().known(i)) is not None]
+        rows = [row for i in self._seen_ids if (row := self._live_fleet().known(i)) is not None]
         boots = self._feed.boots(rows, snapshot)
         return {"at": at, "ages": ages, "reading": reading, **boots, **super()._vitals()}
 
@@ -269,7 +269,7 @@ class FleetTable(TableParts):
     def _on_endpoint(self, message: Mapping[str, Any]) -> None:
         """Tell where one CVM is reached, which its row does not where no column shows it."""
         for cvm_id in self._meant(message)[:1]:
-            row = self._living().known(cvm_id)
+            row = self._live_fleet().known(cvm_id)
             url = None if row is None else first_https(row.cvm.endpoints)
             self._say({"kind": "endpoint", "k": self._feed.number(cvm_id), "url": url})
 
