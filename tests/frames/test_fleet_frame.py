@@ -89,6 +89,7 @@ DTYPES = {
     "rate_usd_h": MONEY,
     "rate_compute_usd_h": MONEY,
     "rate_disk_usd_h": MONEY,
+    "charged_usd_h": MONEY,
     "billing_period": words("skip", "hourly", "monthly", "unknown"),
     "created_at": MOMENT,
     "updated_at": MOMENT,
@@ -378,10 +379,19 @@ def test_amounts_do_not_depend_on_the_callers_decimal_context():
         assert cell("rate_usd_h", hourly_rate=HourlyRate(total=12.345678)) == 12.345678
 
 
+@pytest.mark.parametrize("status", ["running", "stopped", "exited", "starting", "failed", "new"])
+def test_what_is_charged_now_is_a_column_and_adds_up_to_the_accessors_sum(status):
+    cvms = [full(1, status=status), full(2, status=status)]
+    frame = fleet_frame(cvms, columns="wide", money="decimal")
+    assert frame["charged_usd_h"].sum() == frame.cvm.charged
+    whole = frame["charged_usd_h"].iloc[0] == frame["rate_usd_h"].iloc[0]
+    assert whole == (status in {"running", "starting", "new"})
+
+
 def test_money_is_float_and_exact_where_it_is_asked_for():
     cvms = [full(1), full(2, hourly_rate=None)]
     frame, exact = (fleet_frame(cvms, columns="wide", money=kind) for kind in ("float", "decimal"))
-    rates = ["rate_usd_h", "rate_compute_usd_h", "rate_disk_usd_h"]
+    rates = ["rate_usd_h", "rate_compute_usd_h", "rate_disk_usd_h", "charged_usd_h"]
     assert set(map(str, frame[rates].dtypes)) == {"float64"}
     assert set(map(str, exact[rates].dtypes)) == {DECIMALS}
     assert frame["rate_usd_h"].iloc[0] == 0.06078
@@ -572,6 +582,6 @@ def test_without_pyarrow_the_schema_holds_and_money_is_decimal():
     )
     assert run.returncode == 0, run.stderr
     here = fleet_frame([], columns="wide").dtypes
-    money = {"rate_usd_h", "rate_compute_usd_h", "rate_disk_usd_h"}
+    money = {"rate_usd_h", "rate_compute_usd_h", "rate_disk_usd_h", "charged_usd_h"}
     expected = {n: "object" if n in money else str(d) for n, d in here.items()}
     assert dict(pair.split("=", 1) for pair in run.stdout.splitlines()) == expected
