@@ -66,7 +66,7 @@ _HOMES = {
     "errors": "errors.",
     "models": "api.models.",
 }
-# `%load_ext cvm_notebook`: IPython asks for these two, and nobody else
+# hooks of IPython for `%load_ext cvm_notebook`
 _OF_IPYTHON = dict.fromkeys(
     ("load_ipython_extension", "unload_ipython_extension"), "magics.extension"
 )

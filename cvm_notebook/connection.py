@@ -60,12 +60,12 @@ def connect(target: str | None = None, *, read_only: bool = False) -> Client:
         client = Client(api_key=key, base_url=url, read_only=read_only)
     else:
         client = Client(profile=target, read_only=read_only)
-    client.get_current_user()  # a wrong key is told here, and not in a later cell
+    client.get_current_user()  # a wrong key raises here, and not in a later cell
     return client
 
 
 def typed_key(key: Secret, base_url: str | None = None) -> Credentials:
-    """Return a key that somebody has typed; it is for this address, or the usual one.
+    """Return the credentials of a typed key, for this address, or the default one.
 
     Raises
     ------

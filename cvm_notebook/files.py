@@ -1,4 +1,4 @@
-"""Writing a file that a user names: what is there keeps its links, its mode and its kind."""
+"""Atomic writing of a file that a user names; links, mode and owner are kept."""
 
 import contextlib
 import errno

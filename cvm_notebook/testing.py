@@ -17,7 +17,7 @@ import pytest
 if TYPE_CHECKING:
     from cvm_notebook.api.client import Client
     from cvm_notebook.local import LocalCloud
-    from cvm_notebook.local.forkserver import Nursery
+    from cvm_notebook.local.forkserver import ForkServer
 
 _MARKER = "cvm_cloud"
 _DEFAULTS = {"seed": "empty", "speed": 100.0}
@@ -81,21 +81,21 @@ class Faults:
 
 
 @pytest.fixture(scope="session")
-def _cvm_nursery() -> "Iterator[Nursery | None]":
+def _cvm_fork_server() -> "Iterator[ForkServer | None]":
     try:
-        from cvm_notebook.local.forkserver import SUPPORTED, Nursery  # noqa: PLC0415 - an extra
+        from cvm_notebook.local.forkserver import SUPPORTED, ForkServer  # noqa: PLC0415 - an extra
     except ModuleNotFoundError as error:
         _missing(error)
     if not SUPPORTED:
         yield None
         return
-    with Nursery() as nursery:
-        yield nursery
+    with ForkServer() as fork_server:
+        yield fork_server
 
 
 @pytest.fixture
 def cvm_cloud(
-    request: pytest.FixtureRequest, _cvm_nursery: "Nursery | None"
+    request: pytest.FixtureRequest, _cvm_fork_server: "ForkServer | None"
 ) -> "Iterator[LocalCloud]":
     """Run a LocalCloud for this test alone, empty at first; `url` and `api_key` suit any client.
 
@@ -105,7 +105,7 @@ def cvm_cloud(
     from cvm_notebook.local import LocalCloud, LocalCloudError  # noqa: PLC0415 - as above
 
     options = _options(request.node, LocalCloud)
-    make = LocalCloud if _cvm_nursery is None else _cvm_nursery.cloud
+    make = LocalCloud if _cvm_fork_server is None else _cvm_fork_server.cloud
     with ExitStack() as stack:
         try:
             cloud = stack.enter_context(make(**options))
@@ -131,7 +131,7 @@ def cvm_faults(cvm_cloud: "LocalCloud") -> Iterator[Faults]:
     faults = Faults(cvm_cloud)
     yield faults
     if cvm_cloud.alive:
-        faults.clear()  # whoever tidies up after the test shall not meet them
+        faults.clear()  # teardown after the test must not meet them
 
 
 def _options(node: pytest.Item, cloud: "type[LocalCloud]") -> dict[str, Any]:

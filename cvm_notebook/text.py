@@ -120,17 +120,35 @@ def _safe(text: str, limit: int = _WIDEST) -> str:
     return _UNBROKEN.sub(lambda run: "<wbr>".join(re.findall(".{1,16}", run[0])), escaped)
 
 
+def counted(number: int, one: str) -> str:
+    """Return a number of things, with the word for one of them or for several."""
+    return f"{number:,} {one}{'' if number == 1 else 's'}"
+
+
+def span_words(seconds: float) -> str:
+    """Return a length of time in the largest unit that tells all of it."""
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size and seconds % size == 0:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:g} s"
+
+
 def age_words(seconds: float) -> str:
-    """Return an age in one unit."""
+    """Return an age in one unit, of which what is begun does not count: as views do."""
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
         if seconds >= size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
+            return f"{seconds // size:.0f} {unit}"
+    return f"{seconds // 1:.0f} s"
 
 
 def usd(amount: Decimal | None) -> str | None:
     """Return a price without needless zeros; None stays None."""
     return None if amount is None else without_zeros(amount)
+
+
+def signed(amount: Decimal) -> str:
+    """Return a change of an amount with its sign, without needless zeros."""
+    return ("+" if amount >= 0 else "") + without_zeros(amount)
 
 
 def without_zeros(amount: Decimal) -> str:

@@ -26,7 +26,7 @@ from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 from cvm_notebook.local import LocalCloud
-from cvm_notebook.local.forkserver import Nursery
+from cvm_notebook.local.forkserver import ForkServer
 
 settings.register_profile("tests", max_examples=examples(100), deadline=None)
 settings.load_profile("tests")
@@ -104,7 +104,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             slow = True
             item.add_marker(pytest.mark.browser)
             item.add_marker(pytest.mark.timeout(400))
-        elif "_cvm_nursery" in getattr(item, "fixturenames", ()) or places & markers.CLOUD:
+        elif "_cvm_fork_server" in getattr(item, "fixturenames", ()) or places & markers.CLOUD:
             item.add_marker(pytest.mark.cloud)
         elif not slow and places.isdisjoint(markers.PROCESS):
             item.add_marker(pytest.mark.unit)
@@ -175,9 +175,9 @@ def cloud(new_cloud: Callable[..., LocalCloud]) -> Iterator[LocalCloud]:
 
 
 @pytest.fixture(scope="session")
-def new_cloud(_cvm_nursery: Nursery | None) -> Callable[..., LocalCloud]:
+def new_cloud(_cvm_fork_server: ForkServer | None) -> Callable[..., LocalCloud]:
     """Make a LocalCloud that is not started yet; quickly, where processes can be forked."""
-    return LocalCloud if _cvm_nursery is None else _cvm_nursery.cloud
+    return LocalCloud if _cvm_fork_server is None else _cvm_fork_server.cloud
 
 
 @pytest.fixture

@@ -181,7 +181,7 @@ def test_what_the_service_refuses_is_told_and_tried_again(cloud, look, capsys):
         ('[[rule]]\nwhere = "status = running"\nidel = "1h"', "unknown field `idel`"),
         ('[[rule]]\nwhere = "status = running"', "rule 1: idle: neither it nor schedule"),
         ('[[rule]]\nname = "x"\nwhere = "no = 1"\nidle = "1h"', "rule 1 (x)"),
-        ('[[rule]]\nwhere = "status = running"\nidle = "soon"', "no length of time"),
+        ('[[rule]]\nwhere = "status = running"\nidle = "soon"', "not a length of time"),
         ('[[rule]]\nwhere = "status = running"\nschedule = "at night"', "not a schedule"),
     ],
 )

@@ -234,7 +234,7 @@ def test_a_reader_that_goes_away_is_no_failure_of_ours(env):
         (["demo", "--port", "99999"], "'99999' is not a port; give a number from 0 to 65535"),
         (["cloud", "--speed", "0"], "'0' is not a speed; give a number above 0"),
         (["cloud", "--seed", "some"], "invalid choice: 'some'"),
-        (["cloud", "--host", "a..b"], "'a..b' can be no host; 127.0.0.1 is this machine"),
+        (["cloud", "--host", "a..b"], "'a..b' is not a host; 127.0.0.1 is this machine"),
     ],
 )
 def test_a_wrong_word_is_named_with_exit_code_2(env, words, told):

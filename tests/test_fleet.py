@@ -352,7 +352,7 @@ def test_waiting_ends_when_the_fleet_is_closed_and_says_so(client):
 
 
 def test_a_waiting_that_is_cancelled_leaves_nothing_behind(fleet):
-    hooks = len(fleet.store._outbox._hooks)
+    hooks = len(fleet.store._subscriptions._hooks)
 
     async def work():
         task = asyncio.ensure_future(fleet.wait_async("fleet-1", status="stopped", timeout=None))
@@ -362,7 +362,7 @@ def test_a_waiting_that_is_cancelled_leaves_nothing_behind(fleet):
             await task
 
     asyncio.run(work())
-    assert len(fleet.store._outbox._hooks) == hooks
+    assert len(fleet.store._subscriptions._hooks) == hooks
     assert fleet.operator._hooks == ()
 
 
@@ -388,7 +388,7 @@ def test_the_loop_runs_while_it_waits_for_the_first_list_and_the_status(client):
 
 
 def test_ctrl_c_while_a_wait_begins_leaves_nothing_behind(fleet, monkeypatch):
-    hooks = len(fleet.store._outbox._hooks)
+    hooks = len(fleet.store._subscriptions._hooks)
 
     def interrupted(_hook):
         raise KeyboardInterrupt
@@ -396,5 +396,5 @@ def test_ctrl_c_while_a_wait_begins_leaves_nothing_behind(fleet, monkeypatch):
     monkeypatch.setattr(fleet.operator, "attach", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fleet.wait("fleet-1", status="stopped", timeout=5)
-    assert len(fleet.store._outbox._hooks) == hooks
+    assert len(fleet.store._subscriptions._hooks) == hooks
     assert not fleet._reflector._interests._follows

@@ -254,6 +254,8 @@ def test_what_is_shown_is_the_object_and_can_be_captured(ip):
     assert "printed" in ip.names["held"].stdout
     cost = ip.well("%cvm cost 2h").value
     assert set(cost.index.get_level_values("window")) == {"2h"}
+    assert list(cost.columns) == ["name", "running_h", "rate_usd_h", "amount_usd"]
+    assert cost["amount_usd"].is_monotonic_decreasing
     ip.well("name = 'agent-2'")
     assert ip.well("%cvm show {name}").value.name == "agent-2"
 
@@ -290,7 +292,7 @@ def test_diff_tells_what_changed_since_the_last_look(ip):
         ("%cvm cost a lot", UsageError, "unrecognized arguments: lot"),
         ("%cvm cost never", cvm.InvalidInput, "never"),
         ("%cvm verify", UsageError, "NAME. Usage: %cvm verify NAME [--policy FILE]"),
-        ("%cvm verify agent-1 --policy no.toml", cvm.InvalidInput, "no.toml is no policy"),
+        ("%cvm verify agent-1 --policy no.toml", cvm.InvalidInput, "no.toml is not a policy"),
         ("%cvm verify agent-9", UnknownCvm, "Did you mean 'agent-"),
         ("%cvm ls stauts=running", cvm.InvalidInput, "Did you mean status"),
         ("%cvm ls rate_usd_h >", QueryError, "it ends too early"),

@@ -109,6 +109,15 @@ def test_the_price_that_is_shown_adds_up_to_the_header():
     assert prices["stopped"] == "0.1 USD/h (1 when it runs)"
 
 
+def test_what_is_shown_without_a_widget_names_a_status_as_the_table_does():
+    shown = show(snapshot_of("error", "exited", "shutting_down", "brand new"))["text/plain"]
+    at = shown.splitlines()[1].index("status")
+    words = ["failed", "stopped", "shutting down", "brand new"]
+    assert [line[at:].split("  ")[0] for line in shown.splitlines()[2:]] == words
+    assert shown.startswith("4 CVMs; ")
+    assert show(snapshot_of("running"))["text/plain"].startswith("1 CVM; ")
+
+
 @pytest.mark.parametrize("word", WORDS)
 def test_a_word_has_the_status_that_it_means_and_no_other(word):
     same = {status for status in STATUSES if same_status(word, status)}

@@ -1,11 +1,11 @@
-"""Claims: which new CVM, or new entry of a history, belongs to which request.
+"""Claims: a registry that assigns each new CVM, or history entry, to the request that made it.
 
-The service has no idempotency key. A replica or a restart whose answer was lost can only be told
-by what is new since before it was sent, and what is new may be another request's doing. So every
-such request of this machine, of whatever client, fleet or kernel, is written down before it is
-sent; what is new is given to a lost request only when there is as much of it as there are
-requests that may have made it. Otherwise nobody knows, and nothing is guessed. No clock is asked:
-the order is that of the database.
+The service has no idempotency key. A replica or a restart whose answer was lost can only be
+recognised by what is new since before it was sent, and what is new may be another request's doing.
+So every such request of this machine, of whatever client, fleet or kernel, is written down before
+it is sent; what is new is given to a lost request only when there is as much of it as there are
+requests that may have made it. Otherwise its result stays unknown. No clock is read: the order is
+that of the database.
 """
 
 import contextlib
@@ -109,8 +109,8 @@ class SentClaims:
         assert self._path is not None  # noqa: S101 - only a file has holders
         return self._path.with_name(f"{self._path.name}-{holder}.lock")
 
-    def _lose_those_of_the_dead(self, database: sqlite3.Connection, scope: str) -> None:
-        """Note that no answer will come to a process that has ended, or that it sent nothing."""
+    def _mark_lost(self, database: sqlite3.Connection, scope: str) -> None:
+        """Mark claims of ended processes as lost, or as never sent."""
         found = database.execute(
             "SELECT DISTINCT holder FROM claim WHERE scope = ? AND state = 'sent'"
             " AND holder IS NOT NULL AND holder IS NOT ?",
@@ -135,7 +135,7 @@ class SentClaims:
             database.execute(
                 "UPDATE claim SET known = ? WHERE claimant = ?", (json.dumps(known), claimant)
             )
-            self._lose_those_of_the_dead(database, scope)
+            self._mark_lost(database, scope)
             earlier = database.execute(
                 "SELECT claimant, state, known FROM claim WHERE scope = ? AND made IS NULL"
                 " AND begun < ? ORDER BY begun",
@@ -154,7 +154,7 @@ class SentClaims:
     def answered(self, claimant: str, made: str | None = None) -> None:
         """Note the service's answer, and what it says was made, if it says so."""
         with self._transaction() as database:
-            if made is not None:  # its own evidence: whoever took it by inference had none
+            if made is not None:  # the answer is proof; a claim by inference gives way
                 database.execute(
                     "UPDATE claim SET made = NULL WHERE made = ?"
                     " AND scope = (SELECT scope FROM claim WHERE claimant = ?)",
@@ -199,7 +199,7 @@ class SentClaims:
             scope, begun, made = mine
             if made is not None:
                 return str(made)
-            self._lose_those_of_the_dead(database, scope)
+            self._mark_lost(database, scope)
             taken = _taken(database, scope)
             free = [one for one in candidates if one not in taken]
             # whose answer had come before this one began is not in what is new since

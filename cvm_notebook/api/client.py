@@ -99,7 +99,7 @@ class Client(Lifecycle, Logs, Updates, Webhooks, Logins, Networks, Upkeep, Apps)
 
     @property
     def key_source(self) -> str:
-        """Where the key came from, in words; never the key."""
+        """The source of the key, in words; never the key."""
         return self._credentials.source
 
     @property
@@ -171,7 +171,7 @@ class Client(Lifecycle, Logs, Updates, Webhooks, Logins, Networks, Upkeep, Apps)
         return f"<Client of {self.base_url}{self._who()}, key from {self.key_source}{mode}>"
 
     def _who(self) -> str:
-        """Whose client it is, as far as it has asked."""
+        """Return the user and workspace of the key, as far as they were requested."""
         if self._user is None or self._user.user is None or self._user.workspace is None:
             return ""
         user, workspace = self._user.user.username, self._user.workspace.name

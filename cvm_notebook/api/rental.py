@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 
 from cvm_notebook.api.models.base import instant
 from cvm_notebook.api.models.cvm import Cvm, GpuRentalOrder
+from cvm_notebook.text import counted
 
 _LEAST: Final = timedelta(hours=24)  # the documentation of the service: GPUs for at least a day
 _LONGEST: Final = 36_500  # days; more is no commitment
@@ -34,7 +35,9 @@ def term_of(cvm: Cvm, now: datetime) -> Term | None:
         days = order.commitment_days
         if start is not None and days is not None and 0 < days <= _LONGEST:
             name = f" (order {order.order_id})" if order.order_id else ""
-            return _still(start + timedelta(days=days), f"rented for {days} days{name}", now)
+            return _still(
+                start + timedelta(days=days), f"rented for {counted(days, 'day')}{name}", now
+            )
     else:
         start = None
     gpus = cvm.resource.gpus if cvm.resource is not None else None

@@ -20,7 +20,7 @@ def plain(value: Any) -> Any:
         return value
     if type(value).__name__ not in ("datetime64", "timedelta64"):
         return item()
-    # in microseconds: finer ones would be told as a bare number
+    # in microseconds: finer ones are passed on as a bare number
     said = value.astype(f"{type(value).__name__}[us]").item()
     return said.replace(tzinfo=UTC) if isinstance(said, datetime) else said
 

@@ -28,7 +28,7 @@ OperationHealth: TypeAlias = Literal["ok", "stale", "error", "unknown"]
 
 
 class StatusInfo(NamedTuple):
-    """What there is to know of one status.
+    """The row of one status.
 
     Attributes
     ----------
@@ -121,8 +121,14 @@ def status_of(word: str | None) -> str:
     return _STATUS_OF.get(word) or _STATUS_OF.get(word.strip().lower(), "unknown")
 
 
+def status_words(word: str | None) -> str:
+    """Return a status for people, in the words of the table; one that is new in the service's."""
+    known = status_of(word)
+    return word or known if known == "unknown" else known.replace("_", " ")
+
+
 def info_of(word: str | None) -> StatusInfo:
-    """Return what there is to know of a status."""
+    """Return the row of a status."""
     return TABLE[phase_of(word)]
 
 

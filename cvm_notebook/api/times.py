@@ -94,7 +94,7 @@ def earlier(field: str, at: datetime, length: timedelta) -> datetime:
 
 
 def length_of(field: str, said: str | timedelta) -> tuple[timedelta, str]:
-    """Return a length of time, such as ``"24h"`` or ``"1d 12h"``, and what it is called.
+    """Parse a duration, such as ``"24h"`` or ``"1d 12h"``; return it with its label.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def length_of(field: str, said: str | timedelta) -> tuple[timedelta, str]:
     if not 0 < seconds <= _CENTURY.total_seconds():
         shown = clean_text(repr(said), 40)
         remedy = 'Give "24h", "7d", "90m" or a timedelta.'
-        raise InvalidInput(field, f"{shown} is no length of time", remedy)
+        raise InvalidInput(field, f"{shown} is not a length of time", remedy)
     return timedelta(seconds=seconds), label
 
 

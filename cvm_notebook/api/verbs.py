@@ -1,4 +1,4 @@
-"""Verbs: what can be done to a CVM, one row for each; all that anybody asks of a verb stands here.
+"""Verbs: one row for each thing that can be done to a CVM, with all that is known of it.
 
 What a verb sends is a method of the client (`start_cvm`, `replicate_cvm`, ...).
 """
@@ -28,22 +28,26 @@ Evidence: TypeAlias = Literal["status", "history", "new_cvm", "compose_hash"]
 
 
 class Admission(Enum):
-    """What becomes of a request, by what the CVM does now."""
+    """The admission of a request, by the status that the CVM has now."""
 
     SEND = auto()
     ALREADY = auto()  # it is so already: nothing needs to be sent
-    JOIN = auto()  # somebody has asked for it, and it is under way
+    JOIN = auto()  # it is already under way
     REFUSE = auto()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerbSpec:
-    """What is known of one verb.
+    """The row of one verb.
 
     Attributes
     ----------
     label, help
         What stands on its button, and in the help of the magics; empty where it has none.
+    noun, doing, done
+        How a sentence names the operation, calls it while it goes on, and once it has ended well.
+    unchanged
+        What is said of one CVM, and of several, where the operation was undone.
     effect
         What it does, in words, as a plan shows it.
     goal
@@ -69,13 +73,17 @@ class VerbSpec:
         Whether a plan of it is executed only with its phrase: ``never``, for ``several`` CVMs, or
         ``always``.
     undoable
-        A click on it is sent after some seconds, in which it can be taken back.
+        A click on it is sent after some seconds, in which it can be undone.
     price
         What it does to the price of an hour: computing or all of it begins (``+``) or ends (``-``).
     """
 
     label: str = ""
     help: str = ""
+    noun: str
+    doing: str
+    done: str
+    unchanged: tuple[str, str] = ("was not changed", "were not changed")
     effect: str
     goal: Phase
     rests: frozenset[Phase] = frozenset()
@@ -130,10 +138,15 @@ _CHANGED: Final = frozenset(
 )
 _BOOTS: Final[frozenset[Phase]] = frozenset({"provisioning", "starting"})
 
+_ALIVE: Final = ("keeps running", "keep running")
+
 SPECS: Final[Mapping[Verb, VerbSpec]] = {
     "start": VerbSpec(
         label="Start",
         help="start CVMs",
+        noun="Start",
+        doing="Starting",
+        done="Started",
         effect="starts it; computing is paid for again",
         goal="running",
         under_way=frozenset({"starting"}),
@@ -153,6 +166,10 @@ SPECS: Final[Mapping[Verb, VerbSpec]] = {
     "stop": VerbSpec(
         label="Stop",
         help="stop CVMs at once",
+        noun="Stop",
+        doing="Stopping",
+        done="Stopped",
+        unchanged=_ALIVE,
         effect="stops now; the disk is kept and still billed",
         goal="stopped",
         under_way=frozenset({"stopping"}),
@@ -166,6 +183,10 @@ SPECS: Final[Mapping[Verb, VerbSpec]] = {
     "shutdown": VerbSpec(
         label="Shut down",
         help="stop CVMs, letting their containers end",
+        noun="Shutdown",
+        doing="Shutting down",
+        done="Shut down",
+        unchanged=_ALIVE,
         effect="ends its containers, then stops; the disk is kept and still billed",
         goal="stopped",
         under_way=frozenset({"shutting_down", "stopping"}),
@@ -178,6 +199,9 @@ SPECS: Final[Mapping[Verb, VerbSpec]] = {
     "restart": VerbSpec(
         label="Restart",
         help="restart CVMs",
+        noun="Restart",
+        doing="Restarting",
+        done="Restarted",
         effect="restarts it; it does not answer meanwhile",
         goal="running",
         under_way=frozenset({"restarting"}),
@@ -189,6 +213,9 @@ SPECS: Final[Mapping[Verb, VerbSpec]] = {
     # Two updates are two, even while the first is under way: their contents may differ. An entry of
     # the history that may be of either is taken for an update where nobody here asked for it.
     "redeploy": VerbSpec(
+        noun="Redeployment",
+        doing="Redeploying",
+        done="Redeployed",
         effect="takes it to a revision of its app in one restart; what is stopped stays stopped",
         goal="running",
         rests=frozenset({"stopped"}),
@@ -201,6 +228,9 @@ SPECS: Final[Mapping[Verb, VerbSpec]] = {
         undoable=True,
     ),
     "update": VerbSpec(
+        noun="Update",
+        doing="Updating",
+        done="Updated",
         effect="changes it in one restart; what is stopped stays stopped",
         goal="running",
         rests=frozenset({"stopped"}),
@@ -215,6 +245,10 @@ SPECS: Final[Mapping[Verb, VerbSpec]] = {
     "delete": VerbSpec(
         label="Delete",
         help="delete CVMs and their disks, for good",
+        noun="Deletion",
+        doing="Deleting",
+        done="Deleted",
+        unchanged=("is kept", "are kept"),
         effect="deletes it and its disk; this cannot be undone",
         goal="gone",
         under_way=frozenset({"deleting"}),
@@ -228,6 +262,9 @@ SPECS: Final[Mapping[Verb, VerbSpec]] = {
     "replicate": VerbSpec(
         label="Replicate",
         help="make another CVM of the same app",
+        noun="Replication",
+        doing="Replicating",
+        done="Replicated",
         effect="makes another CVM of the same app, which is paid for",
         goal="running",
         under_way=_BOOTS,
@@ -238,6 +275,9 @@ SPECS: Final[Mapping[Verb, VerbSpec]] = {
         price="+total",
     ),
     "commit": VerbSpec(
+        noun="Deployment",
+        doing="Deploying",
+        done="Deployed",
         effect="makes the CVM; from then on it is paid for",
         goal="running",
         under_way=_BOOTS,

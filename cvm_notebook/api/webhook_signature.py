@@ -29,7 +29,7 @@ _HINT: Final = (
 
 
 class WebhookRejected(CvmError):  # noqa: N818 - it says what happened, as others of the tree
-    """What arrived is not proven to be a recent event of the service.
+    """The request is not proven to be a recent event of the service.
 
     Attributes
     ----------
@@ -116,7 +116,7 @@ def _key(secret: object) -> bytes:
     try:
         return secret.strip().encode()
     except UnicodeEncodeError:
-        raise InvalidInput("secret", "it holds half a character", None) from None
+        raise InvalidInput("secret", "it holds a lone surrogate", None) from None
 
 
 def _content(body: object) -> bytes:
@@ -124,7 +124,7 @@ def _content(body: object) -> bytes:
         try:
             body = body.encode()
         except UnicodeEncodeError:
-            raise WebhookRejected("body", "holds half a character") from None
+            raise WebhookRejected("body", "holds a lone surrogate") from None
     if not isinstance(body, bytes | bytearray | memoryview):
         remedy = "Give the bytes of the request, before its JSON is read."
         raise InvalidInput("body", f"it is {type(body).__name__}, not bytes", remedy)

@@ -168,7 +168,7 @@ def _read(path: str | os.PathLike[str]) -> tuple[Mapping[str, Any], Mapping[str,
     except (ValueError, RecursionError):
         said = None
     if not isinstance(said, dict) or said.get("format") != FORMAT:
-        raise InvalidInput("path", f"{shown} is no bundle that is read here", _REMEDY)
+        raise InvalidInput("path", f"{shown} is not a bundle that is read here", _REMEDY)
     return _mapping("parts", said.get("parts")), _mapping("sha256", said.get("sha256"))
 
 

@@ -73,8 +73,8 @@ class CollateralCache:
                 self._kept.pop(next(iter(self._kept)))
             self._kept[key] = collateral, end
 
-    def turn(self, key: _Key) -> threading.Lock:
-        """Return the lock of whoever fetches for a kind of machine."""
+    def lock_of(self, key: _Key) -> threading.Lock:
+        """Return the lock under which collateral of a kind of machine is fetched."""
         with self._lock:
             return self._fetching.setdefault(key, threading.Lock())
 
@@ -103,7 +103,7 @@ def _fmspc_of(collateral: Collateral) -> str | None:
 
 
 def _crl_end(digits: str | None) -> datetime | None:
-    from cryptography import x509  # noqa: PLC0415 - dear to import
+    from cryptography import x509  # noqa: PLC0415 - slow to import
 
     try:
         return x509.load_der_x509_crl(bytes.fromhex(digits or "")).next_update_utc
@@ -112,7 +112,7 @@ def _crl_end(digits: str | None) -> datetime | None:
 
 
 class CollateralSource:
-    """Where collateral is had from: the service of a client, or a PCCS that the user names.
+    """A source of collateral: the service of a client, or a PCCS that the user names.
 
     With `refresh` it asks once in each run, whatever is kept. One is made for each run, and
     remembers what could not be had during it.
@@ -159,7 +159,7 @@ class CollateralSource:
         return self._cache.find(key, at)
 
     def _fetched(self, key: _Key, evidence: Evidence, at: datetime) -> Collateral | None:
-        with self._cache.turn(key):
+        with self._cache.lock_of(key):
             found = self._kept(key, at)  # another may have had it meanwhile
             misses = self._misses.setdefault(key, [])
             if found is not None or len(misses) >= _MOST_TRIES:

@@ -177,7 +177,7 @@ def images_of(said: object) -> tuple[MeasuredImage, ...]:
     if isinstance(said, str | MeasuredImage | Mapping):
         said = [said]
     if not isinstance(said, Iterable):
-        raise InvalidInput("images", f"{type(said).__name__} is no list", _REMEDY)
+        raise InvalidInput("images", f"{type(said).__name__} is not a list", _REMEDY)
     return tuple(_each(said))
 
 
@@ -194,7 +194,7 @@ def _each(said: Iterable[object]) -> Iterator[MeasuredImage]:
             yield _by_name()[one]
         else:
             shown = clean_text(repr(one), 60)
-            raise InvalidInput("images", f"{shown} is no image that is known here", _REMEDY)
+            raise InvalidInput("images", f"{shown} is not an image that is known here", _REMEDY)
 
 
 def image_of(said: Mapping[str, Any]) -> MeasuredImage:

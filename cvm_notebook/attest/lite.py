@@ -146,7 +146,7 @@ def _listed(checksums: bytes) -> str | None:
 def _read(material: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
     said, rest = _cbor(material)
     if rest or not isinstance(said, dict) or said.get("version") != _VERSION:
-        raise MalformedEvidence(_FIELD, f"is no measurement of version {_VERSION}")
+        raise MalformedEvidence(_FIELD, f"is not a measurement of version {_VERSION}")
     return _member(said, "image", dict), _member(said, "tdvf", dict)
 
 
@@ -173,7 +173,7 @@ def _acpi(log: BootLog) -> list[bytes]:
     return [named[name] for name in _ACPI_NAMES]
 
 
-# --- the memory map, as the firmware is told of it ---------------------------------------------
+# --- the memory map, as passed to the firmware -------------------------------------------------
 
 
 def _td_hob(witness: bytes, memory: int) -> bytes:
@@ -184,7 +184,7 @@ def _td_hob(witness: bytes, memory: int) -> bytes:
     """
     numbers = _varints(witness)
     if len(numbers) < 3 or len(numbers) != 3 + 2 * numbers[2]:  # noqa: PLR2004
-        raise MalformedEvidence(f"{_FIELD}.td_hob", "is no list of ranges")
+        raise MalformedEvidence(f"{_FIELD}.td_hob", "is not a list of ranges")
     base, place = numbers[0], numbers[1]
     pairs = zip(numbers[3::2], numbers[4::2], strict=True)
     accepted = [((base + at) * _PAGE, (base + at + count) * _PAGE) for at, count in pairs]

@@ -59,7 +59,7 @@ _WORDS: Final = {
 
 @dataclass(frozen=True)
 class QuoteClaims:
-    """What the signatures vouch for, of whatever TCB status.
+    """The claims that the signatures of a quote vouch for, of whatever TCB status.
 
     Attributes
     ----------
@@ -84,7 +84,7 @@ class QuoteClaims:
 
 @dataclass(frozen=True)
 class QuoteRefused:
-    """Why a quote was refused.
+    """A quote that was refused, with the reason.
 
     Attributes
     ----------
@@ -171,7 +171,7 @@ class _Enclave(msgspec.Struct, gc=False):
 
 
 class _Said(msgspec.Struct, gc=False):
-    """What of the claims is read here, as dcap-qvl writes them."""
+    """The part of dcap-qvl's claims that is read here."""
 
     tee_type: int
     tcb: _Tcb

@@ -1,4 +1,4 @@
-"""Verdict: what the nine checks came to, shown as a checklist."""
+"""Verdict: the result of the nine checks, shown as a checklist."""
 
 import html
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ class VerificationFailed(CvmError):  # noqa: N818 - it says what happened, as it
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Verdict:
-    """What was proven of a CVM, what was not, and why.
+    """The result of verifying a CVM: what was proven, what was not, and why.
 
     Attributes
     ----------
@@ -126,15 +126,15 @@ class Verdict:
         if failed is not None:
             return f"FAILED at {failed.name}: {failed.reason}"
         counts = {o: sum(c.outcome == o for c in self.checks) for o in ("pass", "skip", "info")}
-        told = f"{counts['pass']} pass, {counts['skip'] + counts['info']} not asked or not shown"
+        summary = f"{counts['pass']} pass, {counts['skip'] + counts['info']} not asked or not shown"
         missing = ", ".join(check.name for check in self.missing)
-        told += f"; required and not shown: {missing}" if missing else ""
+        summary += f"; required and not shown: {missing}" if missing else ""
         note = f", {NO_HARDWARE}" if self.is_simulated else ""
-        return f"{self.word} ({told}{note})"
+        return f"{self.word} ({summary}{note})"
 
     @property
     def todo(self) -> str:
-        """What to do about the first required check that was not done; empty for none."""
+        """The remedy of the first required check that was not done; empty for none."""
         return next((check.todo for check in self.missing if check.todo), "")
 
     @property
@@ -175,9 +175,9 @@ class Verdict:
         width = max(len(check.title) for check in self.checks)
         for check in self.checks:
             todo = f" {check.todo}" if check.todo else ""
-            told = f"{check.reason}.{todo}" if todo else check.reason
+            summary = f"{check.reason}.{todo}" if todo else check.reason
             lines.append(
-                f"  {_MARKS[check.outcome]} {check.outcome:4} {check.title:{width}}  {told}"
+                f"  {_MARKS[check.outcome]} {check.outcome:4} {check.title:{width}}  {summary}"
             )
         return "\n".join([*lines, f"  {self._times()}"])
 

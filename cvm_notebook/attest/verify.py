@@ -133,7 +133,7 @@ def pccs_address(said: str | None) -> str | None:
 
 
 class EvidenceSource:
-    """Where the evidence of CVMs is had from. Safe to use from any thread.
+    """A source of evidence of CVMs. Safe to use from any thread.
 
     The service answers for all CVMs of an app at once: one source asks once for each app.
     """
@@ -177,7 +177,7 @@ class EvidenceSource:
         return said if isinstance(said, Mapping) else {}
 
     def _instance(self, cvm: Cvm) -> Mapping[str, Any] | None:
-        """Return a CVM's part of what its app attests; None where that has none."""
+        """Return a CVM's entry in its app's attestation; None where there is none."""
         if not cvm.app_id:
             return None
         instances = self._app(cvm.app_id).get("instances")

@@ -30,7 +30,7 @@ from cvm_notebook.live.rules.occasions import Occasions
 from cvm_notebook.live.rules.terms import read_terms
 from cvm_notebook.live.store.figures import IDLE_BELOW, Sample, idle_since
 from cvm_notebook.live.store.records import Row, Snapshot
-from cvm_notebook.text import age_words, clean_text
+from cvm_notebook.text import age_words, clean_text, span_words
 
 OK: Final = 0
 FAILED: Final = 1
@@ -60,14 +60,14 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tru
 
 
 class _Seen(msgspec.Struct, kw_only=True):
-    """What is known of one CVM under one rule: when it was looked at, and since when it is idle."""
+    """The state of one CVM under one rule: when it was looked at, and since when it is idle."""
 
     at: float
     idle_since: float | None = None
 
 
 class _Memory(msgspec.Struct, kw_only=True):
-    """What is known under one rule from the looks before."""
+    """The state of one rule, kept from one run to the next."""
 
     looked_at: datetime
     acted: list[str] = []
@@ -204,7 +204,7 @@ def _summary(
     samples: Mapping[str, Sample],
     now: datetime,
 ) -> str:
-    """Say what a rule is about now, and what it has to wait for."""
+    """Summarise the CVMs of a rule, and what it waits for."""
     fits = [row for row in terms.chosen(snapshot) if status_of(row.status) == "running"]
     parts = [f"{len(fits)} running"]
     if terms.idle is not None:
@@ -212,7 +212,7 @@ def _summary(
         lengths = [_length(memory.seen.get(row.id)) for row in fits]
         idle = [length for length in lengths if length > 0]
         longest = f", the longest for {age_words(max(idle))}" if idle else ""
-        wanted = age_words(terms.idle.total_seconds())
+        wanted = span_words(terms.idle.total_seconds())
         parts.append(f"{len(idle)} seen idle{longest} (of {wanted})")
         parts += [f"{unknown} without figures"] if unknown else []
     if terms.timetable is not None:

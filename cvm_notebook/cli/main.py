@@ -294,7 +294,7 @@ def _host(text: str) -> str:
         text.encode("idna")
     except UnicodeError:
         raise argparse.ArgumentTypeError(
-            f"{text!r} can be no host; 127.0.0.1 is this machine"
+            f"{text!r} is not a host; 127.0.0.1 is this machine"
         ) from None
     return text
 

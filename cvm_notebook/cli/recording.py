@@ -1,4 +1,4 @@
-"""``doctor --record``: what a service answers to the calls that only read, as shapes and words.
+"""``doctor --record``: the answers of a service to calls that only read, as shapes and words.
 
 The file is fit to be attached to a bug report: `cvm_notebook.cli.shapes` lists what may stay.
 """
@@ -59,7 +59,7 @@ _OF_APP: Final = (
 
 @dataclass(slots=True)
 class Recording:
-    """What a service answered: of each call and status, what stands at each place.
+    """A recording: for each call and status, the shape of the answer.
 
     Attributes
     ----------
@@ -181,7 +181,7 @@ class _Recorder:
             self._ask_below("/kms/{kms_id}", kms_id, ("", "/nodes", "/info"))
         uuids = _various(cvms, "vm_uuid", "status")
         self._ask("/status/batch", "/status/batch", to_json({"vm_uuids": uuids}))
-        self._ask_below("/cvms/{cvm_id}", "cvm_00000000", ("",))  # how it says that there is none
+        self._ask_below("/cvms/{cvm_id}", "cvm_00000000", ("",))  # for the shape of a 404
         return self._made
 
     def _ask_below(self, template: str, name: str, below: Sequence[str]) -> None:

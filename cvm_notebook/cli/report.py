@@ -28,7 +28,7 @@ _NOT_IN_THE_PAGE: Final = (
     "about"  # the tag of cells that tell of the notebook, and not of the fleet
 )
 _STYLE: Final = Path(__file__).with_name("report.css")
-# Whatever a name in the fleet holds: the page runs nothing, and asks nobody for anything.
+# Against injection by names in the fleet: the page runs no script, and loads nothing.
 _POLICY: Final = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _PAGE: Final = """\
 <!doctype html>

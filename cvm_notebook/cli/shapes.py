@@ -113,7 +113,7 @@ _FORMS: Final[tuple[tuple[str, re.Pattern[str]], ...]] = (
 
 
 def shape_of(answer: object) -> Shape:
-    """Return what stands at each place of an answer; lists are taken together.
+    """Return the shape of an answer: the types by path; items of lists are merged.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def types_of(kinds: tuple[str, ...]) -> frozenset[str]:
 
 
 def _places(value: object, place: str, field: str, depth: int) -> Iterator[tuple[str, str]]:
-    """Yield each place below a value, and what stands there."""
+    """Yield each path below a value, with its type."""
     if depth > _DEEPEST:
         yield place, "nested deeper"
     elif isinstance(value, Mapping):

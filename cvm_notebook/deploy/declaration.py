@@ -1,4 +1,4 @@
-"""What CVMs should be: the changes of one, and declarations of apps, of a YAML file, too."""
+"""Desired state: the changes of one CVM, and declarations of apps, also read from YAML."""
 
 import os
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from cvm_notebook.text import clean_text
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """What is to be different; None stays as it is.
+    """The changes to one CVM; None stays as it is.
 
     Attributes
     ----------
@@ -149,7 +149,7 @@ MOST_INSTANCES: Final = 100  # a slip of the keyboard must not cost a fleet
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppDeclaration:
-    """What one app should be; what is not declared is left as it is.
+    """The desired state of one app; what is not declared is left as it is.
 
     Attributes
     ----------
@@ -324,7 +324,7 @@ def _of_file(path: Path) -> object:
     """Read a YAML file; its size and its nesting are bounded before it is built."""
     text = read_text_file("declared", str(path), LARGEST_BYTES)
     read_yaml(text, path.name)  # refuses what is too deep, aliased too often, or no YAML
-    import yaml  # noqa: PLC0415 - dear to import, needed by this function only
+    import yaml  # noqa: PLC0415 - slow to import, needed by this function only
 
     try:
         return yaml.safe_load(text)

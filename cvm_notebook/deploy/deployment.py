@@ -187,7 +187,7 @@ class Deployment:
         return True
 
     def _back_from(self, phase: Phase, before: Phase) -> None:
-        """Leave a phase that its task has crashed in: nobody else would."""
+        """Reset the phase after its task has crashed."""
         with self._lock:
             if self.phase != phase or (phase == "committing" and self.operation is not None):
                 return

@@ -1,4 +1,4 @@
-"""Errors by field: which field of a deployment an error is about, and its text for a view."""
+"""Errors by field: the field of a deployment that an error is about, and its text for a view."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, TypeAlias

@@ -1,4 +1,4 @@
-"""UpdatePreview: what an update would change, cost, restart and lose, before anything is sent."""
+"""UpdatePreview: a dry run of an update, with its changes, price, restart and losses."""
 
 import html
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ from cvm_notebook.deploy.declaration import Changes
 from cvm_notebook.deploy.size import Size, Surroundings, shrinks
 from cvm_notebook.live.plans.data import UpdatedField
 from cvm_notebook.live.plans.revisions import compose_diff
-from cvm_notebook.text import clean_text, html_table, text_table, usd
+from cvm_notebook.text import clean_text, counted, html_table, text_table, usd
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +40,7 @@ _COLOURS: Final = {"+": "rgba(46,160,67,.25)", "-": "rgba(248,81,73,.25)"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdatePreview:
-    """What an update of one CVM would do; frozen, and nothing was sent.
+    """A dry run of an update of one CVM; frozen, and nothing was sent.
 
     Attributes
     ----------
@@ -93,7 +93,7 @@ class UpdatePreview:
 
     @property
     def phrase(self) -> str | None:
-        """What the update wants as ``confirm``; None where nothing needs to be confirmed."""
+        """The phrase for ``confirm`` of the update; None where nothing needs to be confirmed."""
         return f"{self.word} 1" if self.differs and self.dangers else None
 
     def frame(self) -> "pd.DataFrame":
@@ -119,7 +119,7 @@ class UpdatePreview:
 
     @property
     def title(self) -> str:
-        """What it would do, in a line."""
+        """The summary, in a line."""
         name = clean_text(self.name, 80)
         if not self.differs:
             return f"{name}: nothing differs, and nothing would be sent"
@@ -129,7 +129,7 @@ class UpdatePreview:
 
     @property
     def warnings(self) -> list[str]:
-        """What a reader must not overlook, a sentence each."""
+        """Warnings, a sentence each."""
         found = [f"Not possible: {said}." for said in self.obstacles]
         found += [f"Careful: {said}." for said in self.dangers]
         found += [f"{said}." for said in self.notes]
@@ -146,7 +146,7 @@ class UpdatePreview:
 
     def _cut(self) -> list[str]:
         more = len(self.diff) - MOST_LINES
-        return [f"… and {more} lines more"] if more > 0 else []
+        return [f"… and {counted(more, 'line')} more"] if more > 0 else []
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         return {"text/plain": str(self), "text/html": self._html()}

@@ -223,7 +223,7 @@ def _node(node: Node, kind: InstanceType | None) -> dict[str, Any]:
 
 
 def _has_room(node: Node, kind: InstanceType) -> bool:
-    """Return whether a type fits on a node, as far as the node says what it has left."""
+    """Return whether a type fits on a node, as far as the node's free resources are known."""
     gpu_images = any("nvidia" in (image.name or "") for image in node.images)
     needs = (
         (node.remaining_vcpu, kind.vcpu),

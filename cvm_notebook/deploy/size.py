@@ -1,4 +1,4 @@
-"""What another size of a CVM means: its price, the room on its node, the quota."""
+"""Resizing a CVM: the new price, the room on its node, the quota."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -81,7 +81,7 @@ class Surroundings:
 
     @exact
     def usd_h_after(self, cvm: Cvm, now: Size, after: Size) -> Decimal | None:
-        """Return the price of an hour of the new size while it runs; None where nobody says."""
+        """Return the price of an hour of the new size while it runs; None where it is not known."""
         rate = cvm.hourly_rate
         if now == after:
             return None if rate is None else rate.total_usd
@@ -115,7 +115,7 @@ class Surroundings:
 
     @property
     def _left(self) -> dict[str, float | None]:
-        """What is left, of the node and of what the workspace may have."""
+        """The resources left, of the node and of the workspace's quota."""
         node, quotas = self.node or Node(), self.quotas or WorkspaceQuotas()
         return {
             "vCPU of the node": node.remaining_vcpu,

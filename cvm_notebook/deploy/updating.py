@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class SentBefore:
-    """What this kernel has sent to CVMs: which fields were declared, and which values.
+    """A record of what this kernel has sent to CVMs: declared fields, and digests of values.
 
     Values of variables cannot be read back from a CVM. A keyed digest tells whether they are those
     that were sent last; it is never written anywhere, and its key ends with the kernel.

@@ -1,4 +1,4 @@
-"""MeasuredFleet: how busy CVMs are, which of them idle, and rules that shut those down."""
+"""MeasuredFleet: CPU and memory of guests, idle CVMs, and rules that shut those down."""
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
@@ -22,7 +22,7 @@ _A_WHILE = timedelta(minutes=15)
 
 
 class MeasuredFleet(FleetEngine):
-    """What a fleet knows of the CPU and memory of its guests, and what follows from that."""
+    """The part of a fleet that measures its guests: metrics, idle CVMs, auto-stop rules."""
 
     def metrics(self, window: str | timedelta = "15m", *, wait: float = 15.0) -> "pd.DataFrame":
         """Return what guests of running CVMs said of CPU, memory and disks; see `metrics_frame`.
@@ -109,7 +109,7 @@ class MeasuredFleet(FleetEngine):
         The rule asks for a shutdown, which lets containers end, of each CVM that it is about: once
         in each stretch of idleness, and once at each scheduled time; their disks stay, and stay
         paid for. Each request stands in the ledger with its reason, and waits for some seconds in
-        which it can be taken back; it is taken back by itself when the CVM is busy again. When the
+        which it can be cancelled; it is cancelled by itself when the CVM is busy again. When the
         fleet is closed or the kernel ends, so do its rules, and what was not sent is not sent. For
         machines without a kernel there is ``cvm-notebook autostop FILE``.
 
@@ -128,7 +128,7 @@ class MeasuredFleet(FleetEngine):
         below
             The share of its CPU under which a CVM is idle: 0.1, or ``"10%"``.
         undo
-            Seconds, or a length of time, in which a request can be taken back.
+            Seconds, or a length of time, in which a request can be cancelled.
 
         Returns
         -------

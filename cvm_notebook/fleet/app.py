@@ -9,6 +9,7 @@ from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.money import exact
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.cvm_ref import Ref
+from cvm_notebook.api.status import status_words
 from cvm_notebook.deploy.declaration import Changes
 from cvm_notebook.fleet.handle import CvmHandle
 from cvm_notebook.fleet.selection import Selection
@@ -57,7 +58,7 @@ class App:
 
     @property
     def name(self) -> str:
-        """What it is called: the name of its first instance."""
+        """The app's name: that of its first instance."""
         rows = self.instances.rows
         if rows:
             self._called = min(rows, key=lambda row: row.cvm.created_at or "~").name or self._id
@@ -80,7 +81,7 @@ class App:
 
     @property
     def hashes(self) -> dict[str, int]:
-        """How many of its instances have which compose hash; more than one is a drift."""
+        """The number of instances by compose hash; more than one hash is a drift."""
         found = Counter(row.cvm.compose_hash or "" for row in self.instances.rows)
         return dict(found.most_common())
 
@@ -95,7 +96,7 @@ class App:
     @property
     @exact
     def rate_usd_h(self) -> Decimal | None:
-        """What all of it is charged an hour as it is now; None where the service gives no price."""
+        """The current charge of its instances an hour; None where the service gives no price."""
         rates = [charged_usd(row) for row in self.instances.rows]
         known = [rate for rate in rates if rate is not None]
         return sum(known, Decimal(0)) if len(known) == len(rates) else None
@@ -103,7 +104,7 @@ class App:
     # --- revisions -------------------------------------------------------------------------------
 
     def revisions(self) -> "pd.DataFrame":
-        """Return what its instances were given to run, the newest first; see `revisions_frame`.
+        """Return the revisions of its instances, the newest first; see `revisions_frame`.
 
         What changed is told of the newest fifty, whose contents are read.
 
@@ -223,7 +224,7 @@ class App:
         wait: bool = True,
         progress: bool = True,
     ) -> Rollout:
-        """Take its instances to a revision that it has had, one by one.
+        """Roll its instances back to an earlier revision, one by one.
 
         They get the app compose, the variables and the user config of that revision; sizes and
         images stay. The same call twice goes back once.
@@ -311,7 +312,7 @@ class App:
 
     @property
     def title(self) -> str:
-        """What it is, in a line."""
+        """The summary, in a line."""
         rows = self.instances.rows
         up = sum(row.status == "running" for row in rows)
         rate = usd(self.rate_usd_h)
@@ -328,7 +329,7 @@ class App:
 
 def _cell(row: Row) -> tuple[str, ...]:
     hashed = short(row.cvm.compose_hash)
-    return (row.name or row.id, row.status or "", hashed, usd(charged_usd(row)) or "")
+    return (row.name or row.id, status_words(row.status), hashed, usd(charged_usd(row)) or "")
 
 
 def find_app(fleet: FleetEngine, ref: Ref) -> App:

@@ -1,4 +1,4 @@
-"""WidgetDisplay: how what has a widget is displayed, in Jupyter and in marimo."""
+"""WidgetDisplay: a mixin that displays a widget, in Jupyter and in marimo."""
 
 from abc import ABC, abstractmethod
 from typing import Any
@@ -7,7 +7,7 @@ from cvm_notebook._lazy import LOADING
 
 
 class WidgetDisplay(ABC):
-    """What Jupyter and marimo show by a live widget, with a snapshot beside it."""
+    """A mixin for what is displayed by a live widget, with a static snapshot beside it."""
 
     @abstractmethod
     def _repr_mimebundle_(self) -> dict[str, Any]:

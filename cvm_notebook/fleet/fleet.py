@@ -22,6 +22,7 @@ from cvm_notebook.live.static_view import show
 from cvm_notebook.live.store.index import UnknownCvm
 from cvm_notebook.live.store.records import Row
 from cvm_notebook.live.wait import Waiting
+from cvm_notebook.text import counted
 
 if TYPE_CHECKING:
     from cvm_notebook.widgets.form.form import ProvisionForm
@@ -276,7 +277,7 @@ class Fleet(MeasuredFleet, ReportedFleet, WidgetDisplay):
         height
             Of the rows, in pixels.
         undo
-            Seconds in which a stop or a deletion that was clicked can be taken back.
+            Seconds in which a stop or a deletion that was clicked can be undone.
         by
             ``"app"`` puts CVMs under their apps, with counts, prices, and a warning where they run
             different versions; ``"cvm"`` is the plain list.
@@ -402,7 +403,7 @@ class Fleet(MeasuredFleet, ReportedFleet, WidgetDisplay):
 
     @property
     def selection(self) -> LiveSelection:
-        """What is selected in the live table, whenever it is asked; may be set.
+        """The current selection of the live table; may be set.
 
         Examples
         --------
@@ -421,7 +422,7 @@ class Fleet(MeasuredFleet, ReportedFleet, WidgetDisplay):
         self.table().selected = tuple(found)
 
     def __repr__(self) -> str:
-        return f"<Fleet: {len(self.store.snapshot())} CVMs, {self.health}>"
+        return f"<Fleet: {counted(len(self.store.snapshot()), 'CVM')}, {self.health}>"
 
     def _repr_mimebundle_(self, **_: object) -> Any:
         with contextlib.suppress(CvmError):  # what is wrong is said in what is shown

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from cvm_notebook._lazy import LOADING
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.resources import validation as checks
+from cvm_notebook.api.status import status_words
 from cvm_notebook.api.workspace.ssh_command import ssh_command
 from cvm_notebook.deploy.declaration import MOST_INSTANCES, Changes
 from cvm_notebook.deploy.preview import UpdatePreview
@@ -215,7 +216,7 @@ class CvmHandle(WidgetDisplay):
         confirm: str | None = None,
         delay: float = 0.0,
     ) -> Operation | UpdatePreview:
-        """Take it to a revision that it has had, in one restart; the same call twice does so once.
+        """Roll it back to an earlier revision, in one restart; the same call twice does so once.
 
         It gets the app compose, the variables and the user config of that revision; its size and
         its image stay. For all instances of its app, one by one: `App.rollback`.
@@ -301,7 +302,11 @@ class CvmHandle(WidgetDisplay):
 
     def __repr__(self) -> str:
         row = self._fleet.known(self.id)
-        return f"<CVM {row.name!r}: {row.status}>" if row is not None else f"<CVM {self.id}: gone>"
+        return (
+            f"<CVM {row.name!r}: {status_words(row.status)}>"
+            if row is not None
+            else f"<CVM {self.id}: gone>"
+        )
 
     def card(self) -> "CvmCard":
         """Return its live card, the same one each time; displaying the handle shows it."""

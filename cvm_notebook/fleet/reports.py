@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ReportedFleet(FleetEngine):
-    """What a fleet answers as DataFrames: state, history, money, drift, verification."""
+    """The part of a fleet that returns DataFrames: state, history, money, drift, verification."""
 
     def frame(self, columns: Columns = "narrow", *, money: "Money" = "float") -> "pd.DataFrame":
         """Return the fleet as a DataFrame; see `fleet_frame`.
@@ -109,7 +109,7 @@ class ReportedFleet(FleetEngine):
         return exposure_frame(self)
 
     def drift(self, expected: Any) -> "pd.DataFrame":
-        """Return where the fleet is not as it is declared; see `drift_frame`.
+        """Return the drift of the fleet from its declaration; see `drift_frame`.
 
         Parameters
         ----------

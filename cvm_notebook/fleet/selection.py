@@ -19,7 +19,7 @@ from cvm_notebook.live.query import search, where
 from cvm_notebook.live.static_view import show
 from cvm_notebook.live.store.records import Row, Snapshot
 from cvm_notebook.live.wait import Waiting
-from cvm_notebook.text import table_bundle
+from cvm_notebook.text import counted, signed, table_bundle
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,11 +49,11 @@ class FleetPlan(Plan):
 
 def _usd(row: Any) -> str:
     change: Decimal | None = row.rate_change_usd_h
-    return "" if change is None else f"{change:+f}"
+    return "" if change is None else signed(change)
 
 
 class _Group(ABC):
-    """Some CVMs of a fleet: what `Selection` and `LiveSelection` have in common."""
+    """Base of `Selection` and `LiveSelection`: some CVMs of a fleet."""
 
     _fleet: FleetEngine
 
@@ -75,7 +75,7 @@ class _Group(ABC):
     def __getitem__(self, which: slice) -> "Selection": ...
 
     def __getitem__(self, which: "SupportsIndex | Ref | slice") -> "CvmHandle | Selection":
-        """Return one by its place or by what it is called, or some by their places."""
+        """Return one by position or by name, or some by a slice."""
         chosen = self.now()
         if isinstance(which, slice):
             return chosen.only(chosen.rows[which])
@@ -247,12 +247,12 @@ class Selection(_Group):
 
     @property
     def said(self) -> str:
-        """How many they are, in words."""
-        return f"{len(self.rows)} of {len(self._snapshot)} CVMs"
+        """The number of CVMs, in words."""
+        return f"{len(self.rows)} of {counted(len(self._snapshot), 'CVM')}"
 
 
 class LiveSelection(_Group):
-    """What is selected in a fleet's table, by hand or from Python: as it is when it is asked.
+    """The current selection of a fleet's table, by hand or from Python; read at each use.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""``df.cvm``: what can be asked of a fleet frame, and done with the frame of a plan."""
+"""The accessor ``df.cvm``: money and filters of a fleet frame, execution of a plan's frame."""
 
 import os
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from cvm_notebook.frames.reports.cost import frame_of
 from cvm_notebook.frames.reports.diff import diff
 from cvm_notebook.frames.schema import Money, require
 from cvm_notebook.live.costs.intervals import HourlyPrice
-from cvm_notebook.live.costs.spent import Standing
+from cvm_notebook.live.costs.spent import ChargedCvm
 
 if TYPE_CHECKING:
     from cvm_notebook.live.engine import FleetEngine
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class CvmAccessor:
-    """What can be asked of a frame of the fleet: each answer is computed from the frame alone.
+    """The accessor of a fleet frame; each answer is computed from the frame alone.
 
     Nothing here asks the service, and nothing but `execute` sends. Selecting rows first is the way
     to choose: ``df[df.region == "us-west-1"].cvm.running()``.
@@ -62,7 +62,7 @@ class CvmAccessor:
 
     @property
     def rate(self) -> Decimal:
-        """What all of them cost an hour if they run, in US dollars; what has no price is left out.
+        """The total price of an hour of running, in US dollars; CVMs without a price are left out.
 
         The sum of ``rate_usd_h``, exact; Decimal(0) for none.
         """
@@ -70,7 +70,7 @@ class CvmAccessor:
 
     @property
     def charged(self) -> Decimal:
-        """What they are charged an hour as they are: of the stopped ones, only the disk."""
+        """The current total charge an hour: of the stopped ones, only the disk."""
         frame = self._exact("status", "rate_usd_h", "rate_disk_usd_h")
         charged = (
             price.charged(str(status))
@@ -86,7 +86,7 @@ class CvmAccessor:
         now: str | date | None = None,
         money: Money = "float",
     ) -> pd.DataFrame:
-        """Work out what each has cost, taken to have been all the time as it is; see `cost_frame`.
+        """Estimate the cost of each, as if its status had always been the same; see `cost_frame`.
 
         A frame knows no past, so the basis is ``assumed``; `Fleet.cost` counts what was observed.
 
@@ -103,8 +103,8 @@ class CvmAccessor:
         """
         frame = self._exact("status", "rate_usd_h", "rate_disk_usd_h")
         at = self._as_of(frame) if now is None else moment_of("now", now)
-        standings = [
-            Standing(str(cvm_id), name, str(status), price, instant(created))
+        cvms = [
+            ChargedCvm(str(cvm_id), name, str(status), price, instant(created))
             for cvm_id, name, status, price, created in zip(
                 frame.index,
                 _column(frame, "name"),
@@ -116,7 +116,7 @@ class CvmAccessor:
         ]
         if hours is not None:
             window = timedelta(hours=checks.seconds("hours", hours))
-        return frame_of(standings, [], window, at, money)
+        return frame_of(cvms, [], window, at, money)
 
     def diff(self, other: pd.DataFrame) -> pd.DataFrame:
         """Return what is different in another frame, as what comes after this one; see `diff`."""
@@ -157,7 +157,7 @@ class CvmAccessor:
 
     @property
     def phrase(self) -> str | None:
-        """What `execute` of this plan wants as ``confirm``; None where nothing needs it."""
+        """The phrase for ``confirm`` of `execute`; None where nothing needs it."""
         from cvm_notebook.frames.reports.plan import phrase_of  # noqa: PLC0415 - loads the client
 
         return phrase_of(self._frame)

@@ -1,4 +1,4 @@
-"""From plain lists to pandas arrays of one fixed dtype each, whatever the values are."""
+"""Conversion of plain lists to pandas arrays of one fixed dtype each, whatever the values are."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence

@@ -79,7 +79,7 @@ def build(name: str, texts: Texts) -> Any:
     lost = np.asarray(pd.isna(made)) & np.array([t is not None for t in texts], dtype=bool)
     if lost.any():
         bad = clean_text(texts[int(lost.argmax())], 60)
-        raise InvalidInput(name, f"{bad!r} is no {kind.dtype}", "Correct it, or leave it empty.")
+        raise InvalidInput(name, f"{bad!r} is not {kind.dtype}", "Correct it, or leave it empty.")
     return made
 
 

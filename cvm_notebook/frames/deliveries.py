@@ -1,4 +1,4 @@
-"""What a webhook was told while no notebook looked: its deliveries as a frame."""
+"""Deliveries of webhooks as a frame, also those of the time while no notebook looked."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from cvm_notebook.api.client import Client
 
 
-class _Told(NamedTuple):
+class _Row(NamedTuple):
     webhook: Webhook
     delivery: WebhookDelivery
 
 
-def _took(told: _Told) -> timedelta | None:
-    said = told.delivery.duration_ms
+def _took(row: _Row) -> timedelta | None:
+    said = row.delivery.duration_ms
     return None if said is None else timedelta(milliseconds=min(max(said, 0), 10**12))
 
 
-DELIVERIES: Final[Table[_Told]] = Table(
+DELIVERIES: Final[Table[_Row]] = Table(
     "deliveries/1",
     (
         Field("webhook_id", TEXT, lambda t: t.webhook.id, "the webhook"),
@@ -86,14 +86,14 @@ def deliveries_frame(
     >>> failed = frame[frame["status"] == "failed"]
     """
     calls = checks.instance("client", client, Webhooks, "Give a Client.")
-    return DELIVERIES.frame(_told(calls, webhook, checks.integer("limit", limit)))
+    return DELIVERIES.frame(_rows(calls, webhook, checks.integer("limit", limit)))
 
 
-def _told(calls: Webhooks, webhook: Webhook | str | None, limit: int) -> Iterator[_Told]:
+def _rows(calls: Webhooks, webhook: Webhook | str | None, limit: int) -> Iterator[_Row]:
     if webhook is not None:
         one = webhook if isinstance(webhook, Webhook) else calls.get_webhook(webhook)
         for delivery in calls.list_webhook_deliveries(one, limit=limit):
-            yield _Told(one, delivery)
+            yield _Row(one, delivery)
         return
     for one in calls.list_webhooks():
         try:
@@ -101,4 +101,4 @@ def _told(calls: Webhooks, webhook: Webhook | str | None, limit: int) -> Iterato
         except NotFoundError:
             continue  # deleted since it was listed
         for delivery in deliveries:
-            yield _Told(one, delivery)
+            yield _Row(one, delivery)

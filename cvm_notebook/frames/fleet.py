@@ -1,4 +1,4 @@
-"""From CVMs to the fleet table: a DataFrame whose columns and dtypes never depend on the data."""
+"""The fleet frame: a DataFrame of CVMs whose columns and dtypes never depend on the data."""
 
 import difflib
 import time
@@ -136,7 +136,7 @@ def _choose(columns: object) -> list[Column]:
         if columns not in {"narrow", "wide"}:
             raise InvalidInput(
                 "columns",
-                f"{quoted(columns, 40)} is no view",
+                f"{quoted(columns, 40)} is not a view",
                 'Give "narrow", "wide", or a list of column names.',
             )
         return [c for c in FRAMED.values() if c.narrow or columns == "wide"]
@@ -204,7 +204,7 @@ def _cvms(cvms: object) -> Iterator[Cvm]:
     for cvm in cvms:
         record = cvm if isinstance(cvm, Cvm) else getattr(cvm, "cvm", None)  # of a handle
         if not isinstance(record, Cvm):
-            raise InvalidInput("cvms", f"{type(cvm).__name__} is no Cvm")
+            raise InvalidInput("cvms", f"{type(cvm).__name__} is not a Cvm")
         yield record
 
 

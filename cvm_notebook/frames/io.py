@@ -189,21 +189,23 @@ def _read_json(path: Path) -> pd.DataFrame:
     try:
         said = json.loads(path.read_bytes(), parse_constant=lambda _: None)
     except (ValueError, RecursionError) as error:
-        raise _not_ours(path, "JSON", error) from None
+        raise _not_ours(path, "JSON file", error) from None
     try:
         if "rows" in said:
             names = [INDEX, *said["columns"]]
-            cells = {name: [_told(name, row.get(name)) for row in said["rows"]] for name in names}
+            cells = {
+                name: [_cell_text(name, row.get(name)) for row in said["rows"]] for name in names
+            }
             return _of_texts(path, cells, len(said["rows"]))
         # as pandas writes it: of each column, each row by its id
         ids = dict.fromkeys(id_ for column in said.values() for id_ in column)
-        cells = {name: [_told(name, said[name].get(id_)) for id_ in ids] for name in said}
+        cells = {name: [_cell_text(name, said[name].get(id_)) for id_ in ids] for name in said}
     except (AttributeError, KeyError, TypeError) as error:
         raise _not_ours(path, "fleet", error) from None
     return _of_texts(path, {INDEX: list(ids), **cells}, len(ids))
 
 
-def _told(name: str, value: object) -> str | None:
+def _cell_text(name: str, value: object) -> str | None:
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -241,7 +243,9 @@ _REMEDY: Final = "Give a file that df.cvm.to_parquet, to_csv or to_json has writ
 
 def _not_ours(path: Path, what: str, error: Exception) -> InvalidInput:
     said = clean_text(error, 120)
-    return InvalidInput("path", f"{clean_text(path.name)} is no {what}: {said}", _REMEDY)
+    return InvalidInput(
+        "path", f"{clean_text(path.name)} is not a readable {what}: {said}", _REMEDY
+    )
 
 
 _Format: TypeAlias = tuple[Callable[[pd.DataFrame], bytes], Callable[[Path], pd.DataFrame]]

@@ -1,4 +1,4 @@
-"""How busy CVMs were: what their guests said of CPU, memory and disks, as a frame and a picture."""
+"""Metrics of guests over time, CPU, memory and disks, as a frame and a plot."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ _GAP: Final = pd.Timedelta(minutes=16)  # longer ones were not observed: no line
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What one guest said at a moment, or in five minutes."""
+    """One sample of a guest's metrics, or an aggregate of five minutes."""
 
     cvm_id: str
     name: str | None
@@ -33,7 +33,7 @@ class Measurement:
 
     @property
     def at(self) -> datetime:
-        """When it ends, in UTC."""
+        """The end of the sample, in UTC."""
         return moment(self.point.at)
 
 

@@ -14,7 +14,7 @@ from cvm_notebook._lazy import LOADING
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.status import STATUSES
-from cvm_notebook.text import clean_text
+from cvm_notebook.text import clean_text, counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,7 +44,7 @@ _LABEL_CHARS: Final = 24
 _LABEL_SHARE: Final = 0.03  # of the longest bar; a number in a narrower piece would not fit
 COLOURS: Final = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
 _OTHERS: Final = "#999999"
-_NOT_SEEN: Final = 0.4  # how much is left of a colour where nobody was looking
+_NOT_SEEN: Final = 0.4  # opacity of what was not observed
 
 
 def plot_fleet(fleet: pd.DataFrame, ax: "Axes | None" = None, *, by: str = "region") -> "Axes":
@@ -95,7 +95,7 @@ def label_of(words: Any) -> Any:
 
 
 def _cvms(number: int) -> str:
-    return f"{number:,} CVM{'' if number == 1 else 's'}"
+    return counted(number, "CVM")
 
 
 def _require(frame: pd.DataFrame, names: tuple[str, ...], maker: str) -> None:
@@ -174,7 +174,7 @@ def _say_empty(ax: "Axes", words: str) -> None:
 
 
 def plot_timeline(timeline: pd.DataFrame, ax: "Axes | None" = None, *, limit: int = 40) -> "Axes":
-    """Draw which status each CVM had when: a row for each CVM, a bar for each spell.
+    """Draw which status each CVM had when: a row for each CVM, a bar for each interval.
 
     Bars are pale where nobody was looking, and the status is the last one seen before.
 
@@ -185,19 +185,19 @@ def plot_timeline(timeline: pd.DataFrame, ax: "Axes | None" = None, *, limit: in
     ax
         Where to draw; a figure of its own when None.
     limit
-        The most CVMs drawn: those with the most spells. The title says of how many.
+        The most CVMs drawn: those with the most intervals. The title says of how many.
     """
-    spells = _spells(timeline)
-    changes = spells.groupby("cvm_id", sort=False).size()
+    intervals = _intervals(timeline)
+    changes = intervals.groupby("cvm_id", sort=False).size()
     chosen = changes.sort_values(ascending=False, kind="stable").index[
         : checks.integer("limit", limit)
     ]
     shown = [cvm_id for cvm_id in changes.index if cvm_id in set(chosen)]
     ax = new_axes(len(shown)) if ax is None else drawable(ax)
-    of = spells[spells["cvm_id"].isin(shown)]
+    of = intervals[intervals["cvm_id"].isin(shown)]
     place = {cvm_id: row for row, cvm_id in enumerate(reversed(shown))}
     for (status, observed), some in of.groupby(["status", "observed"], observed=True, sort=False):
-        _draw_spells(ax, str(status), bool(observed), some, place)
+        _draw_intervals(ax, str(status), bool(observed), some, place)
     names = of.groupby("cvm_id")["name"].last()
     labels = [label_of(names[cvm_id]) if pd.notna(names[cvm_id]) else cvm_id for cvm_id in place]
     ax.set_yticks(list(place.values()), labels)
@@ -209,28 +209,28 @@ def plot_timeline(timeline: pd.DataFrame, ax: "Axes | None" = None, *, limit: in
     return ax
 
 
-def _spells(timeline: pd.DataFrame) -> pd.DataFrame:
-    """Return the spells as plain columns, with the times as numbers that matplotlib draws by."""
+def _intervals(timeline: pd.DataFrame) -> pd.DataFrame:
+    """Return the intervals as plain columns, with the times as numbers that matplotlib draws by."""
     needed = ("ended_at", "status", "name", "app_id", "charged_usd_h", "amount_usd", "observed")
     _require(timeline, needed, "timeline_frame(log)")
-    spells = timeline.reset_index()
+    intervals = timeline.reset_index()
     days = pd.Timedelta(days=1)
     epoch = pd.Timestamp(0, tz="UTC")
-    spells["start"] = (spells["began_at"] - epoch) / days
-    spells["end"] = (spells["ended_at"] - epoch) / days
+    intervals["start"] = (intervals["began_at"] - epoch) / days
+    intervals["end"] = (intervals["ended_at"] - epoch) / days
     for name in ("charged_usd_h", "amount_usd"):
-        spells[name] = spells[name].astype("float64").fillna(0.0)
-    return spells
+        intervals[name] = intervals[name].astype("float64").fillna(0.0)
+    return intervals
 
 
-def _draw_spells(
-    ax: "Axes", status: str, observed: bool, spells: pd.DataFrame, place: dict[str, int]
+def _draw_intervals(
+    ax: "Axes", status: str, observed: bool, intervals: pd.DataFrame, place: dict[str, int]
 ) -> None:
     paint = _PAINT[status]
     ax.barh(
-        [place[cvm_id] for cvm_id in spells["cvm_id"]],
-        (spells["end"] - spells["start"]).to_list(),
-        left=spells["start"].to_list(),
+        [place[cvm_id] for cvm_id in intervals["cvm_id"]],
+        (intervals["end"] - intervals["start"]).to_list(),
+        left=intervals["start"].to_list(),
         height=0.7,
         color=paint.colour,
         hatch=paint.hatch,
@@ -240,11 +240,11 @@ def _draw_spells(
     )
 
 
-def _legend_of_statuses(ax: "Axes", spells: pd.DataFrame) -> None:
+def _legend_of_statuses(ax: "Axes", intervals: pd.DataFrame) -> None:
     with LOADING:
         from matplotlib.patches import Patch  # noqa: PLC0415 - an extra, and slow to load
 
-    found = set(spells["status"].astype(str))
+    found = set(intervals["status"].astype(str))
     handles = [
         Patch(
             facecolor=_PAINT[status].colour,
@@ -255,7 +255,7 @@ def _legend_of_statuses(ax: "Axes", spells: pd.DataFrame) -> None:
         for status in STATUSES
         if status in found
     ]
-    if not spells["observed"].all():
+    if not intervals["observed"].all():
         handles.append(
             Patch(facecolor=_OTHERS, alpha=_NOT_SEEN, edgecolor="#333333", label="(not observed)")
         )
@@ -281,13 +281,15 @@ def plot_cost(timeline: pd.DataFrame, ax: "Axes | None" = None, *, apps: int = 6
     apps
         The most apps with an area of their own, at most seven: those that cost most.
     """
-    spells = _spells(timeline)
-    spells["app"] = spells["app_id"].fillna(spells["cvm_id"])
-    totals = spells.groupby("app")["amount_usd"].sum().sort_values(ascending=False, kind="stable")
+    intervals = _intervals(timeline)
+    intervals["app"] = intervals["app_id"].fillna(intervals["cvm_id"])
+    totals = (
+        intervals.groupby("app")["amount_usd"].sum().sort_values(ascending=False, kind="stable")
+    )
     dearest = list(totals.index[: min(checks.integer("apps", apps), len(COLOURS))])
-    names = spells.groupby("app").agg(name=("name", "first"), cvms=("cvm_id", "nunique"))
+    names = intervals.groupby("app").agg(name=("name", "first"), cvms=("cvm_id", "nunique"))
     ax = new_axes(6) if ax is None else drawable(ax)
-    times, rates = _rates(spells, dearest)
+    times, rates = _rates(intervals, dearest)
     base = np.zeros(len(times))
     for app, colour in [*zip(dearest, COLOURS, strict=False), (None, _OTHERS)]:
         rate = rates.get(app)
@@ -298,23 +300,23 @@ def plot_cost(timeline: pd.DataFrame, ax: "Axes | None" = None, *, apps: int = 6
             times, base, base + rate, step="post", color=colour, label=label, linewidth=0
         )
         base = base + rate
-    for start, end in _unseen(spells):
+    for start, end in _unseen(intervals):
         ax.axvspan(start, end, fill=False, hatch="///", edgecolor=_OTHERS, linewidth=0)
-    ax.set_title(f"{_usd(totals.sum())} in {_length(spells)}, by app", loc="left")
+    ax.set_title(f"{_usd(totals.sum())} in {_length(intervals)}, by app", loc="left")
     ax.set_ylabel("USD/h")
     ax.set_ylim(bottom=0)
     if len(times):
-        _legend_of_apps(ax, unseen=not spells["observed"].all())
-    finish_time(ax, empty=spells.empty)
+        _legend_of_apps(ax, unseen=not intervals["observed"].all())
+    finish_time(ax, empty=intervals.empty)
     return ax
 
 
-def _rates(spells: pd.DataFrame, dearest: list[str]) -> tuple[Any, dict[str | None, Any]]:
+def _rates(intervals: pd.DataFrame, dearest: list[str]) -> tuple[Any, dict[str | None, Any]]:
     """Return the moments at which a rate changes, and each app's rate from each on."""
-    times = np.unique(np.concatenate([spells["start"], spells["end"]]).astype("float64"))
+    times = np.unique(np.concatenate([intervals["start"], intervals["end"]]).astype("float64"))
     rates: dict[str | None, Any] = {}
-    own = spells["app"].where(spells["app"].isin(dearest), None).astype(object)
-    for app, some in spells.groupby(own.fillna(""), sort=False):
+    own = intervals["app"].where(intervals["app"].isin(dearest), None).astype(object)
+    for app, some in intervals.groupby(own.fillna(""), sort=False):
         change = np.zeros(len(times))
         for side, sign in (("start", 1.0), ("end", -1.0)):
             at = np.searchsorted(times, some[side].to_numpy(dtype="float64"))
@@ -323,10 +325,10 @@ def _rates(spells: pd.DataFrame, dearest: list[str]) -> tuple[Any, dict[str | No
     return times, rates
 
 
-def _unseen(spells: pd.DataFrame) -> list[tuple[float, float]]:
-    """Return the times in which nobody was looking, each once."""
+def _unseen(intervals: pd.DataFrame) -> list[tuple[float, float]]:
+    """Return the unobserved times, merged."""
     found: list[tuple[float, float]] = []
-    times = spells.loc[~spells["observed"], ["start", "end"]].sort_values("start")
+    times = intervals.loc[~intervals["observed"], ["start", "end"]].sort_values("start")
     for start, end in times.itertuples(index=False):
         if found and start <= found[-1][1]:
             found[-1] = found[-1][0], max(found[-1][1], end)
@@ -363,9 +365,11 @@ def _usd(amount: float) -> str:
     return f"{amount:.6f} USD" if small else f"{amount:,.2f} USD"
 
 
-def _length(spells: pd.DataFrame) -> str:
-    """Return how long a time the spells are of, in the unit that suits it."""
-    seconds = 0.0 if spells.empty else (spells["end"].max() - spells["start"].min()) * 86_400
+def _length(intervals: pd.DataFrame) -> str:
+    """Return how long a time the intervals are of, in the unit that suits it."""
+    seconds = (
+        0.0 if intervals.empty else (intervals["end"].max() - intervals["start"].min()) * 86_400
+    )
     for size, unit in ((2 * 86_400, "days"), (3_600, "h"), (60, "min")):
         if seconds >= size:
             return f"{seconds / (86_400 if unit == 'days' else size):.1f} {unit}"

@@ -16,7 +16,7 @@ from cvm_notebook.live.store.records import Row, operation_in
 
 @dataclass(frozen=True, slots=True)
 class ListingInfo:
-    """When and how a list of CVMs was read."""
+    """The provenance of a list of CVMs: when and how it was read."""
 
     seen_at: datetime
     age_s: float
@@ -39,12 +39,12 @@ class ListedCvm:
 
     @property
     def seen_at(self) -> datetime:
-        """When the list was read."""
+        """The time at which the list was read."""
         return self._listing.seen_at
 
     @property
     def source(self) -> str:
-        """Which call told."""
+        """The call that the list came by."""
         return self._listing.source
 
     @property
@@ -79,12 +79,12 @@ class RowChunk:
 
     @classmethod
     def of_cvms(cls, cvms: Sequence[Cvm], listing: ListingInfo) -> Self:
-        """Take CVMs as a list told them."""
+        """Make the rows of a list of CVMs."""
         return cls(cvms, _NoContext(), listing=listing)
 
     @property
     def ids(self) -> list[str | None]:
-        """What each CVM is known by."""
+        """The key of each CVM."""
         if self._live is not None:
             return [row.id or None for row in self._live]
         return [cvm.id for cvm in self._parts["cvm"]]

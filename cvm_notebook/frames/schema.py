@@ -20,7 +20,7 @@ F = TypeVar("F", bound=Callable[..., object])
 
 @dataclass(frozen=True, slots=True)
 class ArrayKind:
-    """How a column is built from what was read, and what dtype comes of it."""
+    """The kind of a column: how its array is built, and its dtype."""
 
     dtype: str
     build: Callable[[Sequence[Any]], Any]

@@ -1,4 +1,4 @@
-"""The end of the interpreter: what is done then, in one order that no order of imports changes."""
+"""Hooks for the end of the interpreter, run in one order that no order of imports changes."""
 
 import atexit
 from collections.abc import Callable

@@ -54,7 +54,7 @@ _LONG: Final = 30.0  # seconds that pass unnoticed only while a machine sleeps
 
 
 class Clock(Protocol):
-    """What tells the time, and waits; tests move it."""
+    """The clock: tells the time, and waits; tests move it."""
 
     def monotonic(self) -> float:
         """Return seconds that only grow; for ages, timers and the order of receipts."""

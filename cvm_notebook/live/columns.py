@@ -62,7 +62,7 @@ _FREE: Final = Decimal(0)
 
 
 class Kind(Enum):
-    """What a column holds."""
+    """The kind of a column's values."""
 
     TEXT = auto()
     WORDS = auto()  # of a fixed list
@@ -91,7 +91,7 @@ class Kind(Enum):
 
 
 class Context:
-    """What a value may depend on beside its row: the time, and the rows around it."""
+    """The context of a row, on which computed columns may depend: the time, the other rows."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.rows = snapshot.rows
@@ -101,7 +101,7 @@ class Context:
 
     @cached_property
     def of_app(self) -> Counter[str | None]:
-        """How many CVMs each app has."""
+        """The number of CVMs by app."""
         return Counter(row.cvm.app_id for row in self.rows)
 
 
@@ -163,7 +163,7 @@ class Column:
 
 
 def _typed(column: Column) -> Read:
-    """Return what reads a column from a row as the type that its kind is compared by."""
+    """Return a reader of a column, converted to the type by which its kind is compared."""
     read = column.read or _reader(column.path)
     of_kind: dict[Kind, Callable[[Any], Any]] = {
         Kind.REAL: _decimal,
@@ -330,7 +330,7 @@ COLUMNS: Final = (
         "cvm.resource.instance_type",
         "as tdx.small",
         narrow=True,
-        label="type",
+        label="size",
     ),
     _column("node", _TEXT, "cvm.node_info.name", "the machine it runs on", narrow=True, width=65),
     _column("region", _TEXT, "cvm.node_info.region", "the node's region", narrow=True),
@@ -474,8 +474,8 @@ COLUMNS: Final = (
         "charged_usd_h",
         Kind.MONEY,
         lambda row, _: charged_usd(row),
-        "what it is charged as it is now",
-        framed=False,
+        "what it is charged an hour as it is now: the disk alone while it is stopped",
+        compared=False,
         label="USD/h",
         **_PRICE,
     ),
@@ -516,7 +516,7 @@ COLUMNS: Final = (
         compared=False,
         label="uptime",
         width=70,
-        style="span",
+        style="since",
     ),
     _column(
         "url",
@@ -568,6 +568,7 @@ COLUMNS: Final = (
 FRAMED: Final = {column.name: column for column in COLUMNS if column.framed}
 """The columns of frames, in their order."""
 COST: Final = next(column for column in COLUMNS if column.name == "charged_usd_h")
+UPTIME: Final = next(column for column in COLUMNS if column.name == "uptime_s")
 SEARCHED: Final = {INDEX.name: INDEX, **FRAMED, COST.name: COST}
 """What a fleet is searched by."""
 TABLED: Final = {column.name: column for column in (INDEX, *COLUMNS) if column.tabled}
@@ -575,6 +576,7 @@ TABLED: Final = {column.name: column for column in (INDEX, *COLUMNS) if column.t
 
 CALLED: Final = {
     "cost": COST,
+    "type": SEARCHED["instance_type"],
     **{one.label.lower(): one for one in TABLED.values() if one.label and " " not in one.label},
 }
 """Columns by what the table's heads call them, in searches beside their names."""
@@ -603,9 +605,13 @@ _HAYSTACK: Final = tuple(
 )
 
 
+def _private(row: Row, context: Context) -> str | None:
+    return "private" if _metrics(row, context) == "private" else None
+
+
 def haystack(row: Row, context: Context) -> str:
     """Return all that a word may be found in, without regard to case."""
-    return "\n".join([read(row, context) or "" for read in _HAYSTACK]).casefold()
+    return "\n".join([read(row, context) or "" for read in (*_HAYSTACK, _private)]).casefold()
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:

@@ -1,4 +1,4 @@
-"""The end of an operation, as told to whoever waits for it: callbacks, and event loops."""
+"""Completion of an operation: done callbacks, and futures of event loops."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ class Flag(int):
 
 
 class Completion(Generic[T]):
-    """What is to be called once something is done. Safe to use from any thread.
+    """Done callbacks, called once something has ended. Safe to use from any thread.
 
     Callbacks of users run on workers. Those that asyncio adds run on the loop that waits.
     """
@@ -67,8 +67,8 @@ class Completion(Generic[T]):
             with self._lock:
                 self._wakers.pop(woken, None)
 
-    def tell(self, subject: T) -> None:
-        """Call all that was added, each once; it is done."""
+    def set(self, subject: T) -> None:
+        """Complete it: wake all that wait, and call each callback once."""
         with self._lock:
             self._over = True
             wakers, self._wakers = self._wakers, {}

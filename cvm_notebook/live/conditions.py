@@ -56,7 +56,7 @@ def _compiled(pattern: str, *, many: str, one: str, escape: str = "") -> Match:
 
 # True, False, or None where the row does not say: as in SQL, `not` leaves that as it is.
 Test: TypeAlias = Callable[[Row, Context], bool | None]
-# A moment may be told from now, so it is worked out when it is asked.
+# A time may be relative to now, so it is computed at each evaluation.
 Wanted: TypeAlias = Callable[[Context], Any]
 
 COMPARE: Final[dict[str, Callable[[Any, Any], bool]]] = {
@@ -131,12 +131,16 @@ def missing(column: Column) -> Test:
 
 
 def says(words: Iterable[str]) -> Test:
-    """Ask whether all words occur somewhere in what a row is called and is."""
-    folded = tuple(word.casefold() for word in words)
+    """Ask whether all words occur somewhere in what a row is called and is; * is any text."""
+    folded = [word.casefold() for word in words]
+    plain = [word for word in folded if "*" not in word]
+    globs = [_compiled(word, many="*", one="") for word in folded if "*" in word]
 
     def test(row: Row, context: Context) -> bool:
         text = haystack(row, context)
-        return all(word in text for word in folded)
+        if not all(word in text for word in plain):
+            return False
+        return not globs or all(any(map(fits, text.split("\n"))) for fits in globs)
 
     return test
 

@@ -24,6 +24,7 @@ from cvm_notebook.live.store.history import History
 from cvm_notebook.live.store.index import Index
 from cvm_notebook.live.store.records import Health, Row, Snapshot
 from cvm_notebook.live.store.store import Fault, FleetStore
+from cvm_notebook.text import counted
 
 _log = logging.getLogger(__name__)
 _FIRST_LIST = 60.0
@@ -75,7 +76,7 @@ class FleetEngine:
         )
         self._interest: InterestHandle | None = None
         self._followed: list[Row] = []
-        # one that nobody holds any more, and nobody closed, asks no more
+        # an engine that is garbage collected without close() makes no more requests
         weakref.finalize(self, _drop, weakref.ref(self._reflector), self._followed).atexit = False
 
     # --- its own life ------------------------------------------------------------------------
@@ -96,7 +97,7 @@ class FleetEngine:
     def drain(self, timeout: float = 60.0, *, progress: bool = True) -> None:
         """Send what waits to be sent, and wait for the service's answers.
 
-        What has a delay, in which it could be taken back, is sent at once.
+        What has a delay, in which it could be cancelled, is sent at once.
 
         Parameters
         ----------
@@ -115,13 +116,14 @@ class FleetEngine:
         if left:
             named = ", ".join(f"{one.verb} {one.name}" for one in left[:5])
             raise WatchTimeout(
-                f"{len(left)} operations have no answer after {timeout:g} s: {named}",
+                f"{counted(len(left), 'operation')} {'has' if len(left) == 1 else 'have'} "
+                f"no answer after {timeout:g} s: {named}",
                 hint="They go on: drain again, or look at fleet.operations().",
                 target="accepted",
             )
 
     def _close(self, wait: bool | float) -> tuple[Operation, ...]:
-        self.rulebook.close(_AT_LEAST)  # first: what rules asked for is taken back, and not hurried
+        self.rulebook.close(_AT_LEAST)  # first: what rules asked for is cancelled, not sent
         try:
             if wait is not False:
                 self.operator.drain(_DRAIN if wait is True else wait, progress=True)
@@ -150,7 +152,7 @@ class FleetEngine:
 
     @property
     def health(self) -> Health:
-        """How true it is: live, catching up, offline, or in need of a key; why; what to do."""
+        """The health of the fleet: live, catching up, offline or without a key; why; what to do."""
         return self.store.health
 
     def resume(self, client: Client | None = None) -> None:
@@ -256,7 +258,7 @@ class FleetEngine:
         self._reflector.check()
 
     def keep_fresh(self, ids: list[str], *, on: bool) -> None:
-        """Follow CVMs, or take it back."""
+        """Follow CVMs, or end that."""
         on = checks.boolean("on", on)
         for cvm_id in checks.several("ids", ids, "ids"):
             (self._reflector.follow if on else self._reflector.unfollow)(cvm_id)

@@ -1,4 +1,4 @@
-"""A progress bar for what a cell waits for; in a notebook a widget."""
+"""Progress bars for cells that wait; in a notebook a widget."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager

@@ -36,7 +36,7 @@ _GRAMMAR: Final = r"""
     all_of: one (AND one)*
     ?one: NOT one -> no
         | "(" any_of ")"
-        | WORD SIGN value -> compared
+        | WORD SIGN value+ -> compared
         | WORD [NOT] (LIKE | ILIKE) value -> like
         | WORD [NOT] IN "(" value ("," value)* ")" -> inside
         | WORD IS [NOT] NULL -> null
@@ -54,10 +54,12 @@ _GRAMMAR: Final = r"""
 _KEYWORDS: Final = frozenset(
     ("AND", "OR", "NOT", "LIKE", "ILIKE", "IN", "IS", "NULL", "ORDER", "BY", "ASC", "DESC", "LIMIT")
 )
-_USUAL: Final = (
-    *("name", "status", "in_progress", "health", "region", "node", "instance_type"),
-    *("vcpu", "memory_gb", "gpus", "rate_usd_h", "created_at", "age_s"),
+_CALLED: Final = (
+    *("name", "status", "type", "region", "cpu", "memory", "idle", "cost", "uptime", "trust"),
+    *("gpus", "vcpu", "created_at"),
 )
+_NOT_SEARCHED: Final = frozenset({"month", "month_usd"})  # worked out beside the rows
+_SORTED_ONLY: Final = "The table can sort by it: click its heading. Search by cost, in USD an hour."
 _COUNT: Final = re.compile(r"\d{1,9}\Z", re.ASCII)
 
 
@@ -117,12 +119,13 @@ def search(text: str) -> Query:
     ----------
     text
         Words that must all occur in a CVM's name, status, error, region, type, node or identifiers
-        (``web us-east running``); or conditions on the columns of the fleet frame, by their names
-        or as the table calls them (``cost`` is ``charged_usd_h``), joined by
+        (``web us-east running``; with ``*`` for any text it is all of one of these: ``web-*``); or
+        conditions on the columns of the fleet frame, by their names or as the table calls them
+        (``cost`` is ``charged_usd_h``), joined by
         ``and``, ``or``, ``not`` and parentheses: ``=``, ``!=``, ``<``, ``<=``, ``>``, ``>=``,
         ``like 'us-%'`` (whatever the case, as ``ilike``; ``%`` is any text, ``_`` any one
         character), ``in ('a', 'b')``, ``is null``, ``is not null``. A value with spaces or signs
-        stands in quotes. Seconds may be written ``90m`` or ``24h``, shares ``10%``, times
+        stands in quotes. Seconds may be written ``90m`` or ``7 d``, shares ``10%``, times
         ``'2026-06-23'`` or ``'24h ago'``. Then ``order by rate_usd_h desc, name`` and ``limit 20``.
         A column that is missing for a CVM is neither like nor unlike anything, as in SQL.
 
@@ -149,7 +152,9 @@ def _understood(text: str) -> Query:
     try:
         _bounded(text)
         # The builder makes this of what is parsed; the library's types tell of a tree.
-        test, keys, limit = cast("tuple[Test | None, list[_Key], int | None]", _parse(text))
+        test, keys, limit = cast(
+            "tuple[Test | None, list[_Key], int | None]", _parser().parse(text)
+        )
     except _Misplaced as error:
         raise QueryError(text, error.position, error.problem, error.remedy) from None
     except UnexpectedInput as error:
@@ -165,8 +170,9 @@ def where(snapshot: Snapshot, **conditions: object) -> tuple[Row, ...]:
     snapshot
         Of the fleet.
     **conditions
-        Columns of the fleet frame and what they are: a value, a text with ``*`` and ``?`` for any
-        text and any character, a list of which any fits, or None for what is missing.
+        Columns of the fleet frame, or as the table calls them, and what they are: a value, a text
+        with ``*`` and ``?`` for any text and any character, a list of which any fits, or None for
+        what is missing.
 
     Raises
     ------
@@ -175,9 +181,9 @@ def where(snapshot: Snapshot, **conditions: object) -> tuple[Row, ...]:
     """
     tests = []
     for name, value in conditions.items():
-        column = SEARCHED.get(name)
+        column = SEARCHED.get(name) or CALLED.get(name)
         if column is None:
-            raise InvalidInput(clean_text(name, 60), "there is no such column", _near(name))
+            raise InvalidInput(clean_text(name, 60), "there is no such column", _meant(name))
         try:
             tests.append(given(column, value))
         except Misfit as misfit:
@@ -202,8 +208,12 @@ def _first(pair: tuple[Any, Row]) -> Any:
     return pair[0]
 
 
-def _near(name: str) -> str:
-    return closest(name, SEARCHED) or f"There are {', '.join(_USUAL)}; fleet_columns() lists all."
+def _meant(name: str) -> str:
+    """Return what a search may have meant by a column that there is not, in the table's words."""
+    if name in _NOT_SEARCHED:
+        return _SORTED_ONLY
+    listed = f"There are {', '.join(_CALLED)}; fleet_columns() lists all."
+    return closest(name, (*SEARCHED, *CALLED)) or listed
 
 
 class _Misplaced(Exception):  # noqa: N818 - it becomes a QueryError where the text is known
@@ -233,8 +243,13 @@ class _Builder(Transformer[Token, Any]):
         return negate(parts[-1])
 
     def compared(self, parts: list[Any]) -> Test:
-        name, sign, value = parts
-        return _fitting(value, lambda: compare(_column(name), sign, _plain(value)))
+        name, sign, value, *units = parts
+        column = _column(name)
+        if units and (not column.unit or any(unit.type == "STRING" for unit in units)):
+            told = "Expected and, or, or the end; a value with spaces stands in quotes."
+            raise _Misplaced(_place(units[0]), f"{_named(units[0])} does not fit here", told)
+        text = " ".join(map(_plain, (value, *units)))  # 10 %, 7 d, as the table writes them
+        return _fitting(value, lambda: compare(column, sign, text))
 
     def like(self, parts: list[Any]) -> Test:
         name, no, _, value = parts
@@ -288,7 +303,9 @@ def _column(name: Token) -> Column:
     plain = name.lower()
     column = SEARCHED.get(name) or SEARCHED.get(plain) or CALLED.get(plain)
     if column is None:
-        raise _Misplaced(_place(name), f"{_named(name)} is not a column of the fleet", _near(name))
+        raise _Misplaced(
+            _place(name), f"{_named(name)} is not a column of the fleet", _meant(plain)
+        )
     return column
 
 
@@ -326,10 +343,6 @@ def _parser() -> Lark:
     )
 
 
-def _parse(text: str) -> object:
-    return _parser().parse(text)
-
-
 def _bounded(text: str) -> None:
     """Refuse what is too long or too deep before it is parsed."""
     open_ = nots = 0
@@ -364,13 +377,13 @@ def _not_understood(text: str, error: UnexpectedInput) -> QueryError:
         return QueryError(text, position, problem)
     token, accepts = error.token, error.accepts or error.expected
     wanted = [words for name, words in _WANTED.items() if name in accepts]
-    remedy = f"Here may come {_listed(wanted)}." if wanted else None
+    remedy = f"Expected {_listed(wanted)}." if wanted else None
     if token.type == "$END":
         return QueryError(text, len(text), "it ends too early", remedy)
     if token.type == "NULL":
         remedy = "Missing is asked for by: is null, is not null."
     elif token.type == "SIGN":
-        remedy = "Before a comparison stands a column; conditions are joined by and, or."
+        remedy = "Put a column before the comparison; join conditions by and, or."
     return QueryError(text, _place(token), f"{_named(token)} does not fit here", remedy)
 
 

@@ -1,17 +1,19 @@
-"""A fleet as text and as static html: what is shown where no widget lives."""
+"""A fleet as text and as static html, for where there is no widget."""
 
+from cvm_notebook.api.status import status_words
 from cvm_notebook.live.columns import charged_usd
 from cvm_notebook.live.store.records import Row, Snapshot
-from cvm_notebook.text import age_words, table_bundle, usd
+from cvm_notebook.text import age_words, counted, table_bundle, usd
 
 
 def show(snapshot: Snapshot, title: str | None = None, most: int = 50) -> dict[str, str]:
     """Return a snapshot as text and as html, with its time, and what is not shown said."""
-    head = ("name", "status", "type", "node", "region", "USD/h", "seen")
+    head = ("name", "status", "size", "node", "region", "USD/h", "updated")
     cells = [_cells(row, snapshot.monotonic) for row in snapshot.rows[:most]]
     left_out = len(snapshot) - len(cells)
     when = f"{snapshot.taken_at:%Y-%m-%d %H:%M:%S} UTC"
-    title = f"{title or f'{len(snapshot)} CVMs'}; {snapshot.health}; snapshot of {when}"
+    health = str(snapshot.health).rstrip(".")
+    title = f"{title or counted(len(snapshot), 'CVM')}; {health}; snapshot of {when}"
     if left_out > 0:
         title = f"{title}; {left_out} not shown"
     return table_bundle(title, head, cells)
@@ -21,7 +23,7 @@ def show_one(row: Row, snapshot: Snapshot) -> dict[str, str]:
     """Return one CVM of a snapshot as text and as html."""
     facts = _facts(row, snapshot.monotonic)
     when = f"{snapshot.taken_at:%Y-%m-%d %H:%M:%S} UTC"
-    title = f"{row.name or row.id}: {row.status}; snapshot of {when}"
+    title = f"{row.name or row.id}: {status_words(row.status)}; snapshot of {when}"
     return table_bundle(title, ("", ""), facts)
 
 
@@ -29,7 +31,7 @@ def _cells(row: Row, now: float) -> tuple[str, ...]:
     cvm = row.cvm
     return (
         row.name or row.id,
-        row.status or "",
+        status_words(row.status),
         (cvm.resource.instance_type if cvm.resource else None) or "",
         (cvm.node_info.name if cvm.node_info else None) or "",
         (cvm.node_info.region if cvm.node_info else None) or "",
@@ -48,13 +50,13 @@ def _facts(row: Row, now: float) -> list[tuple[str, ...]]:
         ("doing", doing or ("something" if row.in_progress else None)),
         ("boot", row.boot_progress),
         ("boot error", row.boot_error),
-        ("type", cvm.resource.instance_type if cvm.resource else None),
+        ("size", cvm.resource.instance_type if cvm.resource else None),
         ("node", cvm.node_info.name if cvm.node_info else None),
         ("region", cvm.node_info.region if cvm.node_info else None),
         ("USD/h", usd(charged_usd(row))),
         ("endpoint", urls[0] if urls else None),
         ("compose hash", cvm.compose_hash),
-        ("seen", f"{age_words(row.age(now))} ago, by {row.source}"),
+        ("updated", f"{age_words(row.age(now))} ago"),
         ("could not refresh", row.error),
     ]
     return [(name, value) for name, value in said if value]

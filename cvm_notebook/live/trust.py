@@ -1,4 +1,4 @@
-"""Verifying CVMs of a live fleet: what was proven of each is kept with its row."""
+"""Verification of CVMs of a live fleet; the verdict of each is kept with its row."""
 
 from cvm_notebook.api.client import Client
 from cvm_notebook.attest.policy.policy import Policy

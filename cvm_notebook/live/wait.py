@@ -10,18 +10,18 @@ from typing import Final, Self
 
 from cvm_notebook.api.errors.tree import TargetUnreachable, WatchTimeout
 from cvm_notebook.api.resources.validation import boolean, function, status_word, wait_seconds
-from cvm_notebook.api.status import info_of, phase_of, same_status
+from cvm_notebook.api.status import info_of, phase_of, same_status, status_words
 from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.record import as_text
 from cvm_notebook.live.progress import Bar, progress_bar
 from cvm_notebook.live.store.index import Index
 from cvm_notebook.live.store.records import Row, Snapshot
-from cvm_notebook.text import clean_text
+from cvm_notebook.text import clean_text, counted
 
 _FOLLOWED: Final = 16
 _FIRST_LIST: Final = 60.0
-_LOOK_AGAIN: Final = 60.0  # seconds, though nothing was heard
+_LOOK_AGAIN: Final = 60.0  # seconds, even without a change
 _FIRST_LOOK: Final = 0.5
 _NAMED: Final = 5
 
@@ -57,7 +57,7 @@ class Waiting:
         self.ids: list[str] | None = None  # None before the first list
         self._missing: list[str] = []
         self._asked: dict[str, Operation] = {}  # the last operation of each CVM that was seen
-        self._told: dict[str, tuple[str | None, str | None]] = {}
+        self._reported: dict[str, tuple[str | None, str | None]] = {}
         self._bar: Bar | None = None
         self._shown = 0
         self._stack = ExitStack()
@@ -125,7 +125,7 @@ class Waiting:
             done = len(ids) - len(self._missing)
             self._bar.update(done - self._shown)
             self._shown = done
-        self._tell(ids)
+        self._notify(ids)
         if not self._missing or left <= 0 or all(map(self._why_lost, self._missing)):
             return 0.0
         self._engine.check()
@@ -192,14 +192,14 @@ class Waiting:
                 return as_text(asked.record, named=False)
         return None
 
-    def _tell(self, ids: list[str]) -> None:
-        """Tell of what is otherwise than it was told, in the thread that waits."""
+    def _notify(self, ids: list[str]) -> None:
+        """Call ``on_change`` for rows that changed since the last call, in the waiting thread."""
         if self._on_change is None:
             return
         for row in filter(None, map(self._engine.known, ids)):
             now = (row.status, row.boot_progress)
-            if self._told.get(row.id) != now:
-                self._told[row.id] = now
+            if self._reported.get(row.id) != now:
+                self._reported[row.id] = now
                 self._on_change(row)
 
     # --- the end -------------------------------------------------------------------------------
@@ -214,7 +214,7 @@ class Waiting:
         why = "" if lost or health.state == "live" else f". The fleet is {health}"
         more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
         raise kind(
-            f"{len(missing)} of {len(ids)} CVMs did not become {self.status}{when}: "
+            f"{len(missing)} of {counted(len(ids), 'CVM')} did not become {self.status}{when}: "
             + ", ".join(map(self._as_it_is, missing[:_NAMED]))
             + more
             + why,
@@ -232,9 +232,12 @@ class Waiting:
             return f"{cvm_id} (gone)"
         asked = self._asked.get(cvm_id)
         doing = f"; {as_text(asked.record, named=False)}" if asked is not None else ""
-        return f"{clean_text(row.name or cvm_id, 80)} ({clean_text(row.status, 40)}{doing})"
+        return (
+            f"{clean_text(row.name or cvm_id, 80)} "
+            f"({clean_text(status_words(row.status), 40)}{doing})"
+        )
 
 
 def _changes(operation: Operation, cvm_id: str) -> bool:
-    """Whether an operation changes the status of this CVM: a replication changes that it makes."""
+    """Whether an operation changes this CVM's status; a replication, only of the CVM it made."""
     return operation.verb != "replicate" or operation.made_id == cvm_id

@@ -53,7 +53,7 @@ def main() -> None:
 
     # uvicorn ends by the signal it was sent, which must not skip what is left to do here.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-    if hasattr(signal, "SIGCHLD"):  # inherited as ignored, the end of a worker would not be told
+    if hasattr(signal, "SIGCHLD"):  # inherited as ignored, it would hide the end of a worker
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     end_when(over)
     code: object = 0

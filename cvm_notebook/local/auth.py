@@ -14,7 +14,7 @@ from cvm_notebook.local.core.context import (
 from cvm_notebook.local.core.database import ApiKey, RateWindow, User, Workspace
 from cvm_notebook.local.core.errors import ApiError
 from cvm_notebook.local.core.identifiers import hashid, key_hash
-from cvm_notebook.local.engine import housekeeping as overdue
+from cvm_notebook.local.engine import housekeeping
 
 _USER, _WORKSPACE = User.__table__.columns, Workspace.__table__.columns
 # Built once, and of tables: every request asks it, and half of its time went into building it.
@@ -23,7 +23,7 @@ _CALLER = (
         *_USER,
         *_WORKSPACE,
         ApiKey.__table__.c.default_version,
-        *overdue.CLOCK,
+        *housekeeping.CLOCK,
     )
     .select_from(ApiKey.__table__)
     .join(User.__table__, _USER.id == ApiKey.__table__.c.user_id)
@@ -48,13 +48,13 @@ def authenticate(request: Request) -> Caller:
     if found is None:
         raise _refused()
     *columns, default, offset, begins, ends = found
-    now, due = overdue.read_clock(offset, begins, ends)
+    now, due = housekeeping.read_clock(offset, begins, ends)
     request.state.now = now
     user = User(**dict(zip(_USER.keys(), columns, strict=False)))
     workspace = Workspace(**dict(zip(_WORKSPACE.keys(), columns[len(_USER) :], strict=True)))
     if due:
         with ctx.database.write() as session:
-            overdue.sweep(session, ctx, now)
+            housekeeping.sweep(session, ctx, now)
     wanted = request.headers.get("x-phala-workspace")
     if wanted:
         workspace = _workspace(ctx, user, wanted)

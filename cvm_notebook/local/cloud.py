@@ -48,7 +48,7 @@ _CHILD = (
 
 
 class Process(Protocol):
-    """What LocalCloud looks at in the process of a server."""
+    """The part of a server's process that LocalCloud uses."""
 
     @property
     def pid(self) -> int: ...  # noqa: D102 - as subprocess.Popen's
@@ -152,7 +152,7 @@ class LocalCloud:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port of the server."""
         if self._port is None:
             raise LocalCloudError("This LocalCloud isn't running. Call start() first.")
         return self._port

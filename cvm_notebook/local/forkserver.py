@@ -1,9 +1,9 @@
-"""Start many LocalClouds, each in a process of its own, in a fifth of the time: fork them.
+"""A fork server for LocalClouds: each starts in a process of its own, in a fifth of the time.
 
-Nearly all of a start is importing. A nursery is one process that has imported everything and holds
-no thread, no database and no port; it forks a server for each LocalCloud that asks. What such a
-server is, keeps and forgets is as always: only its way into the world is shorter. It is for tests,
-which want a cloud each, and for Linux, where forking such a process is safe.
+Nearly all of a start is importing. A fork server is one process that has imported everything and
+holds no thread, no database and no port; it forks a server for each LocalCloud that asks, which
+differs in nothing from one that was started as always. It is for tests, which want a cloud each,
+and for Linux, where forking such a process is safe.
 """
 
 import gc
@@ -24,13 +24,13 @@ from cvm_notebook.local.core.settings import SCRATCH_NAME, LocalCloudError
 SUPPORTED: Final = sys.platform == "linux" and hasattr(os, "memfd_create")
 _PATIENCE: Final = 60.0
 _WORD: Final = 4096  # no message on the line is longer
-_NURSE: Final = (
+_PROGRAM: Final = (
     f"import gc, sys; gc.disable(); sys.path.append({ROOT!r}); "
-    "from cvm_notebook.local.forkserver import nurse; nurse(int(sys.argv[1]))"
+    "from cvm_notebook.local.forkserver import serve_forks; serve_forks(int(sys.argv[1]))"
 )
 
 
-class Nursery:
+class ForkServer:
     """The process that forks; a context manager.
 
     It comes up while its user goes on; the first cloud to start waits for it.
@@ -42,12 +42,12 @@ class Nursery:
         self._ready = False
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - our own module and interpreter
-                [sys.executable, "-P", "-c", _NURSE, str(theirs.fileno())],
+                [sys.executable, "-P", "-c", _PROGRAM, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                start_new_session=True,  # Ctrl-C is for whoever runs the tests
+                start_new_session=True,  # Ctrl-C is for the test run, and not for the fork server
             )
 
     def __enter__(self) -> Self:
@@ -59,7 +59,7 @@ class Nursery:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End the nursery, and with it whatever it has forked."""
+        """End the fork server, and with it whatever it has forked."""
         self._line.shutdown(socket.SHUT_RDWR)  # forked copies of us may hold it open
         self._line.close()
         self._process.wait()
@@ -76,7 +76,7 @@ class Nursery:
         ModuleNotFoundError
             Something that LocalCloud needs is not installed; its `name` says what.
         LocalCloudError
-            The nursery has ended.
+            The fork server has ended.
         """
         if not self._ready:
             missing = self._word()
@@ -86,14 +86,14 @@ class Nursery:
         stdin, to_stdin = os.pipe()
         from_stdout, stdout = os.pipe()
         life, living = os.pipe()
-        told = os.memfd_create("facts")  # in memory alone, for there is a key among them
-        given = [told, stdin, stdout, log, living]
+        facts_fd = os.memfd_create("facts")  # in memory alone, for there is a key among them
+        given = [facts_fd, stdin, stdout, log, living]
         try:
-            os.write(told, json.dumps(dict(facts)).encode())
+            os.write(facts_fd, json.dumps(dict(facts)).encode())
             socket.send_fds(self._line, [b"fork"], given)
             pid = int(self._word())
         finally:
-            for descriptor in (told, stdin, stdout, living):
+            for descriptor in (facts_fd, stdin, stdout, living):
                 os.close(descriptor)
         return Forked(pid, to_stdin, from_stdout, life)
 
@@ -108,7 +108,7 @@ class Nursery:
 
 
 class Forked:
-    """A process that was forked in a nursery, with as much of Popen as LocalCloud looks at."""
+    """A process that was forked by a fork server, with as much of Popen as LocalCloud looks at."""
 
     def __init__(self, pid: int, stdin: int, stdout: int, life: int) -> None:
         self.pid = pid
@@ -138,16 +138,16 @@ class Forked:
 
 
 class _ForkedCloud(LocalCloud):
-    def __init__(self, nursery: Nursery, **options: Any) -> None:
+    def __init__(self, fork_server: ForkServer, **options: Any) -> None:
         super().__init__(**options)
-        self._nursery = nursery
+        self._fork_server = fork_server
         self._owner = os.getpid()
 
     def _launch(self) -> Forked:
         facts = {SCRATCH_NAME: str(self._scratch)}
         self._settings.export(facts)
         with self.log_path.open("ab") as log:
-            return self._nursery.fork(facts, log.fileno())
+            return self._fork_server.fork(facts, log.fileno())
 
     def close(self) -> None:
         """End the server at once: nothing that it holds is to be kept."""
@@ -156,7 +156,7 @@ class _ForkedCloud(LocalCloud):
         super().close()
 
 
-def nurse(descriptor: int) -> None:
+def serve_forks(descriptor: int) -> None:
     """Import all of the server, then fork one for each request on the line, until it ends."""
     with socket.socket(fileno=descriptor) as line:
         try:
@@ -166,7 +166,7 @@ def nurse(descriptor: int) -> None:
             line.send(str(error.name).encode())
             return
         gc.freeze()  # nor shall a server look through it: what it does not touch stays shared
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how a server ended
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no exit status is read
         line.send(b"\n")
         while True:
             asked, given, _, _ = socket.recv_fds(line, _WORD, 5)
@@ -181,13 +181,13 @@ def nurse(descriptor: int) -> None:
             line.send(str(pid).encode())
 
 
-def _serve(told: int, stdin: int, stdout: int, log: int, living: int) -> NoReturn:
+def _serve(facts_fd: int, stdin: int, stdout: int, log: int, living: int) -> NoReturn:
     """Be the server; `living` is held open until the end and closed by nobody."""
     from cvm_notebook.local.__main__ import main  # noqa: PLC0415 - imported already
 
     del living
     os.setsid()
-    with os.fdopen(told, "rb") as facts:
+    with os.fdopen(facts_fd, "rb") as facts:
         facts.seek(0)
         os.environ.update(json.load(facts))
     for place, descriptor in enumerate((stdin, stdout, log)):

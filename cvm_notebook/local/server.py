@@ -81,7 +81,7 @@ def serve(
         **more,
     )
 
-    told: list[Path] = []
+    written: list[Path] = []
 
     def announce(bound: int, root: str) -> None:
         address = api_url(host, bound)
@@ -91,14 +91,14 @@ def serve(
             "control_token": settings.control_token,
             "pid": os.getpid(),
         }
-        told.extend(write_running(facts, root))
+        written.extend(write_running(facts, root))
         if ready is not None:
             ready(address, settings.api_key)
 
     try:
         run(settings, announce)
     finally:
-        for path in told:
+        for path in written:
             path.unlink(missing_ok=True)
 
 

@@ -1,4 +1,4 @@
-"""``%cvm apply``, ``%cvm update`` and ``%%cvm deploy --update``: what is declared is made true."""
+"""``%cvm apply``, ``%cvm update`` and ``%%cvm deploy --update``: applying declarations."""
 
 import shlex
 from argparse import Namespace

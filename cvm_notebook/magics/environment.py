@@ -17,7 +17,7 @@ _LONGEST_FILE: Final = 1 << 20
 
 
 def check_askable(env: EnvTable, prompt: PromptKind | None) -> None:
-    """Refuse variables without a value where nobody can be asked for one.
+    """Refuse variables without a value where no prompt is possible.
 
     Raises
     ------

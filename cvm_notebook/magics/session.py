@@ -8,7 +8,7 @@ from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.connection import connect
 from cvm_notebook.fleet.fleet import Fleet
 from cvm_notebook.live.store.records import Snapshot
-from cvm_notebook.widgets.base.mimebundle import has_kernel, somebody_answers
+from cvm_notebook.widgets.base.mimebundle import allows_input, has_kernel
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -44,7 +44,7 @@ class Session:
             problem = f"it is a {type(found).__name__} in this notebook, and no cvm.Fleet"
             remedy = "Give that another name, or run %cvm use, which replaces it."
             raise InvalidInput("fleet", problem, remedy)
-        # whoever has a client means its cloud, and no other
+        # a client in the namespace decides which cloud is meant
         return self._take(client if isinstance(client, Client) else connect())
 
     def use(self, target: str | None) -> Fleet:
@@ -57,7 +57,7 @@ class Session:
         return found if isinstance(found, Fleet) and found.health.state != "closed" else None
 
     def prompt_kind(self, *, wait: bool) -> PromptKind | None:
-        """Return the way to ask for a secret; None where nobody can answer.
+        """Return the kind of prompt for a secret; None where no prompt is possible.
 
         Parameters
         ----------
@@ -69,7 +69,7 @@ class Session:
                 stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr)
             )
             return "prompt" if terminal else None
-        if not somebody_answers(self.shell):
+        if not allows_input(self.shell):
             return None
         return "prompt" if wait else "box"
 

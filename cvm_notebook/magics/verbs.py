@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from cvm_notebook.api.errors.tree import CvmError, WatchTimeout
 from cvm_notebook.api.resources.logs import LogLine
-from cvm_notebook.api.status import phase_of
+from cvm_notebook.api.status import phase_of, status_words
 from cvm_notebook.fleet.fleet import Fleet
 from cvm_notebook.fleet.handle import CvmHandle
 from cvm_notebook.fleet.selection import FleetPlan, Selection
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 Handler = Callable[[Session, Namespace], object]
 # one column and its value, as a keyword of `Fleet.where`; not == nor >=
+_COST_COLUMNS: Final = ("name", "running_h", "rate_usd_h", "amount_usd")
 _CONDITION: Final = re.compile(r"([A-Za-z_]\w*)=((?!=).*)", re.DOTALL)
 _LONGEST_S: Final = 3600.0  # an operation is given up on long before
 _ANSWER_S: Final = 120.0  # longer than any call of the client's
@@ -113,8 +114,9 @@ def verify(session: Session, args: Namespace) -> "Verdict":
 
 
 def cost(session: Session, args: Namespace) -> "pd.DataFrame":
-    """Return the cost of each CVM."""
-    return session.fleet().cost(args.window)
+    """Return the cost of each CVM, the highest first, in columns that a terminal has room for."""
+    frame = session.fleet().cost(args.window)
+    return frame.sort_values("amount_usd", ascending=False, kind="stable")[list(_COST_COLUMNS)]
 
 
 def diff(session: Session, _args: Namespace) -> "pd.DataFrame":
@@ -233,7 +235,7 @@ def watch(session: Session, args: Namespace) -> CvmHandle:
 
 
 def _changed(row: Row) -> None:
-    words = (row.name or row.id, row.status or "", row.boot_progress or "")
+    words = (row.name or row.id, status_words(row.status), row.boot_progress or "")
     print_line("  ".join(clean_text(word, 80) for word in words if word))
 
 
@@ -302,7 +304,7 @@ def print_line(text: str) -> None:
 
 
 def interrupted(stop: KeyboardInterrupt, text: str) -> KeyboardInterrupt:
-    """Return a KeyboardInterrupt that names what it ended, and what it did not."""
+    """Return a KeyboardInterrupt that names what was interrupted, and what goes on."""
     return type(stop)(text)
 
 

@@ -1,1 +1,1 @@
-"""Rolling changes: what is done to the instances of an app one after the other, and undone."""
+"""Rolling changes: updates of an app's instances one after the other, and their rollback."""

@@ -93,7 +93,7 @@ class Rollout:
 
     @property
     def dangers(self) -> tuple[str, ...]:
-        """What would be lost, instance by instance."""
+        """The losses, instance by instance."""
         return tuple(
             f"{seen.name}: {said}"
             for seen in self.previews.values()
@@ -103,7 +103,7 @@ class Rollout:
 
     @property
     def phrase(self) -> str | None:
-        """What `execute` wants as ``confirm``: where several would change, or something is lost."""
+        """The phrase for ``confirm`` of `execute`; where several change, or something is lost."""
         needs = self.sends > 1 or bool(self.dangers)
         return f"{self._target.word} {self.sends}" if needs else None
 
@@ -154,7 +154,7 @@ class Rollout:
         return self
 
     def rollback(self, *, wait: bool = True, progress: bool = True) -> "Rollout":
-        """Take the instances that it has changed back to the revisions they had, one by one.
+        """Roll the changed instances back to their former revisions, one by one.
 
         A revision holds the app compose, the variables and the user config: a size or an image
         that was changed stays.
@@ -265,7 +265,7 @@ class Rollout:
 
     @property
     def why(self) -> str:
-        """Why it stopped before its end, in words; empty where it did not."""
+        """The reason why it stopped before its end; empty where it did not."""
         return self._runner.why if self._runner is not None and self.state == "stopped" else ""
 
     @property
@@ -278,7 +278,7 @@ class Rollout:
 
     @property
     def title(self) -> str:
-        """How it stands, in a line."""
+        """The state, in a line."""
         what = f"{_CALLED[self._target.word]} of {clean_text(self.name, 80)}"
         count, left = len(self), sum(row.state == "planned" for row in self.rows)
         if self.state == "planned":

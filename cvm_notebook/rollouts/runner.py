@@ -40,7 +40,7 @@ _running: "weakref.WeakSet[RolloutRunner]" = weakref.WeakSet()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutTerms:
-    """How a rolling change is carried out; see `App.update`."""
+    """Options of a rolling change; see `App.update`."""
 
     app_id: str
     max_unavailable: int = 1
@@ -145,7 +145,7 @@ class RolloutRunner:
             self.why = self.why or f"it could not be gone on with: {error_text(error)}"
         finally:
             if self._halted:
-                self._take_back()
+                self._cancel_operations()
             self._note_operations()
             _running.discard(self)
             with suppress(CvmError):
@@ -155,7 +155,7 @@ class RolloutRunner:
 
     @contextmanager
     def _watching(self) -> Iterator[None]:
-        """Hear of operations, and of the fleet's end, for as long as the block lasts."""
+        """Subscribe to operations, and to the fleet's end, within the block."""
         operator, store = self._engine.operator, self._engine.store
         end = operator.attach(self._hear)
         hook = store.attach(lambda _: None, health=self._hear_health)
@@ -169,7 +169,7 @@ class RolloutRunner:
     def _hear(self, record: OperationRecord) -> None:
         operation = self._operations.get(record.cvm_id or "")
         if operation is not None and operation.id == record.id:
-            self._told(record.cvm_id or "", record)
+            self._update_row(record.cvm_id or "", record)
         if record.done:
             self._bell.set()
 
@@ -177,7 +177,7 @@ class RolloutRunner:
         if health.state == "closed":
             self.halt("the fleet was closed")
 
-    def _take_back(self) -> None:
+    def _cancel_operations(self) -> None:
         for operation in self._operations.values():
             operation.cancel()
 
@@ -187,8 +187,8 @@ class RolloutRunner:
         self.rows[cvm_id] = replace(self.rows[cvm_id], **changes)  # type: ignore[arg-type]
         self.news.set()
 
-    def _told(self, cvm_id: str, record: OperationRecord) -> None:
-        """Take what an operation says; that it has reached its end is judged by `_settle`."""
+    def _update_row(self, cvm_id: str, record: OperationRecord) -> None:
+        """Update a row from an operation's record; the end is judged by `_settle`."""
         self._set(
             cvm_id,
             state="accepted" if record.state == "reached" else _state_of(record),
@@ -200,7 +200,7 @@ class RolloutRunner:
     def _note_operations(self) -> None:
         for cvm_id, operation in self._operations.items():
             if not self.rows[cvm_id].finished and self.rows[cvm_id].state != "failed":
-                self._told(cvm_id, operation.record)
+                self._update_row(cvm_id, operation.record)
 
     def _stop(self, cvm_id: str, state: RolloutState, reason: str) -> None:
         """Note that an instance has failed: nothing new is begun."""
@@ -229,7 +229,7 @@ class RolloutRunner:
         return True
 
     def _waits_for(self, there: Mapping[str, Cvm]) -> bool:
-        """Wait a moment where an instance is in the middle of something; whoever began it."""
+        """Wait a moment while an instance is in progress, whoever began it."""
         alive = self._engine.operator.alive
         busy = [
             cvm
@@ -350,7 +350,7 @@ class RolloutRunner:
             self._stop(cvm_id, "refused", error_text(error))
             return None
         self._operations[cvm_id] = operation
-        self._told(cvm_id, operation.record)
+        self._update_row(cvm_id, operation.record)
         return operation
 
     def _await(self, mine: list[Operation]) -> None:
@@ -365,7 +365,7 @@ class RolloutRunner:
     def _settle(self, one: _Ready, operation: Operation, since: float) -> None:
         """Judge an instance by its operation, and by its verdict where one is asked for."""
         record, cvm_id = operation.record, one.row.id
-        self._told(cvm_id, record)
+        self._update_row(cvm_id, record)
         if self._halted and not record.done:
             return
         if record.accepted_at is not None and record.asked >= since:

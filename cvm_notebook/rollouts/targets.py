@@ -1,4 +1,4 @@
-"""What each instance of an app is to become: changed alike, or taken to a revision."""
+"""Targets of a rolling change: the same changes for each instance, or a revision."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -23,7 +23,7 @@ _PARTS: Final = {"docker_compose_file": "compose_file", "pre_launch_script": "pr
 
 
 class Target(Protocol):
-    """What an instance is to become."""
+    """The target of one instance."""
 
     word: str
 

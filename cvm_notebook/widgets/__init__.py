@@ -1,1 +1,1 @@
-"""What is seen in a notebook: the table, the card, the forms. They hold no truth of their own."""
+"""Widgets: the table, the card, the forms, the dashboard. They hold no state of the fleet."""

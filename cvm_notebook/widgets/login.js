@@ -14,7 +14,7 @@ function renderLogin({ el, store }) {
 
   function draw() {
     const account = store.state, live = store.live();
-    state.replaceChildren(h("span", { className: "cvm-shape", "aria-hidden": "true" }, account.in ? "●" : "○"), account.in ? "Signed in to Phala Cloud" : "Not signed in to Phala Cloud");
+    state.replaceChildren(h("span", { className: "cvm-shape", "aria-hidden": "true" }, account.in ? "●" : "○"), account.in ? `Signed in to ${account.local ? "a cloud on this machine" : "Phala Cloud"}` : "Not signed in to Phala Cloud");
     root.dataset.status = account.in ? "in" : "out";
     rows.replaceChildren(...account.rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
     then.hidden = !account.in || !account.then;

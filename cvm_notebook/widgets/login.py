@@ -1,4 +1,4 @@
-"""login(): whose key is used here, where it came from, and a place to give one."""
+"""login(): a widget that shows the account of the API key, and takes another key."""
 
 import os
 import threading
@@ -16,14 +16,14 @@ from cvm_notebook.api.errors.tree import CredentialsError, CvmError
 from cvm_notebook.api.models.catalogue import CurrentUser
 from cvm_notebook.api.secret import Secret
 from cvm_notebook.connection import sign_in, typed_key
-from cvm_notebook.text import clean_text, html_table, text_table, usd
+from cvm_notebook.text import clean_text, html_table, text_table
 from cvm_notebook.widgets.base.assets import module, style
-from cvm_notebook.widgets.base.mimebundle import has_kernel, somebody_answers
+from cvm_notebook.widgets.base.mimebundle import allows_input, has_kernel
 from cvm_notebook.widgets.base.view import LiveView, Message
 
 
 class Account:
-    """Whose key is used. Safe to use from any thread; each call asks the service.
+    """The account of the API key. Safe to use from any thread; each call asks the service.
 
     Attributes
     ----------
@@ -85,13 +85,13 @@ class Account:
             ("address", self._found.base_url),
             ("user", clean_text((user.username or user.email or "") if user else "", 80)),
             ("workspace", ", ".join(clean_text(word, 60) for word in place if word)),
-            ("credit", f"{usd(money.balance)} USD" if money and money.balance is not None else ""),
+            ("credit", f"{money.balance:,.2f} USD" if money and money.balance is not None else ""),
         ]
         return [(name, value) for name, value in facts if value]
 
     @property
     def title(self) -> str:
-        """One line that says how it stands, and when."""
+        """The state of the account in one line, with its time."""
         state = "signed in" if self.client is not None else "not signed in"
         wrong = f"; {clean_text(self.error, 400)}" if self.error is not None else ""
         return f"Phala Cloud: {state}, as of {self._at:%Y-%m-%d %H:%M:%S} UTC{wrong}"
@@ -102,6 +102,7 @@ class Account:
         missing = isinstance(self.error, CredentialsError)
         return {
             "in": self.client is not None,
+            "local": self._found is not None and self._found.base_url.startswith("http://"),
             "rows": self.rows(),
             "wrong": wrong,
             "missing": missing and self.client is None,
@@ -200,14 +201,14 @@ _beneath: "weakref.ref[Login] | None" = None
 
 
 def show_beneath(shell: Any) -> None:
-    """Show a box for a key beneath the cell that runs, when it has ended, if somebody can answer.
+    """Show a box for a key beneath the running cell, once it has ended, if input is possible.
 
     Parameters
     ----------
     shell
         The IPython that runs the cell.
     """
-    if not somebody_answers(shell):
+    if not allows_input(shell):
         return
 
     def show(*_: object) -> None:

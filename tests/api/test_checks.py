@@ -265,7 +265,7 @@ def test_a_file_that_docker_could_run_is_taken_unchanged(text):
         ("a: &a [*a]\n" + COMPOSE, "aliases or nesting"),
         (COMPOSE + "#" * 204_800, "KiB; the service takes 200"),
         (COMPOSE + "\0", "line 3: U+0000 is not YAML"),
-        (COMPOSE + "\ud800", "line 3: U+D800, half a character, is not a text"),
+        (COMPOSE + "\ud800", "line 3: U+D800, a lone surrogate, is not a text"),
     ],
 )
 def test_a_file_that_cannot_run_is_refused_by_its_line(text, said):

@@ -214,7 +214,7 @@ def test_a_pipe_does_not_hang_the_reader(home):
     path = write(home, profiles())
     path.unlink()
     os.mkfifo(path, 0o600)
-    with pytest.raises(CredentialsError, match="is no file"):
+    with pytest.raises(CredentialsError, match="is not a file"):
         find(home)
 
 

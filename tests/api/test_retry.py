@@ -72,13 +72,13 @@ def test_the_wait_is_bounded():
 
 @pytest.mark.parametrize(("told", "waits"), [(0.0, 0.0), (1.0, 1.0), (60.0, 60.0), (1e9, 60.0)])
 def test_what_the_service_asks_for_is_kept_within_bounds(told, waits):
-    decision = POLICY.decide(K.READ, 1, O.RATE_LIMITED, told=told, rand=lambda: 0.0)
+    decision = POLICY.decide(K.READ, 1, O.RATE_LIMITED, retry_after=told, rand=lambda: 0.0)
     assert decision == Retry(waits)
 
 
 def test_no_wait_is_shorter_than_the_service_asked():
     for jitter in (0.0, 0.3, 0.999):
-        after = POLICY.decide(K.READ, 1, O.RATE_LIMITED, told=2.0, rand=lambda j=jitter: j)
+        after = POLICY.decide(K.READ, 1, O.RATE_LIMITED, retry_after=2.0, rand=lambda j=jitter: j)
         assert isinstance(after, Retry)
         assert 2.0 <= after.after <= 2.3
 

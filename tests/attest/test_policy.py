@@ -120,7 +120,7 @@ def test_a_file_that_is_no_policy_is_refused(tmp_path):
         path.write_text(text)
         with pytest.raises(InvalidInput):
             Policy.from_toml(path)
-    with pytest.raises(InvalidInput, match=r"is no policy"):
+    with pytest.raises(InvalidInput, match=r"is not a policy"):
         Policy.from_toml(tmp_path / "none.toml")
 
 

@@ -106,7 +106,7 @@ def test_check_gives_the_exact_dtypes_back(fleet):
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda f: f.assign(vcpu="many"), "vcpu: 'many' is no Int64"),
+        (lambda f: f.assign(vcpu="many"), "vcpu: 'many' is not Int64"),
         (lambda f: f.assign(mine=1), "no column mine"),
         (lambda f: f.reset_index(drop=True), "has no cvm_id"),
         (lambda f: f[["name", "name"]], "has twice: name"),

@@ -263,9 +263,9 @@ def test_while_the_fleet_was_not_live_nothing_was_observed(make, log):
     taken = log(rows=[make.row()], healths=healths)
     row = only(cost_frame(taken, "24h"))
     assert (row["running_h"], row["coverage"], row["basis"]) == (24, 0.5, "extrapolated")
-    spells = check("timeline", timeline_frame(taken))
-    assert list(spells["observed"]) == [True, False, True]
-    assert list(spells["lasted"] / pd.Timedelta("1h")) == [6, 12, 6]
+    intervals = check("timeline", timeline_frame(taken))
+    assert list(intervals["observed"]) == [True, False, True]
+    assert list(intervals["lasted"] / pd.Timedelta("1h")) == [6, 12, 6]
 
 
 def test_the_moment_until_the_first_list_counts_as_live_is_no_gap(make, log):
@@ -315,11 +315,11 @@ def test_windows_are_said_in_words(make, window, hours, label):
 
 @pytest.mark.parametrize("window", ["", "24", "yesterday", "-1h", "0h", "900y", dt.timedelta(0)])
 def test_what_is_no_window_is_refused(make, window):
-    with pytest.raises(InvalidInput, match="is no length of time"):
+    with pytest.raises(InvalidInput, match="is not a length of time"):
         cost_frame(make.snapshot(), window)
 
 
-# --- spells -------------------------------------------------------------------------------------
+# --- intervals ----------------------------------------------------------------------------------
 
 
 def test_spells_follow_each_other_and_say_who_and_what(make, log):

@@ -8,7 +8,7 @@ from receiver import receiving
 
 import cvm_notebook as cvm
 from cvm_notebook.api.models.webhooks import Webhook, WebhookDelivery
-from cvm_notebook.frames.deliveries import DELIVERIES, _Told
+from cvm_notebook.frames.deliveries import DELIVERIES, _Row
 
 TEXT = pd.StringDtype()
 MOMENT = pd.DatetimeTZDtype("us", "UTC")
@@ -54,9 +54,9 @@ DELIVERY = WebhookDelivery(
     "rows",
     [
         [],
-        [_Told(Webhook(), WebhookDelivery())],
-        [_Told(Webhook(id="wh_1", name="mine"), DELIVERY)],
-        [_Told(Webhook(id="wh_1"), WebhookDelivery(attempts=2**70, duration_ms=-5))],
+        [_Row(Webhook(), WebhookDelivery())],
+        [_Row(Webhook(id="wh_1", name="mine"), DELIVERY)],
+        [_Row(Webhook(id="wh_1"), WebhookDelivery(attempts=2**70, duration_ms=-5))],
     ],
 )
 def test_the_schema_holds_whatever_was_said(rows):
@@ -64,7 +64,7 @@ def test_the_schema_holds_whatever_was_said(rows):
 
 
 def test_what_was_not_said_is_missing_and_no_token_is_shown():
-    frame = DELIVERIES.frame([_Told(Webhook(id="wh_1", name="mine"), DELIVERY)])
+    frame = DELIVERIES.frame([_Row(Webhook(id="wh_1", name="mine"), DELIVERY)])
     row = frame.loc[("wh_1", "evt_1")]
     assert row["duration"] == pd.Timedelta("1.5s")
     assert (row["url"], row["error"], row["webhook"]) == ("https://a.org/x", "Not sent", "mine")

@@ -12,6 +12,7 @@ import msgspec
 import pandas as pd
 import pandera.pandas as pa
 import pytest
+from full_cvm import full_cvm
 from helpers import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,15 +21,10 @@ from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.models.cvm import (
     Cvm,
     Endpoint,
-    Gateway,
     HourlyRate,
     KmsInfo,
-    NodeRef,
-    OsInfo,
     Progress,
     Resource,
-    UserRef,
-    WorkspaceRef,
 )
 from cvm_notebook.api.status import STATUSES
 from cvm_notebook.frames import fleet_columns, fleet_frame
@@ -93,6 +89,7 @@ DTYPES = {
     "rate_usd_h": MONEY,
     "rate_compute_usd_h": MONEY,
     "rate_disk_usd_h": MONEY,
+    "charged_usd_h": MONEY,
     "billing_period": words("skip", "hourly", "monthly", "unknown"),
     "created_at": MOMENT,
     "updated_at": MOMENT,
@@ -133,49 +130,8 @@ SCHEMA = pa.DataFrameSchema(
 
 
 def full(number=0, **changes):
-    """A CVM of which the service said everything."""
-    cvm = Cvm(
-        id=f"cvm_{number:08d}",
-        name=f"web-{number}",
-        app_id="a" * 40,
-        vm_uuid=f"00000000-0000-4000-8000-{number:012d}",
-        instance_id="b" * 40,
-        resource=Resource(
-            instance_type="tdx.small",
-            vcpu=1,
-            memory_in_gb=2.0,
-            disk_in_gb=20,
-            gpus=0,
-            billing_period="hourly",
-        ),
-        node_info=NodeRef(id=18, name="prod9", region="us-west-1", status="ONLINE"),
-        os=OsInfo(name="dstack-0.5.8", version="0.5.8", is_dev=False, os_image_hash="c" * 64),
-        kms_type="phala",
-        kms_info=KmsInfo(chain_id=8453),
-        status="running",
-        in_progress=False,
-        compose_hash="d" * 64,
-        docker_compose_hash="e" * 64,
-        gateway=Gateway(base_domain="example.net", cname="shop.example.com"),
-        endpoints=(Endpoint(app="https://web.example.net"),),
-        public_logs=True,
-        public_sysinfo=True,
-        public_tcbinfo=True,
-        gateway_enabled=True,
-        secure_time=False,
-        listed=False,
-        storage_fs="zfs",
-        workspace=WorkspaceRef(name="Team"),
-        creator=UserRef(username="ana"),
-        created_at="2026-05-01T10:00:00.250000+00:00",
-        updated_at="2026-05-02T10:00:00Z",
-        project_type="user",
-        app_url="https://web.example.net",
-        base_image="dstack-0.5.8",
-        runner="docker-compose",
-        hourly_rate=HourlyRate(total="0.060780", compute="0.058000", disk="0.002780"),
-    )
-    return msgspec.structs.replace(cvm, **changes)
+    """A CVM of which the service said everything, all of one app."""
+    return full_cvm(number, **{"app_id": "a" * 40} | changes)
 
 
 def cell(column, **changes):
@@ -423,10 +379,19 @@ def test_amounts_do_not_depend_on_the_callers_decimal_context():
         assert cell("rate_usd_h", hourly_rate=HourlyRate(total=12.345678)) == 12.345678
 
 
+@pytest.mark.parametrize("status", ["running", "stopped", "exited", "starting", "failed", "new"])
+def test_what_is_charged_now_is_a_column_and_adds_up_to_the_accessors_sum(status):
+    cvms = [full(1, status=status), full(2, status=status)]
+    frame = fleet_frame(cvms, columns="wide", money="decimal")
+    assert frame["charged_usd_h"].sum() == frame.cvm.charged
+    whole = frame["charged_usd_h"].iloc[0] == frame["rate_usd_h"].iloc[0]
+    assert whole == (status in {"running", "starting", "new"})
+
+
 def test_money_is_float_and_exact_where_it_is_asked_for():
     cvms = [full(1), full(2, hourly_rate=None)]
     frame, exact = (fleet_frame(cvms, columns="wide", money=kind) for kind in ("float", "decimal"))
-    rates = ["rate_usd_h", "rate_compute_usd_h", "rate_disk_usd_h"]
+    rates = ["rate_usd_h", "rate_compute_usd_h", "rate_disk_usd_h", "charged_usd_h"]
     assert set(map(str, frame[rates].dtypes)) == {"float64"}
     assert set(map(str, exact[rates].dtypes)) == {DECIMALS}
     assert frame["rate_usd_h"].iloc[0] == 0.06078
@@ -617,6 +582,6 @@ def test_without_pyarrow_the_schema_holds_and_money_is_decimal():
     )
     assert run.returncode == 0, run.stderr
     here = fleet_frame([], columns="wide").dtypes
-    money = {"rate_usd_h", "rate_compute_usd_h", "rate_disk_usd_h"}
+    money = {"rate_usd_h", "rate_compute_usd_h", "rate_disk_usd_h", "charged_usd_h"}
     expected = {n: "object" if n in money else str(d) for n, d in here.items()}
     assert dict(pair.split("=", 1) for pair in run.stdout.splitlines()) == expected

@@ -70,7 +70,7 @@ def names(ax):
     return [text.get_text() for text in ax.get_yticklabels()]
 
 
-def spells(ax):
+def intervals(ax):
     """Return what was drawn: (name, first hour, last hour, faint) of each bar, in order."""
     start = dates.date2num(NOON - 24 * HOUR)
     rows = dict(zip(ax.get_yticks(), names(ax), strict=True))
@@ -87,7 +87,7 @@ def spells(ax):
 
 def test_each_spell_is_where_it_was_and_pale_where_nobody_looked(stopped_at_six, style):
     ax = plot_timeline(stopped_at_six)
-    assert spells(ax) == [
+    assert intervals(ax) == [
         ("web-1", 0, 18, False),
         ("web-1", 18, 22, False),
         ("web-1", 22, 23, True),

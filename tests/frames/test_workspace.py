@@ -278,7 +278,7 @@ def test_each_key_of_a_cvm_has_a_row_and_says_whose_it_is(make):
     assert frame["error"].to_list() == [
         pd.NA,
         pd.NA,
-        "it lets in a line that is no public key of OpenSSH",
+        "it lets in a line that is not a public key of OpenSSH",
         "it is gone",
     ]
 

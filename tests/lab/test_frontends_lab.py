@@ -142,7 +142,7 @@ class Walk:
     def each_is_live(self):
         for view in (self.table, self.card, self.form, self.board):
             view.locator('.cvm-health[data-state="live"]').first.wait_for()
-        self.login.get_by_text("Signed in to Phala Cloud").wait_for()
+        self.login.get_by_text("Signed in to a cloud on this machine").wait_for()
 
     def what_happens_elsewhere_is_seen(self):
         for view in (self.table, self.board):
@@ -261,10 +261,12 @@ def what_a_view_opens_is_live(walk):
 def a_key_that_is_given_in_a_table_is_taken(page, cloud):
     box = page.locator(".cvm-sign-in:visible")
     box.get_by_text("Invalid or expired token").wait_for()
+    stranger = page.locator(".cvm-table").last
+    assert stranger.locator(".cvm-rate").is_hidden()  # nothing is known: it is not 0.00 USD/h
     box.get_by_label("API key").fill(cloud.api_key)
     press(box, "Sign in")
     box.wait_for(state="hidden")
-    stranger = page.locator(".cvm-table").last
+    stranger.locator(".cvm-rate").wait_for()
     stranger.locator(".cvm-health[data-state=live]").wait_for()
     stranger.get_by_role("button", name=re.compile(r"^All \d+$")).wait_for()
 

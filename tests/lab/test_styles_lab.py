@@ -79,6 +79,15 @@ def drawn(widget, *said):
     return {"esm": widget._esm, "css": widget._css, "state": state, "said": list(said)}
 
 
+WORDS = """views => {
+    const say = new Function(`${views[0].esm.replace(/^export default.*$/m, '')};
+        return [usdText(0), usdText(0.00556), usdText(0.06078), usdText(999.5), usdText(12647.2),
+            spentText(0.0004), spentText(1), howMany(1, 'CVM'), howMany(2000, 'CVM'),
+            clockTime(new Date(2026, 10, 9, 0, 5, 1)), momentText(new Date(2026, 10, 9, 13, 5))]`);
+    return say();
+}"""
+
+
 @pytest.fixture
 def views(cvm_cloud, cvm_client):
     """One of each of our views, drawn as fully as can be."""
@@ -112,3 +121,7 @@ def test_nothing_looks_otherwise_whichever_style_sheet_comes_last(page, views):
     compared, differences = page.evaluate(DIFFERENCES)
     assert compared > 50_000
     assert differences == []
+    assert page.evaluate(WORDS, views) == [
+        *("0.00", "0.0056", "0.06", "999.50", "12,647", "< 0.01", "1.00", "1 CVM", "2,000 CVMs"),
+        *("00:05:01", "9 Nov 2026 13:05:00"),
+    ]

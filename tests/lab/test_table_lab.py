@@ -8,7 +8,7 @@ import pytest
 from helpers import until
 
 BEGIN = "import cvm_notebook as cvm\nclient = cvm.connect()\nfleet = cvm.Fleet(client)\nfleet"
-COMPOSE = "services:\n  web:\n    image: nginx:1.27\n"
+COMPOSE = "services:\n  web:\n    image: nginx:1.27\n    ports: ['80:80']\n"
 PATIENCE = 40_000
 
 
@@ -238,11 +238,11 @@ def words_conditions_and_facets_filter_and_a_wrong_one_says_where(lab, table):
 def a_click_on_the_name_of_a_column_leaves_the_list_open(table):
     press(table, "Columns")
     columns = table.get_by_role("group", name="Columns")
-    columns.get_by_text("name", exact=True).click(force=True)  # it is disabled
+    columns.get_by_text("Name", exact=True).click(force=True)  # it is disabled
     columns.get_by_role("checkbox", name="vcpu").check()
-    columns.get_by_text("memory GB", exact=True).click()
+    columns.get_by_text("Memory GB", exact=True).click()
     assert columns.is_visible()
-    for name in ("vcpu", "memory GB"):
+    for name in ("vcpu", "Memory GB"):
         table.get_by_role("columnheader", name=name).wait_for()
     table.locator(".cvm-space .cvm-row:visible").first.get_by_role("gridcell").nth(12).wait_for()
     press(table, "Reset")
@@ -257,11 +257,11 @@ def columns_are_found_moved_reset_and_saved_as_a_view(lab, table, tmp_path):
     columns = table.get_by_role("group", name="Columns")
     columns.get_by_role("searchbox", name="Find a column").fill("node")
     columns.get_by_role("checkbox", name="vcpu").wait_for(state="hidden")
-    columns.get_by_role("checkbox", name="node", exact=True).check()
+    columns.get_by_role("checkbox", name="Node", exact=True).check()
     heads = table.get_by_role("columnheader")
-    table.get_by_role("columnheader", name="node", exact=True).wait_for()
+    table.get_by_role("columnheader", name="Node", exact=True).wait_for()
     usual = [one for one in heads.all_inner_texts() if one]
-    columns.get_by_role("button", name="Further left: node").click()
+    columns.get_by_role("button", name="Further left: Node").click()
     table.wait_for_function(
         "() => document.querySelector('.cvm-head').children[10].dataset.name === 'node'"
     )
@@ -281,17 +281,17 @@ def columns_are_found_moved_reset_and_saved_as_a_view(lab, table, tmp_path):
     table.get_by_role("button", name="View: my view ▾").click()
     lab.screenshot("table-views", table.locator(".cvm-table").first)
     table.get_by_role("menuitem", name="Default").click()
-    table.get_by_role("columnheader", name="node", exact=True).wait_for(state="detached")
+    table.get_by_role("columnheader", name="Node", exact=True).wait_for(state="detached")
     row(table, "bravo").wait_for()
     assert table.locator('.cvm-head [aria-sort="ascending"]').count() == 0
     lab.kernel("fleet.view('MY VIEW') is fleet.table()")
-    table.get_by_role("columnheader", name="node", exact=True).wait_for()
+    table.get_by_role("columnheader", name="Node", exact=True).wait_for()
     row(table, "bravo").wait_for(state="hidden")
     table.locator('.cvm-head [data-name="name"][aria-sort="ascending"]').wait_for()
     assert table.get_by_role("searchbox").input_value() == "name like '%a'"
     press(table, "Columns")
     press(table, "Reset")
-    table.get_by_role("columnheader", name="node", exact=True).wait_for(state="detached")
+    table.get_by_role("columnheader", name="Node", exact=True).wait_for(state="detached")
 
 
 def a_change_made_elsewhere_is_seen_and_counted(lab, table, cloud):
@@ -558,6 +558,9 @@ def a_row_has_a_menu_and_letters_for_the_hand_that_stays_on_the_keys(lab, table,
     row(table, "bravo").get_by_role("button", name="Menu of bravo").click()
     menu.get_by_role("menuitem", name="Start", exact=True).click()
     shows(table, "bravo", "running")
+    row(table, "bravo").click(button="right")
+    menu.get_by_role("menuitem", name="Copy endpoint").click()  # which no column shows
+    table.locator(".cvm-said", has_text="The endpoint copied").wait_for()
     keys.press("Control+s")  # stays the notebook's own
     assert len(posts(cloud, "/stop")) == 1
 
@@ -648,9 +651,24 @@ def a_page_without_a_kernel_shows_the_last_snapshot(lab):
     assert "widgets" not in lab.notebook_json()["metadata"]
 
 
+# how long the badge is wrong, from when Jupyter tells the page that its kernel is restarted
+RESTART = """const kernel = panel.sessionContext.session.kernel;
+    const badge = panel.node.querySelector('.cvm-table .cvm-health');
+    const told = new Promise(done => kernel.statusChanged.connect((_, status) => {
+        if (status === 'restarting') done(performance.now()); }));
+    const gone = new Promise(done => new MutationObserver(() => {
+        if (badge.dataset.state === 'gone') done(performance.now()); })
+        .observe(badge, { attributes: true }));
+    const late = new Promise(done => setTimeout(done, 30_000, null));
+    const both = Promise.all([told, gone]).then(([from, to]) => to - from);
+    await kernel.restart();
+    return await Promise.race([both, late])"""
+
+
 def after_a_restart_of_the_kernel_nothing_is_said_to_be_live(lab, table, cloud):
-    lab._in_page("await panel.sessionContext.session.kernel.restart(); return null")
-    # much less than the silence after which a kernel is not heard any more
+    waited = lab._in_page(RESTART)
+    assert waited is not None  # ms, on the page's clock
+    assert waited < 2_000  # of the 16 s of silence after which nobody is there any more
     table.locator('.cvm-health[data-state="gone"]').wait_for(timeout=10_000)
     lab.use(cloud).run_all()
     live(table)

@@ -519,7 +519,7 @@ def test_429_on_everything_is_at_most_one_probe_per_backoff(clock):
 
 @pytest.mark.parametrize("told", [None, 0.0, 10.0**9])
 def test_what_a_429_tells_is_clamped(told):
-    assert 0 <= Failure.of(RateLimited(429, "slow down", retry_after=told)).told <= 60
+    assert 0 <= Failure.of(RateLimited(429, "slow down", retry_after=told)).retry_after <= 60
 
 
 def test_a_refresh_does_not_wait_for_a_backoff_but_for_what_the_service_said(clock):

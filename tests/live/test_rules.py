@@ -411,7 +411,7 @@ def test_a_fleet_that_nobody_holds_ends_its_rules(cloud, clock):
         ([], {"idle": "1h"}, "where"),
         ("status = sleeping", {"idle": "1h"}, "never"),
         ({"colour": "red"}, {"idle": "1h"}, "no such column"),
-        ("status = running", {"idle": "soon"}, "no length of time"),
+        ("status = running", {"idle": "soon"}, "not a length of time"),
         ("status = running", {"idle": "1h", "below": 10}, "not a share"),
         ("status = running", {"idle": "1h", "undo": -1}, "seconds"),
         ("status = running", {"schedule": "at night"}, "not a schedule"),
@@ -442,3 +442,5 @@ def test_what_is_shown_says_that_it_acts_only_while_the_kernel_runs(fleet):
     assert "<b>" not in shown["text/html"]
     assert only in fleet.rules()._repr_mimebundle_()["text/html"]
     assert rule.terms.undo == 120
+    longer = fleet.autostop("name = 'none'", idle="90m")
+    assert "after 90 min under 10% of CPU" in repr(longer)  # all of it, and not some two hours

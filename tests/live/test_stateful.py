@@ -238,7 +238,7 @@ class FleetMachine(RuleBasedStateMachine):
         self.fleet = Fleet(self.client, clock=self.clock)
         self.crashes = []
         self.fleet.operator._on_fault = self.crashes.append
-        self.fleet.store._outbox._on_fault = self.crashes.append
+        self.fleet.store._subscriptions._on_fault = self.crashes.append
         self.mirror = Mirror(self.fleet.store)
         self.ever = {}
         self.shown = ()

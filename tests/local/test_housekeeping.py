@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 
 from cvm_notebook.local.attestation import kept_quotes
 from cvm_notebook.local.core.clock import SteadyClock
-from cvm_notebook.local.core.database import Cvm, Database, Fact, Operation, Provision, Revision
+from cvm_notebook.local.core.database import Cvm, Database, KeyValue, Operation, Provision, Revision
 from cvm_notebook.local.engine import housekeeping
 
 
@@ -174,6 +174,6 @@ def test_a_server_remembers_what_time_it_is(kept):
     with cloud:
         database = Database(f"sqlite:///{path}")
         with database.read() as session:
-            seen = float(session.get_one(Fact, "clock_seen").value)
+            seen = float(session.get_one(KeyValue, "clock_seen").value)
         database.close()
     assert began - 1 <= seen <= time.time() + 1

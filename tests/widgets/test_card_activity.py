@@ -9,7 +9,7 @@ from helpers import commit, until
 import cvm_notebook as cvm
 from cvm_notebook.api.models.guest import Operation as HistoryEntry
 from cvm_notebook.live.operations.record import OperationRecord
-from cvm_notebook.widgets.card.activity import history_lines, told_by_history
+from cvm_notebook.widgets.card.activity import history_corrections, history_lines
 
 COMPOSE = """services:
   web:
@@ -57,8 +57,8 @@ def test_an_operation_of_ours_is_one_entry_and_not_two():
 def test_what_was_found_under_way_is_called_as_the_service_calls_it():
     made = entry(operation_type="create", correlation_id="c-1", triggered_by_username="ann")
     found = ours("start", correlation_id="c-1", recovered=True)
-    assert told_by_history([made], [found]) == {"op_1": {"verb": "create", "by": "ann"}}
-    assert told_by_history([made], [ours("start", correlation_id="c-1")]) == {}
+    assert history_corrections([made], [found]) == {"op_1": {"verb": "create", "by": "ann"}}
+    assert history_corrections([made], [ours("start", correlation_id="c-1")]) == {}
 
 
 def test_what_others_asked_for_says_who_when_and_what_came_of_it():

@@ -215,6 +215,7 @@ def test_a_policy_that_is_none_is_refused(tab, policies):
     with pytest.raises(InvalidInput, match="policy"):
         tab.card.policy = {"app": COMPOSE}
     assert tab.card.policy is None
+    assert f'fleet["{tab.card.cvm_id}"].card().policy' in tab.card._state()["verify"]["hint"]
     tab.card.policy = policies["proven"]
     state = tab.until(lambda state: "of this card" in state["verify"]["hint"])
     assert state["trust"] is None

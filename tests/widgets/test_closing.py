@@ -144,6 +144,25 @@ def test_a_dashboard_of_a_fleet_that_goes_on_runs_again(wire, fleet):
     assert not fleet.table()._when_selected
 
 
+def test_a_view_keeps_its_fleet_which_nobody_else_does_until_either_is_closed(client, wire):
+    table, card, form = (
+        cvm.Fleet(client).table(),
+        cvm.Fleet(client)["web-1"].card(),
+        cvm.Fleet(client).deploy(),
+    )
+    gc.collect()
+    settled()
+    kept = [weakref.ref(one) for one in (table._fleet(), card._fleet(), form.model.fleet)]
+    assert all(one() is not None for one in kept)
+    assert [one.comm is None for one in (table, card, form)] == [False] * 3
+    kept[0]().close()
+    for view in (card, form):
+        view.close()
+    settled()
+    gc.collect()
+    assert all(collected(one) for one in kept)
+
+
 def test_a_fleet_that_nobody_holds_leaves_no_hole_in_a_box_of_the_users(client, wire):
     fleet = cvm.Fleet(client)
     fleet.snapshot()

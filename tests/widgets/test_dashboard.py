@@ -89,7 +89,7 @@ def test_each_concern_says_what_it_is_and_finds_its_cvms_in_the_table():
     ("credit", "said"),
     [
         ("168", None),
-        ("167", "Credit ends in 7 d"),
+        ("167", "Credit ends in 6 d"),
         ("12", "Credit ends in 12 h"),
         ("0", "No credit left"),
         ("-3", "No credit left"),
@@ -121,7 +121,7 @@ def test_the_plan_says_what_each_saves_and_what_is_not_seen():
     assert [(one["name"], one["idle"], one["saves"]) for one in rows] == [
         ("web-2", "1 h", "0.4"),
         ("web-1", "2 h", "0.1"),
-        ("web-3", "3 h", None),
+        ("web-3", "2 h", None),
     ]
     assert rows[0]["note"] == "GPU load is not measured"
     assert all(one["sends"] for one in rows)

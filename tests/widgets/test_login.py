@@ -60,7 +60,8 @@ def test_a_key_that_is_given_is_used_by_connect_and_is_nowhere_else(view, wire, 
     say(wire, view, kind="secret", value=key)
     told = dict(until(wire, view, lambda m: m["in"] and not m["busy"])["rows"])
     assert told["workspace"] == "Given, ENTERPRISE, owner"
-    assert told["credit"] == "10000 USD"
+    assert wire.state(view)["local"]  # and not of Phala Cloud
+    assert told["credit"] == "10,000.00 USD"
     assert told["key"] == "from the login in this process (in memory only)"
     with cvm.connect() as client:
         assert client.get_current_user().user.username == made["username"]

@@ -199,3 +199,12 @@ def test_a_view_styles_no_class_that_its_scripts_never_give():
                 whole = one in given or one in parts
                 stem = one.rpartition("-")[0] + "-"  # `cvm-kind-${kind}`
                 assert whole or f"{stem}$" in given, f"{view}: {one}"
+
+
+def test_moments_money_and_numbers_of_things_are_written_in_one_way():
+    """By `momentText`, `usdText`, `howMany` and their like, which every view has."""
+    own = r"hour12|dateStyle|toLocale(Date|Time)String|new Date\([^()]*\)\.toLocaleString"
+    own += r"|s?\$\{[^{}]* === 1 \? \"\" : \"s\"\}|\.toFixed\(2\)\} USD"
+    package = Path(str(files("cvm_notebook.widgets")))
+    for script in set(package.glob("*/*.js")) - {package / "base" / "common.js"}:
+        assert not re.findall(own, script.read_text("utf-8")), script

@@ -16,12 +16,14 @@ from helpers import COMPOSE, collected, commit, settled, until
 
 import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import InvalidInput
+from cvm_notebook.api.models.cvm import first_https
 from cvm_notebook.live.plans.plan import Plan
 from cvm_notebook.live.store.figures import Point, Sample
+from cvm_notebook.live.store.observation import Observation
 from cvm_notebook.widgets.base.confirm import Confirmation
 from cvm_notebook.widgets.base.ui_thread import ui_thread
 from cvm_notebook.widgets.table.patches import PatchFeed
-from cvm_notebook.widgets.table.presentation import columns_of, spark
+from cvm_notebook.widgets.table.presentation import COLUMNS, HINTS, USUAL, columns_of, spark, specs
 
 CVMS = ("web-1", "web-2", "data-1")
 
@@ -125,6 +127,52 @@ def test_figures_change_cells_without_a_row(front, wire, table, fleet):
     assert fleet["web-1"].row is before
 
 
+def test_since_when_rows_in_sight_run_is_told_anew_though_no_row_changes(front, wire, table, fleet):
+    (k,), before = front.named(fleet, "web-1"), fleet["web-1"].row
+    front.say("seen", ks=[k])
+    for uptime, seconds in (("2d 3h", 183_600), ("1m", 60)):  # read, and restarted unseen
+        told = len(wire.sent(table, "pulse"))
+        fleet.store.patch(
+            [
+                Observation(
+                    id=before.id,
+                    status=before.status,
+                    uptime=uptime,
+                    boot_progress=before.boot_progress,
+                    received=fleet.now(),
+                    source="batch",
+                )
+            ]
+        )
+        assert fleet["web-1"].row is before
+        ui_thread.post(table.pulse, table)
+        settled()
+        (boots,) = [one["boots"] for one in wire.sent(table, "pulse")[told:] if "boots" in one]
+        assert boots["ks"] == [k]
+        assert boots["at"][0] / 1000 == pytest.approx(time.time() - seconds, abs=2)
+    ui_thread.post(table.pulse, table)
+    settled()
+    assert "boots" not in wire.sent(table, "pulse")[-1]  # it is told once
+
+
+def test_where_a_cvm_is_reached_is_told_when_it_is_asked_for(front, wire, table, fleet):
+    assert "url" not in front.boot["cols"]
+    (k,), row = front.named(fleet, "web-1"), fleet["web-1"].row
+    front.say("endpoint", ks=[k])
+    settled()
+    url = first_https(row.cvm.endpoints)
+    assert wire.wait(table, "endpoint") == {"kind": "endpoint", "k": k, "url": url}
+
+
+def test_headings_begin_with_a_capital():
+    heads = [column.label for column in COLUMNS.values()]
+    assert {"Name", "Size", "CPU", "USD/h", "Month", "ID", "vCPU", "Memory GB"} <= set(heads)
+    assert all(head[0].isupper() or head == "vCPU" for head in heads)
+    hinted = {one["name"] for one in specs(columns_of(USUAL)) if "hint" in one}
+    assert hinted == set(USUAL) - {"name", "status"}
+    assert set(HINTS) <= set(COLUMNS)
+
+
 def test_bars_are_minutes_and_what_nobody_measured_is_a_gap():
     def sample(ago, cpu):
         return Point(0.0, 1_000.0 - ago, cpu, cpu, 0.5, 30.0, 1.0)
@@ -218,6 +266,7 @@ def test_a_new_cvm_is_added_on_top_and_a_deleted_one_goes(front, wire, table, cl
 
 
 def test_nothing_is_sent_while_nobody_looks(front, wire, table, fleet):
+    wire.wait(table, "views")  # read when somebody began to look
     front.say("bye")
     settled()
     before = len(wire.sent(table))

@@ -1,1 +1,1 @@
-"""Credentials: where a key is found, and which addresses it may be sent to."""
+"""Credentials: API keys, the profiles they are read from, and the addresses they may be sent to."""

@@ -1,4 +1,4 @@
-"""The address of the API: what may be one, and when two are the same."""
+"""Base URLs of the API: validated, normalised and compared."""
 
 import ipaddress
 import re
@@ -29,10 +29,10 @@ def check_base_url(url: object, field: str = "base_url") -> str:
     Raises
     ------
     InvalidInput
-        The key would not be safe with it, or it is no address.
+        The key would not be safe with it, or it is not an address.
     """
     if not isinstance(url, str) or not url.strip():
-        raise InvalidInput(field, "it is no address", f"Such as {DEFAULT_BASE_URL}.")
+        raise InvalidInput(field, "it is not an address", f"Such as {DEFAULT_BASE_URL}.")
     text = trimmed(url)
     # Whitespace and backslashes are read differently by different libraries; look-alike letters
     # by people.
@@ -58,7 +58,7 @@ def check_base_url(url: object, field: str = "base_url") -> str:
 def _split(text: str, field: str) -> tuple[SplitResult, str, int | None]:
     read = read_address(text if "://" in text else f"//{text}")
     if read is None or len(text) > _LONGEST or not read[0].scheme:
-        problem = f"{quoted(text.rpartition('@')[2])} is no address"
+        problem = f"{quoted(text.rpartition('@')[2])} is not an address"
         raise InvalidInput(field, problem, f"Such as {DEFAULT_BASE_URL}.")
     return read
 

@@ -1,4 +1,4 @@
-"""Where an API key comes from, and to which address it may go.
+"""Finding the API key: argument, environment, profile or keyring, and the address it belongs to.
 
 ====================  ============================================================================
 The key is from       It goes to
@@ -214,7 +214,7 @@ def _from_keyring(
     if importlib.util.find_spec("keyring") is None:
         return "the keyring (package keyring is not installed)"
     try:  # it reads settings of its own, in the home folder
-        import keyring  # noqa: PLC0415 - an extra, and dear to import
+        import keyring  # noqa: PLC0415 - an extra, and slow to import
         from keyring.errors import KeyringError  # noqa: PLC0415 - as above
     except (ImportError, OSError, RuntimeError) as error:
         return f"the keyring ({type(error).__name__})"

@@ -177,7 +177,7 @@ def _check_place(path: Path) -> None:
             hint=f"Put the file itself there: cp --remove-destination {real} {path}",
         )
     if not stat.S_ISREG(real.stat().st_mode):
-        raise CredentialsError(f"{path} is no file.", hint="Run `phala login`.")
+        raise CredentialsError(f"{path} is not a file.", hint="Run `phala login`.")
     if os.name == "posix" and folder.stat().st_mode & stat.S_IWOTH:
         raise CredentialsError(
             f"Anyone on this machine can replace {path}: its folder is open to all.",

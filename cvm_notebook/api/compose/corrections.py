@@ -101,7 +101,7 @@ def misspelt_in(text: str) -> tuple[Correction, ...]:
     found: list[Correction] = []
     for number, (line, keys) in enumerate(zip(lines, _keys_of(lines), strict=True), start=1):
         if keys and len(found) < _MOST_REMARKS:
-            found += _respelt(line, number, keys)
+            found += _closest_keys(line, number, keys)
     return tuple(one for one in found if not _refused_at(one.applied(text))[0])
 
 
@@ -112,7 +112,7 @@ def line_of(problem: str) -> int | None:
 
 
 def _refused_at(text: str) -> tuple[bool, int | None]:
-    """Return whether a text is refused, and at which line where that is told."""
+    """Return whether a text is refused, and the line of the error where it has one."""
     try:
         read_compose_file(text)
     except InvalidInput as error:
@@ -142,13 +142,13 @@ def _proposals(line: str, number: int, keys: frozenset[str]) -> Iterator[Correct
     key = _meant(body, keys) if _WORD.fullmatch(body) else None
     if key is not None:
         yield Correction(number, f"{lead}{key}:", _WHY[""])
-    yield from _respelt(line, number, keys)
+    yield from _closest_keys(line, number, keys)
     if dashed := _DASHED.fullmatch(body):
         yield Correction(number, f"{lead}- {dashed[1]}", 'missing space after "-"')
 
 
-def _respelt(line: str, number: int, keys: frozenset[str]) -> Iterator[Correction]:
-    """Yield a line with the key that its own nearly is."""
+def _closest_keys(line: str, number: int, keys: frozenset[str]) -> Iterator[Correction]:
+    """Yield the line with the closest known key."""
     body = line.strip(" \t\r")
     found = _SPELT.fullmatch(body)
     if found is not None and found[1] not in keys and not found[1].startswith("x-"):

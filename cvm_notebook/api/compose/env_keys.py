@@ -17,7 +17,7 @@ _APP_ID, _KEY, _SIGNATURE, _SIGNER = 20, 32, 65, 33  # bytes
 
 
 class EnvKeyAnswer(NamedTuple):
-    """What a key service says: a key, its signature, and that of a later version with its time."""
+    """A key service's answer: a public key, its signature, and the newer signature with a time."""
 
     public_key: str | None
     signature: str | None

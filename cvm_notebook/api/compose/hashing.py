@@ -148,7 +148,7 @@ def _problem_of(value: str) -> str | None:
     try:
         size = len(value.encode())
     except UnicodeEncodeError:
-        return "holds half a character"
+        return "holds a lone surrogate"
     if size > _LONGEST_VALUE:
         return f"has {size / 1024:,.1f} KiB; a CVM takes {_LONGEST_VALUE // 1024}"
     return None

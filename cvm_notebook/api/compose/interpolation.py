@@ -1,4 +1,4 @@
-"""The variables that Docker Compose puts into the values of a file: which must be given."""
+"""Variable interpolation of Docker Compose: the names in a file, required and optional."""
 
 import re
 from collections.abc import Iterable
@@ -26,7 +26,7 @@ class Variables(NamedTuple):
 
 
 def variables_of(values: Iterable[str]) -> Variables:
-    """Return the variables that values name; ``$$`` stands for a dollar sign.
+    """Return the variables named in values; ``$$`` is an escaped dollar sign.
 
     What a default names is needed; what stands in ``${X:+other}`` is not, as it counts with X only.
     """

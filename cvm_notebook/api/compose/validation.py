@@ -18,7 +18,7 @@ _SERVICES: Final = 'Give it a mapping "services" with one service or more.'
 
 @dataclass(frozen=True, slots=True)
 class ComposeFile:
-    """What a Docker Compose file says.
+    """A parsed Docker Compose file.
 
     Attributes
     ----------

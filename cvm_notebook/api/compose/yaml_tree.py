@@ -61,11 +61,11 @@ class YamlNode:
 
     @property
     def is_null(self) -> bool:
-        """Whether nothing stands there, or an unquoted null."""
+        """Whether the value is empty, or an unquoted null."""
         return self.kind == "text" and self.plain and self.text in _NULLS
 
     def whole(self) -> Mapping[str, "YamlNode"]:
-        """Return the members of a mapping with those that it merges; its own are the stronger."""
+        """Return the members of a mapping with its merge keys resolved; its own take precedence."""
         found: dict[str, YamlNode] = {}
         for part in self.merged:
             found = {**part.whole(), **found}
@@ -83,7 +83,7 @@ def read_yaml(text: str, argument: str) -> YamlNode | None:
         aliases written out. The message names the line and `argument`.
     """
     _check_characters(text, argument)
-    import yaml  # noqa: PLC0415 - dear to import, needed by this function only
+    import yaml  # noqa: PLC0415 - slow to import, needed by this function only
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
@@ -101,7 +101,7 @@ def _check_characters(text: str, argument: str) -> None:
     if strange is not None:
         line, code = text.count("\n", 0, strange.start()) + 1, f"U+{ord(strange[0]):04X}"
         half = "\ud800" <= strange[0] <= "\udfff"
-        problem = f"{code}, half a character, is not a text" if half else f"{code} is not YAML"
+        problem = f"{code}, a lone surrogate, is not a text" if half else f"{code} is not YAML"
         raise InvalidInput(argument, f"line {line}: {problem}", "Save it as UTF-8 text.")
 
 

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 
 class Code(NamedTuple):
-    """What an error code means, for when the service itself does not say."""
+    """Message and hint of an error code, for when the service itself gives none."""
 
     name: str
     sentence: str
@@ -51,7 +51,7 @@ CVM_APP_ID_CONFLICT: Final = "ERR-03-007"
 REPLICA_SOURCE_NOT_ACCESSIBLE: Final = "ERR-03-008"  # our name
 REPLICA_NEEDS_COMPOSE_HASH: Final = "ERR-03-009"  # our name
 MULTIPLE_CVMS_FOR_IDENTIFIER: Final = "ERR-03-010"  # our name
-# 04: the workspace and its purse
+# 04: the workspace and its balance
 INSUFFICIENT_BALANCE: Final = "ERR-04-001"
 MAX_CVM_LIMIT: Final = "ERR-04-002"
 RESOURCE_LIMIT_EXCEEDED: Final = "ERR-04-003"

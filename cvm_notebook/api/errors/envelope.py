@@ -36,7 +36,7 @@ class Detail(NamedTuple):
 
 
 class ErrorEnvelope(NamedTuple):
-    """What the body of an error says, cleaned."""
+    """The body of an error answer, cleaned."""
 
     message: str = ""
     error_code: str | None = None
@@ -234,7 +234,7 @@ def parse_retry_after(value: str | None, *, now: float | None = None) -> float |
         return None
     if re.fullmatch(r"[+-]?\d+(\.\d*)?", text, re.ASCII):
         return min(max(0.0, float(text)), _FOR_EVER)
-    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - dear to import, rarely needed
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - slow to import, rarely needed
 
     try:
         at = parsedate_to_datetime(text).timestamp()

@@ -1,4 +1,4 @@
-"""How an error looks in a notebook: what happened, what to do, and a box for a key that is missing.
+"""Rendering of errors in a notebook: message, hint, and a box for a missing API key.
 
 IPython asks an error for its lines. Where the error has been shown already, as when ``%tb`` asks
 once more, it gets the whole traceback, with what the error was raised from.

@@ -50,15 +50,15 @@ class LastState(Protocol):
 
     @property
     def boot_progress(self) -> str | None:
-        """How far it has booted."""
+        """The progress of its boot."""
 
     @property
     def boot_error(self) -> str | None:
-        """Why it failed to start."""
+        """The error of its boot."""
 
     @property
     def shutdown_progress(self) -> str | None:
-        """How far it has shut down."""
+        """The progress of its shutdown."""
 
     @property
     def uptime(self) -> str | None:
@@ -66,7 +66,7 @@ class LastState(Protocol):
 
     @property
     def exited_at(self) -> str | None:
-        """When it ended."""
+        """The time at which it stopped."""
 
 
 class CvmError(Exception):
@@ -240,7 +240,7 @@ class CredentialsError(CvmError):
 
 
 class _WatchError(CvmError):
-    """What a watch ended with instead of its target.
+    """Base of the errors that end a watch before its target.
 
     Attributes
     ----------

@@ -48,7 +48,7 @@ class Timeout(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What came back, read to its end."""
+    """A response, read to its end."""
 
     status: int
     headers: Mapping[str, str]

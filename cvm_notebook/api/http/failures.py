@@ -1,4 +1,4 @@
-"""From the failures of requests, urllib3 and sockets to the errors of our tree."""
+"""Mapping of exceptions of requests, urllib3 and sockets to the errors of our tree."""
 
 import re
 import ssl

@@ -22,7 +22,7 @@ def pages_of(page: Page[Any]) -> int:
 
 
 def window_for(wait: float, busy: float, most: int) -> int:
-    """How many pages to keep in flight so that the reader of pages never waits.
+    """Return the number of pages to keep in flight so that the reader of pages never waits.
 
     Parameters
     ----------

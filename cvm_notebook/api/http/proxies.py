@@ -1,4 +1,4 @@
-"""What this machine's environment says of proxies and certificates, and what is wrong with it."""
+"""Proxy and certificate settings of this machine's environment, and what is wrong with them."""
 
 import importlib.util
 import os
@@ -110,7 +110,7 @@ class Environment:
             hint = f"A proxy begins with http://, https:// or {', '.join(_SOCKS)}"
         else:
             return None
-        # The address itself is not told: it may hold a user's password.
+        # The address itself is not shown: it may hold a user's password.
         return ConfigurationError(
             f"{whose} {problem}", hint=f"{hint}; or unset it.", variable=named
         )

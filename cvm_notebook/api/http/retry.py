@@ -8,16 +8,16 @@ from enum import Enum, auto
 
 
 class RetryKind(Enum):
-    """What a request does to the service: the columns of the retry table."""
+    """The kind of a request, by its effect on the service: the columns of the retry table."""
 
-    READ = auto()
-    PROVISION = auto()
+    READ = auto()  # idempotent
+    PROVISION = auto()  # may be repeated: an extra one costs nothing
     COMMIT = auto()  # idempotent by the service's promise: the same pair gives the same CVM
-    UPDATE = auto()  # everything else that changes something: never sent again once it may be there
+    UPDATE = auto()  # not idempotent: never sent again once it may have arrived
 
 
 class AttemptOutcome(Enum):
-    """How an attempt ended without success: the rows of the retry table."""
+    """The outcome of a failed attempt: the rows of the retry table."""
 
     NOT_SENT = auto()  # refused, no such host: the service saw nothing
     NO_ANSWER = auto()  # sent, then a timeout, a reset, half an answer or no JSON
@@ -32,21 +32,21 @@ class AttemptOutcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Send again after `after` seconds."""
+    """Send the request again after `after` seconds."""
 
     after: float
 
 
 @dataclass(frozen=True, slots=True)
 class Reconcile:
-    """Read back what became of it; send again only if nothing began."""
+    """Reconcile: read back what became of it; send again only if nothing began."""
 
     after: float
 
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """Show the error."""
+    """Raise the error."""
 
 
 Decision = Retry | Reconcile | GiveUp
@@ -77,7 +77,7 @@ _TABLE: dict[tuple[RetryKind, AttemptOutcome], str] = {
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often, and after how long, a request is sent again.
+    """The retry policy: the number of attempts, and the exponential backoff between them.
 
     Attributes
     ----------
@@ -101,7 +101,7 @@ class RetryPolicy:
         attempt: int,
         outcome: AttemptOutcome,
         *,
-        told: float | None = None,
+        retry_after: float | None = None,
         rand: Callable[[], float] = random.random,
     ) -> Decision:
         """Decide what follows the failed attempt number `attempt` (the first is 1).
@@ -110,7 +110,7 @@ class RetryPolicy:
         ----------
         kind, attempt, outcome
             The cell of the table, and how many attempts were made so far.
-        told
+        retry_after
             Seconds the service asked to wait, or None.
         rand
             Source of jitter in [0, 1).
@@ -119,7 +119,7 @@ class RetryPolicy:
         most = self._most(kind, outcome)
         if what == _GIVE_UP or attempt >= most:
             return GiveUp()
-        after = self._wait(attempt, told, rand)
+        after = self._wait(attempt, retry_after, rand)
         return Retry(after) if what == _RETRY else Reconcile(after)
 
     def _most(self, kind: RetryKind, outcome: AttemptOutcome) -> int:
@@ -129,15 +129,15 @@ class RetryPolicy:
             return min(2, self.attempts)  # a fault of the service's own is not cured by asking
         return self.attempts
 
-    def _wait(self, attempt: int, told: float | None, rand: Callable[[], float]) -> float:
-        if told is not None:
-            # everybody was told the same: spread upwards, never before the time asked for
-            return min(told, self.retry_after_cap) * (1 + 0.1 * rand()) + 0.05 * rand()
+    def _wait(self, attempt: int, retry_after: float | None, rand: Callable[[], float]) -> float:
+        if retry_after is not None:
+            # all clients got the same time: jitter upwards, never before the time asked for
+            return min(retry_after, self.retry_after_cap) * (1 + 0.1 * rand()) + 0.05 * rand()
         return min(self.cap, self.base * 2.0 ** (attempt - 1)) * (1 - 0.5 * rand())
 
 
 class RetryBudget:
-    """What all calls of one client may spend on retries, so that an outage is not multiplied.
+    """A retry budget shared by all calls of one client, so that an outage is not multiplied.
 
     Each retry takes one token, each success gives a tenth back: in the long run at most one call in
     ten is a retry.

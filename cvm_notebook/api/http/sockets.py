@@ -165,7 +165,7 @@ class Sockets:
 
 
 class _Limited(_Connection):
-    """What is added to urllib3's connections: each keeps to the attempt of its thread."""
+    """A mixin for urllib3's connections: each keeps to the limits of its thread's attempt."""
 
     sockets: Sockets
     _handle: socket.socket | None = None
@@ -254,7 +254,7 @@ def limited(base: type, sockets: Sockets) -> Any:
 
 
 class _Source:
-    """What an HTTP response is read from: a socket whose waits keep to an attempt's limits."""
+    """The reader of an HTTP response: a socket whose waits keep to an attempt's limits."""
 
     def __init__(self, opened: Any, attempt: Attempt) -> None:
         self._opened = opened

@@ -1,4 +1,4 @@
-"""The state stream of one CVM: what its events say, for whoever watches and whoever reflects."""
+"""The state stream of one CVM: its events, decoded for `watch_cvm_state` and for the live fleet."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _GONE_WORDS: Final = ("deleted", "not found", "no longer exists")
 
 
 class StateEventKind(Enum):
-    """What an event of the stream is about."""
+    """The kind of an event of the stream."""
 
     STATE = auto()
     COMPLETE = auto()  # the target was seen; the stream ends
@@ -43,7 +43,7 @@ class StateEvent:
 
     @property
     def text(self) -> str:
-        """What the service says about the end of the stream; "" when nothing."""
+        """The service's message about the end of the stream; "" for none."""
         return str(self.said.get("message") or self.said.get("error") or "")
 
 

@@ -219,8 +219,10 @@ class Transport:
             slowed = slowed or result.outcome is AttemptOutcome.RATE_LIMITED
             lost = lost or result.lost
             error = _after(result.error, attempt, request, lost=lost)
-            told = error.retry_after if isinstance(error, ApiError) else None
-            decision = self._policy.decide(request.kind, attempt, result.outcome, told=told)
+            retry_after = error.retry_after if isinstance(error, ApiError) else None
+            decision = self._policy.decide(
+                request.kind, attempt, result.outcome, retry_after=retry_after
+            )
             if isinstance(decision, Reconcile):
                 settled = self._settled(settle, error, deadline)
                 if settled is not None:

@@ -1,4 +1,4 @@
-"""What the service answers, as frozen structs; every model is found here.
+"""Models of the answers to requests that change a CVM, and of its state.
 
 Unknown fields are ignored, unknown statuses kept in the service's own word, and what was not said
 is None. Here stand the answers to actions and updates, states, and the page; `cvm` holds the row
@@ -27,7 +27,7 @@ from cvm_notebook.api.secret import Secret, sealed
 
 
 class CvmAction(Model, frozen=True, kw_only=True, gc=False):
-    """What start, stop, shutdown, restart, replicate and commit answer.
+    """The answer to start, stop, shutdown, restart, replicate and commit.
 
     ``id`` is the hashid, or at older API versions a number (0 at 2026-01-21: use ``vm_uuid``).
     """
@@ -56,7 +56,7 @@ class CvmAction(Model, frozen=True, kw_only=True, gc=False):
 
 
 class Provision(Model, frozen=True, kw_only=True, gc=False):
-    """Step one done: what step two, the commit, is given. Kept 14 days by the service.
+    """A provision: the result of step one, which step two commits. The service keeps it 14 days.
 
     ``allowed_envs`` is what `Client.provision_cvm` asked for: the variables that the CVM keeps.
     """
@@ -123,7 +123,7 @@ class OperationStatus(Model, frozen=True, kw_only=True, gc=False):
 
 
 class ResourceUsage(Model, frozen=True, kw_only=True, gc=False):
-    """What a CVM uses now."""
+    """The resource usage of a CVM at the moment."""
 
     cpu_percent: float | None = None
     memory_used_bytes: Int | None = None
@@ -140,7 +140,7 @@ class GuestEvent(Model, frozen=True, kw_only=True, gc=False):
 
     @property
     def at(self) -> dt.datetime | None:
-        """When it happened."""
+        """The time of the event."""
         return instant(self.timestamp)
 
 
@@ -176,7 +176,7 @@ class CvmStatus(Tidy, frozen=True, kw_only=True, gc=False):
 def decode_statuses(
     body: bytes, where: str = "POST /status/batch"
 ) -> tuple[dict[str, CvmStatus], tuple[DecodeError, ...]]:
-    """Decode a batch status by uuid; a wrong one is left out and told."""
+    """Decode a batch status by uuid; a malformed entry is left out, with a warning."""
     return decode_map(body, CvmStatus, where)
 
 

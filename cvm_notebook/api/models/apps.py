@@ -1,4 +1,4 @@
-"""What is known of an app beside its CVMs: what it used, what waits for it, who decides."""
+"""Models of an app beside its CVMs: usage, pending updates, permissions on chain."""
 
 import datetime as dt
 from typing import ClassVar
@@ -7,7 +7,7 @@ from cvm_notebook.api.models.base import Int, Model, Money, Rows, Tidy, instant
 
 
 class UsageRecord(Tidy, frozen=True, kw_only=True, gc=False):
-    """One metered entry of the bill: what one CVM was charged for one kind of use.
+    """One metered entry of the bill: the charge of one CVM for one kind of use.
 
     ``instance_id`` is the CVM's ``vm_uuid``.
     """
@@ -55,13 +55,13 @@ class PendingUpdate(Model, frozen=True, kw_only=True, gc=False):
 
 
 class PendingUpdates(Tidy, frozen=True, kw_only=True, gc=False):
-    """What is signed for the CVMs of an app and not applied yet."""
+    """The pending updates of an app: signed for its CVMs and not applied yet."""
 
     items: Rows[PendingUpdate] = ()
 
 
 class PendingUpdatePreview(Model, frozen=True, kw_only=True, gc=False):
-    """What a pending update would change: compose file and script, before and after."""
+    """The changes of a pending update: compose file and script, before and after."""
 
     current_docker_compose: str | None = None
     pending_docker_compose: str | None = None
@@ -70,7 +70,7 @@ class PendingUpdatePreview(Model, frozen=True, kw_only=True, gc=False):
 
 
 class AppKmsInfo(Model, frozen=True, kw_only=True, gc=False):
-    """Who may let an app's keys be used: its contract, and the kind of account that deployed it."""
+    """The kind of an app's key service, its contract, and the account that deployed it."""
 
     is_onchain_kms: bool | None = None
     chain_id: Int | None = None
@@ -129,7 +129,7 @@ class Allowances(Tidy, frozen=True, kw_only=True, gc=False):
 
 
 class TcbEvaluationInstance(Model, frozen=True, kw_only=True, gc=False):
-    """How the platform of a CVM stands against Intel's newest collateral."""
+    """The TCB evaluation of a CVM's platform against Intel's newest collateral."""
 
     vm_uuid: str | None = None
     name: str | None = None

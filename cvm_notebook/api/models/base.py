@@ -1,4 +1,4 @@
-"""What the models are made of: tolerant fields, money as Decimal, time as aware datetime."""
+"""Base classes of the models: tolerant fields, money as Decimal, time as aware datetime."""
 
 import datetime as dt
 import math

@@ -1,4 +1,4 @@
-"""What surrounds CVMs: nodes, types, images, workspaces, quotas, keys and apps."""
+"""Models of what surrounds CVMs: nodes, types, images, workspaces, quotas, keys and apps."""
 
 import datetime as dt
 from typing import Any, ClassVar
@@ -153,7 +153,7 @@ class Workspace(Model, frozen=True, kw_only=True, gc=False):
 
 
 class WorkspacePagination(Model, frozen=True, kw_only=True, gc=False):
-    """Where a list of workspaces goes on."""
+    """The cursor of a list of workspaces."""
 
     has_more: bool | None = None
     next_cursor: str | None = None
@@ -197,7 +197,7 @@ class ReservedGpu(Model, frozen=True, kw_only=True, gc=False):
 
 
 class Quotas(Model, frozen=True, kw_only=True, gc=False):
-    """What a workspace may use, as of a moment."""
+    """The quotas of a workspace, as of a moment."""
 
     team_slug: str | None = None
     tier: str | None = None
@@ -234,7 +234,7 @@ class Credits(Tidy, frozen=True, kw_only=True, gc=False):
 
 
 class CurrentUser(Model, frozen=True, kw_only=True, gc=False):
-    """Whose key it is, for which workspace, with what credit."""
+    """The user and the workspace of the API key, with the credit left."""
 
     user: User | None = None
     workspace: Workspace | None = None
@@ -282,7 +282,7 @@ class EnvPubkey(Model, frozen=True, kw_only=True, gc=False):
 
 
 class AppProfile(Model, frozen=True, kw_only=True, gc=False):
-    """How an app presents itself."""
+    """The public profile of an app."""
 
     display_name: str | None = None
     avatar_url: str | None = None
@@ -335,7 +335,7 @@ class AppRevision(Model, frozen=True, kw_only=True, gc=False):
 
     @property
     def created(self) -> dt.datetime | None:
-        """When the revision was made."""
+        """The time at which the revision was made."""
         return instant(self.created_at)
 
 

@@ -10,7 +10,7 @@ from cvm_notebook.api.secret import Secret
 
 
 class Resource(Model, frozen=True, kw_only=True, gc=False):
-    """What a CVM has, and how its computing is billed."""
+    """The size of a CVM, and how its computing is billed."""
 
     instance_type: str | None = None
     vcpu: Int | None = None
@@ -78,19 +78,19 @@ class Progress(Model, frozen=True, kw_only=True, gc=False):
 
     @property
     def started(self) -> dt.datetime | None:
-        """When it began."""
+        """The time at which it began."""
         return instant(self.started_at)
 
 
 class Gateway(Model, frozen=True, kw_only=True, gc=False):
-    """How a CVM is reached from outside."""
+    """The domains by which a CVM is reached from outside."""
 
     base_domain: str | None = None
     cname: str | None = None
 
 
 class LogUrls(Guarded, Model, frozen=True, kw_only=True, gc=False):
-    """Where logs are read. The URLs carry their own right to read, and are Secrets."""
+    """The URLs of logs. They carry their own right to read, and are Secrets."""
 
     serial: Secret | None = None
     stdout: Secret | None = None
@@ -228,17 +228,17 @@ class Cvm(Model, frozen=True, kw_only=True, gc=False):
 
     @property
     def created(self) -> dt.datetime | None:
-        """When the CVM was made."""
+        """The time at which the CVM was made."""
         return instant(self.created_at)
 
     @property
     def updated(self) -> dt.datetime | None:
-        """When the service last changed its record."""
+        """The time of the service's last change of its record."""
         return instant(self.updated_at)
 
     @property
     def deleted(self) -> dt.datetime | None:
-        """When the CVM was deleted, if it was."""
+        """The time of the CVM's deletion, if it was deleted."""
         return instant(self.deleted_at)
 
 
@@ -250,7 +250,7 @@ class NotStopped(Model, frozen=True, kw_only=True, gc=False):
 
 
 class BatchStopped(Tidy, frozen=True, kw_only=True, gc=False):
-    """What a batch stop came to.
+    """The result of a batch stop.
 
     The service counts those that it stopped and those that it skipped, and names only those that
     failed. It skips what is already stopped or in the middle of something.

@@ -1,4 +1,4 @@
-"""From bytes to models: typed, and with the place of what is wrong.
+"""Decoding of answers into models; an error names the place of what is wrong.
 
 A wrong row costs that row only: the others of the page survive.
 """
@@ -47,7 +47,7 @@ def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
 
 
 def _seal(kind: type, value: object) -> object:
-    """Make a Secret of a text, where the model has one; msgspec calls it for what it does not know.
+    """Convert a text to a Secret, where the model has one; a decoding hook of msgspec.
 
     That is `object`, too, which is as it was sent.
     """
@@ -213,7 +213,7 @@ _parts: dict[object, Any] = {}
 
 
 def share(rows: Iterable[Cvm]) -> None:
-    """Let rows that were just decoded, and that nobody else has seen, share what is equal."""
+    """Intern equal values of freshly decoded rows; nothing else may hold the rows yet."""
     if len(_parts) > _MOST:
         _parts.clear()
     for row in rows:

@@ -1,4 +1,4 @@
-"""What a CVM says of itself: figures, network, containers, evidence and history."""
+"""Models of a CVM's own reports: figures, network, containers, evidence and history."""
 
 import datetime as dt
 from math import isfinite
@@ -19,7 +19,7 @@ class Disk(Model, frozen=True, kw_only=True, gc=False):
 
 
 class SystemInfo(Tidy, frozen=True, kw_only=True, gc=False):
-    """What the guest says of its machine; memory in bytes, uptime in seconds."""
+    """The guest's report on its machine; memory in bytes, uptime in seconds."""
 
     os_name: str | None = None
     os_version: str | None = None
@@ -71,7 +71,7 @@ class SystemInfo(Tidy, frozen=True, kw_only=True, gc=False):
 
     @property
     def memory_used(self) -> int | None:
-        """How much memory is used, in bytes."""
+        """Used memory, in bytes."""
         if self.used_memory is None and self.total_memory and self.available_memory is not None:
             return self.total_memory - self.available_memory
         return self.used_memory
@@ -91,7 +91,7 @@ class CvmStats(Model, frozen=True, kw_only=True, gc=False):
 
 
 class CvmNetwork(Tidy, frozen=True, kw_only=True, gc=False):
-    """How a CVM is reached."""
+    """The network state of a CVM."""
 
     is_online: bool | None = None
     is_public: bool | None = None
@@ -130,7 +130,7 @@ class CvmContainers(Tidy, frozen=True, kw_only=True, gc=False):
 
 
 class CertificateName(Model, frozen=True, kw_only=True, gc=False):
-    """Whom a certificate names."""
+    """The subject or issuer of a certificate."""
 
     common_name: str | None = None
     organization: str | None = None
@@ -223,12 +223,12 @@ class Operation(Tidy, frozen=True, kw_only=True, gc=False):
 
     @property
     def started(self) -> dt.datetime | None:
-        """When it began."""
+        """The time at which it began."""
         return instant(self.started_at)
 
     @property
     def completed(self) -> dt.datetime | None:
-        """When it ended; None while it runs."""
+        """The time at which it ended; None while it runs."""
         return instant(self.completed_at)
 
 
@@ -241,7 +241,7 @@ class OperationPage(Model, frozen=True, kw_only=True, gc=False):
 
 
 class UserConfig(Tidy, frozen=True, kw_only=True, gc=False):
-    """What a CVM was told of its user."""
+    """The user configuration that a CVM was given."""
 
     hostname: str | None = None
     ssh_authorized_keys: Rows[str] = ()

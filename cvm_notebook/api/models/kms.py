@@ -1,4 +1,4 @@
-"""Key services in detail: what one says of itself, and what stands on a chain."""
+"""Models of key services in detail: their own report, and their contract on a chain."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ class KmsNodes(Tidy, frozen=True, kw_only=True, gc=False):
 
 
 class KmsInspection(Tidy, frozen=True, kw_only=True, gc=False):
-    """What a key service says of itself, its guest agent, its nodes and its contract, as sent."""
+    """The report of a key service: itself, its guest agent, its nodes and its contract, as sent."""
 
     id: str | None = None
     slug: str | None = None

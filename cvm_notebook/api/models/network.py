@@ -1,4 +1,4 @@
-"""How a CVM is reached from outside: ports, what its node can do, and a domain's records."""
+"""Models of networking: ports, the abilities of a node, and the DNS records of a domain."""
 
 from typing import Any
 
@@ -60,7 +60,7 @@ class CaaCheck(Tidy, frozen=True, kw_only=True, gc=False):
 
 
 class DomainDiagnosis(Tidy, frozen=True, kw_only=True, gc=False):
-    """What stands in the way of a custom domain."""
+    """The diagnosis of a custom domain: its DNS records, and what is wrong with them."""
 
     domain: str | None = None
     port: Int | None = None
@@ -70,7 +70,7 @@ class DomainDiagnosis(Tidy, frozen=True, kw_only=True, gc=False):
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What is to be corrected, a line each; none where the domain works."""
+        """The problems to correct, a line each; none where the domain works."""
         found = [
             f"{r.record_type} {r.query_name}: {r.actual_value or 'nothing'} is there, "
             f"and {r.expected_value} is needed"

@@ -1,4 +1,4 @@
-"""Who can log in: public SSH keys of an account and of a CVM."""
+"""Models of public SSH keys, of an account and of a CVM."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ class SshKey(Model, frozen=True, kw_only=True, gc=False):
 
 
 class GithubImport(Tidy, frozen=True, kw_only=True, gc=False):
-    """What an import of the keys of a GitHub profile came to."""
+    """The result of importing the keys of a GitHub profile."""
 
     github_username: str | None = None
     keys_added: Int | None = None
@@ -31,7 +31,7 @@ class GithubImport(Tidy, frozen=True, kw_only=True, gc=False):
 
 
 class GithubSync(Tidy, frozen=True, kw_only=True, gc=False):
-    """What bringing imported keys in line with GitHub came to."""
+    """The result of synchronising imported keys with GitHub."""
 
     synced_count: Int | None = None
     keys_added: Int | None = None

@@ -1,4 +1,4 @@
-"""What keeps a CVM in order: its script, its operations, the instance id on record."""
+"""Models of maintenance: scripts, operations, and the instance id on record."""
 
 from cvm_notebook.api.models.base import Int, Model, Rows, Tidy
 
@@ -43,7 +43,7 @@ class InstanceIdRefresh(Model, frozen=True, kw_only=True, gc=False):
 
 
 class InstanceIdRefreshes(Tidy, frozen=True, kw_only=True, gc=False):
-    """What a refresh of many instance ids came to."""
+    """The result of refreshing many instance ids."""
 
     total: Int | None = None
     scanned: Int | None = None

@@ -10,7 +10,7 @@ from cvm_notebook.text import clean_text
 
 
 class Webhook(Guarded, Tidy, frozen=True, kw_only=True, gc=False):
-    """An address that the service tells of events.
+    """A webhook: an address to which the service posts events.
 
     ``secret`` verifies what arrives there. The service gives it whole where the webhook was just
     made, and masked ever after.
@@ -40,7 +40,7 @@ class WebhookSecret(Guarded, Model, frozen=True, kw_only=True, gc=False):
 
 
 class WebhookDelivery(Model, frozen=True, kw_only=True, gc=False):
-    """How a delivery ended: ``status`` is the service's word, ``response_status`` 0 for no answer.
+    """A delivery: ``status`` is the service's word, ``response_status`` 0 for no answer.
 
     ``original_event_id`` is that of the delivery which this one repeats; empty for none.
     """
@@ -64,7 +64,7 @@ class WebhookDelivery(Model, frozen=True, kw_only=True, gc=False):
 
 
 class WebhookStats(Model, frozen=True, kw_only=True, gc=False):
-    """How the deliveries of a webhook ended; ``success_rate`` is as the service says it."""
+    """Statistics of a webhook's deliveries; ``success_rate`` is as the service says it."""
 
     total: int | None = None
     success_count: int | None = None
@@ -76,7 +76,7 @@ class WebhookStats(Model, frozen=True, kw_only=True, gc=False):
 
 
 class WebhookEvent(Guarded, Model, frozen=True, kw_only=True, gc=False):
-    """An event as a delivery tells it; what grants access in ``data`` is a Secret.
+    """The event of a delivery; what grants access in ``data`` is a Secret.
 
     The same event can arrive more than once, always with the same ``id``.
     """
@@ -111,7 +111,7 @@ class WebhookEvent(Guarded, Model, frozen=True, kw_only=True, gc=False):
 
     @property
     def error(self) -> str | None:
-        """Why it failed."""
+        """The error, where it failed."""
         return self._text("error")
 
     def _text(self, name: str) -> str | None:

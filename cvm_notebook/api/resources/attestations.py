@@ -45,7 +45,7 @@ class Attestations(Endpoints):
         """
         digits = checks.hexadecimal("checksum", checksum)
         if len(digits.removeprefix("0x")) != _CHECKSUM_DIGITS:
-            raise InvalidInput("checksum", "it is no SHA-256", "Give 64 hex digits.")
+            raise InvalidInput("checksum", "it is not a SHA-256", "Give 64 hex digits.")
         return self._read(f"/attestations/collateral/{digits.removeprefix('0x')}", dict[str, Any])
 
     def read_elsewhere(self, url: str, where: str) -> Reply:

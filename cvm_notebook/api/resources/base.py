@@ -1,4 +1,4 @@
-"""What the groups of calls share: one way to read, one way to change."""
+"""Base of the groups of calls: one way to read, one way to change."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar

@@ -1,4 +1,4 @@
-"""Which CVM is meant: one identifier from the forms in which users give it."""
+"""CVM references: one identifier from the forms in which users give it."""
 
 import difflib
 import re
@@ -13,7 +13,7 @@ from cvm_notebook.text import clean_text, quoted, trimmed
 
 
 class HasId(Protocol):
-    """What knows its own CVM, such as a handle."""
+    """An object with a CVM's ``id``, such as a handle."""
 
     @property
     def id(self) -> str | int | None:
@@ -95,7 +95,7 @@ def path_segment(identifier: object) -> str:
 def _the_one(named: dict[str, str], verb: str) -> str:
     values = list(dict.fromkeys(named.values()))
     if not values:
-        raise InvalidInput("id", f"{verb} was not told which CVM", _REMEDY)
+        raise InvalidInput("id", f"{verb} needs a CVM", _REMEDY)
     if len(values) > 1:
         listed = ", ".join(f"{name}={_shown(value)}" for name, value in named.items())
         raise InvalidInput("id", f"{verb} was given different identifiers ({listed})", "Give one.")
@@ -105,7 +105,7 @@ def _the_one(named: dict[str, str], verb: str) -> str:
 def _spelled(
     items: Iterable[tuple[object, Any]], verb: str, allowed: Collection[str]
 ) -> Iterable[tuple[str, Any]]:
-    """Yield the fields in our spelling; an unknown one is refused with what it may have meant."""
+    """Yield the fields in snake_case; an unknown one is refused with the closest known name."""
     known = {*_IDENTIFIERS, *allowed}
     for name, value in items:
         ours = name if name in known else snake_case(str(name))
@@ -165,7 +165,7 @@ def _check(text: str, name: str) -> None:
     if len(text) > _LONGEST:
         raise InvalidInput(name, f"it has {len(text):,} characters; no identifier has", _REMEDY)
     if text in (".", ".."):
-        raise InvalidInput(name, f"{_shown(text)} is no identifier", _REMEDY)
+        raise InvalidInput(name, f"{_shown(text)} is not an identifier", _REMEDY)
     if any(not c.isprintable() for c in text):
         problem = f"{_shown(text)} holds control or invisible characters"
         raise InvalidInput(name, problem, "Type it anew instead of pasting it.")

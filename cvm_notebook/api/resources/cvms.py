@@ -427,7 +427,7 @@ class Reads(Endpoints):
 
 
 def _whole_page(reply: Reply) -> Reply:
-    """Refuse, cheaply and so that it is asked for again, what is plainly no whole page."""
+    """Raise for a truncated page, by its last byte alone, so that the request is retried."""
     if not reply.body.rstrip().endswith(b"}"):
         decode(reply.body, Page[Cvm], "GET /cvms/paginated")
     return reply

@@ -1,9 +1,9 @@
-"""Intent: one change that is asked of a CVM, sent once, and what became of it.
+"""Intent: one request that changes a CVM, sent at most once, and the reconciling of its result.
 
-There is one rule for an answer that is lost, and it is here: what was asked for is read back, and
-not sent again. The exception is a commit, which the service promises to carry out once however
-often it arrives. Client and live fleet use the same intent, so they cannot come to different
-conclusions.
+There is one rule for an answer that is lost, and it is here: the request is not idempotent, so it
+is reconciled with what the service shows, and not sent again. The exception is a commit, which is
+idempotent by the service's promise. Client and live fleet use the same intent, so they cannot come
+to different conclusions.
 """
 
 import sqlite3
@@ -44,7 +44,7 @@ _HISTORY: Final = 20  # entries of a CVM's history that are compared
 
 @dataclass(frozen=True, slots=True)
 class SettleResult:
-    """What reading back has shown.
+    """The result of reading back after an answer was lost.
 
     Attributes
     ----------
@@ -181,16 +181,16 @@ class Intent:
             return None  # what becomes of a lost answer will not be known
 
     def withdraw(self) -> None:
-        """Note that it is not sent after all."""
+        """Withdraw its claims: the request is not sent."""
         self._claims(lambda claims, name: claims.withdraw(name))
         self.claimant = None
 
     @property
     def _scope(self) -> str:
-        """Where its doing shows, in words that are unique everywhere."""
+        """The scope of its claims, in words that are unique everywhere."""
         if self.spec.creates:
             return f"replicas of {self.app_id}"
-        # restarts and updates are told apart in the history
+        # the history distinguishes restarts from updates
         return f"{'updates' if self.spec.changes_record else 'history'} of {self.vm_uuid}"
 
     def _resolve(self, deadline: Deadline | None) -> None:
@@ -272,7 +272,7 @@ class Intent:
         if self.spec.changes_record:
             self.accepted = decode_accepted(reply.body, UpdateAccepted, self._request.where)
             return None
-        # which CVM was made must be told; that something was accepted need not
+        # the result must name the CVM that was made; other verbs need no name
         read = decode if self.spec.creates else decode_accepted
         return read(reply.body, CvmAction, self._request.where)
 

@@ -170,7 +170,7 @@ class Logs(Reads):
     def _log_url(
         self, target: str, container: str | None, channel: Channel, deadline: Deadline
     ) -> tuple[Secret, str]:
-        """Return where a log is read, and what it is in words."""
+        """Return the address of a log, and its description."""
         checks.one_of("channel", channel, CHANNELS)
         if container is None:
             logs = self._read(f"/cvms/{path_segment(target)}", Cvm, deadline=deadline).logs
@@ -221,7 +221,7 @@ def _since(since: object) -> str:
 
 
 def _with(url: Secret, wanted: list[str]) -> Secret:
-    """Return an address with what is asked; what it says of itself otherwise stays as it is."""
+    """Return an address with query parameters added; its other parameters are kept."""
     bare, _, said = url.reveal().partition("#")[0].partition("?")
     # a container's plain text would not say which lines are errors
     ours = {one.partition("=")[0] for one in wanted} | {"text", "bare"}
@@ -243,7 +243,7 @@ def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _of_json(line: bytes) -> tuple[str, str]:
-    """Read a line of a container's log; one of another form is taken as it is."""
+    """Parse a JSON line of a container's log; any other line is returned as text."""
     try:
         said = msgspec.json.decode(line, type=dict[str, str])
         text = base64.b64decode(said["message"], validate=True).decode("utf-8", "replace")

@@ -326,7 +326,7 @@ class Updates(Attestations):
         public_tcbinfo: bool | None = None,
         **identifier: object,
     ) -> UpdateAccepted | HashRequired:
-        """Say what of a CVM anybody may see; what is not given stays as it is. It restarts."""
+        """Change which data of a CVM is public; what is not given stays as it is. It restarts."""
         target, _ = split(cvm, identifier, "update_visibility")
         return self.update_cvm(
             target,

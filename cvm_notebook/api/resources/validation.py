@@ -14,7 +14,7 @@ from cvm_notebook.api.models.actions import Provision
 from cvm_notebook.api.resources.cvm_ref import near_miss, snake_case
 from cvm_notebook.api.scalars import plain
 from cvm_notebook.api.status import STATUSES, closest_status, is_status
-from cvm_notebook.text import clean_text
+from cvm_notebook.text import clean_text, counted
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -228,7 +228,7 @@ def _name_problem(name: str) -> str | None:
     strange = list(dict.fromkeys(re.sub(r"[A-Za-z0-9-]", "", name)))
     problems = (
         (bool(strange), f"holds {', '.join(map(_character, strange[:3]))}"),
-        (len(name) < shortest, f"has {len(name)} characters, which is too short"),
+        (len(name) < shortest, f"has {counted(len(name), 'character')}, which is too short"),
         (len(name) > longest, f"has {len(name)} characters, which is too long"),
         (not name[0].isalpha(), "does not begin with a letter"),
         ("--" in name, "holds two dashes in a row"),
@@ -238,7 +238,7 @@ def _name_problem(name: str) -> str | None:
 
 
 def _character(c: str) -> str:
-    """Return a character so that it is seen."""
+    """Return a character in a readable form, also where it is invisible."""
     if c.isspace():
         return "a space"
     return repr(c) if c.isprintable() and c.isascii() else f"U+{ord(c):04X}"
@@ -351,7 +351,7 @@ def app_compose(field: str, value: object) -> dict[str, Any]:
 
 
 def sendable(field: str, value: object) -> object:
-    """Return what is not known here as it is, if it can be sent."""
+    """Return a value that has no check of its own, if it can be sent as JSON."""
     value = plain(value)
     if isinstance(value, str):
         return whole(field, value)

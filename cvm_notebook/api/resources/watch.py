@@ -1,4 +1,4 @@
-"""Watch one CVM until it has a status: over streams, or polling where none can be had."""
+"""Watch one CVM until it has a status: by a stream that reconnects, else by polling."""
 
 import random
 from collections.abc import Callable
@@ -26,6 +26,7 @@ from cvm_notebook.api.http.transport import Request, Transport, query
 from cvm_notebook.api.models.actions import CvmState, decode_state, state_of
 from cvm_notebook.api.resources.cvm_ref import path_segment
 from cvm_notebook.api.status import phase_of, same_status
+from cvm_notebook.text import counted
 
 _LONGEST_WITHOUT_LIMIT = 3600.0
 _GRACE = 2.0  # the service ends a stream itself; so long after that it is ended here
@@ -36,7 +37,7 @@ OnEvent = Callable[[CvmState], object]
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """What to wait for, already checked.
+    """The validated arguments of a watch.
 
     Attributes
     ----------
@@ -75,7 +76,7 @@ class Watch:
 
 @dataclass(slots=True)
 class _Attempt:
-    """What one attempt saw, and when it has ended."""
+    """One attempt to follow the stream: its events, and how it ended."""
 
     deadline: Deadline
     last: CvmState | None = None
@@ -121,10 +122,10 @@ def _used_up(spec: Watch, attempts: int) -> bool:
 
 
 def _pause(spec: Watch, seen: _Attempt) -> float:
-    """Seconds before the next attempt: a stream that had been delivering is reopened at once."""
-    told = seen.pause if seen.pause is not None else seen.reader.retry
-    if told is not None:
-        return min(max(told, 0.0), _LONGEST_RETRY)
+    """Return the seconds before reconnecting; almost none after a stream that has delivered."""
+    asked = seen.pause if seen.pause is not None else seen.reader.retry
+    if asked is not None:
+        return min(max(asked, 0.0), _LONGEST_RETRY)
     if seen.events and isinstance(seen.error, TransportError):
         return min(spec.retry_delay, 0.1 * random.random())  # noqa: S311 - jitter, not a secret
     return spec.retry_delay * (1 - 0.1 * random.random())  # noqa: S311
@@ -187,7 +188,7 @@ def _on_state(event: StateEvent, spec: Watch, seen: _Attempt) -> CvmState | None
     state = event.state
     assert state is not None  # noqa: S101 - it is of this kind
     seen.last = state
-    _tell(spec, state)
+    _notify(spec, state)
     _check_can_come(state, spec)
     if _is(state, spec.target) and (state.status or "").lower() != spec.target.lower():
         return _spelled(state, spec.target)  # by another word: the service does not say so
@@ -243,7 +244,7 @@ def _poll(transport: Transport, spec: Watch, seen: _Attempt) -> CvmState | None:
         changed = seen.last is None or state != seen.last
         seen.last = state
         if changed:
-            _tell(spec, state)
+            _notify(spec, state)
         if _is(state, spec.target):
             return _spelled(state, spec.target)
         _check_can_come(state, spec)
@@ -256,7 +257,7 @@ def _poll(transport: Transport, spec: Watch, seen: _Attempt) -> CvmState | None:
 # --- states --------------------------------------------------------------------------------------
 
 
-def _tell(spec: Watch, state: CvmState) -> None:
+def _notify(spec: Watch, state: CvmState) -> None:
     if spec.on_event is not None:
         spec.on_event(state)
 
@@ -302,7 +303,8 @@ def _timed_out(
     seen = f"its last status was {last.status!r}" if last is not None else "no state was seen"
     why = f"; the last attempt: {error.message}" if error is not None else ""
     return WatchTimeout(
-        f"{spec.cvm!r} did not become {spec.target!r} in {attempts} attempts: {seen}{why}",
+        f"{spec.cvm!r} did not become {spec.target!r} in {counted(attempts, 'attempt')}: "
+        f"{seen}{why}",
         hint="It may still come: watch again, with a larger timeout or max_retries.",
         state=last,
         target=spec.target,

@@ -1,4 +1,4 @@
-"""Webhooks: where the service tells of events, and what became of what it told."""
+"""Webhooks: addresses to which the service posts events, and the log of its deliveries."""
 
 import ipaddress
 import re
@@ -37,7 +37,7 @@ WEBHOOK_EVENTS: Final = (
 """What the service's documentation names; there may be more since."""
 
 _BELOW: Final = "/workspace/webhooks"
-_PAGE: Final = 50  # what the service gives when it is not told
+_PAGE: Final = 50  # the service's default
 _LONGEST_URL: Final = 2048
 _LONGEST_NAME: Final = 100
 _SHORTEST_SECRET: Final = 16
@@ -68,7 +68,7 @@ class Webhooks(Endpoints):
         name: str | None = None,
         secret: Secret | str | None = None,
     ) -> Webhook:
-        """Have the service tell an address of events.
+        """Make a webhook: the service posts events to its address.
 
         Parameters
         ----------
@@ -234,20 +234,20 @@ class Webhooks(Endpoints):
         """Return an address that the service would send to."""
         text = checks.text("url", url)
         if len(text) > _LONGEST_URL or not text.isascii() or not text.isprintable():
-            problem = f"it is no address of up to {_LONGEST_URL} plain characters"
+            problem = f"it is not an address of up to {_LONGEST_URL} plain characters"
             raise InvalidInput("url", problem, _URL_REMEDY)
         try:
             parts = urlsplit(text)
             host = (parts.hostname or "").rstrip(".")
-            _ = parts.port  # ValueError where it is none
+            _ = parts.port  # ValueError where it is not a port
         except ValueError:
-            raise InvalidInput("url", "it is no address", _URL_REMEDY) from None
+            raise InvalidInput("url", "it is not an address", _URL_REMEDY) from None
         if parts.username is not None or parts.password is not None:
             # Not shown: it may be a password.
             raise InvalidInput("url", "it holds a user or a password", _URL_REMEDY)
         here = is_loopback(host) and is_loopback(urlsplit(self._transport.base_url).hostname or "")
         if not host or parts.scheme not in ("https", "http") or set(text) & set(' \\"<>'):
-            raise InvalidInput("url", f"{_shown(text)} is no address", _URL_REMEDY)
+            raise InvalidInput("url", f"{_shown(text)} is not an address", _URL_REMEDY)
         if parts.scheme != "https" and not here:
             raise InvalidInput("url", f"{_shown(text)} is not https", _URL_REMEDY)
         if not here and _is_private(host):
@@ -294,7 +294,7 @@ def _event(event: object) -> str:
     near = near_miss(name, WEBHOOK_EVENTS)
     if near is not None or not _EVENT.fullmatch(name):
         remedy = f"Did you mean {near!r}?" if near else f"Some of {', '.join(WEBHOOK_EVENTS)}."
-        raise InvalidInput("events", f"{clean_text(name, 60)!r} is no event", remedy)
+        raise InvalidInput("events", f"{clean_text(name, 60)!r} is not an event", remedy)
     return name  # the service may know more by now
 
 

@@ -1,4 +1,4 @@
-"""Who can log in: the SSH keys of the account, and those of one CVM."""
+"""SSH keys of the account, and those that one CVM lets in."""
 
 import re
 from collections.abc import Iterable
@@ -68,7 +68,7 @@ class Logins(Endpoints):
     # --- one CVM -----------------------------------------------------------------------------
 
     def get_cvm_user_config(self, cvm: Ref = None, /, **identifier: object) -> UserConfig:
-        """Return what a CVM was told of its user: the keys that it lets in, and its host name."""
+        """Return a CVM's user configuration: the SSH keys that it lets in, and its host name."""
         path = cvm_path(cvm, identifier, "get_cvm_user_config", "/user_config")
         return self._read(path, UserConfig)
 

@@ -1,4 +1,4 @@
-"""How a CVM is reached: ports, gateways, its node's firewall, custom domains."""
+"""Networking of a CVM: ports, gateways, its node's firewall, custom domains."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -62,7 +62,7 @@ class Networks(Endpoints):
         return self._change(RetryKind.UPDATE, "PUT", path, list[PortMapping], {"ports": wanted})
 
     def get_network_config(self, cvm: Ref = None, /, **identifier: object) -> NetworkConfig:
-        """Return the key services and gateways that a CVM is told of, as its node has them."""
+        """Return the key services and gateways configured for a CVM on its node."""
         path = cvm_path(cvm, identifier, "get_network_config", "/network-config")
         return self._read(path, NetworkConfig)
 
@@ -76,7 +76,7 @@ class Networks(Endpoints):
         restart: bool = False,
         **identifier: object,
     ) -> NetworkConfig:
-        """Tell a CVM of other key services or gateways; what is not given stays as it is.
+        """Configure other key services or gateways of a CVM; what is not given stays as it is.
 
         Parameters
         ----------
@@ -150,7 +150,7 @@ def _port(said: object) -> dict[str, Any]:
         number, protocol = said, None  # type: ignore[assignment]  # checked below
     protocol = protocol.lower() if isinstance(protocol, str) and protocol else "tcp"
     if number is None or protocol not in {"tcp", "udp"}:
-        problem = f"{clean_text(repr(said), 60)} is no port"
+        problem = f"{clean_text(repr(said), 60)} is not a port"
         raise InvalidInput("ports", problem, _PORT_REMEDY)
     return {"vm_port": checks.integer("ports", number, most=_HIGHEST_PORT), "protocol": protocol}
 
@@ -164,7 +164,7 @@ def _urls(field: str, urls: object) -> list[str]:
         except ValueError:
             bad = True
         if bad or not url.isprintable() or " " in url:
-            problem = f"{clean_text(url.partition('@')[2] or url, 60)!r} is no https address"
+            problem = f"{clean_text(url.partition('@')[2] or url, 60)!r} is not an https address"
             raise InvalidInput(field, problem, 'Give "https://HOST:PORT".')
     return found
 
@@ -176,6 +176,6 @@ def _domain(said: object) -> dict[str, Any]:
         domain, colon, digits = checks.text("domains", said).partition(":")
         port = int(digits) if digits.isascii() and digits.isdigit() else (None if colon else _HTTPS)
     if not isinstance(domain, str) or not _DOMAIN.fullmatch(domain) or port is None:
-        problem = f"{clean_text(repr(said), 80)} is no domain"
+        problem = f"{clean_text(repr(said), 80)} is not a domain"
         raise InvalidInput("domains", problem, _DOMAIN_REMEDY)
     return {"domain": domain, "port": checks.integer("domains", port, most=_HIGHEST_PORT)}

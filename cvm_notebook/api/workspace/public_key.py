@@ -58,5 +58,5 @@ def check_public_key(field: str, value: object) -> str:
             _REMEDY + " Whoever may have seen this notebook's file has the key: replace it.",
         )
     if len(text) > _LONGEST or len(text.splitlines()) != 1 or read_public_key(text) is None:
-        raise InvalidInput(field, "it is no public key of OpenSSH", _REMEDY)
+        raise InvalidInput(field, "it is not a public key of OpenSSH", _REMEDY)
     return text

@@ -144,13 +144,13 @@ def check_key_provider(policy: Policy, log: BootLog) -> Check:
         name, key = _provider(log)
     except MalformedEvidence as error:
         return failed("key_provider", str(error))
-    told = f"{clean_text(name, 30)} {clean_text(key[-12:], 12)}".strip()
+    summary = f"{clean_text(name, 30)} {clean_text(key[-12:], 12)}".strip()
     if policy.key_provider is None:
         todo = f'Name it: Policy(key_provider="{clean_text(key, 200) or name}").'
-        return skipped("key_provider", f"{told}, and nobody said who should", todo)
+        return skipped("key_provider", f"{summary}, and nobody said who should", todo)
     if policy.key_provider == "any":
-        return Check("key_provider", "info", f"{told}; the policy accepts any")
+        return Check("key_provider", "info", f"{summary}; the policy accepts any")
     wanted = policy.key_provider.lower().removeprefix("0x")
     if wanted in {name.lower(), key.lower().removeprefix("0x")} - {""}:
-        return passed("key_provider", f"{told}, as the policy says")
-    return failed("key_provider", f"{told}, and the policy says {clean_text(wanted[-12:], 12)}")
+        return passed("key_provider", f"{summary}, as the policy says")
+    return failed("key_provider", f"{summary}, and the policy says {clean_text(wanted[-12:], 12)}")

@@ -52,7 +52,7 @@ class Check:
 
     @property
     def title(self) -> str:
-        """What it is about, in words."""
+        """The subject of the check, in words."""
         return TITLES[self.name]
 
 

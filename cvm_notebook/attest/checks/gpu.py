@@ -25,12 +25,12 @@ def check_gpu(evidence: Evidence, policy: Policy, log: BootLog) -> Check:
         return failed("gpu", str(error))
     if problem:
         return failed("gpu", problem)
-    told = f"{said['devices']} attested at boot, confidential computing on"
+    summary = f"{said['devices']} attested at boot, confidential computing on"
     if policy.gpus is None:
-        return Check("gpu", "info", f"{told}; none were asked for")
+        return Check("gpu", "info", f"{summary}; none were asked for")
     if said["devices"] != policy.gpus:
-        return failed("gpu", f"{told}, and {policy.gpus} were asked for")
-    return passed("gpu", f"{told}; that says nothing of now, nor where they are")
+        return failed("gpu", f"{summary}, and {policy.gpus} were asked for")
+    return passed("gpu", f"{summary}; that says nothing of now, nor where they are")
 
 
 def _without_gpus(policy: Policy, log: BootLog) -> Check:

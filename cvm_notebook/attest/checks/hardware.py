@@ -41,7 +41,7 @@ def check_hardware(evidence: Evidence, policy: Policy, at: datetime) -> tuple[Ch
         return failed("hardware", problem), None
     root = None if policy.root_pem is None else root_der(policy.root_pem)
     judged = quotes.verify_quote(quote, dict(evidence.collateral), at, root)
-    return _told(judged, report, policy), judged
+    return _judge_tcb(judged, report, policy), judged
 
 
 def collateral_problem(evidence: Evidence) -> str:
@@ -58,7 +58,7 @@ def collateral_problem(evidence: Evidence) -> str:
 _MOST_COLLATERAL: Final = 4 << 20  # a CRL may be long
 
 
-def _told(judged: QuoteClaims | QuoteRefused, report: TdReport, policy: Policy) -> Check:
+def _judge_tcb(judged: QuoteClaims | QuoteRefused, report: TdReport, policy: Policy) -> Check:
     if isinstance(judged, QuoteRefused) and not judged.genuine:
         return failed("hardware", judged.reason)
     if isinstance(judged, QuoteClaims):
@@ -86,21 +86,21 @@ def check_tcb(judged: Judged, policy: Policy, at: datetime) -> Check:
 
 def _by_policy(judged: QuoteClaims, policy: Policy, at: datetime) -> Check:
     until = judged.until.date()
-    told = f"{judged.status}, by data number {judged.evaluation_number} that is good to {until}"
+    summary = f"{judged.status}, by data number {judged.evaluation_number} that is good to {until}"
     if policy.min_evaluation is not None and judged.evaluation_number < policy.min_evaluation:
         why = f"data number {judged.evaluation_number} is below {policy.min_evaluation}"
-        return failed("tcb", f"{told}: {why}")
+        return failed("tcb", f"{summary}: {why}")
     refused = sorted(set(policy.advisories_refused) & set(judged.advisories))
     if refused:
-        return failed("tcb", f"{told}: open to {', '.join(refused)}")
+        return failed("tcb", f"{summary}: open to {', '.join(refused)}")
     advisories = f"; advisories: {', '.join(judged.advisories)}" if judged.advisories else ""
     if judged.status in policy.tcb:
-        return passed("tcb", told + advisories)
+        return passed("tcb", summary + advisories)
     ends = _grace_ends(judged, policy.grace_period)
     if ends is not None and at <= ends:
-        return passed("tcb", f"{told}, within its grace to {ends.date()}{advisories}")
+        return passed("tcb", f"{summary}, within its grace to {ends.date()}{advisories}")
     allowed = ", ".join(sorted(policy.tcb))
-    return failed("tcb", f"{told}, and the policy allows {allowed or 'none'}{advisories}")
+    return failed("tcb", f"{summary}, and the policy allows {allowed or 'none'}{advisories}")
 
 
 def _grace_ends(judged: QuoteClaims, grace: timedelta) -> datetime | None:

@@ -30,14 +30,14 @@ def check_log(evidence: Evidence) -> tuple[Check, BootLog | None]:
     if part.defect:
         return failed("log", part.defect), None
     counts = [len(part.of(number)) for number in range(4)]
-    told = f"{' + '.join(map(str, counts))} events add up to RTMR0-3"
+    summary = f"{' + '.join(map(str, counts))} events add up to RTMR0-3"
     if part.is_stripped:
-        told = f"{counts[3]} events add up to RTMR3; it is stripped of those of the firmware"
+        summary = f"{counts[3]} events add up to RTMR3; it is stripped of those of the firmware"
     if later := len(log) - len(part):
-        told += f"; {later} came after the quote"
+        summary += f"; {later} came after the quote"
     if part.of_the_app:
-        told += f"; {part.of_the_app} of the app itself, which prove nothing"
-    return passed("log", told), part
+        summary += f"; {part.of_the_app} of the app itself, which prove nothing"
+    return passed("log", summary), part
 
 
 def check_image(evidence: Evidence, policy: Policy, log: BootLog) -> Check:
@@ -90,13 +90,13 @@ def _trusted(evidence: Evidence, policy: Policy, lite: LiteImage | None) -> Chec
     registers = (
         f"MRTD {evidence.report.mr_td.hex()[:8]}, RTMR2 {evidence.report.rtmrs[2].hex()[:8]}"
     )
-    # whoever writes a configuration can put any name into it
-    told = (
+    # the name in a configuration is not measured: it can be anything
+    summary = (
         f"an image that calls itself {name} ({registers})" if name else f"its image ({registers})"
     )
     if trusted is not None:
-        return failed("image", f"{told} is none that the policy trusts")
-    return skipped("image", f"{told} is none that is known here", _LEARN)
+        return failed("image", f"{summary} is none that the policy trusts")
+    return skipped("image", f"{summary} is none that is known here", _LEARN)
 
 
 def _is_of(image: MeasuredImage, report: TdReport, lite: LiteImage | None) -> bool:

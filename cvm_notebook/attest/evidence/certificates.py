@@ -23,7 +23,7 @@ _LONG_FORM: Final = 0x80
 
 
 class CertifiedQuote(NamedTuple):
-    """What a certificate carries.
+    """The quote in a certificate's extension, with what surrounds it.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ def read_certificate(certificate: bytes) -> CertifiedQuote:
     MalformedEvidence
         It is no certificate, or has no quote.
     """
-    from cryptography import x509  # noqa: PLC0415 - dear to import
+    from cryptography import x509  # noqa: PLC0415 - slow to import
     from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
         Encoding,
         PublicFormat,
@@ -98,7 +98,7 @@ def ra_tls_report_data(public_key: bytes) -> bytes:
 
 
 def _octets(der: bytes) -> bytes:
-    """Return what is in an OCTET STRING; what is none stays as it is."""
+    """Return the content of an OCTET STRING; anything else is returned unchanged."""
     if len(der) < 2 or der[0] != 4:  # noqa: PLR2004 - its tag
         return der
     length, at = der[1], 2

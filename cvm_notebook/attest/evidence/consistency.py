@@ -55,7 +55,7 @@ class Consistency:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shown:
-    """What an attestation shows of the compose file, beside what was expected of it."""
+    """The compose hashes of an attestation, beside those that were expected."""
 
     tcb: TcbInfo
     total: str | None
@@ -113,7 +113,7 @@ def judge_attestation(
 
 
 def _added_up(log: BootLog) -> tuple[str | None, str]:
-    """Return what RTMR3 holds after this log; or why that cannot be told."""
+    """Return the value of RTMR3 after this log, or why it cannot be computed."""
     try:
         return replayed(event.measured for event in log.of(RTMR3)).hex(), ""
     except MalformedEvidence as error:

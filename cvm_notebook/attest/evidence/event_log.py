@@ -63,7 +63,7 @@ class BootEvent(NamedTuple):
 
     @property
     def measured(self) -> bytes:
-        """What the register was extended by.
+        """The digest by which the register was extended.
 
         Of an event of the firmware that is the digest in the log. Of a runtime event it is the hash
         of its name and payload: in the form of version 2 where the event says so or has that
@@ -80,7 +80,7 @@ class BootEvent(NamedTuple):
                 raise MalformedEvidence(self._place, "has no digest")
             return self.digest
         if self.kind != RUNTIME_EVENT:
-            raise MalformedEvidence(self._place, "is no runtime event, and RTMR3 has no others")
+            raise MalformedEvidence(self._place, "is not a runtime event, and RTMR3 has no others")
         first, second = runtime_digest(self.name, self.payload), None
         if self.version == 2 or self.digest not in (None, first):  # noqa: PLR2004
             second = runtime_digest(self.name, self.payload, version=2)
@@ -181,7 +181,7 @@ class BootLog:
 
     @property
     def defect(self) -> str:
-        """Why its names do not count: a boot that did not end, or a name twice; else empty."""
+        """The reason to ignore its names: an unfinished boot, or a name twice; else empty."""
         if self._ready is None:
             return f"the boot did not end: there is no {READY!r}"
         names = [event.name for event in self._before_ready()]
@@ -190,12 +190,12 @@ class BootLog:
 
     @property
     def of_the_app(self) -> int:
-        """How many events came after the boot: anything may stand in those."""
+        """The number of events after the boot, which an app can forge."""
         return 0 if self._ready is None else len(self.of(RTMR3)) - self._ready - 1
 
     @cached_property
     def _ready(self) -> int | None:
-        """Where in RTMR3 the boot has ended."""
+        """The index of the event in RTMR3 that ends the boot."""
         return next((n for n, event in enumerate(self.of(RTMR3)) if event.name == READY), None)
 
     def _before_ready(self) -> Sequence[BootEvent]:
@@ -227,7 +227,7 @@ def parse_log(said: object) -> BootLog:
     if said is None:
         return BootLog()
     if not isinstance(said, list | tuple):
-        raise MalformedEvidence("event_log", "is no list of events")
+        raise MalformedEvidence("event_log", "is not a list of events")
     if len(said) > _MOST_EVENTS:
         raise MalformedEvidence("event_log", f"has more than {_MOST_EVENTS:,} events")
     log = BootLog(_event(number, one) for number, one in enumerate(said))
@@ -270,7 +270,7 @@ def _event(number: int, one: object) -> BootEvent:
                 pass
     said = msgspec.structs.asdict(one) if isinstance(one, msgspec.Struct) else one
     if not isinstance(said, dict):
-        raise MalformedEvidence(f"event_log[{number}]", "is no event")
+        raise MalformedEvidence(f"event_log[{number}]", "is not an event")
     try:
         return _read_event(said)
     except MalformedEvidence as error:
@@ -280,7 +280,7 @@ def _event(number: int, one: object) -> BootEvent:
 def _read_event(said: Mapping[str, Any]) -> BootEvent:
     register, kind = said.get("imr"), said.get("event_type")
     if not isinstance(register, int) or isinstance(register, bool) or not 0 <= register <= RTMR3:
-        raise MalformedEvidence("imr", "is no register from 0 to 3")
+        raise MalformedEvidence("imr", "is not a register from 0 to 3")
     if not isinstance(kind, int) or isinstance(kind, bool):
         raise MalformedEvidence("event_type", "is not a number")
     name, payload, digest = said.get("event"), said.get("event_payload"), said.get("digest")
@@ -301,7 +301,7 @@ def _made(  # noqa: PLR0917 - remembered by position
     if not isinstance(name, str):
         raise MalformedEvidence("event", "is not a text")
     if not name.isascii() and not _is_unicode(name):
-        raise MalformedEvidence("event", "holds half a character")
+        raise MalformedEvidence("event", "holds a lone surrogate")
     measured = from_hex("digest", digest, most=REGISTER_BYTES)
     return BootEvent(
         register=register,

@@ -31,7 +31,7 @@ _LARGEST: Final = 8 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What a CVM shows; all of it is untrusted, and nothing of it is read before it is asked for.
+    """The evidence of a CVM, untrusted; each part is parsed when it is first asked for.
 
     Attributes
     ----------
@@ -99,7 +99,7 @@ class Evidence:
             said = said.strip().encode("utf-8", "replace")
         if isinstance(said, bytes | bytearray):
             return cls._of_bytes(bytes(said))
-        raise InvalidInput("evidence", f"{type(said).__name__} is no evidence", _REMEDY)
+        raise InvalidInput("evidence", f"{type(said).__name__} is not evidence", _REMEDY)
 
     @classmethod
     def _of_mapping(cls, said: Mapping[str, Any]) -> Self:
@@ -199,7 +199,7 @@ class Evidence:
         try:
             whole = self.app_compose.encode()
         except UnicodeEncodeError:
-            raise MalformedEvidence("app_compose", "holds half a character") from None
+            raise MalformedEvidence("app_compose", "holds a lone surrogate") from None
         if len(whole) > MOST_TEXT_BYTES:
             raise MalformedEvidence("app_compose", "has more than 1 MiB")
         return whole
@@ -220,7 +220,7 @@ def _certified(certificates: object) -> object:
 
 
 def _attested(attestation: str) -> bytes | str:
-    """Return the quote in a versioned attestation; what is none is told of by the checks."""
+    """Return the quote in a versioned attestation; the checks report what is none."""
     try:
         return find_quote(from_hex("attestation", attestation))
     except MalformedEvidence:

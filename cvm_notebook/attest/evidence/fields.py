@@ -57,7 +57,7 @@ def bare_digits(said: str | None) -> str | None:
 def from_base64(field: str, text: object) -> bytes:
     """Decode base64."""
     if not isinstance(text, str) or len(text) > MOST_TEXT_BYTES:
-        raise MalformedEvidence(field, "is no base64 text of a sane length")
+        raise MalformedEvidence(field, "is not a base64 text of a sane length")
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
@@ -78,7 +78,7 @@ def json_object(field: str, value: object) -> Mapping[str, Any]:
     """Return a JSON object, decoded already or as text."""
     found = from_json(field, value) if isinstance(value, str | bytes) else value
     if not isinstance(found, Mapping):
-        raise MalformedEvidence(field, "is no JSON object")
+        raise MalformedEvidence(field, "is not a JSON object")
     return found
 
 

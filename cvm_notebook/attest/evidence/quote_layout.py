@@ -32,7 +32,7 @@ _DEBUG, _SEPT_VE_DISABLE, _MIGRATABLE = 1, 1 << 28, 1 << 29
 
 @dataclass(frozen=True)
 class TdReport:
-    """What the TDX module reports of a trust domain; registers are 48 bytes.
+    """The TD report of a quote: the TDX module's measurements; registers are 48 bytes.
 
     Attributes
     ----------
@@ -68,7 +68,7 @@ class TdReport:
 
     @property
     def attribute_problem(self) -> str | None:
-        """What makes the trust domain open to its host; None where nothing does."""
+        """The attribute that opens the trust domain to its host; None where there is none."""
         if self.td_attributes & _DEBUG:
             return "debugging is enabled: the host can read and change its memory"
         if self.td_attributes & _MIGRATABLE:
@@ -184,7 +184,7 @@ def _platform_of(certificates: bytes) -> tuple[str, str] | None:
     found = _PEM.search(certificates)
     if found is None:
         return None
-    from cryptography import x509  # noqa: PLC0415 - dear to import, needed here only
+    from cryptography import x509  # noqa: PLC0415 - slow to import, needed here only
 
     try:
         pck = x509.load_pem_x509_certificate(found[0])

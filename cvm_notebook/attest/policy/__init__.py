@@ -1,1 +1,1 @@
-"""What a user trusts and expects."""
+"""The policy: the roots of trust and the measurements that a user expects."""

@@ -19,7 +19,7 @@ _REMEDY: Final = "Give a compose file (path or text), an app compose, or a compo
 
 @dataclass(frozen=True, slots=True)
 class AppIdentity:
-    """What should run: by the hash of the app compose, or of the compose file in it.
+    """The app that should run, by the hash of the app compose, or of the compose file in it.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Policy: what a user trusts and expects of a CVM; immutable, and readable as TOML for review."""
+"""Policy: the trust and the expectations of a user; immutable, and readable as TOML for review."""
 
 import os
 import re
@@ -46,7 +46,7 @@ _LARGEST: Final = 1 << 20
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Policy:
-    """What is trusted and expected. What is not named is not compared, and its check says so.
+    """A verification policy. What it does not name is not compared, and its check says so.
 
     Parameters
     ----------
@@ -213,7 +213,7 @@ class Policy:
             said = tomllib.loads(_text_of(file))
         except (OSError, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are these
             why = getattr(error, "strerror", None) or clean_text(error, 120)
-            problem = f"{clean_text(file, 120)} is no policy that can be read: {why}"
+            problem = f"{clean_text(file, 120)} is not a policy that can be read: {why}"
             raise InvalidInput("path", problem) from None
         return cls.from_dict(said, file.parent)
 
@@ -359,7 +359,7 @@ def _address(field: str, said: object) -> str | None:
     text = checks.text(field, said)
     plain = text.isascii() and text.isprintable() and not set(text) & set(' \\"<>^`{|}#@')
     if not plain or not _is_safe(text):
-        raise InvalidInput(field, f"{quoted(text, 60)} is no https address")
+        raise InvalidInput(field, f"{quoted(text, 60)} is not an https address")
     return text
 
 

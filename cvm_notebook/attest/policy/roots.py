@@ -69,7 +69,7 @@ def _of_local_cloud(base_url: str) -> Path | None:
 @lru_cache(maxsize=8)
 def root_der(pem: str) -> bytes:
     """Return a root as a verifier takes it."""
-    from cryptography import x509  # noqa: PLC0415 - dear to import
+    from cryptography import x509  # noqa: PLC0415 - slow to import
     from cryptography.hazmat.primitives.serialization import Encoding  # noqa: PLC0415
 
     return x509.load_pem_x509_certificate(pem.encode()).public_bytes(Encoding.DER)

@@ -1,1 +1,1 @@
-"""Applying declarations: what would make them true, and what became of it."""
+"""Applying declarations: the plan of steps, its execution and its result."""

@@ -1,4 +1,4 @@
-"""What is declared and not there: the steps that make it, and its making."""
+"""Steps that create declared apps which have no CVM yet."""
 
 from collections.abc import Mapping
 from dataclasses import replace

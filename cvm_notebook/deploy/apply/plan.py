@@ -23,7 +23,7 @@ _ANSWER_S = 120.0  # longer than any call of the client's
 
 
 class ApplyPlan:
-    """What applying would do, one step a CVM; nothing is sent before `execute`.
+    """A dry run of applying declarations, one step a CVM; nothing is sent before `execute`.
 
     Parameters
     ----------
@@ -56,12 +56,12 @@ class ApplyPlan:
 
     @property
     def sends(self) -> int:
-        """How many CVMs something would be sent for."""
+        """The number of CVMs for which something would be sent."""
         return sum(step.sends for step in self.steps)
 
     @property
     def phrase(self) -> str | None:
-        """What `execute` wants as ``confirm``; None where nothing needs to be confirmed."""
+        """The phrase for ``confirm`` of `execute`; None where nothing needs to be confirmed."""
         needs = any(step.needs_confirm for step in self.steps)
         return f"{self._word} {self.sends}" if needs or (self._careful and self.sends > 1) else None
 
@@ -154,7 +154,7 @@ class ApplyPlan:
 
     @property
     def title(self) -> str:
-        """What it would do, in a line."""
+        """The summary, in a line."""
         if not self.sends and not any(step.action == "refused" for step in self.steps):
             return f"{len(self)} as declared: nothing differs, and nothing would be sent"
         counts = {name: sum(s.action == name for s in self.steps) for name in ACTIONS}
@@ -181,7 +181,7 @@ class ApplyPlan:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What applying came to, CVM by CVM: partial failure is a result."""
+    """The result of applying, CVM by CVM: partial failure is a result."""
 
     rows: tuple[AppliedApp, ...]
 
@@ -198,7 +198,7 @@ class Applied:
 
     @property
     def failed(self) -> tuple[AppliedApp, ...]:
-        """What did not come to what was declared: failed, refused or unknown."""
+        """The apps that failed, were refused, or have an unknown result."""
         bad = {"failed", "refused", "unknown", "cancelled"}
         return tuple(row for row in self.rows if row.state in bad)
 
@@ -207,7 +207,7 @@ class Applied:
         """Whether nothing failed."""
         return not self.failed
 
-    def _told(self) -> list[tuple[str, str, str]]:
+    def _table_rows(self) -> list[tuple[str, str, str]]:
         return [
             (
                 row.step.name,
@@ -225,7 +225,7 @@ class Applied:
         return f"{len(self.operations)} of {len(self)} changed{failed}"
 
     def __repr__(self) -> str:
-        return text_table(self._title, ("name", "action", ""), self._told())
+        return text_table(self._title, ("name", "action", ""), self._table_rows())
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        return table_bundle(self._title, ("name", "action", ""), self._told())
+        return table_bundle(self._title, ("name", "action", ""), self._table_rows())

@@ -1,4 +1,4 @@
-"""Scaling: how many instances an app has and should have, the steps between, and their sending."""
+"""Scaling: counting an app's instances, planning the steps to the declared number, sending them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -92,26 +92,26 @@ class Instances:
 
     @property
     def missing(self) -> int:
-        """How many are to be made; what is being made counts as there."""
+        """The number of instances to make; those under way count as there."""
         wanted = self.app.replicas
         return 0 if wanted is None else max(0, wanted - len(self.rows) - self.making)
 
     @property
     def excess(self) -> int:
-        """How many are too many; what is being made does not count as there yet."""
+        """The number of instances too many; those under way do not count yet."""
         wanted = self.app.replicas
         return 0 if wanted is None else max(0, len(self.rows) - wanted)
 
     @property
     def surplus(self) -> tuple[Row, ...]:
-        """What would be deleted, the newest first; fewer than `excess` where too many are kept."""
+        """The instances to delete, the newest first; fewer than `excess` where some are kept."""
         kept = self._kept
         spare = [row for row in reversed(self.rows) if row.id not in kept]
         return tuple(spare[: self.excess])
 
     @property
     def _kept(self) -> frozenset[str]:
-        """What is never deleted: what is named by its id, and one by which the app is found."""
+        """The instances never deleted: one named by its id, and one by which the app is found."""
         others = self.named - {self.app.name}
         kept = {row.id for row in self.rows if row.id in self.named or row.name in others}
         called = [row.id for row in self.rows if row.name == self.app.name]
@@ -145,7 +145,9 @@ class Instances:
         changed = {step.cvm_id: step for step in updates}
         source = self._source(operations)
         if source is None:
-            doing = ", ".join(f"'{seen.name}' is {seen.doing}" for seen in map(_seen, self.rows))
+            doing = ", ".join(
+                f"'{seen.name}' is {seen.doing}" for seen in map(Reading.of_row, self.rows)
+            )
             why = f"none of its instances can be copied now: {doing}"
             yield _refused(self.app, f"{why}. Apply again once one runs")
             return
@@ -158,7 +160,7 @@ class Instances:
         """Return what is copied: one that is at rest, or will be by what was asked for here."""
         for phase in _COPIED:
             for row in self.rows:
-                if _seen(row).phase == phase and not _seen(row).busy:
+                if Reading.of_row(row).phase == phase and not Reading.of_row(row).busy:
                     return row
         return next((row for row in self.rows if _changing(operations, row.id)), None)
 
@@ -212,10 +214,6 @@ def _refused(app: AppDeclaration, why: str) -> ApplyStep:
     return ApplyStep(name=app.name, action="refused", reason=why, declaration=app)
 
 
-def _seen(row: Row) -> Reading:
-    return Reading.of_row(row)
-
-
 def _age(row: Row) -> tuple[datetime, str]:
     return row.cvm.created or _NEVER, row.id
 
@@ -230,7 +228,9 @@ def _row_of(operations: OperationService, cvm: Cvm, asked: float | None = None) 
 
 def _leaves(operations: OperationService, row: Row, now: Cvm) -> bool:
     deleting = any(one.verb == "delete" for one in operations.alive(row.id))
-    return deleting or not _LEAVING.isdisjoint({_seen(row).phase, Reading.of_cvm(now).phase})
+    return deleting or not _LEAVING.isdisjoint(
+        {Reading.of_row(row).phase, Reading.of_cvm(now).phase}
+    )
 
 
 def _changing(operations: OperationService, cvm_id: str) -> list[Operation]:

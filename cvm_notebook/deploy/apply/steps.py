@@ -1,4 +1,4 @@
-"""ApplyStep and AppliedApp: what would be done for one CVM, and what became of that."""
+"""ApplyStep and AppliedApp: one step of a plan, and its result."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ ACTIONS: Final[Mapping[Action, str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplyStep:
-    """What would be done for one CVM.
+    """One step of a plan: the action for one CVM.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class ApplyStep:
 
     @property
     def changes(self) -> str:
-        """Which fields would be otherwise."""
+        """The fields that would change."""
         return ", ".join(one.field for one in self.preview.fields) if self.preview else ""
 
     @property
@@ -67,7 +67,7 @@ class ApplyStep:
 
     @property
     def dangers(self) -> tuple[str, ...]:
-        """Why it is sent only with the plan's phrase."""
+        """The reasons why it is sent only with the plan's phrase."""
         if self.action == "delete":
             return ("it and its disk would be deleted, for good",)
         return self.preview.dangers if self.action == "update" and self.preview else ()
@@ -89,7 +89,7 @@ class ApplyStep:
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """What of it is shown, under `HEAD`."""
+        """The cells that are shown, under `HEAD`."""
         rates = usd(self.rate_before_usd_h) or "", usd(self.rate_after_usd_h) or ""
         restarts = "yes" if self.restarts else "no" if self.action == "update" else ""
         what = "; ".join(part for part in (self.changes, self.reason) if part)
@@ -101,7 +101,7 @@ HEAD: Final = ("name", "action", "what", "restarts", "USD/h now", "then")
 
 @dataclass(frozen=True, slots=True)
 class AppliedApp:
-    """What became of a step; `reason` says why there is no operation."""
+    """The result of a step; `reason` says why there is no operation."""
 
     step: ApplyStep
     operation: Operation | None = None
@@ -116,7 +116,7 @@ class AppliedApp:
 
     @property
     def why(self) -> str:
-        """What is known beyond the state, in words."""
+        """The details beyond the state, in words."""
         if self.operation is None:
             return self.reason
         error = self.operation.error

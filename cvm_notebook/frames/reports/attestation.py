@@ -1,4 +1,4 @@
-"""What CVMs show of the software they run, and what is proven of it: one CVM a row."""
+"""The attestation frame: the evidence and the verdict of each CVM, one CVM a row."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -45,7 +45,7 @@ _NOTHING: Final = Declared({})
 
 
 class _Fetched(NamedTuple):
-    """What a CVM shows: as a model, or why there is none; with a policy also as evidence."""
+    """A fetched attestation, or why there is none; with a policy also as evidence."""
 
     cvm: Cvm
     said: CvmAttestation | CvmError
@@ -277,7 +277,7 @@ def _asked(client: "Client", cvms: Ref | Iterable[Ref]) -> list[Ref]:
 
 
 def _fetch(client: "Client", source: EvidenceSource | None, one: Ref) -> _Fetched:
-    """Return a CVM and what it shows, or why it does not; as evidence where there is a source."""
+    """Fetch the attestation of a CVM, or the error; as evidence where there is a source."""
     cvm = one if isinstance(one, Cvm) else client.get_cvm_info(one)
     if source is not None:
         return _fetch_evidence(cvm, source)

@@ -1,4 +1,4 @@
-"""What the fleet has cost in a window of time, what of it was seen, and what a month will cost."""
+"""Cost frames: what each CVM has cost in a window of time, and what a month will cost."""
 
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
@@ -15,11 +15,11 @@ from cvm_notebook.frames.schema import INSTANT, MONEY, REAL, TEXT, Field, Money,
 from cvm_notebook.live.costs.intervals import StatusInterval, cost_of, hours, status_intervals
 from cvm_notebook.live.costs.spent import (
     BASES,
+    ChargedCvm,
     Cost,
-    Standing,
+    charged_cvm,
+    charged_cvms,
     costs_between,
-    standing_of,
-    standings_of,
 )
 from cvm_notebook.live.store.changelog import Log
 from cvm_notebook.live.store.records import Snapshot
@@ -29,7 +29,7 @@ MONTH: Final = timedelta(hours=730)
 COST: Final[Table[Cost]] = Table(
     "cost/1",
     (
-        Field("cvm_id", TEXT, lambda c: c.standing.cvm_id, "the CVM"),
+        Field("cvm_id", TEXT, lambda c: c.cvm.cvm_id, "the CVM"),
         Field("window", TEXT, lambda c: c.window, "the window asked for"),
     ),
     (
@@ -37,9 +37,7 @@ COST: Final[Table[Cost]] = Table(
         Field("window_end", INSTANT, lambda c: c.end, "its end, or when the CVM went"),
         Field("running_h", MONEY, lambda c: hours(c.running), "hours charged with computing"),
         Field("stopped_h", MONEY, lambda c: hours(c.stopped), "hours charged for the disk alone"),
-        Field(
-            "rate_usd_h", MONEY, lambda c: c.standing.price.total, "US dollars an hour of running"
-        ),
+        Field("rate_usd_h", MONEY, lambda c: c.cvm.price.total, "US dollars an hour of running"),
         Field(
             "amount_usd",
             MONEY,
@@ -56,7 +54,7 @@ COST: Final[Table[Cost]] = Table(
         Field(
             "coverage", REAL, lambda c: c.coverage, "the share of the time that was really observed"
         ),
-        Field("name", TEXT, lambda c: c.standing.name, "its name"),
+        Field("name", TEXT, lambda c: c.cvm.name, "its name"),
     ),
 )
 
@@ -94,19 +92,19 @@ def cost_frame(
     True
     """
     if isinstance(source, Snapshot):
-        standings, lived = [standing_of(row) for row in source.rows], list[StatusInterval]()
+        cvms, lived = [charged_cvm(row) for row in source.rows], list[StatusInterval]()
         taken = source.taken_at
     else:
         checks.instance("source", source, Log, "Give fleet.store.log(), or a Snapshot.")
         lived = status_intervals(source)
-        standings = standings_of(source, lived)
+        cvms = charged_cvms(source, lived)
         taken = source.now.taken_at
     at = taken if now is None else moment_of("now", now)
-    return frame_of(standings, lived, window, at, money)
+    return frame_of(cvms, lived, window, at, money)
 
 
 def frame_of(
-    standings: Iterable[Standing],
+    cvms: Iterable[ChargedCvm],
     lived: Sequence[StatusInterval],
     window: str | timedelta,
     now: datetime,
@@ -114,19 +112,19 @@ def frame_of(
 ) -> pd.DataFrame:
     """Build the frame of CVMs and of what was seen of them."""
     with localcontext(EXACT):
-        costs = costs_between(standings, lived, window, now)
+        costs = costs_between(cvms, lived, window, now)
         return COST.frame(costs, money=money, as_of=now.isoformat())
 
 
 # --- a month ------------------------------------------------------------------------------------
 
 
-def _assumption(standing: Standing) -> str:
+def _assumption(cvm: ChargedCvm) -> str:
     month = f"{MONTH / timedelta(hours=1):g} h"
-    if not info_of(standing.status).disk_charged:
+    if not info_of(cvm.status).disk_charged:
         return "gone, and costs nothing"
-    state = standing.status.replace("_", " ")
-    pays = "computing and disk" if info_of(standing.status).computing_charged else "disk only"
+    state = cvm.status.replace("_", " ")
+    pays = "computing and disk" if info_of(cvm.status).computing_charged else "disk only"
     return f"as now ({state}: {pays}) for a month of {month}"
 
 
@@ -134,7 +132,7 @@ def _month(rate: Decimal | None) -> Decimal | None:
     return None if rate is None else cost_of(rate, MONTH)
 
 
-PROJECTION: Final[Table[Standing]] = Table(
+PROJECTION: Final[Table[ChargedCvm]] = Table(
     "projection/1",
     (Field("cvm_id", TEXT, lambda s: s.cvm_id, "the CVM"),),
     (
@@ -174,4 +172,4 @@ def projection_frame(snapshot: Snapshot, *, money: Money = "float") -> pd.DataFr
     """Say what each CVM will cost a month as it is now; `money` as of `cost_frame`."""
     checks.instance("snapshot", snapshot, Snapshot, "Give fleet.snapshot().")
     with localcontext(EXACT):
-        return PROJECTION.frame(map(standing_of, snapshot.rows), money=money)
+        return PROJECTION.frame(map(charged_cvm, snapshot.rows), money=money)

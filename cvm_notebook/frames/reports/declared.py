@@ -1,4 +1,4 @@
-"""What a fleet should be: read from a compose file, or from what is declared of each CVM."""
+"""The desired state of a fleet, from a compose file or from declarations of CVMs."""
 
 import os
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ _KNOWN: Final = frozenset({*_KEYS, *_COLUMNS, *_UNSEEN, "compose_file", "env"})
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """What one CVM, or each of an app, should be; None where nothing is declared.
+    """The desired state of one CVM, or of each of an app; None where nothing is declared.
 
     Attributes
     ----------

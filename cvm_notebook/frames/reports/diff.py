@@ -1,4 +1,4 @@
-"""What is different between two frames of the fleet: CVMs that came or went, and each field."""
+"""The diff of two fleet frames: CVMs that came or went, and each field that changed."""
 
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple

@@ -1,4 +1,4 @@
-"""Where a fleet is not what it should be: declared beside live, field by field."""
+"""The drift frame: desired state beside actual state, field by field."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 KINDS: Final = ("missing", "extra", "different")
 SEVERITIES: Final = ("low", "medium", "high")
 
-# what can be declared by a fleet frame: what somebody decides, not what happens to a CVM
+# what a fleet frame can declare: settings of a CVM, and not its state
 DECLARABLE: Final[Mapping[str, str]] = {
     **dict.fromkeys(("compose_hash", "docker_compose_hash", "os", "os_image_hash"), "high"),
     **dict.fromkeys(("instance_type", "vcpu", "memory_gb", "disk_gb", "gpus"), "medium"),
@@ -53,7 +53,7 @@ class Drift(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """Which side lacks it, or that both have it."""
+        """The kind of drift: the side that lacks it, or that both differ."""
         if self.live is None:
             return "missing"
         return "extra" if self.declared is None else "different"
@@ -190,7 +190,7 @@ def _compared(
 
 
 def _images(declared: Declared, cvm: Cvm) -> Iterator[tuple[str, str | None, str | None, str]]:
-    """Compare the images of services, where both sides tell."""
+    """Compare the images of services, where both sides are known."""
     if declared.images is None or not cvm.services:
         return
     live = {str(s.get("name")): str(s.get("image") or "") for s in cvm.services if _is_named(s)}
@@ -207,7 +207,7 @@ def _is_named(service: Any) -> bool:
 def _envs(
     declared: Declared, cvm: Cvm, composes: Mapping[str | None, object]
 ) -> Iterator[tuple[str, str | None, str | None, str]]:
-    """Compare the names of environment variables, where both sides tell."""
+    """Compare the names of environment variables, where both sides are known."""
     known = isinstance(cvm.compose_file, Mapping)
     compose = cvm.compose_file if known else composes.get(_hash_of(cvm))
     if declared.envs is None or not isinstance(compose, Mapping):
@@ -223,13 +223,13 @@ def _envs(
 def _script(
     declared: Declared, live: str | None
 ) -> Iterator[tuple[str, str | None, str | None, str]]:
-    """Compare whose the pre-launch script is; what is not told is no agreement."""
+    """Compare the kind of pre-launch script; an unknown one does not agree."""
     if SCRIPT in declared.fields and not declared.agrees(SCRIPT, live):
         yield SCRIPT, declared.fields[SCRIPT], live or "not told", "high" if live else "low"
 
 
 def _scripts(client: "Client | None", cvms: Sequence[Cvm]) -> dict[str | None, str | None]:
-    """Read whose the pre-launch scripts are, as far as the service tells."""
+    """Read the kinds of pre-launch scripts, as far as the service gives them."""
     if client is None:
         return {}
 

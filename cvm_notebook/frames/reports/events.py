@@ -1,4 +1,4 @@
-"""What happened to the fleet: each change of the live store as one row of a frame."""
+"""The events frame: each change of the live store as one row."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -47,10 +47,10 @@ class FieldChange(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A change, and what to tell of it."""
+    """A change, the field it is shown by, and the other fields it changed."""
 
     change: Change
-    told: FieldChange
+    shown: FieldChange
     also: tuple[str, ...] = ()
 
 
@@ -61,7 +61,7 @@ def _doing(row: Row) -> str | None:
     return "under way" if row.in_progress else None
 
 
-# what is told of a change that changed several fields: the first of these, then the record's
+# what is shown of a change that changed several fields: the first of these, then the record's
 _OF_ROW: Final[tuple[tuple[str, str, Callable[[Row], str | None]], ...]] = (
     ("status", "status", lambda r: r.status),
     ("boot_error", "fault", lambda r: r.boot_error),
@@ -112,12 +112,12 @@ EVENTS: Final[Table[Event]] = Table(
         ),
         Field("cvm_id", TEXT, lambda e: e.change.row.id, "the CVM"),
         Field("name", TEXT, lambda e: e.change.row.name, "its name then"),
-        Field("kind", fixed(KINDS), lambda e: e.told.kind, "what kind of change it was"),
+        Field("kind", fixed(KINDS), lambda e: e.shown.kind, "what kind of change it was"),
         Field(
-            "field", TEXT, lambda e: e.told.field, "what changed; of several the most telling one"
+            "field", TEXT, lambda e: e.shown.field, "what changed; of several the most telling one"
         ),
-        Field("before", TEXT, lambda e: e.told.before, "that field before"),
-        Field("after", TEXT, lambda e: e.told.after, "that field after"),
+        Field("before", TEXT, lambda e: e.shown.before, "that field before"),
+        Field("after", TEXT, lambda e: e.shown.after, "that field after"),
         Field(
             "status_from", fixed(STATUSES), lambda e: _status(e.change.before), "its status before"
         ),
@@ -169,14 +169,14 @@ def _event(change: Change, of_record: list[FieldChange]) -> Event:
             change,
             FieldChange(WHOLE, kind, old.status if old else None, new.status if new else None),
         )
-    told = [
+    fields = [
         FieldChange(field, _healed(kind, after), before, after)
         for field, kind, read in _OF_ROW
         if (before := read(old)) != (after := read(new))
     ] + of_record
-    if not told:  # something that no column shows
+    if not fields:  # something that no column shows
         return Event(change, FieldChange("record", "changed", None, None))
-    return Event(change, told[0], tuple(t.field for t in told[1:]))
+    return Event(change, fields[0], tuple(one.field for one in fields[1:]))
 
 
 def _healed(kind: str, after: str | None) -> str:
@@ -193,6 +193,6 @@ def _record_fields(pairs: Sequence[tuple[int, Row, Row]]) -> dict[int, list[Fiel
         was, is_ = old.values(column), new.values(column)
         for (seq, _, _), before, after in zip(pairs, was, is_, strict=True):
             if before != after:
-                told = FieldChange(name, "changed", word(before), word(after))
-                found.setdefault(seq, []).append(told)
+                one = FieldChange(name, "changed", word(before), word(after))
+                found.setdefault(seq, []).append(one)
     return found

@@ -1,4 +1,4 @@
-"""Gates: what a fleet must keep to, judged on its frames; for CI, and for a report every night."""
+"""Gates: rules for a fleet, judged on its frames; for CI, and for nightly reports."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, timedelta
@@ -218,13 +218,13 @@ def _of_money(
         return
     most = _amount(gate, limit)
     require(frame, ["name", "status", "rate_usd_h", "rate_disk_usd_h"], f"the gate {gate}")
-    told = zip(
+    cells = zip(
         *(as_text(frame[n]) for n in ("name", "status", "rate_usd_h", "rate_disk_usd_h")),
         strict=True,
     )
     charged: list[tuple[Decimal, str]] = []
     unpriced = 0
-    for cvm_id, (name, word, whole, disk) in zip(frame.index, told, strict=True):
+    for cvm_id, (name, word, whole, disk) in zip(frame.index, cells, strict=True):
         status = word or "unknown"
         if status not in statuses:
             continue
@@ -289,7 +289,7 @@ def _of_drift(drift: pd.DataFrame | None, limit: int) -> Iterator[Gate]:
     checks.instance("drift", drift, pd.DataFrame, "Give what fleet.drift() returns.")
     columns = ["name", "declared", "live", "severity"]
     if drift.index.names != ["cvm_id", "field"] or not set(columns) <= set(drift.columns):
-        raise InvalidInput("drift", "is no frame of drift", "Give what fleet.drift() returns.")
+        raise InvalidInput("drift", "is not a frame of drift", "Give what fleet.drift() returns.")
     worst = drift.sort_values("severity", ascending=False, kind="stable")
     named = zip(worst.index, as_text(worst["name"]), strict=True)
     who = tuple(f"{name or cvm_id}: {field}" for (cvm_id, field), name in named)
@@ -302,7 +302,7 @@ def _of_attestation(frame: pd.DataFrame, attestation: pd.DataFrame | None) -> It
     checks.instance("attestation", attestation, pd.DataFrame)
     if "checked" not in attestation.columns or attestation.index.name != "cvm_id":
         remedy = "Give what cvm.attestation_frame() returns."
-        raise InvalidInput("attestation", "is no frame of attestations", remedy)
+        raise InvalidInput("attestation", "is not a frame of attestations", remedy)
     failed = attestation.index[(attestation["checked"] == "failed").to_numpy(dtype=bool)]
     unchecked = int((attestation["checked"] == "fetched").sum())
     named = dict(zip(frame.index, _names(frame), strict=True))
@@ -365,7 +365,7 @@ def _who(gate: Gate) -> str:
 def _amount(gate: str, limit: Amount) -> Decimal:
     amount = money(plain(limit))
     if amount is None or amount < 0:
-        problem = f"{clean_text(limit, 40)!r} is no amount"
+        problem = f"{clean_text(limit, 40)!r} is not an amount"
         raise InvalidInput(f"max_{gate}_usd_h", problem, "Give US dollars an hour, such as 12.5.")
     return amount
 

@@ -1,4 +1,4 @@
-"""What a workspace can choose from, and its limits: nodes, sizes, images and quotas as frames."""
+"""Inventory frames: nodes, sizes, images and quotas of a workspace."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar

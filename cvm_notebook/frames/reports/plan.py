@@ -1,4 +1,4 @@
-"""Plans as frames: what a verb would do to each CVM of a frame, and what became of it."""
+"""Plan frames: the dry run of a verb on each CVM of a frame, and its outcome."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -148,7 +148,7 @@ def _records(frame: pd.DataFrame) -> Iterable[Mapping[str, str | None]]:
 
 
 def _row_of(cells: Mapping[str, str | None]) -> Row:
-    """Make the row that a line of a fleet frame shows, as far as a plan looks at it."""
+    """Rebuild a row from a line of a fleet frame, with the fields that a plan needs."""
     rate = HourlyRate(
         total=cells.get("rate_usd_h"),
         compute=cells.get("rate_compute_usd_h"),
@@ -233,7 +233,7 @@ ACTIONS: Final = ("create", "update", "replicate", "delete", "nothing", "refused
 
 @runtime_checkable
 class AppliedStep(Protocol):
-    """What would be done for one declared app; `ApplyPlan.steps` has them."""
+    """One step for a declared app, as this module needs it; `ApplyPlan.steps` has them."""
 
     @property
     def name(self) -> str:
@@ -241,7 +241,7 @@ class AppliedStep(Protocol):
 
     @property
     def action(self) -> str:
-        """What would be done."""
+        """The action."""
 
     @property
     def cvm_id(self) -> str | None:
@@ -249,7 +249,7 @@ class AppliedStep(Protocol):
 
     @property
     def changes(self) -> str:
-        """Which fields would be otherwise."""
+        """The fields that would change."""
 
     @property
     def restarts(self) -> bool:
@@ -269,7 +269,7 @@ class AppliedStep(Protocol):
 
     @property
     def reason(self) -> str:
-        """Why not, or what to be careful of."""
+        """The reason of a refusal, or a warning."""
 
 
 UPDATE: Final[Table[UpdatedField]] = Table(

@@ -1,4 +1,4 @@
-"""Which status each CVM had when, as a frame."""
+"""The timeline frame: an interval of one status of one CVM a row."""
 
 from decimal import localcontext
 from typing import Final

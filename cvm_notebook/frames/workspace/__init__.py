@@ -1,1 +1,1 @@
-"""Frames of a workspace that are read for it: what was billed, what is exposed, who can log in."""
+"""Frames of a workspace that need requests of their own: bill, exposure, logins."""

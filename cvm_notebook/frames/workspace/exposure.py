@@ -1,4 +1,4 @@
-"""What of each CVM anybody can reach or read: ports, addresses, logs, figures, measurements."""
+"""The exposure frame: what of each CVM is public, as ports, addresses, logs and figures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,12 +36,12 @@ class Exposure:
 
     @property
     def firewall_status(self) -> FirewallStatus:
-        """What is known of its node's firewall."""
+        """The status of its node's firewall, as far as it is known."""
         return FirewallStatus() if isinstance(self.firewall, CvmError) else self.firewall
 
     @property
     def shows(self) -> str:
-        """What anybody can see, in words; empty where it is nothing that is known."""
+        """The public data, in words; empty for none that is known."""
         cvm = self.cvm
         said = {
             "listed": cvm.listed,
@@ -55,7 +55,7 @@ class Exposure:
 
     @property
     def error(self) -> str | None:
-        """What could not be read, and why."""
+        """The requests that failed, with the reasons."""
         parts = {"ports": self.ports, "firewall": self.firewall}
         said = [
             f"{name}: {clean_text(part.message, 160)}"

@@ -1,4 +1,4 @@
-"""Who can log in to which CVM: the keys that each lets in, and whose they are."""
+"""The SSH keys frame: the keys that each CVM lets in, and whose they are."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ SSH_KEYS: Final[Table[LoginKey]] = Table(
 
 @SSH_KEYS.documents
 def ssh_keys_frame(source: "Client | FleetEngine") -> pd.DataFrame:
-    """Say who can log in where: one row a CVM and a key that it lets in.
+    """Return the SSH keys that CVMs let in: one row a CVM and key.
 
     A key of the account that no CVM lets in has a row without a CVM; it reaches a CVM when that
     boots. A CVM whose keys cannot be read has a row without a key, and ``error`` says why.
@@ -101,7 +101,7 @@ def _of_cvms(
         for line in dict.fromkeys(filter(str.strip, lines)):
             read = read_public_key(line)
             if read is None:
-                yield LoginKey(cvm, error="it lets in a line that is no public key of OpenSSH")
+                yield LoginKey(cvm, error="it lets in a line that is not a public key of OpenSSH")
             else:
                 comment = clean_text(read.comment, 120) or None
                 key = own.get(read.fingerprint)

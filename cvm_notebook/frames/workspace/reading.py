@@ -1,4 +1,4 @@
-"""What is asked of each CVM of a fleet, several at a time; what fails costs one row."""
+"""Requests for each CVM of a fleet, several at a time; a failure costs one row."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,7 +17,7 @@ R = TypeVar("R")
 
 
 def client_and_cvms(source: "Client | FleetEngine") -> "tuple[Client, Sequence[Cvm]]":
-    """Return whom to ask, and about which CVMs: those of a fleet, or all that a client lists.
+    """Return the client and the CVMs to read: those of a fleet, or all that a client lists.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The bill: what the service metered, and that beside what its rates times the time come to."""
+"""The bill: metered usage, and a comparison of it with rate times time."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -145,7 +145,7 @@ VERDICTS: Final = ("agrees", "billed more", "billed less", "not billed", "not kn
 
 @dataclass(slots=True)
 class Billed:
-    """What was metered of one CVM in a window, and what was estimated of it.
+    """The metered usage of one CVM in a window, and the estimate of it.
 
     Attributes
     ----------
@@ -170,7 +170,7 @@ class Billed:
 
     @property
     def other(self) -> Decimal | None:
-        """What was billed for anything else than computing and storage."""
+        """The amount billed for anything else than computing and storage."""
         kinds = [kind for kind in self.of_type if kind not in {"compute", "storage"}]
         return self.metered(*kinds) if kinds else None
 
@@ -207,7 +207,7 @@ class Billed:
 
     @property
     def note(self) -> str | None:
-        """What to make of a difference."""
+        """An explanation of the difference."""
         if self.verdict == "agrees":
             return None
         if self.estimate is None:
@@ -225,7 +225,7 @@ BILL: Final[Table[Billed]] = Table(
     "bill/1",
     (Field("cvm_id", TEXT, lambda b: b.key, "the CVM; its vm_uuid where it is not known here"),),
     (
-        Field("name", TEXT, lambda b: b.estimate and b.estimate.standing.name, "its name"),
+        Field("name", TEXT, lambda b: b.estimate and b.estimate.cvm.name, "its name"),
         Field("app_id", TEXT, lambda b: b.app_id, "its app"),
         Field("window_start", INSTANT, lambda b: b.start, "the begin of the time"),
         Field("window_end", INSTANT, lambda b: b.end, "its end"),
@@ -258,7 +258,7 @@ def bill_frame(
     threshold: float = 0.05,
     money: Money = "float",
 ) -> pd.DataFrame:
-    """Set what was metered of each CVM beside what its rates times the time come to.
+    """Compare the metered usage of each CVM with an estimate by rate times time.
 
     Parameters
     ----------
@@ -305,7 +305,7 @@ def _full_hour(at: datetime) -> datetime:
 def _share(threshold: object) -> Decimal:
     value = plain(threshold)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        problem = f"{clean_text(repr(threshold), 40)} is no share"
+        problem = f"{clean_text(repr(threshold), 40)} is not a share"
         raise InvalidInput("threshold", problem, "Give 0.05 for five per cent.")
     return Decimal(str(value))
 
@@ -326,7 +326,7 @@ def _matched(
     bills: dict[str, Billed] = {}
     named: dict[str, str] = {}
     for cost in estimates:
-        cvm_id, row = cost.standing.cvm_id, known.get(cost.standing.cvm_id)
+        cvm_id, row = cost.cvm.cvm_id, known.get(cost.cvm.cvm_id)
         start, end = cost.start, cost.end
         app_id = row.app_id if row is not None else None
         bills[cvm_id] = Billed(cvm_id, app_id, start, end, threshold, cost)

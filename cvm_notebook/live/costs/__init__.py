@@ -1,1 +1,1 @@
-"""What a fleet has cost: by the statuses its CVMs had, what was charged, and what was observed."""
+"""Costs of a fleet: intervals of one status and price, summed by CVM or over time."""

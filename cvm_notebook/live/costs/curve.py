@@ -1,4 +1,4 @@
-"""What a fleet was charged an hour over a window of time, by app: the numbers of a picture."""
+"""The cost curve: charges of a fleet over a window of time, by app; the numbers of a chart."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from typing import Final
 from cvm_notebook.api.money import exact
 from cvm_notebook.api.status import status_of
 from cvm_notebook.live.costs.intervals import HourlyPrice, StatusInterval, status_intervals
-from cvm_notebook.live.costs.spent import by_cvm, filled, lifetime, standings_of
+from cvm_notebook.live.costs.spent import by_cvm, charged_cvms, filled, lifetime
 from cvm_notebook.live.store.changelog import Log
 from cvm_notebook.live.store.records import Row, name_of_app
 
@@ -19,7 +19,7 @@ _LEAST: Final = 1e-9  # of a step: less is a rounding error
 
 @dataclass(frozen=True, slots=True)
 class AppCosts:
-    """What the CVMs of one app were charged in a window.
+    """The charges of the CVMs of one app in a window.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class AppCosts:
 
 @dataclass(frozen=True, slots=True)
 class CostCurve:
-    """What a fleet was charged in a window, cut into steps of one length.
+    """The charges of a fleet in a window, cut into steps of one length.
 
     Attributes
     ----------
@@ -109,7 +109,7 @@ class _Steps:
 
 
 class _AppSum:
-    """What is added up for one app.
+    """The running sum of one app.
 
     Attributes
     ----------
@@ -125,7 +125,7 @@ class _AppSum:
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """The name of the app."""
         return name_of_app(self.names)
 
 
@@ -151,18 +151,18 @@ def cost_curve(log: Log, window: timedelta, steps: int, *, apps: int = 5) -> Cos
     known = {**{c.row.id: c.row for c in log.changes}, **{row.id: row for row in log.now.rows}}
     sums: dict[str, _AppSum] = {}
     seen, lived_at, unpriced = _Steps(steps), _Steps(steps), 0
-    for cvm_id, spells in _spells(log, start, end):
+    for cvm_id, intervals in _intervals(log, start, end):
         row = known[cvm_id]
         one = sums.setdefault(row.app_id or cvm_id, _AppSum())
         one.cvms += 1
         one.names.append(row.name or cvm_id)
-        unpriced += any(spell.charged is None for spell in spells)
-        for spell in spells:
-            first, last = ((at - start) / window * steps for at in (spell.start, spell.end))
+        unpriced += any(interval.charged is None for interval in intervals)
+        for interval in intervals:
+            first, last = ((at - start) / window * steps for at in (interval.start, interval.end))
             lived_at.add(first, last, 1.0)
-            seen.add(first, last, float(spell.observed))
-            one.amount += spell.amount or _NOTHING
-            one.times.append((first, last, float(spell.charged or _NOTHING)))
+            seen.add(first, last, float(interval.observed))
+            one.amount += interval.amount or _NOTHING
+            one.times.append((first, last, float(interval.charged or _NOTHING)))
     for row in log.now.rows:
         one = sums.setdefault(row.app_id or row.id, _AppSum())
         one.charged += HourlyPrice.of(row.cvm).charged(status_of(row.status)) or _NOTHING
@@ -183,15 +183,17 @@ def cost_curve(log: Log, window: timedelta, steps: int, *, apps: int = 5) -> Cos
     )
 
 
-def _spells(log: Log, start: datetime, end: datetime) -> Iterator[tuple[str, list[StatusInterval]]]:
+def _intervals(
+    log: Log, start: datetime, end: datetime
+) -> Iterator[tuple[str, list[StatusInterval]]]:
     """Yield what each CVM was in a window; those that were not there have nothing."""
     lived = status_intervals(log)
     of = by_cvm(lived)
-    for standing in standings_of(log, lived):
-        mine = of.get(standing.cvm_id, [])
-        spells = list(filled(standing, mine, *lifetime(standing, mine, start, end)))
-        if spells:
-            yield standing.cvm_id, spells
+    for cvm in charged_cvms(log, lived):
+        mine = of.get(cvm.cvm_id, [])
+        intervals = list(filled(cvm, mine, *lifetime(cvm, mine, start, end)))
+        if intervals:
+            yield cvm.cvm_id, intervals
 
 
 def _stopped(rows: Iterable[Row]) -> list[Decimal]:

@@ -1,4 +1,4 @@
-"""Which status each CVM had when, what it was charged then, and whether anybody was looking."""
+"""Status intervals: times in which a CVM had one status and one price, observed or not."""
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -31,7 +31,7 @@ def cost_of(rate: Decimal, time: timedelta) -> Decimal:
 
 @dataclass(frozen=True, slots=True)
 class HourlyPrice:
-    """What a CVM costs an hour in US dollars; None where the service does not say."""
+    """The price of a CVM an hour in US dollars; None where the service does not say."""
 
     total: Decimal | None
     disk: Decimal | None
@@ -75,23 +75,23 @@ class StatusInterval:
 
     @property
     def charged(self) -> Decimal | None:
-        """What was charged an hour."""
+        """The charge an hour."""
         return self.price.charged(self.status)
 
     @property
     def amount(self) -> Decimal | None:
-        """What was charged in all; under `EXACT`."""
+        """The charge in all; under `EXACT`."""
         return None if self.charged is None else cost_of(self.charged, self.end - self.start)
 
 
 def status_intervals(log: Log) -> list[StatusInterval]:
-    """Return the spells of all CVMs, CVM by CVM, each in the order of time."""
+    """Return the intervals of all CVMs, CVM by CVM, each in the order of time."""
     gaps = list(_gaps(log))
     starts = [start for start, _ in gaps]
-    return [piece for spell in _whole_spells(log) for piece in _split(spell, gaps, starts)]
+    return [piece for interval in _whole_intervals(log) for piece in _split(interval, gaps, starts)]
 
 
-def _whole_spells(log: Log) -> Iterator[StatusInterval]:
+def _whole_intervals(log: Log) -> Iterator[StatusInterval]:
     ended: dict[str, list[StatusInterval]] = {}
     going: dict[str, StatusInterval] = {}
     for change in log.changes:
@@ -107,9 +107,9 @@ def _whole_spells(log: Log) -> Iterator[StatusInterval]:
         if new:
             going[key] = new
     for row in log.now.rows:
-        spell = going.get(row.id) or _begin(row, log.since)
-        end = max(spell.start, log.now.taken_at)
-        ended.setdefault(row.id, []).append(replace(spell, end=end))
+        interval = going.get(row.id) or _begin(row, log.since)
+        end = max(interval.start, log.now.taken_at)
+        ended.setdefault(row.id, []).append(replace(interval, end=end))
     for found in ended.values():
         yield from found
 
@@ -151,19 +151,19 @@ def _gaps(log: Log) -> Iterator[tuple[datetime, datetime]]:
 
 
 def _split(
-    spell: StatusInterval, gaps: Sequence[tuple[datetime, datetime]], starts: Sequence[datetime]
+    interval: StatusInterval, gaps: Sequence[tuple[datetime, datetime]], starts: Sequence[datetime]
 ) -> Iterator[StatusInterval]:
-    """Cut a spell where the gaps begin and end; what has no length is left out."""
-    at = spell.start
-    first = max(0, bisect_left(starts, spell.start) - 1)
+    """Cut a interval where the gaps begin and end; what has no length is left out."""
+    at = interval.start
+    first = max(0, bisect_left(starts, interval.start) - 1)
     for begin, end in gaps[first:]:
-        if begin >= spell.end:
+        if begin >= interval.end:
             break
         if end <= at:
             continue
         if at < begin:
-            yield spell.between(at, begin)
-        yield replace(spell, start=max(at, begin), end=min(end, spell.end), observed=False)
-        at = min(end, spell.end)
-    if at < spell.end:
-        yield spell.between(at, spell.end)
+            yield interval.between(at, begin)
+        yield replace(interval, start=max(at, begin), end=min(end, interval.end), observed=False)
+        at = min(end, interval.end)
+    if at < interval.end:
+        yield interval.between(at, interval.end)

@@ -1,4 +1,4 @@
-"""What each CVM has cost in a window of time, and how much of that was observed."""
+"""The cost of each CVM in a window of time, and how much of that was observed."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,8 +22,8 @@ _ZERO: Final = timedelta()
 _SHORTEST: Final = timedelta(seconds=1)
 
 
-class Standing(NamedTuple):
-    """One CVM as it is now, or as it was when it went."""
+class ChargedCvm(NamedTuple):
+    """A CVM with its price, as it is now, or as it was when it went."""
 
     cvm_id: str
     name: str | None
@@ -35,9 +35,9 @@ class Standing(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one CVM has cost in a window, and how that is known."""
+    """The cost of one CVM in a window, and how that is known."""
 
-    standing: Standing
+    cvm: ChargedCvm
     window: str
     start: datetime
     end: datetime
@@ -48,7 +48,7 @@ class Cost:
 
     @property
     def lived(self) -> timedelta:
-        """How much of the window there was such a CVM."""
+        """The time in the window in which the CVM existed."""
         return self.end - self.start
 
     @property
@@ -58,7 +58,7 @@ class Cost:
 
     @property
     def basis(self) -> str:
-        """How the amount is known."""
+        """The basis of the amount."""
         if self.observed >= self.lived:
             return "observed"
         return "extrapolated" if self.observed else "assumed"
@@ -67,7 +67,7 @@ class Cost:
 def costs_of(log: Log, window: str | timedelta, now: datetime) -> list[Cost]:
     """Return what each CVM of a log has cost in the time up to `now`; under `EXACT`."""
     lived = status_intervals(log)
-    return costs_between(standings_of(log, lived), lived, window, now)
+    return costs_between(charged_cvms(log, lived), lived, window, now)
 
 
 def midnight(at: datetime) -> datetime:
@@ -82,7 +82,7 @@ def costs_since(log: Log, begin: datetime) -> list[Cost]:
 
 
 def costs_between(
-    standings: Iterable[Standing],
+    cvms: Iterable[ChargedCvm],
     lived: Sequence[StatusInterval],
     window: str | timedelta,
     now: datetime,
@@ -91,90 +91,95 @@ def costs_between(
     length, label = length_of("window", window)
     of = by_cvm(lived)
     since = earlier("now", now, length)
-    return [_cost(s, of.get(s.cvm_id, []), label, since, now) for s in standings]
+    return [_cost(s, of.get(s.cvm_id, []), label, since, now) for s in cvms]
 
 
 def by_cvm(lived: Iterable[StatusInterval]) -> dict[str, list[StatusInterval]]:
-    """Return the spells of each CVM."""
+    """Return the intervals of each CVM."""
     of: dict[str, list[StatusInterval]] = {}
-    for spell in lived:
-        of.setdefault(spell.cvm_id, []).append(spell)
+    for interval in lived:
+        of.setdefault(interval.cvm_id, []).append(interval)
     return of
 
 
-def standing_of(row: Row) -> Standing:
+def charged_cvm(row: Row) -> ChargedCvm:
     """Return a CVM as it is now."""
-    return Standing(
+    return ChargedCvm(
         row.id, row.name, status_of(row.status), HourlyPrice.of(row.cvm), row.cvm.created
     )
 
 
-def standings_of(log: Log, lived: Iterable[StatusInterval]) -> list[Standing]:
+def charged_cvms(log: Log, lived: Iterable[StatusInterval]) -> list[ChargedCvm]:
     """Return the CVMs of the present, and those that went as far as they are remembered."""
-    found = {row.id: standing_of(row) for row in log.now.rows}
+    found = {row.id: charged_cvm(row) for row in log.now.rows}
     made = {c.row.id: c.row.cvm.created for c in log.changes if c.row.id not in found}
-    for spell in lived:
-        if spell.cvm_id in made:
-            found[spell.cvm_id] = Standing(
-                *(spell.cvm_id, spell.name, "gone", spell.price, made[spell.cvm_id], spell.end)
+    for interval in lived:
+        if interval.cvm_id in made:
+            found[interval.cvm_id] = ChargedCvm(
+                cvm_id=interval.cvm_id,
+                name=interval.name,
+                status="gone",
+                price=interval.price,
+                created=made[interval.cvm_id],
+                gone=interval.end,
             )
     return list(found.values())
 
 
 def _cost(
-    standing: Standing, lived: Sequence[StatusInterval], label: str, start: datetime, end: datetime
+    cvm: ChargedCvm, lived: Sequence[StatusInterval], label: str, start: datetime, end: datetime
 ) -> Cost:
     """Add up what a CVM was charged from start to end."""
-    begin, finish = lifetime(standing, lived, start, end)
+    begin, finish = lifetime(cvm, lived, start, end)
     running = stopped = observed = _ZERO
     amount: Decimal | None = Decimal(0)
-    for spell in filled(standing, lived, begin, finish):
-        time = spell.end - spell.start
-        if info_of(spell.status).computing_charged:
+    for interval in filled(cvm, lived, begin, finish):
+        time = interval.end - interval.start
+        if info_of(interval.status).computing_charged:
             running += time
-        elif info_of(spell.status).disk_charged:
+        elif info_of(interval.status).disk_charged:
             stopped += time
-        observed += time if spell.observed else _ZERO
-        charged = spell.charged
+        observed += time if interval.observed else _ZERO
+        charged = interval.charged
         amount = None if amount is None or charged is None else amount + cost_of(charged, time)
-    return Cost(standing, label, begin, finish, running, stopped, observed, amount)
+    return Cost(cvm, label, begin, finish, running, stopped, observed, amount)
 
 
 def lifetime(
-    standing: Standing, lived: Sequence[StatusInterval], start: datetime, end: datetime
+    cvm: ChargedCvm, lived: Sequence[StatusInterval], start: datetime, end: datetime
 ) -> tuple[datetime, datetime]:
     """Return from when to when there was a CVM, within a window."""
-    begin = standing.created or start
+    begin = cvm.created or start
     if lived:  # a clock of the service that goes before ours makes no CVM younger than we know it
         begin = min(begin, lived[0].start)
     begin = min(max(begin, start), end)
-    return begin, max(begin, min(end, standing.gone or end))
+    return begin, max(begin, min(end, cvm.gone or end))
 
 
 def filled(
-    standing: Standing, lived: Sequence[StatusInterval], begin: datetime, finish: datetime
+    cvm: ChargedCvm, lived: Sequence[StatusInterval], begin: datetime, finish: datetime
 ) -> Iterator[StatusInterval]:
-    """Yield spells that fill a time: what came before, or comes after, is as what is next to it."""
-    whole = list(lived) or [_as_now(standing, finish)]
+    """Yield intervals that fill a time; a gap at its begin or end is as what is next to it."""
+    whole = list(lived) or [_as_now(cvm, finish)]
     first, last = whole[0], whole[-1]
     if begin < first.start:
         whole.insert(0, replace(first, start=begin, end=first.start, observed=False))
     if last.end < finish:
         whole.append(replace(last, start=last.end, end=finish, observed=False))
-    for spell in whole:
-        if max(spell.start, begin) < min(spell.end, finish):
-            yield spell.between(begin, finish)
+    for interval in whole:
+        if max(interval.start, begin) < min(interval.end, finish):
+            yield interval.between(begin, finish)
 
 
-def _as_now(standing: Standing, at: datetime) -> StatusInterval:
-    """Return a spell without length, from which to guess the time before it."""
+def _as_now(cvm: ChargedCvm, at: datetime) -> StatusInterval:
+    """Return a interval without length, from which to guess the time before it."""
     return StatusInterval(
-        cvm_id=standing.cvm_id,
-        name=standing.name,
+        cvm_id=cvm.cvm_id,
+        name=cvm.name,
         app_id=None,
         region=None,
-        status=standing.status,
-        price=standing.price,
+        status=cvm.status,
+        price=cvm.price,
         start=at,
         end=at,
     )

@@ -28,7 +28,7 @@ from cvm_notebook.live.store.store import FleetStore
 from cvm_notebook.live.workers import Workers
 from cvm_notebook.text import clean_text
 
-_HELD: Final = 60.0  # seconds in which nobody is asked after the key was refused
+_HELD: Final = 60.0  # seconds without requests after the key was refused
 _SOON: Final = 1.0  # seconds until it is looked whether the rows are true again
 _WHY: Final = 200
 _PRIVATE: Final = "the CVM shows its figures to nobody: public_sysinfo is off"
@@ -98,12 +98,12 @@ class MetricsPoll:
         self._clock = clock or SystemClock()
         self._settings = settings
         self._schedule = PollSchedule(settings)
-        # one more than questions under way: somebody must keep the time
+        # one more than requests under way: one thread keeps the time
         self._workers = Workers(self._clock, settings.at_once + 1, "cvm-metrics", on_crash)
         self._transport = client.apart(OneMoreTry(attempts=2))
         self._lock = threading.Lock()
         self._handles: weakref.WeakSet[MeasureHandle] = weakref.WeakSet()
-        self._until = float("-inf")  # somebody asked for all of them up to then
+        self._until = float("-inf")  # until then all that run are measured, without a handle
         self._holding: InterestHandle | None = None
         self._turns = 0  # counted at each beginning: of several that are due the last one counts
         self._samples: list[Sample] = []
@@ -160,7 +160,7 @@ class MetricsPoll:
         self._transport.abort()
         self._workers.close(timeout)
         self._release()
-        self._tell()
+        self._notify()
 
     def _was_asked(self, row: Row) -> bool:
         known = self._store.figures.latest.get(row.id)
@@ -188,7 +188,7 @@ class MetricsPoll:
         self._workers.do(partial(weakly(self._turn), turn))
 
     def _turn(self, turn: int) -> None:
-        """Ask whom it is time to ask, and come back; end where nobody wants anything."""
+        """Run one round of the poll and schedule the next; end when there is no handle any more."""
         with self._lock:
             wanted = self._wanted_ids()
             if turn != self._turns or self._closed:
@@ -202,7 +202,7 @@ class MetricsPoll:
         self._workers.later(pause, partial(weakly(self._turn), turn))
 
     def _ask_some(self, wanted: frozenset[str] | None) -> float:
-        """Ask whom it is time to ask; return the seconds until there may be others."""
+        """Request the metrics that are due; return the seconds until the next are."""
         now = self._clock.monotonic()
         targets = {row.id: _target(row) for row in self._running(wanted)}
         with self._lock:
@@ -210,7 +210,7 @@ class MetricsPoll:
             pause = self._schedule.pause(now)
         if asked.private:
             self._store.measure((), private=dict.fromkeys(asked.private, _PRIVATE))
-            self._tell()
+            self._notify()
         for cvm_id in asked.ask:
             self._workers.do(partial(self._ask, targets[cvm_id]))
         return pause
@@ -233,7 +233,7 @@ class MetricsPoll:
         return [row for row in rows if status_of(row.status) == "running"]
 
     def _may_ask(self) -> bool:
-        """Whether the rows are true: else nobody knows who runs, or the key was refused."""
+        """Whether requests make sense: not while the fleet is offline, or the key refused."""
         return self._store.health.state in ("live", "catching up")
 
     def _hold(self) -> None:
@@ -246,7 +246,7 @@ class MetricsPoll:
     def _release(self, turn: int | None = None) -> None:
         with self._lock:
             if turn is not None and turn != self._turns:
-                return  # somebody came meanwhile
+                return  # a handle was opened meanwhile
             holding, self._holding = self._holding, None
         if holding is not None:
             holding.close()
@@ -293,7 +293,7 @@ class MetricsPoll:
             self._schedule.failed(now, target.cvm_id)
             self._failed[target.cvm_id] = clean_text(failure.cause, _WHY)
             if failure.ill in (FailureKind.SLOW_DOWN, FailureKind.KEY):
-                self._schedule.hold(now + max(failure.told, _HELD))
+                self._schedule.hold(now + max(failure.retry_after, _HELD))
 
     def _flush(self) -> None:
         """Put what has come into the store: at once, what came together."""
@@ -303,9 +303,9 @@ class MetricsPoll:
             failed, self._failed = self._failed, {}
         if samples or private or failed:
             self._store.measure(samples, private=private, failed=failed)
-            self._tell()
+            self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         news, self._news = self._news, threading.Event()
         news.set()
 

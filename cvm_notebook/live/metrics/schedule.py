@@ -1,4 +1,4 @@
-"""Whom to ask for figures, and when: a few at a time, never above a rate; pure decisions."""
+"""Scheduling of metrics requests: a few at a time, within a rate limit; pure decisions."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ _FOR_EVER: Final = float("inf")
 
 @dataclass(frozen=True, slots=True)
 class PollSettings:
-    """How often guests are asked for their figures. Times are seconds.
+    """Settings of the metrics poll. Times are seconds.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class PollTarget(NamedTuple):
 
 
 class PollRound(NamedTuple):
-    """What is to be done now: whom to ask, and who is newly known to be private."""
+    """One round of the poll: the CVMs to ask, and those newly known to be private."""
 
     ask: tuple[str, ...]
     private: tuple[str, ...]
@@ -63,7 +63,7 @@ class PollRound(NamedTuple):
 
 @dataclass(slots=True)
 class _Asked:
-    """What became of the questions to one CVM."""
+    """The results of the requests to one CVM."""
 
     due: float
     backoff: Backoff
@@ -73,7 +73,7 @@ class _Asked:
 
 @dataclass(slots=True)
 class PollSchedule:
-    """When each CVM is asked next. It reads no clock and sends nothing."""
+    """The schedule of the poll, CVM by CVM. It reads no clock and sends nothing."""
 
     settings: PollSettings
     _known: dict[str, _Asked] = field(default_factory=dict)
@@ -82,7 +82,7 @@ class PollSchedule:
     _not_before: float = -_FOR_EVER
 
     def next(self, now: float, wanted: Iterable[PollTarget]) -> PollRound:
-        """Return whom to ask now; those that are not wanted are forgotten."""
+        """Return the CVMs to ask now; CVMs that are no longer wanted are forgotten."""
         targets = {target.cvm_id: target for target in wanted}
         for gone in [k for k, a in self._known.items() if k not in targets and not a.under_way]:
             del self._known[gone]
@@ -147,7 +147,7 @@ class PollSchedule:
                 asked.under_way, asked.due = False, -_FOR_EVER
 
     def hold(self, until: float) -> None:
-        """Ask nobody before then: the service said to slow down, or refused the key."""
+        """Hold all requests until then: the service said to slow down, or refused the key."""
         self._not_before = max(self._not_before, until)
 
     @property
@@ -163,6 +163,6 @@ class PollSchedule:
             if not asked.under_way and asked.private_as is None
         ]
         wait = max(min(due, default=_FOR_EVER), self._not_before) - now
-        if wait <= 0:  # somebody waits for the rate, or for an answer
+        if wait <= 0:  # a request waits for the rate limit, or for an answer
             wait = max((1 - self._allowed) / self.settings.per_second, 0.05)
         return min(wait, self.settings.look)

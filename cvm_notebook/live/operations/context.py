@@ -1,4 +1,4 @@
-"""What those who work on operations share: client, store, clock, ledger, database, workers."""
+"""OperationContext: client, store, clock, ledger, database and workers of operations."""
 
 import contextlib
 import itertools
@@ -24,7 +24,7 @@ from cvm_notebook.live.workers import Workers
 
 
 class Hooks(Protocol):
-    """What a reflector does for operations."""
+    """The reflector's methods that operations use."""
 
     def follow(self, cvm_id: str, /) -> object:
         """Keep this CVM's row fresh: something is going on."""
@@ -38,7 +38,7 @@ class Hooks(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class OperationSettings:
-    """How operations are sent and followed, in seconds where not said otherwise.
+    """Settings of sending and tracking operations, in seconds where not said otherwise.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ class OperationSettings:
 
 @dataclass(slots=True)
 class OperationContext:
-    """What those who work on operations share; only the client may be changed."""
+    """Dependencies shared by sender, tracker and service; only the client may be changed."""
 
     client: Client
     store: FleetStore
@@ -86,7 +86,7 @@ class OperationContext:
     workers: Workers
 
     def refresh(self) -> None:
-        """Have the fleet listed soon, as far as somebody lists it."""
+        """Request a new list of the fleet, where there is a reflector."""
         if self.hooks is not None:
             with contextlib.suppress(CvmError):  # it has ended
                 self.hooks.refresh()

@@ -77,7 +77,7 @@ class LedgerError(CvmError):
 
 
 class ResumeState(msgspec.Struct, frozen=True, kw_only=True):
-    """What is needed to read back what became of an operation that another kernel has sent."""
+    """The data by which an operation of another kernel is read back."""
 
     known: tuple[str, ...] | None = None
     claimant: str | None = None
@@ -198,7 +198,7 @@ class LedgerDatabase:
             )
 
     def save(self, operation: Operation) -> None:
-        """Write down how an operation stands; raises as `add`. Nothing is saved once closed."""
+        """Write the record of an operation; raises as `add`. Nothing is saved once closed."""
         record = operation.record
         sent = record.attempts > 0
         if self._closed:
@@ -219,7 +219,7 @@ class LedgerDatabase:
         return tuple(_record(text) for (text,) in reversed(found))
 
     def record(self, operation_id: str) -> OperationRecord | None:
-        """Return how an operation of whatever kernel stands."""
+        """Return the record of an operation of any kernel."""
         with self._transaction() as database:
             found = database.execute(
                 "SELECT record FROM operation WHERE id = ?", (operation_id,)

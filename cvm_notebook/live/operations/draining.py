@@ -27,7 +27,7 @@ class DrainableOperations(Protocol):
 
     @property
     def clock(self) -> Clock:
-        """Which tells the time."""
+        """The clock."""
 
     def unsent(self) -> tuple[Operation, ...]:
         """Return those that are asked for and have no answer."""

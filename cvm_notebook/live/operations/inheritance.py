@@ -1,4 +1,4 @@
-"""Taking over what earlier kernels have left in the file of the ledger, and what the service does.
+"""Resuming operations that earlier kernels left in the ledger, or that are under way.
 
 A kernel may be killed at any moment. What it had sent is read back and followed to its end; what
 it had not sent yet is cancelled, and nothing is sent again.
@@ -20,7 +20,7 @@ from cvm_notebook.live.operations.tracker import OperationTracker
 from cvm_notebook.live.store.observation import Reading
 from cvm_notebook.live.store.records import Row
 
-# What the table of statuses calls otherwise than the verb that leads to it.
+# Verbs that the table of statuses has another word for.
 _CALLED: Final[Mapping[Verb, str]] = {"commit": "create", "update": "other"}
 # What a CVM found in the middle of something was asked to do.
 _RECOVERED: Final[Mapping[Phase, Verb]] = {
@@ -120,5 +120,5 @@ def _newest_of(row: Row, context: OperationContext) -> HistoryEntry | None:
     try:
         newest = context.client.list_operations(row.id, limit=1)
     except CvmError:
-        return None  # what it was cannot be told; the CVM itself is in the fleet
+        return None  # the verb is not known; the CVM itself is in the fleet
     return newest[0] if newest else None

@@ -35,7 +35,7 @@ class Ledger:
         self._inherited: dict[str, deque[tuple[float, Operation]]] = {}
 
     def records(self) -> tuple[OperationRecord, ...]:
-        """Return every entry as it is now, the oldest first."""
+        """Return the current records, the oldest first."""
         with self._lock:
             return tuple(operation.record for operation in self._all.values())
 
@@ -46,7 +46,7 @@ class Ledger:
 
     @property
     def crowd(self) -> int:
-        """How many operations are not done."""
+        """The number of operations that are not done."""
         return len(self._alive)
 
     def alive(self, cvm_id: str | None = None) -> tuple[Operation, ...]:
@@ -98,7 +98,7 @@ class Ledger:
             self._inherited.setdefault(intent, deque()).append((now, operation))
 
     def keep(self, operation: Operation) -> None:
-        """Keep an operation that nobody joins."""
+        """Add an operation that is never joined by an equal one."""
         with self._lock:
             self._keep(operation)
 

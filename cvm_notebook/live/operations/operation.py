@@ -1,4 +1,4 @@
-"""Operation: one thing asked for, from the intent to what became of it, and how it is shown."""
+"""Operation: one request that changes a CVM, from the intent to its result; a future."""
 
 import math
 import threading
@@ -28,8 +28,8 @@ T = TypeVar("T")
 _FOREVER: Final = 3600.0
 
 
-class _Told(Generic[T]):
-    """An attribute of an operation: what its newest record says."""
+class _RecordField(Generic[T]):
+    """A descriptor: reads a field of the operation's newest record."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
@@ -41,7 +41,7 @@ class _Told(Generic[T]):
 
 @dataclass(slots=True)
 class TrackingState:
-    """How an operation is looked after; only touched by the `Operations` it belongs to.
+    """The mutable state of tracking an operation; only its `OperationService` touches it.
 
     Attributes
     ----------
@@ -77,7 +77,7 @@ OnChange: TypeAlias = Callable[["Operation"], None]
 
 
 class Operation:
-    """Something that was asked for. Safe to use from any thread.
+    """A request that changes a CVM, with the interface of a future. Safe to use from any thread.
 
     Its attributes are those of `OperationRecord`; ``error`` is the exception itself.
 
@@ -90,27 +90,27 @@ class Operation:
     'stopping'
     """
 
-    id = _Told[str]()
-    verb = _Told[Verb]()
-    cvm_id = _Told[str | None]()
-    name = _Told[str]()
-    target = _Told[str]()
-    state = _Told[State]()
-    note = _Told[str]()
-    status = _Told[str | None]()
-    progress = _Told[str | None]()
-    attempts = _Told[int]()
-    asked_at = _Told[datetime]()
-    sent_at = _Told[datetime | None]()
-    accepted_at = _Told[datetime | None]()
-    reached_at = _Told[datetime | None]()
-    ended_at = _Told[datetime | None]()
-    http_status = _Told[int | None]()
-    error_code = _Told[str | None]()
-    hint = _Told[str | None]()
-    request_id = _Told[str | None]()
-    correlation_id = _Told[str | None]()
-    made_id = _Told[str | None]()
+    id = _RecordField[str]()
+    verb = _RecordField[Verb]()
+    cvm_id = _RecordField[str | None]()
+    name = _RecordField[str]()
+    target = _RecordField[str]()
+    state = _RecordField[State]()
+    note = _RecordField[str]()
+    status = _RecordField[str | None]()
+    progress = _RecordField[str | None]()
+    attempts = _RecordField[int]()
+    asked_at = _RecordField[datetime]()
+    sent_at = _RecordField[datetime | None]()
+    accepted_at = _RecordField[datetime | None]()
+    reached_at = _RecordField[datetime | None]()
+    ended_at = _RecordField[datetime | None]()
+    http_status = _RecordField[int | None]()
+    error_code = _RecordField[str | None]()
+    hint = _RecordField[str | None]()
+    request_id = _RecordField[str | None]()
+    correlation_id = _RecordField[str | None]()
+    made_id = _RecordField[str | None]()
 
     def __init__(
         self,
@@ -199,7 +199,7 @@ class Operation:
         return Flag(self.record.done)
 
     def cancelled(self) -> bool:
-        """Return whether it was taken back before it was sent."""
+        """Return whether it was cancelled before it was sent."""
         return self.state == "cancelled"
 
     def exception(self, timeout: float | None = 0.0) -> CvmError | None:
@@ -220,7 +220,7 @@ class Operation:
         return self._completion.remove(callback)
 
     def cancel(self) -> bool:
-        """Take it back, if it has not been sent; return whether that was in time."""
+        """Cancel it, if it has not been sent; return whether that was in time."""
         return self.move(
             only=UNSENT,
             state="cancelled",
@@ -250,19 +250,19 @@ class Operation:
             old = self.record
             if old.done or (only is not None and old.state not in only):
                 return False
-            told = {} if error is None else _told_by(error)
+            told = {} if error is None else _error_fields(error)
             self.record = replace(old, **{**told, **changes, **self._times(old, changes)})
             if error is not None:
                 self.error = error
                 error.with_traceback(None)
             self.answer = answer or self.answer
             done = self.record.done
-        self._on_change(self)  # whoever waits is woken when it is written down
+        self._on_change(self)  # first the ledger is written, then waiters are woken
         if done or self.record.state == "accepted":
             self._answered.set()
         if done:
             self._ended.set()
-            self._completion.tell(self)
+            self._completion.set(self)
         return True
 
     def _times(self, old: OperationRecord, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -297,11 +297,11 @@ class Operation:
         }
 
     def __reduce__(self) -> tuple[Any, ...]:
-        raise TypeError("An Operation is not pickled: it lives. Its `record` can be.")
+        raise TypeError("An Operation is not pickled: it has callbacks. Its `record` can be.")
 
 
-def _told_by(error: CvmError) -> dict[str, Any]:
-    """Return what an error tells the record."""
+def _error_fields(error: CvmError) -> dict[str, Any]:
+    """Return the fields of a record that an error sets."""
     told: dict[str, Any] = {"error": str(error), "hint": error.hint}
     if isinstance(error, ApiError):
         told |= {

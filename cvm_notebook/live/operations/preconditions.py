@@ -1,4 +1,4 @@
-"""Whether a verb may be asked of a CVM in its present state, why not, and what it would do."""
+"""Preconditions: whether a verb is admitted in a CVM's present status, and its effect."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ __all__ = [
 
 
 class Refused(CvmError):  # noqa: N818 - the tree names what happened
-    """What was asked is not possible as things stand; nothing was sent."""
+    """The CVM's status does not allow the request; nothing was sent."""
 
 
 class RowChanged(Refused):
@@ -29,7 +29,7 @@ class RowChanged(Refused):
 
 @dataclass(frozen=True, slots=True)
 class Precheck:
-    """What becomes of one verb asked of one CVM.
+    """The result of checking one verb for one CVM.
 
     Attributes
     ----------

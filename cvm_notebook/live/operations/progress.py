@@ -1,4 +1,4 @@
-"""How an operation stands, judged from what is seen of its CVM: pure."""
+"""Progress of an operation, judged from its CVM's state: pure."""
 
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -12,7 +12,7 @@ _DOWN: Final[frozenset[Phase]] = frozenset({"stopping", "shutting_down", "stoppe
 
 @dataclass(frozen=True, slots=True)
 class OperationProgress:
-    """How an operation that was accepted stands."""
+    """The progress of an accepted operation."""
 
     kind: Literal["going", "reached", "failed"]
     why: str = ""

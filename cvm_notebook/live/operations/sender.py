@@ -1,4 +1,4 @@
-"""Send what was asked for, once: look at the CVM, make the call, and sort how it ended."""
+"""The sender: checks the CVM's state, sends a request at most once, classifies the result."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ CallEnd: TypeAlias = Literal["refused", "gone", "busy", "unknown"]
 
 
 def params_of(given: Mapping[str, Any] | Provision | None) -> Mapping[str, Any]:
-    """Return what a call takes beside the CVM; of a provision, what its commit needs."""
+    """Return the parameters of a call beside the CVM; for a commit, those of its provision."""
     if isinstance(given, Provision):
         return {"app_id": given.app_id, "compose_hash": given.compose_hash}
     return dict(given or {})
@@ -126,7 +126,7 @@ class Sender:
             return None, None
         now = self._context.store.get(shown.id)
         if now is None and not self._context.store.snapshot().complete:
-            now = shown  # the store has not heard of any CVM yet
+            now = shown  # the store has no list yet
         changed = what_changed(shown, now)
         if changed is not None and (now is not None or verb != "delete"):
             return None, RowChanged(changed, hint=_SHOW_AGAIN)
@@ -134,7 +134,7 @@ class Sender:
         return _judged(verb, seen if now is None else Reading.of_row(now))
 
     def send(self, operation: Operation) -> None:
-        """Send one operation, unless it was taken back or is not possible any more."""
+        """Send one operation, unless it was cancelled or is not possible any more."""
         if operation.state != "asked" or not self._may(operation):
             return
         if self._prepare([operation]) and self._begin(operation):
@@ -244,7 +244,7 @@ class Sender:
 
     @staticmethod
     def _begin(operation: Operation) -> bool:
-        """Note that it is being sent; False when it was taken back meanwhile."""
+        """Mark the operation as sent; False when it was cancelled meanwhile."""
         if operation.move(only=UNSENT, state="sent", attempts=1):
             return True
         if operation.intent is not None:
@@ -356,7 +356,7 @@ class Sender:
         try:
             cvm = self._context.client.get_cvm_info(operation.cvm_id)
         except CvmError:
-            return True  # cannot be told: its looks will
+            return True  # not known: the tracker will find out
         return has_begun("stop", Reading.of_cvm(cvm))
 
 

@@ -1,4 +1,4 @@
-"""Operations: take what is asked for at once, and see it through on workers of its own."""
+"""OperationService: accepts requests at once, and sends and tracks them on worker threads."""
 
 import os
 import time
@@ -44,7 +44,7 @@ _WAITING: Final = 9_000  # records kept for an observer that is too slow
 
 
 class OperationService:
-    """Everything asked for of one fleet. Safe to use from any thread.
+    """The operations of one fleet. Safe to use from any thread.
 
     Parameters
     ----------
@@ -207,22 +207,22 @@ class OperationService:
 
     @property
     def store(self) -> FleetStore:
-        """Where CVMs are seen."""
+        """The store of the fleet."""
         return self._context.store
 
     @property
     def database(self) -> LedgerDatabase:
-        """What keeps operations and plans."""
+        """The ledger's database of operations and plans."""
         return self._context.database
 
     @property
     def clock(self) -> Clock:
-        """What tells the time."""
+        """The clock."""
         return self._context.clock
 
     @property
     def client(self) -> Client:
-        """What sends."""
+        """The client that sends requests."""
         return self._context.client
 
     @property
@@ -405,7 +405,7 @@ class OperationService:
         self._check_open()
         verb = check_verb(verb)
         if row is None and verb != "commit":
-            raise InvalidInput("row", f"{verb} was not told which CVM", "Give a row of the fleet.")
+            raise InvalidInput("row", f"{verb} needs a CVM", "Give a row of the fleet.")
         given = params_of(params)
         cvm_id = row.id if row is not None else None
         key = intent_key(verb, cvm_id, given)
@@ -485,11 +485,11 @@ class OperationService:
             self._context.ledger.ended(operation)
             self._follower.release(operation)
         for hook in self._hooks:
-            self._tell(hook, record)
+            self._notify(hook, record)
         for mailbox in self._mailboxes:
             mailbox.put(record)
 
-    def _tell(self, hook: Observer, record: OperationRecord) -> None:
+    def _notify(self, hook: Observer, record: OperationRecord) -> None:
         try:
             hook(record)
         except Exception as error:  # noqa: BLE001 - a mistake of ours must not stop the others

@@ -1,4 +1,4 @@
-"""Follow what was sent to its end: by the store's changes, and by reading where those do not come.
+"""The tracker: follows what was sent to its end, by changes of the store, else by reading.
 
 A look is due at each operation that is under way: soon at first, then less often. Where a
 reflector keeps the store fresh a look costs nothing; many that are due are read in one request.
@@ -49,7 +49,7 @@ class OperationTracker:
         now = self._context.clock.monotonic()
         if answer is not None and made_id is not None:
             self._context.ledger.watch(operation, made_id)
-            # before it is accepted: whoever waited for that may name the CVM
+            # before it is accepted: a waiter for that may look the CVM up
             made = Observation.of_created(answer, made_id, received=now)
             self._context.store.patch([made])
         status = answer.status if answer else operation.status
@@ -290,7 +290,7 @@ class OperationTracker:
         self._looked(operation)
 
     def _read_record(self, cvm_id: str) -> None:
-        """Read all of a CVM, so that whoever waited for its update sees what it is now."""
+        """Read the full record of a CVM into the store, so that it shows the update."""
         asked = self._context.clock.monotonic()
         found = self._context.client.get_cvm_info(cvm_id)
         now = self._context.clock.monotonic()
@@ -428,7 +428,7 @@ class OperationTracker:
 
 
 def _subject(operation: Operation) -> str | None:
-    """Return the CVM whose state tells how the operation goes."""
+    """Return the CVM whose state shows the operation's progress."""
     made = SPECS[operation.verb].creates
     return operation.made_id or (None if made else operation.cvm_id)
 

@@ -1,4 +1,4 @@
-"""A plan as data: what it would do to which CVMs, as they were shown, in JSON."""
+"""Serialisation of a plan as JSON: the verb, and the CVMs as they were shown."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -23,7 +23,7 @@ class HasOperations(Protocol):
 
     @property
     def operator(self) -> OperationService:
-        """Who sends."""
+        """The service that sends operations."""
 
     def snapshot(self) -> Snapshot:
         """Return the fleet as it is known now."""

@@ -1,4 +1,4 @@
-"""PlanRow: what a verb would do to one CVM, judged without asking anybody."""
+"""PlanRow: the effect of a verb on one CVM, judged without a request."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _NOTHING: Final = Decimal(0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanRow:
-    """What a plan would do to one CVM.
+    """One row of a plan: the effect on one CVM.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What a plan came to, row by row: partial failure is a result."""
+"""Outcome: the result of a plan, row by row; partial failure is a result."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ from cvm_notebook.live.operations.record import OperationRecord, State
 from cvm_notebook.text import clean_text
 
 OutcomeState: TypeAlias = State | Literal["planned", "refused", "skipped"]
-_NAMED = 3  # CVMs whose failure is told in a repr
+_NAMED = 3  # failures that a repr names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutcomeRow:
-    """What became of one CVM of a plan.
+    """The result of one row of a plan.
 
     Attributes
     ----------
@@ -82,7 +82,7 @@ class Outcome:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many rows are in each state."""
+        """The number of rows by state."""
         return dict(Counter(row.state for row in self.rows))
 
     @property

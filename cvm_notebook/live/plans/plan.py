@@ -20,7 +20,7 @@ from cvm_notebook.live.plans.dry_run import PlanRow, dry_run
 from cvm_notebook.live.plans.outcome import Outcome, OutcomeRow
 from cvm_notebook.live.plans.runner import ExecutionOptions, PlanRunner
 from cvm_notebook.live.store.records import Row
-from cvm_notebook.text import clean_text
+from cvm_notebook.text import clean_text, counted, signed
 
 _NOTHING: Final = Decimal(0)
 
@@ -93,12 +93,12 @@ class Plan:
 
     @property
     def sends(self) -> int:
-        """How many CVMs something would be sent to."""
+        """The number of CVMs to which something would be sent."""
         return sum(row.sends for row in self._rows)
 
     @property
     def phrase(self) -> str | None:
-        """What `execute` wants as ``confirm``; None where nothing needs to be confirmed."""
+        """The phrase for ``confirm`` of `execute`; None where nothing needs to be confirmed."""
         if not any(row.needs_confirm for row in self._rows):
             return None
         return f"{self.verb} {self.sends}"
@@ -164,7 +164,7 @@ class Plan:
             given = "" if confirm is None else f", and not {clean_text(repr(confirm), 80)}"
             told = "".join(f". Of {row.name!r} {row.term}" for row in self._rows if row.term)
             raise NotConfirmed(
-                f"nothing was sent: to {self.verb} {self.sends} CVMs takes "
+                f"nothing was sent: to {self.verb} {counted(self.sends, 'CVM')} takes "
                 f"confirm={self.phrase!r}{given}{told}",
                 hint="Read the plan once more, then give the phrase.",
             )
@@ -177,7 +177,9 @@ class Plan:
         )
         self._operations = operations = operations or self._operations
         if operations is None:
-            raise InvalidInput("operations", "the plan has nobody to send it", "Give operations=.")
+            raise InvalidInput(
+                "operations", "the plan has no service to send it", "Give operations=."
+            )
         if self.sends and SPECS[self.verb].computes:
             operations.client.check_workspace()
         self._terms = terms
@@ -194,7 +196,7 @@ class Plan:
 
     @property
     def outcome(self) -> Outcome:
-        """What has become of each row until now."""
+        """The result of each row until now."""
         now = self._operations.clock.monotonic() if self._operations is not None else 0.0
         return Outcome(
             tuple(self._outcome_of(row, now) for row in self._rows), interrupted=self._interrupted
@@ -213,7 +215,7 @@ class Plan:
         except KeyboardInterrupt as interrupt:
             was = sum(one.attempts > 0 for one in self._sent.values())
             interrupt.add_note(
-                f"{was} of {self.sends} CVMs had been sent to: plan.outcome has them, "
+                f"{was} of {counted(self.sends, 'CVM')} had been sent to: plan.outcome has them, "
                 "plan.resume() sends the rest."
             )
             raise
@@ -250,7 +252,7 @@ class Plan:
         )
 
     def _record_of(self, cvm_id: str) -> OperationRecord | None:
-        """Return how the operation of a CVM stands, of this kernel or of another one."""
+        """Return the record of a CVM's operation, of this kernel or of another one."""
         if cvm_id in self._elsewhere and self._operations is not None:
             return self._operations.database.record(self._elsewhere[cvm_id])
         operation = self._sent.get(cvm_id)
@@ -308,11 +310,11 @@ class Plan:
 
     def __repr__(self) -> str:
         refused = sum(not row.allowed for row in self._rows)
-        parts = [f"{self.verb} {self.sends} of {len(self)} CVMs"]
+        parts = [f"{self.verb} {self.sends} of {counted(len(self), 'CVM')}"]
         if refused:
             parts.append(f"{refused} refused")
         if self.rate_change_usd_h:
-            parts.append(f"{self.rate_change_usd_h:+f} USD/h")
+            parts.append(f"{signed(self.rate_change_usd_h)} USD/h")
         if self.phrase is not None:
             parts.append(f"confirm={self.phrase!r}")
         return f"<Plan: {', '.join(parts)}>"

@@ -1,4 +1,4 @@
-"""Retry: what failed or got no answer is asked for once more, where nothing of the first was done.
+"""Retry of operations that failed or got no answer, once it is known that nothing was done.
 
 Nothing is sent here. Whoever offers a retry asks `may_be_retried`, and `check_retry` when it is
 wanted; then it makes a new plan, which judges the CVMs as they are now.
@@ -25,7 +25,7 @@ _WRONG: Final[frozenset[State]] = frozenset({"failed", "unknown"})
 
 @dataclass(frozen=True, slots=True)
 class RetryCheck:
-    """What reading back shows of operations that went wrong.
+    """The result of reading back operations that went wrong.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ def unresolved(records: Iterable[OperationRecord]) -> tuple[OperationRecord, ...
 
 
 def may_be_retried(operations: OperationService, operation: Operation) -> bool:
-    """Return whether it went wrong, and says all that it takes to ask for it once more.
+    """Return whether it went wrong, and has all the data for a retry.
 
     What makes another CVM is retried only where it was refused, for it may have made one; what has
     parameters of its own, as a restart by force, is not.
@@ -116,7 +116,7 @@ def read_back(operations: OperationService, operation: Operation) -> tuple[ReadB
         found = intent.read_back()
     except CvmError as error:
         return "not known", str(error)
-    if found.cvm is not None:  # whoever asks again judges it as it is now
+    if found.cvm is not None:  # the retry is judged by its current state
         now = operations.clock.monotonic()
         operations.store.patch([Observation.of_cvm(found.cvm, received=now, asked=asked)])
     if found.begun or found.gone:

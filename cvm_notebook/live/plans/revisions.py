@@ -1,4 +1,4 @@
-"""Revisions of an app: what changed from one to the next, and which one to go back to.
+"""Revisions of an app: the changes from one to the next, and the target of a rollback.
 
 The service keeps an entry for each CVM that was given something else to run. A version is what
 several of them have in common: an app compose, and the variables that it was given.
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from cvm_notebook.api.errors.tree import CvmError, InvalidInput
 from cvm_notebook.api.models.catalogue import AppRevision
 from cvm_notebook.attest.evidence.fields import bare_digits
-from cvm_notebook.text import clean_text
+from cvm_notebook.text import clean_text, counted
 
 if TYPE_CHECKING:
     from cvm_notebook.api.client import Client
@@ -28,7 +28,7 @@ _NAMES: Final = {"docker_compose_file": "compose_file", "allowed_envs": "env"}
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a revision holds; of what is encrypted only a digest.
+    """The content of a revision; of what is encrypted only a digest.
 
     Attributes
     ----------
@@ -95,7 +95,7 @@ class RevisionChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppVersion:
-    """What an app has run; `revision_id` is the newest entry with it."""
+    """One version of an app; `revision_id` is the newest entry with it."""
 
     revision_id: str
     compose_hash: str | None
@@ -124,7 +124,7 @@ class AppHistory:
     def read(
         cls, client: "Client", app_id: str, known: Mapping[str, Content] | None = None
     ) -> Self:
-        """Read the revisions of an app, and of the newest what they hold, as far as it is needed.
+        """Read the revisions of an app, and the contents of the newest, as far as needed.
 
         Parameters
         ----------
@@ -186,7 +186,7 @@ class AppHistory:
         counts = Counter(bare_digits(one.compose_hash) for one in self.revisions)
         for one in reversed(self.revisions):
             hashed, sealed = self._key(one)
-            # a hash that comes once needs nothing else to be told by
+            # a unique hash identifies its version by itself
             key = (hashed, sealed if counts[hashed] > 1 else "")
             same = next((i for i, old in enumerate(versions) if old.key == key), None)
             if same is None:
@@ -244,7 +244,7 @@ class AppHistory:
         place = len(self.versions) - 1 + revision
         if place < 0:
             number = max(len(self.versions) - 1, 0)
-            problem = f"there are {number} versions before the newest, and {-revision} is too many"
+            problem = f"{counted(number, 'version')} before the newest: {-revision} is too many"
             raise InvalidInput("revision", problem, "app.revisions() lists them.")
         return self.versions[place]
 
@@ -351,7 +351,7 @@ def compose_diff(
 
 
 def short(hashed: str | None) -> str:
-    """Return the beginning of a hash, as it is named in a sentence."""
+    """Return the abbreviation of a hash."""
     return (hashed or "unknown")[:_SHORT]
 
 

@@ -1,4 +1,4 @@
-"""RolloutRow: what a rolling change comes to for one instance of an app."""
+"""RolloutRow: the progress of a rolling change for one instance of an app."""
 
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias

@@ -1,4 +1,4 @@
-"""Send the rows of a plan: a few at once, no faster than told, and nothing new after Ctrl-C."""
+"""PlanRunner: sends the rows of a plan, with bounded concurrency and rate, until Ctrl-C."""
 
 import threading
 from collections import deque
@@ -26,7 +26,7 @@ _MOST_AT_ONCE: Final = 64  # the connections that a client keeps
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionOptions:
-    """How a plan is sent; see `Plan.execute`."""
+    """Options of executing a plan; see `Plan.execute`."""
 
     concurrency: int = 8
     rate: float | None = None
@@ -43,7 +43,7 @@ class ExecutionOptions:
 
 
 class RateLimiter:
-    """Lets so many go a second: evenly, without saving up."""
+    """A rate limiter: so many a second, evenly, without bursts."""
 
     def __init__(self, rate: float | None, clock: Clock) -> None:
         self._rate = rate
@@ -63,7 +63,7 @@ class RateLimiter:
 
 
 class PlanRunner:
-    """One going through the rows of a plan."""
+    """One execution of a plan."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What waits to be decided upon: events in order, and the latest of each row; both bounded."""
+"""EventQueue: events in order, and the latest state of each row; both bounded."""
 
 import contextlib
 import threading
@@ -38,20 +38,20 @@ class EventQueue:
         self.bell.set()
 
     def changed(self, changes: Iterable[Change]) -> None:
-        """Put changes of rows in: only how each is now counts."""
+        """Add changes of rows; only the latest state of each is kept."""
         with self._lock:
             for change in changes:
                 self._rows[change.row.id] = WatchTarget.of(change.after) if change.after else None
         self.bell.set()
 
     def all(self, rows: Iterable[Row]) -> None:
-        """Put the whole fleet in, as it is now."""
+        """Replace the rows that wait by all current rows."""
         with self._lock:
             self._rows = {row.id: WatchTarget.of(row) for row in rows}
         self.bell.set()
 
     def take(self) -> Event | None:
-        """Take the next out, the news of rows first: what follows is decided by them."""
+        """Remove and return the next event; changes of rows come first."""
         with self._lock:
             if self._rows:
                 rows, self._rows = self._rows, {}

@@ -1,4 +1,4 @@
-"""Signals: what can happen to a live fleet, what is then to be done, and how both are set."""
+"""Events and actions of the reflector's state machine, and its settings."""
 
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -18,12 +18,12 @@ from cvm_notebook.api.errors.tree import (
 from cvm_notebook.api.status import info_of
 from cvm_notebook.live.store.records import HealthState, Row
 
-_LONGEST_TOLD: Final = 60.0
+_LONGEST_RETRY_AFTER: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class ReflectorSettings:
-    """How a fleet is kept up to date. Times are seconds.
+    """Settings of the reflector. Times are seconds.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class ReflectorSettings:
 
 
 class FailureKind(Enum):
-    """What kind of trouble it is, as far as it matters for what to do."""
+    """The kind of a failure, as far as the reaction depends on it."""
 
     KEY = auto()  # 401
     DENIED = auto()  # 403
@@ -77,29 +77,29 @@ class FailureKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why something could not be had.
+    """A failed request, classified.
 
     Attributes
     ----------
-    told
+    retry_after
         Seconds the service asked to wait, clamped to a minute.
     """
 
     ill: FailureKind
     cause: str
     next_step: str | None = None
-    told: float = 0.0
+    retry_after: float = 0.0
     error: BaseException | None = None
 
     @classmethod
     def of(cls, error: BaseException) -> "Failure":
         """Classify an error."""
-        told = error.retry_after if isinstance(error, ApiError) else None
+        retry_after = error.retry_after if isinstance(error, ApiError) else None
         return cls(
             _ill(error),
             getattr(error, "message", None) or f"{type(error).__name__}: {error}",
             getattr(error, "hint", None),
-            min(max(told or 0.0, 0.0), _LONGEST_TOLD),
+            min(max(retry_after or 0.0, 0.0), _LONGEST_RETRY_AFTER),
             error,
         )
 
@@ -121,7 +121,7 @@ def _ill(error: BaseException) -> FailureKind:
 
 @dataclass(frozen=True, slots=True)
 class WatchTarget:
-    """What of a row decides how it is watched.
+    """The part of a row that decides how it is watched.
 
     Attributes
     ----------
@@ -157,29 +157,29 @@ class WatchTarget:
 
 @dataclass(frozen=True, slots=True)
 class Interest:
-    """Somebody is interested from now on, or nobody any more."""
+    """Interest in the fleet began, or ended."""
 
     held: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """Whoever looked can look no more: without interest there is nothing to go on for."""
+    """The viewer is gone: without interest of anybody else, polling ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Touched:
-    """Somebody looked."""
+    """The fleet was read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refresh:
-    """A user asks for news."""
+    """A user asked for a refresh."""
 
 
 @dataclass(frozen=True, slots=True)
 class Follow:
-    """A CVM is to have a stream, or need not any more."""
+    """Following a CVM by a stream begins, or ends."""
 
     cvm_id: str
     on: bool = True
@@ -187,7 +187,7 @@ class Follow:
 
 @dataclass(frozen=True, slots=True)
 class RowsChanged:
-    """Rows came, changed, or went."""
+    """Rows were added, changed or removed."""
 
     now: tuple[WatchTarget, ...]
     gone: tuple[str, ...] = ()
@@ -195,7 +195,7 @@ class RowsChanged:
 
 @dataclass(frozen=True, slots=True)
 class FetchStatuses:
-    """A question for the statuses of CVMs of one node."""
+    """An action: request the statuses of CVMs of one node."""
 
     node: str
     uuids: tuple[str, ...]
@@ -239,7 +239,7 @@ class StatusesFetched:
 
 @dataclass(frozen=True, slots=True)
 class StatusesFailed:
-    """No statuses could be had."""
+    """The request for statuses failed."""
 
     ask: FetchStatuses
     trouble: Failure
@@ -253,7 +253,7 @@ class StreamOpened:
 
 
 class CloseReason(Enum):
-    """How a stream ended."""
+    """The reason for a stream's end."""
 
     ENDED = auto()  # in good order, or because its time was over
     GONE = auto()  # it says that the CVM is no more
@@ -279,17 +279,17 @@ class StreamClosed:
 
 @dataclass(frozen=True, slots=True)
 class Woke:
-    """The machine was asleep: connections are dead, and what is known is old."""
+    """The computer was asleep: connections are dead, and the store is out of date."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """There is a key to try."""
+    """A new API key was given."""
 
 
 @dataclass(frozen=True, slots=True)
 class Crashed:
-    """The thread fell over and was started again, or (``final``) not."""
+    """The thread crashed and was restarted, or (``final``) not."""
 
     cause: str
     final: bool = False
@@ -297,7 +297,7 @@ class Crashed:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Time has passed."""
+    """Time has passed: a timer event."""
 
 
 Event: TypeAlias = (
@@ -326,26 +326,26 @@ Event: TypeAlias = (
 
 @dataclass(frozen=True, slots=True)
 class FetchList:
-    """Read the whole list."""
+    """An action: read the whole list."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenStream:
-    """Open a stream."""
+    """An action: open a stream."""
 
     cvm_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class CloseStream:
-    """Close a stream."""
+    """An action: close a stream."""
 
     cvm_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class MarkFailed:
-    """Say in rows, by id or uuid, why they could not be refreshed.
+    """An action: write to rows, by id or uuid, why they could not be refreshed.
 
     Attributes
     ----------
@@ -360,7 +360,7 @@ class MarkFailed:
 
 @dataclass(frozen=True, slots=True)
 class SetHealth:
-    """Show how up to date the store is; `next_try` is when the list is asked for again."""
+    """An action: set the store's health; `next_try` is when the list is requested again."""
 
     state: HealthState
     cause: str | None = None
@@ -370,7 +370,7 @@ class SetHealth:
 
 @dataclass(frozen=True, slots=True)
 class AbortAll:
-    """Break off all calls and streams; what they still bring is not wanted."""
+    """An action: abort all calls and streams, and ignore their results."""
 
 
 Action: TypeAlias = (

@@ -1,4 +1,4 @@
-"""Health: how it is shown in a store and logged, and the error that a wait ends with."""
+"""Health of the reflector: written to the store and the log, raised by waits."""
 
 import logging
 from typing import Final
@@ -34,7 +34,7 @@ class HealthLog:
         self._store.set_health(shown)
         if show.state in BROKEN and not self._ill:
             self._ill = True
-            # of a key that is refused, whoever asks gets an error, and a table asks for another
+            # a refused key raises in calls, and makes a table ask for another key
             level = logging.INFO if show.state == "needs a key" else logging.WARNING
             self._log.log(level, "live updates stopped: %s", self._store.health)
         elif show.state == "live" and self._ill:

@@ -1,4 +1,4 @@
-"""Who is interested in a live fleet: while nobody is, it asks the service for nothing."""
+"""Reference counting of a live fleet: without an interest handle it makes no request."""
 
 import threading
 import weakref

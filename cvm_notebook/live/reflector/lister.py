@@ -1,4 +1,4 @@
-"""What a live fleet asks of the service, over connections of its own that can be cut at once."""
+"""The reflector's requests: lists and statuses, over connections that can be aborted at once."""
 
 import logging
 import random
@@ -49,13 +49,13 @@ class OneMoreTry(RetryPolicy):
         attempt: int,
         outcome: AttemptOutcome,
         *,
-        told: float | None = None,
+        retry_after: float | None = None,
         rand: Callable[[], float] = random.random,
     ) -> Decision:
-        """Decide as the policy does, but leave waits to whoever asks."""
+        """Give up on rate limits and unsent requests; else decide as the policy does."""
         if outcome in (AttemptOutcome.RATE_LIMITED, AttemptOutcome.NOT_SENT):
             return GiveUp()
-        return super().decide(kind, attempt, outcome, told=told, rand=rand)
+        return super().decide(kind, attempt, outcome, retry_after=retry_after, rand=rand)
 
 
 DecodeErrors = tuple[DecodeError, ...]
@@ -204,7 +204,7 @@ class Lister:
         self._clock = clock
         self._listing = ListRequest()
         self._missed: frozenset[str] = frozenset()
-        self._told = False
+        self._warned = False
 
     def restart(self) -> None:
         """Begin lists from their first page again."""
@@ -215,7 +215,7 @@ class Lister:
         whole = self._listing.read(wire, self._clock.monotonic())
         if wire.ended:
             return Tick()
-        self._tell(whole.faults)
+        self._report(whole.faults)
         return ListFetched(len(whole.cvms), self._keep(whole))
 
     def ask(self, ask: FetchStatuses, wire: FleetApi) -> Event:
@@ -224,7 +224,7 @@ class Lister:
         found, faults = wire.statuses(ask.uuids)
         if wire.ended:
             return Tick()
-        self._tell(faults)
+        self._report(faults)
         received = self._clock.monotonic()
         self._store.patch(
             [
@@ -261,8 +261,8 @@ class Lister:
         self._store.patch(facts)
         return bool(whole.faults)
 
-    def _tell(self, faults: DecodeErrors) -> None:
+    def _report(self, faults: DecodeErrors) -> None:
         """Log what cannot be read, once: it comes again with every answer."""
-        if faults and not self._told:
-            self._told = True
+        if faults and not self._warned:
+            self._warned = True
             _log.warning("%s (told once)", faults[0])

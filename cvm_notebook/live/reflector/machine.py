@@ -42,21 +42,21 @@ from cvm_notebook.live.reflector.stream_slots import StreamSlots
 
 _NEVER = float("-inf")
 _FOR_EVER = float("inf")
-_SWEEP_TAKES = 5.0  # seconds: a fleet that is well is heard as often as it is swept, and no oftener
+_SWEEP_TAKES = 5.0  # seconds of slack: a healthy fleet is heard once a sweep, and no more often
 _START_AGAIN = "refresh() starts it again."
 
 
 class Mode(Enum):
-    """What the machine is about."""
+    """The mode of the state machine."""
 
-    PARKED = auto()  # nobody is interested: not one request
+    PARKED = auto()  # no interest: not one request
     ACTIVE = auto()
     LOCKED = auto()  # the key is refused: not one request until there is another
     BROKEN = auto()  # the thread fell over twice
 
 
 class Machine:
-    """Decides what a live fleet asks the service for.
+    """The state machine: decides what a live fleet requests from the service.
 
     Attributes
     ----------
@@ -86,8 +86,8 @@ class Machine:
         self._park_at = _NEVER
         self._catching_up = False
         self._slow = Backoff(rand=rand)
-        self._told: Failure | None = None  # the service said to slow down
-        self._told_until = _NEVER
+        self._slowed: Failure | None = None  # the service said to slow down
+        self._hold_until = _NEVER
         self._key: Failure | None = None
         self._fault: str | None = None
         self._shown: SetHealth | None = None
@@ -124,7 +124,7 @@ class Machine:
 
     @property
     def trouble(self) -> Failure | None:
-        """Why there is no list, as far as that is known."""
+        """The failure of the list, as far as it is known."""
         if self.mode is Mode.BROKEN:
             return Failure(FailureKind.FAILED, self._fault or "", _START_AGAIN)
         return self._key or self._lists.trouble
@@ -135,7 +135,7 @@ class Machine:
         return self._slots.ids
 
     def due(self, now: float) -> float:
-        """When a Tick is due, if nothing happens before."""
+        """Return the time at which a Tick is due, if nothing happens before."""
         times = [_FOR_EVER if self._held else self._park_at]
         if self.mode is not Mode.ACTIVE:
             return _FOR_EVER
@@ -143,8 +143,8 @@ class Machine:
             times += [self._slots.due(now), self._polls.due(now)]
         if self._lists.due is not None:
             times.append(self._lists.due)
-        if self._told_until > now:
-            times.append(self._told_until)
+        if self._hold_until > now:
+            times.append(self._hold_until)
         late = self._late_at()
         return min([*times, late] if late > now else times)
 
@@ -305,11 +305,11 @@ class Machine:
     def _slow_down(self, trouble: Failure, now: float) -> None:
         if trouble.ill is not FailureKind.SLOW_DOWN:
             return
-        wait = self._slow.failed(now) if now >= self._told_until else 0.0  # a burst counts once
-        self._told = trouble
-        self._told_until = max(self._told_until, now + max(trouble.told, wait))
-        self._lists.hold(self._told_until)
-        self._polls.hold(self._told_until)
+        wait = self._slow.failed(now) if now >= self._hold_until else 0.0  # a burst counts once
+        self._slowed = trouble
+        self._hold_until = max(self._hold_until, now + max(trouble.retry_after, wait))
+        self._lists.hold(self._hold_until)
+        self._polls.hold(self._hold_until)
 
     @property
     def _knows(self) -> bool:
@@ -348,8 +348,8 @@ class Machine:
         trouble = self._lists.trouble
         if trouble is not None and trouble.ill is not FailureKind.SLOW_DOWN:
             return SetHealth("offline", trouble.cause, trouble.next_step, self._lists.due)
-        if self._told is not None and now < self._told_until:
-            return SetHealth("catching up", self._told.cause, self._told.next_step)
+        if self._slowed is not None and now < self._hold_until:
+            return SetHealth("catching up", self._slowed.cause, self._slowed.next_step)
         if self._catching_up or not self.listed or trouble is not None:
             return SetHealth("catching up", self._fault)
         if now >= self._late_at():
@@ -357,7 +357,7 @@ class Machine:
         return SetHealth("live", self._slots.trouble)
 
     def _late_at(self) -> float:
-        """When this is called live no more, because answers are owed and none comes.
+        """Return the time from which answers are overdue and the fleet is not called live.
 
         A node that is slow while others answer does not count: its rows say so.
         """

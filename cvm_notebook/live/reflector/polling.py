@@ -1,4 +1,4 @@
-"""Whom to ask for statuses, and when: by node, so that a slow one holds nobody up; pure."""
+"""Scheduling of status polls, by node, so that a slow one delays no other; pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ _NEVER = float("-inf")
 
 @dataclass(slots=True)
 class _Node:
-    """What is asked of one node."""
+    """The polling state of one node."""
 
     backoff: Backoff
     urgent: dict[str, None] = field(default_factory=dict)
@@ -25,7 +25,7 @@ class _Node:
     flight: FetchStatuses | None = None
     began: float = 0.0
     slow: bool = False
-    told: bool = False  # that it is slow, of this flight
+    reported_slow: bool = False  # in this flight
     not_before: float = _NEVER
 
     @property
@@ -55,7 +55,7 @@ class Polling:
         self._silent: set[str] = set()
         self._sweep_at = _NEVER
         self._fast_at: float | None = None
-        self._told_until = _NEVER
+        self._hold_until = _NEVER
         self._probing = False
 
     def rows(self, now: tuple[WatchTarget, ...], gone: Iterable[str]) -> list[WatchTarget]:
@@ -94,12 +94,12 @@ class Polling:
 
     def hold(self, until: float) -> None:
         """Ask nothing before then, and one question first: the service said to slow down."""
-        self._told_until = max(self._told_until, until)
+        self._hold_until = max(self._hold_until, until)
         self._probing = True
 
     def next(self, now: float, hot: Iterable[str]) -> list[FetchStatuses | MarkFailed]:
         """Return the questions to ask now; `hot` are the ids to be asked for in fast rounds."""
-        if now < self._told_until:
+        if now < self._hold_until:
             return []
         if now >= self._sweep_at:
             self.sweep(now)
@@ -107,7 +107,7 @@ class Polling:
         return [*self._overdue(now), *self._begin(now)]
 
     def answered(self, now: float, ask: FetchStatuses, silent: tuple[str, ...]) -> tuple[str, ...]:
-        """Count an answer; return the ids that it was the first to keep silent of."""
+        """Count an answer; return the ids that are missing from an answer for the first time."""
         node = self._node(ask.node)
         node.slow = now - node.began >= self._settings.slow_after
         node.flight = None
@@ -125,7 +125,7 @@ class Polling:
         node.flight = None
         node.waiting.update(dict.fromkeys(ask.uuids))
         was_well = node.not_before == _NEVER
-        node.not_before = now + max(node.backoff.failed(now), trouble.told)
+        node.not_before = now + max(node.backoff.failed(now), trouble.retry_after)
         return was_well, MarkFailed(ask.uuids, trouble.cause, node.began)
 
     def cut(self) -> None:
@@ -135,16 +135,16 @@ class Polling:
         self._fast_at = None
 
     def due(self, now: float) -> float:
-        """When `next` has something to say again, if nothing happens before."""
+        """Return the time at which `next` returns something again, if nothing happens before."""
         times = [self._sweep_at]
         if self._fast_at is not None:
             times.append(self._fast_at)
         for node in self._nodes.values():
             if node.flight is None:
                 times += [node.not_before] if node.wanted and node.not_before > now else []
-            elif not node.told:
+            elif not node.reported_slow:
                 times.append(node.began + self._settings.slow_after)
-        return max(min(times), self._told_until)
+        return max(min(times), self._hold_until)
 
     @property
     def waits_since(self) -> float | None:
@@ -168,7 +168,9 @@ class Polling:
     def _begin(self, now: float) -> list[FetchStatuses]:
         flights = [node for node in self._nodes.values() if node.flight is not None]
         slow = sum(node.slow for node in flights)
-        under_way = sum(not node.told for node in flights)  # who is overdue is waited for besides
+        under_way = sum(
+            not node.reported_slow for node in flights
+        )  # who is overdue is waited for besides
         left = max(0, (1 if self._probing else self._settings.calls) - under_way)
         asks: list[FetchStatuses] = []
         ready = [
@@ -182,7 +184,7 @@ class Polling:
             if node.slow and slow > max(1, self._settings.calls // 2):
                 break  # these are the last: the others are sorted before them
             node.flight = FetchStatuses(name, node.take(self._settings.chunk))
-            node.began, node.told = now, False
+            node.began, node.reported_slow = now, False
             asks.append(node.flight)
         return asks
 
@@ -190,8 +192,8 @@ class Polling:
         marks: list[MarkFailed] = []
         for name, node in self._nodes.items():
             late = now - node.began >= self._settings.slow_after
-            if node.flight is not None and late and not node.told:
-                node.told = node.slow = True
+            if node.flight is not None and late and not node.reported_slow:
+                node.reported_slow = node.slow = True
                 seconds = f"{self._settings.slow_after:.0f} s"
                 why = f"node {name or '(unnamed)'} has not answered for {seconds}"
                 cvms = (*node.flight.uuids, *node.urgent, *node.waiting)

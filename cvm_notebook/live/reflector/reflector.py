@@ -96,7 +96,7 @@ class Reflector:
         self._interests = Interests()
         self._thread: threading.Thread | None = None
         post = weakly(self._post)
-        # All that its threads hold: none of it holds the reflector, or whoever subscribed.
+        # All that its threads reference: never the reflector itself, nor a subscriber.
         self._lines = StreamPool(
             lambda: FleetApi(source.client, settings, lambda: post(PageFetched())),
             weakly(store.patch),
@@ -106,7 +106,7 @@ class Reflector:
         self._hook: Hook | None = None
         self._sleep, self._waited = SleepDetector(), 0.0
         self._dropped: tuple[str, ...] | None = None  # set once: what is to be unfollowed
-        self._held: bool | None = None  # what the machine was told last
+        self._held: bool | None = None  # the last interest event of the machine
         self._health = HealthLog(store, self._clock, _log)
         self._closed = False
         self._touched_at = float("-inf")
@@ -118,7 +118,7 @@ class Reflector:
     def touch(self) -> None:
         """Show interest, for `idle_after` seconds. It costs next to nothing: do it at each look."""
         if self._thread is not None and self._slept(_LONGEST_WAIT):
-            self._post(Woke())  # whoever asks may be faster than the thread
+            self._post(Woke())  # the caller may be faster than the thread
         now = self._clock.monotonic()
         if self._thread is None or now - self._touched_at > min(1.0, self._settings.idle_after / 2):
             self._touched_at = now
@@ -141,7 +141,7 @@ class Reflector:
         self._post(Refresh(), start=True)
 
     def follow(self, cvm_id: str) -> None:
-        """Have a CVM followed by a stream, or by frequent questions where none is to be had.
+        """Follow a CVM by a stream, or by frequent polling where there is none.
 
         Whoever follows also unfollows; it is followed until all have.
         """
@@ -156,7 +156,7 @@ class Reflector:
             self._post(Follow(cvm_id, on=False))
 
     def drop(self, followed: Sequence[str] = ()) -> None:
-        """Go on only for those who show interest still: whoever looked is gone.
+        """Stop keeping the fleet alive for a viewer that is gone; other interest counts on.
 
         It takes no lock: it may be called while objects are collected, in the middle of anything.
 
@@ -197,7 +197,7 @@ class Reflector:
             The key is refused, the fleet is closed, or its thread has ended with an error.
         """
         self._check()
-        # shown as well: whoever hears of it here shall not find the store say otherwise
+        # set in the store, too: a waiter that is woken here must not read an older health there
         shown = self._store.health.state in BROKEN
         if shown and self._machine.mode in (Mode.LOCKED, Mode.BROKEN):
             raise prevented(self._machine.trouble, 0.0)
@@ -327,7 +327,7 @@ class Reflector:
         return min(max(self._machine.due(now) - now, _SHORTEST_WAIT), _LONGEST_WAIT)
 
     def _may_end(self) -> bool:
-        """End the thread when there is nothing to do, unless somebody came in the meantime."""
+        """End the thread when it is idle, unless there is new interest."""
         with self._lock:
             parked = self._machine.mode is Mode.PARKED
             if self._machine.mode is Mode.ACTIVE or self._inbox or (parked and self._interests):

@@ -1,4 +1,4 @@
-"""When the whole list is read: pure decisions, told the time by whoever asks."""
+"""Scheduling of relists, in which the whole list is read; pure: the time is an argument."""
 
 from cvm_notebook.live.clock import Backoff
 from cvm_notebook.live.reflector.events import Failure, FailureKind, ReflectorSettings
@@ -26,7 +26,7 @@ class Relist:
         self._began = _NEVER
         self._heard = _NEVER  # of the one under way: when its last page came
         self._asked_again = False
-        self._told_until = _NEVER  # by the service: nothing comes before
+        self._hold_until = _NEVER  # by the service: nothing comes before
         self._wait_until = _NEVER  # by our own back-off: only what a user asks for comes before
         self._doubts = 0
 
@@ -35,14 +35,14 @@ class Relist:
         if self.due is None:
             self._asked_again = True
             return
-        floor = self._told_until if by_user else max(self._told_until, self._wait_until)
+        floor = self._hold_until if by_user else max(self._hold_until, self._wait_until)
         self.due = max(floor, min(self.due, max(now, self._began + self._settings.debounce)))
 
     def hold(self, until: float) -> None:
         """Let none begin before then: the service said so."""
-        self._told_until = max(self._told_until, until)
+        self._hold_until = max(self._hold_until, until)
         if self.due is not None:
-            self.due = max(self.due, self._told_until)
+            self.due = max(self.due, self._hold_until)
 
     def begin(self, now: float) -> bool:
         """Return whether one begins now."""
@@ -79,13 +79,13 @@ class Relist:
         else:
             wait = self._backoff.failed(now)
         if trouble.ill is FailureKind.SLOW_DOWN:
-            self.hold(now + max(wait, trouble.told))
+            self.hold(now + max(wait, trouble.retry_after))
         self._wait_until = now + wait
-        self._next(max(self._wait_until, self._told_until), now)
+        self._next(max(self._wait_until, self._hold_until), now)
 
     def cut(self, now: float) -> None:
         """Forget the one under way; read it soon instead."""
-        self.due, self._asked_again = max(now, self._told_until), False
+        self.due, self._asked_again = max(now, self._hold_until), False
         self._wait_until = _NEVER
 
     def _next(self, due: float, now: float) -> None:

@@ -1,4 +1,4 @@
-"""The threads that wait for the service: one for each call, and one for each stream it reads."""
+"""Reader threads: one for each call, and one for each stream of server-sent events."""
 
 import threading
 import weakref
@@ -28,7 +28,7 @@ FLUSH = 1 / _PER_SECOND
 
 
 class Throttle:
-    """Lets bursts through and holds floods back: at most ten a second in the long run. Pure."""
+    """A token bucket: lets bursts through, at most ten a second in the long run. Pure."""
 
     def __init__(self, burst: float = _BURST, per_second: float = _PER_SECOND) -> None:
         self._burst = self._left = burst
@@ -47,7 +47,7 @@ class Throttle:
 
 @dataclass(frozen=True, slots=True)
 class Sink:
-    """Where a reader brings what it reads."""
+    """The receiver of a stream reader's results."""
 
     facts: Callable[[tuple[Observation, ...]], object]
     event: Callable[[Event], None]
@@ -71,7 +71,7 @@ class StreamReader:
         self.thread = threading.Thread(target=self._run, name=f"cvm-stream-{cvm_id}", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self.thread.start()
 
     def close(self) -> None:
@@ -83,7 +83,7 @@ class StreamReader:
             stream.close()
 
     def flush(self, *, at_end: bool = False) -> None:
-        """Bring on what a flood held back, not oftener than ten times a second."""
+        """Deliver what the rate limit held back, at most ten times a second."""
         now = self._clock.monotonic()
         with self._lock:
             fact = self._held_back
@@ -94,7 +94,7 @@ class StreamReader:
 
     @property
     def holds_back(self) -> bool:
-        """Whether a flood is held back."""
+        """Whether the rate limit holds something back."""
         return self._held_back is not None
 
     def _run(self) -> None:
@@ -157,7 +157,7 @@ class StreamReader:
         if passes:
             self._sink.facts((fact,))
         elif first:
-            self._sink.event(Tick())  # whoever serves flushes it
+            self._sink.event(Tick())  # the reflector's thread flushes it
         return None
 
 
@@ -172,12 +172,12 @@ class StreamPool:
         self,
         connect: Callable[[], FleetApi],
         facts: Callable[[tuple[Observation, ...]], object],
-        tell: Callable[[Event], None],
+        emit: Callable[[Event], None],
         clock: Clock,
     ) -> None:
         self._connect = connect
         self._facts = facts
-        self._tell = tell
+        self._emit = emit
         self._clock = clock
         self._lock = threading.Lock()
         self._wire: FleetApi | None = None
@@ -188,7 +188,7 @@ class StreamPool:
     def call(
         self, name: str, work: Callable[[FleetApi], Event], failed: Callable[[Failure], Event]
     ) -> None:
-        """Begin a call; what it tells, or how it failed, comes as an event."""
+        """Begin a call; its result, or its failure, comes as an event."""
         wire = self._connected()
 
         def run() -> None:
@@ -197,7 +197,7 @@ class StreamPool:
             except BaseException as error:  # noqa: BLE001 - a thread's top: told as data
                 event = failed(Failure.of(error))
             if not wire.ended:
-                self._tell(event)
+                self._emit(event)
 
         thread = threading.Thread(target=run, name=f"cvm-{name}", daemon=True)
         self._threads.add(thread)
@@ -207,23 +207,23 @@ class StreamPool:
         """Begin a stream."""
         wire = self._connected()
 
-        def tell(event: Event) -> None:
+        def emit(event: Event) -> None:
             if not wire.ended:
-                self._tell(event)
+                self._emit(event)
 
         def facts(read: tuple[Observation, ...]) -> None:
             # Read late from a buffer, it would look newer than the list that is asked for next.
             if not wire.ended:
                 self._facts(read)
 
-        reader = StreamReader(wire, cvm_id, Sink(facts, tell), self._clock)
+        reader = StreamReader(wire, cvm_id, Sink(facts, emit), self._clock)
         with self._lock:
             self._readers[cvm_id] = reader
             self._threads.add(reader.thread)
         reader.start()
 
     def close(self, cvm_id: str) -> None:
-        """Have a stream end; it tells when it has."""
+        """Close a stream; an event follows when it has ended."""
         reader = self._readers.get(cvm_id)
         if reader is not None:
             reader.close()
@@ -240,7 +240,7 @@ class StreamPool:
 
     @property
     def hold_back(self) -> bool:
-        """Whether a flood is held back."""
+        """Whether the rate limit holds something back."""
         return any(reader.holds_back for reader in self._all())
 
     def cut(self) -> None:

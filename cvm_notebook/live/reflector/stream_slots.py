@@ -1,4 +1,4 @@
-"""Which CVMs have a stream: few places, shared with the user's other tabs; pure decisions."""
+"""Allocation of the few streams to CVMs, with reconnects; shared with other tabs; pure."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -24,14 +24,14 @@ _BURST = 5.0
 
 @dataclass(slots=True)
 class _Past:
-    """What streams of one CVM have been like."""
+    """The history of one CVM's streams."""
 
     backoff: Backoff = field(default_factory=Backoff)
     not_before: float = _NEVER
 
 
 class StreamSlots:
-    """The places for streams.
+    """The allocation of streams to CVMs, and when each may reconnect.
 
     The service allows a user five streams, whoever opens them, and refuses the sixth. Whoever is
     refused gives one back and asks again after a minute, then ever later: so one stays free for a
@@ -104,7 +104,7 @@ class StreamSlots:
                 self._rest = 0.0  # all places are to be had again
 
     def ended(self, now: float, end: StreamClosed) -> None:
-        """Count an end, and decide when that CVM may have another stream."""
+        """Count an end, and decide when that CVM may reconnect."""
         spoke = self._open.pop(end.cvm_id, False)
         self._closing.discard(end.cvm_id)
         past = self._past(end.cvm_id)
@@ -137,7 +137,7 @@ class StreamSlots:
         self._none_until = now + _LONGEST_REST
 
     def changed(self, cvm_id: str) -> None:
-        """Forgive a CVM of which there is news."""
+        """Allow a stream again for a CVM that has changed, though one was refused for good."""
         past = self._pasts.get(cvm_id)
         if past is not None and past.not_before == _FOR_EVER:
             past.not_before = _NEVER
@@ -157,7 +157,7 @@ class StreamSlots:
         return tuple(self._open)
 
     def due(self, now: float) -> float:
-        """When `next` may have something to say again, if nothing happens before."""
+        """Return the time at which `next` may return something, if nothing happens before."""
         waits = [p.not_before for p in self._pasts.values() if p.not_before > now]
         return min([self._more_at, *([self._none_until] if self._none_until > now else []), *waits])
 

@@ -56,12 +56,12 @@ def _run(
     lines.end()
 
 
-def note(inbox: EventQueue, store: "weakref.ref[FleetStore]", batch: ChangeBatch) -> None:
-    """Put the store's news into an inbox."""
+def note(queue: EventQueue, store: "weakref.ref[FleetStore]", batch: ChangeBatch) -> None:
+    """Put a batch of the store's changes into the queue."""
     if not isinstance(batch, Gap):
-        inbox.changed(batch)
+        queue.changed(batch)
     elif (living := store()) is not None:
-        inbox.all(living.snapshot().rows)
+        queue.all(living.snapshot().rows)
 
 
 _running: weakref.WeakSet["Reflector"] = weakref.WeakSet()

@@ -13,7 +13,7 @@ from cvm_notebook.live.operations.record import UNSENT
 from cvm_notebook.live.rules.occasions import Occasions
 from cvm_notebook.live.rules.timetable import Timetable
 from cvm_notebook.live.store.records import Row, Snapshot
-from cvm_notebook.text import age_words, clean_text, html_table
+from cvm_notebook.text import clean_text, html_table, span_words
 
 ONLY_WHILE: Final = "acts only while this kernel runs"
 _KEPT: Final = 1_000  # entries of a log, and operations
@@ -25,7 +25,7 @@ Happening: TypeAlias = Literal["made", "asked", "taken back", "not asked", "miss
 
 @dataclass(frozen=True, slots=True)
 class AutoStopTerms:
-    """When a rule acts, and on whom.
+    """The terms of a rule: its condition, and the CVMs it applies to.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class AutoStopTerms:
     timetable
         It acts on all of them then; None for never.
     undo
-        Seconds from asking to sending, in which the operation can be taken back.
+        Seconds from asking to sending, in which the operation can be cancelled.
     """
 
     where: str
@@ -51,7 +51,7 @@ class AutoStopTerms:
     def __str__(self) -> str:
         when = []
         if self.idle is not None:
-            length = age_words(self.idle.total_seconds())
+            length = span_words(self.idle.total_seconds())
             when.append(f"after {length} under {self.below:.0%} of CPU")
         if self.timetable is not None:
             when.append(f"on schedule ({self.timetable})")
@@ -60,7 +60,7 @@ class AutoStopTerms:
 
 @dataclass(frozen=True, slots=True)
 class RuleEvent:
-    """One entry of a rule's log: what it did, or did not do, and why."""
+    """One entry of a rule's log: an action, or why there was none."""
 
     at: datetime
     what: Happening
@@ -76,7 +76,7 @@ class RuleEvent:
 
 @dataclass(frozen=True, slots=True)
 class RuleStanding:
-    """What a rule was about when it last looked: CVMs that run, and of them the private ones."""
+    """Counts of a rule's last look: CVMs that run, and of them those with private figures."""
 
     running: int = 0
     private: int = 0
@@ -85,7 +85,7 @@ class RuleStanding:
 class AutoStop:
     """A rule of a live fleet that shuts CVMs down. It acts only while this kernel runs.
 
-    What it asks for stands in the ledger with its reason, and can be taken back there for some
+    What it asks for stands in the ledger with its reason, and can be cancelled there for some
     seconds before it is sent. It asks once for each stretch of idleness, and once for each
     scheduled time. Safe to use from any thread.
 
@@ -116,7 +116,7 @@ class AutoStop:
         self.occasions = occasions
         self.standing = RuleStanding()
         self._now = now
-        self._kept_by = kept_by  # whoever holds the rule alone has it act still
+        self._kept_by = kept_by  # keeps the fleet alive while only the rule is referenced
         self._lock = threading.Lock()
         self._log: deque[RuleEvent] = deque(maxlen=_KEPT)
         self._asked: deque[tuple[Operation, bool]] = deque(maxlen=_KEPT)
@@ -130,23 +130,23 @@ class AutoStop:
 
     @property
     def operations(self) -> tuple[Operation, ...]:
-        """What it has asked for, the oldest first."""
+        """The operations that the rule has submitted, the oldest first."""
         with self._lock:
             return tuple(operation for operation, _ in self._asked)
 
     def log(self) -> tuple[RuleEvent, ...]:
-        """Return what it did, and what it did not do, each with the reason; the oldest first."""
+        """Return the log of its actions, and of those not taken, with reasons; the oldest first."""
         with self._lock:
             return tuple(self._log)
 
     @property
     def next_at(self) -> datetime | None:
-        """When its schedule is due next, in UTC; None without one, or when it has ended."""
+        """The next time of its schedule, in UTC; None without one, or when it has ended."""
         table = self.terms.timetable
         return None if table is None or self._ended else table.after(self._now())
 
     def cancel(self) -> None:
-        """End it: nothing more is asked for, and what was not sent yet is taken back."""
+        """End it: nothing more is asked for, and what was not sent yet is cancelled."""
         self.end("it was cancelled")
 
     # --- for its RuleBook ------------------------------------------------------------------
@@ -157,7 +157,7 @@ class AutoStop:
             first, self._ended = not self._ended, True
         if first:
             for operation in self.operations:
-                self._take_back(operation, f"{self.id} ended: {why}")
+                self._cancel(operation, f"{self.id} ended: {why}")
             self.note("ended", why)
 
     def note(
@@ -175,7 +175,7 @@ class AutoStop:
             ended = self._ended
         self.note("asked", why, row, operation.id)
         if ended:  # meanwhile, on another thread
-            self._take_back(operation, f"{self.id} ended")
+            self._cancel(operation, f"{self.id} ended")
 
     def reconsider(self, busy: Callable[[str], bool]) -> None:
         """Take back what was asked for because of idleness that is over, if it is not sent yet."""
@@ -183,9 +183,9 @@ class AutoStop:
             waiting = [op for op, for_idleness in self._asked if for_idleness and not op.done]
         for operation in waiting:
             if operation.state in UNSENT and busy(operation.cvm_id or ""):
-                self._take_back(operation, "it is busy again")
+                self._cancel(operation, "it is busy again")
 
-    def _take_back(self, operation: Operation, why: str) -> None:
+    def _cancel(self, operation: Operation, why: str) -> None:
         if operation.move(only=UNSENT, state="cancelled", done=True, note=why):
             self.note("taken back", why, operation.row, operation.id)
 
@@ -199,9 +199,9 @@ class AutoStop:
         return f"{ONLY_WHILE}{at}"
 
     def _about(self) -> str:
-        standing = self.standing
-        private = f", {standing.private} with private figures" if standing.private else ""
-        return f"{standing.running} running{private}"
+        counts = self.standing
+        private = f", {counts.private} with private figures" if counts.private else ""
+        return f"{counts.running} running{private}"
 
     def __repr__(self) -> str:
         count = len(self.operations)

@@ -100,7 +100,7 @@ class RuleBook:
             return Rules(self._rules)
 
     def close(self, timeout: float = 2.0, why: str = "the fleet was closed") -> None:
-        """End every rule; what they asked for and was not sent is taken back."""
+        """End every rule; what they asked for and was not sent is cancelled."""
         if os.getpid() != self._pid:
             return
         _books.discard(self)
@@ -109,7 +109,7 @@ class RuleBook:
         with self._lock:
             self._turns += 1
         self._workers.close(timeout)
-        self._let_go()
+        self._detach()
 
     # --- its turns -------------------------------------------------------------------------
 
@@ -120,7 +120,7 @@ class RuleBook:
             if turn != self._turns:
                 return
         if not active:
-            self._let_go()
+            self._detach()
             return
         snapshot = self._store.snapshot()
         if snapshot.complete and snapshot.health.state == "live":
@@ -135,10 +135,10 @@ class RuleBook:
         due = [(at - now).total_seconds() for rule in active if (at := rule.next_at)]
         return min(_LOOK, *(max(seconds, _SOON) for seconds in due), _LOOK)
 
-    def _let_go(self) -> None:
+    def _detach(self) -> None:
         with self._lock:
             if any(rule.active for rule in self._rules):
-                return  # somebody made one meanwhile
+                return  # a rule was made meanwhile
             holding, self._holding = self._holding, None
             measuring, self._measuring = self._measuring, {}
         for handle in (*measuring.values(), *((holding,) if holding else ())):
@@ -216,7 +216,7 @@ _books: "weakref.WeakSet[RuleBook]" = weakref.WeakSet()
 
 
 def _end_all() -> None:
-    """End rules before what waits to be sent is sent: nobody could take it back any more."""
+    """End all rules before pending operations are sent, as they could not be cancelled later."""
     for book in list(_books):
         book.close(0.0, "the program ended")
 

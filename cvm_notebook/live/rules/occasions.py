@@ -1,4 +1,4 @@
-"""When a rule acts: for each stretch of idleness once, and once at each scheduled time; pure."""
+"""Triggers of a rule: once for each stretch of idleness, and for each scheduled time; pure."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ LATE: Final = timedelta(minutes=5)
 
 @dataclass(slots=True)
 class Occasions:
-    """What one rule has acted on already.
+    """The triggers that one rule has acted on already.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""The terms of a rule, read as users say them: whom it is about, and when it acts."""
+"""Parsing of a rule's terms, as users give them: its condition, and its CVMs."""
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
@@ -57,7 +57,7 @@ def _undo(said: float | str | timedelta) -> float:
 def _chooser(
     said: str | Mapping[str, object] | Iterable[Ref], snapshot: Snapshot
 ) -> tuple[str, Chooser]:
-    """Return whom a rule is about, in words, and what finds them in a snapshot."""
+    """Return the description of a rule's CVMs, and the function that finds them in a snapshot."""
     if isinstance(said, str):
         query = search(checks.text("where", said))
         return f"({clean_text(said, _CHARS)})", query.rows

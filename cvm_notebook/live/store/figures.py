@@ -19,7 +19,7 @@ FigureState: TypeAlias = Literal["known", "private", "failed", "unknown"]
 FIGURE_STATES: Final[tuple[FigureState, ...]] = ("known", "private", "failed", "unknown")
 
 IDLE_BELOW: Final = 0.1
-"""The share of its CPU under which a CVM is called idle where nobody says another."""
+"""The share of its CPU under which a CVM is idle, by default."""
 FRESH: Final = 300.0
 """Seconds for which a figure is shown as the present one."""
 FULL: Final = 900.0
@@ -28,7 +28,7 @@ FULL: Final = 900.0
 _BUCKET: Final = 300.0  # what is older is kept as one point for so many seconds
 _OLDEST: Final = 86_400.0
 _CVMS: Final = 1_000  # whose history is kept: some 20 kB each
-# A load average tells of the time it is of, and a little more: polls come late.
+# A load average covers its window, and a little more: polls come late.
 _REACH: Final = ((1, 90.0), (5, 330.0), (15, 930.0))
 
 
@@ -64,7 +64,7 @@ class Sample(NamedTuple):
         return cls(cvm_id, at.timestamp(), received, loads, info.memory, info.uptime, info)
 
     def since(self, gap: float | None) -> tuple[float, float]:
-        """Return for how much of the time since the last sample this one tells, and the load then.
+        """Return the time since the last sample that this one covers, and the load in it.
 
         Parameters
         ----------
@@ -75,8 +75,8 @@ class Sample(NamedTuple):
         -------
         tuple of float
             Seconds: the gap, or 0.0 where it is more than a load average reaches over or the CVM
-            booted in it, so that what was before is not joined. And the highest average that tells
-            of them; infinity where the guest does not say, for then nobody knows that it was idle.
+            booted in it, so that what was before is not joined. And the highest average that
+            covers them; infinity where the guest has none, for then it may not have been idle.
         """
         highest = -inf
         if gap is None or (self.uptime is not None and self.uptime < gap):
@@ -100,7 +100,7 @@ class Point(NamedTuple):
     highest
         The highest load that was seen.
     covers
-        Seconds before ``received`` that it tells of; 0.0 where nothing was observed right before.
+        Seconds before ``received`` that it covers; 0.0 where there is no sample right before.
     samples
         How many samples it is made of.
     """

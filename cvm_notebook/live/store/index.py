@@ -32,7 +32,7 @@ R = TypeVar("R", bound=HasCvm)
 
 
 class UnknownCvm(NotFoundError, LookupError):  # noqa: N818 - the tree names what happened
-    """No CVM of the fleet is called that: NotFoundError, told by what is known without asking."""
+    """No CVM of the fleet has that name: a NotFoundError that needs no request."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(_NOT_FOUND, message, hint=hint)
@@ -100,7 +100,7 @@ class Index(Generic[R]):
         raise self._unknown(identifier)
 
     def _by(self, kind: str) -> tuple[dict[object, R], bool]:
-        """Return the rows by one kind of identifier, and whether it tells each from the others."""
+        """Return the rows by one kind of identifier, and whether it is unique."""
         if kind not in self._maps:
             by_value = dict(zip(map(attrgetter(kind), self._rows), self._rows, strict=True))
             self._maps[kind] = by_value, len(by_value) == len(self._rows)

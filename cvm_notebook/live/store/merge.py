@@ -14,8 +14,8 @@ from cvm_notebook.api.status import MOVING, Phase, phase_of
 from cvm_notebook.live.store.observation import Observation
 from cvm_notebook.live.store.records import Change, Provenance, Row
 
-# A fact so much younger by receipt is newer, whatever times it tells: the service's clock may have
-# been set back, and must not freeze what we know.
+# A fact so much younger by receipt is newer, whatever times it carries: the service's clock may
+# have been set back, and must not freeze what we know.
 HORIZON: Final = 120.0
 
 
@@ -25,7 +25,7 @@ class Version(NamedTuple):
     Attributes
     ----------
     operation
-        When the operation began that the fact tells of.
+        The start of the operation that the fact reports.
     server
         The service's own time of it.
     moment
@@ -38,7 +38,7 @@ class Version(NamedTuple):
 
     @classmethod
     def of(cls, fact: Observation) -> Self:
-        """Return where a fact stands."""
+        """Return the version of a fact."""
         doing = fact.operation
         began = instant(doing.started_at) if doing else None
         return cls(began, fact.server_time, fact.moment)
@@ -66,11 +66,11 @@ class LatestByKind:
     def __init__(self) -> None:
         self._best: dict[int, tuple[Version, Observation]] = {}
 
-    def take(self, standing: Version, fact: Observation) -> None:
+    def take(self, version: Version, fact: Observation) -> None:
         """Keep the fact if it is the best of its kind."""
-        held = self._best.get(standing.kind)
-        if held is None or newer(standing, held[0]):
-            self._best[standing.kind] = standing, fact
+        held = self._best.get(version.kind)
+        if held is None or newer(version, held[0]):
+            self._best[version.kind] = version, fact
 
     def winner(self) -> tuple[Version, Observation] | None:
         """Return the newest fact, or None when there was none."""
@@ -141,7 +141,7 @@ def is_plain(fact: Observation, row: Row) -> bool:
     beside the row it makes.
     """
     if not (fact.operation is None and row.operation is None and row.cvm.progress is None):
-        return False  # what tells of operations is weighed
+        return False  # what reports operations is weighed
     if fact.in_progress is not bool(row.cvm.in_progress) or fact.boot_progress is UNSET:
         return False
     if not same_word(fact.status, row.cvm.status) or fact.moment < row.seen.moment:
@@ -152,18 +152,18 @@ def is_plain(fact: Observation, row: Row) -> bool:
 def take_plain(fact: Observation, row: Row, seen: Provenance, revision: int) -> Row:
     """Return the row that a plain fact makes: the old one, if it says the same."""
     said = {name: getattr(fact, name) or None for name in _PROGRESS}
-    if _rests_untold(row) and not fact.in_progress and not fact.boot_error:
-        # How it came to rest, told for the first time: nothing has happened. In a large fleet the
-        # first batch status would else push everything out of the history.
+    if _has_no_progress(row) and not fact.in_progress and not fact.boot_error:
+        # How it came to rest, reported for the first time: nothing has happened. In a large fleet
+        # the first batch status would else push everything out of the history.
         for name, value in said.items():
             object.__setattr__(row, name, value)
     said |= {"status": row.cvm.status, "in_progress": fact.in_progress}
     return _with(row, said, fact.uptime or None, seen, revision)
 
 
-def _rests_untold(row: Row) -> bool:
-    told = row.boot_progress or row.boot_error or row.shutdown_progress
-    return not told and phase_of(row.status) in _AT_REST
+def _has_no_progress(row: Row) -> bool:
+    progress = row.boot_progress or row.boot_error or row.shutdown_progress
+    return not progress and phase_of(row.status) in _AT_REST
 
 
 class Known:
@@ -189,21 +189,21 @@ class Known:
 
     def take(self, fact: Observation) -> None:
         """Take what a fact says, if it is not known better."""
-        standing = Version.of(fact)
-        self.latest = max(self.latest, standing.moment)
-        if standing.moment >= self._errors[0]:
-            self._errors = standing.moment, fact.error or None
+        version = Version.of(fact)
+        self.latest = max(self.latest, version.moment)
+        if version.moment >= self._errors[0]:
+            self._errors = version.moment, fact.error or None
         if fact.cvm is not UNSET:
-            self._record.take(standing, fact)
+            self._record.take(version, fact)
         if fact.status is not UNSET:
-            self._status.take(standing, fact)
+            self._status.take(version, fact)
             phase = phase_of(fact.status)
             if phase in _AT_REST and fact.in_progress is not True:
-                self._at_rest[phase] = max(self._at_rest.get(phase, -inf), standing.moment)
+                self._at_rest[phase] = max(self._at_rest.get(phase, -inf), version.moment)
         if fact.boot_progress is not UNSET:
-            self._progress.take(standing, fact)
+            self._progress.take(version, fact)
         if fact.in_progress is not UNSET:
-            self._operation.take(standing, fact)
+            self._operation.take(version, fact)
 
     def row(self, old: Row, seen: Provenance, revision: int) -> Row:
         """Return the row as it follows from all of it: the old one, if that says it already."""
@@ -221,7 +221,7 @@ class Known:
 
     @staticmethod
     def _is_of(fact: Observation, word: str | None) -> bool:
-        """Return whether progress that was told belongs to this status."""
+        """Return whether reported progress belongs to this status."""
         return fact.status is UNSET or same_word(fact.status, word)
 
     def _best_record(self, old: Row) -> Cvm:
@@ -236,16 +236,16 @@ class Known:
     def _doing(
         self, word: str | None, status: tuple[Version, Observation] | None
     ) -> dict[str, Any]:
-        """Return the operation under way; a newer status tells when there is none any more."""
+        """Return the operation under way; a newer status shows when it has ended."""
         found = self._operation.winner()
         if found is None:
             return {}
-        standing, fact = found
+        version, fact = found
         doing = {"in_progress": fact.in_progress, "operation": fact.operation or None}
-        if status is None or status[0].moment <= standing.moment:
+        if status is None or status[0].moment <= version.moment:
             return doing
         phase, then = phase_of(word), phase_of(fact.status or None)
-        ended = any(at > standing.moment for rest, at in self._at_rest.items() if rest != then)
+        ended = any(at > version.moment for rest, at in self._at_rest.items() if rest != then)
         if not ended and (phase in {then, "unknown"}):
             return doing
         # of what comes after another status, only a boot is a part of the same operation

@@ -1,4 +1,4 @@
-"""Fact: what one answer said of one CVM, whichever call it came by."""
+"""Observations: the content of one answer about one CVM, whichever call it came by."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -182,7 +182,7 @@ _NAME_CHARS: Final = 80
 
 
 def operation_of_row(row: Row) -> str | None:
-    """Name what is being done to a CVM: as the service says, or else as its status tells."""
+    """Return the operation under way on a CVM: the service's word, else the one of its status."""
     said = row.operation.type if row.operation else None
     return operation_of(row.status, row.in_progress, said)
 
@@ -205,7 +205,7 @@ class Reading:
     name
         What to call it: its name, else its id.
     since
-        When the operation under way began, as the service tells the time.
+        The start of the operation under way, by the service's clock.
     """
 
     name: str

@@ -63,7 +63,7 @@ class Mailbox(Generic[T]):
     Parameters
     ----------
     call
-        The observer. Whatever it raises is told to `on_fault` the first time.
+        The observer. Whatever it raises is reported to `on_fault` the first time.
     size
         How much one item counts towards the limit.
     shorten

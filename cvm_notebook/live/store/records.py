@@ -80,13 +80,13 @@ class Row:
     in_progress, operation
         Whether, and which, operation is under way.
     boot_progress, boot_error, shutdown_progress, uptime
-        What the newest fact that told of this status said of it.
+        The progress and error of the newest fact with this status.
     revision
         The store's revision at which the row last changed.
     error
         Why the row could not be refreshed, or None.
     trust
-        What was proven of it as it runs now, or None where nobody has verified that.
+        What was proven of it as it runs now, or None where it is not verified.
     seen
         The receipt, wall time and source of the newest fact.
     """
@@ -151,7 +151,7 @@ class Row:
 
     @property
     def source(self) -> Source:
-        """Which call told the newest fact."""
+        """The call that brought the newest fact."""
         return self.seen.source
 
     def age(self, now: float) -> float:
@@ -165,7 +165,7 @@ def key_of(cvm: Cvm) -> str | None:
 
 
 def operation_in(cvm: Cvm) -> OperationStatus | None:
-    """Return the operation a record tells of, as a batch status would."""
+    """Return the operation under way in a record, as a batch status has it."""
     doing = cvm.progress
     if doing is None:
         return None
@@ -193,7 +193,7 @@ class Change:
     position
         Of a row that went: its place among the rows before.
     operation_id
-        The entry in our ledger that brought it about, where that can be told.
+        The entry in our ledger that brought it about, where that is known.
     """
 
     seq: int

@@ -62,11 +62,11 @@ class FleetStore:
     Parameters
     ----------
     clock
-        What tells the time.
+        The clock; tests move it.
     kept
         How many changes are kept, for `subscribe` since a revision and for the history.
     on_fault
-        Told once of each observer that fails, and of the first list that names a CVM twice.
+        Called once for each observer that fails, and of the first list that names a CVM twice.
     """
 
     def __init__(
@@ -78,14 +78,14 @@ class FleetStore:
     ) -> None:
         self._clock = clock or SystemClock()
         self._lock = threading.Lock()
-        self._outbox = Subscriptions(on_fault)
+        self._subscriptions = Subscriptions(on_fault)
         self._rows: dict[str, Row] = {}
         self._uuids: dict[str, str] = {}
         self._known: dict[str, Known] = {}  # what was said lately, where it was not all the same
         self._gone: dict[str, float] = {}  # until a list that was asked for later
         self._listed = float("-inf")
         self._revision = 0
-        self._told_of_twins = False
+        self._twins_reported = False
         self._health = Health("paused", self._clock.now())
         self._chronicle = Changelog(self._clock, kept, self._health)
         self.figures = FigureHistory()
@@ -101,7 +101,7 @@ class FleetStore:
 
     @property
     def health(self) -> Health:
-        """How true the store is at the moment."""
+        """The health of the store: live, or how it is behind the service."""
         return self._health
 
     def snapshot(self) -> Snapshot:
@@ -157,11 +157,11 @@ class FleetStore:
             self._listed = seen.moment
             self._chronicle.listed_at = self._chronicle.listed_at or self._clock.now()
             self._prune()
-            if twins and not self._told_of_twins:
-                self._told_of_twins = True
-                self._outbox.post(Fault("list", _TWINS.format(len(twins), twins[0])))
+            if twins and not self._twins_reported:
+                self._twins_reported = True
+                self._subscriptions.post(Fault("list", _TWINS.format(len(twins), twins[0])))
             changes = self._commit(moves)
-        self._outbox.deliver()
+        self._subscriptions.deliver()
         return changes
 
     def patch(self, facts: Iterable[Observation]) -> tuple[Change, ...]:
@@ -171,7 +171,7 @@ class FleetStore:
             for fact in facts:
                 moves += self._take(fact)
             changes = self._commit(moves)
-        self._outbox.deliver()
+        self._subscriptions.deliver()
         return changes
 
     def remove(
@@ -193,7 +193,7 @@ class FleetStore:
             self._gone.update(dict.fromkeys(keys, received))
             self._drop(moves)
             changes = self._commit(moves)
-        self._outbox.deliver()
+        self._subscriptions.deliver()
         return changes
 
     def attest(
@@ -219,7 +219,7 @@ class FleetStore:
                     self._rows[old.id] = new
                     moves.append(Move(old, new, seen))
             changes = self._commit(moves)
-        self._outbox.deliver()
+        self._subscriptions.deliver()
         return changes
 
     def measure(
@@ -236,10 +236,10 @@ class FleetStore:
             self.figures.note("private", private)
             self.figures.note("failed", failed)
             self.figures.forget(key for key in self.figures.latest if key not in self._rows)
-            told = (*(sample.cvm_id for sample in taken), *private, *failed)
-            if told:
-                self._outbox.post(Measured(told))
-        self._outbox.deliver()
+            measured = (*(sample.cvm_id for sample in taken), *private, *failed)
+            if measured:
+                self._subscriptions.post(Measured(measured))
+        self._subscriptions.deliver()
 
     def set_health(self, health: Health) -> None:
         """Say how up to date the store is; the same again is no news."""
@@ -250,8 +250,8 @@ class FleetStore:
             self._health = health
             if not same:
                 self._chronicle.note(health)
-            self._outbox.post(health)
-        self._outbox.deliver()
+            self._subscriptions.post(health)
+        self._subscriptions.deliver()
 
     def attribute(self, cvm_id: str, operation_id: str | None) -> None:
         """Lay the changes of a CVM to an operation of our ledger, until None is given."""
@@ -276,7 +276,8 @@ class FleetStore:
         callback
             Gets the changes of one or more revisions, or a Gap. It may take its time, and may
             write itself; when 10,000 changes wait for it, it gets a Gap in their place. What it
-            raises is told to ``on_fault`` the first time, and it is called again for what follows.
+            raises is reported to ``on_fault`` the first time, and it is called again for later
+            changes.
         since
             A revision that was seen: what changed after it comes first, or a Gap when that is no
             longer kept.
@@ -285,7 +286,7 @@ class FleetStore:
         figures
             Gets whose figures are new, whenever some are; the next snapshot has them.
         """
-        return self._joined(Subscription(self._outbox, callback, health, figures), since)
+        return self._joined(Subscription(self._subscriptions, callback, health, figures), since)
 
     def attach(
         self,
@@ -299,17 +300,17 @@ class FleetStore:
 
         The callback must be quick and wait for nothing: it holds up all news.
         """
-        return self._joined(Hook(self._outbox, callback, health, figures), since)
+        return self._joined(Hook(self._subscriptions, callback, health, figures), since)
 
     def close(self, timeout: float = 2.0) -> None:
-        """End all subscriptions; what waits for an observer is told within the timeout."""
-        self._outbox.finish(time.monotonic() + timeout)
+        """End all subscriptions; what is queued for an observer is delivered within the timeout."""
+        self._subscriptions.finish(time.monotonic() + timeout)
 
     def _joined(self, hook: H, since: int | None) -> H:
         with self._lock:
             missed = None if since is None else self._chronicle.since(since, self._revision)
-            self._outbox.join(hook, missed)
-        self._outbox.deliver()
+            self._subscriptions.join(hook, missed)
+        self._subscriptions.deliver()
         return hook
 
     # under the lock
@@ -451,7 +452,7 @@ class FleetStore:
         self._revision += 1
         self._view = None
         changes = self._chronicle.record(moves, self._revision, self._doing)
-        self._outbox.post(changes)
+        self._subscriptions.post(changes)
         return changes
 
 

@@ -1,4 +1,4 @@
-"""Telling of changes: hooks on the thread that writes, observers each on a thread of its own."""
+"""Change notifications: hooks on the thread that writes, observers each on a thread of its own."""
 
 import threading
 import weakref
@@ -17,7 +17,7 @@ News: TypeAlias = ChangeBatch | Health | Measured
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something went wrong that no call can raise: told once, and nothing stops for it.
+    """A failure that no call can raise: reported once, and nothing stops for it.
 
     Attributes
     ----------
@@ -33,19 +33,19 @@ class Fault:
 
 
 class Hook:
-    """Code of this package that is told of changes on the thread that writes, until `close`.
+    """A callback of this package, notified of changes on the thread that writes, until `close`.
 
     It must be quick, wait for nothing, and hold strongly only what may live as long as the store.
     """
 
     def __init__(
         self,
-        outbox: "Subscriptions",
+        subscriptions: "Subscriptions",
         callback: Callable[[ChangeBatch], object],
         health: Callable[[Health], object] | None,
         figures: Callable[[Measured], object] | None = None,
     ) -> None:
-        self._outbox = outbox
+        self._subscriptions = subscriptions
         self._callback = callback
         self._health = health
         self._figures = figures
@@ -53,9 +53,9 @@ class Hook:
         self.active = True
 
     def close(self) -> None:
-        """End it: nothing more is told, not even what waits to be."""
+        """End it: nothing more is delivered, not even what is queued."""
         self.active = False
-        self._outbox.leave(self)
+        self._subscriptions.leave(self)
 
     def end_with(self, owner: object) -> None:
         """End it when an object is collected."""
@@ -70,8 +70,8 @@ class Hook:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def tell(self, what: News) -> None:
-        """Pass on what there is to tell."""
+    def notify(self, what: News) -> None:
+        """Call the callback for an event."""
         try:
             self._call(what)
         except Exception as error:  # noqa: BLE001 - a mistake of ours must not stop the others
@@ -91,39 +91,41 @@ class Hook:
             self._health(what)
 
     def _report(self, error: BaseException) -> None:
-        self._outbox.report(Fault("observer", f"an observer of the fleet failed: {error!r}", error))
+        self._subscriptions.report(
+            Fault("observer", f"an observer of the fleet failed: {error!r}", error)
+        )
 
 
 class Subscription(Hook):
-    """An observer that is told of changes on a thread of its own, in order, until `close`.
+    """An observer, notified of changes on a thread of its own, in order, until `close`.
 
-    When too much waits for it, one `Gap` takes the place of the changes that wait.
+    When its queue is full, one `Gap` takes the place of the queued changes.
     """
 
     def __init__(
         self,
-        outbox: "Subscriptions",
+        subscriptions: "Subscriptions",
         callback: Callable[[ChangeBatch], object],
         health: Callable[[Health], object] | None,
         figures: Callable[[Measured], object] | None = None,
     ) -> None:
-        super().__init__(outbox, callback, health, figures)
+        super().__init__(subscriptions, callback, health, figures)
         self._mailbox: Mailbox[News] = Mailbox(
             self._call, on_fault=self._report, shorten=_with_gap, size=_size
         )
 
-    def tell(self, what: News) -> None:
-        """Put down what there is to tell."""
+    def notify(self, what: News) -> None:
+        """Queue an event."""
         if self._figures is not None or not isinstance(what, Measured):
             self._mailbox.put(what)
 
     def close(self) -> None:
-        """End it: nothing more is told, not even what waits to be."""
+        """End it: nothing more is delivered, not even what is queued."""
         super().close()
         self._mailbox.close()
 
     def finish(self, ends: float) -> None:
-        """Let what waits be told until a time of `time.monotonic`, and end it."""
+        """Deliver what is queued until a time of `time.monotonic`, and end it."""
         self._mailbox.finish(ends)
         self.close()
 
@@ -158,42 +160,42 @@ def _span(batch: ChangeBatch) -> tuple[int, int]:
 
 
 class Subscriptions:
-    """What is to be told, and to whom.
+    """The subscribers of a store, and the queue of events for them.
 
     `post` belongs under the store's lock, so that the order is the store's; `deliver` does not.
-    One thread at a time tells: another that comes leaves its news to it, and so does a hook that
-    writes to the store. What is told therefore always comes in order.
+    One thread at a time delivers: another that comes leaves its events to it, and so does a hook
+    that writes to the store. Events are therefore always delivered in order.
     """
 
     def __init__(self, on_fault: Callable[[Fault], object] | None = None) -> None:
         self._lock = threading.Lock()
         self._hooks: tuple[Hook, ...] = ()
         self._waiting: deque[tuple[tuple[Hook, ...], News | Fault]] = deque()
-        self._telling = False
+        self._delivering = False
         self._on_fault = on_fault
 
     def join(self, hook: Hook, first: ChangeBatch | None) -> None:
-        """Tell somebody from now on, and before that what they missed."""
+        """Add a subscriber, whose first event is what it missed."""
         with self._lock:
             self._hooks = (*self._hooks, hook)
             if first:
                 self._waiting.append(((hook,), first))
 
     def leave(self, hook: Hook) -> None:
-        """Tell them no more."""
+        """Remove a subscriber."""
         with self._lock:
             self._hooks = tuple(one for one in self._hooks if one is not hook)
 
     def post(self, what: News | Fault) -> None:
-        """Put down what is to be told."""
+        """Queue an event for all subscribers."""
         with self._lock:
             self._hooks = tuple(one for one in self._hooks if one.active)
             self._waiting.append((self._hooks, what))
 
     def deliver(self) -> None:
-        """Tell all that waits to be told, unless a thread is at it.
+        """Deliver all that is queued, unless another thread does.
 
-        An interrupt (Ctrl-C in a thread that writes) is raised once all have been told.
+        An interrupt (Ctrl-C in a thread that writes) is raised once all are notified.
         """
         interrupt: BaseException | None = None
         while (following := self._next()) is not None:
@@ -203,31 +205,31 @@ class Subscriptions:
                 if isinstance(what, Fault):
                     self.report(what)
                 while left and not isinstance(what, Fault):
-                    left.popleft().tell(what)
-            except BaseException as error:  # noqa: BLE001 - raised below, after the others were told
+                    left.popleft().notify(what)
+            except BaseException as error:  # noqa: BLE001 - raised below, after the other subscribers
                 interrupt = interrupt or error
             finally:
                 with self._lock:
                     if left and not isinstance(what, Fault):
                         self._waiting.appendleft((tuple(left), what))
-                    self._telling = False
+                    self._delivering = False
         if interrupt is not None:
             raise interrupt
 
     def finish(self, ends: float) -> None:
-        """Let observers be told what waits until a time of `time.monotonic`, and no more."""
+        """Deliver to observers what is queued until a time of `time.monotonic`, and no more."""
         for hook in self._hooks:
             if isinstance(hook, Subscription):
                 hook.finish(ends)
 
     def report(self, fault: Fault) -> None:
-        """Tell of a fault."""
+        """Report a fault."""
         if self._on_fault is not None:
             self._on_fault(fault)
 
     def _next(self) -> tuple[tuple[Hook, ...], News | Fault] | None:
         with self._lock:
-            if self._telling or not self._waiting:
+            if self._delivering or not self._waiting:
                 return None
-            self._telling = True
+            self._delivering = True
             return self._waiting.popleft()

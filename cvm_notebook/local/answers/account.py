@@ -8,7 +8,7 @@ from cvm_notebook.local.answers.catalogue import Paged
 
 
 class MyUser(BaseModel):
-    """Who calls."""
+    """The user that calls."""
 
     username: str
     email: str
@@ -32,7 +32,7 @@ class MyWorkspace(BaseModel):
 
 
 class Credits(BaseModel):
-    """What is left to spend, in dollars."""
+    """The credit left, in dollars."""
 
     balance: str
     granted_balance: str
@@ -41,7 +41,7 @@ class Credits(BaseModel):
 
 
 class Me(BaseModel):
-    """Who calls, for which workspace, with how much money."""
+    """The user, the workspace and the credit of an API key."""
 
     user: MyUser
     workspace: MyWorkspace
@@ -77,7 +77,7 @@ class WorkspaceItem(BaseModel):
 
 
 class CursorPage(BaseModel):
-    """Where a list by cursor stands."""
+    """The cursor of a list."""
 
     has_more: bool
     next_cursor: str | None
@@ -98,7 +98,7 @@ class WorkspaceNodes(Paged):
 
 
 class Metric(BaseModel):
-    """What is allowed and what is left; -1 is without limit."""
+    """One quota: the limit and what is left of it; -1 is without limit."""
 
     limit: int
     remaining: int
@@ -122,7 +122,7 @@ class ReservedGpus(BaseModel):
 
 
 class Quotas(BaseModel):
-    """What a workspace's tier allows."""
+    """The quotas of a workspace's tier."""
 
     team_slug: str
     tier: str
@@ -168,7 +168,7 @@ class DeviceToken(BaseModel):
 
 
 class OAuthError(BaseModel):
-    """Why a log-in has not succeeded yet, or never will."""
+    """An OAuth error: why a log-in has not succeeded yet, or never will."""
 
     error: str
     error_description: str

@@ -32,7 +32,7 @@ class PendingUpdates(BaseModel):
 
 
 class PendingUpdatePreview(BaseModel):
-    """What a change that waits would replace, and by what."""
+    """The changes of a pending update."""
 
     current_docker_compose: str | None
     pending_docker_compose: str | None
@@ -41,7 +41,7 @@ class PendingUpdatePreview(BaseModel):
 
 
 class UsageItem(BaseModel):
-    """What a CVM has cost in an hour, for one thing; ``cost`` in dollars."""
+    """One metered entry: the cost of one CVM in one hour; ``cost`` in dollars."""
 
     instance_id: str
     project_id: int
@@ -60,7 +60,7 @@ class UsageItem(BaseModel):
 
 
 class Usage(BaseModel):
-    """What an app has cost, and the sum of what is listed."""
+    """The metered usage of an app, and the sum of what is listed."""
 
     usage: list[UsageItem]
     total: int

@@ -18,7 +18,7 @@ from cvm_notebook.local.core.identifiers import WHOLE, hashid, hex40
 
 
 class Profile(BaseModel):
-    """How an app presents itself."""
+    """The public profile of an app."""
 
     display_name: str | None
     avatar_url: str | None
@@ -73,7 +73,7 @@ class Apps(BaseModel):
 
 
 class FilterOptions(BaseModel):
-    """What the list of apps can be filtered by."""
+    """The options of filtering the list of apps."""
 
     statuses: list[str]
     image_versions: list[str]
@@ -125,7 +125,7 @@ class RedeployedCvm(BaseModel):
 
 
 class Redeployed(BaseModel):
-    """What a redeployment answers, which goes on in the background."""
+    """The answer to a redeployment, which goes on in the background."""
 
     status: str
     message: str | None
@@ -186,7 +186,7 @@ class CvmsAreAllowed(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Which apps are wanted: those with a CVM that fits all of it."""
+    """Filters of the list of apps: those with a CVM that fits all of them."""
 
     search: str | None = None
     status: Sequence[str] = ()

@@ -33,7 +33,7 @@ _TCB_BYTES = 16
 
 
 class Attestation(BaseModel):
-    """What shows what a CVM runs."""
+    """The attestation of a CVM."""
 
     is_online: bool
     is_public: bool
@@ -46,7 +46,7 @@ class Attestation(BaseModel):
 
 
 class AttestationInstance(BaseModel):
-    """What one CVM of an app attests."""
+    """The attestation of one CVM of an app."""
 
     vm_uuid: str | None
     name: str | None
@@ -70,7 +70,7 @@ class AttestationInstance(BaseModel):
 
 
 class AppAttestation(BaseModel):
-    """What the CVMs of an app attest, with the services that they rely on."""
+    """The attestations of an app's CVMs, with those of the services that they rely on."""
 
     app_id: str | None
     contract_address: str | None
@@ -83,7 +83,7 @@ class AppAttestation(BaseModel):
 
 
 class TcbEvaluation(BaseModel):
-    """What the machine of a CVM is worth."""
+    """The TCB evaluation of a CVM's machine."""
 
     vm_uuid: str | None
     name: str | None
@@ -99,7 +99,7 @@ class TcbEvaluation(BaseModel):
 
 
 class TcbEvaluations(BaseModel):
-    """What the machines of an app's CVMs are worth."""
+    """The TCB evaluations of the machines of an app's CVMs."""
 
     app_id: str
     update: str
@@ -107,7 +107,7 @@ class TcbEvaluations(BaseModel):
 
 
 class Collateral(BaseModel):
-    """What a quote is judged by."""
+    """The collateral of a quote."""
 
     pck_crl_issuer_chain: str
     root_ca_crl: str | None

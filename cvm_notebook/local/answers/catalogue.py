@@ -44,7 +44,7 @@ class Family(BaseModel):
 
 
 class Paged(BaseModel):
-    """What every page says about itself."""
+    """The pagination fields of every page."""
 
     total: int
     page: int
@@ -70,7 +70,7 @@ class Images(Paged):
 
 
 class Capacity(BaseModel):
-    """What the workspace's tier allows; -1 is without limit."""
+    """The capacity of the workspace's tier; -1 is without limit."""
 
     max_instances: int | None
     max_vcpu: int | None
@@ -165,7 +165,7 @@ class KmsNodes(BaseModel):
 
 
 class KmsInspection(BaseModel):
-    """What a key management service says of itself, and who uses it."""
+    """The report of a key management service, with the nodes that use it."""
 
     id: str
     slug: str | None
@@ -181,7 +181,7 @@ class KmsInspection(BaseModel):
 
 
 class AvailableNodes(BaseModel):
-    """Where a CVM can go."""
+    """The nodes on which a CVM can be placed."""
 
     tier: str
     capacity: Capacity

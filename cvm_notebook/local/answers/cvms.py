@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 
 class Provisioned(BaseModel):
-    """What step one answers."""
+    """The answer to step one, the provision."""
 
     app_id: str | None
     app_env_encrypt_pubkey: str | None
@@ -32,7 +32,7 @@ class NodeName(BaseModel):
 
 
 class Action(BaseModel):
-    """What start, stop, shutdown, restart, replicate and commit answer."""
+    """The answer to start, stop, shutdown, restart, replicate and commit."""
 
     id: int | str
     name: str
@@ -58,7 +58,7 @@ class Action(BaseModel):
 
 
 class Resource(BaseModel):
-    """How large a CVM is."""
+    """The size of a CVM."""
 
     instance_type: str | None
     vcpu: int | None
@@ -70,7 +70,7 @@ class Resource(BaseModel):
 
 
 class Progress(BaseModel):
-    """Where the operation in progress leads."""
+    """The operation in progress, and the status that it leads to."""
 
     target: str | None
     started_at: str | None
@@ -85,7 +85,7 @@ class Gateway(BaseModel):
 
 
 class LogUrls(BaseModel):
-    """Where its logs are read."""
+    """The URLs of a CVM's logs."""
 
     serial: str | None
     stdout: str | None
@@ -189,7 +189,7 @@ class LegacyDetail(Action):
 
 
 class State(BaseModel):
-    """What a CVM is doing; what isn't known is left out."""
+    """The state of a CVM; what isn't known is left out."""
 
     id: str | None = None
     instance_id: str | None = None
@@ -218,7 +218,7 @@ class BatchStatus(BaseModel):
 
 
 class Accepted(BaseModel):
-    """What a change answers that goes on in the background."""
+    """The answer to a change that goes on in the background."""
 
     status: str
     message: str | None
@@ -226,13 +226,13 @@ class Accepted(BaseModel):
 
 
 class AcceptedEnvs(Accepted):
-    """What a change of environment variables answers."""
+    """The answer to a change of environment variables."""
 
     allowed_envs_changed: bool
 
 
 class ComposeProvisioned(BaseModel):
-    """What provisioning another app compose answers."""
+    """The answer to provisioning another app compose."""
 
     app_id: str
     device_id: str | None
@@ -267,7 +267,7 @@ class OsImageChoice(BaseModel):
 
 
 class InstanceIdResult(BaseModel):
-    """What became of one instance id."""
+    """The result for one instance id."""
 
     cvm_id: int | str | None
     identifier: str
@@ -280,7 +280,7 @@ class InstanceIdResult(BaseModel):
 
 
 class InstanceIdResults(BaseModel):
-    """What became of several instance ids."""
+    """The results for several instance ids."""
 
     total: int
     scanned: int

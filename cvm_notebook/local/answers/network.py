@@ -31,7 +31,7 @@ class MappedPort(HostPort):
 
 
 class NetworkConfig(BaseModel):
-    """Which services a CVM uses, and its ports."""
+    """The gateways and key services of a CVM, and its ports."""
 
     kms_urls: list[str]
     gateway_urls: list[str]
@@ -46,7 +46,7 @@ class Firewall(BaseModel):
 
 
 class DnsRecord(BaseModel):
-    """What a record should be, and is."""
+    """A DNS record, as it should be and as it is."""
 
     record_type: str
     query_name: str
@@ -58,7 +58,7 @@ class DnsRecord(BaseModel):
 
 
 class DomainDiagnosis(BaseModel):
-    """What is found of a domain."""
+    """The diagnosis of a domain."""
 
     domain: str
     port: int
@@ -68,7 +68,7 @@ class DomainDiagnosis(BaseModel):
 
 
 class Diagnosis(BaseModel):
-    """What is found of several domains, in the order they were asked about."""
+    """The diagnoses of several domains, in the order of the request."""
 
     results: list[DomainDiagnosis]
 

@@ -56,7 +56,7 @@ class Operations(BaseModel):
 
 
 class Event(BaseModel):
-    """How an operation on a CVM ended, or that it goes on."""
+    """An entry of a CVM's history: one operation, ended or under way."""
 
     event_type: str
     status: str
@@ -72,7 +72,7 @@ class Events(BaseModel):
 
 
 class OperationStatus(BaseModel):
-    """What a CVM is in the middle of."""
+    """The operation under way on a CVM."""
 
     status: str
     in_progress: bool
@@ -94,7 +94,7 @@ class BatchStopError(BaseModel):
 
 
 class BatchStopped(BaseModel):
-    """What became of several CVMs."""
+    """The results of a batch stop."""
 
     total: int
     stopped: int
@@ -103,7 +103,7 @@ class BatchStopped(BaseModel):
 
 
 class Measured(BaseModel):
-    """What each measurement begins with."""
+    """The fields that each measurement begins with."""
 
     is_online: bool
     is_public: bool

@@ -39,7 +39,7 @@ _NO_CONTRACT = ""
 
 
 class AppsQuery(BaseModel):
-    """Which apps are wanted, and which page of them."""
+    """The query of the list of apps: filters and page."""
 
     page: int = Field(default=1, ge=1, le=1_000_000)
     page_size: int = Field(default=20, ge=1, le=100)
@@ -143,7 +143,7 @@ def _cvm_id(shapes: Shapes, cvm: Cvm) -> int | str:
 
 
 class NewInstance(BaseModel):
-    """Where another CVM of an app shall run, and with which of its compose files."""
+    """The request for another CVM of an app: its node, and its compose hash."""
 
     teepod_id: NodeId | None = None
     node_id: NodeId | None = None
@@ -244,7 +244,7 @@ def preview_pending_update(
 
 
 class AppQuestion(BaseModel):
-    """Which compose file, on which machine."""
+    """The question whether a compose hash may run on a node."""
 
     compose_hash: Short
     node_id: NodeId | None = None

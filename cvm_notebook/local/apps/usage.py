@@ -1,4 +1,4 @@
-"""Serve the metered usage of an app: what its CVMs have cost, by the hour."""
+"""Serve the metered usage of an app, by the hour."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final

@@ -1,4 +1,4 @@
-"""What a guest shows of itself: registers, the log that adds up to them, and a quote of both."""
+"""Attestation of a simulated guest: registers, the event log behind them, and a quote."""
 
 import functools
 import hashlib
@@ -38,7 +38,7 @@ NONE: Final[Faults] = frozenset()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guest:
-    """What runs in a trust domain, and where; memory in MiB."""
+    """A guest in a trust domain, and its machine; memory in MiB."""
 
     app_id: str
     instance_id: str
@@ -109,7 +109,7 @@ class Attester:
 
     @property
     def root_pem(self) -> str:
-        """What a verifier is told to trust."""
+        """The root certificate for verifiers, as PEM."""
         return pem(self.authority.root)
 
     def attest(self, guest: Guest, report_data: bytes, faults: Faults = NONE) -> Evidence:

@@ -1,4 +1,4 @@
-"""What a quote is judged by: TCB levels, the quoting enclave's identity, revocation lists.
+"""Collateral: TCB levels, the quoting enclave's identity, revocation lists.
 
 Its dates are those of the machine's own clock, and not of the one that the owner of LocalCloud can
 move: who verifies a quote looks at a clock of their own. Within a day it is the same, bit for bit.

@@ -31,7 +31,7 @@ _QE_CERTIFICATION, _PEM_CHAIN = 6, 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What a trust domain is, as its quote says: registers, and 64 bytes of its own choice."""
+    """The TD report: registers of a trust domain, and 64 bytes of its own choice."""
 
     mr_td: bytes
     rtmrs: tuple[bytes, bytes, bytes, bytes]

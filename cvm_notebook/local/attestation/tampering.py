@@ -1,4 +1,4 @@
-"""Which evidence goes wrong on purpose in a request: what the faults in force say of it."""
+"""Tampering with evidence: what the faults in force change in an attestation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What can be bought and where it runs: instance types, nodes, images, tiers, prices.
+"""The catalogue: instance types, nodes, images, tiers, prices.
 
 Constants only. ``INSTANCE_TYPES["tdx.small"]``, ``NODES[5]``, ``IMAGES["dstack-0.5.9"]``,
 ``TIERS["PRO"]``. Money is in millionths of a dollar.
@@ -29,7 +29,7 @@ class InstanceType:
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """The display name."""
         family, _, size = self.id.partition(".")
         return f"{family.upper()} {size.replace('.', ' ')}"
 
@@ -187,7 +187,7 @@ NODES: Mapping[int, Node] = {node.id: node for node in _NODES}
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """What a workspace may hold at most; -1 is without limit."""
+    """A tier: the limits of a workspace; -1 is without limit."""
 
     instances: int
     vcpu: int

@@ -1,4 +1,4 @@
-"""What a handler asks for: ``Ctx`` (the server) and ``Auth`` (who calls, and when it is).
+"""Dependencies of handlers: ``Ctx`` (the server) and ``Auth`` (the caller, and the time).
 
 Example
 -------
@@ -24,7 +24,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from cvm_notebook.local.core.clock import machine_now
-from cvm_notebook.local.core.database import Database, Fact, User, Workspace
+from cvm_notebook.local.core.database import Database, KeyValue, User, Workspace
 from cvm_notebook.local.core.errors import ApiError
 from cvm_notebook.local.core.settings import Settings
 
@@ -32,7 +32,9 @@ VERSIONS = ("2025-10-28", "2026-01-21", "2026-05-22", "2026-06-23")
 LATEST = VERSIONS[-1]
 LEGACY = VERSIONS[0]
 _BASELINE = "2025-05-31"
-CLOCK_OFFSET: Final = select(Fact.value).where(Fact.name == "clock_offset").scalar_subquery()
+CLOCK_OFFSET: Final = (
+    select(KeyValue.value).where(KeyValue.name == "clock_offset").scalar_subquery()
+)
 """How far the owner of this server has moved its clock, as text; None: it was never moved."""
 
 
@@ -45,15 +47,15 @@ class Context:
 
     @cached_property
     def secret(self) -> bytes:
-        """What signs log URLs and derives keys; the same for all workers, kept in the database."""
+        """The secret that signs log URLs and derives keys; in the database, for all workers."""
         with self.database.read() as session:
-            found = session.get_one(Fact, "secret")
+            found = session.get_one(KeyValue, "secret")
             return bytes.fromhex(found.value)
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls, for which workspace, in which version of the API, and at what time."""
+    """The caller of a request: user, workspace, version of the API, and time."""
 
     user: User
     workspace: Workspace

@@ -51,8 +51,8 @@ class Base(DeclarativeBase):
     type_annotation_map = {float: Double, str: Text, dict[str, Any]: JSON, list[Any]: JSON}  # noqa: RUF012 - read by SQLAlchemy once, never changed
 
 
-class Fact(Base):
-    """Single facts: ``secret`` (signs log URLs and derives keys), ``clock_offset``."""
+class KeyValue(Base):
+    """Single values by name: ``secret`` (signs log URLs and derives keys), ``clock_offset``."""
 
     __tablename__ = "facts"
     name: Mapped[str] = mapped_column(primary_key=True)
@@ -99,7 +99,7 @@ class ApiKey(Base):
 
 
 class Provision(Base):
-    """What step one has prepared; step two finds it by workspace, app_id and compose hash."""
+    """A provision of step one; step two finds it by workspace, app_id and compose hash."""
 
     __tablename__ = "provisions"
     __table_args__ = (UniqueConstraint("workspace_id", "app_id", "compose_hash"),)
@@ -315,7 +315,7 @@ class DeviceCode(Base):
 
 
 class RateWindow(Base):
-    """How many requests a user made in one minute, when there is a limit."""
+    """The number of requests of a user in one minute, when there is a limit."""
 
     __tablename__ = "rate_windows"
     user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)

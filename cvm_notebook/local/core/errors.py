@@ -138,7 +138,7 @@ class ErrorDetail(BaseModel):
 
 
 class ErrorLink(BaseModel):
-    """Where to read on."""
+    """A link to further reading."""
 
     url: str
     label: str
@@ -166,7 +166,7 @@ class InvalidField(BaseModel):
 
 
 class ValidationFailed(BaseModel):
-    """What a 422 says."""
+    """The body of a 422 answer."""
 
     detail: list[InvalidField]
 

@@ -1,4 +1,4 @@
-"""Identifiers: how they are spelled, made, and resolved by their value.
+"""Identifiers: formatted, generated, and resolved to CVMs.
 
 ``hashid("cvm", 17)`` → ``cvm_ykL5lbAn`` and ``unhash("cvm", ...)`` back.
 ``find_cvm(session, caller.workspace.id, text)`` resolves whatever a client put into the path:

@@ -1,4 +1,4 @@
-"""What is measured of an OS image: its parts' digests, and the document that shows them.
+"""The measured parts of an OS image: their digests, and the document that lists them.
 
 No such image exists: the digests are those of its parts' names. From 0.6 on an image carries a
 document of its digests (``measurement.tdx.cbor``) and a checksum file with the document's hash; the

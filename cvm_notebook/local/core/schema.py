@@ -13,7 +13,7 @@ from sqlalchemy import Column, Connection, inspect, select
 from sqlalchemy.schema import CreateColumn
 
 from cvm_notebook.local.core import usage
-from cvm_notebook.local.core.database import Base, Cvm, Database, Fact, lock
+from cvm_notebook.local.core.database import Base, Cvm, Database, KeyValue, lock
 
 VERSION: Final = 3
 
@@ -55,7 +55,7 @@ def bring_up(database: Database) -> None:
         usage.install(connection)
         if found == 1:
             usage.recount(connection)
-        session.merge(Fact(name="schema", value=str(VERSION)))
+        session.merge(KeyValue(name="schema", value=str(VERSION)))
 
 
 def _version(connection: Connection, database: Database) -> int | None:
@@ -63,9 +63,9 @@ def _version(connection: Connection, database: Database) -> int | None:
     tables = inspect(connection).get_table_names()
     if Cvm.__tablename__ not in tables:
         return None
-    if Fact.__tablename__ not in tables:
+    if KeyValue.__tablename__ not in tables:
         raise _unknown(database, "it has no table facts")
-    said = connection.scalar(select(Fact.value).where(Fact.name == "schema"))
+    said = connection.scalar(select(KeyValue.value).where(KeyValue.name == "schema"))
     if said is None:
         return 1
     if not said.isdecimal() or not 1 <= int(said) <= VERSION:

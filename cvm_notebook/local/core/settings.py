@@ -42,7 +42,7 @@ SCRATCH_NAME = "CVM_NOTEBOOK_LOCAL_SCRATCH"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a server is told when it starts; the same in each of its workers.
+    """The settings of a server; the same in each of its workers.
 
     Parameters
     ----------

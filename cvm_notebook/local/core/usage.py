@@ -15,7 +15,7 @@ from cvm_notebook.local.core.database import Base, BigKey
 
 
 class NodeUsage(Base):
-    """What all live CVMs of a node hold together."""
+    """The resources of all live CVMs of a node together."""
 
     __tablename__ = "node_usage"
     node_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
@@ -27,7 +27,7 @@ class NodeUsage(Base):
 
 
 class WorkspaceUsage(Base):
-    """What all live CVMs of a workspace hold together, and what they can have cost at most."""
+    """The resources of all live CVMs of a workspace together, with a ceiling of their cost."""
 
     __tablename__ = "workspace_usage"
     workspace_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
@@ -47,7 +47,7 @@ class WorkspaceUsage(Base):
 
 
 class MeteredSpan(Base):
-    """What a CVM has cost in a stretch of time at one rate: written when its account is closed."""
+    """The cost of a CVM in a time at one rate; written when that time ends."""
 
     __tablename__ = "metered_spans"
     __table_args__ = (Index("metered_spans_of_app", "workspace_id", "app_id", "id"),)
@@ -131,7 +131,7 @@ def _deletion() -> list[str]:
 
 
 def _change(greatest: str) -> list[str]:
-    # Always the workspace first: whoever wants both rows waits for the same one.
+    # Always the workspace first: one order of locks, so that there is no deadlock.
     return [
         _subtract("workspace_usage", "workspace_id", _RATED),
         _add("workspace_usage", "workspace_id", _RATED, _ceiling(greatest, new=False)),

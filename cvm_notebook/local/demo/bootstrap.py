@@ -11,7 +11,7 @@ from cvm_notebook.local.core.context import Caller, Context
 from cvm_notebook.local.core.database import (
     ApiKey,
     Database,
-    Fact,
+    KeyValue,
     LedgerEntry,
     User,
     Workspace,
@@ -37,9 +37,9 @@ def prepare(settings: Settings) -> bytes:
         remember_time(database)
         with database.write() as session:
             lock(session, "prepare")
-            fresh = session.get(Fact, "secret") is None
+            fresh = session.get(KeyValue, "secret") is None
             if fresh:
-                session.add(Fact(name="secret", value=secrets.token_hex(32)))
+                session.add(KeyValue(name="secret", value=secrets.token_hex(32)))
                 _found_workspace(session, settings)
             _admit_key(session, settings)
         ctx = Context(settings=settings, database=database)

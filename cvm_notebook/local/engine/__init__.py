@@ -1,1 +1,1 @@
-"""The rules of the service: what a request does to a CVM."""
+"""The rules of the service: the effects of requests on CVMs."""

@@ -1,4 +1,4 @@
-"""Money: what a CVM costs, and what is left in a workspace.
+"""Billing: the cost of a CVM, and the balance of a workspace.
 
 ``balance(session, workspace_id, now)`` in millionths of a dollar: deposits of the ledger minus
 what all CVMs have cost up to the last full minute. Computing costs from a CVM's start until it

@@ -22,7 +22,7 @@ _MAX_IMAGE = 1024
 
 
 class AppCompose(BaseModel):
-    """What a CVM runs. Unknown fields are kept: they count in the hash."""
+    """The app compose of a CVM. Unknown fields are kept: they count in the hash."""
 
     model_config = ConfigDict(extra="allow")
 

@@ -1,4 +1,4 @@
-"""What a server does besides serving: keep the tables bounded, and remember what time it is."""
+"""Housekeeping of a server: deletes what is due, bounds the tables, stores the clock."""
 
 import asyncio
 import logging
@@ -24,7 +24,7 @@ from cvm_notebook.local.core.database import (
     Cvm,
     Database,
     DeviceCode,
-    Fact,
+    KeyValue,
     Operation,
     Provision,
     Quote,
@@ -112,7 +112,7 @@ KEPT_DELIVERIES: Final = 1_000
 
 _AT_ONCE: Final = 500
 """As many rows are removed in one transaction: others wait for it."""
-_CLOCK_FACT: Final = "clock_seen"
+_CLOCK_KEY: Final = "clock_seen"
 
 
 async def keep_house(database: Database) -> None:
@@ -132,15 +132,15 @@ def remember_time(database: Database) -> None:
     """Keep what time it is, for a server that starts after the clock was set back."""
     with database.write() as session:
         lock(session, "clock")
-        kept = session.get(Fact, _CLOCK_FACT)
+        kept = session.get(KeyValue, _CLOCK_KEY)
         seen = max(machine_now(), float(kept.value) if kept is not None else 0.0)
-        session.merge(Fact(name=_CLOCK_FACT, value=repr(seen)))
+        session.merge(KeyValue(name=_CLOCK_KEY, value=repr(seen)))
 
 
 def resume_time(database: Database) -> None:
     """Let the time go on from where it was when the database was last served."""
     with database.read() as session:
-        kept = session.scalar(select(Fact.value).where(Fact.name == _CLOCK_FACT))
+        kept = session.scalar(select(KeyValue.value).where(KeyValue.name == _CLOCK_KEY))
         newest = session.scalar(select(func.max(Cvm.op_began_at)))
         offset = clock_offset(session)
     if kept is not None and float(kept) > machine_now():

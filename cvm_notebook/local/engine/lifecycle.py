@@ -51,7 +51,7 @@ DELETING = Phase("deleting", 25)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What an operation goes through and where it ends."""
+    """The course of an operation: its phases, and the status it ends in."""
 
     phases: tuple[Phase, ...]
     final: str
@@ -117,7 +117,7 @@ class HasOperation(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a CVM is doing at one moment.
+    """The state of a CVM at one moment.
 
     ``target`` is where the operation leads, ``since`` when the present status began, ``ends_at``
     when the operation ends or has ended, ``running_since``/``exited_at`` are set when it runs/has

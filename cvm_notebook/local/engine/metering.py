@@ -1,4 +1,4 @@
-"""Metered usage: what the CVMs of an app have cost, by the hour and by what for.
+"""Metered usage: the costs of an app's CVMs, by hour and by kind.
 
 It is cut out of the same spans that are charged (``billing``): the records of a whole app add up to
 what its CVMs have cost, to the millionth of a dollar. Nothing is kept by the hour.
@@ -21,7 +21,7 @@ _HOUR = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """From when to when, in seconds since 1970; the end is not in it."""
+    """A half-open time range, in seconds since 1970."""
 
     begins_at: float
     ends_at: float
@@ -29,7 +29,7 @@ class Period:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What one CVM has cost in one hour, or a part of it, for computing or for its disk.
+    """The cost of one CVM in one hour, or a part of it, for computing or for its disk.
 
     ``cost`` is in millionths of a dollar.
     """
@@ -42,13 +42,13 @@ class Record:
 
     @property
     def hour(self) -> float:
-        """When its hour began."""
+        """The begin of its hour."""
         return self.begins_at // _HOUR * _HOUR
 
 
 @dataclass(frozen=True, slots=True)
 class _Stretch:
-    """What a span has cost for one thing, spread evenly."""
+    """The cost of a span for one kind, spread evenly."""
 
     cvm_id: int
     category: str

@@ -110,7 +110,7 @@ def check_quota(session: Session, workspace_id: int, tier: str, wanted: Usage) -
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How large a CVM is; memory in MB, disk in GB."""
+    """The size of a CVM; memory in MB, disk in GB."""
 
     instance_type: str | None
     vcpu: int
@@ -120,7 +120,7 @@ class Size:
 
     @property
     def usage(self) -> Usage:
-        """What it holds of a node."""
+        """The resources of a node that it holds."""
         return Usage(1, self.vcpu, self.memory, self.disk_size, self.gpus)
 
 

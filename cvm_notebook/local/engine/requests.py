@@ -88,7 +88,7 @@ class PortEntry(BaseModel):
 
 
 class ProvisionRequest(BaseModel):
-    """Step one: what is to be deployed."""
+    """The request of step one, the provision."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -128,7 +128,7 @@ class CommitRequest(BaseModel):
 
 
 class ReplicateRequest(BaseModel):
-    """Where a replica goes and what differs in it."""
+    """The request for a replica: its node, and what differs in it."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -140,13 +140,13 @@ class ReplicateRequest(BaseModel):
 
 
 class RestartRequest(BaseModel):
-    """How to restart."""
+    """The request for a restart."""
 
     force: bool = False
 
 
 class BatchStatusRequest(BaseModel):
-    """Whose status is asked for."""
+    """The request for the statuses of several CVMs."""
 
     vm_uuids: list[Short] = Field(
         max_length=1000, validation_alias=AliasChoices("vm_uuids", "vmUuids")
@@ -230,13 +230,13 @@ class ComposeFileRequest(BaseModel):
 
 
 class RedeployRequest(BaseModel):
-    """Which CVMs of an app; its only one where none is named."""
+    """The request for a redeployment: CVMs of an app; its only one where none is named."""
 
     vm_uuids: list[Short] | None = Field(default=None, max_length=1000)
 
 
 class CommitTokenRequest(BaseModel):
-    """What finishes a change that was only prepared."""
+    """The request that commits a prepared change."""
 
     token: Short = ""
     compose_hash: Short = ""
@@ -254,7 +254,7 @@ class ResourcesRequest(BaseModel):
 
 
 class VisibilityRequest(BaseModel):
-    """What strangers may see."""
+    """The request for a change of visibility."""
 
     public_sysinfo: bool
     public_logs: bool
@@ -280,20 +280,20 @@ class ListedRequest(BaseModel):
 
 
 class ScheduledDeleteRequest(BaseModel):
-    """When it is to be deleted; null takes that back."""
+    """The request for a scheduled deletion; null cancels it."""
 
     scheduled_delete_at: AwareDatetime | None = None
 
 
 class InstanceIdRequest(BaseModel):
-    """How to refresh an instance id."""
+    """The request for refreshing an instance id."""
 
     overwrite: bool = False
     dry_run: bool = False
 
 
 class InstanceIdsRequest(InstanceIdRequest):
-    """Whose instance ids to refresh."""
+    """The request for refreshing several instance ids."""
 
     cvm_ids: list[Short] | None = Field(default=None, max_length=500)
     running_only: bool = True

@@ -32,7 +32,7 @@ _COMPOSE_FIELDS = (
 
 @dataclass
 class Change:
-    """What is to be different in a CVM's row, and which operation brings it about."""
+    """A change of a CVM's row, with the operation that brings it about."""
 
     kind: str = ""
     columns: dict[str, Any] = field(default_factory=dict)

@@ -1,1 +1,1 @@
-"""Where evidence is served: the service's operations, and what CVMs themselves would answer."""
+"""Routes of evidence: the service's, and those that CVMs themselves would serve."""

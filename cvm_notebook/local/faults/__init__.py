@@ -1,1 +1,1 @@
-"""Faults on purpose: what goes wrong, when, and how."""
+"""Fault injection: kinds of faults, their matching, and their effects."""

@@ -24,7 +24,7 @@ from cvm_notebook.local.core.database import (
     ApiKey,
     Cvm,
     Database,
-    Fact,
+    KeyValue,
     LedgerEntry,
     StreamLease,
     User,
@@ -100,7 +100,7 @@ class _Body(BaseModel):
 
 
 class Advance(_Body):
-    """How far to move the clock."""
+    """The request for moving the clock."""
 
     seconds: float = Field(ge=0, le=_MOST_OFFSET, allow_inf_nan=False)
 
@@ -115,7 +115,7 @@ class NewWorkspace(_Body):
 
 
 class WorkspaceChange(_Body):
-    """What is to change; None leaves it as it is."""
+    """The request for a change of a workspace; None leaves it as it is."""
 
     tier: str | None = None
     balance: Amount | None = None
@@ -129,7 +129,7 @@ class Rental(_Body):
 
 
 class Failure(_Body):
-    """How a CVM has failed."""
+    """The request that makes a CVM fail."""
 
     error: Said = "failed to start containers"
     final: str = Field(default="error", pattern="^(error|exited)$")
@@ -185,7 +185,7 @@ def advance(ctx: Ctx, asked: Advance) -> Response:
     """Move the clock of all workers forward."""
     with ctx.database.write() as session:
         lock(session, "clock")
-        offset = session.get(Fact, "clock_offset") or Fact(name="clock_offset", value="0")
+        offset = session.get(KeyValue, "clock_offset") or KeyValue(name="clock_offset", value="0")
         moved = float(offset.value) + asked.seconds
         if moved > _MOST_OFFSET:
             raise ApiError(

@@ -1,4 +1,4 @@
-"""The kinds of faults: what each does, what it needs, which requests it meets unless told."""
+"""The kinds of faults: the effect, the argument, and the requests each applies to by default."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """What can go wrong."""
+    """The kind of a fault."""
 
     LATENCY = "latency"
     LATE = "late"
@@ -52,7 +52,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Rule:
-    """What a kind does, what its ``arg`` may be, and which requests it meets unless told."""
+    """The row of a kind: its effect, its ``arg``, and the requests it applies to by default."""
 
     does: str
     arg: tuple[type, ...] = ()

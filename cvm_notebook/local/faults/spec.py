@@ -132,7 +132,7 @@ def _patterns(route: str) -> tuple[_Pattern, ...]:
 
 @dataclass(frozen=True)
 class Asked:
-    """What of a request a route looks at; ``path`` is below the API's prefix."""
+    """The part of a request by which a fault is matched; ``path`` is below the API's prefix."""
 
     method: str
     path: str

@@ -211,7 +211,7 @@ def delete_ssh_key(ctx: Ctx, caller: Auth, key_id: Slug) -> Response:
 
 
 class GithubProfile(BaseModel):
-    """Whose public keys are wanted."""
+    """The request for importing the keys of a GitHub profile."""
 
     github_username: str = Field(min_length=1, max_length=100)
 

@@ -30,14 +30,14 @@ _MOST_OPEN: Final = 1_000
 
 
 class DeviceRequest(BaseModel):
-    """Which client wants to log in, and to do what."""
+    """The request that begins a device log-in."""
 
     client_id: str = Field(max_length=200)
     scope: str = Field(default="", max_length=1000)
 
 
 class DeviceTokenRequest(BaseModel):
-    """Which log-in is asked about."""
+    """The request that polls a device log-in."""
 
     device_code: str = Field(max_length=500)
     client_id: str = Field(default="", max_length=200)

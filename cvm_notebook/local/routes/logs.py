@@ -35,7 +35,7 @@ _UNITS: Final = (86_400, 3_600, 60, 1)
 
 
 class Asked(BaseModel):
-    """What part of a log is wanted and how it is to be written. Flags count when present."""
+    """The query of a log: its part, and its format. Flags count when present."""
 
     token: str = ""
     ch: str = "serial"

@@ -31,7 +31,7 @@ class NewPorts(BaseModel):
 
 
 class NewNetworkConfig(BaseModel):
-    """Which services a CVM shall use; what is left out stays as it is."""
+    """The request for other services of a CVM; what is left out stays as it is."""
 
     kms_urls: list[Url] | None = Field(default=None, max_length=_MOST)
     gateway_urls: list[Url] | None = Field(default=None, max_length=_MOST)

@@ -25,7 +25,7 @@ _MICROSECOND = 1e-6
 
 
 class Period(BaseModel):
-    """Which operations are wanted."""
+    """The query of the list of operations."""
 
     cursor: str | None = Field(default=None, max_length=100)
     limit: int = Field(default=50, ge=1, le=500)
@@ -158,7 +158,7 @@ def _fall_back(session: Session, ctx: Context, caller: Caller, cvm: Cvm) -> None
 
 
 class BatchStop(BaseModel):
-    """Which CVMs to stop."""
+    """The request for stopping several CVMs."""
 
     cvm_ids: list[Annotated[str, Field(max_length=500)]] = Field(min_length=1, max_length=50)
 

@@ -21,7 +21,7 @@ from cvm_notebook.local.core.context import Auth, Caller, Context, Ctx, json_ans
 from cvm_notebook.local.core.database import Cvm, StreamLease, lock
 from cvm_notebook.local.core.errors import ApiError, documented
 from cvm_notebook.local.core.identifiers import find_cvm
-from cvm_notebook.local.engine import housekeeping as overdue
+from cvm_notebook.local.engine import housekeeping
 from cvm_notebook.local.routing import api_router
 
 router = api_router(tags=["CVMs"])
@@ -31,7 +31,7 @@ LEASE_SECONDS = 12.0
 
 KEEPALIVE_SECONDS = 8.0
 SHORTEST_PAUSE = 0.05
-_CLOCK = select(*overdue.CLOCK)
+_CLOCK = select(*housekeeping.CLOCK)
 
 
 class Leases:
@@ -141,11 +141,11 @@ class Watch:
 
     def _sample(self) -> dict[str, Any] | None:
         with self._ctx.database.read() as session:
-            now, due = overdue.read_clock(*session.execute(_CLOCK).one())
+            now, due = housekeeping.read_clock(*session.execute(_CLOCK).one())
             if not due:
                 return self._state(session, now)
         with self._ctx.database.write() as session:
-            overdue.sweep(session, self._ctx, now)
+            housekeeping.sweep(session, self._ctx, now)
         with self._ctx.database.read() as session:
             return self._state(session, now)
 

@@ -1,1 +1,1 @@
-"""What a real CVM would produce: logs and statistics."""
+"""Simulated output of CVMs: logs and statistics."""

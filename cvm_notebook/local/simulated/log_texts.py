@@ -1,4 +1,4 @@
-"""What programs write into their logs: texts of a machine's boot and of well-known images."""
+"""Templates of log lines: of a machine's boot, and of well-known images."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ SHUTDOWN: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """How one kind of image talks; ``{n}`` counts, ``{a}`` to ``{c}`` are numbers below 1,000."""
+    """Log templates of one kind of image; ``{n}`` counts, ``{a}`` to ``{c}`` are below 1,000."""
 
     images: tuple[str, ...]
     starts: tuple[str, ...]

@@ -31,7 +31,7 @@ _KERNEL_SHARE: Final = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line: when it was written, where (stdout or stderr), and its text."""
+    """One line of a log: its time, its stream (stdout or stderr), and its text."""
 
     at: float
     channel: str
@@ -39,13 +39,13 @@ class Line:
 
 
 def _written(at: float, channel: str, text: str) -> Line:
-    # In microseconds, as it is spelled: who asks for what came after a line gets it not again.
+    # In microseconds, as printed: a query for what came after a line does not repeat that line.
     return Line(round(at, 6), channel, text)
 
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """When a CVM last began to boot, was up, and began and had finished to stop."""
+    """The times at which a CVM last began to boot, was up, began to stop, and had stopped."""
 
     boot_at: float | None
     up_at: float | None

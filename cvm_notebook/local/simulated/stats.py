@@ -20,7 +20,7 @@ _SYSTEM_DISK: Final = 2 * _GIB
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a running CVM uses at one moment; sizes in bytes."""
+    """The resource usage of a running CVM at one moment; sizes in bytes."""
 
     cpu_percent: float
     memory_used: int
@@ -33,7 +33,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class _Character:
-    """What stays the same about a CVM: how busy it is, and how its waves are shifted."""
+    """The constants of a CVM's simulated load: its level, and the phases of its waves."""
 
     cpu: float
     memory: float

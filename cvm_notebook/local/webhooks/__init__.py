@@ -1,1 +1,1 @@
-"""Webhooks: the addresses that are told of events, what is sent to them, and what came of it."""
+"""Webhooks: their addresses, the deliveries of events to them, and the log of those."""

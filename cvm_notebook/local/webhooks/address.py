@@ -1,4 +1,4 @@
-"""Where deliveries may go: to https in public, and to this machine itself.
+"""Allowed addresses of webhooks: public https, and this machine itself.
 
 The service takes public addresses by https alone, when a webhook is made and again when something
 is sent, so that a name that was pointed elsewhere since reaches nothing private. LocalCloud takes
@@ -26,7 +26,7 @@ class Target:
 
     @property
     def authority(self) -> str:
-        """What the ``Host`` header says."""
+        """The value of the ``Host`` header."""
         shown = f"[{self.host}]" if ":" in self.host else self.host
         return shown if self.port == _PORTS[self.scheme] else f"{shown}:{self.port}"
 

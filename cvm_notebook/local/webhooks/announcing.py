@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from cvm_notebook.local.core.context import Context
 from cvm_notebook.local.core.database import (
     Cvm,
-    Fact,
+    KeyValue,
     Operation,
     Webhook,
     WebhookDelivery,
@@ -29,7 +29,7 @@ _AT_ONCE: Final = 1_000
 _LATE: Final = 60.0
 """Seconds by which a transaction may show later than its operation's end; more than a database
 lets anybody wait."""
-_FACT: Final = "webhooks_announced"
+_KEY: Final = "webhooks_announced"
 _WEBHOOKS: Final = select(func.count(), func.min(case((Webhook.enabled, Webhook.since))))
 """How many there are, and since when one that is enabled is told of what ends."""
 _CLOCK: Final = select(*housekeeping.CLOCK)
@@ -65,7 +65,7 @@ class Announcer:
             if since is None:
                 return bool(count)
             now, due = housekeeping.read_clock(*session.execute(_CLOCK).one())
-        if due:  # a deletion that nobody has asked about
+        if due:  # a scheduled deletion that no request has carried out
             with self._ctx.database.write() as session:
                 housekeeping.sweep(session, self._ctx, now)
         with self._ctx.database.read() as session:
@@ -86,7 +86,7 @@ class Announcer:
 
     def _begin(self, session: Session, since: float) -> int:
         """Return the last operation that is no business of any webhook."""
-        kept = session.scalar(select(Fact.value).where(Fact.name == _FACT))
+        kept = session.scalar(select(KeyValue.value).where(KeyValue.name == _KEY))
         if kept is not None:
             return int(kept)
         before = since - _LONGEST / self._ctx.settings.speed
@@ -148,7 +148,7 @@ class Announcer:
             rows = [one for one in made if one["webhook_id"] in there]
             if rows:
                 session.execute(insert(WebhookDelivery).on_conflict_do_nothing(), rows)
-            session.merge(Fact(name=_FACT, value=str(over)))
+            session.merge(KeyValue(name=_KEY, value=str(over)))
 
 
 def _delivery(

@@ -26,7 +26,7 @@ class WebhookItem(BaseModel):
 
 
 class WebhookSecret(BaseModel):
-    """What signs the deliveries of a webhook."""
+    """The signing secret of a webhook."""
 
     secret: str
 
@@ -39,7 +39,7 @@ class WebhookSent(BaseModel):
 
 
 class WebhookDeliveryItem(BaseModel):
-    """How a delivery ended."""
+    """A delivery to a webhook, and how it ended."""
 
     snowflake_id: int
     event_id: str
@@ -56,7 +56,7 @@ class WebhookDeliveryItem(BaseModel):
 
 
 class WebhookStats(BaseModel):
-    """How the deliveries of a webhook ended; the rate is a percentage."""
+    """Statistics of a webhook's deliveries; the rate is a percentage."""
 
     total: int
     success_count: int

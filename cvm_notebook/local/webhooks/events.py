@@ -1,4 +1,4 @@
-"""Events: which operation's end is which, what is told of it, and how that is signed."""
+"""Events of webhooks: their types, their payloads, and their signatures."""
 
 import hashlib
 import hmac

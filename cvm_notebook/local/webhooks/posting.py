@@ -22,7 +22,7 @@ _SUCCESS: Final = range(200, 300)
 
 @dataclass(frozen=True, slots=True)
 class Posted:
-    """What came of it. ``status`` is 0 where there was no answer; ``error`` is empty on success."""
+    """The result of a post. ``status`` is 0 for no answer; ``error`` is empty on success."""
 
     status: int
     error: str
@@ -41,7 +41,7 @@ async def post(url: str, headers: Mapping[str, str], body: bytes) -> Posted:
         error = f"No answer within {SECONDS:.0f} s"
     except h11.RemoteProtocolError:
         error = "The answer was no HTTP"
-    except (OSError, ValueError) as problem:  # ValueError: the address, or a name that is none
+    except (OSError, ValueError) as problem:  # ValueError: an invalid address or host name
         error = f"Not sent: {_why(problem)}"
     return Posted(status, error, round((time.monotonic() - began) * 1000))
 

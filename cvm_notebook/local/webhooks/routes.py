@@ -51,7 +51,7 @@ Id = Annotated[str, Path(max_length=100)]
 
 
 class NewWebhook(BaseModel):
-    """What is told of which events; without a secret one is made."""
+    """The request for a new webhook; without a secret one is made."""
 
     url: Url
     events: Events
@@ -60,7 +60,7 @@ class NewWebhook(BaseModel):
 
 
 class WebhookChange(BaseModel):
-    """What is to change; null leaves it as it is."""
+    """The request for a change of a webhook; null leaves it as it is."""
 
     url: Url | None = None
     events: Events | None = None

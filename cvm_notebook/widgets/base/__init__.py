@@ -1,1 +1,1 @@
-"""What all widgets share."""
+"""Base of all widgets: LiveView, the UI thread, clicks, confirmations."""

@@ -17,11 +17,11 @@ function activityTable({ send, queued, named = true }) {
   let before = null;
   function line(one, live) {
     const at = one.at === null ? null : new Date(one.at), what = `${one.verb} ${one.name}`;
-    const day = !at || isToday(at) ? "" : `${at.toLocaleDateString("en-GB", { day: "numeric", month: "short" })} `;
+    const day = !at || isToday(at) ? "" : `${dayText(one.at, at.getFullYear() !== new Date().getFullYear())} `;
     const retry = one.retry ? h("button", { type: "button", "data-retry": one.id, "aria-label": `Retry ${what}`, disabled: !live, onclick: () => { send({ kind: "retry", id: one.id, click: clickId() }); queued(); } }, "Retry") : null;
     const cvm = one.cvm ? h("button", { type: "button", className: "cvm-plain", disabled: !live, onclick: () => send({ kind: "open", id: one.cvm }) }, one.name) : one.name;
     return h("tr", { "data-state": one.state },
-      h("td", { title: at?.toLocaleString() }, at ? `${day}${clockTime(one.at)}` : ""),
+      h("td", { title: at && momentText(one.at) }, at ? `${day}${clockTime(one.at)}` : ""),
       h("td", {}, one.verb), ...(named ? [h("td", {}, cvm)] : []),
       h("td", { className: "cvm-activity-result" }, h("span", { className: "cvm-activity-mark", "aria-hidden": "true" }, ACTIVITY_MARKS[one.state] ?? "◌"), " ", one.words),
       h("td", { className: "cvm-num" }, one.took === null ? "" : lasted(one.took)),
@@ -36,7 +36,7 @@ function activityTable({ send, queued, named = true }) {
       const focused = body.contains(document.activeElement) ? document.activeElement.dataset.retry : null;
       none.hidden = now.lines.length > 0; frame.hidden = !now.lines.length;
       more.hidden = !now.more;
-      more.textContent = `${now.more.toLocaleString("en-US")} older operations: fleet.operations()`;
+      more.textContent = `${howMany(now.more, "older operation")}: fleet.operations()`;
       body.replaceChildren(...now.lines.map((one) => line(one, live)));
       if (focused) (body.querySelector(`[data-retry="${CSS.escape(focused)}"]`) ?? frame).focus();
     },

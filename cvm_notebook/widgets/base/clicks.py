@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.api.verbs import SPECS, Verb, check_verb
@@ -19,38 +19,15 @@ from cvm_notebook.text import clean_text
 from cvm_notebook.widgets.base.confirm import Confirmation
 from cvm_notebook.widgets.base.ui_thread import ui_thread
 
-UNDO_S: Final = 5.0  # seconds in which a stop or a deletion that was clicked can be taken back
+UNDO_S: Final = 5.0  # seconds in which a stop or a deletion that was clicked can be undone
 _CLICKS: Final = 1_000
 _CLICK_CHARS: Final = 1_000
 _OPEN: Final = 20  # questions at a time
 _ANSWER_WITHIN: Final = 600.0
-_REASONS: Final = 3  # that are told one by one
+_REASONS: Final = 3  # that are listed one by one
 Say = Callable[[dict[str, Any]], object]
 OnSent = Callable[[Verb, Sequence[Operation], float], object]
 OnRetried = Callable[[Sequence[Operation]], object]
-
-
-class VerbWords(NamedTuple):
-    """A verb in sentences: what it is called, while it is done, when it is done, if it is not."""
-
-    name: str
-    doing: str
-    done: str
-    undone: tuple[str, str] = ("was not changed", "were not changed")  # one CVM, and several
-
-
-_ALIVE: Final = ("keeps running", "keep running")
-WORDS: Final[Mapping[Verb, VerbWords]] = {
-    "start": VerbWords("Start", "Starting", "Started"),
-    "stop": VerbWords("Stop", "Stopping", "Stopped", _ALIVE),
-    "shutdown": VerbWords("Shutdown", "Shutting down", "Shut down", _ALIVE),
-    "restart": VerbWords("Restart", "Restarting", "Restarted"),
-    "redeploy": VerbWords("Redeployment", "Redeploying", "Redeployed"),
-    "update": VerbWords("Update", "Updating", "Updated"),
-    "delete": VerbWords("Deletion", "Deleting", "Deleted", ("is kept", "are kept")),
-    "replicate": VerbWords("Replication", "Replicating", "Replicated"),
-    "commit": VerbWords("Deployment", "Deploying", "Deployed"),
-}
 
 
 def cvms_named(names: Sequence[str]) -> str:
@@ -92,13 +69,13 @@ class ClickHandler:
     say
         Sends a message to the view.
     undo
-        Seconds in which a stop or a deletion can be taken back.
+        Seconds in which a stop or a deletion can be undone.
 
     Attributes
     ----------
     on_sent
         Told of what a click has asked for, and of the seconds until it is sent; whoever is told
-        shows what becomes of it, also when it is taken back.
+        shows what becomes of it, also when it is undone.
     on_retried
         Told of operations that went wrong and are settled by a retry.
     settled
@@ -172,7 +149,7 @@ class ClickHandler:
         """Forget a question."""
         self._asked.pop(click, None)
 
-    def take_back(self, operations: list[str]) -> None:
+    def undo_operations(self, operations: list[str]) -> None:
         """Cancel operations that wait to be sent."""
         fleet = self._fleet()
         if fleet is None:
@@ -185,7 +162,7 @@ class ClickHandler:
             self._say({"kind": "undone", "ops": operations, "text": text})
 
     def send_now(self, operations: list[str]) -> None:
-        """Send what waits in the time in which it can be taken back."""
+        """Send what waits in the time in which it can be undone."""
         fleet = self._fleet()
         if fleet is None:
             return
@@ -217,7 +194,7 @@ class ClickHandler:
         """Take a message of the view's; False when it is about something else, or malformed."""
         kind, click = message.get("kind"), message.get("click")
         if kind in {"undo", "now"}:
-            act = self.take_back if kind == "undo" else self.send_now
+            act = self.undo_operations if kind == "undo" else self.send_now
             act(_strings(message.get("ops")))
             return True
         if not isinstance(click, str) or not click or len(click) > _CLICK_CHARS:
@@ -290,7 +267,7 @@ class ClickHandler:
             "click": click,
             "ops": [one.id for one in sent],
             "undo": left,
-            "text": f"{WORDS[plan.verb].doing} {cvms_named([one.name for one in sent])}",
+            "text": f"{SPECS[plan.verb].doing} {cvms_named([one.name for one in sent])}",
         })  # fmt: skip
         if self.on_sent is not None and sent:
             self.on_sent(plan.verb, sent, left)
@@ -300,12 +277,12 @@ class ClickHandler:
 
 
 def undone_text(verb: Verb, back: Sequence[str], late: int) -> str:
-    """Return what came of taking something back: for whom it was in time, and for how many not."""
-    words, said = WORDS[verb], []
+    """Return the sentence about an undo: the CVMs it was in time for, and how many it was not."""
+    spec, said = SPECS[verb], []
     if back:
-        said.append(f"Undone: {cvms_named(back)} {words.undone[len(back) > 1]}.")
+        said.append(f"Undone: {cvms_named(back)} {spec.unchanged[len(back) > 1]}.")
     if late:
-        said.append(f"{late} {'was' if late == 1 else 'were'} already {words.doing.lower()}.")
+        said.append(f"{late} {'was' if late == 1 else 'were'} already {spec.doing.lower()}.")
     return " ".join(said)
 
 

@@ -1,4 +1,4 @@
-"""How a widget is closed: with everything it made, and without breaking the rest of the notebook.
+"""Closing of widgets with their parts, after removing them from whatever shows or links them.
 
 A front end that is loaded again asks for the state of every widget in one message. A living widget
 that refers to a closed one cannot tell its state, and then none of the notebook is shown.
@@ -12,7 +12,7 @@ from ipywidgets.widgets.widget import _instances
 
 
 def is_open(widget: ipywidgets.Widget) -> bool:
-    """Whether front ends can be told of a widget: neither we nor its host have closed it.
+    """Whether a widget is open: neither we nor its host have closed its comm.
 
     marimo closes what a cell has made when that cell runs again.
     """
@@ -27,13 +27,13 @@ class ClosesWhole:
         if self.comm is None:  # type: ignore[attr-defined]
             return
         parts = tuple(self._parts())
-        _let_go(self)
+        _detach(self)
         super().close()  # type: ignore[misc]
         close_widgets(parts)
         _close_looks(self)
 
     def _parts(self) -> Iterable[ipywidgets.Widget]:
-        """Return the widgets that it made, those that hold others before what they hold."""
+        """Return the widgets that it made, containers before their children."""
         return ()
 
 
@@ -43,12 +43,12 @@ def close_widgets(widgets: Iterable[ipywidgets.Widget]) -> None:
         if isinstance(widget, ClosesWhole):
             widget.close()
         elif widget.comm is not None:
-            _let_go(widget)
+            _detach(widget)
             widget.close()
             _close_looks(widget)
 
 
-def _let_go(widget: Any) -> None:
+def _detach(widget: Any) -> None:
     """Take a widget out of the boxes that show it, and end the links to it."""
     for other in list(_instances.values()):
         if isinstance(other, ipywidgets.widgets.widget_link.Link):
@@ -73,7 +73,7 @@ def _close_looks(widget: Any) -> None:
     for name in ("layout", "style"):
         look = getattr(widget, name, None)
         if isinstance(look, ipywidgets.Widget) and look.comm is not None and not _shared(look):
-            _let_go(look)
+            _detach(look)
             look.close()
 
 

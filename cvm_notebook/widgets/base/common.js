@@ -62,8 +62,24 @@ function ageWords(seconds) {
   return `${Math.floor(seconds)} s`;
 }
 
-/** The time of day of a moment in ms. */
-const clockTime = (ms) => new Date(ms).toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+/** US dollars as people read them: whole ones from a thousand on, then cents, and two digits that count of less than a cent. */
+function usdText(amount) {
+  const size = Math.abs(amount);
+  if (size >= 1000) return Math.round(amount).toLocaleString("en-US");
+  return size >= 0.01 || size === 0 ? amount.toFixed(2) : amount.toLocaleString("en-US", { maximumSignificantDigits: 2 });
+}
+/** US dollars that were spent, which grow: less than a cent is not counted out; what is estimated says so. */
+const spentText = (amount, observed = true) => (amount > 0 && amount < 0.01 ? "< 0.01" : `${observed ? "" : "≈ "}${usdText(amount)}`);
+
+/** A number of things, with the word for one of them or for several. */
+const howMany = (n, one, several = `${one}s`) => `${n.toLocaleString("en-US")} ${n === 1 ? one : several}`;
+
+/** The time of day of a moment in ms, of 24 hours: 13:05:24. */
+const clockTime = (ms) => new Date(ms).toLocaleTimeString("en-GB");
+/** The day of a moment: 26 Nov 2026; without the year where that is clear. */
+const dayText = (ms, year = true) => new Date(ms).toLocaleDateString("en-GB", { day: "numeric", month: "short", ...(year ? { year: "numeric" } : {}) });
+/** A moment with its day, as every view writes it: 26 Nov 2026 13:05:24. */
+const momentText = (ms) => `${dayText(ms)} ${clockTime(ms)}`;
 
 /** A number that nobody else makes: clicks are told apart by it, and the same click twice is one. */
 const clickId = () => crypto.getRandomValues(new Uint32Array(2)).join("-");

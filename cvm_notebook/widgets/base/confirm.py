@@ -1,4 +1,4 @@
-"""What is asked before something is destroyed: what dies, and what must be typed and ticked."""
+"""Confirmation of destructive actions: what is lost, and what must be typed and ticked."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass

@@ -20,6 +20,7 @@ from cvm_notebook.live.store.subscriptions import ChangeBatch
 from cvm_notebook.text import clean_text
 from cvm_notebook.widgets.base.clicks import UNDO_S, ClickHandler
 from cvm_notebook.widgets.base.log_tail import LogTail
+from cvm_notebook.widgets.base.mimebundle import in_marimo
 from cvm_notebook.widgets.base.ui_thread import ui_thread
 from cvm_notebook.widgets.base.view import LiveView, Message
 
@@ -41,11 +42,42 @@ def health_of(snapshot: Snapshot) -> Message:
 
 
 def refresh(fleet: FleetEngine, say: Callable[[Message], object]) -> None:
-    """Ask the service again at once, as somebody wants who looks at a fleet that is offline."""
+    """Retry the connection at once, on a viewer's click on Retry now."""
     try:
         fleet.refresh()
     except CvmError as error:
         say({"kind": "notice", "text": clean_text(error, 400)})
+
+
+class KeptFleet:
+    """The fleet of a view, kept until one of them is closed; a call returns it while it is there.
+
+    marimo makes the views of a cell anew each time that runs, and closes none of them: there a
+    fleet lives as long as somebody else keeps it.
+    """
+
+    def __init__(self, fleet: FleetEngine) -> None:
+        self._there = weakref.ref(fleet)
+        self._kept = None if in_marimo() else fleet
+        self._hook = fleet.store.attach(_nothing, health=weakly(self._turned))
+        self._turned(fleet.store.snapshot().health)
+
+    def __call__(self) -> FleetEngine | None:
+        """Return the fleet, or None when it is gone."""
+        return self._there()
+
+    def let_go(self) -> None:
+        """Keep it no longer: the view is closed."""
+        self._hook.close()
+        self._kept = None
+
+    def _turned(self, health: Health) -> None:
+        if health.state == "closed":
+            self._kept = None
+
+
+def _nothing(_batch: ChangeBatch) -> None:
+    """Take no changes of the store."""
 
 
 class FleetView(LiveView):
@@ -54,11 +86,11 @@ class FleetView(LiveView):
     Parameters
     ----------
     fleet
-        What is shown; held weakly: keep the fleet.
+        What is shown; kept until it is closed, or the view is.
     name
         Of its threads.
     undo
-        Seconds in which a stop or a deletion that was clicked can be taken back.
+        Seconds in which a stop or a deletion that was clicked can be undone.
     """
 
     _logs_of: str | None = None  # the CVM whose logs are shown
@@ -66,7 +98,7 @@ class FleetView(LiveView):
     def __init__(
         self, fleet: FleetEngine, name: str, *, undo: float | None = None, **traits: Any
     ) -> None:
-        self._fleet = weakref.ref(fleet)
+        self._fleet = KeptFleet(fleet)
         self._interest: InterestHandle | None = None
         self._clicks = ClickHandler(fleet, self._say, undo=UNDO_S if undo is None else undo)
         workers = self._crew(name)
@@ -89,7 +121,7 @@ class FleetView(LiveView):
         """Take whose figures are new; called on any thread."""
 
     def _operated(self, record: OperationRecord) -> None:
-        """Take how an operation stands; called on any thread."""
+        """Handle a new record of an operation; called on any thread."""
 
     def _meant(self, message: Mapping[str, Any]) -> list[str]:
         """Return the ids of the CVMs that a message is about."""
@@ -99,7 +131,7 @@ class FleetView(LiveView):
 
     def flush(self) -> None:
         """Send what has changed; see `View`."""
-        fleet = self._fleet()  # kept as long as it is read
+        fleet = self._fleet()  # a strong reference while it is read
         if fleet is not None:
             self._logs.flush()
             super().flush()
@@ -110,15 +142,15 @@ class FleetView(LiveView):
         if fleet is not None:
             super().pulse()
 
-    def _living(self) -> FleetEngine:
-        """Return the fleet, where somebody keeps it meanwhile."""
+    def _live_fleet(self) -> FleetEngine:
+        """Return the fleet; it is held weakly, and may be gone."""
         fleet = self._fleet()
         if fleet is None:
             raise ReferenceError("the fleet is gone")
         return fleet
 
     def _vitals(self) -> Message:
-        return {"health": health_of(self._living().store.snapshot())}
+        return {"health": health_of(self._live_fleet().store.snapshot())}
 
     def _viewed(self) -> None:
         fleet = self._fleet()
@@ -135,11 +167,12 @@ class FleetView(LiveView):
     def _release(self) -> None:
         self._subscription.close()
         self._unsubscribe()
+        self._fleet.let_go()
 
     # --- messages of a view -----------------------------------------------------------------------
 
     def _on_refresh(self, _message: Mapping[str, Any]) -> None:
-        refresh(self._living(), self._say)
+        refresh(self._live_fleet(), self._say)
 
     def _on_act(self, message: Mapping[str, Any]) -> None:
         self._clicks.receive({**message, "ids": self._meant(message)})

@@ -208,7 +208,7 @@ class LogTail:
                 self._streams.discard(stream)
 
     def _take(self, run: int, line: LogLine, name: str = "") -> bool:
-        """Keep a line; False when nobody wants it any more."""
+        """Keep a line; False when following has been stopped."""
         with self._lock:
             if run != self._run:
                 return False

@@ -138,7 +138,7 @@ function logPanel(send) {
   function ended() {
     toEnd.hidden = stick;
     const n = held.length;
-    toEnd.textContent = running ? `⏸ paused, ${n} new line${n === 1 ? "" : "s"} · ↓ Resume` : "↓ Jump to end";
+    toEnd.textContent = running ? `⏸ paused, ${howMany(n, "new line")} · ↓ Resume` : "↓ Jump to end";
     if (!running) return;
     const words = `${stick ? LOG_STATES.following : "⏸ paused"}${note && `: ${note}`}`;
     if (state.textContent !== words) state.textContent = words; // it is read out when it changes
@@ -173,7 +173,7 @@ function logPanel(send) {
   }
   function counted() {
     const n = kept.length;
-    count.textContent = `${n} line${n === 1 ? "" : "s"}${dropped ? `, ${dropped} older ones dropped` : ""}`;
+    count.textContent = `${howMany(n, "line")}${dropped ? `, ${howMany(dropped, "older one")} dropped` : ""}`;
     save.disabled = copy.disabled = !n;
     done.textContent = "";
   }

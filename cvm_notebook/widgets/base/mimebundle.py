@@ -57,8 +57,8 @@ def displayed(bundle: Mapping[str, Any], make: Callable[[], Any]) -> Any:
     return HTML(bundle.get("text/html") or bundle["text/plain"])  # type: ignore[no-untyped-call]
 
 
-def somebody_answers(shell: Any) -> bool:
-    """Whether the cell that runs in an IPython was sent by somebody who can answer a question."""
+def allows_input(shell: Any) -> bool:
+    """Whether the running cell allows input prompts."""
     if getattr(shell, "kernel", None) is None:
         return False
     request = shell.get_parent()  # a run by nbclient or papermill allows no questions

@@ -1,4 +1,4 @@
-"""Sealing of messages: what may be secret in what a front end says becomes a Secret at once."""
+"""Sealing of messages: fields of a front end's message that may be secret become Secrets."""
 
 import logging
 from collections.abc import Mapping

@@ -51,7 +51,7 @@ class SecretBox(LiveView):
 
     @property
     def secret(self) -> Secret | None:
-        """What was given last; None while nothing was."""
+        """The secret that was entered last; None while there is none."""
         return self._secret
 
     def clear(self) -> None:

@@ -49,7 +49,7 @@ class UiThread:
         self._next_pulse = 0.0
 
     def post(self, task: Task, view: View | None = None) -> bool:
-        """Do something soon; False when so much waits already that it is left undone.
+        """Queue a task; False when the queue is full and the task is dropped.
 
         Parameters
         ----------
@@ -66,7 +66,7 @@ class UiThread:
         return True
 
     def mark(self, view: View) -> None:
-        """Flush a view soon, within a tenth of a second; as often as it is asked, once."""
+        """Schedule a flush of a view within a tenth of a second; calls until then are merged."""
         with self._work:
             if view not in self._marked:
                 self._marked.add(view)

@@ -26,11 +26,11 @@ from cvm_notebook.widgets.base.mimebundle import display_in_jupyter, in_marimo, 
 from cvm_notebook.widgets.base.sealing import seal
 from cvm_notebook.widgets.base.ui_thread import publish, ui_thread
 
-# A busy kernel hears nothing until its cell ends; a closed browser tab says no farewell.
+# A busy kernel handles no message until its cell ends; a closed browser tab sends none.
 LEASE_S: Final = 600.0
 _UNHEARD: Final = 5  # messages without an answer; then one a second
 _SLOW_S: Final = 1.0
-_CLOSE_S: Final = 0.0  # a worker that waits for the service is a daemon, and nobody hears it
+_CLOSE_S: Final = 0.0  # a worker that waits for the service is a daemon: its result is dropped
 
 Message: TypeAlias = dict[str, Any]
 
@@ -76,7 +76,7 @@ class LiveView(ClosesWhole, anywidget.AnyWidget):
     def __init__(self, *, boot: bool = True, **traits: Any) -> None:
         self._hosted: weakref.WeakValueDictionary[str, LiveView] = weakref.WeakValueDictionary()
         self.hosts = weakref.WeakSet()
-        # marimo lets nothing but a cell make a widget that its pages hear of
+        # in marimo only a running cell can make a widget that its pages receive
         self.is_heard = "marimo" not in sys.modules or in_marimo()
         self._token = secrets.token_hex(8)  # a message from a copy of the notebook has another
         self._ending = threading.RLock()
@@ -84,7 +84,7 @@ class LiveView(ClosesWhole, anywidget.AnyWidget):
             traits["_boot"] = json.dumps(self._changes()).encode()
         super().__init__(**traits)
         self.on_msg(weakly(self._received))
-        ui_thread.post(self._lease, self)  # whoever made it is about to look at it
+        ui_thread.post(self._lease, self)  # it is about to be displayed
 
     # --- for a subclass ---------------------------------------------------------------------------
 
@@ -120,10 +120,10 @@ class LiveView(ClosesWhole, anywidget.AnyWidget):
         self.pulse()
 
     def _viewed(self) -> None:
-        """Note that somebody looks; called at each sign of life."""
+        """Handle that the view has a viewer; called at each sign of life."""
 
     def _unviewed(self) -> None:
-        """Note that nobody looks any more: cause no traffic."""
+        """Handle that the view has no viewer any more: cause no traffic."""
 
     def _keeps_boot(self) -> bool:
         """Return whether the first snapshot may stay in a saved notebook once it was drawn."""
@@ -188,7 +188,7 @@ class LiveView(ClosesWhole, anywidget.AnyWidget):
 
     @property
     def seen(self) -> bool:
-        """Whether somebody looks at it, as far as is known."""
+        """Whether it has a viewer, as far as is known."""
         return time.monotonic() < self._leased_until
 
     def close(self) -> None:
@@ -209,7 +209,7 @@ class LiveView(ClosesWhole, anywidget.AnyWidget):
     def flush(self) -> None:
         """Send what has changed; see `View`."""
         if not self.seen:
-            self._forget()  # whoever comes back gets a snapshot
+            self._forget()  # a returning viewer gets a snapshot
             return
         now = time.monotonic()
         if self._n - self._heard_n > _UNHEARD and now - self._sent_at < _SLOW_S:

@@ -1,4 +1,4 @@
-"""What was asked of CVMs, and what came of it: from our ledger, and from the service's history."""
+"""Activity of CVMs: entries of our ledger and of the service's history, merged."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
@@ -62,10 +62,10 @@ def history_lines(
     return lines
 
 
-def told_by_history(
+def history_corrections(
     entries: Sequence[HistoryEntry], records: Iterable[OperationRecord]
 ) -> dict[str, dict[str, str]]:
-    """Return what the service's history knows better of operations of other clients, by their id.
+    """Return corrections of other clients' operations from the service's history, by id.
 
     Such a one was found under way: of its verb and of who asked for it our ledger has but a guess.
     """

@@ -1,4 +1,4 @@
-"""What a card says of rules that may shut its CVM down, and the one that it can begin and end."""
+"""Auto-stop in a card: the rules that apply to its CVM, and the one that it can toggle."""
 
 import contextlib
 from dataclasses import replace

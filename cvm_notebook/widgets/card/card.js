@@ -38,7 +38,7 @@ function copyButton(text, label) {
 const codeOf = (text) => h("code", { className: "cvm-code cvm-whole", title: text }, text);
 const factsList = (facts, className) => h("dl", { className }, ...facts.flatMap(([label, value, kind]) => {
   const [term, note] = termOf(label);
-  const fact = h("dd", { className: kind === "code" ? "cvm-coded" : "" }, kind === "code" ? codeOf(value) : kind === "when" ? new Date(value).toLocaleString() : value, kind === "code" ? copyButton(value, label) : null);
+  const fact = h("dd", { className: kind === "code" ? "cvm-coded" : "" }, kind === "code" ? codeOf(value) : kind === "when" ? momentText(value) : value, kind === "code" ? copyButton(value, label) : null);
   return note ? [term, fact, note] : [term, fact];
 }));
 
@@ -163,7 +163,7 @@ function renderCard({ model, el, host, store }) {
   function eventList(list) {
     if (!list?.length) return h("p", { className: "cvm-dim" }, "No changes since you opened this.");
     return h("ul", { className: "cvm-events" }, ...list.map(([at, text, state, ours]) => {
-      const item = h("li"), when = h("time", { dateTime: new Date(at).toISOString(), title: new Date(at).toLocaleString() }, clockTime(at));
+      const item = h("li"), when = h("time", { dateTime: new Date(at).toISOString(), title: momentText(at) }, clockTime(at));
       item.append(when, statusGlyph(item, state), h("span", {}, text), ...(ours ? [h("span", { className: "cvm-tag" }, "by you")] : []));
       return item;
     }));
@@ -197,7 +197,7 @@ function renderCard({ model, el, host, store }) {
     ops.replaceChildren(...lines.sort(([, a], [, b]) => b.at - a.at).slice(0, 3).map(([verb, op]) => {
       const dots = op.steps.map((done) => (done ? "●" : "○")).join("");
       const button = actions.querySelector(`.cvm-verb-${CSS.escape(verb)}`);
-      const line = h("div", { className: "cvm-op-line", "data-state": op.state, "data-verb": verb, title: `asked ${new Date(op.at).toLocaleString()}, ${op.id}` },
+      const line = h("div", { className: "cvm-op-line", "data-state": op.state, "data-verb": verb, title: `asked ${momentText(op.at)}, ${op.id}` },
         h("span", { className: "cvm-op-dots", "aria-hidden": "true" }, OP_MARKS[op.state] ?? dots), h("span", {}, op.text));
       if (button) line.style.setProperty("--cvm-at", `${Math.max(8, button.offsetLeft - ops.offsetLeft + button.offsetWidth / 2 - 5)}px`);
       return line;

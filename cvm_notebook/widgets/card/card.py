@@ -15,6 +15,7 @@ from cvm_notebook.api.client import Client
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.api.models.guest import Operation as HistoryEntry
 from cvm_notebook.api.resources import validation as checks
+from cvm_notebook.api.status import status_words
 from cvm_notebook.live.costs.spent import midnight
 from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.metrics.poll import MeasureHandle
@@ -35,7 +36,7 @@ from cvm_notebook.widgets.base.mimebundle import in_marimo
 from cvm_notebook.widgets.base.ui_thread import ui_thread
 from cvm_notebook.widgets.base.view import Message
 from cvm_notebook.widgets.card import autostop
-from cvm_notebook.widgets.card.activity import history_lines, ledger_lines, told_by_history
+from cvm_notebook.widgets.card.activity import history_corrections, history_lines, ledger_lines
 from cvm_notebook.widgets.card.details import DETAILS, boot_line, fetch
 from cvm_notebook.widgets.card.metrics import history, idle_for, stats_state
 from cvm_notebook.widgets.card.money import money_state, spent_today_usd
@@ -85,14 +86,14 @@ def close_cards(fleet: FleetEngine) -> None:
 class CvmCard(FleetView):
     """The live card of one CVM; `CvmHandle` shows itself by it.
 
-    It holds its fleet weakly: keep the fleet.
+    It keeps its fleet until one of them is closed.
 
     Parameters
     ----------
     fleet, cvm_id
         What is shown.
     undo
-        Seconds in which a stop or a deletion that was clicked can be taken back.
+        Seconds in which a stop or a deletion that was clicked can be undone.
     """
 
     _esm = module(
@@ -125,7 +126,7 @@ class CvmCard(FleetView):
         self._boot_asked = False
         records = [one for one in fleet.operator.records() if self._is_mine(one)][-_SHOWN:]
         self._records = {one.id: one for one in records}
-        self._history: tuple[HistoryEntry, ...] = ()  # the service's, once somebody has looked
+        self._history: tuple[HistoryEntry, ...] = ()  # the service's, once the tab was opened
         self._verification = Verification(cvm_id, weakref.ref(fleet), weakly(self._mark))
         self._revisions = Revisions(cvm_id, weakref.ref(fleet), weakly(self._mark))
         self._form: ChangeForm | None = None
@@ -137,7 +138,7 @@ class CvmCard(FleetView):
 
     @property
     def policy(self) -> "Policy | None":
-        """What "Verify now" judges by; None for `cvm.Policy()`.
+        """The policy of "Verify now"; None for `cvm.Policy()`.
 
         That one names no app: what the service says should run proves nothing of what does.
         """
@@ -167,7 +168,7 @@ class CvmCard(FleetView):
     # --- what is shown ----------------------------------------------------------------------------
 
     def _state(self) -> Message:
-        fleet = self._living()
+        fleet = self._live_fleet()
         log = fleet.store.log()
         row = fleet.known(self.cvm_id)
         mine = log.of(self.cvm_id)
@@ -210,7 +211,7 @@ class CvmCard(FleetView):
     def _activity(self, fleet: FleetEngine) -> Message:
         """Return what was asked of it, here and elsewhere, the newest first."""
         records, entries = tuple(self._records.values()), self._history
-        known = told_by_history(entries, records)
+        known = history_corrections(entries, records)
         ours = ledger_lines(records, fleet.operator, self._clicks.settled)
         lines = [{**line, **known.get(line["id"], {})} for line in ours]
         lines += history_lines(entries, records)
@@ -218,12 +219,12 @@ class CvmCard(FleetView):
         return {"lines": lines[:_SHOWN], "more": 0}
 
     def _count(self, mine: Log) -> None:
-        """Work out what it has cost today, up to now."""
+        """Compute its cost today, up to now."""
         spent = spent_today_usd(mine) if mine.changes or mine.now.rows else None
         self._spent = mine.now.taken_at, None if spent is None else float(spent)
 
     def _vitals(self) -> Message:
-        fleet = self._living()
+        fleet = self._live_fleet()
         snapshot = fleet.store.snapshot()
         clock = clock_of(fleet.known(self.cvm_id), snapshot.monotonic)
         counted: Message = {}
@@ -231,7 +232,7 @@ class CvmCard(FleetView):
             counted = {"today": self._spent[1], "today_at": ms(self._spent[0])}
         return {"at": ms(snapshot.taken_at), **super()._vitals(), **clock, **counted}
 
-    # --- following it while somebody looks --------------------------------------------------------
+    # --- following it while it has a viewer -------------------------------------------------------
 
     def _viewed(self) -> None:
         super()._viewed()
@@ -292,7 +293,7 @@ class CvmCard(FleetView):
 
     def _on_retry(self, message: Mapping[str, Any]) -> None:
         """Ask once more for what failed or got no answer."""
-        operation = self._living().operator.get(str(message.get("id", "")))
+        operation = self._live_fleet().operator.get(str(message.get("id", "")))
         if operation is not None:
             click = str(message.get("click", ""))
             self._clicks.retry([operation], click=click, workers=self._workers)
@@ -383,12 +384,12 @@ class CvmCard(FleetView):
     def __repr__(self) -> str:
         fleet = self._fleet()
         row = fleet.known(self.cvm_id) if fleet is not None else None
-        status = clean_text(row.status, 60) if row is not None and row.status else "gone"
+        status = clean_text(status_words(row.status), 60) if row is not None else "gone"
         return f"<CvmCard of {self._name!r}: {status if fleet is not None else 'closed'}>"
 
 
 def _judged(fleet: FleetEngine, row: Row | None, verb: Verb) -> tuple[bool, str]:
-    """Return whether a button may be pressed, and what it would do or why not."""
+    """Return the state of a button: enabled or not, and its effect or the reason."""
     if row is None:
         return False, "it is no longer in the fleet"
     if fleet.health.state == "closed":

@@ -18,13 +18,13 @@ function drawing(tag, props = {}, ...kids) {
 }
 
 const percent = (share) => `${share > 0 && share < 0.095 ? (share * 100).toFixed(1) : Math.round(share * 100)} %`;
-const minuteTime = (ms) => new Date(ms).toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit", hour12: false });
+const minuteTime = (ms) => clockTime(ms).slice(0, 5);
 
 /** How much a share is of what there is: 1.4 of 24 vCPUs, 71 of 192 GB. */
 function ofWords(name, share, size) {
   if (!size) return "";
   const digits = (value) => (value >= 100 ? value.toFixed(0) : value.toFixed(1));
-  if (name === "cpu") return `${(share * size).toFixed(2)} of ${size} vCPU${size === 1 ? "" : "s"}`;
+  if (name === "cpu") return `${(share * size).toFixed(2)} of ${howMany(size, "vCPU")}`;
   return `${digits((share * size) / 2 ** 30)} of ${digits(size / 2 ** 30)} GB`;
 }
 
@@ -146,7 +146,7 @@ function metricsPanel({ send, live, more }) {
     note.hidden = !text;
     if (note.textContent !== (text ?? "")) note.textContent = text ?? "";
     bar.hidden = frame.hidden = readout.hidden = !all.length;
-    since.textContent = all.length ? `Measured since ${new Date(all[0][0]).toLocaleString(undefined, { dateStyle: "short", timeStyle: "short" })}, twice a minute while somebody looks; after 15 minutes as means of 5 minutes.` : "";
+    since.textContent = all.length ? `Measured since ${momentText(all[0][0])}, twice a minute while somebody looks; after 15 minutes as means of 5 minutes.` : "";
   }
   return {
     el,

@@ -1,4 +1,4 @@
-"""What a card shows of how busy its CVM is: meters of the present, charts of what is kept."""
+"""Metrics in a card: meters of the present, charts of the past."""
 
 from math import isfinite
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""What a card says of money: the cost now, since midnight, and what stopping would save."""
+"""Costs in a card: the rate, the cost since midnight, and what stopping would save."""
 
 from decimal import Decimal
 from typing import Any, Final

@@ -1,12 +1,5 @@
 // The head of a card: what the CVM costs, what could be saved, how its boot stands, and that it was deleted.
 
-/** US dollars as people read them: two digits that count while it is little, cents, and then whole dollars. */
-function usdAmount(amount) {
-  if (amount >= 1000) return Math.round(amount).toLocaleString("en-US");
-  if (amount >= 1) return amount.toFixed(2);
-  return amount.toLocaleString("en-US", { maximumSignificantDigits: 2 });
-}
-
 /** What it costs: an hour, today, a month. `draw(state, clock, passed)`: seconds since the kernel's clock was heard. */
 function costLine() {
   const el = h("span", { className: "cvm-card-costs" });
@@ -14,12 +7,12 @@ function costLine() {
     el,
     draw({ money, gone }, { at, today, today_at: counted }, passed) {
       const hour = money?.hour ?? null, parts = [];
-      if (hour !== null) parts.push(`${usdAmount(hour)} USD/h`);
+      if (hour !== null) parts.push(`${usdText(hour)} USD/h`);
       if (today !== null && today !== undefined) {
         const spent = today + ((hour ?? 0) * Math.max(0, (at - counted) / 1000 + passed)) / 3600;
-        parts.push(`${spent > 0 && spent < 0.01 ? "< 0.01" : usdAmount(spent)} today`);
+        parts.push(`${spentText(spent)} today`);
       }
-      if (hour !== null && money.month > 0) parts.push(`≈ ${usdAmount(money.month)}/month`);
+      if (hour !== null && money.month > 0) parts.push(`≈ ${usdText(money.month)}/month`);
       const text = parts.join(" · ");
       if (el.textContent !== text) el.textContent = text;
       el.title = gone ? "US dollars since midnight (UTC), until it was deleted" : "US dollars: charged now an hour; since midnight (UTC), by the prices and statuses that were seen; and for 730 hours if nothing changes. The bill is the service's.";
@@ -63,7 +56,7 @@ function idleTip({ send, live, queued }) {
       el.hidden = !idle && !some;
       line.hidden = !idle;
       if (!idle) { rules.el.firstChild.hidden = true; return; }
-      const saves = money?.saves ? ` Stopping saves ${usdAmount(money.saves)} USD/h; the disk is kept and still billed.` : "";
+      const saves = money?.saves ? ` Stopping saves ${usdText(money.saves)} USD/h; the disk is kept and still billed.` : "";
       const words = `Idle for ${ageWords(idle)}: CPU under 10 %.${gpus ? " GPU use is not measured." : ""}${saves}`;
       if (text.textContent !== words) text.textContent = words;
       stop.disabled = !live() || !verbs.stop?.[0];

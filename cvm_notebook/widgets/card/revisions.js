@@ -18,12 +18,12 @@ function revisionsPanel({ send, live }) {
   const el = h("div", { className: "cvm-revisions-tab" }, h("div", { className: "cvm-detail-bar" }, again, said), fault, question, frame, more, compared);
   let wanted = false, shown = "null", rows = null, pair = [], asked = null, before = null, drawn = "", readOnly = false;
 
-  const when = (at) => (at === null ? "" : new Date(at).toLocaleString());
+  const when = (at) => (at === null ? "" : momentText(at));
   function changes({ facts, diff, more: rest }, label) {
     const parts = [];
     if (facts.length) parts.push(h("dl", { className: "cvm-facts cvm-facts-wide" }, ...facts.flatMap(([name, was, is]) => [h("dt", {}, name.replace(/_/g, " ")), h("dd", {}, `${was || "none"} → ${is || "none"}`)])));
     if (diff.length) parts.push(diffBox(diff, label));
-    if (rest) parts.push(h("div", { className: "cvm-dim" }, `… and ${rest} lines more`));
+    if (rest) parts.push(h("div", { className: "cvm-dim" }, `… and ${howMany(rest, "line")} more`));
     return parts.length ? parts : [h("p", {}, "Their app composes are the same; values of variables are not compared.")];
   }
   function choose(which, id) {
@@ -53,7 +53,7 @@ function revisionsPanel({ send, live }) {
     rows = state.rows;
     frame.hidden = !rows;
     lines.replaceChildren(...(rows ?? []).map(line));
-    more.textContent = state.more ? `${state.more} older ones are not shown` : "";
+    more.textContent = state.more ? `${state.more === 1 ? "1 older one is" : `${state.more} older ones are`} not shown` : "";
     if (rows && !state.pair.length && rows.length > 1) { pair = [rows[1].id, rows[0].id]; ask({ do: "compare", a: pair[0], b: pair[1] }); }
     if (focused) [...lines.children].find((row) => row.dataset.revision === focused[0])?.querySelector(`[type="${focused[1]}"]`)?.focus();
   }

@@ -1,4 +1,4 @@
-"""The revisions of a card's app: what it has run, how two differ, and the way back to one."""
+"""Revisions in a card: a list, the diff of two, and the rollback to one."""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -166,14 +166,14 @@ class Revisions:
 
     def _run(self, task: Callable[["Client", Row], None]) -> None:
         try:
-            task(*self._living())
+            task(*self._live_fleet())
         except CvmError as error:
             self._error = clean_text(error, _ERROR_CHARS)
         finally:
             self._busy = ""
             self._changed()
 
-    def _living(self) -> tuple["Client", Row]:
+    def _live_fleet(self) -> tuple["Client", Row]:
         fleet = self._fleet()
         row = fleet.known(self._cvm_id) if fleet is not None else None
         if fleet is None or row is None:
@@ -221,7 +221,7 @@ class Revisions:
 
     def _compared(self, first: str, second: str) -> Mapping[str, Any]:
         try:
-            client, row = self._living()
+            client, row = self._live_fleet()
             before, after = (self._get(client, row, one).app_compose() for one in (first, second))
             return compared(before, after)
         except CvmError as error:

@@ -100,7 +100,7 @@ def events_of(changes: Iterable[Change]) -> list[list[Any]]:
 
 
 def operation_of(record: OperationRecord) -> dict[str, Any]:
-    """Return how an operation stands, as the line under its button."""
+    """Return the state of an operation, as the line under its button."""
     return {
         "id": record.id,
         "state": record.state,
@@ -166,8 +166,15 @@ def _failed_step(row: Row, changes: Sequence[Change]) -> str | None:
 
 
 def _trouble(row: Row) -> list[str]:
-    errors = [("Failed to start", row.boot_error), ("Could not refresh", row.error)]
-    return [f"{what}: {clean_text(why, _CHARS)}" for what, why in errors if why]
+    errors = [_failed(row.boot_error, _CHARS)] if row.boot_error else []
+    return errors + ([f"Could not refresh: {clean_text(row.error, _CHARS)}"] if row.error else [])
+
+
+def _failed(why: str, most: int) -> str:
+    """Say once that a boot failed, and why."""
+    text = clean_text(why, most)
+    said = text.lower().startswith("failed to ")
+    return text[:1].upper() + text[1:] if said else f"Failed to start: {text}"
 
 
 def _facts(row: Row, cvm: Cvm) -> list[list[Any]]:
@@ -223,7 +230,8 @@ def _event(change: Change) -> str | None:
 def _news(before: Row, after: Row) -> Iterator[str]:
     """Yield what is new of a CVM, the weightiest first."""
     if after.boot_error and after.boot_error != before.boot_error:
-        yield f"failed to start: {clean_text(after.boot_error, 200)}"
+        failed = _failed(after.boot_error, 200)
+        yield failed[:1].lower() + failed[1:]
     if before.status != after.status:
         yield f"{_word(before)} → {_word(after)}"
     if before.cvm.compose_hash != after.cvm.compose_hash:

@@ -8,7 +8,7 @@ const CHECK_MARKS = { pass: "✓", fail: "✗", skip: "–", info: "i" };
 const RESULT_FRAMES = { VERIFIED: "yes", FAILED: "no" }; // anything else is open
 
 /** When something was judged: how long ago while the kernel says what time it is, else the moment itself. */
-const judgedWords = (at, now) => (now === null ? `at ${new Date(at).toLocaleString()}` : `${ageWords(Math.max(0, now - at) / 1000)} ago`);
+const judgedWords = (at, now) => (now === null ? `at ${momentText(at)}` : `${ageWords(Math.max(0, now - at) / 1000)} ago`);
 
 /** The badge on the head: the word with its mark and age; it opens the tab. */
 function trustBadge(onOpen) {
@@ -87,7 +87,7 @@ function trustPanel({ send, live, measured }) {
     time(now) {
       times.hidden = !trust;
       if (!trust) return;
-      const until = trust.until === null ? null : new Date(trust.until).toLocaleString();
+      const until = trust.until === null ? null : momentText(trust.until);
       const ended = now !== null && trust.until !== null && now > trust.until;
       const repeats = until === null ? "" : ended ? ` · its collateral ended on ${until}: verify again` : ` · can be repeated until ${until}`;
       const words = `judged ${judgedWords(trust.at, now)}, ${trust.by}${repeats}`;

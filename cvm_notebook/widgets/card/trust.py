@@ -1,4 +1,4 @@
-"""What a card shows of trust: what the last verification came to, and a new one when asked for."""
+"""Verification in a card: the last verdict, and a new one on request."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
@@ -25,14 +25,14 @@ _BY_DEFAULT: Final = "by the default policy"
 _BY_OWN: Final = "by the policy of this card"
 _FROM_CODE: Final = "asked for from code, by the policy given there"
 _DEFAULT_HINT: Final = (
-    "Verify now judges by the default policy, which declares no app. For another: "
-    'fleet["name"].card().policy = cvm.Policy(app="compose.yaml").'
+    "Verify now judges by the default policy, which declares no app. To judge by your compose "
+    'file: fleet["{}"].card().policy = cvm.Policy(app="compose.yaml").'
 )
 _OWN_HINT: Final = "Verify now judges by the policy of this card."
 
 
 class Verification:
-    """Verifying the CVM of a card: when somebody asks for it, once at a time, on a worker.
+    """Runs verifications of a card's CVM, on request, one at a time, on a worker.
 
     Parameters
     ----------
@@ -67,10 +67,10 @@ class Verification:
             "trust": None if trust is None else {**trust_state(trust), "by": self._by(trust)},
             "verify": {
                 "busy": self._busy,
-                "ended": self._ended,  # so that a view hears of each that it asked for
+                "ended": self._ended,  # so that a view notices the end of each that it requested
                 "why": why_not(row),
                 "error": error[1] if error is not None and error[0] is trust else None,
-                "hint": _DEFAULT_HINT if self.policy is None else _OWN_HINT,
+                "hint": _OWN_HINT if self.policy else _DEFAULT_HINT.format(self._cvm_id),
             },
         }
 

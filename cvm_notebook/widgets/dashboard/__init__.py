@@ -1,1 +1,1 @@
-"""The dashboard: what needs attention, what the fleet costs, what was done, around its table."""
+"""The dashboard: attention, costs and activity around the fleet's table."""

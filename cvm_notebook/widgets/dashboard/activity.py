@@ -1,4 +1,4 @@
-"""What was asked of a fleet, the newest first, and what of it can be retried."""
+"""Activity of a fleet: its operations, the newest first, and which of them can be retried."""
 
 from collections.abc import Mapping
 from typing import Any, Final

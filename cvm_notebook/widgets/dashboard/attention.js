@@ -7,13 +7,6 @@
 const CONCERN_GLYPHS = { failed: "✖", credit: "⚠", idle: "☾", drift: "⚠", stopped: "■" };
 const MONTH_H = 730;
 
-/** An amount as people read it: cents where it has some, whole dollars with separators where it is large. */
-function moneyWords(amount) {
-  const size = Math.abs(amount), digits = size >= 1000 ? 0 : size >= 0.1 || size === 0 ? 2 : 3;
-  return amount.toLocaleString("en-US", { minimumFractionDigits: Math.min(digits, 2), maximumFractionDigits: digits });
-}
-const cvmsWords = (n) => `${n.toLocaleString("en-US")} CVM${n === 1 ? "" : "s"}`;
-
 function attentionPanel({ own, send, onShow }) {
   const list = h("div", {}), planBox = h("div", { hidden: true });
   const el = h("section", { className: "cvm-attention", "aria-label": "Needs attention" }, list, planBox);
@@ -22,20 +15,20 @@ function attentionPanel({ own, send, onShow }) {
     const plan = key === "idle" && acts;
     return h("li", { className: "cvm-concern", "data-key": key },
       h("span", { className: "cvm-concern-mark", "aria-hidden": "true" }, CONCERN_GLYPHS[key]),
-      h("div", {}, h("strong", {}, said), usd && Number(usd) ? ` · ${moneyWords(Number(usd))} USD/h` : "", h("div", { className: "cvm-dim" }, more)),
+      h("div", {}, h("strong", {}, said), usd && Number(usd) ? ` · ${usdText(Number(usd))} USD/h` : "", h("div", { className: "cvm-dim" }, more)),
       h("div", { className: "cvm-concern-acts" },
         shows ? h("button", { type: "button", disabled: !live, "aria-label": `Show: ${said}`, onclick: () => { send({ kind: "show", key }); onShow(); } }, "Show") : null,
         plan ? h("button", { type: "button", disabled: !live, onclick: () => send({ kind: "plan", view: own }) }, "Review plan…") : null));
   }
-  function draw(state, live) {
+  function draw(state, live, health) {
     if (!state) return;
-    const now = JSON.stringify([state, live]);
+    const now = JSON.stringify([state, live, health]);
     if (now === shown) return;
     shown = now;
     const { concerns, complete, cvms, acts } = state, focused = list.contains(document.activeElement);
     const select = h("p", { className: "cvm-dim" }, "Select a CVM in the table to see it here.");
     const found = concerns.length ? h("ul", {}, ...concerns.map((one) => concern(one, acts, live)))
-      : h("p", {}, !complete ? "Reading the fleet…" : cvms ? "✓ Nothing needs attention." : "No CVMs yet. Deploy the first one in the tab Deploy.");
+      : h("p", {}, !complete ? { "needs a key": "Sign in to see it.", offline: "Not known yet: the service cannot be reached." }[health] ?? "Reading the fleet…" : cvms ? "✓ Nothing needs attention." : "No CVMs yet. Deploy the first one in the tab Deploy.");
     const title = h("h3", { tabIndex: -1 }, "Needs attention");
     list.replaceChildren(title, found, ...(cvms ? [select] : []));
     if (focused) title.focus();
@@ -53,15 +46,15 @@ function attentionPanel({ own, send, onShow }) {
     const ticked = () => rows.filter((row) => ticks.get(row.id)?.checked);
     function sum() {
       const some = ticked(), usd = some.reduce((all, row) => all + Number(row.saves ?? 0), 0);
-      total.textContent = `${some.length} of ${rows.length} selected · saves ${moneyWords(usd)} USD/h (${moneyWords(usd * MONTH_H)} USD/month)`;
-      stop.textContent = `Stop ${cvmsWords(some.length)}${some.length > 1 ? "…" : ""}`;
+      total.textContent = `${some.length} of ${rows.length} selected · saves ${usdText(usd)} USD/h (${usdText(usd * MONTH_H)} USD/month)`;
+      stop.textContent = `Stop ${howMany(some.length, "CVM")}${some.length > 1 ? "…" : ""}`;
       stop.disabled = !some.length;
     }
     const line = (row) => {
       const tick = h("input", { type: "checkbox", checked: row.sends, disabled: !row.sends, "aria-label": `Stop ${row.name}`, onchange: sum });
       ticks.set(row.id, tick);
       return h("tr", {}, h("td", {}, tick), h("th", { scope: "row" }, row.name, row.note ? h("div", { className: "cvm-dim" }, row.note) : null), h("td", {}, row.type), h("td", { className: "cvm-num" }, row.idle),
-        h("td", { className: "cvm-num" }, row.saves === null ? "price not known" : moneyWords(Number(row.saves))));
+        h("td", { className: "cvm-num" }, row.saves === null ? "price not known" : usdText(Number(row.saves))));
     };
     const head = ["Stop", "CVM", "Size", "Idle", "Saves USD/h"].map((name, i) => h("th", { scope: "col", className: i > 2 ? "cvm-num" : "" }, name));
     const table = h("table", {}, h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...rows.map(line)));

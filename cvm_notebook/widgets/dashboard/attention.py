@@ -1,4 +1,4 @@
-"""What of a fleet needs attention: pure, by a snapshot."""
+"""The attention list: failed and idle CVMs, drift, credit, stopped CVMs; pure, by a snapshot."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

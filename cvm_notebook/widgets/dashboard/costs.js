@@ -24,8 +24,8 @@ function roundSteps(highest) {
 
 /** A moment in the words of a window: the time of day in one of a day, else the day. */
 function momentWords(ms, window, whole = false) {
-  const day = { month: "short", day: "numeric" }, time = { hour: "2-digit", minute: "2-digit", hour12: false };
-  return new Date(ms).toLocaleString("en-US", whole ? { ...day, ...time } : window === "24h" ? time : day);
+  const day = dayText(ms, false), time = clockTime(ms).slice(0, 5);
+  return whole ? `${day} ${time}` : window === "24h" ? time : day;
 }
 
 function costsPage({ send }) {
@@ -54,7 +54,7 @@ function costsPage({ send }) {
     const { x, y } = scale, n = costs.observed.length, marks = [];
     for (const usd of ticks) {
       marks.push(drawing("line", { class: "cvm-cost-grid", x1: PLOT.left, x2: width - PLOT.right, y1: y(usd), y2: y(usd) }));
-      marks.push(Object.assign(drawing("text", { x: PLOT.left - 6, y: y(usd) + 4, "text-anchor": "end" }), { textContent: moneyWords(usd) }));
+      marks.push(Object.assign(drawing("text", { x: PLOT.left - 6, y: y(usd) + 4, "text-anchor": "end" }), { textContent: usdText(usd) }));
     }
     const count = width < 560 ? 3 : 6;
     for (let i = 0; i <= count; i += 1) {
@@ -95,8 +95,8 @@ function costsPage({ send }) {
     at = i === null ? null : Math.max(0, Math.min(n - 1, i));
     cursor.style.display = at === null ? "none" : "";
     const said = at ?? n - 1, from = costs.start + said * costs.step;
-    const parts = costs.apps.filter((app) => app.rates[said] > 0).map((app) => `${app.name} ${moneyWords(app.rates[said])}`);
-    const text = `${momentWords(from, costs.window, true)}: ${moneyWords(totalAt(said))} USD/h${costs.observed[said] < 0.5 ? ", estimated" : ""}${parts.length ? ` · ${parts.join(", ")}` : ""}`;
+    const parts = costs.apps.filter((app) => app.rates[said] > 0).map((app) => `${app.name} ${usdText(app.rates[said])}`);
+    const text = `${momentWords(from, costs.window, true)}: ${usdText(totalAt(said))} USD/h${costs.observed[said] < 0.5 ? ", estimated" : ""}${parts.length ? ` · ${parts.join(", ")}` : ""}`;
     values.textContent = text;
     picture.setAttribute("aria-valuemin", 0); picture.setAttribute("aria-valuemax", n - 1);
     picture.setAttribute("aria-valuenow", said); picture.setAttribute("aria-valuetext", text);
@@ -118,11 +118,11 @@ function costsPage({ send }) {
   function drawApps() {
     const all = Number(costs.amount), share = (usd) => (all ? `${Math.round((100 * usd) / all)} %` : "–");
     const line = (app, k) => h("tr", {}, h("th", { scope: "row" }, h("span", { className: "cvm-cost-key", "data-place": app.other ? "other" : k, "aria-hidden": "true" }), app.name),
-      ...[app.cvms, moneyWords(Number(app.charged)), moneyWords(Number(app.amount)), share(Number(app.amount))].map((cell) => h("td", { className: "cvm-num" }, cell)));
+      ...[app.cvms, usdText(Number(app.charged)), usdText(Number(app.amount)), share(Number(app.amount))].map((cell) => h("td", { className: "cvm-num" }, cell)));
     const cvms = costs.apps.reduce((sum, app) => sum + app.cvms, 0);
     apps.replaceChildren(h("table", {}, h("thead", {}, h("tr", {}, ...cells(["App", "CVMs", "USD/h now", `USD in ${windowLabel()}`, "Share"], "th"))),
       h("tbody", {}, ...costs.apps.map(line)),
-      h("tfoot", {}, h("tr", {}, h("th", { scope: "row" }, "Total"), ...[cvms, moneyWords(Number(costs.charged)), moneyWords(all), all ? "100 %" : "–"].map((cell) => h("td", { className: "cvm-num" }, cell))))));
+      h("tfoot", {}, h("tr", {}, h("th", { scope: "row" }, "Total"), ...[cvms, usdText(Number(costs.charged)), usdText(all), all ? "100 %" : "–"].map((cell) => h("td", { className: "cvm-num" }, cell))))));
   }
   function drawValues() {
     if (!more.open || !costs) return;
@@ -130,16 +130,16 @@ function costsPage({ send }) {
     const lines = [];
     for (let from = 0; from + every <= costs.observed.length; from += every) {
       const rates = costs.apps.map((app) => mean(app.rates, from));
-      lines.push(h("tr", {}, h("th", { scope: "row" }, momentWords(costs.start + from * costs.step, costs.window, true)), ...[rates.reduce((sum, rate) => sum + rate, 0), ...rates].map((rate) => h("td", { className: "cvm-num" }, moneyWords(rate)))));
+      lines.push(h("tr", {}, h("th", { scope: "row" }, momentWords(costs.start + from * costs.step, costs.window, true)), ...[rates.reduce((sum, rate) => sum + rate, 0), ...rates].map((rate) => h("td", { className: "cvm-num" }, usdText(rate)))));
     }
     overTime.replaceChildren(h("table", {}, h("thead", {}, h("tr", {}, ...cells(["From", "USD/h", ...costs.apps.map((app) => app.name)], "th"))), h("tbody", {}, ...lines)));
   }
   function drawText() {
     const rate = Number(costs.charged), off = Number(costs.stopped_charged);
-    sums.replaceChildren(h("strong", {}, `${moneyWords(rate)} USD/h`), ` now · ${moneyWords(Number(costs.amount))} USD in the last ${windowLabel()} · ≈ ${moneyWords(rate * MONTH_H)} USD/month if nothing changes (dashed)`);
-    stopped.textContent = costs.stopped ? `Stopped but billed: ${cvmsWords(costs.stopped)}, ${moneyWords(off)} USD/h (${moneyWords(off * MONTH_H)} USD/month) for their disks.` : "No stopped CVM is billed.";
+    sums.replaceChildren(h("strong", {}, `${usdText(rate)} USD/h`), ` now · ${usdText(Number(costs.amount))} USD in the last ${windowLabel()} · ≈ ${usdText(rate * MONTH_H)} USD/month if nothing changes (dashed)`);
+    stopped.textContent = costs.stopped ? `Stopped but billed: ${howMany(costs.stopped, "CVM")}, ${usdText(off)} USD/h (${usdText(off * MONTH_H)} USD/month) for their disks.` : "No stopped CVM is billed.";
     const seen = costs.share >= 0.9995 ? "Observed all of this time." : `Observed ${costs.share < 0.01 ? "less than 1" : Math.floor(costs.share * 100)} % of this time, since ${momentWords(costs.since, costs.window, true)}. Pale: estimated from each CVM's next known status, at current prices, from its creation on.`;
-    basis.textContent = `${seen} Rates times time; fleet.bill() reads what was metered.${costs.unpriced ? ` ${cvmsWords(costs.unpriced)} without a known price not counted.` : ""}`;
+    basis.textContent = `${seen} Rates times time; fleet.bill() reads what was metered.${costs.unpriced ? ` ${howMany(costs.unpriced, "CVM")} without a known price not counted.` : ""}`;
   }
   function redraw() {
     if (!costs || !el.isConnected || !picture.clientWidth) return;

@@ -1,4 +1,4 @@
-"""What the dashboard draws of a fleet's costs: numbers by app, over three windows."""
+"""Costs in the dashboard: numbers by app, over three windows."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,7 +17,7 @@ _DIGITS: Final = 6
 
 @dataclass(frozen=True, slots=True)
 class CostWindow:
-    """How far back is looked, and into how many steps that is cut."""
+    """A window of the cost chart: its length, and its number of steps."""
 
     length: timedelta
     steps: int

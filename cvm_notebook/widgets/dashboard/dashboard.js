@@ -69,7 +69,7 @@ function renderDashboard({ model, el, host, store }) {
     back.hidden = !card;
     side.toggleAttribute("data-card", Boolean(card));
     back.textContent = many ? `‹ Needs attention (${many})` : "‹ Overview";
-    attention.draw(store.state.attention, live);
+    attention.draw(store.state.attention, live, store.health.state);
     activity.draw(store.state.activity, live);
     costs.draw(store.state.costs, live);
     const { failed } = store.state.activity;

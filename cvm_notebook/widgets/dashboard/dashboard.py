@@ -208,7 +208,7 @@ class Dashboard(LiveView):
     # --- messages of a view -----------------------------------------------------------------------
 
     def _on_page(self, message: Mapping[str, Any]) -> None:
-        """Note which page a view shows: what nobody looks at is not worked out."""
+        """Note the page that a view shows: only visible pages are computed."""
         view, name = (str(message.get(key, ""))[:_ID_CHARS] for key in ("view", "name"))
         self._pages.pop(view, None)
         if name:
@@ -313,7 +313,7 @@ _open: Final[list["weakref.ref[Dashboard]"]] = []
 
 
 def dashboard_of(fleet: FleetEngine, table: FleetTable, *, owns_fleet: bool) -> Dashboard:
-    """Make a dashboard; those before it that nobody looks at any more are closed."""
+    """Make a dashboard; earlier ones without a viewer are closed."""
     for ref in list(_open):
         before = ref()
         if before is None or not before.seen:

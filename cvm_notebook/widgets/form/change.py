@@ -28,7 +28,7 @@ class ChangeForm(FormView):
     Parameters
     ----------
     fleet
-        Whose CVM it is, and who sees the update through; held weakly.
+        Whose CVM it is, and who sees the update through; kept until it is closed.
     cvm_id
         The CVM.
     env
@@ -123,12 +123,12 @@ class ChangeForm(FormView):
 
     @property
     def phase(self) -> ChangePhase:
-        """Where it stands, from ``reading`` over ``previewed`` to ``done`` or ``failed``."""
+        """The phase, from ``reading`` over ``previewed`` to ``done`` or ``failed``."""
         return self.model.steps.phase
 
     @property
     def preview(self) -> "UpdatePreview | None":
-        """What was previewed last; None before."""
+        """The last preview; None before."""
         return self.model.steps.preview
 
     @property

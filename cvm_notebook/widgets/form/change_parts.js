@@ -47,7 +47,7 @@ function previewPart({ onChange }) {
       shown.replaceChildren(...[
         chips(preview), facts(preview.facts),
         preview.diff.length ? diffBox(preview.diff, "How the compose file would differ") : null,
-        preview.more ? h("div", { className: "cvm-dim" }, `… and ${preview.more} lines more`) : null,
+        preview.more ? h("div", { className: "cvm-dim" }, `… and ${howMany(preview.more, "line")} more`) : null,
         ...list(preview.obstacles, "cvm-fault", "Not possible: "), ...list(preview.dangers, "cvm-fault", "Careful: "), ...list(preview.notes, "cvm-dim", ""),
       ].filter(Boolean));
     },

@@ -1,4 +1,4 @@
-"""ChangeState: what is filled in to change a CVM, beside what runs."""
+"""ChangeState: the form state of changing a CVM, beside what runs."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -103,7 +103,7 @@ class ChangeState(FormState):
 
     @property
     def changes(self) -> dict[str, Any]:
-        """What was changed, by the names of `CvmHandle.update`."""
+        """The changes, by the names of `CvmHandle.update`."""
         values, runs = self.values, self.runs
         found = {
             name: getattr(values, name)
@@ -111,7 +111,7 @@ class ChangeState(FormState):
             if getattr(values, name) != getattr(runs, name)
         }
         for name in ("instance_type", "disk_size", "image"):
-            if not found.get(name, True):  # emptied: as it is
+            if not found.get(name, True):  # emptied: unchanged
                 del found[name]
         return {**found, "env": self.env.values()} if self.is_env_given else found
 

@@ -133,7 +133,7 @@ class Changing:
     # --- on a worker ------------------------------------------------------------------------------
 
     def _do(self, task: Callable[[], None], phase: ChangePhase, back: ChangePhase) -> None:
-        """Run a task; leave its phase where it crashes: nobody else would."""
+        """Run a task; reset the phase where it crashes."""
 
         def run() -> None:
             try:

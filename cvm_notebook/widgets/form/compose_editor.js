@@ -123,7 +123,7 @@ function composeEditor(store) {
       const slip = error?.fix ? [{ line: error.fix[0], why: error.fix[1], kind: "wrong" }] : error?.line ? [{ line: error.line, why: "", kind: "wrong" }] : [];
       mark([...slip, ...seen.remarks.map(([line, why]) => ({ line, why, kind: "odd" }))]);
       services.replaceChildren(...(seen.services.length ? [
-        h("div", { className: "cvm-label" }, seen.services.length === 1 ? "1 service" : `${seen.services.length} services`),
+        h("div", { className: "cvm-label" }, howMany(seen.services.length, "service")),
         h("ul", {}, ...seen.services.map(([name, image]) => h("li", {}, h("strong", {}, name), " ", h("span", { className: "cvm-code cvm-dim" }, image || "built")))),
       ] : []));
       const names = (list) => list.map((name) => h("button", { type: "button", className: "cvm-code cvm-offer", onclick: () => offer(name) }, name));

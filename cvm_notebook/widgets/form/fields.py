@@ -73,7 +73,7 @@ class FormView(LiveView):
 
     @property
     def errors(self) -> dict[str, str]:
-        """What is wrong, by field; ``general`` for what names none."""
+        """The errors, by field; ``general`` for those that name none."""
         return {field: str(error["text"]) for field, error in self.model.errors.items()}
 
     @property

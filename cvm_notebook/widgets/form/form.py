@@ -39,7 +39,7 @@ class ProvisionForm(FormView):
     client
         Whose workspace it is.
     fleet
-        Shows the new CVM, and sees the commit through; held weakly.
+        Shows the new CVM, and sees the commit through; kept until it is closed, or the form is.
     env
         Environment variables: names and values; a value may be a Secret.
     template
@@ -165,10 +165,10 @@ class ProvisionForm(FormView):
 
     def undo_start(self) -> bool:
         """Take the last template or copy back; False when something was filled in since."""
-        return self.model.take_back()
+        return self.model.undo_start()
 
     def on_open(self, callback: Callable[[str], object]) -> Callable[[], None]:
-        """Show the CVM that was made elsewhere, when somebody wants to see its card.
+        """Register a callback that shows the new CVM's card; else the form shows it.
 
         Parameters
         ----------
@@ -179,7 +179,7 @@ class ProvisionForm(FormView):
         Returns
         -------
         callable
-            Takes it back.
+            Removes the callback.
         """
         return self._when_opened.add(callback)
 
@@ -189,7 +189,7 @@ class ProvisionForm(FormView):
 
     @property
     def phase(self) -> Phase:
-        """Where it stands, from ``fill`` over ``provisioned`` to ``running`` or ``failed``."""
+        """The phase, from ``fill`` over ``provisioned`` to ``running`` or ``failed``."""
         return self.model.steps.phase
 
     @property

@@ -63,8 +63,8 @@ function copyOf(text, shown, what) {
   return button;
 }
 
-/** Dollars an hour in the digits that people compare: 17.32, 0.06, 0.003. */
-const shortUsd = (text) => { const usd = Number(text); return Number.isFinite(usd) ? usd.toFixed(usd && Math.abs(usd) < 0.005 ? 3 : 2) : text; };
+/** Dollars an hour, as the kernel writes them. */
+const shortUsd = (text) => (Number.isFinite(Number(text)) ? usdText(Number(text)) : text);
 
 /** The answer to step one, and how what is filled in differs from it by now. */
 function answerPart() {
@@ -84,7 +84,7 @@ function answerPart() {
       if (now === shown) return;
       shown = now;
       if (!provision) { el.replaceChildren(); return; }
-      const until = new Date(provision.until).toLocaleDateString(undefined, { dateStyle: "medium" });
+      const until = dayText(provision.until);
       const short = h("code", { className: "cvm-code", title: provision.hash }, `${provision.hash.slice(0, 4)}…${provision.hash.slice(-4)}`);
       const placed = h("div", { className: "cvm-placed" }, h("strong", {}, provision.place ? `Placed on ${provision.place}` : "Placed"), " · compose hash ", short, copyOf(provision.hash, short, "the compose hash"), ` · Offer valid until ${until}`);
       const facts = h("details", { className: "cvm-placed-facts" }, h("summary", {}, "Details"), h("dl", {}, ...provision.rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", { className: "cvm-code" }, value)])));
@@ -130,7 +130,7 @@ function bootPart(mode) {
         ].filter(Boolean));
       }
       more.replaceChildren(...(step.replicas ?? []).map((line) => h("li", {}, line)));
-      if (values.replicas > 1 && !step.replicas?.length && ["sending", "going"].includes(stage)) more.replaceChildren(h("li", { className: "cvm-dim" }, `${values.replicas - 1} more follow when this one runs.`));
+      if (values.replicas > 1 && !step.replicas?.length && ["sending", "going"].includes(stage)) more.replaceChildren(h("li", { className: "cvm-dim" }, `${values.replicas - 1} more ${values.replicas === 2 ? "follows" : "follow"} when this one runs.`));
     },
   };
 }
@@ -149,7 +149,12 @@ function beneath(place, store) {
     box.replaceChildren();
     el.hidden = true;
   }
-  function show(name) { title.textContent = name; el.setAttribute("aria-label", name); el.hidden = false; close.focus({ preventScroll: true }); requestAnimationFrame(() => el.scrollIntoView({ block: "nearest" })); }
+  function show(name) { title.textContent = name; el.setAttribute("aria-label", name); el.hidden = false; close.focus({ preventScroll: true }); requestAnimationFrame(() => reveal()); }
+  /** Bring it into sight once it is drawn: a card comes after its frame. */
+  function reveal(until = performance.now() + 5000) {
+    if (box.offsetHeight > 0) el.scrollIntoView({ block: "nearest" });
+    else if (el.isConnected && !el.hidden && performance.now() < until) setTimeout(() => reveal(until), 50);
+  }
   return {
     el, end: drop,
     openCard(button) { opener = button; if (store.live()) store.send({ kind: "card", view: own }); },

@@ -1,4 +1,4 @@
-"""ProvisionState: what is filled in for a new CVM, what it was begun with, and its deployment."""
+"""ProvisionState: the form state of a new CVM, its template or copy, and its deployment."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -84,7 +84,7 @@ class ProvisionState(FormState):
         self._changed()
         return True
 
-    def take_back(self) -> bool:
+    def undo_start(self) -> bool:
         """Undo the last start; False when something was filled in since."""
         with self._lock:
             before = self.starts.before
@@ -110,9 +110,9 @@ class ProvisionState(FormState):
                 return
             self.starts.is_reading, self.starts.problem = True, ""
         self._changed()
-        self._workers.do(partial(self._told, task))
+        self._workers.do(partial(self._run_task, task))
 
-    def _told(self, task: Callable[[], None]) -> None:
+    def _run_task(self, task: Callable[[], None]) -> None:
         problem = ""
         try:
             task()

@@ -21,7 +21,7 @@ from cvm_notebook.deploy.pricing import Catalogue, Price
 from cvm_notebook.deploy.spec import MEANING, MOST_REPLICAS, VISIBILITY, Values, name_near
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.record import as_text
-from cvm_notebook.text import clean_text
+from cvm_notebook.text import clean_text, counted
 
 _BOOT: Final = (*BOOT_STEPS, "done")
 _LONGEST_DIFF: Final = 400  # lines
@@ -30,7 +30,7 @@ _EMPTY: Final = frozenset({"name", "compose_file"})  # that these are missing is
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a closer look at the compose file has shown; frozen.
+    """The analysis of a compose file; frozen.
 
     Attributes
     ----------
@@ -224,7 +224,7 @@ def static_rows(
     switches = [label.lower() for name, label in VISIBILITY.items() if getattr(values, name)]
     rows = [
         ("name", values.name),
-        ("compose file", f"{len(values.compose_file.splitlines())} lines"),
+        ("compose file", counted(len(values.compose_file.splitlines()), "line")),
         ("size", values.instance_type),
         ("place", place or "any region"),
         ("disk", f"{values.disk_size} GB" if values.disk_size else "default for this size"),

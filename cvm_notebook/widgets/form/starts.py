@@ -1,4 +1,4 @@
-"""Starts: what a form for a new CVM can be filled from, a template or a CVM that there is."""
+"""Starts: the templates and CVMs from which a form for a new CVM can be filled."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -24,7 +24,7 @@ _SOURCES: Final = [[one.key, one.title, one.about] for one in TEMPLATES.values()
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What a form is to be filled with; frozen.
+    """Initial values of a form, from a template or a CVM; frozen.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class Start:
 
     @classmethod
     def of_cvm(cls, cvm: Cvm) -> "Start":
-        """Return the start from a CVM: never a value of a variable, which nobody can read."""
+        """Return the start from a CVM, without values of variables, which cannot be read back."""
         values = values_of(cvm)
         names = tuple(clean_text(n, 200) for n in app_compose_of(cvm).get("allowed_envs") or ())
         fields = {name: getattr(values, name) for name in _COPIED}
@@ -89,7 +89,7 @@ def values_of(cvm: Cvm) -> Values:
 
 @dataclass(slots=True)
 class Starts:
-    """Where a form was filled from, and what that replaced. Guarded by who has it.
+    """The start a form was filled from, and the values that it replaced. Its owner locks it.
 
     Attributes
     ----------
@@ -109,7 +109,7 @@ class Starts:
     before: tuple[Values, tuple[str, ...]] | None = field(default=None)
 
     def name_for(self, start: Start, now: str) -> str:
-        """Return the name to fill in: what somebody typed stays."""
+        """Return the name to fill in; a typed name stays."""
         if now.strip() and now != self.proposed:
             return now
         taken = {name for _, name in self.cvms or ()}

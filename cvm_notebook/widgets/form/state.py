@@ -1,7 +1,6 @@
 """FormState: the values of a form, their validation, and the catalogue."""
 
 import threading
-import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -19,6 +18,7 @@ from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.operations.context import OperationSettings
 from cvm_notebook.live.operations.service import OperationService
 from cvm_notebook.live.workers import Workers
+from cvm_notebook.widgets.base.fleet_view import KeptFleet
 from cvm_notebook.widgets.form.sections import (
     Look,
     field_errors,
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 _WORKERS: Final = 3
 _CLOSE_S: Final = 2.0
-_LOOKS: Final = OperationSettings(slowest=2.0)  # one CVM that somebody waits for
+_LOOKS: Final = OperationSettings(slowest=2.0)  # one CVM that a user waits for
 
 
 class Steps(Protocol):
-    """What follows a form that is filled in."""
+    """The steps that follow a form, as its state needs them."""
 
     client: "Client"
     errors: Errors
@@ -53,7 +53,7 @@ class FormState(ABC):
     Parameters
     ----------
     fleet
-        Sees operations through; held weakly.
+        Sees operations through; kept until it is closed, or the form is.
     env
         The environment variables.
     values
@@ -79,7 +79,7 @@ class FormState(ABC):
         self.values = values
         self.env = env
         self.client = client
-        self._fleet = weakref.ref(fleet) if fleet is not None else None
+        self._fleet = KeptFleet(fleet) if fleet is not None else None
         self._changed = changed
         self._lock = threading.RLock()
         self._own: OperationService | None = None
@@ -174,6 +174,8 @@ class FormState(ABC):
         with self._lock:
             self._closed, own = True, self._own
         self._workers.close(_CLOSE_S / 2)
+        if self._fleet is not None:
+            self._fleet.let_go()
         if own is not None:
             own.close(_CLOSE_S / 2)
 
@@ -190,12 +192,12 @@ class FormState(ABC):
 
     @property
     def errors(self) -> dict[str, dict[str, Any]]:
-        """What is wrong, by field."""
+        """The errors, by field."""
         return field_errors(self.values, self._look, self.steps.errors)
 
     @property
     def price(self) -> Price:
-        """What it will cost."""
+        """The price of what is filled in."""
         return Price.of(self.loader.catalogue, self.values)
 
     def sections(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Measuring: how busy CVMs are is measured while a table of them is seen, and shows it."""
+"""Measuring: requests metrics of the CVMs in a table while it is visible and shows them."""
 
 import contextlib
 from typing import Final
@@ -12,13 +12,13 @@ _ALL_MEASURED: Final = 60  # running CVMs: two questions a second
 
 
 class Measuring:
-    """What one table has measured. Only the UI thread calls it."""
+    """The measuring of one table. Only the UI thread calls it."""
 
     def __init__(self) -> None:
         self.handle: MeasureHandle | None = None
 
     def of(self, fleet: FleetEngine | None, seen: tuple[str, ...], *, shown: bool) -> None:
-        """Have it measured how busy CVMs are: all of a small fleet, else those in sight.
+        """Request metrics of CVMs: of all in a small fleet, else of the visible rows.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""From the store to the table: a snapshot by columns, then patches of the cells that changed."""
+"""PatchFeed: a snapshot by columns for the table, then patches of the cells that changed."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from cvm_notebook.live.store.observation import Reading
 from cvm_notebook.live.store.records import Gap, Row, Snapshot
 from cvm_notebook.live.store.subscriptions import ChangeBatch
 from cvm_notebook.text import clean_text, without_zeros
-from cvm_notebook.widgets.table.presentation import Cell, TableColumn, spark
+from cvm_notebook.widgets.table.presentation import Cell, TableColumn, since, spark
 
 _NOTE_CHARS: Final = 120
 _OP_CHARS: Final = 160
@@ -22,6 +22,7 @@ _HASH_CHARS: Final = 16  # of a compose hash: enough to tell two of one app apar
 _OLD_S: Final = 150.0  # older than two resyncs: such a row tells its own age
 _APART_S: Final = 5.0
 _APART: Final = 200
+_AGREE_MS: Final = 5_000  # two readings of one boot
 _NOTHING: Final = Decimal(0)
 Cells: TypeAlias = dict[str, Cell]
 ByCell: TypeAlias = dict[str, tuple[list[int], list[Cell]]]
@@ -59,6 +60,7 @@ class PatchFeed:
         self._operations: dict[str, str | None] = {}
         self._notified: set[str] = set()  # whose operation has changed since it was sent
         self._measured: dict[str, None] = {}  # whose figures are new
+        self._boots: dict[int, int] = {}  # in ms, as told beside patches
         self._lost = True
         self._rate = _NOTHING
 
@@ -77,7 +79,7 @@ class PatchFeed:
                     self._changes[change.row.id] = before, change.after
 
     def operated(self, record: OperationRecord) -> None:
-        """Note how an operation stands; one that ended well is shown no more."""
+        """Note the state of an operation; one that ended well is removed."""
         cvm_id = record.cvm_id
         if cvm_id is None:
             return
@@ -158,6 +160,22 @@ class PatchFeed:
         own = {str(k): round(age) for i, age in apart if (k := self._numbers.get(i)) is not None}
         return {"common": round(common, 1), "own": own}
 
+    def boots(self, rows: Sequence[Row], snapshot: Snapshot) -> dict[str, Any]:
+        """Return since when some CVMs run, as far as that is not told yet.
+
+        An uptime that is told for the first time, or anew, is no change of a row: no patch has it.
+        """
+        if all(column.kind != "since" for column in self.columns):
+            return {}
+        context, new = Context(snapshot), {}
+        for row in rows:
+            k, began = self._numbers.get(row.id), since(row, context)
+            if k is None or began is None or abs(began - self._boots.get(k, 0)) <= _AGREE_MS:
+                continue
+            new[k] = began
+        self._boots |= new
+        return {"boots": {"ks": list(new), "at": list(new.values())}} if new else {}
+
     def _snapshot(self, snapshot: Snapshot) -> dict[str, Any]:
         context = Context(snapshot)
         self._base = self._revision = snapshot.revision
@@ -235,6 +253,7 @@ class PatchFeed:
         if k is None:
             return []
         del self._ids[k]
+        self._boots.pop(k, None)
         return [k]
 
     def _added(self, rows: list[Row], snapshot: Snapshot, context: Context) -> dict[str, Any]:

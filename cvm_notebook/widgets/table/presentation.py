@@ -1,4 +1,4 @@
-"""How the table draws the columns of a fleet: heading, kind, width, and cells."""
+"""Presentation of the fleet's columns in the table: heading, kind, width, and cells."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from math import isnan
 from typing import Any, Final, Literal, TypeAlias, cast
 
 from cvm_notebook.api.errors.tree import InvalidInput
+from cvm_notebook.api.status import phase_of
 from cvm_notebook.live import columns
 from cvm_notebook.live.columns import TABLED, Context, closest
 from cvm_notebook.live.store.figures import FULL, Point
@@ -27,9 +28,11 @@ ColumnKind: TypeAlias = Literal[
     "when",
     "age",
     "span",
+    "since",
     "share",
 ]
 
+_SPELLED: Final = {"id": "ID", "vcpu": "vCPU", "os": "OS", "gpus": "GPUs"}
 _CELL_CHARS: Final = 200
 USUAL: Final = (
     *("name", "status", "instance_type", "region"),
@@ -37,9 +40,26 @@ USUAL: Final = (
 )
 
 
+HINTS: Final = {
+    "instance_type": "Its instance type: vCPUs, memory and GPUs",
+    "region": "Where the machine is that it runs on",
+    "cpu": "CPU in use, of all its vCPUs; the bars are the last 15 minutes",
+    "mem": "Memory in use",
+    "idle_for": "For how long its CPU was under 10 %",
+    "charged_usd_h": "Charged an hour as it is now: of a stopped CVM, its disk alone",
+    "month_usd": "Cost since the first of the month (UTC); ≈ is estimated",
+    "uptime_s": "Time since it booted",
+    "verified": "What its last verification came to; to verify it, open it, tab Trust",
+    "rate_usd_h": "The price of an hour if it runs",
+    "app_id": "CVMs of one app run the same compose file, and share its keys",
+    "compose_hash": "The fingerprint of what it runs: the same file, the same hash",
+}
+"""What a heading says beside its word."""
+
+
 @dataclass(frozen=True, slots=True)
 class TableColumn:
-    """One column: what it is called, how it is drawn, and how a cell is read."""
+    """One column of the table: its heading, its drawing, and the reader of its cells."""
 
     name: str
     label: str
@@ -49,7 +69,8 @@ class TableColumn:
 
     def spec(self) -> dict[str, Any]:
         """Return it as the view draws it."""
-        return {"name": self.name, "label": self.label, "kind": self.kind, "width": self.width}
+        told = {"name": self.name, "label": self.label, "kind": self.kind, "width": self.width}
+        return told | ({"hint": HINTS[self.name]} if self.name in HINTS else {})
 
 
 def _style(column: columns.Column) -> ColumnKind:
@@ -89,10 +110,21 @@ def _as_it_is(value: object) -> object:
 _SHORT: Final[dict[str, Callable[[Any], object]]] = {"span": _in_one_unit, "share": _in_percent}
 
 
-def _column(column: columns.Column) -> TableColumn:
-    read = column.value
+def since(row: Row, context: Context) -> int | None:
+    """Return when a CVM booted, in ms: it stays, while an uptime would have to be told anew."""
+    uptime = columns.UPTIME.value(row, context)
+    if uptime is None or phase_of(row.status) != "running":
+        return None
+    return int((context.taken_at.timestamp() - row.age(context.now) - uptime) * 1000)
 
+
+def _heading(words: str) -> str:
+    return _SPELLED.get(words) or words[:1].upper() + words[1:]
+
+
+def _column(column: columns.Column) -> TableColumn:
     kind = _style(column)
+    read = since if kind == "since" else column.value
     shorten = _SHORT.get(kind, _as_it_is)
 
     def cell(row: Row, context: Context) -> Cell:
@@ -101,14 +133,14 @@ def _column(column: columns.Column) -> TableColumn:
 
     return TableColumn(
         column.name,
-        column.label or column.name.replace("_", " "),
+        _heading(column.label or column.name.replace("_", " ")),
         kind,
         column.width,
         (lambda _row, _context: None) if kind == "age" else cell,
     )
 
 
-_SPENT: Final = TableColumn("month_usd", "month", "spent", 78, lambda _row, _context: None)
+_SPENT: Final = TableColumn("month_usd", "Month", "spent", 78, lambda _row, _context: None)
 """What it has cost this month: worked out beside the rows, see `spending`."""
 COLUMNS: Final = {name: _column(column) for name, column in TABLED.items()} | {_SPENT.name: _SPENT}
 
@@ -136,7 +168,7 @@ _SLOT_S: Final = FULL / _SLOTS
 
 
 def spark(samples: Sequence[Point], now: float) -> str:
-    """Return the CPU of the last 15 minutes as a bar for each; a gap is where nobody measured."""
+    """Return the sparkline of the last 15 minutes of CPU; a gap is where nothing was measured."""
     bars = [" "] * _SLOTS
     for sample in samples:
         slot = _SLOTS - 1 - int((now - sample.received) // _SLOT_S)

@@ -1,9 +1,9 @@
-"""Spending: what the fleet has cost, worked out beside the table from the fleet's history."""
+"""Spending: costs of the fleet for the table, computed in the background from its history."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from decimal import Decimal, localcontext
+from decimal import ROUND_UP, Decimal, localcontext
 from typing import Any, Final, TypeAlias
 
 from cvm_notebook.api.money import EXACT
@@ -15,7 +15,7 @@ from cvm_notebook.text import without_zeros
 MONTH_COLUMN: Final = "month_usd"
 _BARS: Final = 24  # of an hour each
 _HOUR: Final = timedelta(hours=1)
-_AT_A_TIME: Final = 400  # rows told of with one message: a large fleet is told in turn
+_AT_A_TIME: Final = 400  # rows in one message: the costs of a large fleet are sent in parts
 _CENT, _DOLLAR = Decimal("0.01"), Decimal(1)
 _WHOLE: Final = 100  # from so much on, whole dollars are shown
 Spent: TypeAlias = tuple[str | None, bool]
@@ -23,7 +23,7 @@ Spent: TypeAlias = tuple[str | None, bool]
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """What a fleet has cost up to a moment, from the numbers of `Fleet.cost`.
+    """The cost of a fleet up to a moment, from the numbers of `Fleet.cost`.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Spending:
     seen: int
 
     def spec(self) -> dict[str, Any]:
-        """Return what is told of the whole fleet."""
+        """Return the totals of the fleet as a message."""
         today, observed = self.today
         return {"today": today, "observed": observed, "bars": list(self.bars), "seen": self.seen}
 
@@ -60,25 +60,32 @@ def spending_of(log: Log) -> Spending:
     hours = cost_curve(log, _BARS * _HOUR, _BARS, apps=0).apps
     return Spending(
         {
-            one.standing.cvm_id: (_shown(one.amount), one.basis == "observed")
+            one.cvm.cvm_id: (_shown(one.amount), one.basis == "observed")
             for one in month
-            if one.standing.cvm_id in present
+            if one.cvm.cvm_id in present
         },
-        (without_zeros(total.quantize(_CENT)), all(one.basis == "observed" for one in today)),
+        (without_zeros(_in_cents(total)), all(one.basis == "observed" for one in today)),
         tuple(round(usd, 4) for usd in hours[0].rates) if hours else (0.0,) * _BARS,
         min(_BARS, max(0, int((at - log.since) / _HOUR))),
     )
 
 
+def _in_cents(amount: Decimal) -> Decimal:
+    """Return an amount in cents; what is less than one is not nothing."""
+    if 0 < amount < _CENT:
+        return amount.quantize(_CENT / 10, ROUND_UP)
+    return amount.quantize(_CENT)
+
+
 def _shown(amount: Decimal | None) -> str | None:
-    """Return an amount as it is shown, so that it changes when its text does."""
+    """Return an amount rounded as it is shown, so that it changes only with its text."""
     if amount is None:
         return None
-    return str(amount.quantize(_DOLLAR if amount >= _WHOLE else _CENT))
+    return str(amount.quantize(_DOLLAR) if amount >= _WHOLE else _in_cents(amount))
 
 
 class SpendingFeed:
-    """Tells views what each row has cost: who is in sight first, the others in turn.
+    """Sends the cost of each row to views: visible rows first, the others in turn.
 
     Only the UI thread calls it. The amounts of ten thousand rows would be a large message, each
     minute; so it rides with the pulses, some rows at a time, and only where it has changed.
@@ -100,7 +107,7 @@ class SpendingFeed:
         self._due = dict.fromkeys(self.spending.month) if self.spending is not None else {}
 
     def take(self, first: Iterable[str]) -> dict[str, Spent]:
-        """Return what is to be told now, and tell it no more."""
+        """Return the next costs to send, and remove them from the queue."""
         if self.spending is None or not self._due:
             return {}
         month = self.spending.month

@@ -1,5 +1,5 @@
 // The table's view: filter, actions, health and totals around the grid.
-const ACTIONS = [...VERBS.slice(0, -1), ["follow", "Watch closely"], ["logs", "Logs"], ...VERBS.slice(-1)];
+const ACTIONS = [...VERBS.slice(0, -1), ["follow", "Watch closely"], ["logs", "Logs"], ...VERBS.slice(-1)], COPY_ENDPOINT = "Copy endpoint";
 
 function renderTable({ model, el, host, store }) {
   const said = h("div", { className: "cvm-said", role: "status", "aria-live": "polite" });
@@ -58,14 +58,17 @@ function renderTable({ model, el, host, store }) {
   const below = (el) => { const { left, bottom } = el.getBoundingClientRect(); return { x: left, y: bottom }; };
   async function copy(text, what) { say((await copyText(text)) ? `${what} copied` : `${what} could not be copied`); }
   function exportMenu() {
-    const ks = grid.picked().length ? grid.picked() : grid.state.ks, rows = `${ks.length} CVM${ks.length === 1 ? "" : "s"}`;
+    const ks = grid.picked().length ? grid.picked() : grid.state.ks, rows = howMany(ks.length, "CVM");
     menu.open(below(takeAway), [
       [`Save ${rows} as CSV`, () => saveText("fleet.csv", "text/csv", asCsv(store, ks))],
       [`Copy ${rows} as CSV`, () => copy(asCsv(store, ks), "CSV")],
       ["Copy as Python", () => copy(asPython(store, grid.picked()), "Python")],
     ]);
   }
+  let endpoint = { k: null, url: null };
   function rowMenu(k, at) {
+    endpoint = { k, url: null };
+    send({ kind: "endpoint", ks: [k] });
     const row = store.rows.get(k), live = store.live(), acts = live && !store.readOnly;
     menu.open(at, [
       ["Open", () => open(k), "Enter", !live],
@@ -75,12 +78,12 @@ function renderTable({ model, el, host, store }) {
       ...VERBS.map(([verb, label]) => [label, () => act(verb, [k]), verb === "delete" ? "danger" : verb === "stop" ? "s" : "", !acts]),
       null,
       ["Copy id", () => copy(row.id, "The id")],
-      ["Copy endpoint", () => copy(row.url, "The endpoint"), "", !row.url],
+      [COPY_ENDPOINT, () => copy(endpoint.url, "The endpoint"), "", true], // until the kernel has told it
       ["Copy as Python", () => copy(asPython(store, [k]), "Python")],
     ]);
   }
   function help() {
-    const keys = [["/", "filter"], ["j k", "down, up"], ["x", "select"], ["Enter", "open"], ["l", "logs"], ["s", "stop what is selected"], ["m", "menu of the row"], ["Esc", "select nothing"], ["?", "this list"]];
+    const keys = [["/", "Filter"], ["j k", "Down, up"], ["x", "Select"], ["Enter", "Open"], ["l", "Logs"], ["s", "Stop what is selected"], ["m", "Menu of the row"], ["Esc", "Select nothing"], ["?", "Show these keys"]];
     const { left, top } = grid.grid.getBoundingClientRect();
     menu.open({ x: left + 40, y: top + 40 }, keys.map(([key, what]) => [what, () => grid.grid.focus(), key]));
   }
@@ -132,7 +135,8 @@ function renderTable({ model, el, host, store }) {
     facets.draw(kernel); views.draw(kernel);
     byApp.setAttribute("aria-pressed", store.by === "app");
     byApp.disabled = !kernel;
-    count.textContent = n === rows.size ? "" : `showing ${n} of ${rows.size}`;
+    const sum = (ks) => ks.reduce((all, k) => all + Number(rows.get(k).charged_usd_h ?? 0), 0), priced = store.columns.some((column) => column.name === "charged_usd_h");
+    count.textContent = n === rows.size ? "" : `showing ${n} of ${rows.size}${priced && n ? ` · ${usdText(sum(grid.state.ks))} USD/h` : ""}`;
     wrong.hidden = !found?.error;
     wrong.textContent = found?.error ?? "";
     find.setAttribute("aria-invalid", Boolean(found?.error));
@@ -140,8 +144,8 @@ function renderTable({ model, el, host, store }) {
     drawHealth(health, store.health, store.at, kernel);
     sign.draw(store.health, kernel);
     root.toggleAttribute("data-offline", offline.draw());
-    const charged = selected.reduce((sum, k) => sum + Number(rows.get(k).charged_usd_h ?? 0), 0);
-    costs.textContent = selected.length && charged ? ` · ${dollars(charged)} USD/h` : "";
+    const charged = sum(selected);
+    costs.textContent = selected.length && charged ? ` · ${usdText(charged)} USD/h` : "";
     picked.textContent = pickedWords();
     picked.title = hidden.slice(0, 20).map((k) => store.rows.get(k)?.name).filter(Boolean).join(", ");
     unhide.hidden = !hidden.length;
@@ -166,6 +170,7 @@ function renderTable({ model, el, host, store }) {
     if (message.kind === "logs") openLogs(message.of);
     else if (message.kind === "opened") opened(message);
     else if (message.kind === "log") logs.heard(message);
+    else if (message.kind === "endpoint") { if (message.k === endpoint.k) { endpoint.url = message.url; menu.enable(COPY_ENDPOINT, Boolean(message.url)); } }
     else if (message.kind === "facet") facets.heard(message);
     else if (message.kind === "look") views.heard(message);
   }

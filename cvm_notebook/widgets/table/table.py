@@ -7,6 +7,7 @@ import traitlets
 
 from cvm_notebook.api.auth.address import console_of
 from cvm_notebook.api.errors.tree import InvalidInput
+from cvm_notebook.api.models.cvm import first_https
 from cvm_notebook.live.columns import FIGURES
 from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.operations.record import OperationRecord
@@ -34,7 +35,7 @@ _LONGEST_PICK: Final = 40
 class FleetTable(TableParts):
     """The live table; `Fleet` shows itself by it.
 
-    It holds its fleet weakly: keep the fleet.
+    It keeps its fleet until one of them is closed.
 
     Parameters
     ----------
@@ -111,7 +112,7 @@ class FleetTable(TableParts):
         Returns
         -------
         callable
-            Takes it back.
+            Removes the callback.
         """
         return self._when_selected.add(callback)
 
@@ -127,7 +128,7 @@ class FleetTable(TableParts):
         Returns
         -------
         callable
-            Takes it back.
+            Removes the callback.
         """
         return self._when_opened.add(callback)
 
@@ -162,7 +163,7 @@ class FleetTable(TableParts):
             self._mark()  # what is searched for may depend on the time
 
     def _changes(self) -> Message | None:
-        fleet = self._living()
+        fleet = self._live_fleet()
         message = self._feed.message(fleet.store.snapshot)
         whole = message is not None and message["kind"] == "snapshot"
         if whole:
@@ -195,10 +196,12 @@ class FleetTable(TableParts):
         self._measuring.of(self._fleet(), self._seen_ids, shown=shown)
 
     def _vitals(self) -> Message:
-        snapshot = self._living().store.snapshot()
+        snapshot = self._live_fleet().store.snapshot()
         at, reading = int(snapshot.taken_at.timestamp() * 1000), not snapshot.complete
         ages = self._feed.ages(snapshot)
-        return {"at": at, "ages": ages, "reading": reading, **super()._vitals()}
+        rows = [row for i in self._seen_ids if (row := self._live_fleet().known(i)) is not None]
+        boots = self._feed.boots(rows, snapshot)
+        return {"at": at, "ages": ages, "reading": reading, **boots, **super()._vitals()}
 
     def _about(self, fleet: FleetEngine) -> Message:
         """Return what a view needs beside the rows, to begin."""
@@ -263,6 +266,13 @@ class FleetTable(TableParts):
         for cvm_id in self._meant(message)[:1]:
             self._open(cvm_id, str(message.get("view", ""))[:_LONGEST_PICK])
 
+    def _on_endpoint(self, message: Mapping[str, Any]) -> None:
+        """Tell where one CVM is reached, which its row does not where no column shows it."""
+        for cvm_id in self._meant(message)[:1]:
+            row = self._live_fleet().known(cvm_id)
+            url = None if row is None else first_https(row.cvm.endpoints)
+            self._say({"kind": "endpoint", "k": self._feed.number(cvm_id), "url": url})
+
     def _on_columns(self, message: Mapping[str, Any]) -> None:
         named = message.get("names")
         chosen = USUAL if named is None else [one for one in _list(named) if one in COLUMNS]
@@ -295,7 +305,7 @@ class FleetTable(TableParts):
             self._say({"kind": "logs", "of": clean_text(row.name or row.id, 80)})
 
     def _open(self, cvm_id: str, view: str) -> None:
-        """Show one CVM: elsewhere where somebody does, or its card in the view that asks."""
+        """Show one CVM: by the registered callback, or as a card in the view that asks."""
         fleet = self._fleet()
         row = fleet.known(cvm_id) if fleet is not None else None
         if fleet is None or row is None:

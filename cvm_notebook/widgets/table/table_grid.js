@@ -26,7 +26,7 @@ function tableGrid(store, { onOpen, onMenu, onKey, onClear, say }) {
     layOut();
     grid.setAttribute("aria-colcount", store.columns.length + 2);
     head.replaceChildren(h("div", { className: "cvm-cell cvm-pick", role: "columnheader", "aria-label": "Selected" }, all), ...store.columns.map((c, at) => {
-      const button = h("button", { type: "button", className: "cvm-sort", tabIndex: at ? -1 : 0, title: `Sort by ${c.label}`, onclick: () => sortBy(c) }, c.label);
+      const button = h("button", { type: "button", className: "cvm-sort", tabIndex: at ? -1 : 0, title: c.hint ? `${c.hint}. Click to sort` : `Sort by ${c.label}`, onclick: () => sortBy(c) }, c.label);
       const edge = h("span", { className: "cvm-edge", "aria-hidden": "true", title: "Drag to make it wider; double-click to undo that", onpointerdown: (event) => resize(event, c), ondblclick: () => { store.widths.delete(c.name); layOut(); } });
       return h("div", { className: `cvm-cell cvm-kind-${c.kind}`, role: "columnheader", "data-name": c.name }, button, edge);
     }), h("div", { className: "cvm-cell cvm-more", role: "columnheader", "aria-label": "Menu" }));
@@ -56,10 +56,10 @@ function tableGrid(store, { onOpen, onMenu, onKey, onClear, say }) {
     event.preventDefault();
   });
   /** Sort one way, the other way, no more; numbers begin with the largest. */
-  function sortBy({ name, kind }) {
-    const was = store.sort, first = ["number", "usd", "when", "age", "span", "share", "spent"].includes(kind);
+  function sortBy({ name, kind, label }) {
+    const was = store.sort, first = ["number", "usd", "when", "age", "span", "since", "share", "spent"].includes(kind);
     store.sort = was?.name !== name ? { name, down: first } : was.down !== first ? null : { name, down: !first };
-    say(store.sort ? `Sorted by ${name}, ${store.sort.down ? "descending" : "ascending"}` : "In the fleet's own order");
+    say(store.sort ? `Sorted by ${label}, ${store.sort.down ? "descending" : "ascending"}` : "In the fleet's own order");
     store.notify({ shape: true });
   }
   function makeRow() {
@@ -71,6 +71,13 @@ function tableGrid(store, { onOpen, onMenu, onKey, onClear, say }) {
     more.addEventListener("click", (event) => { event.stopPropagation(); menuOf(made.k, more); });
     row.addEventListener("mousedown", (event) => { if (event.shiftKey) event.preventDefault(); });
     row.addEventListener("click", (event) => clicked(made, event));
+    row.addEventListener("contextmenu", (event) => {
+      if (event.shiftKey) return; // the browser's own, as in Jupyter
+      event.preventDefault(); event.stopPropagation();
+      state.active = state.anchor = state.shown.indexOf(made.k);
+      queue();
+      onMenu(made.k, { x: event.clientX, y: event.clientY });
+    });
     row.addEventListener("dblclick", (event) => { if (event.target !== tick) onOpen(made.k); });
     space.append(row);
     pool.push(made);
@@ -165,7 +172,7 @@ function tableGrid(store, { onOpen, onMenu, onKey, onClear, say }) {
   }
   function drawCell(row, i, column, data) {
     const cell = row.cells[i];
-    const value = column.kind === "age" ? ageWords(rowAge(store, data.k)) : data[column.name];
+    const value = column.kind === "age" ? ageWords(rowAge(store, data.k)) : column.kind === "since" ? ageWords(upFor(store, data[column.name]) ?? -1) : data[column.name];
     const key = column.kind === "spent" ? `${value}|${data.month_seen}` : column.kind === "share" ? `${value}|${data.spark}` : column.kind === "status" ? `${value}|${data.raw}|${data.note}|${data.op}` : value;
     if (row.drawn[i] === key) return;
     row.drawn[i] = key;
@@ -176,7 +183,7 @@ function tableGrid(store, { onOpen, onMenu, onKey, onClear, say }) {
     if (column.kind === "share") return drawShare(cell, column, value, data.spark);
     if (column.kind === "spent") return drawSpent(cell, value, data.month_seen);
     if (column.kind === "span") { cell.textContent = value === null ? "" : ageWords(value); return; }
-    const text = column.kind === "when" && value !== null ? new Date(value).toLocaleString() : String(value ?? "");
+    const text = column.kind === "when" && value !== null ? momentText(value) : String(value ?? "");
     cell.textContent = text;
     cell.title = text.length > 12 ? text : "";
   }
@@ -203,14 +210,18 @@ function tableGrid(store, { onOpen, onMenu, onKey, onClear, say }) {
   }
   /** A share in percent, of the CPU with how it was lately; where it is not known, why. */
   function drawShare(cell, column, value, spark) {
-    if (value === null) { cell.replaceChildren(h("span", { className: "cvm-note" }, { private: "private", failed: "–" }[spark] ?? "")); return; }
+    if (value === null || value === undefined) {
+      cell.replaceChildren(h("span", { className: "cvm-note" }, { private: "private", failed: "–" }[spark] ?? ""));
+      cell.title = { private: "This CVM does not publish its system figures", failed: "Its figures could not be read" }[spark] ?? "";
+      return;
+    }
     const bars = column.name === "cpu" && spark ? h("span", { className: "cvm-spark", "aria-hidden": "true" }, spark) : "";
     cell.replaceChildren(bars, ` ${value} %`);
     cell.title = bars ? `${column.label} ${value} % now; the bars are the last 15 minutes` : "";
   }
   function drawSpent(cell, value, observed) {
     const told = value !== null && value !== undefined;
-    cell.textContent = told ? `${observed ? "" : "≈ "}${Number(value).toLocaleString("en-US", { minimumFractionDigits: value.includes(".") ? 2 : 0 })}` : "";
+    cell.textContent = !told ? "" : value.includes(".") ? spentText(Number(value), observed) : `${observed ? "" : "≈ "}${Number(value).toLocaleString("en-US")}`;
     cell.title = !told ? "" : observed ? "USD since the first of the month (UTC)" : "USD since the first of the month (UTC), estimated: when nobody watched, it is taken to have been as it was next seen";
   }
   function drawTrust(cell, word) {

@@ -47,7 +47,7 @@ function groupRow({ onFold, onTick }) {
     twisty.textContent = open ? "▾" : "▸";
     name.textContent = group.name;
     const n = group.ks.length, some = marked && !tick.checked ? ` · ${marked} selected` : "";
-    facts.textContent = ` ${n} CVM${n === 1 ? "" : "s"} · ${group.running} running${group.failed ? ` · ${group.failed} failed` : ""} · ${usdWords(group.usd)} USD/h${some}`;
+    facts.textContent = ` ${howMany(n, "CVM")} · ${group.running} running${group.failed ? ` · ${group.failed} failed` : ""} · ${usdWords(group.usd)} USD/h${some}`;
     drift.textContent = versions > 1 ? ` ⚠ ${versions} versions` : "";
     cell.title = `app ${group.app}${versions > 1 ? `: ${[...group.hashes].map(([hash, count]) => `${count} run ${hash}…`).join(", ")}` : ""}`;
   };

@@ -27,6 +27,7 @@ function popupMenu(label) {
       el.style.top = `${at.y + height > innerHeight ? Math.max(4, at.y - height) : at.y}px`;
       entries()[0]?.focus();
     },
+    enable(label, on) { for (const item of el.querySelectorAll("[role=menuitem]")) if (item.firstChild?.textContent === label) item.disabled = !on; },
   };
 }
 
@@ -47,7 +48,7 @@ function asCsv(store, ks) {
   // a spreadsheet takes what begins so for a formula, and names are chosen by others
   const harmless = (text) => (/^[=+\-@\t\r]/.test(text) && Number.isNaN(Number(text)) ? `'${text}` : text);
   const cell = (value) => `"${harmless(String(value ?? "")).replaceAll('"', '""')}"`;
-  const value = (row, column) => (column.kind === "age" ? Math.round(rowAge(store, row.k)) : column.kind === "when" && row[column.name] !== null ? new Date(row[column.name]).toISOString() : row[column.name]);
+  const value = (row, column) => (column.kind === "age" ? Math.round(rowAge(store, row.k)) : column.kind === "since" ? Math.floor(upFor(store, row[column.name]) ?? NaN) || "" : column.kind === "when" && row[column.name] !== null ? new Date(row[column.name]).toISOString() : row[column.name]);
   const columns = store.columns, lines = ks.map((k) => store.rows.get(k)).map((row) => [row.id, ...columns.map((column) => value(row, column))]);
   return [["id", ...columns.map((column) => column.name)], ...lines].map((line) => line.map(cell).join(",")).join("\r\n") + "\r\n";
 }

@@ -1,4 +1,4 @@
-"""TableParts: what stands around the rows of a table: money, facets, saved views, toasts."""
+"""TableParts: the surroundings of a table's rows: money, facets, saved views, toasts."""
 
 import contextlib
 import time
@@ -126,7 +126,7 @@ class TableParts(FleetView):
         return any(column.name == MONTH_COLUMN for column in self._feed.columns)
 
     def _parts_now(self) -> Message:
-        """Return what a view that begins is told of it."""
+        """Return the state of these parts for a new view."""
         self._spending.anew()
         spending = self._spending.spending
         self._spending_news = {} if spending is None else spending.spec()
@@ -150,7 +150,7 @@ class TableParts(FleetView):
     def _on_facet(self, message: Mapping[str, Any]) -> None:
         name = message.get("name")
         if name in FACETS:
-            values = facet_of(self._living().store.snapshot(), name)
+            values = facet_of(self._live_fleet().store.snapshot(), name)
             self._say({"kind": "facet", "name": name, "values": values})
 
     def _on_dismiss(self, message: Mapping[str, Any]) -> None:
@@ -208,7 +208,7 @@ class TableParts(FleetView):
         ui_thread.post(partial(self._learn, spending, time.monotonic() - began), self)
 
     def _list_views(self) -> None:
-        with contextlib.suppress(CvmError):  # it is said when somebody asks for one
+        with contextlib.suppress(CvmError):  # raised again when a view is opened
             self._name_views()
 
     def _name_views(self) -> None:

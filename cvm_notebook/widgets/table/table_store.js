@@ -3,15 +3,16 @@
 //   Python -> view   snapshot {revision, columns, more, ks, ids, cols: {name: [cell]}, ...}
 //                    patch    {revision, set: {name: [[k], [cell]]}, add: {ks, ids, cols}, del: [k]}
 //                    found    {text, ks | error}     pulse {ages, health, credit}     and the answers to clicks
-//                    opened {view, id, of, card}   facet {name, values}   views {names, view}   look {view, query, by}
+//                    endpoint {k, url}   opened {view, id, of, card}   facet {name, values}   views {names, view}   look {view, query, by}
 //                    toasts {items}   and with the pulses: spending, and spent {ks, usd, observed} of some rows
-//   view -> Python   act, undo, now, retry, dismiss, open, select, seen, columns, facet, view, follow
+//                    with the pulses, too: boots {ks, at}, since when rows in sight run, where that is told anew
+//   view -> Python   endpoint, act, undo, now, retry, dismiss, open, select, seen, columns, facet, view, follow
 //   traits           query: what is searched for, and by: rows of each cvm, or under their app; the same in every view of
 //                    every window
 
 function tableStore(model) {
   const store = Object.assign(viewModel(model, { snapshot, patch, received }), {
-    rows: new Map(), order: [], byId: new Map(), columns: [], more: [], revision: 0, at: 0,
+    rows: new Map(), order: [], byId: new Map(), columns: [], more: [], revision: 0, at: 0, atHere: 0,
     totals: { rate: "0" }, ages: { common: 0, own: {} }, agesAt: 0,
     selected: new Set(), pick: null, followed: new Set(), query: model.get("query") ?? "", found: null, sort: null, widths: new Map(), credit: null, spending: null, views: ["Default"], view: "Default", turn: 0, toasts: [], reading: false, readOnly: false, local: false, console: null,
     by: model.get("by") ?? "cvm", told: false, folded: new Set(), isGrouped: () => store.by === "app" && store.told, group,
@@ -76,7 +77,8 @@ function tableStore(model) {
     return { changed, shape: message.del.length > 0 || Boolean(message.add) };
   }
   function received(message, what) {
-    if (message.at) store.at = message.at;
+    if (message.at) { store.at = message.at; store.atHere = performance.now(); }
+    if (message.boots) message.boots.ks.forEach((k, i) => { const row = store.rows.get(k); if (row) row.uptime_s = message.boots.at[i]; });
     if (message.reading !== undefined) store.reading = message.reading;
     if (message.ages) { store.ages = message.ages; store.agesAt = performance.now(); }
     if (message.totals) store.totals = message.totals;
@@ -146,7 +148,7 @@ function tableStore(model) {
 }
 
 /** Words without signs or keywords are looked for here, at once; the rest only Python understands. */
-const LANGUAGE = /[=<>()!'"]|\b(and|or|not|like|ilike|in|is|order|limit)\b/i;
+const LANGUAGE = /[=<>()!'"*]|\b(and|or|not|like|ilike|in|is|order|limit)\b/i;
 
 /** The rows to be shown, in their order. */
 function chosenRows(store) {
@@ -158,7 +160,7 @@ function chosenRows(store) {
     const names = ["id", "raw", "note", ...store.columns.map((column) => column.name)];
     ks = ks.filter((k) => {
       const row = rows.get(k);
-      const text = names.map((name) => row[name] ?? "").join("\n").toLowerCase();
+      const text = [...names.map((name) => row[name] ?? ""), row.spark === "private" ? "private" : ""].join("\n").toLowerCase();
       return words.every((word) => text.includes(word));
     });
   }
@@ -173,14 +175,20 @@ const naturally = (text) => text.replace(/\d+/g, (digits) => digits.padStart(16,
 function sorted(store, ks) {
   const { name, down } = store.sort;
   const kind = store.columns.find((column) => column.name === name)?.kind;
-  const numeric = ["number", "usd", "when", "span", "share", "spent"].includes(kind);
+  const numeric = ["number", "usd", "when", "span", "since", "share", "spent"].includes(kind);
   const sign = down ? -1 : 1;
-  const value = name === "age_s" ? (row) => rowAge(store, row.k) : numeric ? (row) => (row[name] === null || row[name] === undefined ? null : Number(row[name])) : (row) => row[name] && naturally(String(row[name]));
+  const value = name === "age_s" ? (row) => rowAge(store, row.k) : kind === "since" ? (row) => upFor(store, row[name]) : numeric ? (row) => (row[name] === null || row[name] === undefined ? null : Number(row[name])) : (row) => row[name] && naturally(String(row[name]));
   const compare = numeric || name === "age_s" ? (a, b) => a - b : (a, b) => collator.compare(a, b);
   const keyed = ks.map((k) => [value(store.rows.get(k)), k]);
   const missing = (v) => v === null || v === undefined || v === "";
   keyed.sort(([a], [b]) => (missing(a) ? (missing(b) ? 0 : 1) : missing(b) ? -1 : sign * compare(a, b)));
   return keyed.map(([, k]) => k);
+}
+
+/** How long something is up, in seconds, by when it began on the kernel's clock; it stands still where the kernel is gone. */
+function upFor(store, began) {
+  if (began === null || began === undefined) return null;
+  return Math.max(0, (store.at - began + (store.live() ? performance.now() - store.atHere : 0)) / 1000);
 }
 
 /** How old a row is, in seconds, now. */

@@ -18,12 +18,6 @@ const ofStatus = (words) => ofValues("status", words);
 /** Whether a condition is what a chip writes: one of them holds at a time. */
 const isChips = (part) => valuesIn(part, ["status"]) !== null || part.startsWith("idle_for >= ");
 
-/** An amount as people read it: cents while it is small, whole dollars with separators where it is not. */
-function dollars(amount) {
-  const digits = amount >= 1000 ? 0 : 2;
-  return amount.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
-}
-
 const SVG = "http://www.w3.org/2000/svg", BAR_PX = 4, SPARK_PX = 20;
 
 /** What each of the last 24 hours has cost, as bars in the ink of the text; pale where that is estimated. */
@@ -39,7 +33,7 @@ function costBars() {
       el.toggleAttribute("hidden", !spending);
       if (!spending || spending === drawn) return;
       drawn = spending;
-      const { bars, seen } = spending, most = Math.max(...bars, 1e-9), words = `Cost of each of the last ${bars.length} hours: now ${dollars(bars.at(-1))} USD, at most ${dollars(most)}`;
+      const { bars, seen } = spending, most = Math.max(...bars, 1e-9), words = `Cost of each of the last ${howMany(bars.length, "hour")}: now ${usdText(bars.at(-1))} USD, at most ${usdText(most)}`;
       el.setAttribute("width", bars.length * BAR_PX);
       el.setAttribute("aria-label", words);
       const title = document.createElementNS(SVG, "title");
@@ -85,6 +79,7 @@ function summaryStrip(store, onFilter) {
   return {
     el,
     draw() {
+      el.toggleAttribute("data-unknown", store.reading && !store.rows.size); // no figure is a fact before the first list
       const { counts, idle } = countRows(store), query = store.query.trim();
       drawChip("all", "All", store.rows.size, "", query, true);
       for (const [status, label] of CHIPS) drawChip(status, label, counts.get(status) ?? 0, ofStatus([status]), query, status === "running");
@@ -92,15 +87,15 @@ function summaryStrip(store, onFilter) {
       const moving = [...counts.keys()].filter((status) => MOVING.has(status)).sort();
       drawChip("moving", "Changing", moving.reduce((sum, status) => sum + counts.get(status), 0), moving.length ? ofStatus(moving) : "", query);
       const usd = Number(store.totals.rate), left = store.credit === null ? null : Number(store.credit);
-      rate.textContent = `${dollars(usd)} USD/h`;
-      rate.title = `Charged now for all ${store.rows.size} CVMs (${store.totals.rate}): what runs, and the disks of what is stopped`;
+      rate.textContent = `${usdText(usd)} USD/h`;
+      rate.title = `Charged now for ${store.rows.size === 1 ? "" : "all "}${howMany(store.rows.size, "CVM")} (${store.totals.rate}): what runs, and the disks of what is stopped`;
       bars.draw(store.spending);
-      today.textContent = store.spending ? `${store.spending.observed ? "" : "≈ "}${dollars(Number(store.spending.today))} USD today` : "";
+      today.textContent = store.spending ? `${spentText(Number(store.spending.today), store.spending.observed)} USD today` : "";
       today.title = "Since midnight (UTC); when nobody watched, CVMs are taken to have been as they were next seen";
-      month.textContent = usd > 0 ? `≈ ${dollars(usd * HOURS_A_MONTH)} USD/month` : "";
+      month.textContent = usd > 0 ? `≈ ${usdText(usd * HOURS_A_MONTH)} USD/month` : "";
       month.title = `If nothing changes: ${HOURS_A_MONTH} hours at this rate`;
       const days = left !== null && usd > 0 ? Math.floor(left / usd / 24) : null;
-      credit.textContent = left === null ? "" : `credit ${dollars(left)} USD${days === null ? "" : ` (${days.toLocaleString("en-US")} days)`}`;
+      credit.textContent = left === null ? "" : `credit ${usdText(left)} USD${days === null ? "" : ` (${howMany(days, "day")})`}`;
       credit.title = "The workspace's balance, and how long it lasts at this rate";
       credit.classList.toggle("cvm-low", days !== null && days < 7);
     },

@@ -1,4 +1,4 @@
-"""Toasts: what becomes of the clicks on a table, told at its lower right, a few at a time."""
+"""Toasts: notifications of a table's operations at its lower right, a few at a time."""
 
 import secrets
 import time
@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
-from cvm_notebook.api.verbs import Verb
+from cvm_notebook.api.verbs import SPECS, Verb
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.record import OperationRecord, as_text
 from cvm_notebook.text import clean_text
-from cvm_notebook.widgets.base.clicks import WORDS, cvms_named, undone_text
+from cvm_notebook.widgets.base.clicks import cvms_named, undone_text
 
 _MOST: Final = 4
 _NAMED: Final = 5
@@ -23,12 +23,12 @@ _GOES_FIRST: Final[tuple[ToastKind, ...]] = ("done", "going", "unknown", "failed
 
 @dataclass(slots=True)
 class Toast:
-    """What became of one click: of one verb on one or more CVMs.
+    """The notification of one click: one verb on one or more CVMs.
 
     Attributes
     ----------
     due
-        The monotonic time until which it can be taken back.
+        The monotonic time until which it can be undone.
     ended
         When it was first seen to have ended well.
     """
@@ -41,12 +41,12 @@ class Toast:
 
     @property
     def records(self) -> list[OperationRecord]:
-        """What was asked for, as it is now."""
+        """The current records of the operations."""
         return [operation.record for operation in self.operations]
 
     @property
     def kind(self) -> ToastKind:
-        """What is to be told of it."""
+        """The kind of the notification."""
         records = self.records
         states = {record.state for record in records}
         if "failed" in states:
@@ -59,12 +59,12 @@ class Toast:
 
     def text(self) -> str:
         """Return it as a sentence."""
-        words, records, kind = WORDS[self.verb], self.records, self.kind
+        spec, records, kind = SPECS[self.verb], self.records, self.kind
         names = [record.name for record in records]
         if kind in {"waiting", "going"}:
             doubtful = any(record.state == "unknown" for record in records)
             known = "no answer yet, looking what became of it"
-            doing = f"{words.doing} {cvms_named(names)}"
+            doing = f"{spec.doing} {cvms_named(names)}"
             return f"{doing}: {known}" if doubtful else doing
         if kind == "done":
             return self._ended_well(records)
@@ -72,8 +72,8 @@ class Toast:
         few = len(bad) < len(records)
         of = f"{len(bad)} of {cvms_named(names)}" if few else cvms_named([one.name for one in bad])
         if kind == "unknown":
-            return f"{words.name} of {of}: no answer came. Nobody can tell what became of it"
-        return f"{words.name} of {of} failed: {_reason(bad[0])}"
+            return f"{spec.noun} of {of}: no answer came. Nobody can tell what became of it"
+        return f"{spec.noun} of {of} failed: {_reason(bad[0])}"
 
     def _bad(self) -> list[Operation]:
         return [one for one in self.operations if one.state in {"failed", "unknown"}]
@@ -88,7 +88,7 @@ class Toast:
             return undone_text(self.verb, back, len(records) - len(back))
         if len(records) == 1 and not records[0].attempts and records[0].note:
             return clean_text(records[0].note, _REASON_CHARS)
-        return f"{WORDS[self.verb].done} {cvms_named([record.name for record in records])}"
+        return f"{SPECS[self.verb].done} {cvms_named([record.name for record in records])}"
 
     def spec(self, now: float, may_be_retried: OfOperation) -> dict[str, Any]:
         """Return it as the views draw it; `left` are the seconds of a countdown."""
@@ -106,7 +106,7 @@ class Toast:
         }
 
     def left(self, now: float) -> float:
-        """Return the seconds for which it is still told that it went well."""
+        """Return the seconds for which the success is still shown."""
         self.ended = now if self.ended is None else self.ended
         return self.ended + _STAYS_S - now
 
@@ -131,7 +131,7 @@ class Toasts:
     def __init__(self, changed: Callable[[], object], may_be_retried: OfOperation) -> None:
         self._changed, self._may_be_retried = changed, may_be_retried
         self._toasts: tuple[Toast, ...] = ()
-        self._told: list[dict[str, Any]] = []
+        self._sent: list[dict[str, Any]] = []
 
     def sent(self, verb: Verb, operations: Sequence[Operation], left: float) -> None:
         """Begin to tell of what a click has asked for."""
@@ -168,7 +168,7 @@ class Toasts:
         """Return them where they are otherwise than at the last time; the seconds do not count."""
         specs = self.specs()
         bare = [{**one, "left": one["left"] is not None} for one in specs]
-        if bare == self._told:
+        if bare == self._sent:
             return None
-        self._told = bare
+        self._sent = bare
         return specs

@@ -35,7 +35,7 @@ class Sort(msgspec.Struct, frozen=True):
 
 
 class SavedView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """How a table looks; nothing of what it shows.
+    """The settings of a table; none of its data.
 
     Attributes
     ----------
@@ -223,7 +223,7 @@ class ViewBook:
 
 
 def checked_name(name: object) -> str:
-    """Return the name of a view as it is saved.
+    """Return the validated name of a saved view.
 
     Raises
     ------

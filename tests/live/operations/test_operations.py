@@ -362,7 +362,7 @@ def test_another_client_is_used_when_the_key_was_changed(bench):
 
 
 def test_a_verb_without_a_cvm_is_refused(bench):
-    with pytest.raises(InvalidInput, match="which CVM"):
+    with pytest.raises(InvalidInput, match="needs a CVM"):
         bench.operations.submit("stop", None)
 
 
