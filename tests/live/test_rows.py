@@ -73,6 +73,30 @@ def test_a_row_is_found_by_any_identifier(store):
     assert "" not in store.snapshot()
 
 
+def test_a_row_is_found_by_any_spelling_of_an_id_that_the_service_takes(clock, make_cvm):
+    store = FleetStore(clock)
+    app, instance = "ab" * 20, "cd" * 20
+    made = make_cvm(
+        1,
+        app_id=app,
+        instance_id=instance,
+        vm_uuid="0f8fad5b-d9cb-469f-a165-70867728950e",
+    )
+    store.replace([made, make_cvm(2, name="ab-" * 9 + "ab")], received=clock.monotonic())
+    rows = store.snapshot()
+    spellings = [
+        *(f"{before}{app}" for before in ("app_", "0x", "instance_")),
+        *(f"{before}{instance}" for before in ("", "app_", "instance_")),
+        app.upper(),
+        made.vm_uuid.replace("-", ""),
+        made.vm_uuid.upper(),
+        f" app_{app}\n",
+    ]
+    assert {rows.find(spelling).id for spelling in spellings} == {ID}
+    for other in (f"app-{app}", f"0X{app}", made.vm_uuid[:-1], f"cvm_{app}", "-" + made.vm_uuid):
+        assert other not in rows
+
+
 def test_an_unknown_name_is_answered_with_close_ones(store):
     with pytest.raises(UnknownCvm, match=r"no CVM 'wbe-1'.*Did you mean 'web-1'\?"):
         store.snapshot().find("wbe-1")

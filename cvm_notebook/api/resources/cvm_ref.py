@@ -26,6 +26,8 @@ Ref: TypeAlias = str | uuid.UUID | Mapping[str, Any] | Model | HasId | None
 _IDENTIFIERS: Final = ("id", "app_id", "uuid", "vm_uuid", "instance_id", "cvm_id", "name")
 # Of an object, the narrowest first: an app id may mean several CVMs.
 _ATTRIBUTES: Final = ("id", "vm_uuid", "instance_id", "app_id")
+_HEX40: Final = re.compile(r"(?:app_|instance_|0x)?([0-9a-fA-F]{40})")
+_UUID: Final = re.compile(r"[0-9a-fA-F]{32}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _LONGEST: Final = 256
 _REMEDY: Final = "Give its id, uuid, app id, instance id or name, or the Cvm itself."
 
@@ -90,6 +92,19 @@ def path_segment(identifier: object) -> str:
         return quote(_identifier("id", identifier, "this call"), safe="")
     _check(identifier, "id")
     return quote(identifier, safe="")
+
+
+def canonical(identifier: str) -> str:
+    """Return an identifier as answers spell it: a uuid with dashes, an app or instance id bare.
+
+    The service takes other spellings too: without dashes, with ``app_``, ``instance_`` or ``0x``
+    before it, in capitals.
+    """
+    if (hex40 := _HEX40.fullmatch(identifier)) is not None:
+        return hex40[1].lower()
+    if _UUID.fullmatch(identifier):
+        return str(uuid.UUID(identifier))
+    return identifier
 
 
 def _the_one(named: dict[str, str], verb: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from cvm_notebook.api.errors.tree import CvmError, InvalidInput, NotFoundError
 from cvm_notebook.api.models.cvm import Cvm
-from cvm_notebook.api.resources.cvm_ref import Ref, split
+from cvm_notebook.api.resources.cvm_ref import Ref, canonical, split
 from cvm_notebook.text import clean_text, quoted, trimmed
 
 _SHOWN: Final = 5
@@ -74,10 +74,12 @@ class Index(Generic[R]):
         """Return the rows it may mean, by the first kind of identifier that has any.
 
         The order is the service's: id, uuid, app id, instance id, name. Blanks and invisible
-        characters around it, as pasting adds them, are not of it, unless there is such a row.
+        characters around it, as pasting adds them, are not of it, unless there is such a row; nor
+        is the spelling of an id.
         """
         identifier = identifier_of(ref)
-        return self._called(identifier) or self._called(trimmed(identifier))
+        bare = trimmed(identifier)
+        return self._called(identifier) or self._called(bare) or self._called(canonical(bare))
 
     def _called(self, identifier: str) -> list[R]:
         for kind in _KINDS if identifier else ():
