@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any, Self
 
 import cvm_notebook
+from cvm_notebook.api import checks
 from cvm_notebook.api.auth.credentials import Credentials, find_api_key
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.http.exchange import Timeout
 from cvm_notebook.api.http.retry import RetryKind, RetryPolicy
 from cvm_notebook.api.http.transport import Reply, Request, Transport, query, to_json
 from cvm_notebook.api.models.decode import decode
-from cvm_notebook.api.resources import validation as checks
+from cvm_notebook.api.resources import validation
 from cvm_notebook.api.resources.lifecycle import Lifecycle
 from cvm_notebook.api.resources.logs import Logs
 from cvm_notebook.api.resources.updates import Updates
@@ -138,7 +139,7 @@ class Client(Lifecycle, Logs, Updates, Webhooks, Logins, Networks, Upkeep, Apps)
         return self._other("DELETE", path, None)
 
     def _other(self, method: str, path: str, body: Mapping[str, object] | None) -> Any:
-        content = None if body is None else to_json(checks.sendable("body", body))
+        content = None if body is None else to_json(validation.sendable("body", body))
         return self._transport.call(
             Request(RetryKind.UPDATE, method, _path(path), content), _json(f"{method} {path}")
         )

@@ -11,9 +11,9 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.errors.tree import CvmError, DecodeError, InvalidInput
 from cvm_notebook.api.models.webhooks import WebhookEvent, decode_event
-from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.secret import Secret
 
 TOLERANCE: Final = 300.0

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import msgspec
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.errors.tree import InvalidInput
-from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.attest.checks.judge import judge
 from cvm_notebook.attest.collateral import as_sent
 from cvm_notebook.attest.evidence.evidence import Evidence

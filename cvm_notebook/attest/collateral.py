@@ -16,9 +16,9 @@ from urllib.parse import unquote
 
 import msgspec
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.errors.tree import CvmError, DecodeError, NotFoundError
 from cvm_notebook.api.models.base import instant
-from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.attestations import collateral_in
 from cvm_notebook.attest.evidence.evidence import Evidence
 from cvm_notebook.attest.evidence.fields import MalformedEvidence, fields_of

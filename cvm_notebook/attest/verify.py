@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.auth.address import check_base_url
 from cvm_notebook.api.errors.tree import AuthError, CvmError, InvalidInput
 from cvm_notebook.api.models.cvm import Cvm
-from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.attestations import Attestations
 from cvm_notebook.api.resources.cvm_ref import Ref
 from cvm_notebook.attest.checks.judge import judge

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.compose.env_file import parse_env_file
 from cvm_notebook.api.compose.hashing import check_env, check_env_name, check_env_value
 from cvm_notebook.api.compose.validation import LARGEST_BYTES, names_a_file, read_text_file
 from cvm_notebook.api.compose.yaml_tree import read_yaml
 from cvm_notebook.api.errors.tree import InvalidInput
-from cvm_notebook.api.resources import validation as checks
+from cvm_notebook.api.resources import validation
 from cvm_notebook.api.resources.cvm_ref import near_miss
 from cvm_notebook.api.resources.update_request import checked_fields
 from cvm_notebook.api.secret import Secret
@@ -275,7 +276,7 @@ def _spelled(where: str, said: Mapping[Any, Any]) -> dict[str, Any]:
 def _checked(where: str, said: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = dict(said)
     if "envs" in found:
-        found["envs"] = frozenset(checks.env_names(f"{where}.envs", found["envs"]))
+        found["envs"] = frozenset(validation.env_names(f"{where}.envs", found["envs"]))
     for name, most in (("replicas", MOST_INSTANCES), ("node_id", None)):
         if name in found:
             found[name] = checks.integer(f"{where}.{name}", found[name], most=most)
@@ -310,7 +311,7 @@ def _env(where: str, env: object, file: object, folder: Path | None) -> Mapping[
         found |= parse_env_file(read_text_file(f"{where}.env_file", str(path), LARGEST_BYTES))
     if isinstance(env, Mapping):
         return found | sealed_values(f"{where}.env", env)
-    for name in checks.env_names(f"{where}.env", env) if env is not None else ():
+    for name in validation.env_names(f"{where}.env", env) if env is not None else ():
         if name not in os.environ:
             problem = "it is not set in the environment"
             raise InvalidInput(

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.compose.validation import LARGEST_BYTES, check_compose_file, read_text_file
 from cvm_notebook.api.errors.tree import CvmError, InvalidInput
-from cvm_notebook.api.resources import validation as checks
+from cvm_notebook.api.resources import validation
 from cvm_notebook.api.resources.cvm_ref import near_miss
 from cvm_notebook.text import clean_text
 
@@ -196,7 +197,7 @@ def check_name(field: str, value: object) -> None:
     if isinstance(value, str) and not value.strip():
         raise InvalidInput(field, "Enter a name", "5 to 63 letters, digits and single dashes.")
     try:
-        checks.cvm_name(field, value)
+        validation.cvm_name(field, value)
     except InvalidInput as error:
         near = name_near(value) if isinstance(value, str) else None
         if near is None:
@@ -220,7 +221,7 @@ def _check_disk(field: str, value: object) -> None:
 _CHECKS: Final[Mapping[str, Callable[[str, object], object]]] = {
     "name": check_name,
     "compose_file": check_compose,
-    "pre_launch_script": checks.script,
+    "pre_launch_script": validation.script,
     "disk_size": _check_disk,
     "replicas": lambda field, value: checks.integer(field, value, 1, MOST_REPLICAS),
 }

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from cvm_notebook.api.resources import validation as checks
+from cvm_notebook.api import checks
 from cvm_notebook.api.resources.cvm_ref import Ref
 from cvm_notebook.api.times import length_of
 from cvm_notebook.fleet.selection import LiveSelection, Selection

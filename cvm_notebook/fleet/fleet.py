@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, get_args, overload
 
 from cvm_notebook._lazy import LOADING
+from cvm_notebook.api import checks
 from cvm_notebook.api.errors.tree import CvmError
-from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.cvm_ref import Ref
 from cvm_notebook.deploy.apply.plan import Applied, ApplyPlan
 from cvm_notebook.deploy.apply.planning import plan_apply

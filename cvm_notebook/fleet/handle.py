@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from cvm_notebook._lazy import LOADING
+from cvm_notebook.api import checks
 from cvm_notebook.api.models.cvm import Cvm
-from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.status import status_words
 from cvm_notebook.api.workspace.ssh_command import ssh_command
 from cvm_notebook.deploy.declaration import MOST_INSTANCES, Changes

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.models.base import instant, money
 from cvm_notebook.api.money import total
-from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.status import STATUSES
 from cvm_notebook.api.times import moment_of
 from cvm_notebook.frames.convert import as_text, conform

@@ -7,8 +7,8 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.errors.tree import InvalidInput
-from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.frames import arrays
 from cvm_notebook.frames.fleet import fleet_frame
 from cvm_notebook.frames.schema import COUNT, INSTANT, ArrayKind, kind_of

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pandas as pd
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.errors.tree import NotFoundError
 from cvm_notebook.api.models.base import shown
 from cvm_notebook.api.models.webhooks import Webhook, WebhookDelivery
-from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.webhooks import Webhooks
 from cvm_notebook.frames.schema import DURATION, INTEGER, MOMENT, TEXT, Field, Table
 from cvm_notebook.text import clean_text

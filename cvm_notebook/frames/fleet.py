@@ -11,9 +11,9 @@ from typing import Any, Final, Literal, TypeVar
 
 import pandas as pd
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.models.cvm import Cvm
-from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.status import SOURCES
 from cvm_notebook.api.times import moment_of
 from cvm_notebook.frames import arrays

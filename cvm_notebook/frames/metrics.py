@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.errors.tree import InvalidInput
-from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.times import length_of
 from cvm_notebook.frames.plots import COLOURS, drawable, finish_time, label_of, new_axes
 from cvm_notebook.frames.schema import INSTANT, REAL, TEXT, Field, Table, require

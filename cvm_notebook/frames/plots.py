@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from cvm_notebook._lazy import LOADING
+from cvm_notebook.api import checks
 from cvm_notebook.api.errors.tree import InvalidInput
-from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.status import STATUSES
 from cvm_notebook.text import clean_text, counted
 

@@ -7,8 +7,8 @@ from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 
 import pandas as pd
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.errors.tree import InvalidInput
-from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.frames import arrays
 from cvm_notebook.live import columns
 from cvm_notebook.live.columns import Column

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from os import PathLike
 from typing import Any, Self
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.client import Client
 from cvm_notebook.api.errors.tree import WatchTimeout
-from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.live.clock import Clock, SystemClock
 from cvm_notebook.live.metrics.poll import MeasureHandle, MetricsPoll
 from cvm_notebook.live.operations.draining import cancelled_text

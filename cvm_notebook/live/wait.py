@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Final, Self
 
+from cvm_notebook.api.checks import boolean, function, status_word, wait_seconds
 from cvm_notebook.api.errors.tree import TargetUnreachable, WatchTimeout
-from cvm_notebook.api.resources.validation import boolean, function, status_word, wait_seconds
 from cvm_notebook.api.status import info_of, phase_of, same_status, status_words
 from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.operations.operation import Operation

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.errors.tree import WatchTimeout
-from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.deploy.preview import UpdatePreview
 from cvm_notebook.deploy.updating import check_confirmed, read_whole
 from cvm_notebook.live.engine import FleetEngine

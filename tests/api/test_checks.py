@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from cvm_notebook.api.compose.validation import check_compose_file
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.models.actions import Provision
-from cvm_notebook.api.resources import validation as checks
+from cvm_notebook.api.resources import validation
 
 COMPOSE = "services:\n  app:\n    image: nginx:latest"
 BOMB = (
@@ -20,7 +20,7 @@ BOMB = (
 
 
 def provision(**fields):
-    return checks.provision_request({"name": "my-cvm", "compose_file": COMPOSE, **fields})
+    return validation.provision_request({"name": "my-cvm", "compose_file": COMPOSE, **fields})
 
 
 def test_the_request_of_the_documentation_is_sent_as_it_stands():
@@ -32,7 +32,7 @@ def test_the_request_of_the_documentation_is_sent_as_it_stands():
         "disk_size": 20,
         "teepod_id": 3,
     }
-    sent = checks.provision_request(request)
+    sent = validation.provision_request(request)
     assert sent == {**request, "compose_file": {"docker_compose_file": COMPOSE, "name": ""}}
     assert "name" not in request["compose_file"]
 
@@ -121,7 +121,7 @@ def test_a_provision_that_cannot_work_is_refused_with_the_fix(fields, said):
 )
 def test_a_name_is_refused_for_what_is_wrong_with_it(name, problem):
     with pytest.raises(InvalidInput) as caught:
-        checks.cvm_name("name", name)
+        validation.cvm_name("name", name)
     assert problem in str(caught.value)
     assert str(caught.value).isprintable()
 
@@ -130,18 +130,18 @@ def test_a_name_is_refused_for_what_is_wrong_with_it(name, problem):
 @given(st.from_regex(r"[a-zA-Z](?!.*--)([a-zA-Z0-9-]*[a-zA-Z0-9])?", fullmatch=True))
 def test_every_name_the_service_takes_is_taken(name):
     if 5 <= len(name) <= 63:
-        assert checks.cvm_name("name", name) == name
+        assert validation.cvm_name("name", name) == name
 
 
 def test_a_commit_takes_a_provision_a_mapping_and_keywords():
     expected = {"app_id": "a1", "compose_hash": "b2"}
     made = Provision(app_id="a1", compose_hash="b2", node_id=3)
-    assert checks.commit_request(made, {}) == expected
-    assert checks.commit_request(expected, {"transaction_hash": None}) == expected
-    assert checks.commit_request(None, {"appId": "a1", "composeHash": "b2"}) == expected
+    assert validation.commit_request(made, {}) == expected
+    assert validation.commit_request(expected, {"transaction_hash": None}) == expected
+    assert validation.commit_request(None, {"appId": "a1", "composeHash": "b2"}) == expected
     documented = {"app_id": "app-123", "compose_hash": "0xabc...", "transaction_hash": "0xdef..."}
-    assert checks.commit_request(documented, {}) == documented
-    assert checks.commit_request(made, {"env_keys": ("A", "A")})["env_keys"] == ["A"]
+    assert validation.commit_request(documented, {}) == documented
+    assert validation.commit_request(made, {"env_keys": ("A", "A")})["env_keys"] == ["A"]
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_a_commit_takes_a_provision_a_mapping_and_keywords():
 )
 def test_a_commit_without_its_two_parts_is_refused(request_, fields):
     with pytest.raises(InvalidInput):
-        checks.commit_request(request_, fields)
+        validation.commit_request(request_, fields)
 
 
 def test_a_watch_keeps_to_the_bounds_of_the_service():
@@ -169,7 +169,7 @@ def test_a_watch_keeps_to_the_bounds_of_the_service():
         "retry_delay": 1,
         "interval": None,
     }
-    assert checks.watch_request(wish) == {
+    assert validation.watch_request(wish) == {
         "target": "Running",
         "timeout": 120,
         "max_retries": 0,
@@ -200,15 +200,15 @@ def test_a_watch_keeps_to_the_bounds_of_the_service():
 def test_a_watch_out_of_bounds_is_refused_by_its_field(fields):
     [field] = fields
     with pytest.raises(InvalidInput) as caught:
-        checks.watch_request({"target": "running", **fields})
+        validation.watch_request({"target": "running", **fields})
     assert caught.value.field == field
 
 
 def test_a_replica_names_what_it_changes():
-    assert checks.replica_request({}) == {}
-    assert checks.replica_request({"teepod_id": 5}) == {"node_id": 5}
+    assert validation.replica_request({}) == {}
+    assert validation.replica_request({"teepod_id": 5}) == {"node_id": 5}
     with pytest.raises(InvalidInput):
-        checks.replica_request({"node_id": 5, "teepod_id": 6})
+        validation.replica_request({"node_id": 5, "teepod_id": 6})
 
 
 # --- compose files ------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.compose.env_keys import EnvKeyAnswer, check_env_key
 from cvm_notebook.api.errors.tree import CvmError, InvalidInput, NotTrustedError
 from cvm_notebook.api.http.deadline import Deadline
@@ -10,7 +11,7 @@ from cvm_notebook.api.http.elsewhere import read_elsewhere
 from cvm_notebook.api.http.peer import served_certificate
 from cvm_notebook.api.http.transport import Reply
 from cvm_notebook.api.models.catalogue import EnvPubkey, KmsContract
-from cvm_notebook.api.resources import validation as checks
+from cvm_notebook.api.resources import validation
 from cvm_notebook.api.resources.base import Endpoints
 from cvm_notebook.api.resources.cvm_ref import path_segment
 from cvm_notebook.text import clean_text
@@ -43,7 +44,7 @@ class Attestations(Endpoints):
         NotFoundError
             The service does not know that quote.
         """
-        digits = checks.hexadecimal("checksum", checksum)
+        digits = validation.hexadecimal("checksum", checksum)
         if len(digits.removeprefix("0x")) != _CHECKSUM_DIGITS:
             raise InvalidInput("checksum", "it is not a SHA-256", "Give 64 hex digits.")
         return self._read(f"/attestations/collateral/{digits.removeprefix('0x')}", dict[str, Any])

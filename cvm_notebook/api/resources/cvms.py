@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import date
 from typing import Any
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.errors.tree import CvmError, DecodeError, WorkspaceSuspended
 from cvm_notebook.api.http.deadline import Deadline
 from cvm_notebook.api.http.exchange import Timeout
@@ -48,7 +49,6 @@ from cvm_notebook.api.models.guest import (
     Operation,
     OperationPage,
 )
-from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.base import Endpoints
 from cvm_notebook.api.resources.cvm_ref import Ref, cvm_path, path_segment, split
 from cvm_notebook.api.times import moment_of

@@ -5,12 +5,13 @@ from typing import Any
 
 import msgspec
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.errors.tree import DecodeError, InvalidInput
 from cvm_notebook.api.http.retry import RetryKind
 from cvm_notebook.api.http.transport import Transport
 from cvm_notebook.api.models.actions import CvmAction, CvmState, Provision
 from cvm_notebook.api.models.cvm import BatchStopped
-from cvm_notebook.api.resources import validation as checks
+from cvm_notebook.api.resources import validation
 from cvm_notebook.api.resources.base import Endpoints, given
 from cvm_notebook.api.resources.cvm_ref import Ref, split
 from cvm_notebook.api.resources.intent import Intent, intent_of
@@ -19,7 +20,7 @@ from cvm_notebook.api.resources.watch import OnEvent, Watch, watch
 from cvm_notebook.api.verbs import Verb, check_verb
 
 BATCH_STOP_SIZE = 50
-_FIELDS: Mapping[Verb, Collection[str]] = {"restart": {"force"}, "replicate": checks.REPLICA}
+_FIELDS: Mapping[Verb, Collection[str]] = {"restart": {"force"}, "replicate": validation.REPLICA}
 _PROOFS = {"compose_hash": "X-Compose-Hash", "transaction_hash": "X-Transaction-Hash"}
 _UPDATE = frozenset({*UPDATE, *_PROOFS, "prepare_only", "expected_hash", "listed"})
 _REDEPLOY = frozenset({"revision_id", "transaction_hash", "expected_hash"})
@@ -62,7 +63,7 @@ class Lifecycle(Endpoints):
         >>> len(provision.compose_hash)
         64
         """
-        body = checks.provision_request({**checks.mapping("request", request), **fields})
+        body = validation.provision_request({**checks.mapping("request", request), **fields})
         answer = self._change(RetryKind.PROVISION, "POST", "/cvms/provision", Provision, body)
         allowed = tuple(body["compose_file"].get("allowed_envs") or ())
         return msgspec.structs.replace(answer, allowed_envs=allowed)
@@ -97,7 +98,7 @@ class Lifecycle(Endpoints):
         'docs-two'
         """
         return _record(
-            intent_of(self._transport, "commit", None, checks.commit_request(request, fields))
+            intent_of(self._transport, "commit", None, validation.commit_request(request, fields))
         )
 
     def start_cvm(self, cvm: Ref = None, /, **identifier: object) -> CvmAction:
@@ -312,8 +313,10 @@ class Lifecycle(Endpoints):
             max_retries=max_retries,
             retry_delay=retry_delay,
         )
-        name, rest = split(cvm, {**identifier, **asked}, "watch_cvm_state", checks.WATCH)
-        return watch(self._transport, Watch(name, on_event=on_event, **checks.watch_request(rest)))
+        name, rest = split(cvm, {**identifier, **asked}, "watch_cvm_state", validation.WATCH)
+        return watch(
+            self._transport, Watch(name, on_event=on_event, **validation.watch_request(rest))
+        )
 
     # --- for the live fleet ---------------------------------------------------------------------
 
@@ -336,7 +339,7 @@ class Lifecycle(Endpoints):
         verb = check_verb(verb)
         if verb == "commit":
             fields.pop("name", None)
-            return intent_of(self._transport, verb, None, checks.commit_request(None, fields))
+            return intent_of(self._transport, verb, None, validation.commit_request(None, fields))
         if verb == "update":
             return update_intent(self._transport, cvm, fields)
         if verb == "redeploy":
@@ -357,7 +360,7 @@ def update_intent(transport: Transport, cvm: Ref, fields: Mapping[str, Any]) -> 
     target, rest = split(cvm, fields, "update_cvm", _UPDATE)
     proofs = {name: rest.pop(name, None) for name in _PROOFS}
     headers = tuple(
-        (header, checks.hexadecimal(name, proofs[name]))
+        (header, validation.hexadecimal(name, proofs[name]))
         for name, header in _PROOFS.items()
         if proofs[name] is not None
     )
@@ -383,14 +386,14 @@ def redeploy_intent(transport: Transport, cvm: Ref, fields: Mapping[str, Any]) -
     expected = rest.pop("expected_hash", None)
     checks.text("revision_id", rest.get("revision_id"))
     if rest.get("transaction_hash") is not None:
-        checks.hexadecimal("transaction_hash", rest["transaction_hash"])
+        validation.hexadecimal("transaction_hash", rest["transaction_hash"])
     return intent_of(transport, "redeploy", target, rest, expected_hash=expected)
 
 
 def _body(verb: Verb, fields: Mapping[str, Any]) -> Mapping[str, Any] | None:
     if verb == "restart":
         return {"force": checks.boolean("force", fields.get("force", False))}
-    return checks.replica_request(dict(fields)) if verb == "replicate" else None
+    return validation.replica_request(dict(fields)) if verb == "replicate" else None
 
 
 def _record(intent: Intent) -> CvmAction:

@@ -10,12 +10,12 @@ from urllib.parse import quote
 
 import msgspec
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.errors.tree import CvmError, InvalidInput
 from cvm_notebook.api.http.deadline import Deadline
 from cvm_notebook.api.http.exchange import ByteStream
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.models.guest import CvmContainers
-from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.cvm_ref import Ref, path_segment, split
 from cvm_notebook.api.resources.cvms import Reads
 from cvm_notebook.api.scalars import plain

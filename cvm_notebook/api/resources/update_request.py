@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.compose.validation import check_compose_file
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.models.cvm import Cvm
-from cvm_notebook.api.resources import validation as checks
+from cvm_notebook.api.resources import validation
 from cvm_notebook.api.resources.validation import Check
 from cvm_notebook.text import clean_text
 
@@ -16,14 +17,14 @@ _SHUTDOWN_S: Final = (10, 1200)  # as published
 MODIFIERS: Final = frozenset({"shutdown_timeout", "allow_force_stop"})
 UPDATE: Final[dict[str, Check]] = {
     "docker_compose_file": lambda field, value: check_compose_file(value, field),
-    "pre_launch_script": checks.script,
-    "allowed_envs": checks.env_names,
-    "encrypted_env": checks.encrypted_env,
-    **{name: checks.PROVISION[name] for name in SIZE},
-    "gpus": checks.sendable,
+    "pre_launch_script": validation.script,
+    "allowed_envs": validation.env_names,
+    "encrypted_env": validation.encrypted_env,
+    **{name: validation.PROVISION[name] for name in SIZE},
+    "gpus": validation.sendable,
     "image": checks.text,
     **dict.fromkeys(VISIBILITY, checks.boolean),
-    "user_config": checks.user_config,
+    "user_config": validation.user_config,
     "shutdown_timeout": lambda field, value: checks.integer(field, value, *_SHUTDOWN_S, "seconds"),
     "allow_force_stop": checks.boolean,
 }
@@ -48,7 +49,7 @@ def checked_fields(fields: Mapping[str, Any], verb: str) -> dict[str, Any]:
 
     Unlike a provision, an update would be carried out without what the service does not know.
     """
-    body = checks.checked(fields, UPDATE, verb)
+    body = validation.checked(fields, UPDATE, verb)
     unknown = [clean_text(name, 40) for name in body if name not in UPDATE]
     if unknown:
         raise InvalidInput(

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.compose.hashing import encrypt_env
 from cvm_notebook.api.compose.validation import check_compose_file
 from cvm_notebook.api.errors.tree import ApiError, InvalidInput
@@ -12,7 +13,7 @@ from cvm_notebook.api.http.transport import Request, query, to_json
 from cvm_notebook.api.models.actions import CvmAction, HashRequired, Redeployed, UpdateAccepted
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.models.decode import decode_accepted
-from cvm_notebook.api.resources import validation as checks
+from cvm_notebook.api.resources import validation
 from cvm_notebook.api.resources.attestations import Attestations
 from cvm_notebook.api.resources.base import given
 from cvm_notebook.api.resources.cvm_ref import Ref, cvm_path, path_segment, split
@@ -188,7 +189,7 @@ class Updates(Attestations):
         NotTrustedError
             The key is not signed by the key service of the CVM; nothing was encrypted.
         """
-        names = checks.env_names("env", env)
+        names = validation.env_names("env", env)
         limit = deadline or self._deadline()
         found = self._read(f"/cvms/{path_segment(cvm)}", Cvm, deadline=limit)
         compose = found.compose_file if isinstance(found.compose_file, Mapping) else {}
@@ -236,13 +237,13 @@ class Updates(Attestations):
         if (env is None) == (encrypted_env is None):
             raise InvalidInput("env", "give either env or encrypted_env", "One of the two.")
         if env is not None:
-            env_keys = checks.env_names("env", env)
+            env_keys = validation.env_names("env", env)
             found = self._read(f"/cvms/{path_segment(target)}", Cvm, deadline=deadline)
             encrypted_env = encrypt_env(self._env_pubkey(target, found, deadline), env)
         elif env_keys is not None:
-            env_keys = checks.env_names("env_keys", env_keys)
+            env_keys = validation.env_names("env_keys", env_keys)
         body = given(
-            encrypted_env=checks.encrypted_env("encrypted_env", encrypted_env),
+            encrypted_env=validation.encrypted_env("encrypted_env", encrypted_env),
             env_keys=env_keys,
             compose_hash=compose_hash,
             transaction_hash=transaction_hash,
@@ -288,7 +289,7 @@ class Updates(Attestations):
     ) -> UpdateAccepted | HashRequired:
         """Replace the script that runs before the containers of a CVM start."""
         path = cvm_path(cvm, identifier, "update_pre_launch_script", "/pre-launch-script")
-        content = checks.script("script", script).encode()
+        content = validation.script("script", script).encode()
         return self._update(path, content, "text/plain", compose_hash, transaction_hash)
 
     def update_resources(
@@ -426,7 +427,7 @@ class Updates(Attestations):
             With ``sent`` true where nobody can tell whether it was carried out.
         """
         if transaction_hash is not None:
-            checks.hexadecimal("transaction_hash", transaction_hash)
+            validation.hexadecimal("transaction_hash", transaction_hash)
         revision = path_segment(checks.text("revision_id", revision_id))
         path = f"/apps/{path_segment(app_id)}/revisions/{revision}/redeploy"
         uuids = [checks.text("vm_uuids", one) for one in checks.several("vm_uuids", vm_uuids)]
@@ -450,7 +451,7 @@ class Updates(Attestations):
     ) -> UpdateAccepted | HashRequired:
         proofs = {"X-Compose-Hash": compose_hash, "X-Transaction-Hash": transaction_hash}
         shown = given(**proofs)
-        headers = tuple((name, checks.hexadecimal(name, v)) for name, v in shown.items())
+        headers = tuple((name, validation.hexadecimal(name, v)) for name, v in shown.items())
         request = Request(RetryKind.UPDATE, "PATCH", path, body, content_type, headers)
         return _or_hash_required(
             lambda: self._transport.call(
@@ -495,4 +496,4 @@ def _check_env(env: object, fields: Mapping[str, Any]) -> None:
     if not isinstance(env, Mapping):  # what it is may be values, and is not shown
         problem = f"it is {type(env).__name__}, not a mapping"
         raise InvalidInput("env", problem, "Give a dict of names and values.")
-    checks.env_names("env", env)
+    validation.env_names("env", env)

@@ -1,212 +1,21 @@
-"""Checks of what is asked for, before anything is sent; each refusal says what to give instead."""
+"""Checks of requests, field by field, before anything is sent."""
 
-import math
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.compose.hashing import check_env_count, check_env_name
 from cvm_notebook.api.compose.validation import LARGEST_BYTES, check_compose_file
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.models.actions import Provision
 from cvm_notebook.api.resources.cvm_ref import near_miss, snake_case
 from cvm_notebook.api.scalars import plain
-from cvm_notebook.api.status import STATUSES, closest_status, is_status
 from cvm_notebook.text import clean_text, counted
 
 P = ParamSpec("P")
 T = TypeVar("T")
 Check = Callable[[str, Any], Any]
-
-# --- single values -----------------------------------------------------------------------------
-
-
-def boolean(field: str, value: object) -> bool:
-    """Return True or False; 1 and "yes" are neither."""
-    value = plain(value)
-    if isinstance(value, bool):
-        return value
-    raise InvalidInput(field, f"it is {_shown(value)}, not True or False", None)
-
-
-def booleans(**flags: object) -> None:
-    """Refuse flags that are neither True nor False: None or "" for `dry_run` must send nothing."""
-    for field, value in flags.items():
-        boolean(field, value)
-
-
-def integer(
-    field: str, value: object, least: int = 1, most: int | None = None, unit: str = ""
-) -> int:
-    """Return a whole number within its bounds."""
-    bounds = f"{least} to {most}" if most is not None else f"{least} up"
-    wanted = f"Give a whole number{f' of {unit}' if unit else ''} from {bounds}."
-    value = plain(value)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidInput(field, f"it is {_shown(value)}, not a whole number", wanted)
-    if value < least or (most is not None and value > most):
-        raise InvalidInput(field, f"{clean_text(value, 40)} is out of range", wanted)
-    return value
-
-
-def text(field: str, value: object) -> str:
-    """Return a text that is not blank, without the space around it."""
-    if not isinstance(value, str):
-        raise InvalidInput(field, f"it is {_shown(value)}, not a text", None)
-    if not value.strip():
-        raise InvalidInput(field, "it is empty", "Give a value, or leave it out.")
-    return whole(field, value.strip())
-
-
-def whole(field: str, value: str) -> str:
-    """Return a text that can be sent: one that holds half a character cannot."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise InvalidInput(field, "it holds half a character", "Give UTF-8 text.") from None
-    return value
-
-
-def one_of(field: str, value: object, known: Iterable[T]) -> T:
-    """Return the one of a few words that is meant; a cell of a frame is no word."""
-    found = next((w for w in known if w == value), None) if isinstance(value, str) else None
-    if found is None:
-        among = f"One of {', '.join(map(str, known))}."
-        raise InvalidInput(field, f"it is {_shown(value)}, which is not known", among)
-    return found
-
-
-def path(field: str, value: object) -> Path:
-    """Return where a file is, from its path; ``~`` is the home folder."""
-    remedy = "Give the path of a file."
-    if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
-        raise InvalidInput(field, f"it is {_shown(value)}, not a path", remedy)
-    said = whole(field, os.fspath(value))
-    if not said.strip() or "\0" in said:
-        raise InvalidInput(field, f"it is {_shown(said)}, and no file has that name", remedy)
-    try:
-        return Path(said).expanduser()
-    except RuntimeError:  # nobody's home is known
-        raise InvalidInput(field, "no home folder is known for its ~", remedy) from None
-
-
-def function(field: str, value: Callable[P, T] | None) -> Callable[P, T] | None:
-    """Return what can be called, or None."""
-    if value is None or callable(value):
-        return value
-    raise InvalidInput(field, f"it is {_shown(value)}, which cannot be called", "Give a function.")
-
-
-def mapping(field: str, value: object) -> Mapping[str, Any]:
-    """Return a mapping; an empty one for None."""
-    if value is None:
-        return {}
-    if isinstance(value, Mapping):
-        return value
-    raise InvalidInput(field, f"it is {_shown(value)}, not a mapping", "Give a dict, or keywords.")
-
-
-def several(field: str, value: object, of: str = "CVMs") -> list[Any]:
-    """Return the members of a list, a tuple, a Series or whatever else holds several.
-
-    A text is refused, though Python iterates it: its letters are never meant.
-    """
-    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
-        problem = f"it is {_shown(value)}, not a list of {of}"
-        remedy = f"Give [{_shown(value)}]." if isinstance(value, str) else "Give a list."
-        raise InvalidInput(field, problem, remedy)
-    try:
-        return list(value)
-    except TypeError:  # an array of numpy that has no dimension holds no members
-        raise InvalidInput(field, f"it is {_shown(value)}, not a list of {of}", None) from None
-
-
-def instance(field: str, value: object, kind: type[T], remedy: str | None = None) -> T:
-    """Return what is of a kind; anything else is refused by name."""
-    if isinstance(value, kind):
-        return value
-    raise InvalidInput(field, f"it is {_shown(value)}, not a {kind.__name__}", remedy)
-
-
-def members(field: str, value: object, kind: type[T], remedy: str | None = None) -> list[T]:
-    """Return the members of what holds several of a kind."""
-    return [instance(field, one, kind, remedy) for one in several(field, value, kind.__name__)]
-
-
-def seconds(field: str, value: object) -> float:
-    """Return a number of seconds that is not negative."""
-    number = _number(value)
-    if number is None or not 0 <= number < math.inf:
-        raise InvalidInput(
-            field, f"it is {_shown(value)}, not a number of seconds", "Give 0 or more."
-        )
-    return number
-
-
-def share(field: str, value: object) -> float:
-    """Return a share from 0 to 1, which may be written as ``10%``."""
-    value = plain(value)
-    if isinstance(value, str) and re.fullmatch(r"\s*\d{1,3}(\.\d{1,6})?\s*%\s*", value, re.ASCII):
-        value = float(value.strip().removesuffix("%")) / 100
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise InvalidInput(field, f"it is {_shown(value)}, not a share", "Give 0.1, or '10%'.")
-    return float(value)
-
-
-def wait_seconds(field: str, value: object) -> float:
-    """Return how long to wait at most: None and infinity mean as long as it takes."""
-    if value is None:
-        return math.inf
-    number = _number(value)
-    if number is None or not number >= 0:  # NaN is not, either
-        raise InvalidInput(
-            field,
-            f"it is {_shown(value)}, not a number of seconds",
-            "Give 0 or more, or None to wait as long as it takes.",
-        )
-    return number
-
-
-def _number(value: object) -> float | None:
-    """Return what is a number as one, whatever library it is of; else None."""
-    value = plain(value)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        return float(value)
-    except OverflowError:  # of an integer; infinity is as long
-        return math.inf if value > 0 else -math.inf
-
-
-def status_word(field: str, value: object, *, known: bool = True) -> str:
-    """Return a status; one that is nearly a known one is taken for a slip and refused.
-
-    Where `known` is False the service judges words that are like none: there may be new ones.
-    """
-    word = text(field, value)
-    near = None if is_status(word) else closest_status(word)
-    if near is not None:
-        raise InvalidInput(
-            field, f"{_shown(word)} is not a status of a CVM", f"Did you mean {near!r}?"
-        )
-    if known and not is_status(word):
-        usual = ", ".join(one for one in STATUSES if one not in {"gone", "unknown"})
-        raise InvalidInput(
-            field, f"{_shown(word)} is not a status of a CVM", f"One of {usual}, deleted."
-        )
-    return word
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, str):
-        return repr(clean_text(value, 40))
-    try:
-        return clean_text(repr(value), 40)
-    except Exception:  # noqa: BLE001 - a repr may do anything
-        return f"a {type(value).__name__}"
-
 
 _NAME_REMEDY: Final = (
     "A name has 5 to 63 letters, digits and single dashes, begins with a letter "
@@ -216,10 +25,10 @@ _NAME_REMEDY: Final = (
 
 def cvm_name(field: str, value: object) -> str:
     """Return a name that the service takes for a CVM."""
-    name = text(field, value)
+    name = checks.text(field, value)
     problem = _name_problem(name)
     if problem:
-        raise InvalidInput(field, f"{_shown(name)} {problem}", _NAME_REMEDY)
+        raise InvalidInput(field, f"{checks.shown(name)} {problem}", _NAME_REMEDY)
     return name
 
 
@@ -247,7 +56,7 @@ def _character(c: str) -> str:
 def hexadecimal(field: str, value: object) -> str:
     """Return a hash in hex, with or without 0x: it goes into a header."""
     if not isinstance(value, str) or not re.fullmatch(r"(?:0x|sha256:)?[0-9a-fA-F]+", value):
-        raise InvalidInput(field, f"it is {_shown(value)}, not a hash in hex", None)
+        raise InvalidInput(field, f"it is {checks.shown(value)}, not a hash in hex", None)
     return value
 
 
@@ -255,7 +64,7 @@ def chain_address(field: str, value: object) -> str:
     """Return the address of an account or a contract on a chain: 0x and 40 hex digits."""
     if not isinstance(value, str) or not re.fullmatch(r"0x[0-9a-fA-F]{40}", value.strip()):
         remedy = "Give 0x and 40 hex digits, as the chain shows it."
-        raise InvalidInput(field, f"it is {_shown(value)}, not an address", remedy)
+        raise InvalidInput(field, f"it is {checks.shown(value)}, not an address", remedy)
     return value.strip()
 
 
@@ -263,7 +72,7 @@ def script(field: str, value: object) -> str:
     """Return the text of a script that can be sent; an empty one removes it."""
     if not isinstance(value, str):
         raise InvalidInput(field, f"it is {type(value).__name__}, not the text of a script", None)
-    size = len(whole(field, value).encode())
+    size = len(checks.whole(field, value).encode())
     if size > LARGEST_BYTES:
         problem = f"it has {size / 1024:,.0f} KiB; the service takes 200"
         raise InvalidInput(field, problem, "Move data into the image.")
@@ -273,8 +82,10 @@ def script(field: str, value: object) -> str:
 def user_config(field: str, value: object) -> str:
     """Return the text of a user configuration; the service keeps it as it is."""
     if not isinstance(value, str):
-        raise InvalidInput(field, f"it is {_shown(value)}, not a text", "Give json.dumps(...).")
-    if len(whole(field, value).encode()) > LARGEST_BYTES:
+        raise InvalidInput(
+            field, f"it is {checks.shown(value)}, not a text", "Give json.dumps(...)."
+        )
+    if len(checks.whole(field, value).encode()) > LARGEST_BYTES:
         raise InvalidInput(field, "it has more than 200 KiB", "Move data into the image.")
     return value
 
@@ -284,7 +95,7 @@ def env_names(field: str, value: object) -> list[str]:
     if isinstance(value, str | bytes):  # the text of an env file, maybe: it is not shown
         problem = f"it is {type(value).__name__}, not a list of names"
         raise InvalidInput(field, problem, "Give a list of names, or a dict of names and values.")
-    names = several(field, list(value) if isinstance(value, Mapping) else value, "names")
+    names = checks.several(field, list(value) if isinstance(value, Mapping) else value, "names")
     checked = list(dict.fromkeys(check_env_name(name, field) for name in names))
     check_env_count(len(checked), field)
     return checked
@@ -303,7 +114,7 @@ _GB: Final = 512  # no CVM has less memory in MB, no node so much in GB
 
 def memory_mb(field: str, value: object) -> int:
     """Return an amount of memory in MB; what looks like GB is refused."""
-    amount = integer(field, value, unit="MB")
+    amount = checks.integer(field, value, unit="MB")
     if amount < _GB:
         problem = f"{amount} MB is too little to start; it looks like GB"
         raise InvalidInput(
@@ -315,10 +126,10 @@ def memory_mb(field: str, value: object) -> int:
 # --- requests ----------------------------------------------------------------------------------
 
 _RESOURCES: Final[dict[str, Check]] = {
-    "instance_type": text,
-    "vcpu": integer,
+    "instance_type": checks.text,
+    "vcpu": checks.integer,
     "memory": memory_mb,
-    "disk_size": lambda field, value: integer(field, value, unit="GB"),
+    "disk_size": lambda field, value: checks.integer(field, value, unit="GB"),
 }
 
 
@@ -354,7 +165,7 @@ def sendable(field: str, value: object) -> object:
     """Return a value that has no check of its own, if it can be sent as JSON."""
     value = plain(value)
     if isinstance(value, str):
-        return whole(field, value)
+        return checks.whole(field, value)
     if isinstance(value, int | float | None):
         return value
     if isinstance(value, Mapping):
@@ -368,21 +179,21 @@ PROVISION: Final[dict[str, Check]] = {
     **_RESOURCES,
     "name": cvm_name,
     "compose_file": app_compose,
-    "teepod_id": integer,
-    "node_id": integer,
-    "region": text,
-    "image": text,
-    "prefer_dev": boolean,
-    "listed": boolean,
-    "kms": text,
-    "kms_id": text,
-    "kms_contract": text,
-    "nonce": lambda field, value: integer(field, value, least=0),
-    "app_id": text,
+    "teepod_id": checks.integer,
+    "node_id": checks.integer,
+    "region": checks.text,
+    "image": checks.text,
+    "prefer_dev": checks.boolean,
+    "listed": checks.boolean,
+    "kms": checks.text,
+    "kms_id": checks.text,
+    "kms_contract": checks.text,
+    "nonce": lambda field, value: checks.integer(field, value, least=0),
+    "app_id": checks.text,
     "env_keys": env_names,
     "encrypted_env": encrypted_env,
-    "hugepages": boolean,
-    "pin_numa": boolean,
+    "hugepages": checks.boolean,
+    "pin_numa": checks.boolean,
     **dict.fromkeys(("user_config", "ports", "gpus", "kms_urls", "gateway_urls"), sendable),
 }
 
@@ -418,12 +229,12 @@ def _allowing(compose: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any
 
 
 _COMMIT: Final[dict[str, Check]] = {
-    "app_id": text,
-    "compose_hash": text,
-    "transaction_hash": text,
+    "app_id": checks.text,
+    "compose_hash": checks.text,
+    "transaction_hash": checks.text,
     "encrypted_env": encrypted_env,
     "env_keys": env_names,
-    "kms_id": text,
+    "kms_id": checks.text,
     "contract_address": chain_address,
     "deployer_address": chain_address,
 }
@@ -465,11 +276,11 @@ _COMMIT_REMEDY: Final = (
     "contract_address and deployer_address of your contract."
 )
 REPLICA: Final[dict[str, Check]] = {
-    "node_id": integer,
-    "teepod_id": integer,
+    "node_id": checks.integer,
+    "teepod_id": checks.integer,
     "encrypted_env": encrypted_env,
-    "compose_hash": text,
-    "os_image": text,
+    "compose_hash": checks.text,
+    "os_image": checks.text,
 }
 
 
@@ -483,11 +294,11 @@ def replica_request(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 WATCH: Final[dict[str, Check]] = {
-    "target": lambda field, value: status_word(field, value, known=False),
-    "interval": lambda field, value: integer(field, value, 5, 30, "seconds"),
-    "timeout": lambda field, value: integer(field, value, 10, 600, "seconds"),
-    "max_retries": lambda field, value: integer(field, value, least=0),
-    "retry_delay": seconds,
+    "target": lambda field, value: checks.status_word(field, value, known=False),
+    "interval": lambda field, value: checks.integer(field, value, 5, 30, "seconds"),
+    "timeout": lambda field, value: checks.integer(field, value, 10, 600, "seconds"),
+    "max_retries": lambda field, value: checks.integer(field, value, least=0),
+    "retry_delay": checks.seconds,
 }
 
 
@@ -499,12 +310,12 @@ def watch_request(fields: Mapping[str, Any]) -> dict[str, Any]:
     return asked
 
 
-def checked(fields: Mapping[str, Any], checks: Mapping[str, Check], verb: str) -> dict[str, Any]:
+def checked(fields: Mapping[str, Any], known: Mapping[str, Check], verb: str) -> dict[str, Any]:
     """Return the fields that are not None, each checked, in our spelling."""
     body: dict[str, Any] = {}
     for given, value in fields.items():
-        name = given if given in checks else snake_case(str(given))
-        meant = None if name in checks else near_miss(name, checks)
+        name = given if given in known else snake_case(str(given))
+        meant = None if name in known else near_miss(name, known)
         if meant:
             problem = f"{verb} knows no such field"
             raise InvalidInput(clean_text(given, 60), problem, f"Did you mean {meant}?")
@@ -512,5 +323,5 @@ def checked(fields: Mapping[str, Any], checks: Mapping[str, Check], verb: str) -
             continue
         if name in body:
             raise InvalidInput(name, f"{verb} was given it twice", "Give it once.")
-        body[name if name in checks else str(given)] = checks.get(name, sendable)(name, value)
+        body[name if name in known else str(given)] = known.get(name, sendable)(name, value)
     return body

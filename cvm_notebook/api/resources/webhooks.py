@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.auth.address import is_loopback
 from cvm_notebook.api.errors.tree import DecodeError, InvalidInput
 from cvm_notebook.api.http.prefetch import MOST_PAGES
@@ -18,7 +19,6 @@ from cvm_notebook.api.models.webhooks import (
     WebhookSecret,
     WebhookStats,
 )
-from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.base import Endpoints, given
 from cvm_notebook.api.resources.cvm_ref import near_miss, path_segment
 from cvm_notebook.api.secret import Secret, sealed

@@ -3,6 +3,7 @@
 from datetime import date
 from typing import Any, Final
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.http.transport import query
 from cvm_notebook.api.models.actions import Page
@@ -22,7 +23,7 @@ from cvm_notebook.api.models.apps import (
 from cvm_notebook.api.models.catalogue import App, AppRevision, KmsContract
 from cvm_notebook.api.models.kms import ChainKms, KmsInspection, KmsNodes
 from cvm_notebook.api.money import total
-from cvm_notebook.api.resources import validation as checks
+from cvm_notebook.api.resources import validation
 from cvm_notebook.api.resources.base import Endpoints, given
 from cvm_notebook.api.resources.cvm_ref import path_segment
 from cvm_notebook.api.times import moment_of
@@ -95,7 +96,7 @@ class Apps(Endpoints):
         self, app_id: str, vm_uuid: str, compose_hash: str
     ) -> PendingUpdatePreview:
         """Return what a pending update would change; a signer reads this before signing."""
-        digits = checks.hexadecimal("compose_hash", compose_hash)
+        digits = validation.hexadecimal("compose_hash", compose_hash)
         which = f"{path_segment(vm_uuid)}/{path_segment(digits)}"
         path = f"/apps/{path_segment(app_id)}/pending-updates/{which}/preview"
         return self._read(path, PendingUpdatePreview)
@@ -119,9 +120,9 @@ class Apps(Endpoints):
     ) -> Allowance:
         """Ask whether an app's contract lets a compose hash run, on a node where one is named."""
         body = given(
-            compose_hash=checks.hexadecimal("compose_hash", compose_hash),
+            compose_hash=validation.hexadecimal("compose_hash", compose_hash),
             node_id=None if node_id is None else checks.integer("node_id", node_id),
-            device_id=None if device_id is None else checks.hexadecimal("device_id", device_id),
+            device_id=None if device_id is None else validation.hexadecimal("device_id", device_id),
             chain_id=None if chain_id is None else checks.integer("chain_id", chain_id),
         )
         return self._ask(f"/apps/{path_segment(app_id)}/is-allowed", Allowance, body)

@@ -4,11 +4,11 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.http.retry import RetryKind
 from cvm_notebook.api.models.guest import UserConfig
 from cvm_notebook.api.models.ssh import CvmSshKeys, GithubImport, GithubSync, SshKey
-from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.base import Endpoints, given
 from cvm_notebook.api.resources.cvm_ref import Ref, cvm_path, path_segment
 from cvm_notebook.api.workspace.public_key import check_public_key

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.http.retry import RetryKind
 from cvm_notebook.api.models.network import (
@@ -14,7 +15,6 @@ from cvm_notebook.api.models.network import (
     NetworkConfig,
     PortMapping,
 )
-from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.base import Endpoints, given
 from cvm_notebook.api.resources.cvm_ref import Ref, cvm_path
 from cvm_notebook.text import clean_text

@@ -4,9 +4,9 @@ import re
 import shlex
 from typing import Final
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.errors.tree import CvmError, InvalidInput
 from cvm_notebook.api.models.cvm import Cvm
-from cvm_notebook.api.resources import validation as checks
 
 _HTTPS: Final = "443"
 _HIGHEST_PORT: Final = 65535

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from typing import Any
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.http.retry import RetryKind
 from cvm_notebook.api.models.actions import CvmAction
@@ -14,7 +15,7 @@ from cvm_notebook.api.models.upkeep import (
     InstanceIdRefreshes,
     ScriptStatus,
 )
-from cvm_notebook.api.resources import validation as checks
+from cvm_notebook.api.resources import validation
 from cvm_notebook.api.resources.base import Endpoints, given
 from cvm_notebook.api.resources.cvm_ref import Ref, cvm_path, split
 from cvm_notebook.api.secret import sealed
@@ -42,7 +43,7 @@ class Upkeep(Endpoints):
         >>> client.rename_cvm("web-one", "web-1")
         """
         path = cvm_path(cvm, identifier, "rename_cvm", "/name")
-        body = {"name": checks.cvm_name("new_name", new_name)}
+        body = {"name": validation.cvm_name("new_name", new_name)}
         self._send(RetryKind.UPDATE, "PATCH", path, body)
 
     def schedule_delete(

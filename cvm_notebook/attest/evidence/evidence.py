@@ -8,8 +8,8 @@ from typing import Any, Final, Self
 
 import msgspec
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.errors.tree import InvalidInput
-from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.attest.evidence.certificates import find_quote, read_certificate
 from cvm_notebook.attest.evidence.event_log import BootLog, parse_log
 from cvm_notebook.attest.evidence.fields import (

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Final, Literal, Self, TypeAlias, get_args
 from urllib.parse import urlsplit
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.auth.address import is_loopback
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.models.base import seconds_of
-from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.attest.evidence.fields import MalformedEvidence, from_hex
 from cvm_notebook.attest.images import MeasuredImage, images_of
 from cvm_notebook.attest.policy.app_identity import AppIdentity

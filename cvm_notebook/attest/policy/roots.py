@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.auth.address import is_loopback
 from cvm_notebook.api.errors.tree import InvalidInput
-from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.text import clean_text
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
 
 import pandas as pd
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.errors.tree import AuthError, CvmError, InvalidInput
 from cvm_notebook.api.http.prefetch import side_by_side
 from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.api.models.decode import convert
 from cvm_notebook.api.models.guest import CvmAttestation
-from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.cvm_ref import Ref
 from cvm_notebook.api.resources.cvms import Reads
 from cvm_notebook.attest.checks.check import OUTCOMES, TITLES

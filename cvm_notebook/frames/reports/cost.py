@@ -7,8 +7,8 @@ from typing import Final
 
 import pandas as pd
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.money import EXACT
-from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.status import STATUSES, info_of
 from cvm_notebook.api.times import moment_of
 from cvm_notebook.frames.schema import INSTANT, MONEY, REAL, TEXT, Field, Money, Table, fixed

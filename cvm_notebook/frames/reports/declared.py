@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
 
+from cvm_notebook.api.checks import several
 from cvm_notebook.api.compose.hashing import compose_hash, text_hashes
 from cvm_notebook.api.compose.validation import (
     LARGEST_BYTES,
@@ -13,7 +14,6 @@ from cvm_notebook.api.compose.validation import (
     read_text_file,
 )
 from cvm_notebook.api.errors.tree import InvalidInput
-from cvm_notebook.api.resources.validation import several
 from cvm_notebook.text import clean_text
 
 Compose: TypeAlias = str | os.PathLike[str]

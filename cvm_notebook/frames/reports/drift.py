@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 import pandas as pd
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.errors.tree import InvalidInput, NotFoundError
 from cvm_notebook.api.http.prefetch import side_by_side
 from cvm_notebook.api.models.cvm import Cvm
-from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.frames.convert import as_text, conform
 from cvm_notebook.frames.fleet import fleet_frame
 from cvm_notebook.frames.reports.declared import (

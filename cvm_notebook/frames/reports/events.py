@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 import pandas as pd
 
-from cvm_notebook.api.resources import validation as checks
+from cvm_notebook.api import checks
 from cvm_notebook.api.status import SOURCES, STATUSES, status_of
 from cvm_notebook.frames.convert import word
 from cvm_notebook.frames.reading import RowChunk

@@ -8,10 +8,10 @@ from typing import Final, Literal, NamedTuple, TypeAlias, TypedDict, Unpack
 
 import pandas as pd
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.errors.tree import CvmError, InvalidInput
 from cvm_notebook.api.models.base import money
 from cvm_notebook.api.money import total
-from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.scalars import plain
 from cvm_notebook.api.status import PHASES, STATUSES, info_of, phase_of, status_of
 from cvm_notebook.api.times import length_of

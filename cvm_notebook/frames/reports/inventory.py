@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import pandas as pd
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.models.catalogue import InstanceType, Node, OsImage, QuotaMetric, Quotas
-from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.cvms import Reads
 from cvm_notebook.frames.schema import FLAG, INTEGER, MOMENT, MONEY, REAL, TEXT, Field, Table
 

@@ -6,7 +6,7 @@ from typing import Final
 
 import pandas as pd
 
-from cvm_notebook.api.resources import validation as checks
+from cvm_notebook.api import checks
 from cvm_notebook.frames.schema import DURATION, FLAG, INSTANT, INTEGER, TEXT, Field, Table, fixed
 from cvm_notebook.live.operations.preconditions import VERBS
 from cvm_notebook.live.operations.record import OperationRecord

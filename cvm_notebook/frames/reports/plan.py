@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, runtime_chec
 
 import pandas as pd
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.models.cvm import Cvm, HourlyRate
-from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.status import status_of
 from cvm_notebook.frames.convert import as_text, conform
 from cvm_notebook.frames.reports.operations import STATES

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pandas as pd
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.errors.tree import CvmError, InvalidInput, NotFoundError
 from cvm_notebook.api.models.apps import AppUsage, UsageRecord
 from cvm_notebook.api.money import EXACT, total
-from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.cvms import Reads
 from cvm_notebook.api.scalars import plain
 from cvm_notebook.api.times import earlier, moment_of

@@ -19,9 +19,9 @@ from typing import Any, Final
 
 import msgspec
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.api.process_lock import ProcessLock, has_died
-from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.verbs import SPECS
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.preconditions import Refused

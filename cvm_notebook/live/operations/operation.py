@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 
+from cvm_notebook.api.checks import one_of, wait_seconds
 from cvm_notebook.api.errors.tree import ApiError, CvmError, WatchTimeout
 from cvm_notebook.api.models.actions import CvmAction
 from cvm_notebook.api.resources.intent import Intent
-from cvm_notebook.api.resources.validation import one_of, wait_seconds
 from cvm_notebook.live.clock import Clock
 from cvm_notebook.live.completion import Completion, Flag
 from cvm_notebook.live.operations.preconditions import Verb

@@ -7,8 +7,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.errors.tree import CvmError, InvalidInput
-from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.lifecycle import BATCH_STOP_SIZE
 from cvm_notebook.live.clock import Clock
 from cvm_notebook.live.operations.operation import Operation

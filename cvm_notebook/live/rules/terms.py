@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.errors.tree import InvalidInput
-from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.resources.cvm_ref import Ref
 from cvm_notebook.api.times import length_of
 from cvm_notebook.live.query import search, where

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
+from cvm_notebook.api.checks import integer
 from cvm_notebook.api.client import Client
 from cvm_notebook.api.errors.tree import CvmError, InvalidInput
 from cvm_notebook.api.resources.logs import CHANNELS, LogLine, LogStream
-from cvm_notebook.api.resources.validation import integer
 from cvm_notebook.live.workers import Workers
 from cvm_notebook.text import clean_text
 from cvm_notebook.widgets.base.log_lines import clean_line, level_of, split_time

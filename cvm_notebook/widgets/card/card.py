@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import ipywidgets
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.client import Client
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.api.models.guest import Operation as HistoryEntry
-from cvm_notebook.api.resources import validation as checks
 from cvm_notebook.api.status import status_words
 from cvm_notebook.live.costs.spent import midnight
 from cvm_notebook.live.engine import FleetEngine
