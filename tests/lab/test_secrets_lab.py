@@ -377,7 +377,7 @@ def test_no_secret_is_kept_of_what_was_typed_uploaded_and_sent(lab, search, lab_
     lab.save()
 
     raised = [o["ename"] for c in lab.cells() for o in c["outputs"] if o["output_type"] == "error"]
-    assert raised == ["TransportError", "ResourceNotFound", "ValueError", "InvalidInput"]
+    assert raised == ["TransportError", "ResourceNotFound", "InvalidInput", "InvalidInput"]
     state = lab.notebook_json()["metadata"]["widgets"]["application/vnd.jupyter.widget-state+json"]
     assert len(state["state"]) > 5  # it was saved, and the search has seen it
     assert search.found(kept) == {}
