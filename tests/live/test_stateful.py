@@ -31,6 +31,7 @@ from cvm_notebook.api.resources import intent
 from cvm_notebook.fleet.fleet import Fleet
 from cvm_notebook.live.store.observation import phase_of
 from cvm_notebook.live.store.records import Gap
+from cvm_notebook.local.asking import RefusalError
 
 STEPS = 200
 LEAST = 100_000 if NIGHTLY else 1_000  # steps in all
@@ -390,7 +391,7 @@ class FleetMachine(RuleBasedStateMachine):
         self.note("fail", row and row.name)
         if row is not None:
             self.after.pop(row.id, None)
-            with suppress(OSError):  # it is gone
+            with suppress(RefusalError):  # it is gone, or something else goes on
                 path = f"workspaces/{self.workspace['slug']}/cvms/{row.id}/fail"
                 self.cloud._control("POST", path, {"error": "out of memory"})
 

@@ -198,7 +198,7 @@ def test_several_faults_hold_at_once_and_some_for_a_while(quoting_cloud, forged)
 
 
 def test_a_cvm_is_named_for_faults_of_evidence_alone(quoting_cloud):
-    with pytest.raises(Exception, match="422"):
+    with pytest.raises(ValueError, match="cvm does not fit reset: it is for faults of evidence"):
         quoting_cloud.inject({"kind": "reset", "cvm": "judged-v4"})
 
 

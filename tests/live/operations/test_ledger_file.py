@@ -237,7 +237,7 @@ def _done(bench, row, verb):
 @pytest.mark.parametrize("verb", ["restart", "replicate"])
 def test_a_plan_that_ctrl_c_interrupts_is_executed_again_and_repeats_nothing(bench, kernel, verb):
     rows = bench.make(6)
-    code = PLAN.replace("VERB", verb).replace("UNTIL", "accepted").replace("rate=8", "rate=3")
+    code = PLAN.replace("VERB", verb).replace("UNTIL", "accepted").replace("rate=8", "rate=1")
     first = kernel(code, *rows)
     first.said("ready")
     word = "/replicas" if verb == "replicate" else "/restart"
@@ -247,7 +247,7 @@ def test_a_plan_that_ctrl_c_interrupts_is_executed_again_and_repeats_nothing(ben
     assert "KeyboardInterrupt" in first.err
     sent = bench.sent("POST", word)
 
-    found = result(kernel(code.replace("rate=3", "rate=50"), *rows))
+    found = result(kernel(code.replace("rate=1", "rate=50"), *rows))
 
     assert 2 <= sent < 6
     assert [_done(bench, row, verb) for row in rows] == [1] * 6
