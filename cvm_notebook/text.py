@@ -12,6 +12,7 @@ from typing import Final
 
 _MESSAGE_CHARS: Final = 600
 _WIDEST: Final = 64  # a hash, whole
+_UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"))
 _LEFT: Final = ' style="text-align:left"'
 _NUMBER: Final = re.compile(r"[-+]?[\d,]*\.?\d+")
 _UNBROKEN: Final = re.compile("[0-9A-Za-z]{33,}")  # in html, they may go on in another line
@@ -36,7 +37,7 @@ def clean_text(value: object, limit: int = _MESSAGE_CHARS) -> str:
         return text  # as nearly all are; cleaning costs more than all the rest of a row
     text = _ANSI.sub("", text[: 8 * limit])
     text = " ".join(text.split())
-    text = "".join(c for c in text if unicodedata.category(c)[0] != "C")
+    text = _without_controls(text)
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
@@ -45,6 +46,10 @@ def visible(text: str) -> str:
     if text.isascii() and text.replace("\n", "").isprintable():
         return text
     text = _ANSI.sub("", text).replace("\t", " ")
+    return _without_controls(text)
+
+
+def _without_controls(text: str) -> str:
     return "".join(c for c in text if c == "\n" or unicodedata.category(c)[0] != "C")
 
 
@@ -126,16 +131,16 @@ def counted(number: int, one: str) -> str:
 
 
 def span_words(seconds: float) -> str:
-    """Return a length of time in the largest unit that tells all of it."""
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+    """Return a length of time in the largest unit of which it is a whole number."""
+    for size, unit in _UNITS:
         if seconds >= size and seconds % size == 0:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:g} s"
 
 
 def age_words(seconds: float) -> str:
-    """Return an age in one unit, of which what is begun does not count: as views do."""
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+    """Return an age in one unit, rounded down, as views show it."""
+    for size, unit in _UNITS:
         if seconds >= size:
             return f"{seconds // size:.0f} {unit}"
     return f"{seconds // 1:.0f} s"

@@ -15,7 +15,7 @@ MOST_LINES = 400
 # A module is cut where a concept ends; these hold one each that is a little longer.
 LONGER = {
     "api/errors/tree.py": 480,
-    "api/http/transport.py": 470,
+    "api/http/transport.py": 460,
     "api/resources/cvms.py": 480,
     "api/resources/intent.py": 530,
     "api/resources/lifecycle.py": 410,
@@ -27,7 +27,7 @@ LONGER = {
     "live/operations/tracker.py": 450,
     "live/reflector/reflector.py": 420,
     "live/store/store.py": 480,
-    "local/cloud.py": 430,
+    "local/cloud.py": 420,
     "local/core/database.py": 480,  # a declaration for each table
     "rollouts/runner.py": 440,
 }

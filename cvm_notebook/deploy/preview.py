@@ -337,8 +337,7 @@ def _words(name: str, value: object) -> str | None:
 def _lines(text: object) -> str | None:
     if not isinstance(text, str) or not text:
         return None
-    number = len(text.splitlines())
-    return f"{number} line{'s' if number != 1 else ''}"
+    return counted(len(text.splitlines()), "line")
 
 
 def _diff(before: object, after: object) -> tuple[str, ...]:
@@ -370,7 +369,7 @@ def _dangers(cvm: Cvm, lost: Sequence[str], now: Size, after: Size, at: datetime
 
 def _size(size: Size) -> str:
     memory = "? GB" if size.memory is None else f"{size.memory / 1024:g} GB"
-    gpus = f" and {size.gpus} GPU{'s' if size.gpus > 1 else ''}" if size.gpus else ""
+    gpus = f" and {counted(size.gpus, 'GPU')}" if size.gpus else ""
     return f"{size.vcpu or '?'} vCPU with {memory}{gpus}"
 
 

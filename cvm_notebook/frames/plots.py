@@ -352,7 +352,7 @@ def _legend_of_apps(ax: "Axes", *, unseen: bool) -> None:
 
 def _app_label(names: pd.DataFrame, app: str | None, rest: int) -> str:
     if app is None:
-        return f"{rest:,} other app{'' if rest == 1 else 's'}"
+        return counted(rest, "other app")
     found: Any = names.loc[app]
     name, cvms = found["name"], int(found["cvms"])
     label = str(label_of(name if pd.notna(name) else app)) or "(no name)"

@@ -16,11 +16,15 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol, Self
-from urllib.error import HTTPError, URLError
+from urllib.error import URLError
 from urllib.parse import urlsplit
-from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
 
-from cvm_notebook.local.asking import RefusalError, mappings, part, why
+from cvm_notebook.local.control_requests import (
+    direct_opener,
+    fault_mappings,
+    path_part,
+    send,
+)
 from cvm_notebook.local.core.settings import (
     SCRATCH_NAME,
     LocalCloudError,
@@ -33,7 +37,6 @@ from cvm_notebook.local.core.settings import (
 from cvm_notebook.local.root_file import NAME, remember_root
 
 _START_SECONDS = 60.0
-_ANSWER_SECONDS = 30.0
 _PROBE_SECONDS = 2.0
 _END_SECONDS = 6.0
 _TAIL_LINES = 20
@@ -130,7 +133,7 @@ class LocalCloud:
             seed=seed,
             speed=speed,
             database=sqlite_url(self._scratch / "local.sqlite") if database is None else database,
-            faults=mappings(faults),
+            faults=fault_mappings(faults),
             workers=workers,
             tier=tier,
             balance=balance,
@@ -280,7 +283,7 @@ class LocalCloud:
 
         This and the methods below raise a `ValueError` that says why, where it cannot be.
         """
-        (given,) = mappings([fault])
+        (given,) = fault_mappings([fault])
         self._control("POST", "faults", given)
 
     def clear_faults(self) -> None:
@@ -319,42 +322,25 @@ class LocalCloud:
 
     def suspend(self, workspace: str = "default", *, suspended: bool = True) -> None:
         """Suspend a workspace, by its slug, or take that back."""
-        self._control("PATCH", f"workspaces/{part(workspace)}", {"suspended": suspended})
+        self._control("PATCH", f"workspaces/{path_part(workspace)}", {"suspended": suspended})
 
     def rent(self, cvm_id: str, days: int, workspace: str = "default") -> None:
         """Let an order rent the GPUs of a CVM for so many days, from now on."""
-        path = f"workspaces/{part(workspace)}/cvms/{part(cvm_id)}/rent"
+        path = f"workspaces/{path_part(workspace)}/cvms/{path_part(cvm_id)}/rent"
         self._control("POST", path, {"days": days})
 
     def fail(self, cvm_id: str, error: str = "failed to start containers") -> None:
         """Let a CVM of the default workspace fail."""
-        self._control("POST", f"workspaces/default/cvms/{part(cvm_id)}/fail", {"error": error})
+        self._control("POST", f"workspaces/default/cvms/{path_part(cvm_id)}/fail", {"error": error})
 
     def _control(self, method: str, path: str, body: Any = None) -> Any:
-        try:
-            content = None if body is None else json.dumps(body).encode()
-        except (TypeError, ValueError, RecursionError) as error:
-            raise RefusalError(f"{path}: it cannot be sent as JSON: {error}") from None
-        request = Request(  # noqa: S310 - our own server on the loopback interface
-            f"{self._origin}/_local/{path}",
-            method=method,
-            data=content,
-            headers={
-                "X-Local-Token": self._settings.control_token,
-                "Content-Type": "application/json",
-            },
-        )
-        try:
-            with _opener().open(request, timeout=_ANSWER_SECONDS) as answer:
-                text = answer.read()
-        except HTTPError as error:
-            with error:
-                raise RefusalError(f"{path}: {why(error)}") from None
-        return json.loads(text) if text else None
+        return send(self._origin, self._settings.control_token, method, path, body)
 
     def _health(self) -> None:
         # Workers may still be importing: the first answer is a part of the start.
-        with _opener().open(f"{self._origin}/_local/health", timeout=_START_SECONDS) as answer:
+        with direct_opener().open(
+            f"{self._origin}/_local/health", timeout=_START_SECONDS
+        ) as answer:
             answer.read()
 
     @staticmethod
@@ -371,11 +357,6 @@ class LocalCloud:
             if url and key and _is_local_cloud(url):
                 return url, key
         return None
-
-
-def _opener() -> OpenerDirector:
-    """Return an opener that asks no proxy for the way to our own machine."""
-    return build_opener(ProxyHandler({}))
 
 
 def _scratch_folder() -> Path:
@@ -395,7 +376,7 @@ def _is_local_cloud(url: str) -> bool:
         return False
     try:
         health = f"http://{parts.netloc}/_local/health"
-        with _opener().open(health, timeout=_PROBE_SECONDS) as answer:
+        with direct_opener().open(health, timeout=_PROBE_SECONDS) as answer:
             facts = json.loads(answer.read(1000))
     except (OSError, ValueError):
         return False

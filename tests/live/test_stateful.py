@@ -31,7 +31,7 @@ from cvm_notebook.api.resources import intent
 from cvm_notebook.fleet.fleet import Fleet
 from cvm_notebook.live.store.observation import phase_of
 from cvm_notebook.live.store.records import Gap
-from cvm_notebook.local.asking import RefusalError
+from cvm_notebook.local.control_requests import RefusalError
 
 STEPS = 200
 LEAST = 100_000 if NIGHTLY else 1_000  # steps in all

@@ -73,6 +73,20 @@ def read_address(url: str) -> tuple[SplitResult, str, int | None] | None:
     return (parts, host, port) if _is_host(host) else None
 
 
+def outside_address(url: str, base_url: str) -> tuple[str, str] | None:
+    """Return origin and path of an https URL, or of a loopback one where the service is local.
+
+    None for any other, and for one with a user's name or with what cannot be seen.
+    """
+    read, near = read_address(url), is_loopback(urlsplit(base_url).hostname or "")
+    if read is None or "@" in read[0].netloc or not url.isprintable():
+        return None
+    parts, host, _ = read
+    if parts.scheme != "https" and not (parts.scheme == "http" and near and is_loopback(host)):
+        return None
+    return f"{parts.scheme}://{parts.netloc}", (parts.path or "/") + "?" + parts.query
+
+
 def _is_host(host: str) -> bool:
     """Return whether a host can be looked up at all."""
     if ":" in host:  # an address of IPv6, which `urlsplit` has read; no zone of this machine

@@ -10,7 +10,7 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
-from cvm_notebook.api.auth.address import is_loopback, read_address
+from cvm_notebook.api.auth.address import outside_address
 from cvm_notebook.api.errors.tree import (
     ApiError,
     ConfigurationError,
@@ -337,7 +337,11 @@ class Transport:
 
     def elsewhere(self, url: str, where: str) -> tuple[str, str]:
         """Return the origin of an address outside of the service, and what is asked for there."""
-        return _split_url(url, self.base_url, where)
+        found = outside_address(url, self.base_url)
+        if found is None:
+            problem = f"{clean_text(where, 120)}: the service names no https address for it"
+            raise DecodeError(problem, where=where, hint="Report it to the service.")
+        return found
 
     def close(self) -> None:
         """End the connections that are idle; a later request opens new ones."""
@@ -434,20 +438,6 @@ def _after(error: CvmError, attempts: int, request: Request, *, lost: bool) -> C
         error.sent = error.sent or lost
         error.method, error.path = request.method, request.path.partition("?")[0]
     return error
-
-
-def _split_url(url: str, base_url: str, where: str) -> tuple[str, str]:
-    """Return the origin of an address and what is asked for there."""
-    read, near = read_address(url), is_loopback(urlsplit(base_url).hostname or "")
-    if read is not None and "@" not in read[0].netloc and url.isprintable():
-        parts, host, _ = read
-        if parts.scheme == "https" or (parts.scheme == "http" and near and is_loopback(host)):
-            return f"{parts.scheme}://{parts.netloc}", (parts.path or "/") + "?" + parts.query
-    raise DecodeError(
-        f"{clean_text(where, 120)}: the service names no https address for it",
-        where=where,
-        hint="Report it to the service.",
-    )
 
 
 def _redirect(answer: Answer, request: Request) -> UnsafeRedirect:

@@ -13,7 +13,7 @@ from cvm_notebook.live.operations.record import UNSENT
 from cvm_notebook.live.rules.occasions import Occasions
 from cvm_notebook.live.rules.timetable import Timetable
 from cvm_notebook.live.store.records import Row, Snapshot
-from cvm_notebook.text import clean_text, html_table, span_words
+from cvm_notebook.text import clean_text, counted, html_table, span_words
 
 ONLY_WHILE: Final = "acts only while this kernel runs"
 _KEPT: Final = 1_000  # entries of a log, and operations
@@ -241,6 +241,6 @@ class Rules(tuple[AutoStop, ...]):
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         head = ("rule", "what", "state", "asked for")
         rows = [(one.id, str(one.terms), one._state(), str(len(one.operations))) for one in self]  # noqa: SLF001 - their own list
-        title = f"{len(self)} rule{'' if len(self) == 1 else 's'}: each {ONLY_WHILE}"
+        title = f"{counted(len(self), 'rule')}: each {ONLY_WHILE}"
         plain = "\n".join([title, *(f"  {one!r}" for one in self)])
         return {"text/plain": plain, "text/html": html_table(title, head, rows)}
