@@ -141,20 +141,22 @@ function beneath(place, store) {
   const close = h("button", { type: "button", onclick: () => { drop(); opener?.focus(); } }, "Close");
   const el = h("div", { className: "cvm-form-below", role: "region", hidden: true }, h("div", { className: "cvm-form-below-top" }, title, close), box);
   let view = null, logs = null, turn = 0, opener = null;
+  // brought into sight as soon as it is drawn: a card comes after its frame
+  const drawn = new ResizeObserver(() => {
+    if (box.offsetHeight === 0) return;
+    drawn.disconnect();
+    el.scrollIntoView({ block: "nearest" });
+  });
   function drop() {
     turn += 1;
+    drawn.disconnect();
     view?.remove();
     if (logs) { store.send({ kind: "log", do: "stop" }); logs.end(); }
     view = logs = null;
     box.replaceChildren();
     el.hidden = true;
   }
-  function show(name) { title.textContent = name; el.setAttribute("aria-label", name); el.hidden = false; close.focus({ preventScroll: true }); requestAnimationFrame(() => reveal()); }
-  /** Bring it into sight once it is drawn: a card comes after its frame. */
-  function reveal(until = performance.now() + 5000) {
-    if (box.offsetHeight > 0) el.scrollIntoView({ block: "nearest" });
-    else if (el.isConnected && !el.hidden && performance.now() < until) setTimeout(() => reveal(until), 50);
-  }
+  function show(name) { title.textContent = name; el.setAttribute("aria-label", name); el.hidden = false; close.focus({ preventScroll: true }); drawn.observe(box); }
   return {
     el, end: drop,
     openCard(button) { opener = button; if (store.live()) store.send({ kind: "card", view: own }); },
