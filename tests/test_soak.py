@@ -16,7 +16,7 @@ from cvm_notebook.live.store.history import History
 from cvm_notebook.live.store.observation import Observation
 from cvm_notebook.live.store.store import FleetStore
 
-WARM_UP, CYCLES = 10, 40
+WARM_UP, ROUNDS, CYCLES = 10, 4, 20
 UPDATES, KEPT = 2_000, 500
 PER_CYCLE = 2_000  # bytes that a cycle may leave: a Fleet with its store is some hundred thousand
 PER_UPDATE = 50  # bytes that an update may leave once the history is full: a change is some 500
@@ -75,18 +75,25 @@ def open_and_close(client):
         assert len(fleet.where(status="running")) == 3
 
 
-def test_forty_fleets_leave_nothing_behind(client, traced):
-    client.list_cvms()  # it keeps a connection
-    before = counts()
-    for _ in range(WARM_UP):
-        open_and_close(client)
+def growth_of_a_round(client, before):
+    """Use fleets, and return by how many bytes the memory has grown."""
     held = memory()
     for _ in range(CYCLES):
         open_and_close(client)
     threads, files = settled(before)
     assert threads <= before[0]
     assert files <= before[1]
-    assert memory() - held < CYCLES * PER_CYCLE
+    return memory() - held
+
+
+def test_eighty_fleets_leave_nothing_behind(client, traced):
+    client.list_cvms()  # it keeps a connection
+    before = counts()
+    for _ in range(WARM_UP):
+        open_and_close(client)
+    grown = [growth_of_a_round(client, before) for _ in range(ROUNDS)]
+    # What leaks is left by each round; caches that fill (of urllib's parsed addresses) by some.
+    assert min(grown) < CYCLES * PER_CYCLE, grown
 
 
 def test_two_thousand_updates_leave_no_more_than_the_history_that_is_kept(client, cloud, traced):

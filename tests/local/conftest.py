@@ -72,6 +72,18 @@ class Api:
         watched = self.get(f"/cvms/{cvm_id}/state", params={"target": "deleted"}, stream=True)
         assert watched.status_code == 404 or events_of(watched)[-1][0] == "complete"
 
+    def balance(self) -> float:
+        return float(self.get("/auth/me").json()["credits"]["balance"])
+
+    def balance_and(self, read: Callable[[], Any]) -> tuple[float, Any]:
+        """Return the balance and what is read in the same minute: both are told by the minute."""
+        balance = self.balance()
+        while True:
+            found, after = read(), self.balance()
+            if after == balance:
+                return balance, found
+            balance = after
+
     def watch(self, cvm_id: str, target: str, **query: Any) -> list[tuple[str, Any]]:
         """Read a state stream to its end, as pairs of event and data."""
         answer = self.get(f"/cvms/{cvm_id}/state", params={"target": target, **query}, stream=True)

@@ -38,9 +38,9 @@ def test_balance_burns_by_the_minute(clocked_cloud, connect):
     api = connect(clocked_cloud, key=clocked_cloud.new_workspace()["api_key"])
     api.create()
     clocked_cloud.advance(100)  # it runs
-    before = float(api.get("/auth/me").json()["credits"]["balance"])
+    before = api.balance()
     clocked_cloud.advance(3_600)
-    spent = before - float(api.get("/auth/me").json()["credits"]["balance"])
+    spent = before - api.balance()
     # An hour of tdx.small and of its 20 GB, give or take the minute that is not full yet.
     assert spent == pytest.approx(0.058 + 20 * 0.000139, abs=0.0011)
 

@@ -83,9 +83,9 @@ def test_a_failed_cvm_costs_its_disk_only(fresh_cloud, fresh):
     fresh.watch(made["id"], "running")
     fresh_cloud.fail(made["id"])
     fresh_cloud.advance(120)
-    before = float(fresh.get("/auth/me").json()["credits"]["balance"])
+    before = fresh.balance()
     fresh_cloud.advance(36_000)
-    spent = before - float(fresh.get("/auth/me").json()["credits"]["balance"])
+    spent = before - fresh.balance()
     assert spent == pytest.approx(10 * 20 * 0.000139, rel=0.02)
 
 

@@ -130,13 +130,13 @@ def test_tables_stay_bounded_and_what_was_spent_stays_counted(kept, connect, mon
         api.provision("never-made")
         cloud.advance(20 * 86_400)
         assert len(api.get("/cvms").json()) == 1
-        before = float(api.get("/auth/me").json()["credits"]["balance"])
+        before = api.balance()
         database = Database(f"sqlite:///{path}")
         housekeeping.purge(database)
         counts = _counts(database)
         database.close()
         assert counts == {"Cvm": 3, "Operation": 3 + 2 * 2, "Revision": 3, "Provision": 1}
-        after = float(api.get("/auth/me").json()["credits"]["balance"])
+        after = api.balance()
         assert after == pytest.approx(before, abs=0.01)
         newest = api.get(f"/cvms/{busy['id']}/operations").json()["items"]
         assert [one["operation_type"] for one in newest] == ["restart"] * 3

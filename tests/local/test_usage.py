@@ -21,7 +21,7 @@ def test_a_workspace_is_stopped_at_nothing_left_and_no_sooner(clocked_cloud, con
     answers = set()
     for step in range(12):
         clocked_cloud.advance(1_800)
-        left = float(api.get("/auth/me").json()["credits"]["balance"])
+        left = api.balance()
         answers.add((left > 0, api.provision(f"left-{step:02d}").status_code))
     assert answers == {(True, 200), (False, 403)}
 
