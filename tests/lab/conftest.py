@@ -430,9 +430,21 @@ class Lab:
             arg=name,
             timeout=PATIENCE,
         )
-        if cloud is not None:
-            self.use(cloud)
-        return self
+        self._connect()
+        return self if cloud is None else self.use(cloud)
+
+    def _connect(self):
+        """Have the kernel answer: JupyterLab may lose what it sends to one that has just begun."""
+        for _ in range(3):
+            try:
+                self.kernel("None", within=20)
+            except PlaywrightError as error:
+                if "the kernel gives no answer" not in str(error):
+                    raise
+            else:
+                return
+            self._in_page("await panel.sessionContext.session.kernel.reconnect(); return null")
+        pytest.fail(f"the kernel of {self.name} gives no answer, however often it is connected")
 
     def _open_in_lab(self):
         if self._lab_page is None:
@@ -460,14 +472,7 @@ class Lab:
 
     def use(self, cloud):
         """Let the kernel find another LocalCloud; its key is in no cell."""
-        facts = surroundings(cloud)
-        code = f"import os; os.environ.update({facts!r})"
-        try:
-            self.kernel(code)
-        except PlaywrightError as error:  # lost while JupyterLab connected to a kernel that began
-            if "the kernel gives no answer" not in str(error):
-                raise
-            self.kernel(code, within=60)
+        self.kernel(f"import os; os.environ.update({surroundings(cloud)!r})")
         return self
 
     def voila(self, name, cells=None):

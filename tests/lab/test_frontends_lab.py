@@ -191,7 +191,7 @@ class Walk:
 
 def test_notebook_7(lab, lab_cloud, client, place):
     codes = [*cells(place), "import time\ntime.sleep(300)"]
-    lab.open("all-notebook.ipynb", codes, "notebook").kernel("None")  # it has what the kernel had
+    lab.open("all-notebook.ipynb", codes, "notebook")
     walk = Walk(lab.page, lab_cloud, client, place)
     lab.run_all(wait=False)
     walk.look()  # the kernel is busy, and its news still come
@@ -273,7 +273,7 @@ def a_key_that_is_given_in_a_table_is_taken(page, cloud):
 
 def test_two_windows(windows, lab_cloud, client, place):
     one, two = windows
-    one.open("all-windows.ipynb", list(cells(place))).kernel("None")
+    one.open("all-windows.ipynb", list(cells(place)))
     first = Walk(one.page, lab_cloud, client, place)
     one.run_all()
     first.each_is_live()
