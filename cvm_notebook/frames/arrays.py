@@ -52,7 +52,7 @@ def integer(values: Sequence[int | None]) -> Any:
 
 
 def count(values: Sequence[str | None]) -> Any:
-    """Build an ``Int64`` array of how often each value occurs; of none, nothing is said."""
+    """Build an ``Int64`` array of how often each value occurs; missing for None."""
     times = Counter(values)
     return integer([None if v is None else times[v] for v in values])
 

@@ -42,7 +42,7 @@ def _declared(evidence: Evidence, wanted: AppIdentity | None, compose: str, note
     if wanted is None:
         todo = 'Say what should run: Policy(app="compose.yaml").'
         return skipped(
-            "app", f"it runs compose {compose[:12]}, and nobody said what should{note}", todo
+            "app", f"it runs compose {compose[:12]}; the policy declares none{note}", todo
         )
     if wanted.compose_hash is not None:
         if wanted.compose_hash != compose:
@@ -89,9 +89,9 @@ def _binds(bound: bytes, evidence: Evidence, log: BootLog, measured: bytes) -> b
     document = evidence.configuration.get("mr_config")
     if version != 3 or not isinstance(document, str):  # noqa: PLR2004
         return version == 3  # noqa: PLR2004 - of its document, which is not shown, nothing is known
-    said = json_object("vm_config.mr_config", document)
+    mr_config = json_object("vm_config.mr_config", document)
     good = digest == hashlib.sha256(_V3_DOMAIN + document.encode()).digest()
-    return good and said.get("compose_hash") == measured.hex()
+    return good and mr_config.get("compose_hash") == measured.hex()
 
 
 def _second(log: BootLog, measured: bytes) -> set[bytes]:
@@ -131,8 +131,8 @@ def _provider(log: BootLog) -> tuple[str, str]:
     payload = log.words.get("key-provider")
     if payload is None:
         return "none", ""
-    said = json_object("key-provider", payload)
-    name, key = said.get("name"), said.get("id")
+    provider = json_object("key-provider", payload)
+    name, key = provider.get("name"), provider.get("id")
     if not isinstance(name, str) or not isinstance(key, str):
         raise MalformedEvidence("key-provider", "has no name and id")
     return name, key
@@ -147,7 +147,7 @@ def check_key_provider(policy: Policy, log: BootLog) -> Check:
     summary = f"{clean_text(name, 30)} {clean_text(key[-12:], 12)}".strip()
     if policy.key_provider is None:
         todo = f'Name it: Policy(key_provider="{clean_text(key, 200) or name}").'
-        return skipped("key_provider", f"{summary}, and nobody said who should", todo)
+        return skipped("key_provider", f"{summary}; the policy names none", todo)
     if policy.key_provider == "any":
         return Check("key_provider", "info", f"{summary}; the policy accepts any")
     wanted = policy.key_provider.lower().removeprefix("0x")
