@@ -134,7 +134,7 @@ def _attributes(name: str) -> Callable[[Sequence[Any]], list[Any]]:
     Compiled, as namedtuple is: in a comprehension, the interpreter reads an attribute that stands
     in the code in less than half of the time that attrgetter takes.
     """
-    read: Callable[[Sequence[Any]], list[Any]] = eval(  # noqa: S307 - names of `FRAMED`
+    read: Callable[[Sequence[Any]], list[Any]] = eval(  # noqa: S307 - our own attribute names
         f"lambda objects: [one.{name} for one in objects]"
     )
     return read

@@ -177,8 +177,8 @@ def _number(name: str, value: Any, kind: type) -> float:
 
 
 def _shown(value: object) -> str:
-    said = " ".join(repr(value).split())
-    return said if len(said) <= _MOST_SHOWN else f"{said[:_MOST_SHOWN]}…"
+    text = " ".join(repr(value).split())
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
 
 
 def _is_amount(text: str) -> bool:
