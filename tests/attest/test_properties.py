@@ -31,7 +31,7 @@ def flipped(data, bit):
 
 
 def covered(version):
-    """How many bytes of a quote are covered: up to the certificates, which are told apart."""
+    """How many bytes of a quote are covered: up to the certificates, which are signed apart."""
     quote = CVMS[version].quote
     return quote.index(b"-----BEGIN")
 
