@@ -48,7 +48,7 @@ _ATTRIBUTES: Final = frozenset(
 )
 _REVOKED: Final = "TCB status is invalid: Revoked"
 _PREFIX: Final = "Verification failed: "
-_WORDS: Final = {
+_MESSAGES: Final = {
     "Failed to parse root CA CRL": "the collateral's root CRL is not one of this root of trust",
     "TCBInfo expired": "the collateral has expired (TCB info)",
     "QEIdentity expired": "the collateral has expired (QE identity)",
@@ -217,7 +217,7 @@ def _refusal(
 
 def _translated(reason: str) -> str:
     plain = clean_text(reason, 200)
-    return next((words for start, words in _WORDS.items() if plain.startswith(start)), plain)
+    return next((message for start, message in _MESSAGES.items() if plain.startswith(start)), plain)
 
 
 def _cause(

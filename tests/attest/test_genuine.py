@@ -94,7 +94,7 @@ if FOLDER:
         verdict.bundle(tmp_path / "x.json")
         again = cvm.verify_bundle(tmp_path / "x.json")
         assert (again.checks, again.altered) == (verdict.checks, ())
-        app = evidence.log.words["compose-hash"].hex()
+        app = evidence.log.payloads["compose-hash"].hex()
         whole = Policy(root="intel", nonce="1234", images=[image], app=app)
         assert verdict_of(Record(name="genuine"), evidence, whole, FIFTH).word == "VERIFIED"
 

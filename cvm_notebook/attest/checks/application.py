@@ -27,7 +27,7 @@ _MOST_NAMED: Final = 3
 
 def check_app(evidence: Evidence, policy: Policy, log: BootLog) -> Check:
     """Compare the app compose that was measured with the one that is shown and the one declared."""
-    measured = log.words.get("compose-hash", b"")
+    measured = log.payloads.get("compose-hash", b"")
     try:
         problem = _contradiction(evidence, log, measured)
     except MalformedEvidence as error:
@@ -101,7 +101,7 @@ def _second(log: BootLog, measured: bytes) -> set[bytes]:
         of_provider = bytes.fromhex(provider)
     except ValueError:
         of_provider = provider.encode()
-    head = measured + log.words.get("app-id", b"")
+    head = measured + log.payloads.get("app-id", b"")
     return {keccak256(head + bytes([kind]) + of_provider) for kind in range(_KINDS)}
 
 
@@ -128,7 +128,7 @@ def _loose_images(text: str) -> str:
 
 def _provider(log: BootLog) -> tuple[str, str]:
     """Return name and id of who can derive the CVM's keys."""
-    payload = log.words.get("key-provider")
+    payload = log.payloads.get("key-provider")
     if payload is None:
         return "none", ""
     provider = json_object("key-provider", payload)

@@ -15,7 +15,7 @@ from cvm_notebook.attest.policy.policy import Policy
 
 def check_gpu(evidence: Evidence, policy: Policy, log: BootLog) -> Check:
     """Judge the GPUs by the event that the measured OS added when it had attested them at boot."""
-    payload = log.words.get("gpu-attestation")
+    payload = log.payloads.get("gpu-attestation")
     if payload is None:
         return _without_gpus(policy, log)
     try:
@@ -36,7 +36,7 @@ def check_gpu(evidence: Evidence, policy: Policy, log: BootLog) -> Check:
 def _without_gpus(policy: Policy, log: BootLog) -> Check:
     if policy.gpus is None:
         return skipped("gpu", "no GPU was asked for", "Say how many: Policy(gpus=8).")
-    if "gpu-policy-hash" in log.words:
+    if "gpu-policy-hash" in log.payloads:
         return failed("gpu", f"{policy.gpus} were asked for, and none was attested at boot")
     reason = "its image is of a release that does not measure GPUs"
     return skipped("gpu", reason, "Use an image of a release after 0.5.11.")
@@ -53,7 +53,7 @@ def _gpu_problem(claims: Mapping[str, Any], evidence: Evidence, log: BootLog) ->
         if shown != claims.get("evidence_sha256"):
             return "gpu_info is not what was measured"
     policy = _gpu_policy(evidence)
-    hashed = log.words.get("gpu-policy-hash")
+    hashed = log.payloads.get("gpu-policy-hash")
     if policy is not None and hashed is not None and hashlib.sha256(policy).digest() != hashed:
         return "gpu-policy-hash is not that of the app compose's GPU policy"
     return ""

@@ -172,7 +172,7 @@ class BootLog:
         return BootLog([*firmware, *runtime[:quoted]]), ", ".join(wrong)
 
     @cached_property
-    def words(self) -> Mapping[str, bytes]:
+    def payloads(self) -> Mapping[str, bytes]:
         """The payloads of runtime events before `READY`, by name; of a name twice, the first."""
         found: dict[str, bytes] = {}
         for event in self._before_ready():

@@ -117,7 +117,7 @@ class Policy:
 
     def __post_init__(self) -> None:
         kept = {
-            "tcb": _words("tcb", self.tcb, STATUSES),
+            "tcb": _names("tcb", self.tcb, STATUSES),
             "advisories_refused": _advisories(self.advisories_refused),
             "grace": _duration(self.grace),
             "min_evaluation": _number("min_evaluation", self.min_evaluation),
@@ -130,7 +130,7 @@ class Policy:
             "quote_url": _address("quote_url", self.quote_url),
             "gpus": _number("gpus", self.gpus),
             "root": None if self.root is None else read_root("root", self.root),
-            "require": _words("require", self.require, frozenset(CHECK_NAMES)),
+            "require": _names("require", self.require, frozenset(CHECK_NAMES)),
         }
         for name, value in kept.items():
             object.__setattr__(self, name, value)
@@ -301,7 +301,7 @@ def _plain(value: object) -> object:
 # --- reading parameters ------------------------------------------------------------------------
 
 
-def _words(field: str, value: object, known: frozenset[str]) -> frozenset[str]:
+def _names(field: str, value: object, known: frozenset[str]) -> frozenset[str]:
     found = checks.several(field, value, "words")
     strange = [clean_text(one, 40) for one in found if not _is_word(one, known)]
     if strange:

@@ -20,7 +20,7 @@ Compose: TypeAlias = str | os.PathLike[str]
 Declaration: TypeAlias = Compose | Mapping[str, Any]
 
 SCRIPT: Final = "pre_launch_script_status"
-SCRIPT_WORDS: Final = ("official", "older", "modified", "none")
+SCRIPT_STATUSES: Final = ("official", "older", "modified", "none")
 _FIELDS: Final = ("compose_hash", "os", "instance_type", "region", "replicas")
 # What `Fleet.apply` takes beside them, and the column of the fleet that shows it.
 _COLUMNS: Final[Mapping[str, str]] = {
@@ -93,9 +93,9 @@ def read_declaration(declaration: object, where: str) -> Declared:
         for key, column in _COLUMNS.items()
         if declaration.get(key) is not None
     }
-    if fields.get(SCRIPT, SCRIPT_WORDS[0]) not in SCRIPT_WORDS:
+    if fields.get(SCRIPT, SCRIPT_STATUSES[0]) not in SCRIPT_STATUSES:
         problem = f"{clean_text(fields[SCRIPT], 40)} is not a status of a script"
-        raise InvalidInput(f"{where}.{SCRIPT}", problem, f"One of {', '.join(SCRIPT_WORDS)}.")
+        raise InvalidInput(f"{where}.{SCRIPT}", problem, f"One of {', '.join(SCRIPT_STATUSES)}.")
     compose = declaration.get("compose", declaration.get("compose_file"))
     base = Declared({}) if compose is None else read_declaration(compose, where)
     named = declaration.get("envs", declaration.get("env"))

@@ -347,7 +347,7 @@ def _counted(gate: str, who: tuple[str, ...], limit: int) -> Gate:
     return Gate(gate, f"at most {limit}", str(len(who)), len(who) <= limit, who)
 
 
-# --- words --------------------------------------------------------------------------------------
+# --- messages -----------------------------------------------------------------------------------
 
 
 def _names(frame: pd.DataFrame) -> tuple[str, ...]:

@@ -110,7 +110,7 @@ class Settings:
         self._check_limits()
 
     def _check_types(self) -> None:
-        """Take a number of whatever library as Python's own, and words as words."""
+        """Take a number of any library as Python's own, and text as text."""
         for name in ("speed", "provision_days", "request_seconds"):
             object.__setattr__(self, name, _number(name, getattr(self, name), Real))
         for name in ("port", "workers", "rate_limit", "streams_per_user"):
