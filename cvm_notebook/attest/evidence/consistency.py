@@ -98,16 +98,11 @@ def judge_attestation(
         expected=bare_digits(compose_hash),
         docker=bare_digits(docker_compose_hash),
     )
-    problem = (
-        f"the service says: {clean_text(attestation.error, 200)}"
-        if attestation.error
-        else malformed
-    )
+    refusal, certificates = attestation.error, attestation.app_certificates
+    problem = f"the service says: {clean_text(refusal, 200)}" if refusal else malformed
     misfit, gap = problem or next(_misfits(facts), ""), next(_gaps(facts), "")
-    quotes = [one.quote for one in attestation.app_certificates]
-    ends = [
-        end for one in attestation.app_certificates if (end := instant(one.not_after)) is not None
-    ]
+    quotes = [one.quote for one in certificates]
+    ends = [end for one in certificates if (end := instant(one.not_after)) is not None]
     return Consistency(
         checked="failed" if misfit else "fetched" if gap else "hash_matched",
         why=misfit or gap,
