@@ -66,7 +66,7 @@ class Guard:
     def _refusal(self, scope: Scope, headers: dict[bytes, str]) -> str | None:
         """Return why a request is refused, or None."""
         host, port = _host_and_port(f"//{headers.get(b'host', '')}")
-        if not self._is_ours(host, scope):
+        if not self._is_own_host(host, scope):
             return (
                 f"Host {host[:80]!r} is not one of this LocalCloud's. If it is reached under this "
                 f"name, start it with --allow-host {host[:80] or 'NAME'}."
