@@ -112,7 +112,7 @@ def misfits(quote, log):
     return [n for n in range(4) if replayed(log, n) != td.rtmrs[n]]
 
 
-def said_at_boot(log):
+def boot_events(log):
     """Payloads by name, up to system-ready; a name that comes twice has both."""
     found = {}
     for event in log:

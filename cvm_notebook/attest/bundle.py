@@ -47,8 +47,8 @@ _REMEDY: Final = "Give a file that verdict.bundle(path) wrote."
 def write_bundle(verdict: Verdict, path: str | os.PathLike[str]) -> None:
     """Write a verdict and all that led to it."""
     parts = _parts(verdict)
-    said = {"format": FORMAT, "parts": parts, "sha256": _digests(parts)}
-    text = msgspec.json.format(msgspec.json.encode(said), indent=1)
+    document = {"format": FORMAT, "parts": parts, "sha256": _digests(parts)}
+    text = msgspec.json.format(msgspec.json.encode(document), indent=1)
     write_file(checks.path("path", path), text + b"\n")
 
 
@@ -135,14 +135,14 @@ def _checks(checks: Any) -> list[dict[str, str]]:
     ]
 
 
-def _outcomes(said: object) -> list[tuple[object, object]]:
+def _outcomes(entries: object) -> list[tuple[object, object]]:
     """Return what counts of kept checks: words of reasons may change from release to release."""
-    rows = said if isinstance(said, list) else []
+    rows = entries if isinstance(entries, list) else []
     return [(row.get("name"), row.get("outcome")) for row in rows if isinstance(row, dict)]
 
 
-def _hex(said: bytes | str | None) -> str | None:
-    return said.hex() if isinstance(said, bytes) else said
+def _hex(value: bytes | str | None) -> str | None:
+    return value.hex() if isinstance(value, bytes) else value
 
 
 def _digests(parts: Mapping[str, Any]) -> dict[str, str]:
@@ -162,34 +162,34 @@ def _read(path: str | os.PathLike[str]) -> tuple[Mapping[str, Any], Mapping[str,
     try:
         with where.open("rb") as file:
             content = file.read(_LARGEST + 1)
-        said = msgspec.json.decode(content) if len(content) <= _LARGEST else None
+        document = msgspec.json.decode(content) if len(content) <= _LARGEST else None
     except OSError as error:
         raise InvalidInput("path", f"{shown} cannot be read ({error.strerror})", _REMEDY) from None
     except (ValueError, RecursionError):
-        said = None
-    if not isinstance(said, dict) or said.get("format") != FORMAT:
+        document = None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise InvalidInput("path", f"{shown} is not a bundle that is read here", _REMEDY)
-    return _mapping("parts", said.get("parts")), _mapping("sha256", said.get("sha256"))
+    return _mapping("parts", document.get("parts")), _mapping("sha256", document.get("sha256"))
 
 
-def _policy(said: object) -> Policy:
+def _policy(fields: object) -> Policy:
     try:
-        return Policy.from_dict(_mapping("policy", said))
+        return Policy.from_dict(_mapping("policy", fields))
     except (InvalidInput, TypeError) as error:
         why = clean_text(error, 160)
         problem = f"the policy of the bundle was altered, and is none any more: {why}"
         raise InvalidInput("path", problem, _REMEDY) from None
 
 
-def _mapping(name: str, said: object) -> Mapping[str, Any]:
-    if not isinstance(said, dict):
+def _mapping(name: str, value: object) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
         raise InvalidInput("path", f"the bundle has no {name}", _REMEDY)
-    return said
+    return value
 
 
-def _instant(said: object) -> datetime:
+def _instant(value: object) -> datetime:
     try:
-        found = datetime.fromisoformat(str(said))
+        found = datetime.fromisoformat(str(value))
     except ValueError:
         found = None
     if found is None or found.tzinfo is None:
@@ -212,13 +212,13 @@ def _evidence(parts: Mapping[str, Any]) -> Evidence:
     )
 
 
-def _text(said: object) -> str | None:
-    return said if isinstance(said, str) else None
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
-def _bytes(said: object) -> bytes | None:
+def _bytes(value: object) -> bytes | None:
     """Return bytes; what is no hex is none, and the check that needs it fails."""
     try:
-        return None if said is None else from_hex("part", said)
+        return None if value is None else from_hex("part", value)
     except MalformedEvidence:
         return None

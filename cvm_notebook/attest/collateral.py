@@ -90,7 +90,7 @@ CACHE: Final = CollateralCache()
 def ends_at(collateral: Collateral) -> datetime | None:
     """Return when the first of its documents ends, by TCB info, QE identity and both CRLs."""
     signed = [fields_of(collateral.get(name)) for name in ("tcb_info", "qe_identity")]
-    found = [instant(said.get("nextUpdate")) for said in signed]
+    found = [instant(document.get("nextUpdate")) for document in signed]
     found += [_crl_end(collateral.get(name)) for name in ("pck_crl", "root_ca_crl")]
     known = [end for end in found if end is not None]
     return min(known) if len(known) == len(found) else None
@@ -98,8 +98,8 @@ def ends_at(collateral: Collateral) -> datetime | None:
 
 def _fmspc_of(collateral: Collateral) -> str | None:
     """Return the kind of machine that collateral is of, in upper case."""
-    said = fields_of(collateral.get("tcb_info")).get("fmspc")
-    return said.upper() if isinstance(said, str) else None
+    fmspc = fields_of(collateral.get("tcb_info")).get("fmspc")
+    return fmspc.upper() if isinstance(fmspc, str) else None
 
 
 def _crl_end(digits: str | None) -> datetime | None:
@@ -183,8 +183,10 @@ class CollateralSource:
 
     def _of_quote(self, quote: bytes) -> Collateral:
         checksum = hashlib.sha256(quote).hexdigest()
-        said = collateral_in(self._client.get_quote_collateral(checksum))
-        return {name: said[name] for name in COLLATERAL_FIELDS if isinstance(said.get(name), str)}
+        answer = collateral_in(self._client.get_quote_collateral(checksum))
+        return {
+            name: answer[name] for name in COLLATERAL_FIELDS if isinstance(answer.get(name), str)
+        }
 
     # --- a PCCS: Intel's API for provisioning certificates, version 4 --------------------------
 
@@ -232,11 +234,11 @@ class _Signed(msgspec.Struct):
 def _signed(body: bytes, name: str) -> tuple[str, str]:
     """Return the text of a document, to the byte as it was signed, and its signature."""
     try:
-        said = msgspec.json.decode(body, type=_Signed)
-        text = bytes(said.tcb_info if name == "tcbInfo" else said.identity).decode()
+        answer = msgspec.json.decode(body, type=_Signed)
+        text = bytes(answer.tcb_info if name == "tcbInfo" else answer.identity).decode()
     except (ValueError, RecursionError):
         raise DecodeError(f"the PCCS sent no {name}", where="the PCCS") from None
-    return text, said.signature
+    return text, answer.signature
 
 
 def as_sent(collateral: Mapping[str, Any]) -> dict[str, Any]:

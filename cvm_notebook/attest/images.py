@@ -55,8 +55,8 @@ class MeasuredImage:
 
     def as_dict(self) -> dict[str, Any]:
         """Return its fields, as JSON and TOML have them; `image_of` reads them."""
-        said = {name: value for name, value in asdict(self).items() if value not in (None, "")}
-        return said | {"mrtd": list(self.mrtd)}
+        fields = {name: value for name, value in asdict(self).items() if value not in (None, "")}
+        return fields | {"mrtd": list(self.mrtd)}
 
 
 class KnownImages(tuple[MeasuredImage, ...]):
@@ -166,7 +166,7 @@ def learn_image(evidence: object, *, name: str, dev: bool = False) -> MeasuredIm
     )
 
 
-def images_of(said: object) -> tuple[MeasuredImage, ...]:
+def images_of(images: object) -> tuple[MeasuredImage, ...]:
     """Read what a policy trusts: images, names of known ones, or the fields of some.
 
     Raises
@@ -174,18 +174,18 @@ def images_of(said: object) -> tuple[MeasuredImage, ...]:
     InvalidInput
         It is none of these, or a name is not known.
     """
-    if isinstance(said, str | MeasuredImage | Mapping):
-        said = [said]
-    if not isinstance(said, Iterable):
-        raise InvalidInput("images", f"{type(said).__name__} is not a list", _REMEDY)
-    return tuple(_each(said))
+    if isinstance(images, str | MeasuredImage | Mapping):
+        images = [images]
+    if not isinstance(images, Iterable):
+        raise InvalidInput("images", f"{type(images).__name__} is not a list", _REMEDY)
+    return tuple(_each(images))
 
 
 _REMEDY: Final = "Give cvm.known_images(), names of those, or what cvm.learn_image returns."
 
 
-def _each(said: Iterable[object]) -> Iterator[MeasuredImage]:
-    for one in said:
+def _each(images: Iterable[object]) -> Iterator[MeasuredImage]:
+    for one in images:
         if isinstance(one, MeasuredImage):
             yield one
         elif isinstance(one, Mapping):
@@ -197,7 +197,7 @@ def _each(said: Iterable[object]) -> Iterator[MeasuredImage]:
             raise InvalidInput("images", f"{shown} is not an image that is known here", _REMEDY)
 
 
-def image_of(said: Mapping[str, Any]) -> MeasuredImage:
+def image_of(fields: Mapping[str, Any]) -> MeasuredImage:
     """Read the fields of an image.
 
     Raises
@@ -205,24 +205,24 @@ def image_of(said: Mapping[str, Any]) -> MeasuredImage:
     InvalidInput
         One is missing, or no register.
     """
-    mrtd = said.get("mrtd")
+    mrtd = fields.get("mrtd")
     registers = [*(mrtd if isinstance(mrtd, list | tuple) else [mrtd])]
-    registers += [said.get("rtmr1"), said.get("rtmr2")]
+    registers += [fields.get("rtmr1"), fields.get("rtmr2")]
     if len(registers) < 3 or not all(  # noqa: PLR2004
         isinstance(one, str) and _REGISTER.fullmatch(one.lower()) for one in registers
     ):
         problem = "an image has no mrtd, rtmr1 and rtmr2 of 96 hex digits each"
         raise InvalidInput("images", problem, _REMEDY)
-    digest = said.get("os_image_hash")
+    digest = fields.get("os_image_hash")
     if digest is not None and not (isinstance(digest, str) and _HASH.fullmatch(digest.lower())):
         raise InvalidInput("images", "an os_image_hash is not 64 hex digits", _REMEDY)
     *mrtds, rtmr1, rtmr2 = (str(one).lower() for one in registers)
     return MeasuredImage(
-        name=clean_text(said.get("name") or "unnamed", 80),
+        name=clean_text(fields.get("name") or "unnamed", 80),
         mrtd=tuple(mrtds),
         rtmr1=rtmr1,
         rtmr2=rtmr2,
-        dev=bool(said.get("dev", False)),
+        dev=bool(fields.get("dev", False)),
         os_image_hash=digest.lower() if digest else None,
-        provenance=clean_text(said.get("provenance") or "", 200),
+        provenance=clean_text(fields.get("provenance") or "", 200),
     )

@@ -116,9 +116,9 @@ def recompute(vm_config: Mapping[str, Any], log: BootLog) -> LiteImage | None:
         raise MalformedEvidence("vm_config.memory_size", "is not a number of bytes")
     if not (memory == _TWO_GIB or _HIGH_MEMORY <= memory < _MOST_MEMORY):
         return None
-    said = json_object(_FIELD, vm_config["tdx_measurement"])
-    checksums = from_base64(f"{_FIELD}.checksum_file", said.get("checksum_file"))
-    material = from_base64(f"{_FIELD}.measurement", said.get("measurement"))
+    document = json_object(_FIELD, vm_config["tdx_measurement"])
+    checksums = from_base64(f"{_FIELD}.checksum_file", document.get("checksum_file"))
+    material = from_base64(f"{_FIELD}.measurement", document.get("measurement"))
     if _listed(checksums) != hashlib.sha256(material).hexdigest():
         raise MalformedEvidence(f"{_FIELD}.checksum_file", f"has not the hash of {MEASUREMENT}")
     image, tdvf = _read(material)
@@ -144,21 +144,21 @@ def _listed(checksums: bytes) -> str | None:
 
 
 def _read(material: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
-    said, rest = _cbor(material)
-    if rest or not isinstance(said, dict) or said.get("version") != _VERSION:
+    measurement, rest = _cbor(material)
+    if rest or not isinstance(measurement, dict) or measurement.get("version") != _VERSION:
         raise MalformedEvidence(_FIELD, f"is not a measurement of version {_VERSION}")
-    return _member(said, "image", dict), _member(said, "tdvf", dict)
+    return _member(measurement, "image", dict), _member(measurement, "tdvf", dict)
 
 
-def _member(said: dict[str, Any], name: str, kind: type[Any]) -> Any:
-    value = said.get(name)
+def _member(mapping: dict[str, Any], name: str, kind: type[Any]) -> Any:
+    value = mapping.get(name)
     if not isinstance(value, kind):
         raise MalformedEvidence(f"{_FIELD}.{name}", "is missing, or of another type")
     return value
 
 
-def _digest(said: dict[str, Any], name: str) -> bytes:
-    value: bytes = _member(said, name, bytes)
+def _digest(mapping: dict[str, Any], name: str) -> bytes:
+    value: bytes = _member(mapping, name, bytes)
     if len(value) != REGISTER_BYTES:
         raise MalformedEvidence(f"{_FIELD}.{name}", f"has {len(value)} bytes, not 48")
     return value

@@ -48,7 +48,7 @@ _ATTRIBUTES: Final = frozenset(
 )
 _REVOKED: Final = "TCB status is invalid: Revoked"
 _PREFIX: Final = "Verification failed: "
-_WORDS: Final = {
+_MESSAGES: Final = {
     "Failed to parse root CA CRL": "the collateral's root CRL is not one of this root of trust",
     "TCBInfo expired": "the collateral has expired (TCB info)",
     "QEIdentity expired": "the collateral has expired (QE identity)",
@@ -170,7 +170,7 @@ class _Enclave(msgspec.Struct, gc=False):
     tcb_eval_data_number: int
 
 
-class _Said(msgspec.Struct, gc=False):
+class _RawClaims(msgspec.Struct, gc=False):
     """The part of dcap-qvl's claims that is read here."""
 
     tee_type: int
@@ -182,21 +182,21 @@ class _Said(msgspec.Struct, gc=False):
     report: dict[str, dict[str, Any]]
 
 
-_CLAIMS: Final = msgspec.json.Decoder(_Said)
+_CLAIMS: Final = msgspec.json.Decoder(_RawClaims)
 
 
-def _claims(said: _Said) -> QuoteClaims:
-    report = next(iter(said.report.values()))
+def _claims(raw: _RawClaims) -> QuoteClaims:
+    report = next(iter(raw.report.values()))
     report = report.get("base", report)  # TD 1.5 has 1.0 in it
-    ends = (said.earliest_expiration_date, said.qe_iden_earliest_expiration_date)
+    ends = (raw.earliest_expiration_date, raw.qe_iden_earliest_expiration_date)
     return QuoteClaims(
-        status=said.tcb.status,
-        advisories=said.tcb.advisory_ids,
-        tcb_date=datetime.fromtimestamp(said.platform.tcb_date_tag, UTC),
-        evaluation_number=min(said.tcb.eval_data_number, said.qe.tcb_eval_data_number),
+        status=raw.tcb.status,
+        advisories=raw.tcb.advisory_ids,
+        tcb_date=datetime.fromtimestamp(raw.platform.tcb_date_tag, UTC),
+        evaluation_number=min(raw.tcb.eval_data_number, raw.qe.tcb_eval_data_number),
         until=datetime.fromtimestamp(min(ends), UTC),
-        fmspc=bytes(said.platform.pck.fmspc).hex().upper(),
-        is_tdx=said.tee_type == 0x81,  # noqa: PLR2004 - TDX
+        fmspc=bytes(raw.platform.pck.fmspc).hex().upper(),
+        is_tdx=raw.tee_type == 0x81,  # noqa: PLR2004 - TDX
         mr_td=report.get("mr_td", ""),
         report_data=report.get("report_data", ""),
     )
@@ -204,10 +204,10 @@ def _claims(said: _Said) -> QuoteClaims:
 
 def _refusal(
     dcap_qvl: "ModuleType",
-    said: str,
+    message: str,
     asked: tuple[bytes, tuple[str | None, ...], int, bytes | None],
 ) -> QuoteRefused:
-    reason = said.removeprefix(_PREFIX)
+    reason = message.removeprefix(_PREFIX)
     if reason in _ATTRIBUTES:
         return QuoteRefused(reason, attributes=True)
     if reason == _REVOKED:
@@ -217,7 +217,7 @@ def _refusal(
 
 def _translated(reason: str) -> str:
     plain = clean_text(reason, 200)
-    return next((words for start, words in _WORDS.items() if plain.startswith(start)), plain)
+    return next((message for start, message in _MESSAGES.items() if plain.startswith(start)), plain)
 
 
 def _cause(

@@ -127,9 +127,9 @@ def _instant(at: object) -> datetime:
     return found.astimezone(UTC)
 
 
-def pccs_address(said: str | None) -> str | None:
+def pccs_address(address: str | None) -> str | None:
     """Return the address of a PCCS; refused where it is neither https nor on this machine."""
-    return None if said is None else check_base_url(said, "pccs")
+    return None if address is None else check_base_url(address, "pccs")
 
 
 class EvidenceSource:
@@ -169,12 +169,12 @@ class EvidenceSource:
             found = self._instance(cvm)
             if found is not None and (found.get("quote") or found.get("error")):
                 return found
-            said = msgspec.to_builtins(self._client.get_cvm_attestation(cvm))
+            attestation = msgspec.to_builtins(self._client.get_cvm_attestation(cvm))
         except CvmError as error:
             if isinstance(error, AuthError) and error.is_of_the_key:
                 raise
             return {"error": f"it could not be fetched: {error.message}"}
-        return said if isinstance(said, Mapping) else {}
+        return attestation if isinstance(attestation, Mapping) else {}
 
     def _instance(self, cvm: Cvm) -> Mapping[str, Any] | None:
         """Return a CVM's entry in its app's attestation; None where there is none."""
@@ -212,10 +212,10 @@ class EvidenceSource:
         joint = "&" if "?" in url else "?"
         address = f"{url}{joint}nonce={nonce.hex()}"
         body = self._client.read_elsewhere(address, "the sidecar's quote").body
-        said = Evidence.of(json_object("the sidecar's answer", from_json("its answer", body)))
-        return said.having(
-            event_log=said.event_log or shown.event_log,
-            app_compose=said.app_compose or shown.app_compose,
+        evidence = Evidence.of(json_object("the sidecar's answer", from_json("its answer", body)))
+        return evidence.having(
+            event_log=evidence.event_log or shown.event_log,
+            app_compose=evidence.app_compose or shown.app_compose,
             collateral=None,
             known_quote=shown.quote,
             nonce=nonce,

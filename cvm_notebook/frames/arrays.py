@@ -52,7 +52,7 @@ def integer(values: Sequence[int | None]) -> Any:
 
 
 def count(values: Sequence[str | None]) -> Any:
-    """Build an ``Int64`` array of how often each value occurs; of none, nothing is said."""
+    """Build an ``Int64`` array of how often each value occurs; missing for None."""
     times = Counter(values)
     return integer([None if v is None else times[v] for v in values])
 
@@ -68,7 +68,7 @@ def flag(values: Sequence[bool | None]) -> Any:
 
 
 def moment(values: Sequence[str | None]) -> Any:
-    """Build a ``datetime64[us, UTC]`` index of ISO 8601 words; what is no date is NaT."""
+    """Build a ``datetime64[us, UTC]`` index of ISO 8601 text; what is no date is NaT."""
     # pandas reads "now" and "today" as this moment: only what begins with a digit is a date
     dates = [v if v is not None and "0" <= v < ":" else "" for v in values]
     found = pd.to_datetime(dates, utc=True, format="ISO8601", errors="coerce", cache=False)
@@ -115,15 +115,18 @@ def money(values: Sequence[str | float | Decimal | None]) -> Any:
 
 
 def category(
-    words: tuple[str, ...], parse: Callable[[str | None], str | None] | None = None
+    categories: tuple[str, ...], parse: Callable[[str | None], str | None] | None = None
 ) -> Callable[[Sequence[str | None]], Any]:
-    """Return what builds categoricals of these words; any other word is ``unknown``, the last.
+    """Return what builds categoricals; any other text is ``unknown``, the last category.
 
-    `parse` brings other words into these first.
+    `parse` brings other text into the categories first.
     """
-    dtype = pd.CategoricalDtype(list(words))
-    places: dict[str | None, int] = {None: -1, **{word: code for code, word in enumerate(words)}}
-    other = len(words) - 1
+    dtype = pd.CategoricalDtype(list(categories))
+    places: dict[str | None, int] = {
+        None: -1,
+        **{name: code for code, name in enumerate(categories)},
+    }
+    other = len(categories) - 1
 
     def build(values: Sequence[str | None]) -> Any:
         codes = {v: places.get(parse(v) if parse else v, other) for v in set(values)}

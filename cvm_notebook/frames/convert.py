@@ -21,7 +21,7 @@ INDEX: Final = columns.INDEX.name
 Texts = Sequence[str | None]
 
 _KINDS: Final[Mapping[str, ArrayKind]] = {c.name: kind_of(c) for c in SEARCHED.values()}
-_EXACT: Final = fleet_frame((), columns="wide")  # what has the dtypes of ours
+_EXACT: Final = fleet_frame((), columns="wide")  # has the dtypes of a frame of the fleet
 _INT64: Final = range(-(2**63), 2**63)
 _FLAGS: Final = {"true": True, "false": False}
 

@@ -24,8 +24,8 @@ class _Row(NamedTuple):
 
 
 def _took(row: _Row) -> timedelta | None:
-    said = row.delivery.duration_ms
-    return None if said is None else timedelta(milliseconds=min(max(said, 0), 10**12))
+    duration = row.delivery.duration_ms
+    return None if duration is None else timedelta(milliseconds=min(max(duration, 0), 10**12))
 
 
 DELIVERIES: Final[Table[_Row]] = Table(
@@ -36,7 +36,7 @@ DELIVERIES: Final[Table[_Row]] = Table(
     ),
     (
         Field("created_at", MOMENT, lambda t: t.delivery.created_at, "when the event was"),
-        Field("event", TEXT, lambda t: t.delivery.event_type, "what was told, as cvm.stopped"),
+        Field("event", TEXT, lambda t: t.delivery.event_type, "what happened, as cvm.stopped"),
         Field("status", TEXT, lambda t: t.delivery.status, "how it ended, in the service's word"),
         Field("attempts", INTEGER, lambda t: t.delivery.attempts, "how often it was sent"),
         Field(

@@ -66,7 +66,7 @@ def fleet_frame(
         When the CVMs were read; now when None. Without a time zone it is this machine's local time.
         This and the next two are for CVMs: a Snapshot knows them.
     source
-        Which call told: list, get, batch, stream or action.
+        Which call reported them: list, get, batch, stream or action.
     revision
         The store's revision of these rows, if there is a store.
 
@@ -91,7 +91,7 @@ def fleet_frame(
     if isinstance(cvms, Snapshot):
         context = Context(cvms)
         ids, values = _read(cvms.rows, wanted, partial(RowChunk.of_rows, context=context))
-        told = _about(cvms)
+        provenance = _about(cvms)
     else:
         if not isinstance(source, str) or source not in SOURCES:
             problem = f"{clean_text(repr(source), 60)} is none of {', '.join(SOURCES)}"
@@ -99,12 +99,12 @@ def fleet_frame(
         seen, age = _observation(observed_at)
         listing = ListingInfo(seen, age, source, revision)
         ids, values = _read(_cvms(cvms), wanted, partial(RowChunk.of_cvms, listing=listing))
-        told = {"source": source, "revision": revision, "as_of": seen.isoformat()}
+        provenance = {"source": source, "revision": revision, "as_of": seen.isoformat()}
     # what has been built is let go at once: ten thousand names need not be there twice
     data = {c.name: _build(c, values.pop(c.name), len(ids), amounts) for c in wanted}
     index = pd.Index(arrays.text(ids), name=INDEX.name)
     frame = pd.DataFrame(data, index=index, copy=False)
-    frame.attrs["cvm"] = {"schema": SCHEMA, **told}
+    frame.attrs["cvm"] = {"schema": SCHEMA, **provenance}
     return frame
 
 

@@ -29,7 +29,7 @@ def write_fleet(frame: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
     """Write a frame of the fleet to a file, in the format that its name ends with.
 
     A CSV holds no formula: text that a spreadsheet would take for one has an apostrophe before
-    it, and so has empty text, to be told from what is missing. `read_fleet` takes it away again.
+    it, and so has empty text, to differ from what is missing. `read_fleet` takes it away again.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
         table = parquet.ParquetFile(path).read()
         return conform(pd.DataFrame(table.to_pandas()))
     except ArrowException as error:
-        raise _not_ours(path, "Parquet file", error) from None
+        raise _not_readable(path, "Parquet file", error) from None
 
 
 # --- CSV ----------------------------------------------------------------------------------------
@@ -162,7 +162,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
             encoding_errors="surrogatepass",
         )
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise _not_ours(path, "CSV file", error) from None
+        raise _not_readable(path, "CSV file", error) from None
     cells = {str(name): [_armed(str(name), cell) for cell in table[name]] for name in table.columns}
     return _of_texts(path, cells, len(table))
 
@@ -187,21 +187,24 @@ def _write_json(frame: pd.DataFrame) -> bytes:
 
 def _read_json(path: Path) -> pd.DataFrame:
     try:
-        said = json.loads(path.read_bytes(), parse_constant=lambda _: None)
+        document = json.loads(path.read_bytes(), parse_constant=lambda _: None)
     except (ValueError, RecursionError) as error:
-        raise _not_ours(path, "JSON file", error) from None
+        raise _not_readable(path, "JSON file", error) from None
     try:
-        if "rows" in said:
-            names = [INDEX, *said["columns"]]
+        if "rows" in document:
+            names = [INDEX, *document["columns"]]
             cells = {
-                name: [_cell_text(name, row.get(name)) for row in said["rows"]] for name in names
+                name: [_cell_text(name, row.get(name)) for row in document["rows"]]
+                for name in names
             }
-            return _of_texts(path, cells, len(said["rows"]))
+            return _of_texts(path, cells, len(document["rows"]))
         # as pandas writes it: of each column, each row by its id
-        ids = dict.fromkeys(id_ for column in said.values() for id_ in column)
-        cells = {name: [_cell_text(name, said[name].get(id_)) for id_ in ids] for name in said}
+        ids = dict.fromkeys(id_ for column in document.values() for id_ in column)
+        cells = {
+            name: [_cell_text(name, document[name].get(id_)) for id_ in ids] for name in document
+        }
     except (AttributeError, KeyError, TypeError) as error:
-        raise _not_ours(path, "fleet", error) from None
+        raise _not_readable(path, "fleet", error) from None
     return _of_texts(path, {INDEX: list(ids), **cells}, len(ids))
 
 
@@ -241,10 +244,10 @@ def _dtype(name: str) -> str:
 _REMEDY: Final = "Give a file that df.cvm.to_parquet, to_csv or to_json has written."
 
 
-def _not_ours(path: Path, what: str, error: Exception) -> InvalidInput:
-    said = clean_text(error, 120)
+def _not_readable(path: Path, what: str, error: Exception) -> InvalidInput:
+    reason = clean_text(error, 120)
     return InvalidInput(
-        "path", f"{clean_text(path.name)} is not a readable {what}: {said}", _REMEDY
+        "path", f"{clean_text(path.name)} is not a readable {what}: {reason}", _REMEDY
     )
 
 

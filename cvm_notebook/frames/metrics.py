@@ -37,7 +37,7 @@ class Measurement:
         return moment(self.point.at)
 
 
-def _said(value: float) -> float | None:
+def _finite(value: float) -> float | None:
     return value if isfinite(value) else None
 
 
@@ -52,17 +52,17 @@ METRICS: Final[Table[Measurement]] = Table(
         Field(
             "cpu",
             REAL,
-            lambda m: _said(m.point.cpu),
+            lambda m: _finite(m.point.cpu),
             "the load of one minute as a share of its vCPUs; above 1 more was wanted",
         ),
         Field(
             "cpu_highest",
             REAL,
-            lambda m: _said(m.point.highest),
+            lambda m: _finite(m.point.highest),
             "the highest share seen since the row before",
         ),
-        Field("memory", REAL, lambda m: _said(m.point.memory), "the share of its memory in use"),
-        Field("disk", REAL, lambda m: _said(m.point.disk), "the share of its disks in use"),
+        Field("memory", REAL, lambda m: _finite(m.point.memory), "the share of its memory in use"),
+        Field("disk", REAL, lambda m: _finite(m.point.disk), "the share of its disks in use"),
         Field(
             "observed_s",
             REAL,
@@ -75,7 +75,7 @@ METRICS: Final[Table[Measurement]] = Table(
 
 @METRICS.documents
 def metrics_frame(store: FleetStore, window: str | timedelta = "15m") -> pd.DataFrame:
-    """List what guests said of CPU, memory and disks, a row a measurement, CVM by CVM.
+    """List the CPU, memory and disk use that guests reported, a row a measurement, CVM by CVM.
 
     The last 15 minutes are kept as they were measured, about twice a minute; what is older as one
     row for five minutes, with their means, for 24 hours. What nobody measured is not there.

@@ -58,7 +58,7 @@ def plot_fleet(fleet: pd.DataFrame, ax: "Axes | None" = None, *, by: str = "regi
         Where to draw; a figure of its own when None.
     by
         A bar for each region, or for each ``status``, ``instance_type``, ``node`` or another
-        column of words.
+        column of text.
 
     Returns
     -------
@@ -72,8 +72,8 @@ def plot_fleet(fleet: pd.DataFrame, ax: "Axes | None" = None, *, by: str = "regi
     for status in counts.columns:
         _draw_status(ax, status, counts[status], left, longest)
         left += counts[status]
-    words = by.replace("_", " ")
-    title = f"{_cvms(len(fleet))} by {words}" + ("" if by == "status" else " and status")
+    label = by.replace("_", " ")
+    title = f"{_cvms(len(fleet))} by {label}" + ("" if by == "status" else " and status")
     _finish(ax, title, list(counts.columns))
     return ax
 
@@ -89,9 +89,9 @@ def _count(fleet: pd.DataFrame, by: str) -> pd.DataFrame:
     return counts.loc[order]
 
 
-def label_of(words: Any) -> Any:
+def label_of(value: Any) -> Any:
     """Return the service's text fit for a picture, in which a dollar sign begins no formula."""
-    return words if pd.isna(words) else clean_text(words, _LABEL_CHARS).replace("$", r"\$")
+    return value if pd.isna(value) else clean_text(value, _LABEL_CHARS).replace("$", r"\$")
 
 
 def _cvms(number: int) -> str:
@@ -158,15 +158,15 @@ def _finish(ax: "Axes", title: str, statuses: list[str]) -> None:
     if statuses:
         ax.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, title="status")
     else:
-        _say_empty(ax, "no CVMs")
+        _show_empty(ax, "no CVMs")
 
 
 def _tidy(ax: "Axes") -> None:
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def _say_empty(ax: "Axes", words: str) -> None:
-    ax.text(0.5, 0.5, words, ha="center", va="center", transform=ax.transAxes)
+def _show_empty(ax: "Axes", message: str) -> None:
+    ax.text(0.5, 0.5, message, ha="center", va="center", transform=ax.transAxes)
     ax.set_yticks([])
 
 
@@ -380,7 +380,7 @@ def finish_time(ax: "Axes", *, empty: bool) -> None:
     """Make the x axis one of time."""
     _tidy(ax)
     if empty:
-        _say_empty(ax, "no history yet")
+        _show_empty(ax, "no history yet")
         ax.set_xticks([])
         return
     ax.xaxis_date()

@@ -58,7 +58,7 @@ class ListedCvm:
 
 
 class RowChunk:
-    """Some rows of a frame; each nested object of theirs is looked up once for all columns."""
+    """Some rows of a frame; each of their nested objects is looked up once for all columns."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class RowChunk:
         return column.observed and self._live is None
 
     def values(self, column: Column, most: int | None = None) -> list[Any]:
-        """Return the values of a column, as the service said them; of `most` rows at most."""
+        """Return the values of a column, as the service reported them; of `most` rows at most."""
         if column.read is not None and column.kind is not Kind.COUNT:
             read, context = column.read, self._context
             return list(map(read, self._rows[:most], repeat(context)))
@@ -116,8 +116,8 @@ class RowChunk:
         """Return the objects that a path leads to, empty ones in place of what is missing."""
         if not path:
             # what a record says itself, a live row may know better
-            ours = self._live is not None or column.observed
-            return self._rows if ours else self._parts["cvm"]
+            of_live_row = self._live is not None or column.observed
+            return self._rows if of_live_row else self._parts["cvm"]
         found = self._parts.get(path)
         if found is None:
             name = path.removeprefix("cvm.")
@@ -134,7 +134,7 @@ def _attributes(name: str) -> Callable[[Sequence[Any]], list[Any]]:
     Compiled, as namedtuple is: in a comprehension, the interpreter reads an attribute that stands
     in the code in less than half of the time that attrgetter takes.
     """
-    read: Callable[[Sequence[Any]], list[Any]] = eval(  # noqa: S307 - the names are ours
+    read: Callable[[Sequence[Any]], list[Any]] = eval(  # noqa: S307 - our own attribute names
         f"lambda objects: [one.{name} for one in objects]"
     )
     return read

@@ -27,10 +27,10 @@ class ArrayKind:
 
 
 def fixed(
-    words: tuple[str, ...], parse: Callable[[str | None], str | None] | None = None
+    categories: tuple[str, ...], parse: Callable[[str | None], str | None] | None = None
 ) -> ArrayKind:
-    """Return the kind of a category of these words, of which the last stands for all others."""
-    return ArrayKind(f"category({', '.join(words)})", arrays.category(words, parse))
+    """Return the kind of a categorical; its last category stands for any other text."""
+    return ArrayKind(f"category({', '.join(categories)})", arrays.category(categories, parse))
 
 
 TEXT: Final = ArrayKind("string", arrays.text)

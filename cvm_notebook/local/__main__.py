@@ -59,8 +59,8 @@ def main() -> None:
     code: object = 0
     try:
         run(Settings.from_environment(), _tell_ready)
-    except SystemExit as told:
-        code = told.code or 0
+    except SystemExit as stop:
+        code = stop.code or 0
     except DatabaseVersionError as error:
         sys.stderr.write(f"{error}\n")
         code = 1

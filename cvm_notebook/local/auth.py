@@ -76,13 +76,13 @@ def _refused() -> ApiError:
 def _workspace(ctx: Context, user: User, wanted: str) -> Workspace:
     """Return one of the user's workspaces by its id or slug, or raise 403."""
     with ctx.database.read() as session:
-        theirs = session.scalars(
+        workspaces = session.scalars(
             select(Workspace)
             .join(ApiKey, ApiKey.workspace_id == Workspace.id)
             .where(ApiKey.user_id == user.id, ApiKey.revoked_at.is_(None))
             .distinct()
         )
-        for one in theirs:
+        for one in workspaces:
             if wanted in {one.slug, hashid("wks", one.id)}:
                 return one
     raise ApiError(403, f"You have no access to workspace {wanted[:80]!r}.")

@@ -63,10 +63,10 @@ def send(origin: str, token: str, method: str, path: str, body: Any = None) -> A
 def _reason(error: HTTPError) -> str:
     """Return the reason of a refusal, from its body."""
     try:
-        said = json.loads(error.read())["detail"]
+        detail = json.loads(error.read())["detail"]
     except (ValueError, KeyError, TypeError):
-        said = None
-    if isinstance(said, list):  # of pydantic: what is wrong with each field
-        fields = [one for one in said if isinstance(one, dict)]
-        said = "; ".join(f"{(one.get('loc') or ['it'])[-1]}: {one.get('msg')}" for one in fields)
-    return said if isinstance(said, str) and said else f"HTTP {error.code}: {error.reason}"
+        detail = None
+    if isinstance(detail, list):  # of pydantic: what is wrong with each field
+        fields = [one for one in detail if isinstance(one, dict)]
+        detail = "; ".join(f"{(one.get('loc') or ['it'])[-1]}: {one.get('msg')}" for one in fields)
+    return detail if isinstance(detail, str) and detail else f"HTTP {error.code}: {error.reason}"

@@ -37,16 +37,16 @@ class ForkServer:
     """
 
     def __init__(self) -> None:
-        self._line, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
+        self._line, child_end = socket.socketpair(type=socket.SOCK_SEQPACKET)
         self._line.settimeout(_PATIENCE)
         self._ready = False
-        with theirs:
+        with child_end:
             self._process = subprocess.Popen(  # noqa: S603 - our own module and interpreter
-                [sys.executable, "-P", "-c", _PROGRAM, str(theirs.fileno())],
+                [sys.executable, "-P", "-c", _PROGRAM, str(child_end.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[child_end.fileno()],
                 start_new_session=True,  # Ctrl-C is for the test run, and not for the fork server
             )
 
@@ -114,7 +114,7 @@ class Forked:
         self.pid = pid
         self.stdin = os.fdopen(stdin, "wb")
         self.stdout = os.fdopen(stdout, "rb")
-        # a pipe on which nothing is said: its end is the end of the process
+        # a pipe on which nothing is sent: its end is the end of the process
         self._life = os.fdopen(life, "rb")
 
     def poll(self) -> int | None:

@@ -1,8 +1,8 @@
 """Refuse requests that no client of this server makes: other hosts, pages of other sites, floods.
 
 A page of the web can have its name resolve to 127.0.0.1 (DNS rebinding) and then talks to this
-server as if to its own; a page can also post a form here. Browsers say which name they were told
-(``Host``) and who asks (``Origin``, ``Sec-Fetch-Site``), so such requests are told apart.
+server as if to its own; a page can also post a form here. Browsers send the name that they
+address (``Host``) and who asks (``Origin``, ``Sec-Fetch-Site``): such requests are recognised.
 """
 
 import re
@@ -66,7 +66,7 @@ class Guard:
     def _refusal(self, scope: Scope, headers: dict[bytes, str]) -> str | None:
         """Return why a request is refused, or None."""
         host, port = _host_and_port(f"//{headers.get(b'host', '')}")
-        if not self._is_ours(host, scope):
+        if not self._is_own_host(host, scope):
             return (
                 f"Host {host[:80]!r} is not one of this LocalCloud's. If it is reached under this "
                 f"name, start it with --allow-host {host[:80] or 'NAME'}."
@@ -80,16 +80,16 @@ class Guard:
         return "Pages of other sites may not send requests to this LocalCloud."
 
     def _refused_origin(self, origin: str, host: str, port: int | None, scope: Scope) -> str | None:
-        theirs, their_port = _host_and_port(origin)
-        if theirs in self._allowed:
+        origin_host, origin_port = _host_and_port(origin)
+        if origin_host in self._allowed:
             return None
-        same_host = theirs == host or (is_loopback(theirs) and is_loopback(host))
+        same_host = origin_host == host or (is_loopback(origin_host) and is_loopback(host))
         own_port = port if port is not None else _DEFAULT_PORTS.get(scope["scheme"])
-        if same_host and their_port == own_port:
+        if same_host and origin_port == own_port:
             return None
         return f"Origin {origin[:80]!r} may not send requests to this LocalCloud."
 
-    def _is_ours(self, host: str, scope: Scope) -> bool:
+    def _is_own_host(self, host: str, scope: Scope) -> bool:
         if is_loopback(host) or host in self._allowed:
             return True
         # Or the address the connection came in by: a name that was rebound is never an address.

@@ -1,4 +1,4 @@
-"""Run the server in this process: listen, prepare the database, serve until told to end."""
+"""Run the server in this process: listen, prepare the database, serve until stopped."""
 
 import multiprocessing
 import os
@@ -56,7 +56,7 @@ def serve(
     workers
         Processes that serve; use PostgreSQL for more than a few.
     ready
-        Is told the URL and the API key as soon as connections are accepted.
+        Called with the URL and the API key as soon as connections are accepted.
     more
         Further fields of ``Settings``: tier, balance, provision_days, rate_limit, allowed_hosts.
 
@@ -112,7 +112,7 @@ def api_url(host: str, port: int) -> str:
 def run(settings: Settings, ready: Callable[[int, str], None]) -> None:
     """Serve with these settings.
 
-    ``ready`` is told the port and the root of all evidence (PEM) when connections are accepted.
+    ``ready`` gets the port and the root of all evidence (PEM) when connections are accepted.
     """
     listener = listen(settings.host, settings.port)
     root = attester_of(prepare(settings)).root_pem

@@ -170,8 +170,8 @@ class Pki:
                 _level(at, {
                     "sgxtcbcomponents": [{"svn": svn}] * 16, "pcesvn": 11,
                     "tdxtcbcomponents": [{"svn": svn if n in (0, 2) else 0} for n in range(16)],
-                }, status, said)
-                for svn, status, said in LEVELS
+                }, status, advisories)
+                for svn, status, advisories in LEVELS
             ],
         }  # fmt: skip
         enclave = {
@@ -202,9 +202,9 @@ def _date(at: datetime) -> str:
     return at.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _level(at: datetime, tcb: Any, status: str, said: list[str]) -> dict[str, Any]:
+def _level(at: datetime, tcb: Any, status: str, advisories: list[str]) -> dict[str, Any]:
     level = {"tcb": tcb, "tcbDate": _date(at - timedelta(100)), "tcbStatus": status}
-    return level | ({"advisoryIDs": said} if said else {})
+    return level | ({"advisoryIDs": advisories} if advisories else {})
 
 
 # --- quotes ------------------------------------------------------------------------------------
@@ -268,13 +268,13 @@ class Image:
 
     @property
     def cbor(self) -> bytes:
-        def text(said: str) -> bytes:
-            return bytes([0x60 + len(said)]) + said.encode()
+        def text(value: str) -> bytes:
+            return bytes([0x60 + len(value)]) + value.encode()
 
-        def octets(said: bytes) -> bytes:
+        def octets(value: bytes) -> bytes:
             return (
-                bytes([0x58, len(said)]) if len(said) > 23 else bytes([0x40 + len(said)])
-            ) + said
+                bytes([0x58, len(value)]) if len(value) > 23 else bytes([0x40 + len(value)])
+            ) + value
 
         image = b"\xa3" + text("cmdline_sha384") + octets(self.command)
         image += text("kernel_authenticode") + octets(self.kernel)
@@ -296,7 +296,7 @@ WITNESS = bytes([0x80, 0x10, 9, 2, 0, 32, 64, 2])
 
 
 def hand_off(memory: int) -> bytes:
-    """The memory map that the firmware is told for `WITNESS`, as its digest (PI specification)."""
+    """The memory map that the firmware is given for `WITNESS`, as its digest (PI specification)."""
     page, base = 4096, 0x800
     first, last = base * page, (base + 66) * page
     ranges = [(7, 0, first), (0, first, 32 * page), (7, (base + 32) * page, 32 * page)]
@@ -377,9 +377,9 @@ def runtime(name: str, payload: bytes = b"", version: int = 1) -> dict[str, Any]
 
 
 def gpu_event(devices: int, info: str = "", **changes: Any) -> bytes:
-    said = {"version": 2, "provider": "nvidia", "devices": devices, "cc_mode": "on"}
-    said |= {"devtools": False, "evidence_sha256": hashlib.sha256(info.encode()).hexdigest()}
-    return json.dumps(said | changes).encode()
+    claims = {"version": 2, "provider": "nvidia", "devices": devices, "cc_mode": "on"}
+    claims |= {"devtools": False, "evidence_sha256": hashlib.sha256(info.encode()).hexdigest()}
+    return json.dumps(claims | changes).encode()
 
 
 LEGACY, LITE, DEV = (
@@ -460,12 +460,12 @@ class Cvm:
 
     @property
     def vm_config(self) -> dict[str, Any]:
-        said: dict[str, Any] = {"image": self.image.name, "memory_size": self.memory}
+        config: dict[str, Any] = {"image": self.image.name, "memory_size": self.memory}
         if self.image.lite:
             parts = {"measurement": self.image.cbor, "checksum_file": self.image.checksums}
             encoded = {name: base64.b64encode(part).decode() for name, part in parts.items()}
-            said |= {"tdx_attestation_variant": "lite", "tdx_measurement": encoded}
-        return said
+            config |= {"tdx_attestation_variant": "lite", "tdx_measurement": encoded}
+        return config
 
     def evidence(self, **changes: Any) -> dict[str, Any]:
         """What it shows, as a guest agent answers; with the collateral of `NOW`."""

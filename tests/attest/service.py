@@ -86,8 +86,8 @@ class Service:
         if steps[0] == "cvms" and steps[2] == "attestation":
             return _json(self._attestation(steps[1].removeprefix("cvm_")))
         if steps[0] == "apps":
-            ours = [n for n in names if self._record(n)["app_id"] == steps[1]]
-            return _json({"app_id": steps[1], "instances": [self._instance(n) for n in ours]})
+            of_app = [n for n in names if self._record(n)["app_id"] == steps[1]]
+            return _json({"app_id": steps[1], "instances": [self._instance(n) for n in of_app]})
         if steps[:2] == ["attestations", "collateral"]:
             known = {hashlib.sha256(cvm.quote).hexdigest() for cvm in self.cvms.values()}
             return _json(self.collateral) if steps[2] in known else _json({"detail": "no"}, 404)
@@ -118,23 +118,23 @@ class Service:
         return {**registers, "event_log": cvm.log, "app_compose": cvm.compose}
 
     def _pccs(self, path):
-        said = self.collateral
+        collateral = self.collateral
         if path.endswith("/pckcrl"):
-            body, header = bytes.fromhex(said["pck_crl"]), "SGX-PCK-CRL-Issuer-Chain"
-            return 200, {header: quote(said["pck_crl_issuer_chain"])}, body
+            body, header = bytes.fromhex(collateral["pck_crl"]), "SGX-PCK-CRL-Issuer-Chain"
+            return 200, {header: quote(collateral["pck_crl_issuer_chain"])}, body
         if path.endswith("/rootcacrl"):
-            return 200, {}, said["root_ca_crl"].encode()
-        name, inner, header = (
+            return 200, {}, collateral["root_ca_crl"].encode()
+        name, key, header = (
             ("tcb_info", "tcbInfo", "TCB-Info-Issuer-Chain")
             if path.endswith("/tcb")
             else ("qe_identity", "enclaveIdentity", "SGX-Enclave-Identity-Issuer-Chain")
         )
-        body = f'{{"{inner}": {said[name]}, "signature": "{said[f"{name}_signature"]}"}}'
-        return 200, {header: quote(said[f"{name}_issuer_chain"])}, body.encode()
+        body = f'{{"{key}": {collateral[name]}, "signature": "{collateral[f"{name}_signature"]}"}}'
+        return 200, {header: quote(collateral[f"{name}_issuer_chain"])}, body.encode()
 
 
-def _json(said, status=200):
-    return status, {"Content-Type": "application/json"}, json.dumps(said).encode()
+def _json(content, status=200):
+    return status, {"Content-Type": "application/json"}, json.dumps(content).encode()
 
 
 class TlsServer:

@@ -17,18 +17,18 @@ OTHER = APP.replace("nginx", "caddy")
 
 
 def trusted(image=LEGACY, **changes):
-    said = {
+    fields = {
         "name": image.name,
         "mrtd": (image.firmware[0].hex(),),
         "rtmr1": Cvm(image=image).registers["rtmr1"].hex(),
         "rtmr2": Cvm(image=image).registers["rtmr2"].hex(),
     }
-    return MeasuredImage(**said | changes)
+    return MeasuredImage(**fields | changes)
 
 
 def policy(**changes):
-    said = {"images": [trusted(), trusted(LITE)], "app": issuer.COMPOSE, "root": PKI.root_pem}
-    return Policy(**said | {"key_provider": KMS_ID} | changes)
+    fields = {"images": [trusted(), trusted(LITE)], "app": issuer.COMPOSE, "root": PKI.root_pem}
+    return Policy(**fields | {"key_provider": KMS_ID} | changes)
 
 
 def outcomes(evidence, by=None, at=NOW):
@@ -114,7 +114,7 @@ def test_nothing_of_a_log_passes_that_does_not_fit():
     assert found["hardware"].outcome == "pass"
 
 
-def test_without_collateral_nothing_is_said_of_hardware():
+def test_without_collateral_hardware_is_not_judged():
     found = outcomes(Cvm().evidence(collateral=None))
     assert found["hardware"].outcome == found["tcb"].outcome == found["debug"].outcome == "skip"
     assert issuer.FMSPC.hex().upper() in found["hardware"].reason
@@ -122,7 +122,7 @@ def test_without_collateral_nothing_is_said_of_hardware():
     assert found["log"].outcome == "pass"
 
 
-def test_without_the_extra_nothing_is_said_of_hardware(monkeypatch):
+def test_without_the_extra_hardware_is_not_judged(monkeypatch):
     monkeypatch.setattr("cvm_notebook.attest.quotes.is_installed", lambda: False)
     found = outcomes(Cvm().evidence())
     assert [found[name].outcome for name in CHECK_NAMES[:4]] == ["skip", "skip", "skip", "pass"]
@@ -176,7 +176,7 @@ def test_collateral_is_good_from_its_first_to_its_last_second(at, hardware):
     assert check.outcome == hardware, check.reason
 
 
-def test_of_a_debug_cvm_no_tcb_is_told():
+def test_of_a_debug_cvm_the_tcb_is_not_judged():
     found = outcomes(Cvm(attributes=DEBUG).evidence())
     assert found["hardware"].outcome == "pass"
     assert found["tcb"].outcome == "skip"
@@ -289,7 +289,7 @@ def test_the_app_is_declared_in_several_ways(app):
     assert outcomes(Cvm().evidence(), policy(app=app))["app"].outcome == expected
 
 
-def test_nobody_said_what_should_run():
+def test_an_app_that_is_not_declared_is_skipped():
     check = outcomes(Cvm().evidence(), policy(app=None))["app"]
     assert (check.outcome, "Policy(app=" in check.todo) == ("skip", True)
 
@@ -332,10 +332,10 @@ POLICY_HASH = ("gpu-policy-hash", hashlib.sha256(b"{}").digest())
 @pytest.mark.parametrize(
     ("more", "gpus", "shown", "outcome"),
     [
-        ([POLICY_HASH, ("gpu-attestation", gpu_event(8, "said"))], 8, "said", "pass"),
-        ([POLICY_HASH, ("gpu-attestation", gpu_event(8, "said"))], 8, None, "pass"),
-        ([POLICY_HASH, ("gpu-attestation", gpu_event(8, "said"))], None, None, "info"),
-        ([POLICY_HASH, ("gpu-attestation", gpu_event(8, "said"))], 8, "said\n", "fail"),
+        ([POLICY_HASH, ("gpu-attestation", gpu_event(8, "nvidia"))], 8, "nvidia", "pass"),
+        ([POLICY_HASH, ("gpu-attestation", gpu_event(8, "nvidia"))], 8, None, "pass"),
+        ([POLICY_HASH, ("gpu-attestation", gpu_event(8, "nvidia"))], None, None, "info"),
+        ([POLICY_HASH, ("gpu-attestation", gpu_event(8, "nvidia"))], 8, "nvidia\n", "fail"),
         ([POLICY_HASH, ("gpu-attestation", gpu_event(7))], 8, None, "fail"),
         ([POLICY_HASH, ("gpu-attestation", gpu_event(8, cc_mode="off"))], 8, None, "fail"),
         ([POLICY_HASH, ("gpu-attestation", gpu_event(8, devtools=True))], 8, None, "fail"),

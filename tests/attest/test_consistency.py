@@ -1,4 +1,4 @@
-"""judge_attestation: what fits is told from what does not, and nothing is called verified."""
+"""judge_attestation: what fits is separated from what does not, and nothing is called verified."""
 
 import hashlib
 import json
@@ -44,14 +44,14 @@ def test_what_a_cvm_shows_is_hashed_and_added_up(cloud):
         )
         client.watch_cvm_state(made.id, target="running")
         cvm = client.get_cvm_info(made.id)
-        said = client.get_cvm_attestation(made.id)
+        shown = client.get_cvm_attestation(made.id)
 
-    found = judge_attestation(said)
+    found = judge_attestation(shown)
 
     assert (found.checked, found.why) == ("hash_matched", "")
     assert found.compose_hash_live == found.compose_hash_expected == cvm.compose_hash
     assert found.os_image_hash == cvm.os.os_image_hash
-    assert found.event_count == len(said.tcb_info.event_log)
+    assert found.event_count == len(shown.tcb_info.event_log)
     assert found.cert_not_after is not None
     assert found.quote_present is True
 
@@ -70,7 +70,7 @@ def test_the_expected_file_matches(expected):
 
 
 @pytest.mark.parametrize(
-    ("said", "expected", "why"),
+    ("shown", "expected", "why"),
     [
         (attestation(), {"compose_hash": "0" * 64}, "another compose file"),
         (attestation(), {"docker_compose_hash": "0" * 64}, "another Docker Compose file"),
@@ -81,8 +81,8 @@ def test_the_expected_file_matches(expected):
         (CvmAttestation(error="The CVM is not running."), {}, "not running"),
     ],
 )
-def test_what_does_not_fit_has_failed(said, expected, why):
-    found = judge_attestation(said, **expected)
+def test_what_does_not_fit_has_failed(shown, expected, why):
+    found = judge_attestation(shown, **expected)
     assert found.checked == "failed"
     assert why in found.why
 
@@ -94,8 +94,8 @@ def stripped(one):
 
 def second(one):
     """An event as guests of version 2 measure it: its canonical JSON."""
-    said = {"name": one.event, "payload": one.event_payload, "type": one.event_type}
-    text = json.dumps(said, sort_keys=True, separators=(",", ":"))
+    fields = {"name": one.event, "payload": one.event_payload, "type": one.event_type}
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
     return msgspec.structs.replace(one, digest=hashlib.sha384(text.encode()).hexdigest())
 
 
@@ -176,7 +176,7 @@ def test_digits_are_the_same_with_and_without_their_prefix():
 
 
 @pytest.mark.parametrize(
-    ("said", "expected", "why"),
+    ("shown", "expected", "why"),
     [
         (CvmAttestation(), {}, "no log"),
         (attestation(log=()), {}, "no log"),
@@ -186,8 +186,8 @@ def test_digits_are_the_same_with_and_without_their_prefix():
         (attestation(log=(msgspec.structs.replace(LOG[0], imr=2),), rtmr3="0"), {}, "no log"),
     ],
 )
-def test_what_is_not_shown_is_not_judged(said, expected, why):
-    found = judge_attestation(said, **expected)
+def test_what_is_not_shown_is_not_judged(shown, expected, why):
+    found = judge_attestation(shown, **expected)
     assert found.checked == "fetched"
     assert why in found.why
 
@@ -203,7 +203,7 @@ def test_what_an_app_adds_to_the_log_does_not_hide_what_was_booted():
     assert (found.checked, found.compose_hash_live) == ("hash_matched", sha256(APP))
 
 
-def test_a_quote_is_told_of_and_never_called_verified():
+def test_a_quote_is_reported_and_never_called_verified():
     whole = attestation()
     with_quote = msgspec.structs.replace(
         whole,

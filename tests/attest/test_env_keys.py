@@ -24,14 +24,14 @@ def test_keccak_is_ethereums(data):
     assert keccak256(data) == keccak.new(digest_bits=256, data=data).digest()
 
 
-@pytest.mark.parametrize("said", [OLD, TIMED, OLD._replace(public_key="0x" + KEY.upper())])
+@pytest.mark.parametrize("answer", [OLD, TIMED, OLD._replace(public_key="0x" + KEY.upper())])
 @pytest.mark.parametrize("app", [APP, f"0x{APP}", f"app_{APP}"])
-def test_a_signed_key_is_trusted(said, app):
-    assert check_env_key(said, app, SIGNER, KEY, AT + 60) == ""
+def test_a_signed_key_is_trusted(answer, app):
+    assert check_env_key(answer, app, SIGNER, KEY, AT + 60) == ""
 
 
 @pytest.mark.parametrize(
-    ("said", "changes", "why"),
+    ("answer", "changes", "why"),
     [
         (OLD._replace(public_key="11" * 32), {}, "another key"),
         (OLD._replace(public_key="11" * 32), {"expected": None}, "has not signed"),
@@ -52,9 +52,9 @@ def test_a_signed_key_is_trusted(said, app):
         (TIMED._replace(timestamp=-1), {"now": 0}, "has not signed"),
     ],
 )
-def test_a_key_that_is_not_signed_is_not_trusted(said, changes, why):
+def test_a_key_that_is_not_signed_is_not_trusted(answer, changes, why):
     given_ = {"app_id": APP, "signer": SIGNER, "expected": KEY, "now": AT} | changes
-    assert why in check_env_key(said, **given_)
+    assert why in check_env_key(answer, **given_)
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ SERVICE = {
 
 
 @pytest.mark.parametrize(
-    "said",
+    "source",
     [
         CVM.evidence(),
         json.dumps(CVM.evidence()),
@@ -44,8 +44,8 @@ SERVICE = {
         PEM,
     ],
 )
-def test_evidence_is_read_in_the_forms_that_people_have(said):
-    evidence = Evidence.of(said)
+def test_evidence_is_read_in_the_forms_that_people_have(source):
+    evidence = Evidence.of(source)
     assert evidence.report.signed == CVM.quote[:632]
     assert len(evidence.log) in {0, len(CVM.log)}
     assert Evidence.of(evidence) is evidence
@@ -61,21 +61,21 @@ def test_evidence_is_read_from_a_file(tmp_path, content):
 
 
 def test_the_services_answer_as_a_model_is_read():
-    said = CvmAttestation(
+    attestation = CvmAttestation(
         app_certificates=(Certificate(quote=QUOTE.hex()),),
         tcb_info=TcbInfo(event_log=tuple(EventLog(**one) for one in CVM.log), app_compose=APP),
     )
-    evidence = Evidence.of(msgspec.to_builtins(said))
+    evidence = Evidence.of(msgspec.to_builtins(attestation))
     assert evidence.log.replay(evidence.report.rtmrs)[1] == ""
     assert evidence.compose == APP.encode()
 
 
 @pytest.mark.parametrize(
-    "said", [3, None, b"", b"nonsense", "{", "[]", b"-----BEGIN", b"\x30\x82no"]
+    "source", [3, None, b"", b"nonsense", "{", "[]", b"-----BEGIN", b"\x30\x82no"]
 )
-def test_what_is_no_evidence_is_refused(said):
+def test_what_is_no_evidence_is_refused(source):
     with pytest.raises(InvalidInput):
-        Evidence.of(said)
+        Evidence.of(source)
 
 
 def test_a_certificate_of_either_form_carries_a_quote():

@@ -39,8 +39,8 @@ def outcomes(evidence, at, policy=INTEL):
 
 
 def of(folder, quote, collateral):
-    said = (folder / quote).read_bytes()
-    text = said.decode() if quote.endswith((".hex", ".txt")) else said
+    content = (folder / quote).read_bytes()
+    text = content.decode() if quote.endswith((".hex", ".txt")) else content
     return Evidence.of(text).having(collateral=read(folder / collateral))
 
 
@@ -82,9 +82,9 @@ if FOLDER:
         assert "SGX" in found["hardware"].reason
 
     def test_evidence_of_dstack_0_5_passes_as_far_as_it_goes(tmp_path):
-        said = read(DSTACK / "quote-report.json")
+        shown = read(DSTACK / "quote-report.json")
         collateral = read(SAMPLES / "tdx_quote_outdated_collateral.json")
-        evidence = Evidence.of(said | {"collateral": collateral})
+        evidence = Evidence.of(shown | {"collateral": collateral})
         image = cvm.learn_image(evidence, name="what it ran")
         policy = Policy(root="intel", nonce="1234", images=[image])
         found = outcomes(evidence, FIFTH, policy)
@@ -94,7 +94,7 @@ if FOLDER:
         verdict.bundle(tmp_path / "x.json")
         again = cvm.verify_bundle(tmp_path / "x.json")
         assert (again.checks, again.altered) == (verdict.checks, ())
-        app = evidence.log.words["compose-hash"].hex()
+        app = evidence.log.payloads["compose-hash"].hex()
         whole = Policy(root="intel", nonce="1234", images=[image], app=app)
         assert verdict_of(Record(name="genuine"), evidence, whole, FIFTH).word == "VERIFIED"
 
@@ -113,9 +113,9 @@ if FOLDER:
         assert one.signed == Evidence.of(read(DSTACK / "tdx-lite-getquote.json")).report.signed
 
     def test_a_log_of_dstack_0_3_adds_up():
-        said = read(EXAMPLES / "report.json")
+        shown = read(EXAMPLES / "report.json")
         compose = (EXAMPLES / "app-compose.json").read_text()
-        evidence = Evidence.of(said | {"app_compose": compose})
+        evidence = Evidence.of(shown | {"app_compose": compose})
         found = outcomes(evidence, FIRST, Policy(app=compose, root="intel"))
         assert found["log"].outcome == "pass"
         assert "13 + 5 + 2 + 8 events" in found["log"].reason

@@ -46,7 +46,7 @@ def client(cloud_of_quotes):
 
 
 def started(client, name, **more):
-    """The record of a CVM that runs, on an up-to-date machine unless told."""
+    """The record of a CVM that runs, on an up-to-date machine by default."""
     asked = {"compose_file": COMPOSE, "teepod_id": 3, **more}
     provision = client.provision_cvm(name=name, **asked)
     created = client.commit_cvm_provision(provision)

@@ -73,7 +73,7 @@ def test_a_policy_is_not_changed():
 
 
 @pytest.mark.parametrize(
-    ("said", "field"),
+    ("fields", "field"),
     [
         ({"tcb": "UpToDate"}, "tcb"),
         ({"tcb": ["Revoked"]}, "tcb"),
@@ -108,9 +108,9 @@ def test_a_policy_is_not_changed():
         ({"require": ["everything"]}, "require"),
     ],
 )
-def test_what_is_wrong_is_refused_by_name(said, field):
+def test_what_is_wrong_is_refused_by_name(fields, field):
     with pytest.raises(InvalidInput) as caught:
-        Policy(**said)
+        Policy(**fields)
     assert caught.value.field == field
 
 
@@ -135,7 +135,7 @@ def test_a_root_is_intels_or_from_this_machine(tmp_path):
     der = root_der(PKI.root_pem)
     path = tmp_path / "root.pem"
     path.write_text(PKI.root_pem)
-    assert {Policy(root=said).root for said in (PKI.root_pem, der, path, str(path))} == {
+    assert {Policy(root=root).root for root in (PKI.root_pem, der, path, str(path))} == {
         PKI.root_pem
     }
     assert Policy(root="intel").under(PKI.root_pem).root_pem is None

@@ -31,7 +31,7 @@ def flipped(data, bit):
 
 
 def covered(version):
-    """How many bytes of a quote are covered: up to the certificates, which are told apart."""
+    """How many bytes of a quote are covered: up to the certificates, which are signed apart."""
     quote = CVMS[version].quote
     return quote.index(b"-----BEGIN")
 
@@ -94,7 +94,7 @@ def test_no_character_of_a_log_can_be_changed_to_another_meaning(place, other):
     found = outcomes(EVIDENCE[4].having(event_log=text), POLICY)
     if found["log"].outcome == "pass":
         log, original = EVIDENCE[4].having(event_log=text).log, EVIDENCE[4].log
-        assert log.words == original.words
+        assert log.payloads == original.payloads
         for register in range(4):
             one, two = log.of(register), original.of(register)
             assert [e.measured for e in one] == [e.measured for e in two]

@@ -17,13 +17,13 @@ from cvm_notebook.attest.verify import verdict_of
 @pytest.mark.parametrize("words", ["Debug mode is enabled", "TCB status is invalid: Revoked"])
 def test_forged_collateral_cannot_say_that_a_quote_is_genuine(words):
     """A parser's error repeats what it has read: no pass follows from a part of an error's text."""
-    said = PKI.collateral()
+    collateral = PKI.collateral()
     for name in ("tcb_info", "qe_identity"):
         for status in (words, {"x": words}):
-            document = json.loads(said[name])
+            document = json.loads(collateral[name])
             document["tcbLevels"][0]["tcbStatus"] = status
             text = json.dumps(document)
-            forged = said | {
+            forged = collateral | {
                 name: text,
                 f"{name}_signature": issuer.raw_signature("nobody", text.encode()).hex(),
             }
@@ -34,12 +34,12 @@ def test_forged_collateral_cannot_say_that_a_quote_is_genuine(words):
 
 def test_signed_nonsense_in_collateral_says_nothing_of_the_quote():
     """Even with a good signature, a status that is only called so is no such status."""
-    said = PKI.collateral()
-    document = json.loads(said["tcb_info"])
+    collateral = PKI.collateral()
+    document = json.loads(collateral["tcb_info"])
     for level in document["tcbLevels"]:
         level["tcbStatus"] = "Debug mode is enabled"
     text = json.dumps(document)
-    signed = said | {
+    signed = collateral | {
         "tcb_info": text,
         "tcb_info_signature": issuer.raw_signature("TCB Signing", text.encode()).hex(),
     }
@@ -64,7 +64,7 @@ def test_advisories_of_a_good_machine_are_refused_by_name_alone():
     assert failures(evidence, refused) == {"tcb"}
 
 
-def test_the_hash_of_an_image_in_the_log_is_what_the_key_service_said():
+def test_the_hash_of_an_image_in_the_log_is_what_the_key_service_claims():
     """It is no measurement: another one there changes nothing, and no image is known by it."""
     found = outcomes(Cvm(image=issuer.Image(kernel=issuer.h384(b"x"))).evidence())
     assert found["image"].outcome == "fail"
@@ -84,13 +84,13 @@ def test_a_hash_somewhere_in_a_quote_proves_nothing():
 
 
 def test_hex_is_read_in_every_spelling():
-    said = Cvm().evidence()
+    shown = Cvm().evidence()
     log = [
         one
         | {"digest": "0x" + one["digest"].upper(), "event_payload": one["event_payload"].upper()}
         for one in Cvm().log
     ]
-    assert not failures(said | {"quote": "0x" + said["quote"].upper(), "event_log": log})
+    assert not failures(shown | {"quote": "0x" + shown["quote"].upper(), "event_log": log})
 
 
 def test_the_text_is_hashed_as_it_was_sent():
@@ -98,7 +98,7 @@ def test_the_text_is_hashed_as_it_was_sent():
     assert failures(Cvm().evidence(app_compose=pretty)) == {"app"}
 
 
-def test_another_tee_is_told_and_not_judged():
+def test_another_tee_is_named_and_not_judged():
     quote = Cvm().quote
     sgx = quote[:4] + bytes(4) + quote[8:]
     snp = b"\x02\0\0\0" + bytes(1180)
@@ -108,9 +108,9 @@ def test_another_tee_is_told_and_not_judged():
 
 
 def test_an_expired_root_crl_is_no_crl():
-    said = PKI.collateral()
-    old = said | {"root_ca_crl": PKI.crl("Root CA", NOW - timedelta(900), 30, [])}
-    none = said | {"pck_crl": said["root_ca_crl"]}
+    collateral = PKI.collateral()
+    old = collateral | {"root_ca_crl": PKI.crl("Root CA", NOW - timedelta(900), 30, [])}
+    none = collateral | {"pck_crl": collateral["root_ca_crl"]}
     assert failures(Cvm().evidence(collateral=old)) == {"hardware"}
     assert failures(Cvm().evidence(collateral=none)) == {"hardware"}
 

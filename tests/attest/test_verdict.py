@@ -113,7 +113,7 @@ def test_it_crosses_a_process():
 @pytest.mark.parametrize("changes", [{}, {"status": "OutOfDate"}, {"compose": "{}"}])
 def test_a_bundle_gives_the_verdict_again(tmp_path, version, changes):
     cvm_ = Cvm(version=version, image=LITE, data=b"mine", **changes)
-    found = verdict(cvm_.evidence(gpu_info="said"), policy(nonce=b"mine"))
+    found = verdict(cvm_.evidence(gpu_info="nvidia"), policy(nonce=b"mine"))
     found.bundle(tmp_path / "x.json")
     again = cvm.verify_bundle(tmp_path / "x.json")
     assert again.altered == ()
@@ -153,11 +153,11 @@ def test_an_altered_part_is_named(tmp_path, part, careful):
 
     path = tmp_path / "x.json"
     verdict().bundle(path)
-    said = json.loads(path.read_text())
-    said["parts"][part] = ALTERED[part](said["parts"][part])
+    document = json.loads(path.read_text())
+    document["parts"][part] = ALTERED[part](document["parts"][part])
     if careful:
-        said["sha256"][part] = _digest(said["parts"][part])
-    path.write_text(json.dumps(said))
+        document["sha256"][part] = _digest(document["parts"][part])
+    path.write_text(json.dumps(document))
     found = cvm.verify_bundle(path)
     if not careful:
         assert found.altered == (part,)

@@ -109,11 +109,11 @@ def test_collateral_of_another_kind_of_machine_is_not_kept_for_this_one(service,
 
 
 def test_collateral_that_has_no_end_is_not_kept():
-    cache, said = CollateralCache(), PKI.collateral()
+    cache, collateral = CollateralCache(), PKI.collateral()
     source = CollateralSource(None, cache=cache)
-    assert ends_at(said) == NOW + timedelta(29)
+    assert ends_at(collateral) == NOW + timedelta(29)
     for name in ("tcb_info", "qe_identity", "pck_crl", "root_ca_crl"):
-        assert ends_at(said | {name: "{}"}) is None
+        assert ends_at(collateral | {name: "{}"}) is None
     given = Evidence.of(Cvm().evidence())
     assert source.complete(given, NOW) is given
     assert source.complete(Evidence(quote="00"), NOW).collateral is None
@@ -148,7 +148,7 @@ class Replaying(Cvm):
         return self
 
 
-def test_a_sidecar_that_fails_is_told(service, client):
+def test_a_sidecar_that_fails_is_named(service, client):
     service.missing = {"/quote"}
     by = policy(quote_url=f"{service.origin}/quote")
     verdict = cvm.verify(client, "web-1", policy=by, at=NOW)

@@ -104,7 +104,7 @@ def test_check_gives_the_exact_dtypes_back(fleet):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (lambda f: f.assign(vcpu="many"), "vcpu: 'many' is not Int64"),
         (lambda f: f.assign(mine=1), "no column mine"),
@@ -112,8 +112,8 @@ def test_check_gives_the_exact_dtypes_back(fleet):
         (lambda f: f[["name", "name"]], "has twice: name"),
     ],
 )
-def test_check_names_what_is_wrong(fleet, spoil, said):
-    with pytest.raises(InvalidInput, match=said):
+def test_check_names_what_is_wrong(fleet, spoil, message):
+    with pytest.raises(InvalidInput, match=message):
         spoil(fleet).cvm.check()
 
 
@@ -136,7 +136,7 @@ def test_a_frame_without_the_columns_is_refused_by_name(ask):
 
 
 @pytest.mark.parametrize("ending", ["parquet", "csv", "json"])
-def test_files_are_written_in_the_format_that_is_said(fleet, tmp_path, ending):
+def test_files_are_written_in_the_named_format(fleet, tmp_path, ending):
     write = getattr(fleet.cvm, f"to_{ending}")
     pd.testing.assert_frame_equal(read_fleet(write(tmp_path / f"a.{ending}")), fleet)
     with pytest.raises(InvalidInput, match=f"does not end with .{ending}"):

@@ -1,4 +1,4 @@
-"""attestation_frame: one schema, the reasons, and what should run told from what runs."""
+"""attestation_frame: one schema, the reasons, and what should run compared with what runs."""
 
 import pandas as pd
 import pandera.pandas as pa

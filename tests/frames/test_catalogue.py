@@ -91,7 +91,7 @@ def test_what_the_service_lists_has_the_schema(client, name):
 
 @pytest.mark.parametrize("rows", [0, 1, 2])
 @pytest.mark.parametrize("name", EMPTY)
-def test_the_schema_is_the_same_when_nothing_is_said(name, rows):
+def test_the_schema_is_the_same_when_nothing_is_reported(name, rows):
     table = getattr(catalogue, name.upper())
     check(name, table.frame([EMPTY[name]] * rows) if rows < 2 else table.frame([EMPTY[name]]))
 
@@ -109,8 +109,8 @@ def test_a_family_is_a_part_of_all(client):
     pd.testing.assert_frame_equal(part, whole[whole["family"] == family])
 
 
-def test_no_limit_is_missing_and_said_so():
-    said = Quotas(
+def test_no_limit_is_missing_and_shown_as_unlimited():
+    answer = Quotas(
         quotas=msgspec.convert(
             {
                 "vm_slots": {"limit": -1, "remaining": -1},
@@ -120,7 +120,7 @@ def test_no_limit_is_missing_and_said_so():
             Quotas.__annotations__["quotas"].__args__[0],
         )
     )
-    frame = catalogue.QUOTAS.frame(catalogue._quotas(said))
+    frame = catalogue.QUOTAS.frame(catalogue._quotas(answer))
     check("quotas", frame)
     slots, vcpu, memory, disk = (frame.loc[n] for n in ("vm_slots", "vcpu", "memory", "disk"))
     assert pd.isna(slots["limit"])

@@ -38,7 +38,7 @@ def rows(frame):
     ]
 
 
-def test_a_changed_field_is_told_with_both_sides(make):
+def test_a_changed_field_is_listed_with_both_sides(make):
     found = diff(wide(make.cvm(1), make.cvm(2)), wide(make.cvm(1, listed=True), make.cvm(2)))
     assert rows(found) == [(("cvm_00000001", "listed"), "web-1", "changed", "false", "true")]
 
@@ -63,7 +63,7 @@ def test_the_order_is_cvm_by_cvm_and_as_the_columns_stand(make):
     assert set(found["name"]) == {"x", "new"}
 
 
-def test_the_servers_word_is_told_where_ours_is_the_same(make):
+def test_the_servers_word_is_compared_where_the_status_is_the_same(make):
     found = diff(wide(make.cvm(1, status="stopped")), wide(make.cvm(1, status="Exited")))
     assert rows(found) == [
         (("cvm_00000001", "status_raw"), "web-1", "changed", "stopped", "Exited")

@@ -82,7 +82,7 @@ def check(which, frame):
 
 @pytest.fixture
 def log(make):
-    """Make a log of changes, oldest first, of a fleet that was live all the time unless told."""
+    """Make a log of changes, oldest first, of a fleet that was live all the time by default."""
 
     def log(*changes, rows=None, since=NOON - 24 * HOUR, now=NOON, healths=None):
         present = {}
@@ -118,7 +118,7 @@ def test_schemas_are_the_same_for_any_number_of_rows(make, log, count):
     check("projection", projection_frame(make.snapshot(*rows)))
 
 
-def test_schemas_are_the_same_when_nothing_is_said(make, log):
+def test_schemas_are_the_same_when_nothing_is_reported(make, log):
     bare = make.row(record={"hourly_rate": None, "name": None, "created_at": None}, status=None)
     row = only(cost_frame(make.snapshot(bare)))
     assert pd.isna(row["rate_usd_h"])
@@ -307,7 +307,7 @@ def test_a_cvm_that_came_back_is_not_charged_for_the_time_between(make, log):
         (dt.timedelta(hours=2), 2, "2h"),
     ],
 )
-def test_windows_are_said_in_words(make, window, hours, label):
+def test_windows_are_given_in_words(make, window, hours, label):
     frame = cost_frame(make.snapshot(make.row()), window)
     assert frame.index[0] == ("cvm_00000000", label)
     assert Fraction(only(frame)["running_h"]) == hours
@@ -386,11 +386,11 @@ def test_hours_coverage_and_amounts_add_up(make, steps, live, window):
     kept = {row.id for row in present.values() if row is not None}
     assert kept <= set(frame.index.get_level_values(0))
     for _, row in frame.iterrows():
-        lived = (row["window_end"] - row["window_start"]) / pd.Timedelta("1h")
+        elapsed = (row["window_end"] - row["window_start"]) / pd.Timedelta("1h")
         charged = float(row["running_h"] + row["stopped_h"])
-        assert charged <= lived + 1e-5
+        assert charged <= elapsed + 1e-5
         if not any(status is None for _, _, status in steps):
-            assert charged == pytest.approx(lived, abs=1e-5)
+            assert charged == pytest.approx(elapsed, abs=1e-5)
         exact = row["running_h"] * Decimal("0.06078") + row["stopped_h"] * Decimal("0.00278")
         assert abs(row["amount_usd"] - exact) < Decimal("0.000002")
         if not pd.isna(row["coverage"]):

@@ -1,4 +1,4 @@
-"""deliveries_frame: what webhooks were told, in the words of its schema."""
+"""deliveries_frame: what webhooks were sent, in the words of its schema."""
 
 import pandas as pd
 import pandera.pandas as pa
@@ -59,11 +59,11 @@ DELIVERY = WebhookDelivery(
         [_Row(Webhook(id="wh_1"), WebhookDelivery(attempts=2**70, duration_ms=-5))],
     ],
 )
-def test_the_schema_holds_whatever_was_said(rows):
+def test_the_schema_holds_whatever_was_reported(rows):
     SCHEMA.validate(DELIVERIES.frame(rows))
 
 
-def test_what_was_not_said_is_missing_and_no_token_is_shown():
+def test_what_was_not_reported_is_missing_and_no_token_is_shown():
     frame = DELIVERIES.frame([_Row(Webhook(id="wh_1", name="mine"), DELIVERY)])
     row = frame.loc[("wh_1", "evt_1")]
     assert row["duration"] == pd.Timedelta("1.5s")

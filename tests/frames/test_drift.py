@@ -58,12 +58,12 @@ def runs(make):
     def runs(number=1, text=COMPOSE, images=("nginx:1.29", "postgres:18"), envs=None, **record):
         whole = None if envs is None else {"allowed_envs": list(envs), "docker_compose_file": text}
         services = ({"name": "web", "image": images[0]}, {"name": "db", "image": images[1]})
-        told = {
+        fields = {
             "docker_compose_hash": text_hash(text),
             "services": services,
             "compose_file": whole,
         }
-        return make.row(number, record=told | record)
+        return make.row(number, record=fields | record)
 
     return runs
 
@@ -105,7 +105,7 @@ def test_a_file_on_one_line_is_no_path(make, runs):
     assert drifted(make.snapshot(runs(1, text=text)), text) == {}
 
 
-def test_another_file_is_told_by_its_hash_and_its_images(make, runs):
+def test_another_file_is_recognised_by_its_hash_and_its_images(make, runs):
     live = runs(1, text="other", images=("nginx:1.28", "postgres:18"))
     assert drifted(make.snapshot(live), COMPOSE) == {
         (ONE, "docker_compose_hash"): (text_hash(COMPOSE), text_hash("other"), "different", "high"),
@@ -113,7 +113,7 @@ def test_another_file_is_told_by_its_hash_and_its_images(make, runs):
     }
 
 
-def test_services_that_came_or_went_are_told(make, runs):
+def test_services_that_came_or_went_are_listed(make, runs):
     services = ({"name": "web", "image": "nginx:1.29"}, {"name": "miner", "image": "xmr:1"})
     found = drifted(make.snapshot(runs(1, services=services)), COMPOSE)
     assert found == {
@@ -212,7 +212,7 @@ def test_an_app_compose_is_declared_by_its_hash(make, runs):
 
 
 @pytest.mark.parametrize(
-    ("expected", "said"),
+    ("expected", "message"),
     [
         ({"web": 3}, "web: int is not a declaration"),
         ({"web": {"cpu": 3}}, "web: cpu cannot be declared"),
@@ -224,8 +224,8 @@ def test_an_app_compose_is_declared_by_its_hash(make, runs):
         ("no-such-file", "no-such-file cannot be read"),
     ],
 )
-def test_what_cannot_be_declared_is_refused_by_name(make, expected, said):
-    with pytest.raises(InvalidInput, match=said):
+def test_what_cannot_be_declared_is_refused_by_name(make, expected, message):
+    with pytest.raises(InvalidInput, match=message):
         drift_frame(make.snapshot(), expected)
 
 
@@ -355,7 +355,7 @@ def test_names_of_variables_are_read_where_a_list_leaves_them_out_once_for_each_
         (None, [("pre_launch_script_status", "official", "not told", "low")]),
     ],
 )
-def test_a_script_is_held_to_whose_it_should_be_and_not_told_is_no_agreement(live, drift):
+def test_a_script_is_held_to_whose_it_should_be_and_an_unknown_one_does_not_agree(live, drift):
     declared = read_declaration({"pre_launch_script_status": "official"}, "web")
 
     assert list(_script(declared, live)) == drift

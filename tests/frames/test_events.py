@@ -1,4 +1,4 @@
-"""events_frame: one change a row, told by its most telling field; nothing secret, one schema."""
+"""events_frame: one change a row, shown by its most telling field; nothing secret, one schema."""
 
 import datetime as dt
 
@@ -49,8 +49,8 @@ SCHEMA = pa.DataFrameSchema(
 DOING = OperationStatus(type="power_off", correlation_id="f" * 32)
 
 
-def told(change):
-    """What is told of one change: kind, field, before, after and the other fields."""
+def described(change):
+    """What is shown of one change: kind, field, before, after and the other fields."""
     frame = events_frame([change])
     SCHEMA.validate(frame)
     row = frame.astype(object).iloc[0]
@@ -112,14 +112,14 @@ def test_it_does_not_depend_on_what_is_missing(make):
         ({}, {"record": {"features": ("kms",)}}, ("changed", "record", None, None, None)),
     ],
 )
-def test_the_most_telling_field_is_told_and_the_others_named(make, before, after, expected):
-    assert told(make.change(make.row(**before), make.row(**after))) == expected
+def test_the_most_telling_field_is_shown_and_the_others_named(make, before, after, expected):
+    assert described(make.change(make.row(**before), make.row(**after))) == expected
 
 
-def test_what_came_and_went_is_told_with_its_status(make):
+def test_what_came_and_went_is_shown_with_its_status(make):
     row = make.row()
-    assert told(make.change(None, row)) == ("added", "cvm", None, "running", None)
-    assert told(make.change(row, None)) == ("removed", "cvm", "running", None, None)
+    assert described(make.change(None, row)) == ("added", "cvm", None, "running", None)
+    assert described(make.change(row, None)) == ("removed", "cvm", "running", None, None)
 
 
 def test_statuses_are_in_fixed_words_and_the_servers_own_word_is_kept(make):

@@ -130,7 +130,7 @@ SCHEMA = pa.DataFrameSchema(
 
 
 def full(number=0, **changes):
-    """A CVM of which the service said everything, all of one app."""
+    """A CVM of which the service reported everything, all of one app."""
     return full_cvm(number, **{"app_id": "a" * 40} | changes)
 
 
@@ -200,10 +200,10 @@ def test_narrow_is_a_part_of_wide_and_so_is_any_choice(cvms):
         pd.testing.assert_series_equal(alone[column], wide[column])
 
 
-def test_nothing_said_is_missing_and_never_zero_or_empty():
+def test_what_is_not_reported_is_missing_and_never_zero_or_empty():
     frame = fleet_frame([Cvm(id="cvm_1")], columns="wide")
-    told = frame.notna().iloc[0]
-    assert sorted(told[told].index) == ["age_s", "health", "observed_at", "source", "status"]
+    filled = frame.notna().iloc[0]
+    assert sorted(filled[filled].index) == ["age_s", "health", "observed_at", "source", "status"]
     assert frame.status.iloc[0] == frame.health.iloc[0] == "unknown"
 
 
@@ -222,8 +222,8 @@ def test_every_column_of_a_whole_cvm_is_filled():
     )
     empty = frame.isna().iloc[0]
     # what no list tells: the batch status does, a verification, and the guests
-    told = ["error", "uptime_s", "verified", "verified_at"]
-    assert sorted(empty[empty].index) == sorted([*told, "cpu", "mem", "idle_for", "metrics"])
+    unlisted = ["error", "uptime_s", "verified", "verified_at"]
+    assert sorted(empty[empty].index) == sorted([*unlisted, "cpu", "mem", "idle_for", "metrics"])
 
 
 def test_narrow_is_what_fits_beside_a_notebook():
@@ -347,7 +347,7 @@ def test_sums_of_money_are_exact():
 
 
 @pytest.mark.parametrize(
-    ("said", "amount"),
+    ("total", "amount"),
     [
         ("0.058000", Decimal("0.058")),
         ("1e-3", Decimal("0.001")),
@@ -359,17 +359,17 @@ def test_sums_of_money_are_exact():
         (3, Decimal(3)),
     ],
 )
-def test_an_amount_is_kept_to_six_places(said, amount):
-    cvms = [full(hourly_rate=HourlyRate(total=said))]
+def test_an_amount_is_kept_to_six_places(total, amount):
+    cvms = [full(hourly_rate=HourlyRate(total=total))]
     assert fleet_frame(cvms, money="decimal")["rate_usd_h"].iloc[0] == amount
     assert fleet_frame(cvms)["rate_usd_h"].iloc[0] == float(amount)  # the nearest float
 
 
 @pytest.mark.parametrize(
-    "said", ["", "free", "NaN", "-Infinity", "1e999999999", "1,23", "1" * 13, "0x10", "\ud800"]
+    "total", ["", "free", "NaN", "-Infinity", "1e999999999", "1,23", "1" * 13, "0x10", "\ud800"]
 )
-def test_what_is_no_amount_is_missing_and_harms_no_other_row(said):
-    frame = fleet_frame([full(1), full(2, hourly_rate=HourlyRate(total=said))])
+def test_what_is_no_amount_is_missing_and_harms_no_other_row(total):
+    frame = fleet_frame([full(1), full(2, hourly_rate=HourlyRate(total=total))])
     assert frame["rate_usd_h"].iloc[0] == 0.06078
     assert pd.isna(frame["rate_usd_h"].iloc[1])
 
@@ -415,7 +415,7 @@ def test_money_does_all_that_pandas_does_with_numbers():
 
 
 @pytest.mark.parametrize(
-    ("said", "at"),
+    ("text", "at"),
     [
         ("2026-05-01T10:00:00Z", "2026-05-01T10:00:00+00:00"),
         ("2026-05-01T10:00:00", "2026-05-01T10:00:00+00:00"),
@@ -424,20 +424,20 @@ def test_money_does_all_that_pandas_does_with_numbers():
         ("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999999+00:00"),
     ],
 )
-def test_times_are_utc_to_the_microsecond(said, at):
-    assert cell("created_at", created_at=said) == pd.Timestamp(at)
+def test_times_are_utc_to_the_microsecond(text, at):
+    assert cell("created_at", created_at=text) == pd.Timestamp(at)
 
 
 @pytest.mark.parametrize(
-    "said",
+    "text",
     [
         *("", "now", "today", "NaT", "never", "\ud800", "0", "-1", "1e9"),
         *("2026-13-01", "99999-01-01", "0000-01-01", "-2026-01-01"),
         *("0001-01-01T00:00:00+05:00", "9999-12-31T23:59:59-05:00"),
     ],
 )
-def test_what_is_no_time_is_nat_and_harms_no_other_row(said):
-    frame = fleet_frame([full(1), full(2, created_at=said)])
+def test_what_is_no_time_is_nat_and_harms_no_other_row(text):
+    frame = fleet_frame([full(1), full(2, created_at=text)])
     assert frame["created_at"].iloc[0] == pd.Timestamp("2026-05-01T10:00:00.25Z")
     assert frame["created_at"].iloc[1] is pd.NaT
 
@@ -500,7 +500,7 @@ def test_a_number_beyond_64_bits_is_missing():
 
 
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("url", "shown"),
     [
         ("https://web.example.net/a/b", "https://web.example.net/a/b"),
         ("https://web.example.net/?token=s3cret", "https://web.example.net/"),
@@ -508,9 +508,9 @@ def test_a_number_beyond_64_bits_is_missing():
         ("https://ana:s3cret@web.example.net/@home", "https://web.example.net/@home"),
     ],
 )
-def test_an_address_tells_no_secret(url, told):
-    assert cell("url", endpoints=(Endpoint(app=url),)) == told
-    assert cell("app_url", app_url=url) == told
+def test_an_address_tells_no_secret(url, shown):
+    assert cell("url", endpoints=(Endpoint(app=url),)) == shown
+    assert cell("app_url", app_url=url) == shown
 
 
 def test_the_address_is_the_first_of_https():

@@ -1,4 +1,4 @@
-"""Gates: each limit is judged exactly, all that fail are told, and a wrong limit is refused."""
+"""Gates: each limit is judged exactly, all that fail are named, and a wrong limit is refused."""
 
 import pickle
 from datetime import UTC, datetime, timedelta
@@ -80,7 +80,7 @@ def test_each_limit_is_judged_to_the_last_digit(fleet, limits, passed, found, wh
     assert pd.isna(gate.who) if who is None else who in gate.who
 
 
-def test_what_has_no_price_is_told_and_not_counted(make):
+def test_what_has_no_price_is_named_and_not_counted(make):
     frame = fleet_frame(make.snapshot(make.row(1, record={"hourly_rate": None})), columns="wide")
     gate = judged(frame, max_rate_usd_h=1)
     assert gate.passed
@@ -171,7 +171,7 @@ def test_of_plain_records_nothing_is_proven(make):
         assert_fleet(frame.drop(columns="verified"), verified=True)
 
 
-def test_all_that_fail_are_told_a_line_each(fleet):
+def test_all_that_fail_are_listed_a_line_each(fleet):
     limits = {"max_rate_usd_h": 1, "max_cvms": 9, "max_status": {"failed": 0, "stopped": 0}}
     with pytest.raises(GatesFailed) as caught:
         assert_fleet(fleet, **limits)
@@ -228,6 +228,6 @@ def test_a_wrong_limit_is_refused_and_judges_nothing(fleet, limits, says):
         assert_fleet(fleet, **limits)
 
 
-def test_a_narrow_frame_is_told_what_it_lacks(snapshot):
+def test_the_column_that_a_narrow_frame_lacks_is_named(snapshot):
     with pytest.raises(InvalidInput, match="rate_disk_usd_h"):
         gates_frame(fleet_frame(snapshot), max_rate_usd_h=1)

@@ -189,17 +189,17 @@ def test_pandas_own_json_is_read_to_the_millisecond(make, tmp_path, date_format)
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("fleet.xlsx", r"\.xlsx is none of \.parquet, \.csv, \.json"),
         ("fleet", "no ending is none of"),
         ("fleet.pkl", "none of"),
     ],
 )
-def test_another_format_is_refused_before_anything_is_written(make, tmp_path, name, said):
-    with pytest.raises(InvalidInput, match=said):
+def test_another_format_is_refused_before_anything_is_written(make, tmp_path, name, message):
+    with pytest.raises(InvalidInput, match=message):
         write_fleet(fleet_frame([make.cvm()]), tmp_path / name)
-    with pytest.raises(InvalidInput, match=said):
+    with pytest.raises(InvalidInput, match=message):
         read_fleet(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
@@ -224,7 +224,7 @@ def test_what_cannot_be_written_leaves_nothing_behind(make, tmp_path, ending):
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "message"),
     [
         ("a.csv", "", "is not a readable CSV file"),
         ("a.csv", "name\nweb\n", "has no column cvm_id"),
@@ -247,9 +247,9 @@ def test_what_cannot_be_written_leaves_nothing_behind(make, tmp_path, ending):
         ("a.parquet", "PAR1 no PAR1", "is not a readable Parquet file"),
     ],
 )
-def test_a_file_of_something_else_is_refused_in_words(tmp_path, name, text, said):
+def test_a_file_of_something_else_is_refused_in_words(tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
-    with pytest.raises(InvalidInput, match=said):
+    with pytest.raises(InvalidInput, match=message):
         read_fleet(tmp_path / name)
 
 
@@ -261,9 +261,9 @@ def test_a_file_that_is_not_there_is_not_found(tmp_path, ending):
 
 def test_json_is_one_line_a_cvm(make, tmp_path):
     path = write_fleet(fleet_frame([make.cvm(1), make.cvm(2)]), tmp_path / "f.json")
-    said = json.loads(path.read_text())
-    assert (said["schema"], len(said["rows"])) == ("fleet/1", 2)
-    assert said["rows"][0]["rate_usd_h"] == "0.06078"
+    document = json.loads(path.read_text())
+    assert (document["schema"], len(document["rows"])) == ("fleet/1", 2)
+    assert document["rows"][0]["rate_usd_h"] == "0.06078"
     assert len(path.read_text().splitlines()) == 4
 
 

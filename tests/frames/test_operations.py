@@ -72,8 +72,8 @@ def test_the_schema_is_the_same_for_any_number_of_operations(count):
 
 def test_what_has_not_happened_yet_is_missing():
     row = operations_frame([record()]).iloc[0]
-    told = {name for name, cell in row.items() if not pd.isna(cell)}
-    assert told == ALWAYS | {"cvm_id", "name", "target"}
+    filled = {name for name, cell in row.items() if not pd.isna(cell)}
+    assert filled == ALWAYS | {"cvm_id", "name", "target"}
     assert row["state"] == "asked"
 
 

@@ -92,10 +92,10 @@ def test_the_plan_of_a_frame_is_the_plan_of_its_rows(make):
     ]
     frame = fleet_frame(make.snapshot(*rows), columns="wide")
     for verb in ("start", "stop", "shutdown", "restart", "delete", "replicate"):
-        ours = check("plan", frame.cvm.plan(verb))
-        theirs = check("plan", plan_frame(Plan(rows, verb).rows()))
-        pd.testing.assert_frame_equal(ours.drop(columns="status"), theirs.drop(columns="status"))
-        assert list(ours["status"]) == [row.status for row in rows]
+        found = check("plan", frame.cvm.plan(verb))
+        wanted = check("plan", plan_frame(Plan(rows, verb).rows()))
+        pd.testing.assert_frame_equal(found.drop(columns="status"), wanted.drop(columns="status"))
+        assert list(found["status"]) == [row.status for row in rows]
 
 
 def test_what_it_saves_is_exact(make):
@@ -120,15 +120,15 @@ def test_one_stop_needs_no_phrase_and_one_delete_does(make):
 
 
 @pytest.mark.parametrize(
-    ("frame", "said"),
+    ("frame", "message"),
     [
         (lambda f: pd.concat([f, f]), "a CVM twice"),
         (lambda f: f.drop(columns=["status", "status_raw"]), "no column status"),
         (lambda f: f.assign(mine=1), "no column mine"),
     ],
 )
-def test_a_frame_that_cannot_be_planned_is_refused(make, frame, said):
-    with pytest.raises(InvalidInput, match=said):
+def test_a_frame_that_cannot_be_planned_is_refused(make, frame, message):
+    with pytest.raises(InvalidInput, match=message):
         frame(fleet_frame([make.cvm(1)], columns="wide")).cvm.plan("stop")
 
 
@@ -162,8 +162,8 @@ def live(own_cloud):
         store = FleetStore()
 
         def relist():
-            mine = [c for c in client.list_cvms() if c.name in names]
-            store.replace(mine, received=store.snapshot().monotonic)
+            cvms = [c for c in client.list_cvms() if c.name in names]
+            store.replace(cvms, received=store.snapshot().monotonic)
 
         relist()
         with OperationService(client, store) as operations:
@@ -220,15 +220,15 @@ def test_what_changed_since_is_refused_row_by_row(live, columns):
     live.client.watch_cvm_state(third, target="deleted")
     live.relist()
     outcome = plan.cvm.execute(live, confirm="stop 3", progress=False)
-    told = states(outcome)
-    assert (told[first], told[third]) == ("refused", "refused")
-    assert told[second] in {"accepted", "reached"}
+    found = states(outcome)
+    assert (found[first], found[third]) == ("refused", "refused")
+    assert found[second] in {"accepted", "reached"}
     reasons = dict(zip(outcome["name"], outcome["reason"], strict=True))
     assert "was running when it was shown" in reasons[first]
     assert "no longer in the fleet" in reasons[third]
 
 
-def test_a_plan_of_rows_is_held_to_their_revisions(live):
+def test_a_plan_expected_is_held_to_their_revisions(live):
     first, _second, third = live.names
     rows = {row.name: row for row in live.store.snapshot()}
     plan = plan_frame(Plan(rows.values(), "stop").rows())
@@ -236,9 +236,9 @@ def test_a_plan_of_rows_is_held_to_their_revisions(live):
     live.client.stop_cvm(first)
     live.client.watch_cvm_state(first, target="stopped")
     live.relist()
-    told = states(plan.cvm.execute(live, confirm="stop 3", progress=False))
-    assert told[first] == "refused"
-    assert told[third] in {"accepted", "reached"}
+    found = states(plan.cvm.execute(live, confirm="stop 3", progress=False))
+    assert found[first] == "refused"
+    assert found[third] in {"accepted", "reached"}
 
 
 def test_executed_again_it_goes_on_with_what_is_left(live, own_cloud):
@@ -247,7 +247,7 @@ def test_executed_again_it_goes_on_with_what_is_left(live, own_cloud):
     part.cvm.execute(live, progress=False, until="reached")
     before = len(stops(own_cloud))
     again = states(plan.cvm.execute(live, confirm="stop 3", progress=False, until="reached"))
-    # the first is told of as it was asked a moment ago, or as no longer what was shown
+    # the first is reported as it was asked a moment ago, or as no longer what was shown
     assert again.pop(plan["name"].iloc[0]) in {"reached", "refused"}
     assert list(again.values()) == ["reached", "reached"]
     asked = "".join(r["path"] for r in stops(own_cloud)[before:])

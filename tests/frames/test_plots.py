@@ -84,9 +84,9 @@ def test_every_status_has_a_look_of_its_own():
     assert len(set(_PAINT.values())) == len(STATUSES)
 
 
-def test_it_draws_where_it_is_told_to():
-    _, mine = plt.subplots()
-    assert plot_fleet(fleet_frame([]), ax=mine) is mine
+def test_it_draws_on_the_axes_it_is_given():
+    _, axes = plt.subplots()
+    assert plot_fleet(fleet_frame([]), ax=axes) is axes
 
 
 def test_a_frame_without_the_columns_is_refused():

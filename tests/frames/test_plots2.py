@@ -169,7 +169,7 @@ def test_a_price_that_is_not_known_draws_nothing_and_breaks_nothing(make, timeli
 
 
 @pytest.mark.parametrize("plot", [plot_timeline, plot_cost])
-def test_no_history_is_said(timeline, plot, style):
+def test_a_missing_history_is_shown(timeline, plot, style):
     ax = plot(timeline())
     assert [text.get_text() for text in ax.texts] == ["no history yet"]
     ax.figure.draw_without_rendering()
@@ -193,10 +193,10 @@ def test_another_frame_is_refused_by_the_columns_it_lacks(plot):
 
 
 @pytest.mark.parametrize("plot", [plot_timeline, plot_cost])
-def test_it_draws_where_it_is_told_to_and_changes_no_frame(stopped_at_six, plot):
+def test_it_draws_on_the_axes_it_is_given_and_changes_no_frame(stopped_at_six, plot):
     before = stopped_at_six.copy()
-    _, mine = plt.subplots()
-    assert plot(stopped_at_six, ax=mine) is mine
+    _, axes = plt.subplots()
+    assert plot(stopped_at_six, ax=axes) is axes
     pd.testing.assert_frame_equal(stopped_at_six, before)
 
 

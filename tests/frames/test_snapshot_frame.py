@@ -33,8 +33,8 @@ def test_it_has_the_schema_of_the_fleet_table(make, rows):
 def test_where_no_newer_fact_came_it_is_the_frame_of_the_records(make):
     live = fleet_frame(make.snapshot(make.row(1), make.row(2)), columns="wide")
     plain = fleet_frame([make.cvm(1), make.cvm(2)], columns="wide", observed_at=make.noon)
-    ours = ["age_s", "health", "revision", "uptime_s", "error"]
-    pd.testing.assert_frame_equal(live.drop(columns=ours), plain.drop(columns=ours))
+    of_live = ["age_s", "health", "revision", "uptime_s", "error"]
+    pd.testing.assert_frame_equal(live.drop(columns=of_live), plain.drop(columns=of_live))
 
 
 def test_the_newest_status_counts_and_not_the_records(cell):
@@ -73,7 +73,7 @@ def test_a_row_confirmed_after_the_snapshot_is_not_of_the_future(cell):
 
 
 @pytest.mark.parametrize(
-    ("said", "status", "operation"),
+    ("kind", "status", "operation"),
     [
         ("power_on", "starting", "start"),
         ("power_off", "stopping", "stop"),
@@ -85,8 +85,8 @@ def test_a_row_confirmed_after_the_snapshot_is_not_of_the_future(cell):
         (None, "stopping", "stop"),
     ],
 )
-def test_the_operation_is_the_services_or_the_statuss(cell, said, status, operation):
-    doing = OperationStatus(type=said, started_at="2026-06-01T11:59:00Z", correlation_id="f" * 32)
+def test_the_operation_is_the_services_or_the_statuss(cell, kind, status, operation):
+    doing = OperationStatus(type=kind, started_at="2026-06-01T11:59:00Z", correlation_id="f" * 32)
     row = {"status": status, "in_progress": True, "operation": doing}
     assert cell("operation", **row) == operation
     assert cell("operation_since", **row) == pd.Timestamp("2026-06-01T11:59:00Z")
@@ -113,12 +113,12 @@ def test_nothing_under_way_is_no_operation(cell):
 )
 def test_health_says_what_is_wrong_and_what_is_old(cell, row, health, error):
     assert cell("health", **row) == health
-    said = cell("error", **row)
-    assert (None if pd.isna(said) else said) == error
+    shown = cell("error", **row)
+    assert (None if pd.isna(shown) else shown) == error
 
 
 @pytest.mark.parametrize(
-    ("said", "seconds"),
+    ("text", "seconds"),
     [
         ("2m 3s", 123),
         ("1day 2h 3m 4s", 93784),
@@ -138,7 +138,7 @@ def test_health_says_what_is_wrong_and_what_is_old(cell, row, health, error):
         ("\u0665s", 5),  # another script's digit is a digit
     ],
 )
-def test_uptimes_are_read_or_missing(cell, said, seconds):
-    assert seconds_of(said) == seconds
-    found = cell("uptime_s", uptime=said)
+def test_uptimes_are_read_or_missing(cell, text, seconds):
+    assert seconds_of(text) == seconds
+    found = cell("uptime_s", uptime=text)
     assert (None if pd.isna(found) else found) == seconds

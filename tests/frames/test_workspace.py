@@ -179,7 +179,7 @@ def test_a_difference_over_the_threshold_is_named(log, cost, threshold, verdict)
     assert pd.isna(row["note"]) == (verdict == "agrees")
 
 
-def test_a_cvm_of_which_nothing_was_metered_is_told(log):
+def test_a_cvm_of_which_nothing_was_metered_is_listed(log):
     row = bill(log, *TWO_HOURS).loc["cvm_00000002"]
 
     assert row["verdict"] == "not billed"
@@ -227,7 +227,7 @@ def test_a_bill_of_no_time_or_threshold_is_refused(log, bad):
 # --- exposure ------------------------------------------------------------------------------------
 
 
-def test_what_anybody_can_reach_is_said_in_words(make):
+def test_what_anybody_can_reach_is_shown_in_words(make):
     ports = [PortMapping(vm_port=22, host_port=20022, protocol="tcp")]
     found = Exposure(make.cvm(1), ports, FirewallStatus(available=False, reason="too old"))
 

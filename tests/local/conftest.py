@@ -1,4 +1,4 @@
-"""A plain HTTP client for LocalCloud's own tests: requests, and nothing of ours."""
+"""A plain HTTP client for LocalCloud's own tests: requests, and nothing of this package."""
 
 import json
 import random
@@ -21,7 +21,7 @@ COMPOSE = "services:\n  app:\n    image: nginx:latest\n    ports:\n      - '80:8
 
 
 class Api:
-    """What a client of the API does, said briefly; every method returns the bare response."""
+    """What a client of the API does, in short; every method returns the bare response."""
 
     def __init__(self, url: str, key: str, version: str | None = None) -> None:
         self.url = url
@@ -76,7 +76,7 @@ class Api:
         return float(self.get("/auth/me").json()["credits"]["balance"])
 
     def balance_and(self, read: Callable[[], Any]) -> tuple[float, Any]:
-        """Return the balance and what is read in the same minute: both are told by the minute."""
+        """Return the balance and what is read in the same minute: both change by the minute."""
         balance = self.balance()
         while True:
             found, after = read(), self.balance()

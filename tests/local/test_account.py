@@ -27,7 +27,7 @@ def test_me_was_flat_in_2025(cloud, connect):
 
 
 @pytest.mark.parametrize("key", ["", "phak_wrong", "Bearer phak_x"])
-def test_without_a_valid_key_nobody_is_told_anything(cloud, key):
+def test_without_a_valid_key_nothing_is_revealed(cloud, key):
     headers = {"X-API-Key": key} if key else {}
     answer = requests.get(f"{cloud.url}/auth/me", headers=headers, timeout=10)
     assert answer.status_code == 401
@@ -47,10 +47,10 @@ def test_balance_burns_by_the_minute(clocked_cloud, connect):
 
 def test_a_workspace_is_found_by_slug_and_by_id(api):
     listed = api.get("/workspaces").json()
-    (mine,) = listed["data"]
+    (workspace,) = listed["data"]
     assert listed["pagination"] == {"has_more": False, "next_cursor": None, "total": 1}
-    for name in (mine["slug"], mine["id"]):
-        assert api.get(f"/workspaces/{name}").json() == mine
+    for name in (workspace["slug"], workspace["id"]):
+        assert api.get(f"/workspaces/{name}").json() == workspace
 
 
 def test_another_workspace_is_not_seen(cloud, api, connect):
@@ -113,18 +113,18 @@ def test_an_ssh_key_has_a_name_of_1_to_100(api, name):
 
 
 def test_a_workspace_can_be_named_in_a_header(cloud, connect):
-    mine, theirs = (connect(cloud, key=cloud.new_workspace()["api_key"]) for _ in range(2))
-    made = mine.create()
-    own = mine.get("/auth/me").json()["workspace"]
-    other = theirs.get("/auth/me").json()["workspace"]
+    api, stranger = (connect(cloud, key=cloud.new_workspace()["api_key"]) for _ in range(2))
+    made = api.create()
+    own = api.get("/auth/me").json()["workspace"]
+    other = stranger.get("/auth/me").json()["workspace"]
     for name in (own["id"], own["slug"]):
-        seen = mine.get("/cvms", headers={"X-Phala-Workspace": name})
+        seen = api.get("/cvms", headers={"X-Phala-Workspace": name})
         assert [item["id"] for item in seen.json()] == [made["id"]]
     for name in (other["id"], other["slug"], "wks_nobody00"):
         for method, path in (("GET", "/cvms"), ("DELETE", f"/cvms/{made['id']}")):
-            refused = mine(method, path, headers={"X-Phala-Workspace": name})
+            refused = api(method, path, headers={"X-Phala-Workspace": name})
             assert refused.status_code == 403
-    assert mine.get(f"/cvms/{made['id']}").status_code == 200
+    assert api.get(f"/cvms/{made['id']}").status_code == 200
 
 
 def test_a_device_logs_in_after_one_pending_answer(cloud, connect):

@@ -124,9 +124,9 @@ def test_the_log_adds_up_to_the_registers_of_the_quote(one, kind):
     td = evidence.Td(quote)
     assert (tcb["mrtd"], tcb["rtmr3"]) == (td.mr_td.hex(), td.rtmrs[3].hex())
     assert td.mr_config_id[:33] == b"\x01" + bytes.fromhex(cvm["compose_hash"])
-    said = evidence.said_at_boot(log)
-    assert ("mr-kms" in said) is (kind == "legacy")
-    assert json.loads(said["key-provider"][0])["name"] == "kms"
+    events = evidence.boot_events(log)
+    assert ("mr-kms" in events) is (kind == "legacy")
+    assert json.loads(events["key-provider"][0])["name"] == "kms"
 
 
 def test_the_official_sdk_replays_its_event_log(document):
@@ -137,11 +137,11 @@ def test_the_official_sdk_replays_its_event_log(document):
 
 def test_the_compose_file_that_it_shows_has_the_hash_that_it_measured(running, document):
     tcb = document["tcb_info"]
-    shown, said = tcb["app_compose"], evidence.said_at_boot(tcb["event_log"])
-    assert hashlib.sha256(shown.encode()).digest() == said["compose-hash"][0]
+    shown, events = tcb["app_compose"], evidence.boot_events(tcb["event_log"])
+    assert hashlib.sha256(shown.encode()).digest() == events["compose-hash"][0]
     assert get_compose_hash(json.loads(shown)) == running["compose_hash"]
-    assert said["app-id"] == [bytes.fromhex(running["app_id"])]
-    assert said["instance-id"] == [bytes.fromhex(running["instance_id"])]
+    assert events["app-id"] == [bytes.fromhex(running["app_id"])]
+    assert events["instance-id"] == [bytes.fromhex(running["instance_id"])]
 
 
 @pytest.mark.parametrize("size", ["tdx.small", "tdx.large"])
@@ -177,8 +177,8 @@ def test_a_legacy_image_has_no_document(one, quoting_cloud):
 def test_gpus_are_measured_where_the_image_does_so(one, quoting_cloud):
     cvm = started(one, "has-gpus", instance_type="h200.small", image="dstack-nvidia-0.6.0")
     document = attested(one, cvm["id"])
-    said = evidence.said_at_boot(document["tcb_info"]["event_log"])
-    state = json.loads(said["gpu-attestation"][0])
+    events = evidence.boot_events(document["tcb_info"]["event_log"])
+    state = json.loads(events["gpu-attestation"][0])
     shown = gateway(quoting_cloud, f"{cvm['app_id']}-80", "/gpu").json()["attestation"]
     assert state["evidence_sha256"] == hashlib.sha256(shown.encode()).hexdigest()
     assert (state["devices"], state["cc_mode"], state["devtools"]) == (1, "on", False)
@@ -274,8 +274,8 @@ def test_apps_show_the_same_without_a_key(one, quoting_cloud, root, running):
         assert evidence.misfits(own, log) == []
         registers = [evidence.Td(own).mr_td, *evidence.Td(own).rtmrs[:3]]
         assert evidence.lite_registers(service["vm_config"], log) == registers
-    said = evidence.said_at_boot(instance["eventlog"])
-    assert json.loads(said["key-provider"][0])["id"] == kms["ca_pubkey"]
+    events = evidence.boot_events(instance["eventlog"])
+    assert json.loads(events["key-provider"][0])["id"] == kms["ca_pubkey"]
 
 
 def test_machines_are_judged_before_anybody_asks(one, quoting_cloud):
@@ -296,11 +296,11 @@ def test_a_quote_that_is_published_can_be_read_by_all(one, quoting_cloud, docume
         requests.post(f"{url}/verify", files={"hex": (None, quote.hex())}, timeout=30),
     ]
     for answer in sent:
-        said = answer.json()
-        assert (said["checksum"], said["success"]) == (checksum, True)
-        assert (said["proof_of_cloud"], said["quote"]["verified"]) == (False, False)
-        assert said["quote"]["body"]["rtmr3"] == document["tcb_info"]["rtmr3"]
-        assert said["quote_collateral"] == collateral(one, quote)
+        result = answer.json()
+        assert (result["checksum"], result["success"]) == (checksum, True)
+        assert (result["proof_of_cloud"], result["quote"]["verified"]) == (False, False)
+        assert result["quote"]["body"]["rtmr3"] == document["tcb_info"]["rtmr3"]
+        assert result["quote_collateral"] == collateral(one, quote)
     assert requests.get(f"{url}/raw/{checksum}", timeout=30).content == quote
     assert requests.head(f"{url}/raw/{checksum}", timeout=30).headers["content-length"] == str(
         len(quote)
@@ -309,15 +309,15 @@ def test_a_quote_that_is_published_can_be_read_by_all(one, quoting_cloud, docume
     assert checksum in {q["checksum"] for q in requests.get(f"{url}/recent", timeout=30).json()}
 
 
-def test_what_is_no_quote_is_refused_and_what_is_not_ours_is_told(quoting_cloud, document):
+def test_what_is_no_quote_is_refused_and_a_foreign_one_fails(quoting_cloud, document):
     url = f"{quoting_cloud.url}/attestations/verify"
     for bad in ({"hex": "00"}, {"hex": "zz"}, {"hex": 5}, {}, [], "x"):
         assert requests.post(url, json=bad, timeout=30).status_code == 400
     assert requests.post(url, files={"other": b"x"}, timeout=30).status_code == 400
     foreign = bytearray(quote_of(document))
     foreign[700] ^= 1
-    said = requests.post(url, json={"hex": foreign.hex()}, timeout=30).json()
-    assert (said["success"], said["quote_collateral"]) == (False, None)
+    result = requests.post(url, json={"hex": foreign.hex()}, timeout=30).json()
+    assert (result["success"], result["quote_collateral"]) == (False, None)
 
 
 def test_machines_are_listed_without_a_key(quoting_cloud):

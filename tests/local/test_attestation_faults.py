@@ -60,9 +60,9 @@ def judge(quoting_cloud, forged):
         found = _of_hardware(forged, quote, root)
         if evidence.misfits(quote, tcb["event_log"]):
             return found | {"log"}
-        said = evidence.said_at_boot(tcb["event_log"])
+        events = evidence.boot_events(tcb["event_log"])
         compose = hashlib.sha256(tcb["app_compose"].encode()).digest()
-        if said["compose-hash"] != [compose] or td.mr_config_id[1:33] != compose:
+        if events["compose-hash"] != [compose] or td.mr_config_id[1:33] != compose:
             found.add("app")
         if image_of(td) != known:
             found.add("image")
@@ -134,8 +134,8 @@ def test_evidence_under_another_root_is_whole(quoting_cloud, forged):
     quote = quote_of(attested(forged, cvm["id"]))
     signed = evidence.collateral(forged, quote)
     chain = signed["tcb_info_issuer_chain"].encode()
-    theirs = evidence.der(x509.load_pem_x509_certificates(chain)[-1])
-    assert evidence.refusal(quote, signed, theirs) is None
+    root = evidence.der(x509.load_pem_x509_certificates(chain)[-1])
+    assert evidence.refusal(quote, signed, root) is None
     assert evidence.refusal(quote, signed, evidence.root_der(quoting_cloud.root_path)) is not None
 
 
@@ -162,7 +162,7 @@ def test_what_an_app_adds_later_is_in_its_register_and_not_of_its_boot(quoting_c
     quoting_cloud.inject({"kind": "event_after_ready"})
     log = attested(forged, cvm["id"])["tcb_info"]["event_log"]
     assert (log[-1]["event"], log[-1]["event_payload"]) == ("compose-hash", cvm["compose_hash"])
-    (boot,) = evidence.said_at_boot(log)["compose-hash"]
+    (boot,) = evidence.boot_events(log)["compose-hash"]
     assert boot.hex() != cvm["compose_hash"]
 
 
@@ -171,7 +171,7 @@ def test_what_was_not_measured_of_gpus_is_missed(quoting_cloud, forged):
     quoting_cloud.inject({"kind": "gpu_missing"})
     document = attested(forged, cvm["id"])
     log = document["tcb_info"]["event_log"]
-    assert "gpu-attestation" not in evidence.said_at_boot(log)
+    assert "gpu-attestation" not in evidence.boot_events(log)
     assert evidence.misfits(quote_of(document), log) == []
 
 
@@ -210,9 +210,9 @@ def test_a_forged_key_does_not_fit_its_signature(quoting_cloud, forged):
     def fits(app_id, key):
         signed = bytes.fromhex(key["signature"])
         der = utils.encode_dss_signature(int.from_bytes(signed[:32]), int.from_bytes(signed[32:64]))
-        said = b"dstack-env-encrypt-pubkey:" + bytes.fromhex(app_id + key["public_key"])
+        message = b"dstack-env-encrypt-pubkey:" + bytes.fromhex(app_id + key["public_key"])
         try:
-            signer.verify(der, keccak256(said), ec.ECDSA(utils.Prehashed(hashes.SHA256())))
+            signer.verify(der, keccak256(message), ec.ECDSA(utils.Prehashed(hashes.SHA256())))
         except InvalidSignature:
             return False
         return True

@@ -141,49 +141,50 @@ BODIES = {
 UUID = "123e4567-e89b-42d3-a456-556642440000"
 
 
-def misses(theirs, ours, place=""):
-    """List the fields that an answer has and ours has not, or has of another type."""
-    if theirs is None or ours is None:
+def misses(published, actual, place=""):
+    """List the fields that the published answer has and ours has not, or has of another type."""
+    if published is None or actual is None:
         return []
-    if isinstance(theirs, dict) and isinstance(ours, dict):
-        if theirs.keys() == {UUID}:
-            return misses(theirs[UUID], next(iter(ours.values())), place)
-        found = [f"{place}{name}" for name in theirs.keys() - ours.keys()]
-        for name in theirs.keys() & ours.keys():
-            found += misses(theirs[name], ours[name], f"{place}{name}.")
+    if isinstance(published, dict) and isinstance(actual, dict):
+        if published.keys() == {UUID}:
+            return misses(published[UUID], next(iter(actual.values())), place)
+        found = [f"{place}{name}" for name in published.keys() - actual.keys()]
+        for name in published.keys() & actual.keys():
+            found += misses(published[name], actual[name], f"{place}{name}.")
         return sorted(found)
-    if isinstance(theirs, list) and isinstance(ours, list):
-        return misses(theirs[0], ours[0], f"{place}0.") if theirs and ours else []
+    if isinstance(published, list) and isinstance(actual, list):
+        return misses(published[0], actual[0], f"{place}0.") if published and actual else []
     numbers = (int, float)
-    alike = type(theirs) is type(ours) or (
-        isinstance(theirs, numbers) and isinstance(ours, numbers)
+    alike = type(published) is type(actual) or (
+        isinstance(published, numbers) and isinstance(actual, numbers)
     )
-    return [] if alike else [f"{place.rstrip('.')}: {type(ours).__name__}"]
+    return [] if alike else [f"{place.rstrip('.')}: {type(actual).__name__}"]
 
 
 @pytest.mark.skipif(not FOLDER, reason="CVM_NOTEBOOK_CORPUS names no folder of published answers")
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_the_answer_is_as_the_service_gave_it(clocked_cloud, connect, path):
     exchange = json.loads(path.read_text(encoding="utf-8"))
-    name, theirs = exchange["name"], exchange["response"]
+    name, published = exchange["name"], exchange["response"]
     if isinstance(DIFFERENT.get(name), str):
         pytest.skip(f"differs: {DIFFERENT[name]}")
     api = connect(clocked_cloud)
     answer = Again(clocked_cloud, api).send(exchange)
-    assert answer.status_code == theirs["status"], answer.text
-    ours = answer.json()
-    assert misses(theirs["body"], ours) == sorted(DIFFERENT.get(name, {}))
+    assert answer.status_code == published["status"], answer.text
+    actual = answer.json()
+    assert misses(published["body"], actual) == sorted(DIFFERENT.get(name, {}))
     for words in ("detail", "message", "error_code") if exchange["evidence"] == "live" else ():
-        if words in theirs["body"]:
-            assert ours[words] == theirs["body"][words]
+        if words in published["body"]:
+            assert actual[words] == published["body"][words]
 
 
 def test_what_is_compared_are_fields_and_types():
-    theirs = {"a": 1, "b": [{"c": "x"}], UUID: None, "d": {UUID: {"e": 1.5}}}
+    published = {"a": 1, "b": [{"c": "x"}], UUID: None, "d": {UUID: {"e": 1.5}}}
     assert (
-        misses(theirs, {"a": 2.5, "b": [{"c": "y", "z": 1}], UUID: 1, "d": {"u": {"e": 1}}}) == []
+        misses(published, {"a": 2.5, "b": [{"c": "y", "z": 1}], UUID: 1, "d": {"u": {"e": 1}}})
+        == []
     )
-    assert misses(theirs, {"a": "1", "b": [{}], UUID: 1, "d": {"u": {}}}) == [
+    assert misses(published, {"a": "1", "b": [{}], UUID: 1, "d": {"u": {}}}) == [
         "a: str",
         "b.0.c",
         "d.e",

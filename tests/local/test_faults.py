@@ -178,10 +178,10 @@ def test_a_status_comes_as_often_as_asked(faulty, status):
     assert [Wire(faulty).status for _ in range(3)] == [status, status, 200]
 
 
-@pytest.mark.parametrize("said", ["7", "-3", "NaN", "1e9", "Wed, 21 Oct 2015 07:28:00 GMT"])
-def test_retry_after_is_sent_as_it_is(faulty, said):
-    faulty.inject({"kind": "status", "arg": 429, "retry_after": said})
-    assert Wire(faulty).fields["retry-after"] == said
+@pytest.mark.parametrize("value", ["7", "-3", "NaN", "1e9", "Wed, 21 Oct 2015 07:28:00 GMT"])
+def test_retry_after_is_sent_as_it_is(faulty, value):
+    faulty.inject({"kind": "status", "arg": 429, "retry_after": value})
+    assert Wire(faulty).fields["retry-after"] == value
 
 
 def test_retry_after_may_be_a_date_ahead(faulty):
@@ -205,7 +205,7 @@ def test_html_answers_200_with_a_page(faulty):
 
 
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
-def test_redirect_points_where_it_was_told(faulty, code):
+def test_redirect_points_to_its_argument(faulty, code):
     faulty.inject({"kind": "redirect", "arg": "//elsewhere.example/x", "code": code})
     wire = Wire(faulty)
     assert (wire.status, wire.fields["location"]) == (code, "//elsewhere.example/x")

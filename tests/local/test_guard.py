@@ -176,9 +176,9 @@ def test_half_a_head_is_not_waited_for_for_ever(impatient):
 
 def test_half_a_body_is_not_waited_for_for_ever(impatient):
     head = f"X-API-Key: {impatient.api_key}\r\nContent-Length: 9\r\n\r\n{{".encode()
-    said = _answer(_raw(impatient, "POST /api/v1/cvms HTTP/1.1", head))
-    assert said.startswith(b"HTTP/1.1 408")
-    assert json.loads(said.partition(b"\r\n\r\n")[2]) == {
+    answer = _answer(_raw(impatient, "POST /api/v1/cvms HTTP/1.1", head))
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2]) == {
         "detail": "The request was not sent to its end."
     }
 

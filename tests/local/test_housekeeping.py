@@ -42,7 +42,7 @@ def test_a_clock_that_is_set_back_goes_on_where_it_was():
     assert clock.now() == 1_000_115 + 86_400
 
 
-def test_a_clock_begins_no_earlier_than_it_is_told():
+def test_a_clock_begins_no_earlier_than_it_is_set():
     machine = Machine()
     clock = SteadyClock(lambda: machine.wall, lambda: machine.elapsed)
     clock.begin_at_least(900_000)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cvm_notebook.local.engine.lifecycle import (
-    BOOT_WORDS,
+    BOOT_STEPS,
     KINDS,
     PLANS,
     STABLE,
@@ -62,12 +62,12 @@ def test_every_kind_of_operation_has_a_plan_that_ends_in_a_stable_status():
 def test_boot_progress_names_every_step_in_order_and_then_done(kind):
     operation = Operation(kind, 0.0, "running")
     lasts = duration(operation, 1.0)
-    words = []
+    seen = []
     for step in range(2000):
-        word = view(operation, lasts * step / 2000, 1.0).boot_progress
-        if word is not None and (not words or words[-1] != word):
-            words.append(word)
-    assert words == list(BOOT_WORDS)
+        progress = view(operation, lasts * step / 2000, 1.0).boot_progress
+        if progress is not None and (not seen or seen[-1] != progress):
+            seen.append(progress)
+    assert seen == list(BOOT_STEPS)
     assert view(operation, lasts, 1.0).boot_progress == "done"
 
 

@@ -101,8 +101,8 @@ def test_a_stopped_cvm_costs_its_disk_alone_and_a_deleted_one_nothing(clocked_cl
 
 
 def test_two_workspaces_never_see_each_other(workspace):
-    mine, theirs = workspace(), workspace()
-    made = mine.create("the-same-name")
+    api, stranger = workspace(), workspace()
+    made = api.create("the-same-name")
     uuid = made["vm_uuid"]
     for text in (made["id"], uuid, made["app_id"], "the-same-name"):
         for method, path in (
@@ -118,7 +118,7 @@ def test_two_workspaces_never_see_each_other(workspace):
             ("POST", "/replicas"),
             ("DELETE", ""),
         ):
-            answer = theirs(method, f"/cvms/{text}{path}")
+            answer = stranger(method, f"/cvms/{text}{path}")
             assert answer.status_code == 404, (method, path)
     changes = [
         ("envs", {"encrypted_env": "00"}),
@@ -128,13 +128,13 @@ def test_two_workspaces_never_see_each_other(workspace):
         ("compose_file", {"compose_hash": "0" * 64}),
     ]
     for path, body in changes:
-        assert theirs.patch(f"/cvms/{made['id']}/{path}", body).status_code == 404
-    assert theirs.get("/cvms/paginated").json()["total"] == 0
-    assert theirs.post("/status/batch", {"vm_uuids": [uuid]}).json() == {}
-    assert theirs.get(f"/apps/{made['app_id']}").status_code == 404
-    assert theirs.create("the-same-name")["id"] != made["id"]
-    plan = mine.provision("planned").json()
-    assert code_of(theirs.commit(plan)) == "ERR-01-006"
+        assert stranger.patch(f"/cvms/{made['id']}/{path}", body).status_code == 404
+    assert stranger.get("/cvms/paginated").json()["total"] == 0
+    assert stranger.post("/status/batch", {"vm_uuids": [uuid]}).json() == {}
+    assert stranger.get(f"/apps/{made['app_id']}").status_code == 404
+    assert stranger.create("the-same-name")["id"] != made["id"]
+    plan = api.provision("planned").json()
+    assert code_of(stranger.commit(plan)) == "ERR-01-006"
 
 
 def test_the_rate_limit_is_off_until_asked_for_and_says_when_to_come_back(new_cloud, connect):

@@ -60,7 +60,7 @@ def usage(api, app_id, **asked):
 
 
 @pytest.fixture
-def lived(clocked_cloud, connect):
+def billed(clocked_cloud, connect):
     """A client of a workspace whose one app had a life, and that app."""
     space = clocked_cloud.new_workspace(balance="1000")
     api = connect(clocked_cloud, key=space["api_key"])
@@ -77,8 +77,8 @@ def lived(clocked_cloud, connect):
     return api, made
 
 
-def test_an_app_is_billed_what_its_workspace_has_paid_cvms_that_are_gone_included(lived):
-    api, made = lived
+def test_an_app_is_billed_what_its_workspace_has_paid_cvms_that_are_gone_included(billed):
+    api, made = billed
     left, found = api.balance_and(lambda: usage(api, made["app_id"]))
     assert found["total_cost"] == pytest.approx(1000 - left, abs=1e-5)
     assert found["total"] == len(found["usage"]) > 50
@@ -87,8 +87,8 @@ def test_an_app_is_billed_what_its_workspace_has_paid_cvms_that_are_gone_include
     assert len({one["billing_key"] for one in found["usage"]}) == found["total"]
 
 
-def test_usage_comes_in_pages_and_for_a_period(clocked_cloud, lived):
-    api, made = lived
+def test_usage_comes_in_pages_and_for_a_period(clocked_cloud, billed):
+    api, made = billed
     assert api("DELETE", f"/cvms/{made['id']}").status_code == 204  # nothing more is charged
     clocked_cloud.advance(3_600)
     whole = usage(api, made["app_id"])["usage"]
@@ -113,18 +113,18 @@ def test_usage_comes_in_pages_and_for_a_period(clocked_cloud, lived):
         ({"limit": 5001}, 422),
     ],
 )
-def test_a_period_that_makes_no_sense_is_refused(lived, asked, status):
-    api, made = lived
+def test_a_period_that_makes_no_sense_is_refused(billed, asked, status):
+    api, made = billed
     assert api.get(f"/apps/{made['app_id']}/usage", params=asked).status_code == status
 
 
-def test_others_see_nothing_of_it(lived, own):
-    _, made = lived
+def test_others_see_nothing_of_it(billed, own):
+    _, made = billed
     assert own.get(f"/apps/{made['app_id']}/usage").status_code == 404
 
 
-def test_days_are_those_of_utc(lived):
-    api, made = lived
+def test_days_are_those_of_utc(billed):
+    api, made = billed
     one = usage(api, made["app_id"])["usage"][0]
     at = datetime.fromisoformat(one["billing_hour"])
     assert at.astimezone(UTC).date().isoformat() == one["billing_day"]

@@ -1,4 +1,4 @@
-"""A CVM's past is kept and told; many are stopped at once; what goes on can be cancelled."""
+"""A CVM's past is kept and shown; many are stopped at once; what goes on can be cancelled."""
 
 from datetime import datetime
 

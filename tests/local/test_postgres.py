@@ -83,8 +83,8 @@ def test_two_workers_tell_a_webhook_of_each_event_once(api):
         assert api.post(f"{hook}/test").status_code == 200
         came = [receiver.next() for _ in range(len(made) + 1)]
         assert came[-1].event == "webhook.test"
-        told = {json.loads(one.body)["data"].get("cvm_id") for one in came[:-1]}
-        assert told == {cvm["vm_uuid"] for cvm in made}
+        announced = {json.loads(one.body)["data"].get("cvm_id") for one in came[:-1]}
+        assert announced == {cvm["vm_uuid"] for cvm in made}
         assert api("DELETE", hook).status_code == 204
 
 

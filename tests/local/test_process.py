@@ -38,7 +38,7 @@ def gone(pid, within=10.0):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         ({"seed": "demmo"}, 'seed is \'demmo\'; give "empty" or "demo"'),
         ({"tier": "GOLD"}, "tier is 'GOLD'; give one of "),
@@ -46,8 +46,8 @@ def gone(pid, within=10.0):
         ({"balance": "NaN"}, "balance is 'NaN'; give dollars"),
     ],
 )
-def test_what_cannot_be_served_is_refused_before_it_starts(wrong, said):
-    with pytest.raises(ValueError, match=said):
+def test_what_cannot_be_served_is_refused_before_it_starts(wrong, message):
+    with pytest.raises(ValueError, match=message):
         LocalCloud(**wrong)
 
 
@@ -202,15 +202,15 @@ def serving(database, host="127.0.0.1"):
 
 def test_a_server_in_the_foreground_is_found_while_it_runs(tmp_path):
     assert LocalCloud.running() is None
-    with serving(tmp_path / "a.sqlite", "127.0.0.2") as (_, told):  # this machine, too
-        assert told[0].startswith("http://127.0.0.2:")
-        assert LocalCloud.running() == told
+    with serving(tmp_path / "a.sqlite", "127.0.0.2") as (_, announced):  # this machine, too
+        assert announced[0].startswith("http://127.0.0.2:")
+        assert LocalCloud.running() == announced
         file, root = sorted((data_folder() / "running").iterdir())
         assert [stat.S_IMODE(one.stat().st_mode) for one in (file, root)] == [0o600, 0o600]
-        assert root_of(told[0]) == root
-        file.chmod(0o644)  # others could read the key of what is said there
+        assert root_of(announced[0]) == root
+        file.chmod(0o644)  # others could read the key of what is stated there
         assert read_running() == []
-        assert root_of(told[0]) is None
+        assert root_of(announced[0]) is None
     assert read_running() == []
     assert not list((data_folder() / "running").iterdir())
     assert LocalCloud.running() is None

@@ -120,10 +120,10 @@ def misfits(value, schema, components):
     whole = schema if isinstance(schema, bool) else {**schema, "components": components}
     checker = jsonschema.Draft202012Validator.FORMAT_CHECKER
     judge = jsonschema.Draft202012Validator(whole, format_checker=checker)
-    return [_said(error) for error in judge.iter_errors(value)]
+    return [_described(error) for error in judge.iter_errors(value)]
 
 
-def _said(error):
+def _described(error):
     """Say where a value does not fit; of alternatives, where the nearest does not."""
     nearest = jsonschema.exceptions.best_match([error])
     return f"{'/'.join(map(str, nearest.absolute_path))}: {nearest.message[:200]}"
@@ -131,8 +131,8 @@ def _said(error):
 
 def used_of(more):
     """The names of fields and parameters that a request has."""
-    said = more.get("json")
-    return {*(said if isinstance(said, dict) else ()), *more.get("params", ())}
+    body = more.get("json")
+    return {*(body if isinstance(body, dict) else ()), *more.get("params", ())}
 
 
 def offered_by(operation, components):
@@ -189,10 +189,10 @@ def test_what_is_served_keeps_to_the_description(clocked_cloud, connect, capsys)
 
 def test_the_documentation_says_how_many_there_are():
     text = (ROOT / "docs/explanation/localcloud.md").read_text(encoding="utf-8")
-    said = re.search(r"serves \*\*(\d+)\*\* of the (\d+) [^*]*\*\*(\d+)\*\* conform", text)
-    assert said is not None
+    counts = re.search(r"serves \*\*(\d+)\*\* of the (\d+) [^*]*\*\*(\d+)\*\* conform", text)
+    assert counts is not None
     count = len(REQUESTS)
-    assert tuple(map(int, said.groups())) == (count, ALL, count - len(DEVIATIONS))
+    assert tuple(map(int, counts.groups())) == (count, ALL, count - len(DEVIATIONS))
     assert count >= LEAST
 
 

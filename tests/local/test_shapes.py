@@ -67,13 +67,13 @@ def test_the_lists(versioned, path):
     record = api.create()
     answer = api.get(path).json()
     items = answer if path == "/cvms" else answer["items"]
-    mine = [item for item in items if item["name"] == record["name"]]
-    assert len(mine) == 1
+    found = [item for item in items if item["name"] == record["name"]]
+    assert len(found) == 1
     if version == "2025-10-28":
-        assert mine[0]["hosted"]["id"] == record["vm_uuid"]
+        assert found[0]["hosted"]["id"] == record["vm_uuid"]
     else:
         newest = NEWEST_KEYS if version == "2026-06-23" else set()
-        assert mine[0].keys() == INFO_KEYS | newest
+        assert found[0].keys() == INFO_KEYS | newest
 
 
 def test_the_batch_status(versioned):

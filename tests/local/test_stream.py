@@ -147,8 +147,8 @@ def test_another_user_has_streams_of_their_own(fresh_cloud, fresh, connect):
     made = fresh.create()
     streams = [open_stream(fresh_cloud, made["id"])[0] for _ in range(5)]
     other = connect(fresh_cloud, key=fresh_cloud.new_workspace()["api_key"])
-    theirs = other.create()
-    assert other.watch(theirs["id"], "running")[-1][0] == "complete"
+    foreign = other.create()
+    assert other.watch(foreign["id"], "running")[-1][0] == "complete"
     for stream in streams:
         stream.close()
 

@@ -1,4 +1,4 @@
-"""Webhooks of LocalCloud: what is told, to whom, how often, and what is kept of it."""
+"""Webhooks of LocalCloud: what is sent, to whom, how often, and what is kept of it."""
 
 import hashlib
 import hmac
@@ -45,12 +45,12 @@ def deliveries(api, webhook, count):
     return api.get(path).json()
 
 
-# --- what is told --------------------------------------------------------------------------------
+# --- what is sent --------------------------------------------------------------------------------
 
 
-def test_each_end_of_an_operation_is_told_once_and_signed(own, receiver):
+def test_each_end_of_an_operation_is_sent_once_and_signed(own, receiver):
     webhook = listen(own, receiver)
-    cvm = own.create("told-1")
+    cvm = own.create("sent-1")
     path = f"/cvms/{cvm['id']}"
     seen = [receiver.next()]
     for ask in (
@@ -72,15 +72,15 @@ def test_each_end_of_an_operation_is_told_once_and_signed(own, receiver):
         assert one.headers["X-Webhook-Signature"] == signature(webhook["secret"], one)
         assert one.headers["Content-Type"] == "application/json"
         assert json.loads(one.body)["id"] == one.event_id
-    told = json.loads(seen[0].body)
-    assert told["data"] == {
+    body = json.loads(seen[0].body)
+    assert body["data"] == {
         "cvm_id": cvm["vm_uuid"],
-        "cvm_name": "told-1",
+        "cvm_name": "sent-1",
         "app_id": f"0x{cvm['app_id']}",
         "status": "running",
     }
-    assert told["created_at"].endswith("Z")
-    assert set(told) == {"id", "event", "version", "created_at", "workspace", "data"}
+    assert body["created_at"].endswith("Z")
+    assert set(body) == {"id", "event", "version", "created_at", "workspace", "data"}
     ended = deliveries(own, webhook, len(seen))
     assert [one["event_id"] for one in ended] == [one.event_id for one in reversed(seen)]
     assert {(one["status"], one["attempts"], one["response_status"]) for one in ended} == {
@@ -106,7 +106,7 @@ def test_what_the_official_sdk_verifies_is_what_is_sent(own, receiver, sdk):
         )
 
 
-def test_a_boot_that_fails_is_told_with_its_reason(clocked_cloud, connect, receiver):
+def test_a_boot_that_fails_is_sent_with_its_reason(clocked_cloud, connect, receiver):
     api = connect(clocked_cloud)
     clocked_cloud.advance(600)  # what other tests have begun in this workspace has come to its end
     webhook = listen(api, receiver)
@@ -115,12 +115,12 @@ def test_a_boot_that_fails_is_told_with_its_reason(clocked_cloud, connect, recei
     clocked_cloud.advance(120)
     came = receiver.next()
     assert came.event == "cvm.create_failed"
-    said = json.loads(came.body)["data"]
-    assert (said["status"], said["error"]) == ("error", "pre-launch failed")
+    data = json.loads(came.body)["data"]
+    assert (data["status"], data["error"]) == ("error", "pre-launch failed")
     assert api("DELETE", f"{HOOKS}/{webhook['id']}").status_code == 204
 
 
-def test_what_was_cancelled_is_not_told(clocked_cloud, connect, receiver):
+def test_what_was_cancelled_is_not_sent(clocked_cloud, connect, receiver):
     api = connect(clocked_cloud)
     cvm = api.create()
     clocked_cloud.advance(120)
@@ -135,7 +135,7 @@ def test_what_was_cancelled_is_not_told(clocked_cloud, connect, receiver):
     assert api("DELETE", f"{HOOKS}/{webhook['id']}").status_code == 204
 
 
-def test_a_deletion_that_was_scheduled_is_told_though_nobody_asks(fresh_cloud, fresh, receiver):
+def test_a_deletion_that_was_scheduled_is_sent_though_nobody_asks(fresh_cloud, fresh, receiver):
     cvm = fresh.create()
     listen(fresh, receiver, ["cvm.deleted"])
     at = {"scheduled_delete_at": "2100-01-01T00:00:00Z"}
@@ -145,7 +145,7 @@ def test_a_deletion_that_was_scheduled_is_told_though_nobody_asks(fresh_cloud, f
     assert json.loads(receiver.next().body)["data"]["cvm_id"] == cvm["vm_uuid"]
 
 
-def test_only_what_is_listened_to_is_told_and_only_from_then_on(own, receiver):
+def test_only_what_is_listened_to_is_sent_and_only_from_then_on(own, receiver):
     cvm = own.create()
     own.watch(cvm["id"], "running")
     webhook = listen(own, receiver, ["cvm.stopped"])
@@ -165,12 +165,12 @@ def test_only_what_is_listened_to_is_told_and_only_from_then_on(own, receiver):
     assert receiver.count == 2
 
 
-def test_a_workspace_is_told_of_its_own_alone(own, cloud, connect, receiver):
+def test_a_workspace_is_notified_of_its_own_alone(own, cloud, connect, receiver):
     listen(own, receiver)
     other = connect(cloud, key=cloud.new_workspace()["api_key"])
     other.watch(other.create()["id"], "running")
-    mine = own.create()
-    assert json.loads(receiver.next().body)["data"]["cvm_id"] == mine["vm_uuid"]
+    made = own.create()
+    assert json.loads(receiver.next().body)["data"]["cvm_id"] == made["vm_uuid"]
     assert receiver.count == 1
 
 
@@ -213,8 +213,8 @@ def test_what_was_refused_is_sent_again_until_it_is_taken(fresh_cloud, fresh, re
         assert came.event_id == event_id
         assert came.headers["X-Webhook-Signature"] == signature(webhook["secret"], came)
     (ended,) = deliveries(fresh, webhook, 1)
-    told = (ended["status"], ended["attempts"], ended["response_status"], ended["error_message"])
-    assert told == ("success", 4, 204, "")
+    outcome = (ended["status"], ended["attempts"], ended["response_status"], ended["error_message"])
+    assert outcome == ("success", 4, 204, "")
     assert ended["delivered_at"] is not None
 
 
@@ -231,7 +231,7 @@ def test_after_four_attempts_it_is_given_up(fresh_cloud, fresh, receiver):
     assert [receiver.next().event_id for _ in range(5)] == [given_up] * 4 + [later]
 
 
-def test_nobody_listens_there_and_it_is_said_so(fresh_cloud, fresh):
+def test_a_receiver_that_is_gone_is_the_error_of_a_delivery(fresh_cloud, fresh):
     with receiving() as gone:
         pass
     webhook = listen(fresh, gone)
@@ -429,8 +429,8 @@ def test_of_each_webhook_the_newest_deliveries_are_kept(tmp_path, monkeypatch):
         session.flush()
         for number in (1, 2):
             moments = dict.fromkeys(("since", "created_at", "updated_at"), 0.0)
-            said = {"url": "https://a.org", "secret": "s", "events": [], **moments}
-            session.add(Webhook(id=number, workspace_id=1, **said))
+            fields = {"url": "https://a.org", "secret": "s", "events": [], **moments}
+            session.add(Webhook(id=number, workspace_id=1, **fields))
             session.flush()
             for count in range(5 * number - 4):
                 session.add(

@@ -12,7 +12,7 @@ import cvm_notebook as cvm
 
 
 @pytest.mark.parametrize(
-    ("named", "said"),
+    ("named", "setting"),
     [
         ({"seed": ["demo"]}, "seed"),
         ({"speed": "fast"}, "speed"),
@@ -32,10 +32,10 @@ import cvm_notebook as cvm
     ids=repr,
 )
 def test_a_local_cloud_names_the_setting_that_is_wrong_and_leaves_no_folder(
-    monkeypatch, tmp_path, named, said
+    monkeypatch, tmp_path, named, setting
 ):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with pytest.raises(ValueError, match=rf"^{said} is "):
+    with pytest.raises(ValueError, match=rf"^{setting} is "):
         cvm.LocalCloud(**named)
     assert not list(tmp_path.iterdir())
 
@@ -44,8 +44,8 @@ def test_a_local_cloud_takes_numbers_of_numpy():
     cloud = cvm.LocalCloud(workers=np.int64(1), speed=np.float32(2), balance=100)
     target = {}
     cloud._settings.export(target)
-    (said,) = map(json.loads, target.values())
-    assert (said["workers"], said["speed"], said["balance"]) == (1, 2.0, "100")
+    (settings,) = map(json.loads, target.values())
+    assert (settings["workers"], settings["speed"], settings["balance"]) == (1, 2.0, "100")
 
 
 @pytest.mark.parametrize(

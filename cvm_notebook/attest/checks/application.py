@@ -27,7 +27,7 @@ _MOST_NAMED: Final = 3
 
 def check_app(evidence: Evidence, policy: Policy, log: BootLog) -> Check:
     """Compare the app compose that was measured with the one that is shown and the one declared."""
-    measured = log.words.get("compose-hash", b"")
+    measured = log.payloads.get("compose-hash", b"")
     try:
         problem = _contradiction(evidence, log, measured)
     except MalformedEvidence as error:
@@ -42,7 +42,7 @@ def _declared(evidence: Evidence, wanted: AppIdentity | None, compose: str, note
     if wanted is None:
         todo = 'Say what should run: Policy(app="compose.yaml").'
         return skipped(
-            "app", f"it runs compose {compose[:12]}, and nobody said what should{note}", todo
+            "app", f"it runs compose {compose[:12]}; the policy declares none{note}", todo
         )
     if wanted.compose_hash is not None:
         if wanted.compose_hash != compose:
@@ -89,9 +89,9 @@ def _binds(bound: bytes, evidence: Evidence, log: BootLog, measured: bytes) -> b
     document = evidence.configuration.get("mr_config")
     if version != 3 or not isinstance(document, str):  # noqa: PLR2004
         return version == 3  # noqa: PLR2004 - of its document, which is not shown, nothing is known
-    said = json_object("vm_config.mr_config", document)
+    mr_config = json_object("vm_config.mr_config", document)
     good = digest == hashlib.sha256(_V3_DOMAIN + document.encode()).digest()
-    return good and said.get("compose_hash") == measured.hex()
+    return good and mr_config.get("compose_hash") == measured.hex()
 
 
 def _second(log: BootLog, measured: bytes) -> set[bytes]:
@@ -101,7 +101,7 @@ def _second(log: BootLog, measured: bytes) -> set[bytes]:
         of_provider = bytes.fromhex(provider)
     except ValueError:
         of_provider = provider.encode()
-    head = measured + log.words.get("app-id", b"")
+    head = measured + log.payloads.get("app-id", b"")
     return {keccak256(head + bytes([kind]) + of_provider) for kind in range(_KINDS)}
 
 
@@ -128,11 +128,11 @@ def _loose_images(text: str) -> str:
 
 def _provider(log: BootLog) -> tuple[str, str]:
     """Return name and id of who can derive the CVM's keys."""
-    payload = log.words.get("key-provider")
+    payload = log.payloads.get("key-provider")
     if payload is None:
         return "none", ""
-    said = json_object("key-provider", payload)
-    name, key = said.get("name"), said.get("id")
+    provider = json_object("key-provider", payload)
+    name, key = provider.get("name"), provider.get("id")
     if not isinstance(name, str) or not isinstance(key, str):
         raise MalformedEvidence("key-provider", "has no name and id")
     return name, key
@@ -147,7 +147,7 @@ def check_key_provider(policy: Policy, log: BootLog) -> Check:
     summary = f"{clean_text(name, 30)} {clean_text(key[-12:], 12)}".strip()
     if policy.key_provider is None:
         todo = f'Name it: Policy(key_provider="{clean_text(key, 200) or name}").'
-        return skipped("key_provider", f"{summary}, and nobody said who should", todo)
+        return skipped("key_provider", f"{summary}; the policy names none", todo)
     if policy.key_provider == "any":
         return Check("key_provider", "info", f"{summary}; the policy accepts any")
     wanted = policy.key_provider.lower().removeprefix("0x")

@@ -46,11 +46,11 @@ def check_hardware(evidence: Evidence, policy: Policy, at: datetime) -> tuple[Ch
 
 def collateral_problem(evidence: Evidence) -> str:
     """Return which member of the collateral is missing or no text; empty where all are there."""
-    said = evidence.collateral or {}
+    collateral = evidence.collateral or {}
     for name in quotes.COLLATERAL_FIELDS:
-        if not isinstance(said.get(name), str) or not said[name]:
+        if not isinstance(collateral.get(name), str) or not collateral[name]:
             return f"the collateral has no {name}"
-        if len(said[name]) > _MOST_COLLATERAL:
+        if len(collateral[name]) > _MOST_COLLATERAL:
             return f"{name} of the collateral has more than {_MOST_COLLATERAL >> 20} MiB"
     return ""
 
@@ -80,7 +80,7 @@ def check_tcb(judged: Judged, policy: Policy, at: datetime) -> Check:
     if isinstance(judged, QuoteRefused):
         if judged.revoked:
             return failed("tcb", judged.reason)
-        return skipped("tcb", "not told of a CVM whose attributes are refused")
+        return skipped("tcb", "not judged, as the attributes of the CVM are refused")
     return _by_policy(judged, policy, at)
 
 

@@ -79,8 +79,8 @@ def _trusted(evidence: Evidence, policy: Policy, lite: LiteImage | None) -> Chec
     trusted = policy.trusted_images
     images = images_for(trusted, simulated=policy.root_pem is not None)
     found = next((one for one in images if _is_of(one, evidence.report, lite)), None)
-    said = evidence.configuration.get("image")
-    name = found.name if found else said if isinstance(said, str) else ""
+    claimed = evidence.configuration.get("image")
+    name = found.name if found else claimed if isinstance(claimed, str) else ""
     dev = found.dev if found else "-dev-" in f"-{name}-"
     if dev and not policy.dev_images:
         return failed("image", f"{name} is a development image: one can log in to it")

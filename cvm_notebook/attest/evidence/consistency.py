@@ -68,7 +68,10 @@ class _Shown:
 
 
 def judge_attestation(
-    said: CvmAttestation, *, compose_hash: str | None = None, docker_compose_hash: str | None = None
+    attestation: CvmAttestation,
+    *,
+    compose_hash: str | None = None,
+    docker_compose_hash: str | None = None,
 ) -> Consistency:
     """Read an attestation and compare it with itself: pure.
 
@@ -78,7 +81,7 @@ def judge_attestation(
         SHA-256, in hex, of the app compose and of the Docker Compose file in it that should have
         been measured. Without them the log is held against the file that the attestation shows.
     """
-    tcb = said.tcb_info or TcbInfo()
+    tcb = attestation.tcb_info or TcbInfo()
     try:
         log, malformed = parse_log(tcb.event_log), ""
     except MalformedEvidence as error:
@@ -90,23 +93,24 @@ def judge_attestation(
         total=total,
         gap=gap,
         rtmr3=bare_digits(tcb.rtmr3),
-        live=log.words.get("compose-hash", b"").hex() or None,
+        live=log.payloads.get("compose-hash", b"").hex() or None,
         shown=None if text is None else hashlib.sha256(text.encode("utf-8", "replace")).hexdigest(),
         expected=bare_digits(compose_hash),
         docker=bare_digits(docker_compose_hash),
     )
-    told = f"the service says: {clean_text(said.error, 200)}" if said.error else malformed
-    misfit, gap = told or next(_misfits(facts), ""), next(_gaps(facts), "")
-    quotes = [one.quote for one in said.app_certificates]
-    ends = [end for one in said.app_certificates if (end := instant(one.not_after)) is not None]
+    refusal, certificates = attestation.error, attestation.app_certificates
+    problem = f"the service says: {clean_text(refusal, 200)}" if refusal else malformed
+    misfit, gap = problem or next(_misfits(facts), ""), next(_gaps(facts), "")
+    quotes = [one.quote for one in certificates]
+    ends = [end for one in certificates if (end := instant(one.not_after)) is not None]
     return Consistency(
         checked="failed" if misfit else "fetched" if gap else "hash_matched",
         why=misfit or gap,
         compose_hash_live=facts.live,
         compose_hash_expected=facts.expected or facts.shown,
-        os_image_hash=log.words.get("os-image-hash", b"").hex() or None,
+        os_image_hash=log.payloads.get("os-image-hash", b"").hex() or None,
         tcb=tcb,
-        event_count=None if said.tcb_info is None else len(tcb.event_log),
+        event_count=None if attestation.tcb_info is None else len(tcb.event_log),
         cert_not_after=min(ends, default=None),
         quote_present=any(quotes) if quotes else None,
     )

@@ -99,8 +99,8 @@ def runtime_digest(name: str, payload: bytes, version: int = 1) -> bytes:
     if version == 1:
         whole = b":".join((RUNTIME_EVENT.to_bytes(4, "little"), name.encode(), payload))
     else:  # RFC 8785: keys in order, no spaces
-        said = {"name": name, "payload": payload.hex(), "type": RUNTIME_EVENT}
-        whole = json.dumps(said, separators=(",", ":"), ensure_ascii=False).encode()
+        fields = {"name": name, "payload": payload.hex(), "type": RUNTIME_EVENT}
+        whole = json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
     return hashlib.sha384(whole).digest()
 
 
@@ -172,7 +172,7 @@ class BootLog:
         return BootLog([*firmware, *runtime[:quoted]]), ", ".join(wrong)
 
     @cached_property
-    def words(self) -> Mapping[str, bytes]:
+    def payloads(self) -> Mapping[str, bytes]:
         """The payloads of runtime events before `READY`, by name; of a name twice, the first."""
         found: dict[str, bytes] = {}
         for event in self._before_ready():
@@ -214,7 +214,7 @@ def _quoted(runtime: Sequence[BootEvent], register: bytes) -> int | None:
     return counts[-1] if counts else found
 
 
-def parse_log(said: object) -> BootLog:
+def parse_log(events: object) -> BootLog:
     """Read an event log: a list, or the JSON of one.
 
     Raises
@@ -222,15 +222,15 @@ def parse_log(said: object) -> BootLog:
     MalformedEvidence
         It is neither, or one of its events is no event.
     """
-    if isinstance(said, str | bytes):
-        said = _decoded(said)
-    if said is None:
+    if isinstance(events, str | bytes):
+        events = _decoded(events)
+    if events is None:
         return BootLog()
-    if not isinstance(said, list | tuple):
+    if not isinstance(events, list | tuple):
         raise MalformedEvidence("event_log", "is not a list of events")
-    if len(said) > _MOST_EVENTS:
+    if len(events) > _MOST_EVENTS:
         raise MalformedEvidence("event_log", f"has more than {_MOST_EVENTS:,} events")
-    log = BootLog(_event(number, one) for number, one in enumerate(said))
+    log = BootLog(_event(number, one) for number, one in enumerate(events))
     if sum(len(event.payload) + len(event.name) for event in log) > MOST_TEXT_BYTES:
         raise MalformedEvidence("event_log", f"has more than {MOST_TEXT_BYTES >> 20} MiB")
     return log
@@ -268,23 +268,23 @@ def _event(number: int, one: object) -> BootEvent:
                 return _remembered(one.imr, one.event_type, *texts, one.version)
             except MalformedEvidence:
                 pass
-    said = msgspec.structs.asdict(one) if isinstance(one, msgspec.Struct) else one
-    if not isinstance(said, dict):
+    fields = msgspec.structs.asdict(one) if isinstance(one, msgspec.Struct) else one
+    if not isinstance(fields, dict):
         raise MalformedEvidence(f"event_log[{number}]", "is not an event")
     try:
-        return _read_event(said)
+        return _read_event(fields)
     except MalformedEvidence as error:
         raise MalformedEvidence(f"event_log[{number}].{error.field}", error.problem) from None
 
 
-def _read_event(said: Mapping[str, Any]) -> BootEvent:
-    register, kind = said.get("imr"), said.get("event_type")
+def _read_event(fields: Mapping[str, Any]) -> BootEvent:
+    register, kind = fields.get("imr"), fields.get("event_type")
     if not isinstance(register, int) or isinstance(register, bool) or not 0 <= register <= RTMR3:
         raise MalformedEvidence("imr", "is not a register from 0 to 3")
     if not isinstance(kind, int) or isinstance(kind, bool):
         raise MalformedEvidence("event_type", "is not a number")
-    name, payload, digest = said.get("event"), said.get("event_payload"), said.get("digest")
-    version = said.get("version")
+    name, payload, digest = fields.get("event"), fields.get("event_payload"), fields.get("digest")
+    version = fields.get("version")
     texts = (name or "", payload or "", digest or "")
     whole = (register, kind, *texts, version if isinstance(version, int) else None)
     if all(isinstance(text, str) and len(text) < _REMEMBERED for text in texts):

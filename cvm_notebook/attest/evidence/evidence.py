@@ -72,12 +72,12 @@ class Evidence:
     collateral_error: str = ""
 
     @classmethod
-    def of(cls, said: object) -> Self:
+    def of(cls, source: object) -> Self:
         """Read evidence that somebody has: an answer of the service or of a guest agent, a quote.
 
         Parameters
         ----------
-        said
+        source
             A dict or its JSON, with ``quote`` (or ``app_certificates``, ``attestation``,
             ``app_cert``), ``event_log`` or ``eventlog``, ``tcb_info``, ``app_compose``,
             ``vm_config``, ``gpu_info``, ``collateral`` or ``quote_collateral``. Or a quote, as
@@ -87,34 +87,34 @@ class Evidence:
         Raises
         ------
         InvalidInput
-            It is none of these. What is malformed in it is told by the checks.
+            It is none of these. What is malformed in it is reported by the checks.
         """
-        if isinstance(said, cls):
-            return said
-        if isinstance(said, os.PathLike):
-            said = _file(said)
-        if isinstance(said, Mapping):
-            return cls._of_mapping(said)
-        if isinstance(said, str):
-            said = said.strip().encode("utf-8", "replace")
-        if isinstance(said, bytes | bytearray):
-            return cls._of_bytes(bytes(said))
-        raise InvalidInput("evidence", f"{type(said).__name__} is not evidence", _REMEDY)
+        if isinstance(source, cls):
+            return source
+        if isinstance(source, os.PathLike):
+            source = _file(source)
+        if isinstance(source, Mapping):
+            return cls._of_mapping(source)
+        if isinstance(source, str):
+            source = source.strip().encode("utf-8", "replace")
+        if isinstance(source, bytes | bytearray):
+            return cls._of_bytes(bytes(source))
+        raise InvalidInput("evidence", f"{type(source).__name__} is not evidence", _REMEDY)
 
     @classmethod
-    def _of_mapping(cls, said: Mapping[str, Any]) -> Self:
-        tcb = said.get("tcb_info")
+    def _of_mapping(cls, answer: Mapping[str, Any]) -> Self:
+        tcb = answer.get("tcb_info")
         tcb = fields_of(tcb) if isinstance(tcb, str) else tcb
         tcb = tcb if isinstance(tcb, Mapping) else {}
-        compose = said.get("app_compose", tcb.get("app_compose"))
-        log = next((said[k] for k in ("event_log", "eventlog") if said.get(k)), None)
-        config = said.get("vm_config") or tcb.get("vm_config")
-        collateral = said.get("collateral") or said.get("quote_collateral")
-        quote = said.get("quote") or _certified(said.get("app_certificates"))
+        compose = answer.get("app_compose", tcb.get("app_compose"))
+        log = next((answer[k] for k in ("event_log", "eventlog") if answer.get(k)), None)
+        config = answer.get("vm_config") or tcb.get("vm_config")
+        collateral = answer.get("collateral") or answer.get("quote_collateral")
+        quote = answer.get("quote") or _certified(answer.get("app_certificates"))
         for name, read in (("attestation", _attested), ("app_cert", _of_chain)):
-            if not quote and isinstance(said.get(name), str):
-                quote = read(said[name])
-        gpu = said.get("gpu_info")
+            if not quote and isinstance(answer.get(name), str):
+                quote = read(answer[name])
+        gpu = answer.get("gpu_info")
         return cls(
             quote=quote if isinstance(quote, str | bytes) else None,
             event_log=log if log is not None else tcb.get("event_log"),
@@ -122,21 +122,21 @@ class Evidence:
             vm_config=config if isinstance(config, Mapping | str) else None,
             gpu_info=gpu if isinstance(gpu, str) else None,
             collateral=collateral if isinstance(collateral, Mapping) else None,
-            error=str(said.get("error") or ""),
+            error=str(answer.get("error") or ""),
         )
 
     @classmethod
-    def _of_bytes(cls, said: bytes) -> Self:
-        if said.startswith(b"{"):
-            return cls._of_mapping(_decoded(said))
-        if said.startswith(b"-----"):
-            return cls._of_certificate(said)
-        if said[:2] in (b"\4\0", b"\5\0", b"\3\0"):
-            return cls(quote=said)
-        if said[:1] == b"\x30" and said[1:2] > b"\x80":
-            return cls._of_certificate(said)
+    def _of_bytes(cls, content: bytes) -> Self:
+        if content.startswith(b"{"):
+            return cls._of_mapping(_decoded(content))
+        if content.startswith(b"-----"):
+            return cls._of_certificate(content)
+        if content[:2] in (b"\4\0", b"\5\0", b"\3\0"):
+            return cls(quote=content)
+        if content[:1] == b"\x30" and content[1:2] > b"\x80":
+            return cls._of_certificate(content)
         try:
-            quote = from_hex("quote", said.decode("ascii"), most=MOST_QUOTE_BYTES)
+            quote = from_hex("quote", content.decode("ascii"), most=MOST_QUOTE_BYTES)
         except (MalformedEvidence, UnicodeDecodeError):
             quote = b""
         if not quote:
@@ -144,9 +144,9 @@ class Evidence:
         return cls(quote=quote)
 
     @classmethod
-    def _of_certificate(cls, said: bytes) -> Self:
+    def _of_certificate(cls, certificate: bytes) -> Self:
         try:
-            found = read_certificate(said)
+            found = read_certificate(certificate)
         except MalformedEvidence as error:
             raise InvalidInput("evidence", str(error), _REMEDY) from None
         log = found.event_log.decode("utf-8", "replace") or None
@@ -165,7 +165,7 @@ class Evidence:
         Raises
         ------
         MalformedEvidence
-            There is none, or it is not hex. (As the others below, where theirs is malformed.)
+            There is none, or it is not hex. (As the properties below, of their own field.)
         """
         return _quote(self.quote)
 
@@ -205,10 +205,10 @@ class Evidence:
         return whole
 
 
-def _quote(said: bytes | str | None) -> bytes:
-    if not said:
+def _quote(quote: bytes | str | None) -> bytes:
+    if not quote:
         raise MalformedEvidence("quote", "is missing: it shows none")
-    return said if isinstance(said, bytes) else from_hex("quote", said, most=MOST_QUOTE_BYTES)
+    return quote if isinstance(quote, bytes) else from_hex("quote", quote, most=MOST_QUOTE_BYTES)
 
 
 def _certified(certificates: object) -> object:
@@ -247,9 +247,9 @@ def _file(path: os.PathLike[str]) -> bytes:
     return content.strip() if content[:1] in b"{-0123456789abcdefABCDEF" else content
 
 
-def _decoded(said: bytes) -> Mapping[str, Any]:
+def _decoded(content: bytes) -> Mapping[str, Any]:
     try:
-        found = msgspec.json.decode(said)
+        found = msgspec.json.decode(content)
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, Mapping):

@@ -46,11 +46,11 @@ def from_hex(field: str, digits: object, *, most: int = MOST_TEXT_BYTES) -> byte
     return found
 
 
-def bare_digits(said: str | None) -> str | None:
+def bare_digits(text: str | None) -> str | None:
     """Return an id or a hash in one spelling: digits alone, in lower case; None for none."""
-    if not said:
+    if not text:
         return None
-    digits = said.strip().lower().removeprefix("sha256:").removeprefix("0x")
+    digits = text.strip().lower().removeprefix("sha256:").removeprefix("0x")
     return digits.replace("-", "") or None
 
 

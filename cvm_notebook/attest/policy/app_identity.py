@@ -33,7 +33,7 @@ class AppIdentity:
     docker_compose_hashes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, said: object) -> Self:
+    def of(cls, app: object) -> Self:
         """Read what should run.
 
         Raises
@@ -41,16 +41,16 @@ class AppIdentity:
         InvalidInput
             It is nothing that can run, or a file cannot be read.
         """
-        if isinstance(said, AppIdentity):
-            return cls(said.compose_hash, said.docker_compose_hashes)
-        if isinstance(said, Mapping):
-            return cls(compose_hash=compose_hash({"runner": "docker-compose", **said}))
-        if not isinstance(said, str | os.PathLike):
-            raise InvalidInput("app", f"{type(said).__name__} is nothing that can run", _REMEDY)
-        bare = _HASH.fullmatch(said.strip()) if isinstance(said, str) else None
+        if isinstance(app, AppIdentity):
+            return cls(app.compose_hash, app.docker_compose_hashes)
+        if isinstance(app, Mapping):
+            return cls(compose_hash=compose_hash({"runner": "docker-compose", **app}))
+        if not isinstance(app, str | os.PathLike):
+            raise InvalidInput("app", f"{type(app).__name__} is nothing that can run", _REMEDY)
+        bare = _HASH.fullmatch(app.strip()) if isinstance(app, str) else None
         if bare is not None:
             return cls(compose_hash=bare[1].lower())
-        return cls._of_text(_text(said))
+        return cls._of_text(_text(app))
 
     @classmethod
     def _of_text(cls, text: str) -> Self:
@@ -60,14 +60,14 @@ class AppIdentity:
         return cls(docker_compose_hashes=tuple(dict.fromkeys(text_hashes(text))))
 
     @staticmethod
-    def is_one(said: Mapping[str, Any]) -> bool:
+    def is_one(fields: Mapping[str, Any]) -> bool:
         """Return whether these are the fields of an identity, and not an app compose."""
-        return bool(said) and said.keys() <= set(_FIELDS)
+        return bool(fields) and fields.keys() <= set(_FIELDS)
 
     @classmethod
-    def from_dict(cls, said: Mapping[str, Any]) -> Self:
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
         """Read what `as_dict` gave."""
-        whole, parts = said.get(_FIELDS[0]), said.get(_FIELDS[1]) or ()
+        whole, parts = fields.get(_FIELDS[0]), fields.get(_FIELDS[1]) or ()
         for one in (*([whole] if whole else []), *parts):
             if not isinstance(one, str) or not _HASH.fullmatch(one):
                 raise InvalidInput("app", "it has a hash that is none", _REMEDY)
@@ -80,10 +80,10 @@ class AppIdentity:
         return {"docker_compose_hashes": list(self.docker_compose_hashes)}
 
 
-def _text(said: str | os.PathLike[str]) -> str:
-    if isinstance(said, str) and ("\n" in said or said.lstrip().startswith("{")):
-        return said
-    return read_text_file("app", os.fspath(said), LARGEST_BYTES)
+def _text(app: str | os.PathLike[str]) -> str:
+    if isinstance(app, str) and ("\n" in app or app.lstrip().startswith("{")):
+        return app
+    return read_text_file("app", os.fspath(app), LARGEST_BYTES)
 
 
 def _is_app_compose(text: str) -> bool:

@@ -117,7 +117,7 @@ class Policy:
 
     def __post_init__(self) -> None:
         kept = {
-            "tcb": _words("tcb", self.tcb, STATUSES),
+            "tcb": _names("tcb", self.tcb, STATUSES),
             "advisories_refused": _advisories(self.advisories_refused),
             "grace": _duration(self.grace),
             "min_evaluation": _number("min_evaluation", self.min_evaluation),
@@ -130,7 +130,7 @@ class Policy:
             "quote_url": _address("quote_url", self.quote_url),
             "gpus": _number("gpus", self.gpus),
             "root": None if self.root is None else read_root("root", self.root),
-            "require": _words("require", self.require, frozenset(CHECK_NAMES)),
+            "require": _names("require", self.require, frozenset(CHECK_NAMES)),
         }
         for name, value in kept.items():
             object.__setattr__(self, name, value)
@@ -165,7 +165,7 @@ class Policy:
 
     @property
     def root_pem(self) -> str | None:
-        """The development root, PEM; None where it is Intel's, or not said."""
+        """The development root, PEM; None where it is Intel's, or none is given."""
         return self.root if isinstance(self.root, str) and self.root != "intel" else None
 
     @property
@@ -210,23 +210,23 @@ class Policy:
         """
         file = checks.path("path", path)
         try:
-            said = tomllib.loads(_text_of(file))
+            document = tomllib.loads(_text_of(file))
         except (OSError, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are these
             why = getattr(error, "strerror", None) or clean_text(error, 120)
             problem = f"{clean_text(file, 120)} is not a policy that can be read: {why}"
             raise InvalidInput("path", problem) from None
-        return cls.from_dict(said, file.parent)
+        return cls.from_dict(document, file.parent)
 
     @classmethod
     def from_dict(cls, said: Mapping[str, Any], folder: Path | None = None) -> Self:
         """Read a policy from what `as_dict` gave, or from a TOML document."""
-        said = checks.mapping("policy", said)
+        document = checks.mapping("policy", said)
         names = {field.name for field in fields(cls)}
-        unknown = [clean_text(name, 40) for name in said if name not in names]
+        unknown = [clean_text(name, 40) for name in document if name not in names]
         if unknown:
             problem = f"{', '.join(unknown[:5])}: a policy has no such field"
             raise InvalidInput("policy", problem, f"It has {', '.join(sorted(names))}.")
-        given = dict(said)
+        given = dict(document)
         if isinstance(given.get("app"), Mapping) and AppIdentity.is_one(given["app"]):
             given["app"] = AppIdentity.from_dict(given["app"])
         if folder is not None:
@@ -251,12 +251,12 @@ class Policy:
         return None
 
     def __repr__(self) -> str:
-        said = {name: value for name, value in self.as_dict().items() if name != "root"}
+        shown = {name: value for name, value in self.as_dict().items() if name != "root"}
         if self.root is not None:
-            said["root"] = "intel" if self.root_pem is None else "a development root"
+            shown["root"] = "intel" if self.root_pem is None else "a development root"
         if self.images is not None:
-            said["images"] = [image.name for image in self.trusted_images or ()]
-        return f"Policy({', '.join(f'{name}={value!r}' for name, value in said.items())})"
+            shown["images"] = [image.name for image in self.trusted_images or ()]
+        return f"Policy({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
 
 def policy_for_many(field: str, policy: object) -> Policy:
@@ -278,9 +278,9 @@ def _relative(given: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Return those fields that name a file, from the folder of the policy."""
     paths = {}
     for name in ("app", "root"):
-        said = given.get(name)
-        if isinstance(said, str) and "\n" not in said and (folder / said).is_file():
-            paths[name] = folder / said
+        value = given.get(name)
+        if isinstance(value, str) and "\n" not in value and (folder / value).is_file():
+            paths[name] = folder / value
     return paths
 
 
@@ -301,8 +301,8 @@ def _plain(value: object) -> object:
 # --- reading parameters ------------------------------------------------------------------------
 
 
-def _words(field: str, said: object, known: frozenset[str]) -> frozenset[str]:
-    found = checks.several(field, said, "words")
+def _names(field: str, value: object, known: frozenset[str]) -> frozenset[str]:
+    found = checks.several(field, value, "words")
     strange = [clean_text(one, 40) for one in found if not _is_word(one, known)]
     if strange:
         problem = f"{', '.join(strange[:3])}: not known"
@@ -314,8 +314,8 @@ def _is_word(one: object, known: frozenset[str]) -> bool:
     return isinstance(one, str) and one in known
 
 
-def _advisories(said: object) -> frozenset[str]:
-    found = checks.several("advisories_refused", said, "advisories")
+def _advisories(value: object) -> frozenset[str]:
+    found = checks.several("advisories_refused", value, "advisories")
     for one in found:
         if not isinstance(one, str) or not _ADVISORY.fullmatch(one):
             problem = f"{quoted(one, 40)} is not a name of an advisory"
@@ -323,28 +323,28 @@ def _advisories(said: object) -> frozenset[str]:
     return frozenset(found)
 
 
-def _duration(said: object) -> timedelta:
-    seconds = seconds_of(said) if isinstance(said, str) else None
-    found = said if isinstance(said, timedelta) else None
+def _duration(value: object) -> timedelta:
+    seconds = seconds_of(value) if isinstance(value, str) else None
+    found = value if isinstance(value, timedelta) else None
     found = timedelta(seconds=seconds) if seconds is not None else found
     if found is None or found < timedelta():
-        raise InvalidInput("grace", f"{quoted(said, 40)} is not a time", 'Such as "30d".')
+        raise InvalidInput("grace", f"{quoted(value, 40)} is not a time", 'Such as "30d".')
     return found
 
 
-def _number(field: str, said: object) -> int | None:
-    return None if said is None else checks.integer(field, said)
+def _number(field: str, value: object) -> int | None:
+    return None if value is None else checks.integer(field, value)
 
 
-def _text(field: str, said: object) -> str | None:
-    return None if said is None else checks.text(field, said)
+def _text(field: str, value: object) -> str | None:
+    return None if value is None else checks.text(field, value)
 
 
-def _nonce(said: object) -> bytes | None:
-    if said is None:
+def _nonce(value: object) -> bytes | None:
+    if value is None:
         return None
     try:
-        found = bytes(said) if isinstance(said, bytes | bytearray) else from_hex("nonce", said)
+        found = bytes(value) if isinstance(value, bytes | bytearray) else from_hex("nonce", value)
     except MalformedEvidence as error:
         raise InvalidInput("nonce", error.problem, "Give bytes, or hex.") from None
     if not 0 < len(found) <= _REPORT_DATA_BYTES or not any(found):
@@ -353,10 +353,10 @@ def _nonce(said: object) -> bytes | None:
     return found
 
 
-def _address(field: str, said: object) -> str | None:
-    if said is None:
+def _address(field: str, value: object) -> str | None:
+    if value is None:
         return None
-    text = checks.text(field, said)
+    text = checks.text(field, value)
     plain = text.isascii() and text.isprintable() and not set(text) & set(' \\"<>^`{|}#@')
     if not plain or not _is_safe(text):
         raise InvalidInput(field, f"{quoted(text, 60)} is not an https address")

@@ -21,7 +21,7 @@ _LARGEST: Final = 64 << 10
 _REMEDY: Final = 'Give "intel", or the PEM of one certificate: its path, or itself.'
 
 
-def read_root(field: str, said: object) -> str:
+def read_root(field: str, value: object) -> str:
     """Return ``"intel"``, or the PEM of a development root.
 
     Raises
@@ -29,9 +29,9 @@ def read_root(field: str, said: object) -> str:
     InvalidInput
         It is no certificate, or its file cannot be read.
     """
-    if isinstance(said, str) and said == INTEL:
+    if isinstance(value, str) and value == INTEL:
         return INTEL
-    content = _content(field, said)
+    content = _content(field, value)
     pem = _pem_of(content)
     if pem is None:
         raise InvalidInput(field, "it is not one certificate", _REMEDY)
@@ -75,14 +75,14 @@ def root_der(pem: str) -> bytes:
     return x509.load_pem_x509_certificate(pem.encode()).public_bytes(Encoding.DER)
 
 
-def _content(field: str, said: object) -> bytes:
-    if isinstance(said, bytes | bytearray):
-        return bytes(said)
-    if isinstance(said, str) and _BEGIN in said:
-        return said.encode()
-    if not isinstance(said, str | os.PathLike):
-        raise InvalidInput(field, f"it is {type(said).__name__}", _REMEDY)
-    path = checks.path(field, said)
+def _content(field: str, value: object) -> bytes:
+    if isinstance(value, bytes | bytearray):
+        return bytes(value)
+    if isinstance(value, str) and _BEGIN in value:
+        return value.encode()
+    if not isinstance(value, str | os.PathLike):
+        raise InvalidInput(field, f"it is {type(value).__name__}", _REMEDY)
+    path = checks.path(field, value)
     try:
         with path.open("rb") as file:
             return file.read(_LARGEST + 1)

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def to_toml(said: Mapping[str, Any]) -> str:
+def to_toml(mapping: Mapping[str, Any]) -> str:
     """Write a mapping of texts, numbers, flags, lists, tables and lists of tables."""
-    tables = {name: value for name, value in said.items() if _is_table(value)}
-    lines = [f"{name} = {_value(value)}" for name, value in said.items() if name not in tables]
+    tables = {name: value for name, value in mapping.items() if _is_table(value)}
+    lines = [f"{name} = {_value(value)}" for name, value in mapping.items() if name not in tables]
     for name, value in tables.items():
         several = isinstance(value, list)
         for table in value if several else [value]:

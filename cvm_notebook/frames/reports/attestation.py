@@ -48,7 +48,7 @@ class _Fetched(NamedTuple):
     """A fetched attestation, or why there is none; with a policy also as evidence."""
 
     cvm: Cvm
-    said: CvmAttestation | CvmError
+    attestation: CvmAttestation | CvmError
     evidence: Evidence | None
     at: datetime
 
@@ -241,7 +241,7 @@ def attested(
     wanted = _wanted(declared, [one.cvm for one in fetched])
     rows = {
         one.cvm.id: Attested(
-            one.cvm.id, _judged(one.said, run), one.at, _verdict(one, run, by, collateral)
+            one.cvm.id, _judged(one.attestation, run), one.at, _verdict(one, run, by, collateral)
         )
         for one, run in zip(fetched, wanted, strict=True)
     }
@@ -281,25 +281,25 @@ def _fetch(client: "Client", source: EvidenceSource | None, one: Ref) -> _Fetche
     cvm = one if isinstance(one, Cvm) else client.get_cvm_info(one)
     if source is not None:
         return _fetch_evidence(cvm, source)
-    said: CvmAttestation | CvmError
+    attestation: CvmAttestation | CvmError
     try:
-        said = client.get_cvm_attestation(cvm)
+        attestation = client.get_cvm_attestation(cvm)
     except CvmError as error:
         if isinstance(error, AuthError) and error.is_of_the_key:
             raise
-        said = error
-    return _Fetched(cvm, said, None, datetime.now(UTC))
+        attestation = error
+    return _Fetched(cvm, attestation, None, datetime.now(UTC))
 
 
 def _fetch_evidence(cvm: Cvm, source: EvidenceSource) -> _Fetched:
     """Ask once for both: what is judged, and what the columns of the frame show."""
     answer = source.answer(cvm)
-    said: CvmAttestation | CvmError
+    attestation: CvmAttestation | CvmError
     try:
-        said = convert(answer, CvmAttestation, f"what {cvm.id} attests")
+        attestation = convert(answer, CvmAttestation, f"what {cvm.id} attests")
     except CvmError as error:
-        said = error
-    return _Fetched(cvm, said, Evidence.of(answer), datetime.now(UTC))
+        attestation = error
+    return _Fetched(cvm, attestation, Evidence.of(answer), datetime.now(UTC))
 
 
 def _verdict(
@@ -323,11 +323,11 @@ def _identity(run: Declared) -> AppIdentity | None:
     )
 
 
-def _judged(said: CvmAttestation | CvmError, declared: Declared) -> Consistency:
-    if isinstance(said, CvmError):
-        return Consistency(checked="failed", why=f"it could not be fetched: {said.message}")
+def _judged(attestation: CvmAttestation | CvmError, declared: Declared) -> Consistency:
+    if isinstance(attestation, CvmError):
+        return Consistency(checked="failed", why=f"it could not be fetched: {attestation.message}")
     return judge_attestation(
-        said,
+        attestation,
         compose_hash=declared.fields.get("compose_hash"),
         docker_compose_hash=declared.fields.get("docker_compose_hash"),
     )
@@ -339,15 +339,15 @@ def _declarations(
     """Read what should run: on all of them, or by whatever they are called."""
     if not isinstance(expected, Mapping) or {"docker_compose_file", "runner"} & expected.keys():
         return _declared(expected, "expected")
-    return {str(key): _declared(said, str(key)) for key, said in expected.items()}
+    return {str(key): _declared(declaration, str(key)) for key, declaration in expected.items()}
 
 
-def _declared(said: object, where: str) -> Declared:
-    if said is None:
+def _declared(declaration: object, where: str) -> Declared:
+    if declaration is None:
         return _NOTHING
-    if isinstance(said, str) and _HASH.fullmatch(said.strip()):
-        return Declared({"compose_hash": said})
-    return read_declaration(said, where)
+    if isinstance(declaration, str) and _HASH.fullmatch(declaration.strip()):
+        return Declared({"compose_hash": declaration})
+    return read_declaration(declaration, where)
 
 
 def _wanted(declared: Declared | dict[str, Declared], cvms: list[Cvm]) -> list[Declared]:
@@ -357,7 +357,7 @@ def _wanted(declared: Declared | dict[str, Declared], cvms: list[Cvm]) -> list[D
     names = [(cvm.name, cvm.id, cvm.app_id) for cvm in cvms]
     strange = declared.keys() - {name for known in names for name in known}
     if strange:
-        said = ", ".join(clean_text(name, 60) for name in sorted(strange)[:5])
-        problem = f"names no CVM that was asked for: {said}"
+        shown = ", ".join(clean_text(name, 60) for name in sorted(strange)[:5])
+        problem = f"names no CVM that was asked for: {shown}"
         raise InvalidInput("expected", problem, "Name a CVM by its name, id or app id.")
     return [next((declared[n] for n in known if n in declared), _NOTHING) for known in names]

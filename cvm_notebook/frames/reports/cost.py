@@ -92,27 +92,27 @@ def cost_frame(
     True
     """
     if isinstance(source, Snapshot):
-        cvms, lived = [charged_cvm(row) for row in source.rows], list[StatusInterval]()
+        cvms, intervals = [charged_cvm(row) for row in source.rows], list[StatusInterval]()
         taken = source.taken_at
     else:
         checks.instance("source", source, Log, "Give fleet.store.log(), or a Snapshot.")
-        lived = status_intervals(source)
-        cvms = charged_cvms(source, lived)
+        intervals = status_intervals(source)
+        cvms = charged_cvms(source, intervals)
         taken = source.now.taken_at
     at = taken if now is None else moment_of("now", now)
-    return frame_of(cvms, lived, window, at, money)
+    return frame_of(cvms, intervals, window, at, money)
 
 
 def frame_of(
     cvms: Iterable[ChargedCvm],
-    lived: Sequence[StatusInterval],
+    intervals: Sequence[StatusInterval],
     window: str | timedelta,
     now: datetime,
     money: Money = "float",
 ) -> pd.DataFrame:
     """Build the frame of CVMs and of what was seen of them."""
     with localcontext(EXACT):
-        costs = costs_between(cvms, lived, window, now)
+        costs = costs_between(cvms, intervals, window, now)
         return COST.frame(costs, money=money, as_of=now.isoformat())
 
 

@@ -20,7 +20,7 @@ Compose: TypeAlias = str | os.PathLike[str]
 Declaration: TypeAlias = Compose | Mapping[str, Any]
 
 SCRIPT: Final = "pre_launch_script_status"
-SCRIPT_WORDS: Final = ("official", "older", "modified", "none")
+SCRIPT_STATUSES: Final = ("official", "older", "modified", "none")
 _FIELDS: Final = ("compose_hash", "os", "instance_type", "region", "replicas")
 # What `Fleet.apply` takes beside them, and the column of the fleet that shows it.
 _COLUMNS: Final[Mapping[str, str]] = {
@@ -69,7 +69,7 @@ class Declared:
         return is_ == self.fields[name].casefold() or is_ in self.same.get(name, frozenset())
 
 
-def read_declaration(said: object, where: str) -> Declared:
+def read_declaration(declaration: object, where: str) -> Declared:
     """Read what is declared of a CVM.
 
     Raises
@@ -77,28 +77,28 @@ def read_declaration(said: object, where: str) -> Declared:
     InvalidInput
         It is nothing that can be declared; the message says what can.
     """
-    if isinstance(said, str | os.PathLike):
-        return _of_compose(said, where)
-    if not isinstance(said, Mapping):
-        problem = f"{type(said).__name__} is not a declaration"
+    if isinstance(declaration, str | os.PathLike):
+        return _of_compose(declaration, where)
+    if not isinstance(declaration, Mapping):
+        problem = f"{type(declaration).__name__} is not a declaration"
         raise InvalidInput(where, problem, "Give a compose file, or a mapping.")
-    if "docker_compose_file" in said or "runner" in said:
-        return _of_app_compose(said, where)
-    unknown = [clean_text(key, 40) for key in said if key not in _KNOWN]
+    if "docker_compose_file" in declaration or "runner" in declaration:
+        return _of_app_compose(declaration, where)
+    unknown = [clean_text(key, 40) for key in declaration if key not in _KNOWN]
     if unknown:
         problem = f"{', '.join(unknown[:5])} cannot be declared"
         raise InvalidInput(where, problem, f"Declare {', '.join(_KEYS)}.")
     fields = {
-        column: _text(key, said[key])
+        column: _text(key, declaration[key])
         for key, column in _COLUMNS.items()
-        if said.get(key) is not None
+        if declaration.get(key) is not None
     }
-    if fields.get(SCRIPT, SCRIPT_WORDS[0]) not in SCRIPT_WORDS:
+    if fields.get(SCRIPT, SCRIPT_STATUSES[0]) not in SCRIPT_STATUSES:
         problem = f"{clean_text(fields[SCRIPT], 40)} is not a status of a script"
-        raise InvalidInput(f"{where}.{SCRIPT}", problem, f"One of {', '.join(SCRIPT_WORDS)}.")
-    compose = said.get("compose", said.get("compose_file"))
+        raise InvalidInput(f"{where}.{SCRIPT}", problem, f"One of {', '.join(SCRIPT_STATUSES)}.")
+    compose = declaration.get("compose", declaration.get("compose_file"))
     base = Declared({}) if compose is None else read_declaration(compose, where)
-    named = said.get("envs", said.get("env"))
+    named = declaration.get("envs", declaration.get("env"))
     if named is not None:
         envs = _names(f"{where}.envs", list(named) if isinstance(named, Mapping) else named)
         base = replace(base, envs=envs, optional_envs=frozenset())
@@ -114,15 +114,19 @@ def _text(key: str, value: object) -> str:
     return str(value)
 
 
-def _names(where: str, said: object) -> frozenset[str]:
-    return frozenset(map(str, several(where, said, "names")))
+def _names(where: str, names: object) -> frozenset[str]:
+    return frozenset(map(str, several(where, names, "names")))
 
 
-def _of_compose(said: Compose, where: str) -> Declared:
+def _of_compose(compose: Compose, where: str) -> Declared:
     """Read a compose file: its text, or its path."""
-    if isinstance(said, str) and not names_a_file(said) and ("\n" in said or ":" in said):
-        return _of_text(said, where)
-    return _of_text(read_text_file(where, os.fspath(said), LARGEST_BYTES), where)
+    if (
+        isinstance(compose, str)
+        and not names_a_file(compose)
+        and ("\n" in compose or ":" in compose)
+    ):
+        return _of_text(compose, where)
+    return _of_text(read_text_file(where, os.fspath(compose), LARGEST_BYTES), where)
 
 
 def _of_text(text: object, where: str) -> Declared:
@@ -137,12 +141,12 @@ def _of_text(text: object, where: str) -> Declared:
 _TEXT_HASH: Final = "docker_compose_hash"
 
 
-def _of_app_compose(said: Mapping[str, Any], where: str) -> Declared:
-    text = said.get("docker_compose_file")
+def _of_app_compose(app_compose: Mapping[str, Any], where: str) -> Declared:
+    text = app_compose.get("docker_compose_file")
     inner = Declared({}) if text is None else _of_text(text, where)
-    allowed = said.get("allowed_envs")
+    allowed = app_compose.get("allowed_envs")
     if allowed is not None:
         envs = _names(f"{where}.allowed_envs", allowed)
         inner = replace(inner, envs=envs, optional_envs=frozenset())
-    whole = {"compose_hash": compose_hash({"runner": "docker-compose", **said})}
+    whole = {"compose_hash": compose_hash({"runner": "docker-compose", **app_compose})}
     return replace(inner, fields={**inner.fields, **whole})

@@ -48,8 +48,8 @@ def diff(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
 
     Not compared is what tells of our reading (``observed_at``, ``age_s``, ``source``,
     ``revision``, and ``health``, which grows stale) and of our verifying (``verified``,
-    ``verified_at``), and ``uptime_s`` and ``replicas``. The server's own word for a status is told
-    where our word for it is the same.
+    ``verified_at``), and ``uptime_s`` and ``replicas``. The server's own word for a status is
+    compared where our word for it is the same.
 
     Examples
     --------

@@ -141,7 +141,9 @@ def _from_mapping(
     client: "Client | None",
 ) -> Iterator[Drift]:
     rows = snapshot.rows
-    declared = {key: read_declaration(said, str(key)) for key, said in expected.items()}
+    declared = {
+        key: read_declaration(declaration, str(key)) for key, declaration in expected.items()
+    }
     apps = [row.app_id or row.id for row in rows]
     named: dict[str, list[int]] = {}
     for at, row in enumerate(rows):
@@ -172,21 +174,21 @@ def _compared(
     client: "Client | None",
 ) -> Iterator[Drift]:
     rows = snapshot.rows
-    composes = _composes(client, [rows[at].cvm for at, said in pairs if said.envs is not None])
-    scripts = _scripts(client, [rows[at].cvm for at, said in pairs if SCRIPT in said.fields])
+    composes = _composes(client, [rows[at].cvm for at, wanted in pairs if wanted.envs is not None])
+    scripts = _scripts(client, [rows[at].cvm for at, wanted in pairs if SCRIPT in wanted.fields])
     texts = {name: as_text(live[name]) for name in DECLARABLE}
     for at, declared in pairs:
         row = rows[at]
         fields: list[tuple[str, str | None, str | None, str]] = [
-            (name, said, texts[name][at], DECLARABLE[name])
-            for name, said in declared.fields.items()
+            (name, expected, texts[name][at], DECLARABLE[name])
+            for name, expected in declared.fields.items()
             if name != SCRIPT and not declared.agrees(name, texts[name][at])
         ]
         fields += _script(declared, scripts.get(row.id))
         fields += _images(declared, row.cvm)
         fields += _envs(declared, row.cvm, composes)
-        for name, said, is_, severity in fields:
-            yield Drift(row.id, name, said, is_, severity, snapshot.taken_at, row.name)
+        for name, expected, actual, severity in fields:
+            yield Drift(row.id, name, expected, actual, severity, snapshot.taken_at, row.name)
 
 
 def _images(declared: Declared, cvm: Cvm) -> Iterator[tuple[str, str | None, str | None, str]]:
@@ -195,9 +197,9 @@ def _images(declared: Declared, cvm: Cvm) -> Iterator[tuple[str, str | None, str
         return
     live = {str(s.get("name")): str(s.get("image") or "") for s in cvm.services if _is_named(s)}
     for name in sorted(declared.images.keys() | live.keys()):
-        said, is_ = declared.images.get(name), live.get(name)
-        if said != is_:
-            yield f"image.{name}", said, is_, "high"
+        expected, actual = declared.images.get(name), live.get(name)
+        if expected != actual:
+            yield f"image.{name}", expected, actual, "high"
 
 
 def _is_named(service: Any) -> bool:
@@ -292,9 +294,9 @@ def _different(
     for field in fields:
         unlike = differs(wanted[field], live[field]) & wanted[field].notna().to_numpy()
         where = [int(at) for at in np.flatnonzero(unlike)]
-        said, is_ = as_text(wanted[field].iloc[where]), as_text(live[field].iloc[where])
+        expected, actual = as_text(wanted[field].iloc[where]), as_text(live[field].iloc[where])
         for number, at in enumerate(where):
-            sides = said[number], is_[number]
+            sides = expected[number], actual[number]
             cvm_id, severity = str(live.index[at]), DECLARABLE[field]
             found.append((at, Drift(cvm_id, field, *sides, severity, checked_at, names[at])))
     return [drift for _, drift in sorted(found, key=lambda pair: pair[0])]

@@ -108,7 +108,10 @@ EVENTS: Final[Table[Event]] = Table(
             "when the store took it in",
         ),
         Field(
-            "received_at", INSTANT, lambda e: e.change.at, "when the answer that told it came in"
+            "received_at",
+            INSTANT,
+            lambda e: e.change.at,
+            "when the answer that reported it came in",
         ),
         Field("cvm_id", TEXT, lambda e: e.change.row.id, "the CVM"),
         Field("name", TEXT, lambda e: e.change.row.name, "its name then"),
@@ -122,7 +125,7 @@ EVENTS: Final[Table[Event]] = Table(
             "status_from", fixed(STATUSES), lambda e: _status(e.change.before), "its status before"
         ),
         Field("status_to", fixed(STATUSES), lambda e: _status(e.change.after), "its status after"),
-        Field("source", fixed(SOURCES), lambda e: e.change.source, "which call told"),
+        Field("source", fixed(SOURCES), lambda e: e.change.source, "which call reported it"),
         Field(
             "correlation_id",
             TEXT,
@@ -146,7 +149,7 @@ EVENTS: Final[Table[Event]] = Table(
 def events_frame(changes: Iterable[Change]) -> pd.DataFrame:
     """List what happened to the fleet, one change a row, in the order in which it happened.
 
-    Told of a CVM's record are the columns of `fleet_frame`, so that nothing secret is shown.
+    Of a CVM's record only the columns of `fleet_frame` are compared: nothing secret is shown.
     """
     return EVENTS.frame(_events(checks.members("changes", changes, Change)))
 

@@ -259,8 +259,8 @@ def _at_most(gate: str, frame: pd.DataFrame, flag: str | None, limit: int | None
 def _of_status(frame: pd.DataFrame, limits: Mapping[str, int]) -> Iterator[Gate]:
     if limits:
         require(frame, ["status"], "the gate of a status")
-    for said, limit in limits.items():
-        word = checks.text("max_status", said)
+    for key, limit in limits.items():
+        word = checks.text("max_status", key)
         status = status_of(word)
         if phase_of(word) == "unknown" and word != "unknown":
             remedy = f"One of {', '.join(PHASES)}."
@@ -330,12 +330,12 @@ def _of_evidence_age(frame: pd.DataFrame, limit: str | timedelta | None) -> Iter
     """Judge how long ago the CVMs that run were verified."""
     if limit is None:
         return
-    most, said = length_of("max_evidence_age", limit)
+    most, shown = length_of("max_evidence_age", limit)
     running = _running(frame, "verified_at", "evidence age")
     judged = running["verified_at"]
     old = (judged.isna() | (judged < pd.Timestamp.now(UTC) - most)).to_numpy(dtype=bool)
     who = _names(running[old].sort_values("verified_at", na_position="first", kind="stable"))
-    yield Gate("evidence age", f"at most {said}", f"{len(who)} older, or without", not who, who)
+    yield Gate("evidence age", f"at most {shown}", f"{len(who)} older, or without", not who, who)
 
 
 def _running(frame: pd.DataFrame, column: str, gate: str) -> pd.DataFrame:
@@ -347,7 +347,7 @@ def _counted(gate: str, who: tuple[str, ...], limit: int) -> Gate:
     return Gate(gate, f"at most {limit}", str(len(who)), len(who) <= limit, who)
 
 
-# --- words --------------------------------------------------------------------------------------
+# --- messages -----------------------------------------------------------------------------------
 
 
 def _names(frame: pd.DataFrame) -> tuple[str, ...]:
@@ -356,10 +356,10 @@ def _names(frame: pd.DataFrame) -> tuple[str, ...]:
 
 
 def _who(gate: Gate) -> str:
-    said = ", ".join(clean_text(name, 60) for name in gate.cvms[:_NAMED])
+    names = ", ".join(clean_text(name, 60) for name in gate.cvms[:_NAMED])
     more = len(gate.cvms) - _NAMED
-    said += f" and {more} more" if more > 0 else ""
-    return "; ".join(part for part in (said, gate.note) if part)
+    names += f" and {more} more" if more > 0 else ""
+    return "; ".join(part for part in (names, gate.note) if part)
 
 
 def _amount(gate: str, limit: Amount) -> Decimal:

@@ -28,8 +28,8 @@ def _gb(megabytes: float | None) -> float | None:
 
 def _is_unlimited(node: Node) -> bool | None:
     left = (node.remaining_vcpu, node.remaining_memory, node.remaining_cvm_slots)
-    said = [amount for amount in left if amount is not None]
-    return any(amount < 0 for amount in said) if said else None
+    known = [amount for amount in left if amount is not None]
+    return any(amount < 0 for amount in known) if known else None
 
 
 NODES: Final[Table[Node]] = Table(
@@ -51,7 +51,7 @@ NODES: Final[Table[Node]] = Table(
         Field("score", REAL, lambda n: n.resource_score, "how well it is placed; more is better"),
         Field("images", INTEGER, lambda n: len(n.images), "OS images it has"),
         Field("onchain_kms", FLAG, lambda n: n.support_onchain_kms, "whether it takes chain keys"),
-        Field("default_kms", TEXT, lambda n: n.default_kms, "who keeps keys unless told"),
+        Field("default_kms", TEXT, lambda n: n.default_kms, "who keeps keys by default"),
         Field("fmspc", TEXT, lambda n: n.fmspc, "the platform's family, as Intel numbers it"),
         Field("device_id", TEXT, lambda n: n.device_id, "the hardware's identity"),
     ),
@@ -64,7 +64,7 @@ INSTANCE_TYPES: Final[Table[InstanceType]] = Table(
         Field("family", TEXT, lambda t: t.family, "cpu or gpu"),
         Field("vcpu", INTEGER, lambda t: _limit(t.vcpu), "virtual CPUs"),
         Field("memory_gb", REAL, lambda t: _gb(_limit(t.memory_mb)), "memory in GB"),
-        Field("disk_gb", INTEGER, lambda t: _limit(t.default_disk_size_gb), "disk unless told"),
+        Field("disk_gb", INTEGER, lambda t: _limit(t.default_disk_size_gb), "default disk, in GB"),
         Field("needs_gpu", FLAG, lambda t: t.requires_gpu, "whether it comes with GPUs"),
         Field("rate_usd_h", MONEY, lambda t: t.hourly_rate, "US dollars an hour, without disk"),
         Field("description", TEXT, lambda t: t.description, "in the service's words"),
@@ -144,18 +144,18 @@ def _reads(client: object) -> Reads:
     return checks.instance("client", client, Reads, "Give a Client.")
 
 
-def _quotas(said: Quotas) -> Iterable[_Quota]:
-    kinds, none = said.quotas, QuotaMetric()
-    gpu = said.reserved_gpu.gpus if said.reserved_gpu else None
+def _quotas(quotas: Quotas) -> Iterable[_Quota]:
+    kinds, none = quotas.quotas, QuotaMetric()
+    gpu = quotas.reserved_gpu.gpus if quotas.reserved_gpu else None
     for name, unit, metric in (
         ("vm_slots", "CVMs", kinds and kinds.vm_slots),
         ("vcpu", "virtual CPUs", kinds and kinds.vcpu),
         ("memory", "MB", kinds and kinds.memory_mb),
         ("disk", "GB", kinds and kinds.disk_gb),
-        ("reserved_nodes", "nodes", said.reserved_nodes),
+        ("reserved_nodes", "nodes", quotas.reserved_nodes),
         ("reserved_gpus", "GPUs", gpu),
     ):
-        yield _Quota(name, unit, metric or none, said)
+        yield _Quota(name, unit, metric or none, quotas)
 
 
 def _unique(frame: pd.DataFrame) -> pd.DataFrame:

@@ -84,7 +84,7 @@ ROLLOUT: Final[Table[RolloutRow]] = Table(
         Field("state", fixed(ROLLOUT_STATES), lambda r: r.state, "what has become of it so far"),
         Field("changes", TEXT, lambda r: r.changes or None, "which fields are otherwise"),
         Field("hash_before", TEXT, lambda r: r.hash_before, "its compose hash before"),
-        Field("hash_after", TEXT, lambda r: r.hash_after, "and then, where that can be told"),
+        Field("hash_after", TEXT, lambda r: r.hash_after, "and afterwards, where that is known"),
         Field("revision_before", TEXT, lambda r: r.revision_before, "what it is taken back to"),
         Field("verdict", TEXT, lambda r: r.verdict, "the word of its verdict, under a policy"),
         Field("operation_id", TEXT, lambda r: r.operation_id, "its entry in the ledger"),
@@ -94,7 +94,7 @@ ROLLOUT: Final[Table[RolloutRow]] = Table(
 )
 REVISIONS: Final[Table[RevisionChange]] = Table(
     "revisions/1",
-    (Field("revision_id", TEXT, lambda r: r.revision_id, "what a rollback is told"),),
+    (Field("revision_id", TEXT, lambda r: r.revision_id, "what a rollback goes back to"),),
     (
         Field("created_at", INSTANT, lambda r: r.created, "when it was made"),
         Field("name", TEXT, lambda r: r.name, "the CVM that it was made of"),

@@ -43,7 +43,7 @@ class Exposure:
     def shows(self) -> str:
         """The public data, in words; empty for none that is known."""
         cvm = self.cvm
-        said = {
+        flags = {
             "listed": cvm.listed,
             "logs": cvm.public_logs,
             "system figures": cvm.public_sysinfo,
@@ -51,18 +51,18 @@ class Exposure:
             "web addresses": cvm.gateway_enabled and bool(cvm.endpoints or cvm.app_url),
             "node ports": bool(self.open_ports),
         }
-        return ", ".join(name for name, is_so in said.items() if is_so)
+        return ", ".join(name for name, is_so in flags.items() if is_so)
 
     @property
     def error(self) -> str | None:
         """The requests that failed, with the reasons."""
         parts = {"ports": self.ports, "firewall": self.firewall}
-        said = [
+        failures = [
             f"{name}: {clean_text(part.message, 160)}"
             for name, part in parts.items()
             if isinstance(part, CvmError)
         ]
-        return "; ".join(said) or None
+        return "; ".join(failures) or None
 
 
 def _ports(found: Exposure) -> str | None:
@@ -137,7 +137,7 @@ def exposure_frame(source: "Client | FleetEngine") -> pd.DataFrame:
     answers = read_each(list(of_node.values()), client.get_firewall_status)
     firewalls: Mapping[object, FirewallStatus | CvmError] = dict(zip(of_node, answers, strict=True))
     found = zip(cvms, ports, strict=True)
-    return EXPOSURE.frame(Exposure(cvm, said, firewalls[_node(cvm)]) for cvm, said in found)
+    return EXPOSURE.frame(Exposure(cvm, listed, firewalls[_node(cvm)]) for cvm, listed in found)
 
 
 def _node(cvm: Cvm) -> object:

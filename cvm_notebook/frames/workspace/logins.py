@@ -97,7 +97,7 @@ def _of_cvms(
         if isinstance(config, CvmError):
             yield LoginKey(cvm, error=clean_text(config.message, 160))
             continue
-        lines = [line for said in config.ssh_authorized_keys for line in said.splitlines()]
+        lines = [line for text in config.ssh_authorized_keys for line in text.splitlines()]
         for line in dict.fromkeys(filter(str.strip, lines)):
             read = read_public_key(line)
             if read is None:

@@ -34,7 +34,7 @@ from cvm_notebook.text import clean_text, without_zeros
 if TYPE_CHECKING:
     from cvm_notebook.api.client import Client
 
-_WEEK: Final = timedelta(days=7)  # what the service takes when nothing is said
+_WEEK: Final = timedelta(days=7)  # what the service takes when no window is given
 _CENT: Final = Decimal("0.01")
 
 
@@ -59,12 +59,12 @@ USAGE: Final[Table[_Entry]] = Table(
         Field("minutes", REAL, lambda e: e.record.duration_minutes, "minutes that were used"),
         Field("cost_usd", MONEY, lambda e: e.record.cost, "US dollars"),
         Field("recorded_at", MOMENT, lambda e: e.record.timestamp, "when it was metered"),
-        Field("details", TEXT, lambda e: _said(e.record.details), "in the service's words"),
+        Field("details", TEXT, lambda e: _cleaned(e.record.details), "in the service's words"),
     ),
 )
 
 
-def _said(text: str | None) -> str | None:
+def _cleaned(text: str | None) -> str | None:
     return None if text is None else clean_text(text)
 
 
@@ -150,7 +150,7 @@ class Billed:
     Attributes
     ----------
     of_type
-        US dollars by what they are for; None where the service told no amount.
+        US dollars by what they are for; None where the service reported no amount.
     threshold
         The share of the estimate by which both may differ.
     """

@@ -69,9 +69,9 @@ def _period(start: datetime | None, end: datetime | None, now: float) -> meterin
     return metering.Period(begins_at, ends_at)
 
 
-def _moment(said: datetime) -> float:
+def _moment(moment: datetime) -> float:
     """Return a time that was asked for; one without a zone is in UTC."""
-    return (said if said.tzinfo is not None else said.replace(tzinfo=UTC)).timestamp()
+    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _uuids(session: Session, cvm_ids: set[int]) -> dict[int, str]:

@@ -148,10 +148,11 @@ class Attester:
     def _runtime_events(self, guest: Guest, faults: Faults) -> list[Event]:
         version = guest.log_version
         return [
-            runtime_event(name, payload, version) for name, payload in self._said(guest, faults)
+            runtime_event(name, payload, version)
+            for name, payload in self._measurements(guest, faults)
         ]
 
-    def _said(self, guest: Guest, faults: Faults) -> list[tuple[str, bytes]]:
+    def _measurements(self, guest: Guest, faults: Faults) -> list[tuple[str, bytes]]:
         """Return names and payloads of what dstack measures, in order."""
         image, shown = guest.image, ("compose-hash", guest.compose_hash)
         provider = (

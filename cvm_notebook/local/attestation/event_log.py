@@ -74,8 +74,8 @@ def runtime_event(name: str, payload: bytes, version: int = 1) -> Event:
     if version == 1:
         measured = b":".join((RUNTIME.to_bytes(4, "little"), name.encode(), payload))
         return _event(APP, RUNTIME, hashlib.sha384(measured).hexdigest(), name, payload)
-    said = {"name": name, "payload": payload.hex(), "type": RUNTIME}
-    measured = json.dumps(said, separators=(",", ":"), ensure_ascii=False).encode()
+    fields = {"name": name, "payload": payload.hex(), "type": RUNTIME}
+    measured = json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
     event = _event(APP, RUNTIME, hashlib.sha384(measured).hexdigest(), name, payload)
     return event | {"version": version, "preimage": measured.hex()}
 

@@ -39,7 +39,7 @@ class SteadyClock:
             return self._look()
 
     def begin_at_least(self, moment: float) -> None:
-        """Go on from this moment, if it lies ahead: it has been told before."""
+        """Go on from this moment, if it lies ahead: it was reported before."""
         with self._guard:
             self._shift += max(0.0, moment - self._look())
             self._look()

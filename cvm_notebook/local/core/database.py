@@ -336,7 +336,7 @@ class Quote(Base):
 
 
 class Webhook(Base):
-    """An address that is told of events; the secret signs what is sent to it."""
+    """An address that is notified of events; the secret signs what is sent to it."""
 
     __tablename__ = "webhooks"
     id: Mapped[int] = mapped_column(BigKey, primary_key=True)
@@ -347,7 +347,7 @@ class Webhook(Base):
     name: Mapped[str | None]
     enabled: Mapped[bool] = mapped_column(default=True)
     since: Mapped[float]
-    """It is told of what ends after this: when it was made, or last changed what it listens to."""
+    """It is notified of what ends after this: when it was made, or its events were last changed."""
     created_at: Mapped[float]
     updated_at: Mapped[float]
 

@@ -65,14 +65,14 @@ def _version(connection: Connection, database: Database) -> int | None:
         return None
     if KeyValue.__tablename__ not in tables:
         raise _unknown(database, "it has no table facts")
-    said = connection.scalar(select(KeyValue.value).where(KeyValue.name == "schema"))
-    if said is None:
+    stored = connection.scalar(select(KeyValue.value).where(KeyValue.name == "schema"))
+    if stored is None:
         return 1
-    if not said.isdecimal() or not 1 <= int(said) <= VERSION:
+    if not stored.isdecimal() or not 1 <= int(stored) <= VERSION:
         raise _unknown(
-            database, f"its schema is of version {said[:20]}, and {VERSION} is known here"
+            database, f"its schema is of version {stored[:20]}, and {VERSION} is known here"
         )
-    return int(said)
+    return int(stored)
 
 
 def _from_1_to_2(connection: Connection) -> None:

@@ -110,7 +110,7 @@ class Settings:
         self._check_limits()
 
     def _check_types(self) -> None:
-        """Take a number of whatever library as Python's own, and words as words."""
+        """Take a number of any library as Python's own, and text as text."""
         for name in ("speed", "provision_days", "request_seconds"):
             object.__setattr__(self, name, _number(name, getattr(self, name), Real))
         for name in ("port", "workers", "rate_limit", "streams_per_user"):
@@ -177,8 +177,8 @@ def _number(name: str, value: Any, kind: type) -> float:
 
 
 def _shown(value: object) -> str:
-    said = " ".join(repr(value).split())
-    return said if len(said) <= _MOST_SHOWN else f"{said[:_MOST_SHOWN]}…"
+    text = " ".join(repr(value).split())
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
 
 
 def _is_amount(text: str) -> bool:

@@ -50,7 +50,7 @@ def _is_gone(now: float) -> ColumnElement[bool]:
     return Cvm.gone_at <= now
 
 
-# That a time is there is said, or a partial index of those times would not be used.
+# The query states that there is a time: without it, the partial index of those times is not used.
 CLOCK: Final = (
     CLOCK_OFFSET,
     select(func.min(Cvm.scheduled_delete_at))

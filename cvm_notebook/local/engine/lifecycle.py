@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-BOOT_WORDS = (
+BOOT_STEPS = (
     "setting up dstack-gateway",
     "setting up docker",
     "initializing data disk",
@@ -20,7 +20,7 @@ BOOT_WORDS = (
 )
 """What ``boot_progress`` says while a CVM starts; afterwards it says ``done``."""
 
-SHUTDOWN_WORDS = ("stopping containers", "unmounting data disk", "powering off")
+SHUTDOWN_STEPS = ("stopping containers", "unmounting data disk", "powering off")
 """What ``shutdown_progress`` says while a CVM shuts down."""
 
 STABLE = frozenset({"running", "stopped", "exited", "error"})
@@ -36,14 +36,14 @@ class Phase:
 
     status: str
     seconds: float
-    words: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ()
 
 
 PROVISIONING = Phase("provisioning", 20)
-STARTING = Phase("starting", 45, BOOT_WORDS)
+STARTING = Phase("starting", 45, BOOT_STEPS)
 STOPPING = Phase("stopping", 6)
-SHUTTING_DOWN = Phase("shutting_down", 24, SHUTDOWN_WORDS)
-RESTARTING = Phase("restarting", 24, SHUTDOWN_WORDS)
+SHUTTING_DOWN = Phase("shutting_down", 24, SHUTDOWN_STEPS)
+RESTARTING = Phase("restarting", 24, SHUTDOWN_STEPS)
 FORCED = Phase("restarting", 5)
 UPDATING = Phase("updating", 15)
 DELETING = Phase("deleting", 25)
@@ -161,48 +161,48 @@ def boots(operation: Operation) -> bool:
 
 def view(operation: Operation, now: float, speed: float) -> View:
     """Say what a CVM does at ``now``."""
-    steps = plan(operation.kind, operation.origin)
+    planned = plan(operation.kind, operation.origin)
     ends_at = operation.began_at + duration(operation, speed)
     if now >= ends_at:
-        return _ended(operation, steps, ends_at)
+        return _ended(operation, planned, ends_at)
     since = operation.began_at
-    phase = steps.phases[0]
-    for phase in steps.phases:
+    phase = planned.phases[0]
+    for phase in planned.phases:
         if now < since + phase.seconds / speed:
             break
         since += phase.seconds / speed
-    word = _word(phase, (now - since) * speed)
+    step = _step(phase, (now - since) * speed)
     return View(
         status=phase.status,
         in_progress=True,
-        target=steps.final,
+        target=planned.final,
         since=since,
         ends_at=ends_at,
-        boot_progress=word if phase.words is BOOT_WORDS else None,
-        shutdown_progress=word if phase.words is SHUTDOWN_WORDS else None,
+        boot_progress=step if phase.steps is BOOT_STEPS else None,
+        shutdown_progress=step if phase.steps is SHUTDOWN_STEPS else None,
     )
 
 
-def _word(phase: Phase, elapsed: float) -> str | None:
-    if not phase.words:
+def _step(phase: Phase, elapsed: float) -> str | None:
+    if not phase.steps:
         return None
-    place = int(max(0.0, elapsed) / phase.seconds * len(phase.words))
-    return phase.words[min(place, len(phase.words) - 1)]
+    place = int(max(0.0, elapsed) / phase.seconds * len(phase.steps))
+    return phase.steps[min(place, len(phase.steps) - 1)]
 
 
-def _ended(operation: Operation, steps: Plan, ends_at: float) -> View:
-    status = operation.final or steps.final
+def _ended(operation: Operation, planned: Plan, ends_at: float) -> View:
+    status = operation.final or planned.final
     runs = status in ALIVE
-    down = STOPPING in steps.phases or SHUTTING_DOWN in steps.phases
+    down = STOPPING in planned.phases or SHUTTING_DOWN in planned.phases
     return View(
         status=status,
         in_progress=False,
-        target=steps.final,
+        target=planned.final,
         since=ends_at,
         ends_at=ends_at,
         boot_progress="done" if runs or status == "exited" else None,
         boot_error=operation.error,
-        shutdown_progress=SHUTDOWN_WORDS[-1] if down else None,
+        shutdown_progress=SHUTDOWN_STEPS[-1] if down else None,
         running_since=ends_at if runs else None,
         exited_at=None if runs else ends_at,
     )

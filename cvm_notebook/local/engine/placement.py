@@ -162,7 +162,7 @@ def size_of(request: ProvisionRequest) -> Size:
 def resolve_size(
     type_id: str | None, vcpu: int | None, memory: int | None, disk: int | None, gpus: int = 0
 ) -> Size:
-    """Complete a size from what was said of it; contradictions raise."""
+    """Complete a size from what was given of it; contradictions raise."""
     if type_id is None and vcpu is None and memory is None:
         type_id = DEFAULT_INSTANCE_TYPE
     if type_id is not None:

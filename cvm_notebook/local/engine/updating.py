@@ -79,8 +79,8 @@ def update(
     """Change anything in one go."""
     cvm = idle(session, ctx, caller, text)
     change = Change()
-    said = {name: getattr(request, name) for name in _COMPOSE_FIELDS}
-    edits = {name: value for name, value in said.items() if value is not None}
+    fields = {name: getattr(request, name) for name in _COMPOSE_FIELDS}
+    edits = {name: value for name, value in fields.items() if value is not None}
     if edits:
         change.add("compose_update", _edited(cvm, edits))
         if request.allowed_envs is not None:
@@ -257,12 +257,12 @@ def _kept(session: Session, cvm: Cvm, compose_hash: str) -> Provision | None:
     )
 
 
-def _check_hash(said: str, computed: str) -> None:
-    if said != computed:
+def _check_hash(declared: str, computed: str) -> None:
+    if declared != computed:
         raise coded(
             "ERR-02-008",
             "compose_hash is not that of compose_file.",
-            details=[detail("compose_hash", said[:80], f"it is {computed}")],
+            details=[detail("compose_hash", declared[:80], f"it is {computed}")],
         )
 
 

@@ -84,11 +84,11 @@ async def _status(exchange: Exchange, fault: Fault) -> None:
     await exchange.answer(fault.arg, headers, json.dumps({"detail": text}).encode())
 
 
-def _retry_after(said: str | float) -> str:
-    if isinstance(said, str) and said.startswith("date:"):
-        moment = datetime.now(UTC) + timedelta(seconds=float(said.removeprefix("date:")))
+def _retry_after(value: str | float) -> str:
+    if isinstance(value, str) and value.startswith("date:"):
+        moment = datetime.now(UTC) + timedelta(seconds=float(value.removeprefix("date:")))
         return format_datetime(moment, usegmt=True)
-    return str(said)
+    return str(value)
 
 
 async def _content_type(exchange: Exchange, fault: Fault) -> None:

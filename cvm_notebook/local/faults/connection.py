@@ -121,15 +121,15 @@ def quiet_accept_errors(loop: asyncio.AbstractEventLoop) -> None:
     At the limit of open files asyncio tries again each second, as often as connections may wait,
     and reports each failure with a traceback.
     """
-    said_at = -_QUIET_SECONDS
+    logged_at = -_QUIET_SECONDS
 
     def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        nonlocal said_at
+        nonlocal logged_at
         error = context.get("exception")
         if not (isinstance(error, OSError) and error.errno in _NO_MORE_FILES):
             loop.default_exception_handler(context)
-        elif loop.time() - said_at >= _QUIET_SECONDS:
-            said_at = loop.time()
+        elif loop.time() - logged_at >= _QUIET_SECONDS:
+            logged_at = loop.time()
             _logger.error("No connection can be accepted: %s. Trying again.", error.strerror)
 
     loop.set_exception_handler(handle)

@@ -47,7 +47,7 @@ _MOST_OFFSET = 100 * 366 * 86_400.0
 _MOST_FAULTS = 1_000
 
 Amount = Annotated[Decimal, Field(ge=-1_000_000_000, le=1_000_000_000)]
-Said = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00]*$")]
+ErrorText = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00]*$")]
 
 
 def install(app: FastAPI, settings: Settings) -> None:
@@ -131,7 +131,7 @@ class Rental(_Body):
 class Failure(_Body):
     """The request that makes a CVM fail."""
 
-    error: Said = "failed to start containers"
+    error: ErrorText = "failed to start containers"
     final: str = Field(default="error", pattern="^(error|exited)$")
 
 

@@ -151,7 +151,7 @@ def batch_status(ctx: Ctx, caller: Auth, body: BatchStatusRequest) -> Response:
     with ctx.database.read() as session:
         query = select(*_STATUS_COLUMNS).where(_COLUMNS.vm_uuid.in_(list(wanted.values())))
         rows: Any = map(_Status._make, session.connection().execute(query))
-        # Told apart here: asked to, SQLite would walk through the workspace instead of the uuids.
+        # Filtered here: asked to, SQLite would walk through the workspace instead of the uuids.
         found = {
             row.vm_uuid: shapes.batch_status(row)
             for row in rows

@@ -125,8 +125,8 @@ def _signature(ctx: Context, unsigned: str) -> str:
 
 def _refused(error: str, description: str) -> Response:
     # As OAuth says it, and once more where the official CLI looks for it.
-    said = {"error": error, "error_description": description}
-    return json_answer(said | {"detail": said}, 400)
+    fields = {"error": error, "error_description": description}
+    return json_answer(fields | {"detail": fields}, 400)
 
 
 def _issue_key(session: Session, ctx: Context) -> str:

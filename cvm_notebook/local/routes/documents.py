@@ -61,9 +61,9 @@ def get_pre_launch_script(ctx: Ctx, caller: Auth, cvm_id: str) -> Response:
 def get_user_config(ctx: Ctx, caller: Auth, cvm_id: str) -> Response:
     """Return host name and SSH keys, from the user config the CVM was given."""
     cvm = _whole(ctx, caller, cvm_id)
-    said = _mapping(cvm.user_config)
-    hostname, keys = said.get("hostname"), said.get("ssh_authorized_keys")
-    domain = said.get("default_gateway_domain") or cvm.compose_file.get("default_gateway_domain")
+    config = _mapping(cvm.user_config)
+    hostname, keys = config.get("hostname"), config.get("ssh_authorized_keys")
+    domain = config.get("default_gateway_domain") or cvm.compose_file.get("default_gateway_domain")
     return json_answer(
         {
             "hostname": hostname if isinstance(hostname, str) else cvm.name,

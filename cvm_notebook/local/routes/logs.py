@@ -107,8 +107,8 @@ def _environment(ctx: Context, cvm: Cvm) -> str:
     except EnvError as error:
         return f"not readable: {error}"
     dropped = [name for name in given if name not in kept]
-    said = _listed(kept) or "none"
-    return f"{said}; dropped, as allowed_envs lacks them: {_listed(dropped)}" if dropped else said
+    names = _listed(kept) or "none"
+    return f"{names}; dropped, as allowed_envs lacks them: {_listed(dropped)}" if dropped else names
 
 
 def _listed(names: Iterable[str]) -> str:

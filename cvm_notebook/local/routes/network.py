@@ -94,13 +94,13 @@ def change_network_config(
     ctx: Ctx, caller: Auth, cvm_id: CvmId, body: NewNetworkConfig
 ) -> Response:
     """Change which services a CVM uses; it takes note when it restarts."""
-    said = body.model_dump(exclude={"restart"}, exclude_none=True)
-    if not said:
+    changes = body.model_dump(exclude={"restart"}, exclude_none=True)
+    if not changes:
         raise ApiError(400, "Nothing to change was given.")
     with ctx.database.write() as session:
         cvm = find_cvm(session, caller.workspace.id, cvm_id, for_change=True)
         view = operations.check_idle(cvm, caller.now, ctx.settings.speed)
-        cvm.network = (cvm.network or {}) | said
+        cvm.network = (cvm.network or {}) | changes
         cvm.updated_at = caller.now
         if body.restart and view.status in ALIVE:
             operations.begin(session, ctx, caller, cvm, "restart")

@@ -46,11 +46,11 @@ class Leases:
     def take(self) -> None:
         """Take a place, or raise 429 when all are taken."""
         now = machine_now()
-        mine = StreamLease.user_id == self._user_id
+        of_user = StreamLease.user_id == self._user_id
         with self._database.write() as session:
             lock(session, "streams", self._user_id)
-            session.execute(delete(StreamLease).where(mine, StreamLease.expires_at <= now))
-            taken = session.scalar(select(func.count(StreamLease.id)).where(mine)) or 0
+            session.execute(delete(StreamLease).where(of_user, StreamLease.expires_at <= now))
+            taken = session.scalar(select(func.count(StreamLease.id)).where(of_user)) or 0
             if taken >= self._limit:
                 raise ApiError(
                     429,

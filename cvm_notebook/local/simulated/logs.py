@@ -14,7 +14,7 @@ from typing import Any, Final
 from cvm_notebook.local.core.catalogue import NODES
 from cvm_notebook.local.core.database import Cvm
 from cvm_notebook.local.engine.lifecycle import (
-    BOOT_WORDS,
+    BOOT_STEPS,
     STARTING,
     operation_of,
     plan,
@@ -58,10 +58,10 @@ class Times:
 def times_of(cvm: Cvm, now: float, speed: float) -> Times:
     """Read out of a CVM's newest operation when its logs begin and end."""
     operation = operation_of(cvm)
-    steps = plan(operation.kind, operation.origin)
+    planned = plan(operation.kind, operation.origin)
     seen = view(operation, now, speed)
     booting = STARTING.seconds / speed
-    if STARTING in steps.phases:
+    if STARTING in planned.phases:
         failed = seen.ends_at if operation.final not in (None, "running") else None
         up_at = None if failed else seen.ends_at
         return Times(seen.ends_at - booting, up_at, failed, failed, booting)
@@ -131,10 +131,10 @@ def serial(cvm: Cvm, times: Times, environment: str = "none") -> Log:
         return NOTHING
     facts = _facts(cvm) | {"environment": environment}
     head = list(_spread(KERNEL, times.boot_at, times.booting * _KERNEL_SHARE, facts))
-    stage = times.booting / len(BOOT_WORDS)
-    for place, word in enumerate(BOOT_WORDS):
+    stage = times.booting / len(BOOT_STEPS)
+    for place, step in enumerate(BOOT_STEPS):
         begins = times.boot_at + max(place * stage, times.booting * _KERNEL_SHARE)
-        head += _spread((f"boot: {word}", *STAGES[word]), begins, stage / 2, facts)
+        head += _spread((f"boot: {step}", *STAGES[step]), begins, stage / 2, facts)
     for place, service in enumerate(cvm.services):
         at = times.boot_at + times.booting * (0.94 + 0.05 * place / len(cvm.services))
         text = f"app-compose.sh: Container dstack-{service['name']}-1  Started"

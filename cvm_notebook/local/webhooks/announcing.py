@@ -31,7 +31,7 @@ _LATE: Final = 60.0
 lets anybody wait."""
 _KEY: Final = "webhooks_announced"
 _WEBHOOKS: Final = select(func.count(), func.min(case((Webhook.enabled, Webhook.since))))
-"""How many there are, and since when one that is enabled is told of what ends."""
+"""How many there are, and since when one that is enabled is notified of what ends."""
 _CLOCK: Final = select(*housekeeping.CLOCK)
 _LONGEST: Final = max(
     sum(phase.seconds for phase in plan.phases) for plan in lifecycle.PLANS.values()
@@ -53,7 +53,7 @@ class Announcer:
         """Up to this operation all are long over: nothing more will come of them."""
 
     def look(self) -> bool:
-        """Make deliveries of what has ended; one small query where there is nobody to be told.
+        """Make deliveries of what has ended; one small query where there is nobody to notify.
 
         Returns
         -------

@@ -87,7 +87,7 @@ def test_body(event_id: str, webhook_id: str, workspace: Workspace, at: float) -
 def _envelope(
     event_id: str, event: str, workspace: Workspace, data: dict[str, Any], at: float
 ) -> str:
-    said = {
+    envelope = {
         "id": event_id,
         "event": event,
         "version": "1",
@@ -95,7 +95,7 @@ def _envelope(
         "workspace": {"id": workspace.slug, "name": workspace.name},
         "data": data,
     }
-    return pydantic_core.to_json(said).decode()
+    return pydantic_core.to_json(envelope).decode()
 
 
 def headers_of(webhook: Webhook, event_id: str, event: str, body: bytes, at: int) -> dict[str, str]:

@@ -177,10 +177,10 @@ def test_webhook(ctx: Ctx, caller: Auth, webhook_id: Id) -> Response:
     with ctx.database.write() as session:
         row = _find_enabled(session, caller, webhook_id)
         event_id = events.new_event_id()
-        said = events.test_body(
+        body = events.test_body(
             event_id, hashid(answers.PREFIX, row.id), caller.workspace, caller.now
         )
-        return _queue(session, caller, row, event_id=event_id, event=events.TEST_EVENT, said=said)
+        return _queue(session, caller, row, event_id=event_id, event=events.TEST_EVENT, body=body)
 
 
 @router.get(
@@ -235,7 +235,7 @@ def resend_delivery(ctx: Ctx, caller: Auth, webhook_id: Id, event_id: Id) -> Res
             row,
             event_id=events.new_event_id(),
             event=before.event_type,
-            said=before.body,
+            body=before.body,
             original=first,
         )
 
@@ -308,7 +308,7 @@ def _queue(
     *,
     event_id: str,
     event: str,
-    said: str,
+    body: str,
     original: str = "",
 ) -> Response:
     session.add(
@@ -317,7 +317,7 @@ def _queue(
             event_id=event_id,
             original_event_id=original,
             event_type=event,
-            body=said,
+            body=body,
             request_url=row.url,
             due_at=caller.now,
             created_at=caller.now,

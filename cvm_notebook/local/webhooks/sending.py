@@ -129,14 +129,14 @@ def claim(database: Database, busy: Sequence[int]) -> list[_Claimed]:
 
 def _claimed(delivery: WebhookDelivery, webhook: Webhook) -> _Claimed:
     body = delivery.body.encode()
-    told = delivery.original_event_id or delivery.event_id  # a repetition is the same event
+    event_id = delivery.original_event_id or delivery.event_id  # a repetition is the same event
     return _Claimed(
         id=delivery.id,
         webhook_id=webhook.id,
         attempt=delivery.attempts,
         url=delivery.request_url,
         # The machine's time, whatever this server's clock says: so receivers compare it.
-        headers=headers_of(webhook, told, delivery.event_type, body, int(machine_now())),
+        headers=headers_of(webhook, event_id, delivery.event_type, body, int(machine_now())),
         body=body,
     )
 
