@@ -321,13 +321,13 @@ def _joined(tests: list[Test], *, decisive: bool) -> Test:
     """Ask one after the other until an answer decides."""
 
     def test(row: Row, context: Context) -> bool | None:
-        unsaid = False
+        undecided = False
         for one in tests:
             answer = one(row, context)
             if answer is decisive:
                 return decisive
-            unsaid = unsaid or answer is None
-        return None if unsaid else not decisive
+            undecided = undecided or answer is None
+        return None if undecided else not decisive
 
     return test
 

@@ -16,7 +16,7 @@ from cvm_notebook.text import clean_text
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """What one answer said of one CVM. What it did not speak of is UNSET.
+    """What one answer reports of one CVM. What it does not report is UNSET.
 
     Attributes
     ----------
@@ -28,7 +28,7 @@ class Observation:
         The monotonic time at which the answer was asked for, where that is long before: the
         answer is as old as the question, and is ordered by it. None for what is pushed.
     server_time
-        The service's own time of what it said, if it said one.
+        The service's own time of it, if it states one.
     operation_id
         The entry in our ledger that brought this about, if that is known.
     error
@@ -183,8 +183,8 @@ _NAME_CHARS: Final = 80
 
 def operation_of_row(row: Row) -> str | None:
     """Return the operation under way on a CVM: the service's word, else the one of its status."""
-    said = row.operation.type if row.operation else None
-    return operation_of(row.status, row.in_progress, said)
+    reported = row.operation.type if row.operation else None
+    return operation_of(row.status, row.in_progress, reported)
 
 
 def health_of_row(row: Row, now: float) -> str:

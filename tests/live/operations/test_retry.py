@@ -130,6 +130,8 @@ def test_of_several_those_are_asked_again_of_which_nothing_was_done(bench):
     assert bench.sent("POST", "/stop") == 0
     assert check.again == (refused,)
     assert check.done == {stopped.id: "done, as read back"}
-    assert check.said[0] == f"stop {second.name} was carried out"
-    assert check.said[1].startswith(f"nobody can tell whether stop {third.name} was carried out (")
+    assert check.messages[0] == f"stop {second.name} was carried out"
+    assert check.messages[1].startswith(
+        f"nobody can tell whether stop {third.name} was carried out ("
+    )
     assert [check.is_settled(one) for one in (refused, stopped, unread)] == [True, True, False]
