@@ -38,19 +38,19 @@ def is_glob(text: str) -> bool:
 
 def _compiled(pattern: str, *, many: str, one: str, escape: str = "") -> Match:
     """Compile a pattern by fnmatch, whose atomic groups never backtrack: a name may be hostile."""
-    words, plain = [], False
+    parts, plain = [], False
     for character in pattern:
         if character == escape and not plain:
             plain = True
             continue
         if not plain and character in {many, one}:
-            words.append("*" if character == many else "?")
+            parts.append("*" if character == many else "?")
         else:
-            words.append(f"[{character}]" if character in "*?[" else character)
+            parts.append(f"[{character}]" if character in "*?[" else character)
         plain = False
     if plain:  # a last escape has nothing to make plain
-        words.append(escape)
-    match = re.compile(fnmatch.translate("".join(words))).match
+        parts.append(escape)
+    match = re.compile(fnmatch.translate("".join(parts))).match
     return lambda text: match(text) is not None
 
 

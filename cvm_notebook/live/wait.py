@@ -148,9 +148,9 @@ class Waiting:
         for cvm_id in ids if len(ids) <= _FOLLOWED else ():
             self._engine.keep_fresh([cvm_id], on=True)
             self._stack.callback(self._engine.keep_fresh, [cvm_id], on=False)
-        words = f"{len(ids)} CVMs {self.status}"
+        label = f"{len(ids)} CVMs {self.status}"
         shown = self._progress and len(ids) > 1
-        self._bar = self._stack.enter_context(progress_bar(words, len(ids), shown=shown))
+        self._bar = self._stack.enter_context(progress_bar(label, len(ids), shown=shown))
         return True
 
     def _id_of(self, snapshot: Snapshot, identifier: str) -> str:

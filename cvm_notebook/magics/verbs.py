@@ -148,8 +148,8 @@ def action(session: Session, args: Namespace) -> "Operation | Outcome | FleetPla
     plan = Selection(fleet, snapshot, tuple(rows.values())).plan(verb, **params)
     if plan.phrase is not None and not args.yes:
         options = [f"--{name}" for name in ("force", "wait") if getattr(args, name, False)]
-        words = [verb, *map(shlex.quote, args.names), *options, "--yes"]
-        print(f"Preview; nothing was sent. To run it: %cvm {' '.join(words)}")
+        command = [verb, *map(shlex.quote, args.names), *options, "--yes"]
+        print(f"Preview; nothing was sent. To run it: %cvm {' '.join(command)}")
         return plan
     if len(rows) == 1:
         operation = fleet.operator.submit(verb, *rows.values(), params=params)
@@ -235,8 +235,8 @@ def watch(session: Session, args: Namespace) -> CvmHandle:
 
 
 def _changed(row: Row) -> None:
-    words = (row.name or row.id, status_words(row.status), row.boot_progress or "")
-    print_line("  ".join(clean_text(word, 80) for word in words if word))
+    cells = (row.name or row.id, status_words(row.status), row.boot_progress or "")
+    print_line("  ".join(clean_text(cell, 80) for cell in cells if cell))
 
 
 class LogLines(list[LogLine]):

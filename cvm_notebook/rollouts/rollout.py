@@ -233,8 +233,8 @@ class Rollout:
     def _see_through(self, runner: RolloutRunner, *, progress: bool) -> None:
         """Wait with a bar; Ctrl-C begins nothing new."""
         shown = 0
-        words = f"{self._target.word} {clean_text(self.name, 60)}"
-        with progress_bar(words, len(self), shown=progress) as bar:
+        label = f"{self._target.word} {clean_text(self.name, 60)}"
+        with progress_bar(label, len(self), shown=progress) as bar:
             try:
                 while not runner.over.is_set():
                     runner.updated.wait(_FOREVER)

@@ -211,8 +211,9 @@ def test_a_batch_that_was_asked_long_ago_does_not_undo_what_came_meanwhile(store
 
 def test_a_late_batch_does_not_undo_a_newer_one_in_a_quiet_fleet(store, clock):
     def entry(progress, ago):
-        return reported(clock, "running", ago, source="batch", in_progress=False, operation=None,
-                        boot_progress=progress, boot_error=None, shutdown_progress=None)  # fmt: skip
+        rest = {"in_progress": False, "operation": None, "boot_error": None}
+        rest |= {"boot_progress": progress, "shutdown_progress": None}
+        return reported(clock, "running", ago, source="batch", **rest)
 
     store.patch([entry("done", 0.1)])
     assert store.patch([entry("pre-launch", 0.2)]) == ()

@@ -279,10 +279,10 @@ class Reading:
     @property
     def doing(self) -> str:
         """What it does, in words: ``restarting since 14:03:20 UTC``, or ``stopped``."""
-        words = info_of(self.status).doing
-        if words is None:
-            words = "busy" if self.in_progress else clean_text(self.status or "unknown status")
-        return f"{words} since {self.since:%H:%M:%S} UTC" if self.since and self.busy else words
+        text = info_of(self.status).doing
+        if text is None:
+            text = "busy" if self.in_progress else clean_text(self.status or "unknown status")
+        return f"{text} since {self.since:%H:%M:%S} UTC" if self.since and self.busy else text
 
 
 def _name(name: str | None, cvm_id: str) -> str:
