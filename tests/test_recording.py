@@ -78,6 +78,8 @@ FORMS = {
         *("any", "empty", "uuid", "decimal", "hex digits", "https address", "http address"),
         *("e-mail address", "SSH fingerprint", "several lines", "time", "date"),
         *(f"{n} hex digits" for n in (40, 64, 96)),
+        *(f"id {kind}_" for kind in ("cvm", "usr", "wks", "kms", "kc", "gn", "prj", "pm")),
+        *(f"id {kind}_" for kind in ("rev", "key", "sshkey")),
     )
 }
 
