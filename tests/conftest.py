@@ -405,14 +405,14 @@ class Kernel:
 
     @property
     def err(self) -> str:
-        """What it has said on stderr."""
+        """What it has printed on stderr."""
         return self._text("err")
 
     @property
     def ended(self) -> bool:
         return (self._folder / "code").exists()
 
-    def said(self, word: str) -> str:
+    def wait_for_line(self, word: str) -> str:
         """Wait until it has printed a line with this word, and return the line."""
 
         def line() -> str | None:

@@ -367,7 +367,7 @@ def killed(place, kernels, step, state, what):
         PHALA_CLOUD_API_PREFIX=place.cloud.url,
         PHALA_CLOUD_API_KEY=place.client._credentials.secret.reveal(),
     )
-    kernel.said("now")
+    kernel.wait_for_line("now")
     kernel.send(signal.SIGKILL)
     kernel.end()
 

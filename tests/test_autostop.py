@@ -44,8 +44,8 @@ class Looks:
 
 def test_looks_that_reach_one_another_add_up():
     looks = Looks(idle="30m")
-    told = [looks.at(minutes, 0.01) for minutes in (0, 10, 20, 30, 40)]
-    assert told == [[], [], [], ["under 10% of CPU for 30 min"], []]
+    due = [looks.at(minutes, 0.01) for minutes in (0, 10, 20, 30, 40)]
+    assert due == [[], [], [], ["under 10% of CPU for 30 min"], []]
 
 
 def test_looks_too_far_apart_see_no_idleness():
@@ -73,8 +73,8 @@ def test_work_and_boots_begin_a_new_stretch(work):
 
 def test_a_scheduled_time_is_met_by_the_next_look_and_once():
     looks = Looks(schedule="12:10 UTC")
-    told = [looks.at(minutes, None) for minutes in (5, 9, 14, 19, 40)]
-    assert told == [[], [], ["scheduled at Tue 12:10 UTC"], [], []]
+    due = [looks.at(minutes, None) for minutes in (5, 9, 14, 19, 40)]
+    assert due == [[], [], ["scheduled at Tue 12:10 UTC"], [], []]
 
 
 def test_a_scheduled_time_long_ago_is_missed(capsys):
@@ -119,12 +119,12 @@ def look(tmp_path):
         file, state = tmp_path / "rules.toml", tmp_path / "rules.toml.state.json"
         file.write_text(rules)
         if earlier is not None:  # move what was seen into the past
-            told = json.loads(state.read_text())
-            for memory in told["rules"].values():
+            saved = json.loads(state.read_text())
+            for memory in saved["rules"].values():
                 for seen in memory["seen"].values():
                     if seen["idle_since"] is not None:
                         seen["idle_since"] -= earlier
-            state.write_text(json.dumps(told))
+            state.write_text(json.dumps(saved))
         options = argparse.Namespace(file=file, state=None, target=None, dry_run=dry_run)
         return autostop(options)
 
@@ -159,7 +159,7 @@ def test_a_dry_run_keeps_nothing(cloud, look):
     assert not look.state.exists()
 
 
-def test_what_the_service_refuses_is_told_and_tried_again(cloud, look, capsys):
+def test_what_the_service_refuses_is_reported_and_tried_again(cloud, look, capsys):
     rule = IDLE.replace("stop-%", "keep-%")
     assert look(rule) == 0
     assert look(rule) == 0
@@ -197,7 +197,7 @@ def test_a_file_may_begin_with_the_mark_that_some_editors_write(cloud, look):
     assert changes(cloud) == []
 
 
-def test_a_state_that_is_none_of_ours_is_not_overwritten(cloud, look, capsys):
+def test_a_state_of_another_shape_is_not_overwritten(cloud, look, capsys):
     look.state.write_text("[]")
     assert look(IDLE) == 2
     assert "delete it to begin anew" in capsys.readouterr().err
@@ -217,6 +217,6 @@ def test_without_rules_or_the_key_it_could_not_run(cloud, look, monkeypatch, tmp
     assert f"could not run: {absent}: No such file" in capsys.readouterr().err
     monkeypatch.setenv("PHALA_CLOUD_API_KEY", "phak_another")
     assert look(IDLE) == 2
-    said = capsys.readouterr().err
-    assert "could not run" in said
-    assert "phak_another" not in said
+    printed = capsys.readouterr().err
+    assert "could not run" in printed
+    assert "phak_another" not in printed

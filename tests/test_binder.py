@@ -41,15 +41,15 @@ client = NotebookClient(notebook, timeout=60, store_widget_state=False)
 client.execute(cwd="notebooks")
 nbformat.write(notebook, "executed.ipynb")
 url, key = LocalCloud.running()
-told = {
+facts = {
     "pid": os.getpid(),
     "arguments": sys.argv[1:],
     "token": os.environ["JUPYTER_TOKEN"],
     "made": Client(key, url).get_cvm_state("hello").status,
     "python": sys.prefix,
 }
-with open("told.json", "w") as file:
-    json.dump(told, file)
+with open("facts.json", "w") as file:
+    json.dump(facts, file)
 sys.exit(7)
 """
 
@@ -131,22 +131,22 @@ def test_what_binder_opens_runs_where_it_starts_with_no_key(environment, tmp_pat
         text=True,
     )
     try:
-        said = process.communicate(timeout=300)[0]
-        assert process.returncode == 7, said
-        told = json.loads((tmp_path / "told.json").read_text())
+        output = process.communicate(timeout=300)[0]
+        assert process.returncode == 7, output
+        facts = json.loads((tmp_path / "facts.json").read_text())
     finally:
         process.kill()
         _end_cloud(tmp_path)
-    assert told["pid"] == process.pid  # signals reach the server itself
-    assert told["arguments"] == arguments
-    assert told["token"] == "of-binder"
-    assert told["python"] == str(environment)
+    assert facts["pid"] == process.pid  # signals reach the server itself
+    assert facts["arguments"] == arguments
+    assert facts["token"] == "of-binder"
+    assert facts["python"] == str(environment)
     cells = json.loads((tmp_path / "executed.ipynb").read_text())["cells"]
     outputs = [output for cell in cells for output in cell.get("outputs", ())]
     assert not [output for output in outputs if output["output_type"] == "error"]
     assert "".join(outputs[-1]["text"]).endswith("left of this notebook: hello\n")
     # the cloud that start has started, and not one of the notebook's own
-    assert told["made"] == "stopped"
+    assert facts["made"] == "stopped"
 
 
 def _end_cloud(home: Path) -> None:

@@ -58,8 +58,8 @@ def env(home) -> dict[str, str]:
 
 def run(*words: str, env: dict[str, str], **more) -> subprocess.CompletedProcess[str]:
     command = [*COMMAND, *words]
-    told = {"env": env, "capture_output": True, "text": True, "timeout": 100, **more}
-    return subprocess.run(command, check=False, **told)
+    options = {"env": env, "capture_output": True, "text": True, "timeout": 100, **more}
+    return subprocess.run(command, check=False, **options)
 
 
 # What is ignored here is ignored by what is run in its place, as in the background of a script.
@@ -72,7 +72,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 class Started:
-    """A command that runs until it is told to end; what it prints is read as it comes."""
+    """A command that runs until it is sent a signal; what it prints is read as it comes."""
 
     def __init__(self, words: list[str], env: dict[str, str], cwd: Path, ignoring: str) -> None:
         wrapped = [sys.executable, "-c", IGNORING, ignoring] if ignoring else []
@@ -181,10 +181,10 @@ def write_notebook(path: Path, *cells: str) -> None:
 
 
 def test_help_names_every_command(env):
-    told = run("--help", env=env)
-    assert told.returncode == 0
+    done = run("--help", env=env)
+    assert done.returncode == 0
     for name in ("demo", "cloud", "report", "doctor"):
-        assert re.search(rf"^ +{name} ", told.stdout, re.MULTILINE)
+        assert re.search(rf"^ +{name} ", done.stdout, re.MULTILINE)
         assert run(name, "--help", env=env).stdout.startswith(f"usage: cvm-notebook {name}")
 
 
@@ -219,7 +219,7 @@ def test_doctor_as_json_can_be_read_where_there_is_only_ascii(env, home):
     assert "credentials.json" in findings(done)["profiles"]["text"]
 
 
-def test_a_reader_that_goes_away_is_no_failure_of_ours(env):
+def test_a_reader_that_goes_away_is_no_failure_of_the_command(env):
     read, write = os.pipe()
     os.close(read)
     done = run("doctor", env=env, capture_output=False, stdout=write, stderr=subprocess.PIPE)
@@ -228,7 +228,7 @@ def test_a_reader_that_goes_away_is_no_failure_of_ours(env):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         ([], "COMMAND"),
         (["demo", "--port", "99999"], "'99999' is not a port; give a number from 0 to 65535"),
@@ -237,10 +237,10 @@ def test_a_reader_that_goes_away_is_no_failure_of_ours(env):
         (["cloud", "--host", "a..b"], "'a..b' is not a host; 127.0.0.1 is this machine"),
     ],
 )
-def test_a_wrong_word_is_named_with_exit_code_2(env, words, told):
+def test_a_wrong_word_is_named_with_exit_code_2(env, words, message):
     done = run(*words, env=env)
     assert done.returncode == 2
-    assert told in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -284,9 +284,11 @@ def demo(tmp_path_factory) -> Iterator[Started]:
 
 
 def test_demo_opens_jupyterlab_on_the_dashboard(demo):
-    told = get(f"{demo.url}/api/contents/00_start_here.ipynb", Authorization=f"token {demo.token}")
-    assert told["type"] == "notebook"
-    assert told["writable"]
+    answer = get(
+        f"{demo.url}/api/contents/00_start_here.ipynb", Authorization=f"token {demo.token}"
+    )
+    assert answer["type"] == "notebook"
+    assert answer["writable"]
     assert (demo.folder / "cvm-notebooks" / "00_start_here.ipynb").is_file()
     with pytest.raises(urllib.error.HTTPError, match="403") as refused:
         get(f"{demo.url}/api/contents")
@@ -484,8 +486,8 @@ def test_doctor_finds_a_working_connection_healthy(connected):
 
 def test_doctor_says_the_same_as_json(connected):
     done = run("doctor", "--json", env=connected)
-    told = json.loads(done.stdout)
-    assert told["healthy"] is True
+    answer = json.loads(done.stdout)
+    assert answer["healthy"] is True
     assert findings(done)["GET /auth/me"]["state"] == "ok"
     assert findings(done)["pandas"]["state"] == "ok"
 

@@ -222,19 +222,19 @@ def test_what_docker_refuses_is_refused_by_all_with_its_line(name, wire):
     ).map("".join)
 )
 def test_client_and_localcloud_agree_on_any_text(text):
-    ours = theirs = None
+    by_client = by_cloud = None
     with contextlib.suppress(InvalidInput):
-        ours = dict(read_compose_file(text).images)
+        by_client = dict(read_compose_file(text).images)
     with contextlib.suppress(ApiError):
         found = local_compose.services_of({"docker_compose_file": text})
-        theirs = {service["name"]: service["image"] for service in found}
-    assert ours == theirs
+        by_cloud = {service["name"]: service["image"] for service in found}
+    assert by_client == by_cloud
 
 
 def test_a_text_is_read_before_the_transaction_that_others_wait_for(tmp_path, monkeypatch):
-    told = Settings(database=f"sqlite:///{tmp_path}/a.db", api_key="k", control_token="t")
-    prepare(told)
-    app = create_app(told)
+    chosen = Settings(database=f"sqlite:///{tmp_path}/a.db", api_key="k", control_token="t")
+    prepare(chosen)
+    app = create_app(chosen)
     writing, seen = [], []
     database, read = app.state.context.database, local_compose.compose_text.read
     write = database.write

@@ -59,7 +59,7 @@ FOREIGN = {"cd", "git", "jupyter", "phala", "pre-commit", "pytest", "voila"}
 
 
 class Block(NamedTuple):
-    """A block of code, the language it is in, and what is told to come of it."""
+    """A block of code, the language it is in, and what the page shows as its result."""
 
     language: str
     code: str
@@ -140,7 +140,7 @@ def _shell(code: str) -> str:
 
 
 def _run(text: str, shell: InteractiveShell) -> str:
-    """Run the blocks of a page, compare what they show with what is told, and return all of it."""
+    """Run the blocks of a page, compare their output with the page's, and return all of it."""
     checker, shown = doctest.OutputChecker(), []
     for block in blocks(text):
         if block.language in RUN:
@@ -151,14 +151,14 @@ def _run(text: str, shell: InteractiveShell) -> str:
             continue
         if block.shows is not None:
             same = checker.check_output(block.shows, shown[-1], doctest.ELLIPSIS)
-            assert same, f"{block.code}\n--- told\n{block.shows}--- shown\n{shown[-1]}"
+            assert same, f"{block.code}\n--- page\n{block.shows}--- shown\n{shown[-1]}"
     return "".join(shown)
 
 
 @pytest.mark.parametrize(
     "page", [name for name, text in PAGES.items() if any(b.language in RUN for b in blocks(text))]
 )
-def test_the_code_of_a_page_runs_from_top_to_bottom_and_shows_what_is_told(
+def test_the_code_of_a_page_runs_from_top_to_bottom_and_shows_what_it_says(
     page, shell, reader, demo
 ):
     reader(demo)
@@ -271,7 +271,7 @@ def test_the_clean_machine_runs_the_commands_of_the_readme():
 def test_the_clean_machine_builds_the_site_and_counts_warnings():
     (line,) = re.findall(r"^mkdocs .*", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
     assert "build --strict" in line
-    assert not re.search(r" (-q|--quiet)\b", line)  # what is not said is not counted
+    assert not re.search(r" (-q|--quiet)\b", line)  # what is not printed is not counted
 
 
 def test_no_page_loads_anything_from_the_web():
@@ -316,11 +316,13 @@ def generate():
 
 
 def test_every_public_name_has_its_place_in_the_reference():
-    told = set(re.findall(r"^::: (\S+)", "\n".join(PAGES.values()), re.MULTILINE))
+    documented = set(re.findall(r"^::: (\S+)", "\n".join(PAGES.values()), re.MULTILINE))
     public = [getattr(cvm, name) for name in cvm.__all__ if name != "__version__"]
     objects = [one for one in public if not inspect.ismodule(one)]
     assert len(objects) > 30
-    missing = [o for o in objects if not {o.__module__, f"{o.__module__}.{o.__qualname__}"} & told]
+    missing = [
+        o for o in objects if not {o.__module__, f"{o.__module__}.{o.__qualname__}"} & documented
+    ]
     assert not missing
 
 
@@ -360,7 +362,7 @@ def test_the_magics_have_every_verb(generate):
     assert "--env-file" in page
 
 
-def test_every_variable_of_the_environment_is_told():
+def test_every_variable_of_the_environment_is_documented():
     read = set()
     for path in (ROOT / "cvm_notebook").rglob("*.py"):
         read |= set(re.findall(r'"((?:PHALA|CVM_NOTEBOOK)_[A-Z_]+)"', path.read_text()))

@@ -80,10 +80,10 @@ def test_example(name: str, ready: dict[str, object]):
     test = EXAMPLES[name]
     test.globs |= ready
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
-    said: list[str] = []
-    result = runner.run(test, out=said.append)
+    report: list[str] = []
+    result = runner.run(test, out=report.append)
     assert result.attempted
-    assert not result.failed, "".join(said)
+    assert not result.failed, "".join(report)
 
 
 LIFECYCLE = [

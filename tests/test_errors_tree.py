@@ -66,7 +66,7 @@ WRONG = [None, 5, -1, 1.5, b"x", object(), [], {}, "", "\u200b", [None], True, f
 
 
 def walk(function, valid):
-    """Call a function with each wrong value for each parameter; what is not ours comes through."""
+    """Call a function with each wrong value for each parameter; errors of others come through."""
     parameters = inspect.signature(function).parameters.values()
     for wrong_one in parameters:
         if wrong_one.kind is wrong_one.VAR_KEYWORD:
@@ -177,10 +177,12 @@ def test_what_a_frame_gives_is_taken_by_calls(fleet, client):
     assert len(fleet.wait(*frame.index, timeout=5)) == 2
     assert fleet.where(vcpu=row["vcpu"]).names == fleet.where(vcpu=int(row["vcpu"])).names
     for column in ("vcpu", "memory_gb", "gpus", "rate_usd_h", "region", "is_dev", "created_at"):
-        told = frame[column]
-        assert one in fleet.where(**{column: told.iloc[0]}), column
-        assert len(fleet.where(**{column: told})) == 2, column
-        assert len(fleet.where(**{column: told.dropna().to_numpy()})) == len(told.dropna()), column
+        values = frame[column]
+        assert one in fleet.where(**{column: values.iloc[0]}), column
+        assert len(fleet.where(**{column: values})) == 2, column
+        assert len(fleet.where(**{column: values.dropna().to_numpy()})) == len(values.dropna()), (
+            column
+        )
     assert fleet.where(vcpu=np.int64(row["vcpu"]), is_dev=np.bool_(row["is_dev"])).names
     assert len(fleet.where(vcpu=np.array([1, 2, 4, 8]))) == 2
     assert client.get_cvm_status_batch(frame["vm_uuid"]).keys() == set(frame["vm_uuid"])
@@ -211,11 +213,11 @@ def test_numbers_of_frames_are_sent(fleet, client):
 
 
 def test_no_error_holds_an_escape_for_a_terminal_whatever_it_repeats():
-    said = "\x1b[31mred\x1b]8;;http://evil.example\x07 \u202eabc\x9b2J\ud800"
+    hostile = "\x1b[31mred\x1b]8;;http://evil.example\x07 \u202eabc\x9b2J\ud800"
     for error in (
-        errors.CvmError(f"{said}\nbelow it", hint=said),
-        errors.InvalidInput(said, said, said),
-        errors.WatchTimeout(said, hint=said),
+        errors.CvmError(f"{hostile}\nbelow it", hint=hostile),
+        errors.InvalidInput(hostile, hostile, hostile),
+        errors.WatchTimeout(hostile, hint=hostile),
     ):
         for text in (str(error), repr(error), *error.args, error.message, error.hint or ""):
             assert all(c == "\n" or c.isprintable() for c in text), ascii(text)

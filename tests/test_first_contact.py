@@ -76,10 +76,10 @@ def test_the_traceback_is_there_for_whoever_asks_with_what_it_was_raised_from(no
     assert len(notebook.run(raised)[0]) == 2
     lines, shown = notebook.run("%tb")
     assert not shown  # no box: it was asked for by hand
-    told = "\n".join(lines)
-    assert "Traceback (most recent call last)" in told
-    assert "KeyError" in told
-    assert "direct cause of the following exception" in told
+    text = "\n".join(lines)
+    assert "Traceback (most recent call last)" in text
+    assert "KeyError" in text
+    assert "direct cause of the following exception" in text
 
 
 def test_where_nobody_can_answer_there_is_no_box(notebook):

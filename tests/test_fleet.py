@@ -62,8 +62,8 @@ def test_an_action_is_an_operation_that_reaches_its_end(fleet):
     ledger = fleet.operations()
     assert list(ledger["verb"]) == ["stop", "start"]
     assert list(ledger["state"].astype(str)) == ["reached", "reached"]
-    told = fleet["fleet-0"].events()
-    assert {"stopped", "running"} <= set(told["status_to"].dropna().astype(str))
+    events = fleet["fleet-0"].events()
+    assert {"stopped", "running"} <= set(events["status_to"].dropna().astype(str))
 
 
 def test_what_may_be_taken_back_is_not_sent(fleet, cloud):

@@ -170,7 +170,7 @@ def test_help_has_every_verb_and_each_has_its_own(ip):
 # --- whose fleet ----------------------------------------------------------------------------------
 
 
-def test_without_a_fleet_one_is_made_and_it_is_said_in_a_line(ip, cloud):
+def test_without_a_fleet_one_is_made_and_it_is_printed_in_a_line(ip, cloud):
     shown = ip.well("%cvm ls;")
     assert shown.splitlines()[0].startswith("`fleet` and `client` are set: ")
     assert cloud.url in shown
@@ -185,9 +185,9 @@ def test_without_a_fleet_one_is_made_and_it_is_said_in_a_line(ip, cloud):
 
 def test_a_client_of_the_notebook_is_kept_to(ip, cloud):
     made = cloud.new_workspace("Other")
-    ip.names["client"] = mine = cvm.Client(api_key=made["api_key"], base_url=cloud.url)
+    ip.names["client"] = client = cvm.Client(api_key=made["api_key"], base_url=cloud.url)
     assert ip.well("%cvm ls").value.empty
-    assert ip.names["client"] is ip.names["fleet"].client is mine
+    assert ip.names["client"] is ip.names["fleet"].client is client
 
 
 def test_a_fleet_that_is_something_else_is_not_replaced_unasked(ip):
@@ -360,7 +360,7 @@ def test_a_failure_of_one_among_several_is_an_error_that_has_them_all(ip, cloud)
     assert len([line for line in shown.splitlines() if "NotAllDone" in line]) == 1
 
 
-def test_a_refusal_of_the_service_keeps_what_the_service_said(ip, sent):
+def test_a_refusal_of_the_service_keeps_what_the_service_answered(ip, sent):
     shown = ip(f"%%cvm deploy agent-1\n{COMPOSE}")
     error = shown.error
     assert isinstance(error, cvm.ResourceError)
@@ -450,9 +450,9 @@ def test_what_is_deployed_runs_the_cell_and_can_be_deleted(ip, cloud, monkeypatc
     assert "deployed-web  commit: done" in shown
     made = shown.value
     assert made.status == "running"
-    told = ip.names["client"].get_cvm_compose_file(made.id)
-    assert told["docker_compose_file"] == COMPOSE
-    assert set(told["allowed_envs"]) == {"TOKEN", "DB_PASSWORD"}
+    compose = ip.names["client"].get_cvm_compose_file(made.id)
+    assert compose["docker_compose_file"] == COMPOSE
+    assert set(compose["allowed_envs"]) == {"TOKEN", "DB_PASSWORD"}
     ip.well("%cvm logs deployed-web --container app;")
     seen = [*ip.names["In"], *map(repr, ip.names["Out"].values()), shown, ip.well("%history -n")]
     assert options in "".join(seen)
@@ -503,7 +503,7 @@ def test_a_forged_key_encrypts_nothing(ip, cloud, sent, monkeypatch):
         (f"deploy web-5 --env A {SENTINEL}", COMPOSE, "there are words that it does not take"),
     ],
 )
-def test_what_cannot_be_deployed_is_told_before_anything_is_sent(
+def test_what_cannot_be_deployed_is_reported_before_anything_is_sent(
     ip, sent, line, body, *, says, monkeypatch
 ):
     Path("bad.env").write_text(f"A=1\n{SENTINEL}\n")
@@ -545,7 +545,7 @@ def test_no_frame_is_kept_where_a_library_has_errors_copied_with_theirs(ip, monk
     assert "cvm_notebook.magics.deploy" not in frames
 
 
-def test_a_commit_that_is_refused_is_told_and_not_sent_twice(ip, cloud, sent):
+def test_a_commit_that_is_refused_is_reported_and_not_sent_twice(ip, cloud, sent):
     ip.well("%cvm use")
     cloud.inject({"kind": "status", "route": "commit", "arg": 403})
     shown = ip(f"%%cvm deploy refused-web\n{COMPOSE}")
@@ -690,11 +690,11 @@ def test_a_run_by_papermill_passes_until_a_verb_fails(at_home, monkeypatch):
     run = nbformat.read("out.ipynb", 4)
     counted = [cell.execution_count for cell in run.cells if cell.cell_type == "code"]
     assert counted == [1, 2, 3, 4, 5, None]
-    said = Path("out.ipynb").read_text()
+    saved = Path("out.ipynb").read_text()
     for part in ("agent-1", "run-web  commit: done", "boot: done", "delete run-web: done"):
-        assert part in said
-    assert "UsageError: %cvm stop: the following arguments are required: NAME" in said
-    assert SENTINEL not in said
+        assert part in saved
+    assert "UsageError: %cvm stop: the following arguments are required: NAME" in saved
+    assert SENTINEL not in saved
 
 
 class Kernel:
@@ -717,7 +717,7 @@ class Kernel:
         return reply["content"]
 
     @property
-    def said(self):
+    def shown(self):
         return json.dumps([one["content"] for one in self.outputs], default=str)
 
     def type_into(self, model_id, token, value):
@@ -740,7 +740,7 @@ def test_a_value_is_asked_for_in_a_box_or_at_a_prompt_and_is_saved_nowhere(kerne
     reply = kernel.run(f"%%cvm deploy boxed-web --env A --env B\n{COMPOSE}")
     assert reply["status"] == "error"  # nobody can be asked
     assert (reply["ename"], len(reply["traceback"])) == ("InvalidInput", 1)
-    assert "A, B: not set in the environment" in kernel.said
+    assert "A, B: not set in the environment" in kernel.shown
     assert len(sent()) == sent_before
 
     reply = kernel.run(f"%%cvm deploy boxed-web --env A --env B\n{COMPOSE}", answer="")
@@ -764,20 +764,20 @@ def test_a_value_is_asked_for_in_a_box_or_at_a_prompt_and_is_saved_nowhere(kerne
     wait = "import time\nwhile 'boxed-web' not in fleet: fleet.refresh(); time.sleep(0.05)\n"
     kernel.run(f"deployment = _\n{wait}fleet['boxed-web'].wait('running', 60);")
     kernel.run("print(deployment, len(fleet.operations()), deployment.missing, len(In), In[-3])")
-    assert "Deployment of 'boxed-web': commit" in kernel.said
-    assert " 1 ('A', 'B')" in kernel.said  # one operation, and no value is kept
+    assert "Deployment of 'boxed-web': commit" in kernel.shown
+    assert " 1 ('A', 'B')" in kernel.shown  # one operation, and no value is kept
     kernel.run("deployment")
-    assert "boxed-web: running" in kernel.said
-    assert SENTINEL not in kernel.said
+    assert "boxed-web: running" in kernel.shown
+    assert SENTINEL not in kernel.shown
 
     reply = kernel.run(f"%%cvm deploy asked-web --env A --wait\n{COMPOSE}", answer=SENTINEL)
-    assert reply["status"] == "ok", kernel.said
+    assert reply["status"] == "ok", kernel.shown
     (asked,) = kernel.asked
     assert asked["content"] == {"prompt": "Value of A (not shown, not stored): ", "password": True}
-    assert "asked-web: running" in kernel.said
-    assert SENTINEL not in kernel.said
+    assert "asked-web: running" in kernel.shown
+    assert SENTINEL not in kernel.shown
     kernel.run("%history -n\nprint(In, Out)")
-    assert SENTINEL not in kernel.said
+    assert SENTINEL not in kernel.shown
     assert [one for one in sent() if one == "POST "] == ["POST ", "POST "]
     kernel.run("%cvm delete boxed-web asked-web --yes --wait")
     assert SENTINEL not in json.dumps(cloud.requests())

@@ -126,7 +126,7 @@ def committed(path):
     return nbformat.read(path, as_version=4)
 
 
-def said(notebook):
+def output_of(notebook):
     """Everything the cells of a notebook showed, as one text."""
     return "".join(
         output.get("text", "") + "".join(map(str, output.get("data", {}).values()))
@@ -174,7 +174,7 @@ def test_it_does_what_it_says_and_leaves_the_fleet_as_it_was(path, kernel_cloud,
     if path.stem in READ_ONLY or path.stem not in ASKS:
         assert [one for one in requests if not READS.fullmatch(one)] == []
 
-    text = said(notebook)
+    text = output_of(notebook)
     for words in SAYS.get(path.stem, ()):
         assert words in text, words
     assert not [
@@ -196,7 +196,9 @@ def test_no_notebook_closes_a_fleet_whose_views_it_shows():
     for path in NOTEBOOKS:
         cells = [c for c in committed(path).cells if c.cell_type == "code"]
         shown = [
-            cell for cell in cells if "snapshot of" in said(nbformat.v4.new_notebook(cells=[cell]))
+            cell
+            for cell in cells
+            if "snapshot of" in output_of(nbformat.v4.new_notebook(cells=[cell]))
         ]
         closes = [cell.source for cell in cells if "fleet.close()" in cell.source]
         assert not shown or not closes, path.stem
@@ -209,7 +211,7 @@ def test_a_second_run_makes_no_fault_of_what_the_first_has_left(stem, kernel_clo
     for _ in range(2):  # the first where there is no CVM at all
         notebook = nbformat.read(ROOT / "notebooks" / f"{stem}.ipynb", as_version=4)
         executed = run_with(given, notebook, kernel_cloud, tmp_path)
-    assert "left of this notebook: nothing" not in said(executed)
+    assert "left of this notebook: nothing" not in output_of(executed)
     assert statuses(kernel_cloud)
 
 
@@ -223,12 +225,12 @@ def test_connect_local_starts_a_cloud_where_none_runs(tmp_path, monkeypatch):
     shown = nbformat.v4.new_code_cell("print(client.base_url, len(board.fleet.frame()))")
     notebook.cells.insert(-1, shown)
     run(notebook, tmp_path)
-    assert re.search(r"http://127\.0\.0\.1:\d+/api/v1 40\n", said(notebook))
+    assert re.search(r"http://127\.0\.0\.1:\d+/api/v1 40\n", output_of(notebook))
 
 
-def test_of_simulated_cvms_nothing_is_said_to_be_verified():
+def test_of_simulated_cvms_nothing_is_shown_as_verified():
     cells = committed(ROOT / "notebooks" / "08_verify.ipynb").cells
-    shown = said(nbformat.v4.new_notebook(cells=cells))
+    shown = output_of(nbformat.v4.new_notebook(cells=cells))
     assert "SIMULATED" in shown
     assert "no hardware" in shown
     assert not re.search(r"(?<!not )\bverified\b", shown, re.IGNORECASE)

@@ -84,13 +84,13 @@ def test_an_unknown_name_is_an_attribute_error():
 
 def test_the_version_is_the_same_everywhere():
     assert metadata.version("cvm-notebook") == cvm_notebook.__version__
-    said = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", "cvm_notebook.cli.main", "--version"],
         capture_output=True,
         text=True,
         check=True,
     )
-    assert said.stdout == f"cvm-notebook {cvm_notebook.__version__}\n"
+    assert done.stdout == f"cvm-notebook {cvm_notebook.__version__}\n"
 
 
 @pytest.fixture(scope="module")
@@ -214,13 +214,13 @@ def test_rooms_know_each_other_one_way():
 
 
 def test_no_file_names_a_registry_or_a_path_of_one_machine():
-    told = [
+    violations = [
         f"{path.relative_to(ROOT)}: {found.group()}"
         for path in _files_of_the_project()
         for pattern in (REGISTRY_HOSTS, MACHINE_PATHS)
         for found in pattern.finditer(path.read_text(encoding="utf-8", errors="replace"))
     ]
-    assert not told
+    assert not violations
 
 
 def test_the_project_is_licensed_in_full():

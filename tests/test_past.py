@@ -72,13 +72,13 @@ def test_hours_asleep_are_not_observed(fleet, clock):
 
 def test_the_past_is_asked_for_by_the_clock_on_the_wall(fleet, clock, local_time):
     then = clock.now().astimezone()
-    for said in (
+    for moment in (
         then,
         then.replace(tzinfo=None),
         pd.Timestamp(then),
         f"{then:%Y-%m-%d %H:%M:%S.%f}",
     ):
-        assert list(fleet.at(said).index) == [row.id for row in fleet.snapshot()]
+        assert list(fleet.at(moment).index) == [row.id for row in fleet.snapshot()]
     utc = np.datetime64(then.astimezone(UTC).replace(tzinfo=None))
     assert len(fleet.at(utc)) == 1
     seen = fleet.frame("wide")["observed_at"].max()

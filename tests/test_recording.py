@@ -54,18 +54,18 @@ def test_a_secret_in_any_field_does_not_survive(secret):
         f"x_{secret}": {secret: {"status": secret}},
     }
 
-    said = json.dumps(shape_of(answer), ensure_ascii=False)
+    shape = json.dumps(shape_of(answer), ensure_ascii=False)
 
-    assert secret not in said.replace(UNKNOWN, "")
-    assert json.dumps(secret)[1:-1] not in said
+    assert secret not in shape.replace(UNKNOWN, "")
+    assert json.dumps(secret)[1:-1] not in shape
 
 
 # what of a text may stay: only what was chosen by the service
 @given(st.text(min_size=1), st.sampled_from(sorted(known_fields())))
 def test_a_text_stays_only_where_it_is_a_fixed_word_of_its_field(text, field):
-    (said,) = shape_of({field: text})[field]
+    (kind,) = shape_of({field: text})[field]
 
-    if repr(text) in said:
+    if repr(text) in kind:
         assert text.isascii()
         assert len(text) <= 20
         assert "@" not in text
@@ -78,6 +78,8 @@ FORMS = {
         *("any", "empty", "uuid", "decimal", "hex digits", "https address", "http address"),
         *("e-mail address", "SSH fingerprint", "several lines", "time", "date"),
         *(f"{n} hex digits" for n in (40, 64, 96)),
+        *(f"id {kind}_" for kind in ("cvm", "usr", "wks", "kms", "kc", "gn", "prj", "pm")),
+        *(f"id {kind}_" for kind in ("rev", "key", "sshkey")),
     )
 }
 
@@ -135,7 +137,7 @@ def test_differences_are_of_types_and_not_of_what_is_in_a_workspace():
     assert list(differences(there, local)) == ["LocalCloud answers in the same shapes."]
 
 
-def test_each_difference_is_told_in_a_line():
+def test_each_difference_is_reported_in_a_line():
     there = recording(cvms={"items": [{"vcpu": "1", "slug": "x"}]}, apps={})
     local = recording(cvms={"items": [{"vcpu": 1}], "total": 1}, kms={})
 
@@ -149,7 +151,7 @@ def test_each_difference_is_told_in_a_line():
     ]
 
 
-def test_of_an_empty_list_and_of_null_nothing_is_told():
+def test_of_an_empty_list_and_of_null_nothing_is_reported():
     there = recording(cvms={"items": [], "progress": None})
     local = recording(cvms={"items": [{"name": "a"}], "progress": {"target": "running"}})
 
@@ -193,12 +195,12 @@ def test_of_localcloud_nothing_planted_survives_and_the_file_is_private(
     code = record(None, file, against_local=False)
 
     text = file.read_text()
-    said = capsys.readouterr()
-    assert code == 0, said.err
+    printed = capsys.readouterr()
+    assert code == 0, printed.err
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert MARK not in text.lower()
     for secret in (planted.api_key, planted.url, "127.0.0.1", str(tmp_path), "nginx"):
-        assert secret not in text + said.out.replace(str(file), "")
+        assert secret not in text + printed.out.replace(str(file), "")
     made = json.loads(text)
     assert made["service"] == "another address"
     assert made["calls"]["GET /cvms/{cvm_id}"]["200"]["status"].startswith("text: 'stop")
@@ -237,16 +239,16 @@ def test_beside_localcloud_each_difference_is_printed(planted, tmp_path, monkeyp
 
     assert record(None, None, against_local=True) == 0
 
-    said = capsys.readouterr().out
-    # a field that only this app compose has is told, and not named
-    assert "GET /cvms/{cvm_id}/compose_file 200 <another name>: only there\n" in said
-    assert MARK not in said.lower()
-    assert " there, " not in said  # no type is another, and no call is answered by one alone
-    assert said.endswith(" differences.\n")
+    printed = capsys.readouterr().out
+    # a field that only this app compose has is reported, and not named
+    assert "GET /cvms/{cvm_id}/compose_file 200 <another name>: only there\n" in printed
+    assert MARK not in printed.lower()
+    assert " there, " not in printed  # no type is another, and no call is answered by one alone
+    assert printed.endswith(" differences.\n")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes are of POSIX")
-def test_a_file_that_cannot_be_written_is_told(planted, tmp_path, monkeypatch, capsys):
+def test_a_file_that_cannot_be_written_is_reported(planted, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PHALA_CLOUD_API_KEY", planted.api_key)
     monkeypatch.setenv("PHALA_CLOUD_API_PREFIX", planted.url)
     monkeypatch.setenv("PHALA_CLOUD_DIR", str(tmp_path))

@@ -91,7 +91,7 @@ def test_it_says_which_gates_failed_what_changed_and_never_the_key(env, tmp_path
     ],
 )
 @pytest.mark.usefixtures("env")
-def test_what_cannot_be_done_is_told_in_a_line_and_changes_no_page(
+def test_what_cannot_be_done_is_reported_in_a_line_and_changes_no_page(
     tmp_path, capsys, output, parameter, says
 ):
     page = tmp_path / "report.html"
@@ -115,7 +115,7 @@ def test_a_service_that_is_not_there_is_no_failed_gate(tmp_path, monkeypatch, ca
 
 
 @pytest.mark.parametrize("error", [KeyError("that"), MemoryError(), ZeroDivisionError("by zero")])
-def test_a_fault_of_ours_is_no_failed_gate_and_no_traceback(monkeypatch, capsys, error):
+def test_a_bug_is_no_failed_gate_and_no_traceback(monkeypatch, capsys, error):
     def fail(*_):
         raise error
 
@@ -123,9 +123,9 @@ def test_a_fault_of_ours_is_no_failed_gate_and_no_traceback(monkeypatch, capsys,
     monkeypatch.setattr(cli, "_take_signals", lambda: None)  # they are those of the tests
     assert cli.main(["report", "--output", "report.html"]) == cli.CRASHED
     assert cli.CRASHED not in {cli_report.OK, cli_report.GATES_FAILED, cli_report.COULD_NOT_RUN}
-    told = capsys.readouterr().err
-    assert "Traceback" not in told
-    assert told.startswith("cvm-notebook report: ended by ")
+    printed = capsys.readouterr().err
+    assert "Traceback" not in printed
+    assert printed.startswith("cvm-notebook report: ended by ")
     monkeypatch.setenv(cli.TRACEBACK_VARIABLE, "1")
     assert cli.main(["report", "--output", "report.html"]) == cli.CRASHED
     assert "Traceback" in capsys.readouterr().err

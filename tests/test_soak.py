@@ -100,8 +100,8 @@ def test_two_thousand_updates_leave_no_more_than_the_history_that_is_kept(client
     listed = client.list_cvms()
     store = FleetStore(SystemClock())
     history = History(store, limit=KEPT)
-    heard = []
-    store.attach(lambda batch: heard.append(len(batch)))
+    batches = []
+    store.attach(lambda batch: batches.append(len(batch)))
     store.replace(listed, received=time.monotonic())
 
     def update(number):
@@ -116,10 +116,10 @@ def test_two_thousand_updates_leave_no_more_than_the_history_that_is_kept(client
 
     for number in range(UPDATES):  # the history is full from here on
         update(number)
-    before, held, told = counts(), memory(), len(heard)
+    before, held, already = counts(), memory(), len(batches)
     for number in range(UPDATES, 2 * UPDATES):
         update(number)
-    assert len(heard) - told == UPDATES
+    assert len(batches) - already == UPDATES
     assert len(history.changes()) <= 2 * KEPT
     assert memory() - held < UPDATES * PER_UPDATE
     threads, files = counts()

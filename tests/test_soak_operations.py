@@ -150,30 +150,30 @@ def test_what_is_reached_was_done_once_however_the_service_fails(
 
     by_id = {}
     for kernel in running:
-        kernel.said("finished")
+        kernel.wait_for_line("finished")
         assert kernel.end() == 0, kernel.err
         for op in (json.loads(line) for line in kernel.out.splitlines() if '"id"' in line):
             # asked for again within the time of a double click, it is the same one, as it ended
             assert by_id.setdefault(op["id"], op) == op
-    told = list(by_id.values())
+    operations = list(by_id.values())
 
-    replicas = [one["made"] for one in told if one["verb"] == "replicate" and one["made"]]
-    deleted = {one["cvm"] for one in told if one["verb"] == "delete"}
-    assert told, "they did nothing"
+    replicas = [one["made"] for one in operations if one["verb"] == "replicate" and one["made"]]
+    deleted = {one["cvm"] for one in operations if one["verb"] == "delete"}
+    assert operations, "they did nothing"
     assert len(set(replicas)) == len(replicas), "one replica is taken for two"
     for made_id in replicas:
         assert exists_or_existed(client, made_id, deleted), made_id
     for one in first:
         reached = [
-            op for op in told
+            op for op in operations
             if op["verb"] == "restart" and op["cvm"] == one.id and op["state"] == "reached"
             and op["attempts"] and not op["note"].startswith("joined")
             and "nothing was sent" not in op["note"]
         ]  # fmt: skip
         assert len(reached) <= len(restarts(client, one.id)), "more reached than were done"
-    count = sum(op["verb"] == "replicate" and op["state"] != "failed" for op in told)
+    count = sum(op["verb"] == "replicate" and op["state"] != "failed" for op in operations)
     there = {cvm.id for cvm in client.list_cvms()} - {one.id for one in first}
     assert len(there | (deleted & set(replicas))) <= count, "a replica that nobody asked for"
     arrived = [one for one in cloud.requests() if asks(one)]
     if SECONDS < LONG:  # the cloud remembers the newest requests only
-        assert sum(op["attempts"] for op in told) == len(arrived)
+        assert sum(op["attempts"] for op in operations) == len(arrived)

@@ -158,7 +158,7 @@ def test_without_a_folder_for_temporary_files_it_says_what_to_set(tmp_path, monk
         connect("local")
 
 
-def test_a_scratch_folder_that_is_gone_is_told(tmp_path, monkeypatch):
+def test_a_scratch_folder_that_is_gone_is_reported(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     cloud = LocalCloud(seed="empty")
     cloud.log_path.parent.rmdir()
@@ -167,7 +167,7 @@ def test_a_scratch_folder_that_is_gone_is_told(tmp_path, monkeypatch):
         cloud.start()
 
 
-def test_profiles_whose_links_go_in_a_circle_are_an_error_of_ours(tmp_path):
+def test_profiles_whose_links_go_in_a_circle_are_an_error_of_the_package(tmp_path):
     (tmp_path / "credentials.json").symlink_to("credentials.json")
     with pytest.raises(CredentialsError, match=r"credentials\.json cannot be read"):
         find_api_key(profile="work", env={"PHALA_CLOUD_DIR": str(tmp_path)}, prompt=None)

@@ -70,8 +70,8 @@ def test_what_the_page_says_of_faults_and_of_the_marker_is_so():
         arguments, more = eval(f"(lambda *a, **k: (a, k))({example})")
         assert parse_fault({**dict(zip(names, arguments, strict=False)), **more})
     words = re.findall(r"^\| (`.*?`) \|", text, re.MULTILINE)
-    told = {word for some in words for word in re.findall(r"`(\w+)`", some)}
-    assert told >= {*signature(LocalCloud).parameters} - _NOT_OFFERED
+    documented = {word for some in words for word in re.findall(r"`(\w+)`", some)}
+    assert documented >= {*signature(LocalCloud).parameters} - _NOT_OFFERED
     for name, value in _DEFAULTS.items():
         assert f"| `{name}` | `{json.dumps(value).removesuffix('.0')}` |" in text
 
@@ -124,12 +124,12 @@ OWN = {
             assert cvm_client.list_cvms() == []
             assert "7 times" in repr(cvm_cloud)
 
-    def test_a_fault_is_met_as_often_as_told(cvm_client, cvm_faults):
+    def test_a_fault_is_met_as_often_as_asked(cvm_client, cvm_faults):
         cvm_faults.add("status", "GET /cvms/paginated", 429, times=2, retry_after=0)
         assert cvm_client.list_cvms() == []
         assert [(one["fault"], one["status"]) for one in cvm_faults.met()] == [("status", 429)] * 2
 
-    def test_a_fault_that_does_not_exist_is_told_before_anything_fails(cvm_client, cvm_faults):
+    def test_a_fault_that_does_not_exist_is_reported_before_anything_fails(cvm_client, cvm_faults):
         with pytest.raises(ValueError, match="kind: Input should be 'latency'"):
             cvm_faults.add("latenzy")
         with pytest.raises(ValueError, match="route 'stop' is neither"):
@@ -191,8 +191,8 @@ def test_the_plugin_costs_next_to_nothing_where_no_test_asks_for_it():
     import cvm_notebook.testing
     print(*sorted({*sys.modules} - before))
     """
-    told = subprocess.check_output([sys.executable, "-c", textwrap.dedent(code)], text=True)
-    loaded = set(told.split())
+    printed = subprocess.check_output([sys.executable, "-c", textwrap.dedent(code)], text=True)
+    loaded = set(printed.split())
     assert "cvm_notebook.testing" in loaded
     standard = {name for name in loaded if name.partition(".")[0] in sys.stdlib_module_names}
     assert loaded - standard == {"cvm_notebook", "cvm_notebook._lazy", "cvm_notebook.testing"}

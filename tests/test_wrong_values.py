@@ -88,17 +88,17 @@ def test_a_cell_is_no_word(fleet, client, nothing_is_changed, cell):
     assert len(str(caught.value)) < 600
 
 
-@pytest.mark.parametrize("said", LENGTHS, ids=repr)
-def test_what_is_no_length_of_time_is_refused(fleet, said):
-    refused(fleet.drain, said, "timeout")
-    refused(lambda wait: fleet.snapshot(wait=wait), said, "wait")
-    refused(lambda timeout: fleet.wait(NAME, timeout=timeout), said, "timeout")
+@pytest.mark.parametrize("value", LENGTHS, ids=repr)
+def test_what_is_no_length_of_time_is_refused(fleet, value):
+    refused(fleet.drain, value, "timeout")
+    refused(lambda wait: fleet.snapshot(wait=wait), value, "wait")
+    refused(lambda timeout: fleet.wait(NAME, timeout=timeout), value, "timeout")
 
 
 def test_a_length_of_time_may_be_of_numpy_and_longer_than_any(fleet):
-    for said in (np.float64(30), np.int64(30), float("inf"), 10**400):
-        fleet.wait(NAME, timeout=said, progress=False)
-        fleet.drain(said, progress=False)
+    for value in (np.float64(30), np.int64(30), float("inf"), 10**400):
+        fleet.wait(NAME, timeout=value, progress=False)
+        fleet.drain(value, progress=False)
     refused(lambda delay: fleet[NAME].stop(delay=delay), 10**400, "delay")
 
 
@@ -120,14 +120,14 @@ def test_what_is_called_when_something_changes_can_be_called(fleet):
     refused(lambda call: fleet.wait(NAME, on_change=call), "print", "on_change")
 
 
-@pytest.mark.parametrize("said", [np.zeros((2, 2)), pd.NA, "x" * 10_000], ids=type)
-def test_what_is_no_column_and_no_order_of_a_table_is_refused(fleet, said):
-    refused(lambda columns: fleet.frame(columns=columns), [said], "columns")
-    refused(lambda columns: fleet.frame(columns=columns), said, "columns")
-    refused(lambda by: fleet.table(by=by), said, "by")
+@pytest.mark.parametrize("value", [np.zeros((2, 2)), pd.NA, "x" * 10_000], ids=type)
+def test_what_is_no_column_and_no_order_of_a_table_is_refused(fleet, value):
+    refused(lambda columns: fleet.frame(columns=columns), [value], "columns")
+    refused(lambda columns: fleet.frame(columns=columns), value, "columns")
+    refused(lambda by: fleet.table(by=by), value, "by")
 
 
-def test_the_name_of_a_ledger_that_cannot_be_is_not_told_at_length(client):
+def test_the_name_of_a_ledger_that_cannot_be_is_not_repeated_at_length(client):
     with pytest.raises(cvm.CvmError) as caught:
         cvm.Fleet(client, ledger="x" * 10_000)
     assert len(str(caught.value)) < 800
@@ -238,5 +238,5 @@ def test_a_limit_that_there_is_not_is_named(fleet):
 
 
 def test_what_is_no_policy_is_refused():
-    for said in (3, [], "toml"):
-        refused(cvm.Policy.from_dict, said, "policy")
+    for value in (3, [], "toml"):
+        refused(cvm.Policy.from_dict, value, "policy")

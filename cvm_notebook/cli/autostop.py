@@ -266,8 +266,8 @@ def _rules(path: Path) -> tuple[_Rule, ...]:
     try:
         rules = msgspec.toml.decode(text, type=_File).rule
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        said = " ".join(str(error).split())
-        raise _Refused(f"{path} is not a file of rules: {clean_text(said, 300)}") from None
+        problem = " ".join(str(error).split())
+        raise _Refused(f"{path} is not a file of rules: {clean_text(problem, 300)}") from None
     if not rules:
         raise _Refused(f"{path} has no [[rule]]")
     return rules

@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with open(os.devnull, "wb") as nobody:  # noqa: PTH123 - a device, for the flush at the end
             os.dup2(nobody.fileno(), sys.stdout.fileno())
         return NOBODY_READS
-    except Exception as error:  # noqa: BLE001 - the program's top: told in a line, with a code
+    except Exception as error:  # noqa: BLE001 - the program's top: reported in a line, with a code
         return _crashed(options.command, error)
     return code
 
@@ -113,9 +113,9 @@ def _crashed(command: str, error: Exception) -> int:
     """Print the error in a line; with the variable set, its traceback, too."""
     if os.environ.get(TRACEBACK_VARIABLE):
         traceback.print_exception(error)
-    said = " ".join(f"{type(error).__name__}: {error}".split())
+    problem = " ".join(f"{type(error).__name__}: {error}".split())
     print(
-        f"cvm-notebook {command}: ended by {said}\n"
+        f"cvm-notebook {command}: ended by {problem}\n"
         f"This should not happen. {TRACEBACK_VARIABLE}=1 shows where it did.",
         file=sys.stderr,
     )

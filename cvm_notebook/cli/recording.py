@@ -85,14 +85,14 @@ class Recording:
             "api_version": VERSIONS[-1],
             "service": service,
         }
-        said = {
+        calls = {
             call: {
                 status: {place: " | ".join(kinds) for place, kinds in shape.items()}
                 for status, shape in answers.items()
             }
             for call, answers in self.calls.items()
         }
-        body = {**head, "calls": said, "no_answer": self.lost}
+        body = {**head, "calls": calls, "no_answer": self.lost}
         return json.dumps(body, indent=1).encode() + b"\n"
 
 
@@ -167,17 +167,19 @@ class _Recorder:
         self._made = Recording()
 
     def run(self) -> Recording:
-        said = {path: self._ask(path, path.partition("?")[0]) for path in _OF_WORKSPACE}
-        cvms = _rows(said["/cvms/paginated?page=1&page_size=100"], "items")
-        apps = _rows(said["/apps?page=1&page_size=100"], "dstack_apps")
+        answers = {path: self._ask(path, path.partition("?")[0]) for path in _OF_WORKSPACE}
+        cvms = _rows(answers["/cvms/paginated?page=1&page_size=100"], "items")
+        apps = _rows(answers["/apps?page=1&page_size=100"], "dstack_apps")
         for cvm_id in _various(cvms, "id", "status"):
             self._ask_below("/cvms/{cvm_id}", cvm_id, _OF_CVM)
         for app_id in _various(apps, "app_id", "kms_type"):
             self._ask_below("/apps/{app_id}", app_id, _OF_APP)
             self._ask_revision(app_id)
-        for slug in _various(_rows(said["/workspaces"], "data"), "slug", "role"):
+        for slug in _various(_rows(answers["/workspaces"], "data"), "slug", "role"):
             self._ask_below("/workspaces/{slug}", slug, ("/quotas", "/nodes"))
-        for kms_id in _various(_rows(said["/kms?page=1&page_size=100"], "items"), "id", "chain_id"):
+        for kms_id in _various(
+            _rows(answers["/kms?page=1&page_size=100"], "items"), "id", "chain_id"
+        ):
             self._ask_below("/kms/{kms_id}", kms_id, ("", "/nodes", "/info"))
         uuids = _various(cvms, "vm_uuid", "status")
         self._ask("/status/batch", "/status/batch", to_json({"vm_uuids": uuids}))
@@ -219,16 +221,16 @@ class _Recorder:
 
 
 def _refusal(error: ApiError) -> dict[str, Any]:
-    """Return what an error answer said, in the service's own fields."""
+    """Return what an error answer states, in the service's own fields."""
     details = [{"field": d.field, "message": d.message} for d in error.details]
-    said = {
+    fields = {
         "error_code": error.error_code,
         "message": error.message,
         "details": details,
         "suggestions": list(error.suggestions),
         "request_id": error.request_id,
     }
-    return {name: value for name, value in said.items() if value}
+    return {name: value for name, value in fields.items() if value}
 
 
 def _decoded(body: bytes) -> Any:

@@ -91,7 +91,7 @@ _PATTERNS: Final[Mapping[str, re.Pattern[str]]] = {
         r"(?:tdx|h100|h200|b200)\.(?:\d{1,2}x?\.?)?(?:small|medium|x?large)"
     ),
 }
-# What a text that stays unsaid looks like; the first that fits.
+# The form of a text whose words are left out; the first that fits.
 _FORMS: Final[tuple[tuple[str, re.Pattern[str]], ...]] = (
     ("empty", re.compile(r"")),
     ("uuid", re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")),
@@ -121,9 +121,9 @@ def shape_of(answer: object) -> Shape:
         What was decoded of JSON.
     """
     found: dict[str, set[str]] = {}
-    for place, said in _places(answer, "", "", 0):
+    for place, kind in _places(answer, "", "", 0):
         if place in found or len(found) < _MOST_PLACES:
-            found.setdefault(place, set()).add(said)
+            found.setdefault(place, set()).add(kind)
     return {place: tuple(sorted(kinds)) for place, kinds in sorted(found.items())}
 
 
@@ -148,11 +148,11 @@ def _places(value: object, place: str, field: str, depth: int) -> Iterator[tuple
         for member in value:
             yield from _places(member, f"{place}[]", field, depth + 1)
     else:
-        yield place, _said(value, field)
+        yield place, _kind_of(value, field)
 
 
-def _said(value: object, field: str) -> str:
-    """Say what a single value is."""
+def _kind_of(value: object, field: str) -> str:
+    """Return the type of a single value, with what may be shown of it."""
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -25,7 +25,7 @@ class MeasuredFleet(FleetEngine):
     """The part of a fleet that measures its guests: metrics, idle CVMs, auto-stop rules."""
 
     def metrics(self, window: str | timedelta = "15m", *, wait: float = 15.0) -> "pd.DataFrame":
-        """Return what guests of running CVMs said of CPU, memory and disks; see `metrics_frame`.
+        """Return what guests of running CVMs report of CPU, memory and disks; see `metrics_frame`.
 
         Whoever asks has them measured for the next 15 minutes, about twice a minute; what nobody
         measured before is not there. CVMs that keep their figures private are not asked.

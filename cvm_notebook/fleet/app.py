@@ -88,10 +88,10 @@ class App:
     @property
     def endpoints(self) -> tuple[str, ...]:
         """The addresses of its instances, each once."""
-        said = [
+        found = [
             end.app for row in self.instances.rows for end in row.cvm.endpoints or () if end.app
         ]
-        return tuple(dict.fromkeys(said))
+        return tuple(dict.fromkeys(found))
 
     @property
     @exact
@@ -106,7 +106,7 @@ class App:
     def revisions(self) -> "pd.DataFrame":
         """Return the revisions of its instances, the newest first; see `revisions_frame`.
 
-        What changed is told of the newest fifty, whose contents are read.
+        What changed is known of the newest fifty, whose contents are read.
 
         Raises
         ------

@@ -51,7 +51,7 @@ class Fleet(MeasuredFleet, ReportedFleet, WidgetDisplay):
     Raises
     ------
     LedgerError
-        The file cannot be opened, or is none of ours.
+        The file cannot be opened, or is not a ledger.
 
     Examples
     --------
@@ -425,7 +425,7 @@ class Fleet(MeasuredFleet, ReportedFleet, WidgetDisplay):
         return f"<Fleet: {counted(len(self.store.snapshot()), 'CVM')}, {self.health}>"
 
     def _repr_mimebundle_(self, **_: object) -> Any:
-        with contextlib.suppress(CvmError):  # what is wrong is said in what is shown
+        with contextlib.suppress(CvmError):  # what is wrong is in what is shown
             self.snapshot()
         static = show(self.store.snapshot())
         if self.health.state == "closed":

@@ -90,17 +90,17 @@ class _Group(ABC):
         """Return the CVMs that are in one of both."""
         if not isinstance(other, _Group):
             return NotImplemented
-        mine, theirs = self._both(other)
-        known = {row.id for row in mine.rows}
-        return mine.only((*mine.rows, *(row for row in theirs.rows if row.id not in known)))
+        left, right = self._both(other)
+        known = {row.id for row in left.rows}
+        return left.only((*left.rows, *(row for row in right.rows if row.id not in known)))
 
     def __and__(self, other: "_Group") -> "Selection":
         """Return the CVMs that are in both."""
         if not isinstance(other, _Group):
             return NotImplemented
-        mine, theirs = self._both(other)
-        shared = {row.id for row in theirs.rows}
-        return mine.only(row for row in mine.rows if row.id in shared)
+        left, right = self._both(other)
+        shared = {row.id for row in right.rows}
+        return left.only(row for row in left.rows if row.id in shared)
 
     def _both(self, other: "_Group") -> tuple["Selection", "Selection"]:
         if self._fleet is not other._fleet:  # noqa: SLF001 - of its own kind

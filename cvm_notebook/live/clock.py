@@ -1,4 +1,4 @@
-"""The clock that everything live is told the time by, and how a machine that slept is noticed."""
+"""The clock of everything live, and how a machine that slept is noticed."""
 
 import random
 import threading

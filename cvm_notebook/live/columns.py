@@ -72,7 +72,7 @@ class Kind(Enum):
     MONEY = auto()  # US dollars
     FLAG = auto()
     TIME = auto()  # ISO 8601 text of the service
-    INSTANT = auto()  # a datetime of ours
+    INSTANT = auto()  # a datetime of this machine's clock
 
     @property
     def is_text(self) -> bool:
@@ -504,7 +504,7 @@ COLUMNS: Final = (
         width=62,
         style="age",
     ),
-    _column("source", Kind.WORDS, "source", "which call told us", words=SOURCES, **_OURS),
+    _column("source", Kind.WORDS, "source", "which call reported it", words=SOURCES, **_OURS),
     _column(
         "uptime_s",
         Kind.INTEGER,

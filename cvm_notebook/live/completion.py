@@ -123,7 +123,7 @@ class _Pool:
                 callback, argument = self._waiting.popleft()
             try:
                 callback(argument)
-            except BaseException as error:  # noqa: BLE001 - the thread's top, in code not ours
+            except BaseException as error:  # noqa: BLE001 - the thread's top, in a user's code
                 _log.warning("a callback of %r failed: %r", argument, error)
             del callback, argument
 

@@ -38,19 +38,19 @@ def is_glob(text: str) -> bool:
 
 def _compiled(pattern: str, *, many: str, one: str, escape: str = "") -> Match:
     """Compile a pattern by fnmatch, whose atomic groups never backtrack: a name may be hostile."""
-    words, plain = [], False
+    parts, plain = [], False
     for character in pattern:
         if character == escape and not plain:
             plain = True
             continue
         if not plain and character in {many, one}:
-            words.append("*" if character == many else "?")
+            parts.append("*" if character == many else "?")
         else:
-            words.append(f"[{character}]" if character in "*?[" else character)
+            parts.append(f"[{character}]" if character in "*?[" else character)
         plain = False
     if plain:  # a last escape has nothing to make plain
-        words.append(escape)
-    match = re.compile(fnmatch.translate("".join(words))).match
+        parts.append(escape)
+    match = re.compile(fnmatch.translate("".join(parts))).match
     return lambda text: match(text) is not None
 
 
@@ -321,13 +321,13 @@ def _joined(tests: list[Test], *, decisive: bool) -> Test:
     """Ask one after the other until an answer decides."""
 
     def test(row: Row, context: Context) -> bool | None:
-        unsaid = False
+        undecided = False
         for one in tests:
             answer = one(row, context)
             if answer is decisive:
                 return decisive
-            unsaid = unsaid or answer is None
-        return None if unsaid else not decisive
+            undecided = undecided or answer is None
+        return None if undecided else not decisive
 
     return test
 

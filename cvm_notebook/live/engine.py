@@ -42,7 +42,7 @@ class FleetEngine:
     Raises
     ------
     LedgerError
-        The file of the ledger cannot be opened, or is none of ours.
+        The file of the ledger cannot be opened, or is not a ledger.
     """
 
     def __init__(
@@ -248,7 +248,7 @@ class FleetEngine:
             self.store.snapshot().find(identifier)
 
     def check(self) -> None:
-        """Return while news can be expected.
+        """Return while changes can be expected.
 
         Raises
         ------

@@ -246,8 +246,8 @@ class _Builder(Transformer[Token, Any]):
         name, sign, value, *units = parts
         column = _column(name)
         if units and (not column.unit or any(unit.type == "STRING" for unit in units)):
-            told = "Expected and, or, or the end; a value with spaces stands in quotes."
-            raise _Misplaced(_place(units[0]), f"{_named(units[0])} does not fit here", told)
+            remedy = "Expected and, or, or the end; a value with spaces stands in quotes."
+            raise _Misplaced(_place(units[0]), f"{_named(units[0])} does not fit here", remedy)
         text = " ".join(map(_plain, (value, *units)))  # 10 %, 7 d, as the table writes them
         return _fitting(value, lambda: compare(column, sign, text))
 

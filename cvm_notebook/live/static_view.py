@@ -7,7 +7,7 @@ from cvm_notebook.text import age_words, counted, table_bundle, usd
 
 
 def show(snapshot: Snapshot, title: str | None = None, most: int = 50) -> dict[str, str]:
-    """Return a snapshot as text and as html, with its time, and what is not shown said."""
+    """Return a snapshot as text and as html, with its time and the number of CVMs left out."""
     head = ("name", "status", "size", "node", "region", "USD/h", "updated")
     cells = [_cells(row, snapshot.monotonic) for row in snapshot.rows[:most]]
     left_out = len(snapshot) - len(cells)
@@ -45,7 +45,7 @@ def _facts(row: Row, now: float) -> list[tuple[str, ...]]:
     cvm = row.cvm
     doing = row.operation.type if row.operation is not None else None
     urls = [e.app for e in cvm.endpoints or () if e.app]
-    said = [
+    facts = [
         ("id", row.id),
         ("doing", doing or ("something" if row.in_progress else None)),
         ("boot", row.boot_progress),
@@ -59,4 +59,4 @@ def _facts(row: Row, now: float) -> list[tuple[str, ...]]:
         ("updated", f"{age_words(row.age(now))} ago"),
         ("could not refresh", row.error),
     ]
-    return [(name, value) for name, value in said if value]
+    return [(name, value) for name, value in facts if value]

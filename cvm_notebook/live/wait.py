@@ -1,4 +1,4 @@
-"""Waiting until CVMs of a fleet have a status, by the store's news and the operations asked for."""
+"""Waiting until CVMs of a fleet have a status, by changes of the store and of operations."""
 
 import asyncio
 import contextlib
@@ -74,48 +74,48 @@ class Waiting:
         WatchTimeout, TargetUnreachable, CvmError
             See `Fleet.wait`.
         """
-        news = threading.Event()
-        self._wake = news.set
+        wakeup = threading.Event()
+        self._wake = wakeup.set
         with self:
             while (pause := self._look()) > 0:
-                news.wait(pause)
-                news.clear()
+                wakeup.wait(pause)
+                wakeup.clear()
         return self._result()
 
     async def arun(self) -> list[str]:
         """Do the same without blocking the event loop; it may be cancelled."""
-        news, loop = asyncio.Event(), asyncio.get_running_loop()
+        wakeup, loop = asyncio.Event(), asyncio.get_running_loop()
 
         def wake() -> None:
             with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
-                loop.call_soon_threadsafe(news.set)
+                loop.call_soon_threadsafe(wakeup.set)
 
         self._wake = wake
         with self:
             while (pause := self._look()) > 0:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(news.wait(), pause)
-                news.clear()
+                    await asyncio.wait_for(wakeup.wait(), pause)
+                wakeup.clear()
         return self._result()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:  # Ctrl-C may come in between
             stack.enter_context(self._engine.interest())
-            stack.enter_context(self._engine.store.attach(self._heard, health=self._heard))
-            stack.callback(self._engine.operator.attach(self._heard))
+            stack.enter_context(self._engine.store.attach(self._on_event, health=self._on_event))
+            stack.callback(self._engine.operator.attach(self._on_event))
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def _heard(self, _news: object) -> None:
+    def _on_event(self, _event: object) -> None:
         self._wake()
 
     # --- looking -------------------------------------------------------------------------------
 
     def _look(self) -> float:
-        """Look at all CVMs; return the seconds to wait for news, or 0 when it is over."""
+        """Look at all CVMs; return the seconds to wait for a change, or 0 when it is over."""
         left = self._began + self._timeout - self._engine.now()
         if self.ids is None and not self._resolve(left):
             return _FIRST_LOOK
@@ -129,7 +129,7 @@ class Waiting:
         if not self._missing or left <= 0 or all(map(self._why_lost, self._missing)):
             return 0.0
         self._engine.check()
-        # a reading that shows the same as before is no news, and may still be the proof
+        # a reading that shows the same as before is no change, and may still be the proof
         ended = any(one.done for cvm_id, one in self._asked.items() if cvm_id in self._missing)
         return min(left, _FIRST_LOOK if ended else _LOOK_AGAIN)
 
@@ -148,9 +148,9 @@ class Waiting:
         for cvm_id in ids if len(ids) <= _FOLLOWED else ():
             self._engine.keep_fresh([cvm_id], on=True)
             self._stack.callback(self._engine.keep_fresh, [cvm_id], on=False)
-        words = f"{len(ids)} CVMs {self.status}"
+        label = f"{len(ids)} CVMs {self.status}"
         shown = self._progress and len(ids) > 1
-        self._bar = self._stack.enter_context(progress_bar(words, len(ids), shown=shown))
+        self._bar = self._stack.enter_context(progress_bar(label, len(ids), shown=shown))
         return True
 
     def _id_of(self, snapshot: Snapshot, identifier: str) -> str:

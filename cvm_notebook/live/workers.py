@@ -30,7 +30,7 @@ class Workers:
     limit
         The most threads that run tasks.
     on_crash
-        Told of a task that raised all the same, which is a mistake of ours.
+        Called with what a task raised all the same: a bug.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class Workers:
         while (task := self._next()) is not None:
             try:
                 task()
-            except BaseException as error:  # noqa: BLE001 - the thread's top: told, and it goes on
+            except BaseException as error:  # noqa: BLE001 - the thread's top: reported, and it goes on
                 self._on_crash(error)
             task = None
 

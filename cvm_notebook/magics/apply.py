@@ -22,9 +22,9 @@ class NotAllApplied(CvmError):  # noqa: N818 - the tree names what happened
     """A declaration that did not come true for some CVMs; `applied` has each of them."""
 
     def __init__(self, applied: Applied) -> None:
-        said = "; ".join(f"{row.step.name}: {row.why}" for row in applied.failed)
+        failures = "; ".join(f"{row.step.name}: {row.why}" for row in applied.failed)
         super().__init__(
-            f"{len(applied.failed)} of {len(applied)} failed: {said}",
+            f"{len(applied.failed)} of {len(applied)} failed: {failures}",
             hint="fleet.operations() has what was sent.",
         )
         self.applied = applied
@@ -33,8 +33,8 @@ class NotAllApplied(CvmError):  # noqa: N818 - the tree names what happened
 def apply(session: Session, args: Namespace) -> ApplyPlan | Applied:
     """Apply a YAML file of apps; what would be lost is shown first, and not sent."""
     declared = read_apps(args.file, {})
-    words = ["apply", shlex.quote(args.file), *(["--wait"] if args.wait else [])]
-    return _done(plan_apply(session.fleet(), declared), args, f"%cvm {' '.join(words)} --yes")
+    command = ["apply", shlex.quote(args.file), *(["--wait"] if args.wait else [])]
+    return _done(plan_apply(session.fleet(), declared), args, f"%cvm {' '.join(command)} --yes")
 
 
 def update(session: Session, args: Namespace) -> ApplyPlan | Applied:

@@ -51,9 +51,9 @@ class Parser(MagicArgumentParser):
         """Raise a UsageError; no value is repeated, for it may be a secret."""
         if self.verb == "deploy" and message.startswith("unrecognized"):
             message = "there are words that it does not take"
-        said = clean_text(_GIVEN.sub("=…", message), 200)
+        problem = clean_text(_GIVEN.sub("=…", message), 200)
         raise UsageError(
-            f"{self.sign}cvm {self.verb}: {as_sentence(said)} Usage: {self.usage_line}"
+            f"{self.sign}cvm {self.verb}: {as_sentence(problem)} Usage: {self.usage_line}"
         )
 
 
@@ -128,8 +128,8 @@ def verbs() -> tuple[str, ...]:
 
 def options_of(verb: str) -> tuple[str, ...]:
     """Return the options of a verb, as they are typed."""
-    said = [action for action in parser_of(verb).takes if action.help != argparse.SUPPRESS]
-    named = [max(action.option_strings, key=len, default="") for action in said]
+    listed = [action for action in parser_of(verb).takes if action.help != argparse.SUPPRESS]
+    named = [max(action.option_strings, key=len, default="") for action in listed]
     return tuple(sorted(name for name in named if name))
 
 

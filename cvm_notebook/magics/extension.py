@@ -54,7 +54,7 @@ class CvmMagics(Magics):
                 show_beneath(self.shell)
         else:
             return None if typed.endswith(";") else result  # as with any last line of a cell
-        # outside of the handler: what is raised has no frames of ours, and none that hold a value
+        # outside of the handler: what is raised has no frames that hold a value
         raise failed
 
 

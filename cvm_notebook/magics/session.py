@@ -62,7 +62,7 @@ class Session:
         Parameters
         ----------
         wait
-            It is needed while the cell runs, when no widget is heard.
+            It is needed while the cell runs, when no widget's message is handled.
         """
         if not has_kernel():
             terminal = all(

@@ -47,9 +47,9 @@ class NotAllDone(CvmError):  # noqa: N818 - the tree names what happened
 
     def __init__(self, outcome: Outcome) -> None:
         first, *lines = repr(outcome).splitlines()
-        said = "; ".join(line.strip() for line in lines)
+        failures = "; ".join(line.strip() for line in lines)
         super().__init__(
-            f"{first.strip('<>')}. {said}".rstrip(". "),
+            f"{first.strip('<>')}. {failures}".rstrip(". "),
             hint="fleet.operations() has them all.",
         )
         self.outcome = outcome
@@ -148,8 +148,8 @@ def action(session: Session, args: Namespace) -> "Operation | Outcome | FleetPla
     plan = Selection(fleet, snapshot, tuple(rows.values())).plan(verb, **params)
     if plan.phrase is not None and not args.yes:
         options = [f"--{name}" for name in ("force", "wait") if getattr(args, name, False)]
-        words = [verb, *map(shlex.quote, args.names), *options, "--yes"]
-        print(f"Preview; nothing was sent. To run it: %cvm {' '.join(words)}")
+        command = [verb, *map(shlex.quote, args.names), *options, "--yes"]
+        print(f"Preview; nothing was sent. To run it: %cvm {' '.join(command)}")
         return plan
     if len(rows) == 1:
         operation = fleet.operator.submit(verb, *rows.values(), params=params)
@@ -158,8 +158,8 @@ def action(session: Session, args: Namespace) -> "Operation | Outcome | FleetPla
     try:
         outcome = plan.execute(confirm=plan.phrase, until=until, progress=args.wait)
     except KeyboardInterrupt as stop:
-        said = "nothing more is sent; what was sent goes on, and is in fleet.operations()"
-        raise interrupted(stop, said) from None
+        message = "nothing more is sent; what was sent goes on, and is in fleet.operations()"
+        raise interrupted(stop, message) from None
     if not outcome.ok:
         raise NotAllDone(outcome)
     return outcome
@@ -184,8 +184,8 @@ def follow(fleet: Fleet, operation: Operation, *, wait: bool, name: str | None =
         else:
             operation.wait(_ANSWER_S, until="accepted")
     except KeyboardInterrupt as stop:
-        said = f"no longer waiting; it goes on: {as_text(operation.record)}"
-        raise interrupted(stop, said) from None
+        message = f"no longer waiting; it goes on: {as_text(operation.record)}"
+        raise interrupted(stop, message) from None
     if operation.done:
         operation.result()
     return operation
@@ -235,8 +235,8 @@ def watch(session: Session, args: Namespace) -> CvmHandle:
 
 
 def _changed(row: Row) -> None:
-    words = (row.name or row.id, status_words(row.status), row.boot_progress or "")
-    print_line("  ".join(clean_text(word, 80) for word in words if word))
+    cells = (row.name or row.id, status_words(row.status), row.boot_progress or "")
+    print_line("  ".join(clean_text(cell, 80) for cell in cells if cell))
 
 
 class LogLines(list[LogLine]):
@@ -266,7 +266,7 @@ def logs(session: Session, args: Namespace) -> LogLines | None:
 
 def _follow(fleet: Fleet, row: Row, wanted: dict[str, Any]) -> None:
     lines = fleet.client.follow_cvm_logs(row.id, **wanted)
-    # a log may stay open for ever when its CVM has ended: what was said last gets two seconds
+    # a log may stay open for ever when its CVM has ended: its last lines get two seconds
     ending = threading.Timer(_LAST_WORDS_S, lines.close)
     ending.daemon = True
     once = threading.Lock()

@@ -33,7 +33,7 @@ def wait_for_verdict(
     expected
         The compose hash that it should run, where the policy does not say what.
     sleep
-        Waits so many seconds; False when it was told to end.
+        Waits so many seconds; False when it was stopped.
 
     Returns
     -------
@@ -54,11 +54,11 @@ def wait_for_verdict(
         try:
             verdict = verify_row(engine, row, policy, client=client)
         except CvmError as error:
-            said = f"it could not be verified: {error_text(error)}"
+            problem = f"it could not be verified: {error_text(error)}"
         else:
-            word, said = verdict.word, f"its verdict is {verdict.summary}"
+            word, problem = verdict.word, f"its verdict is {verdict.summary}"
             if verdict.ok:
                 return word, ""
         if over or word == "FAILED" or not sleep(pause):
-            return word, said
+            return word, problem
         pause = min(pause * 2, _SLOWEST)

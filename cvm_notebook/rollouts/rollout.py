@@ -95,10 +95,10 @@ class Rollout:
     def dangers(self) -> tuple[str, ...]:
         """The losses, instance by instance."""
         return tuple(
-            f"{seen.name}: {said}"
+            f"{seen.name}: {danger}"
             for seen in self.previews.values()
             if seen.differs
-            for said in seen.dangers
+            for danger in seen.dangers
         )
 
     @property
@@ -233,12 +233,12 @@ class Rollout:
     def _see_through(self, runner: RolloutRunner, *, progress: bool) -> None:
         """Wait with a bar; Ctrl-C begins nothing new."""
         shown = 0
-        words = f"{self._target.word} {clean_text(self.name, 60)}"
-        with progress_bar(words, len(self), shown=progress) as bar:
+        label = f"{self._target.word} {clean_text(self.name, 60)}"
+        with progress_bar(label, len(self), shown=progress) as bar:
             try:
                 while not runner.over.is_set():
-                    runner.news.wait(_FOREVER)
-                    runner.news.clear()
+                    runner.updated.wait(_FOREVER)
+                    runner.updated.clear()
                     done = sum(row.finished for row in self.rows)
                     bar.update(done - shown)
                     shown = done
@@ -284,15 +284,15 @@ class Rollout:
         if self.state == "planned":
             confirm = f"; confirm={self.phrase!r}" if self.phrase is not None else ""
             most = self._terms.max_unavailable
-            said = f"{what}: {self.sends} of {count} to change, {most} at a time"
-            return f"{said}; nothing was sent{confirm}"
+            title = f"{what}: {self.sends} of {count} to change, {most} at a time"
+            return f"{title}; nothing was sent{confirm}"
         done = sum(row.state in {"reached", "kept"} for row in self.rows)
-        said = f"{what}: {done} of {count} as wanted"
+        title = f"{what}: {done} of {count} as wanted"
         if self.state == "running":
-            return f"{said}, under way"
+            return f"{title}, under way"
         if self.state == "done":
-            return said
-        return f"{said}, {left} untouched. Stopped: {clean_text(self.why, 300)}"
+            return title
+        return f"{title}, {left} untouched. Stopped: {clean_text(self.why, 300)}"
 
     def frame(self) -> "pd.DataFrame":
         """Return the instances as a DataFrame, one a row; see `rollout_frame`."""
@@ -316,9 +316,9 @@ class Rollout:
 
     def _warnings(self) -> list[str]:
         if self.state == "planned":
-            said = [f"Careful: {one}." for one in self.dangers]
+            warnings = [f"Careful: {one}." for one in self.dangers]
             notes = {note for seen in self.previews.values() for note in seen.notes}
-            return said + [f"{note}." for note in sorted(notes)]
+            return warnings + [f"{note}." for note in sorted(notes)]
         if self.state == "stopped":
             return ["resume() goes on with what is left; rollback() takes back what was changed."]
         return []
@@ -331,7 +331,7 @@ class Rollout:
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         parts = [html_table(self.title, _HEAD, self._cells())]
-        parts += [f"<p>{html.escape(said)}</p>" for said in self._warnings()]
+        parts += [f"<p>{html.escape(warning)}</p>" for warning in self._warnings()]
         if self.state == "planned":
             first = next((seen for seen in self.previews.values() if seen.differs), None)
             if first is not None:

@@ -80,7 +80,7 @@ class RolloutRunner:
     ----------
     why
         Why it has stopped before its end; empty where it has not.
-    over, news
+    over, updated
         Set when it has ended; set at each change.
     """
 
@@ -97,13 +97,13 @@ class RolloutRunner:
         self.rows = rows
         self.why = ""
         self.over = threading.Event()
-        self.news = threading.Event()
+        self.updated = threading.Event()
         self._engine = engine
         self._target = target
         self._terms = terms
         self._dangers = dangers
         self._client = engine.client.alike()
-        self._bell = threading.Event()
+        self._wakeup = threading.Event()
         self._halted = False
         self._operations: dict[str, Operation] = {}
         self._changed = changed
@@ -130,7 +130,7 @@ class RolloutRunner:
         """Send nothing new, and end; what was sent goes on at the service."""
         self.why = self.why or why
         self._halted = True
-        self._bell.set()
+        self._wakeup.set()
         self._client.abort()
         if timeout > 0 and self._thread is not threading.current_thread():
             self._thread.join(timeout)
@@ -151,14 +151,14 @@ class RolloutRunner:
             with suppress(CvmError):
                 self._client.close()
             self.over.set()
-            self.news.set()
+            self.updated.set()
 
     @contextmanager
     def _watching(self) -> Iterator[None]:
         """Subscribe to operations, and to the fleet's end, within the block."""
         operator, store = self._engine.operator, self._engine.store
-        end = operator.attach(self._hear)
-        hook = store.attach(lambda _: None, health=self._hear_health)
+        end = operator.attach(self._on_record)
+        hook = store.attach(lambda _: None, health=self._on_health)
         try:
             with self._engine.interest():
                 yield
@@ -166,14 +166,14 @@ class RolloutRunner:
             hook.close()
             end()
 
-    def _hear(self, record: OperationRecord) -> None:
+    def _on_record(self, record: OperationRecord) -> None:
         operation = self._operations.get(record.cvm_id or "")
         if operation is not None and operation.id == record.id:
             self._update_row(record.cvm_id or "", record)
         if record.done:
-            self._bell.set()
+            self._wakeup.set()
 
-    def _hear_health(self, health: Health) -> None:
+    def _on_health(self, health: Health) -> None:
         if health.state == "closed":
             self.halt("the fleet was closed")
 
@@ -185,7 +185,7 @@ class RolloutRunner:
 
     def _set(self, cvm_id: str, **changes: object) -> None:
         self.rows[cvm_id] = replace(self.rows[cvm_id], **changes)  # type: ignore[arg-type]
-        self.news.set()
+        self.updated.set()
 
     def _update_row(self, cvm_id: str, record: OperationRecord) -> None:
         """Update a row from an operation's record; the end is judged by `_settle`."""
@@ -311,15 +311,15 @@ class RolloutRunner:
         A CVM that had failed when it was changed stays so until then.
         """
         cvm_id = one.row.id
-        mine = self.rows[cvm_id].touched
+        touched = self.rows[cvm_id].touched
         if phase_of(one.cvm.status) == "failed":
             if cvm_id not in self._started:
                 return one
             why = one.row.boot_error or "see its console and its logs"
             self._stop(cvm_id, "failed", f"it is as wanted, and did not come up: {why}")
         elif self._is_proven(cvm_id, one.cvm):
-            said = "" if mine else "it is as wanted already: nothing was sent"
-            self._set(cvm_id, state="reached" if mine else "kept", reason=said)
+            reason = "" if touched else "it is as wanted already: nothing was sent"
+            self._set(cvm_id, state="reached" if touched else "kept", reason=reason)
         return None
 
     # --- sending ---------------------------------------------------------------------------------
@@ -353,14 +353,14 @@ class RolloutRunner:
         self._update_row(cvm_id, operation.record)
         return operation
 
-    def _await(self, mine: list[Operation]) -> None:
+    def _await(self, operations: list[Operation]) -> None:
         """Wait until all operations are over, or it is halted."""
         while not self._halted:
-            self._bell.clear()
-            if all(one.record.done for one in mine):
+            self._wakeup.clear()
+            if all(one.record.done for one in operations):
                 return
             if not self._halted:
-                self._engine.operator.clock.wait(self._bell, _FOREVER)
+                self._engine.operator.clock.wait(self._wakeup, _FOREVER)
 
     def _settle(self, one: _Ready, operation: Operation, since: float) -> None:
         """Judge an instance by its operation, and by its verdict where one is asked for."""
@@ -374,8 +374,8 @@ class RolloutRunner:
         if was_down and cvm_id in self._changed and record.done:
             self._set(cvm_id, state="planned")  # the next step starts it, where it needs that
         elif record.state != "reached":
-            said = record.error or record.note or f"its operation is {record.state}"
-            self._stop(cvm_id, _state_of(record), said)
+            reason = record.error or record.note or f"its operation is {record.state}"
+            self._stop(cvm_id, _state_of(record), reason)
         elif record.asked < since:
             self._joined(cvm_id)
         elif self._is_proven(cvm_id, self._client.get_cvm_info(cvm_id)):
@@ -404,10 +404,10 @@ class RolloutRunner:
         return not problem
 
     def _sleep(self, seconds: float) -> bool:
-        """Wait for news, at most so long; False when it was halted."""
-        self._bell.clear()
+        """Wait for a change, at most so long; False when it was halted."""
+        self._wakeup.clear()
         if not self._halted:
-            self._engine.operator.clock.wait(self._bell, seconds)
+            self._engine.operator.clock.wait(self._wakeup, seconds)
         return not self._halted
 
 

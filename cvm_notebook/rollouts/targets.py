@@ -176,9 +176,9 @@ def redeployed(
 def _changes_to(content: Content) -> Changes:
     """Return what takes an app compose to that of a revision, variables aside."""
     compose = content.app_compose()
-    said: dict[str, Any] = {ours: str(compose.get(name) or "") for name, ours in _PARTS.items()}
-    shown = {name: compose[name] for name in VISIBILITY if isinstance(compose.get(name), bool)}
-    return Changes(**said, **shown)
+    texts: dict[str, Any] = {field: str(compose.get(name) or "") for name, field in _PARTS.items()}
+    visibility = {name: compose[name] for name in VISIBILITY if isinstance(compose.get(name), bool)}
+    return Changes(**texts, **visibility)
 
 
 def _with_variables(

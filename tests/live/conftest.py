@@ -12,7 +12,7 @@ _PATIENCE = 5.0  # real seconds for a woken thread to come to rest
 
 
 class FakeClock:
-    """Time that moves only when told to; threads that wait on it are woken in order.
+    """Time that moves only by `advance`; threads that wait on it are woken in order.
 
     `advance` goes from deadline to deadline, and lets each woken thread come to rest (wait again,
     or end) before it goes on, so that a loop that waits 5 s runs twelve times in `advance(60)`.

@@ -1,4 +1,4 @@
-"""What is done at the end of the interpreter is done in one order, whatever was told first."""
+"""What is done at the end of the interpreter has one order, whatever was registered first."""
 
 import subprocess
 import sys
@@ -12,15 +12,15 @@ def end(name):
     print(name, flush=True)
     if name == {fails!r}:
         raise ValueError("mine")
-for name in {told!r}:
+for name in {registered!r}:
     at_exit(Stage[name], lambda name=name: end(name))
 """
 
 
-@pytest.mark.parametrize("told", [ORDER, ORDER[::-1], ORDER[3:] + ORDER[:3]])
+@pytest.mark.parametrize("registered", [ORDER, ORDER[::-1], ORDER[3:] + ORDER[:3]])
 @pytest.mark.parametrize("fails", ["", "SEND"])
-def test_stages_are_reached_in_their_order_though_one_fails(told, fails):
-    script = SCRIPT.format(told=told, fails=fails)
+def test_stages_are_reached_in_their_order_though_one_fails(registered, fails):
+    script = SCRIPT.format(registered=registered, fails=fails)
     ended = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60
     )
@@ -80,8 +80,8 @@ at_exit(Stage.SERVER, lambda: print(time.monotonic() - began < 30, flush=True))
 """
 
 
-@pytest.mark.parametrize(("seconds", "told"), [(0.5, ["done", "True"]), (100, ["True"])])
-def test_threads_that_call_observers_are_waited_for_and_not_for_ever(seconds, told):
+@pytest.mark.parametrize(("seconds", "printed"), [(0.5, ["done", "True"]), (100, ["True"])])
+def test_threads_that_call_observers_are_waited_for_and_not_for_ever(seconds, printed):
     ended = subprocess.run(
         [sys.executable, "-c", SLOW.format(seconds=seconds)],
         capture_output=True,
@@ -89,4 +89,4 @@ def test_threads_that_call_observers_are_waited_for_and_not_for_ever(seconds, to
         check=True,
         timeout=60,
     )
-    assert ended.stdout.split() == told
+    assert ended.stdout.split() == printed

@@ -40,7 +40,7 @@ def test_a_guest_counts_loads_in_hundredths_and_of_all_its_cpus():
 
 
 @pytest.mark.parametrize(
-    "said",
+    "fields",
     [
         {"loadavg_one": math.nan, "num_cpus": 1},
         {"loadavg_one": -1.0, "num_cpus": 1},
@@ -51,8 +51,8 @@ def test_a_guest_counts_loads_in_hundredths_and_of_all_its_cpus():
         {"total_memory": 0, "used_memory": 0},
     ],
 )
-def test_what_is_no_figure_is_none(said):
-    info = SystemInfo(**said)
+def test_what_is_no_figure_is_none(fields):
+    info = SystemInfo(**fields)
     assert info.cpu() is None
     assert info.memory is None
 
@@ -190,7 +190,7 @@ def store(clock, make_cvm):
     return made
 
 
-def told(store, clock, number, cpu, **more):
+def sample_now(store, clock, number, cpu, **more):
     cvm_id = f"cvm_{number:08d}"
     at, received = clock.now().timestamp(), clock.monotonic()
     return Sample(cvm_id, at, received, (cpu, cpu, cpu), more.get("memory", 0.4), 1e7)
@@ -202,49 +202,49 @@ def cells(store, name):
 
 
 def test_figures_change_no_row_and_no_revision(store, clock):
-    before, news = store.snapshot(), []
-    hook = store.attach(news.append, figures=news.append)
-    store.measure([told(store, clock, 0, 0.5)])
+    before, events = store.snapshot(), []
+    hook = store.attach(events.append, figures=events.append)
+    store.measure([sample_now(store, clock, 0, 0.5)])
     after = store.snapshot()
     assert after.revision == before.revision
     assert all(a is b for a, b in zip(before.rows, after.rows, strict=True))
-    assert [one.cvm_ids for one in news] == [("cvm_00000000",)]
+    assert [one.cvm_ids for one in events] == [("cvm_00000000",)]
     assert not before.figures, "a snapshot stays as it was"
     assert after.figures["cvm_00000000"].cpu == 0.5
     hook.close()
 
 
-def test_where_too_much_waits_for_an_observer_it_is_told_once_whose_figures_are_new():
-    news = [Measured(("a", "b")), Health("live", NOW), Measured(("b", "c")), Gap(3, 5, 7)]
-    assert list(_with_gap(news)) == [Gap(3, 7, 7), Health("live", NOW), Measured(("a", "b", "c"))]
+def test_where_too_much_waits_for_an_observer_it_is_reported_once_whose_figures_are_new():
+    events = [Measured(("a", "b")), Health("live", NOW), Measured(("b", "c")), Gap(3, 5, 7)]
+    assert list(_with_gap(events)) == [Gap(3, 7, 7), Health("live", NOW), Measured(("a", "b", "c"))]
 
 
 def test_the_columns_say_what_is_known_of_those_that_run(store, clock):
     ids = [f"cvm_{n:08d}" for n in range(5)]
     store.measure(
-        [told(store, clock, n, 0.05) for n in (0, 4)],
+        [sample_now(store, clock, n, 0.05) for n in (0, 4)],
         private={ids[3]: "it is private"},
         failed={ids[1]: "no answer"},
     )
     clock.jump(30)
-    store.measure([told(store, clock, 0, 0.05)])
+    store.measure([sample_now(store, clock, 0, 0.05)])
     assert [None if v is None else float(v) for v in cells(store, "cpu")] == [0.05, *[None] * 4]
     assert float(cells(store, "idle_for")[0]) == 30
     assert cells(store, "metrics") == ["known", "failed", None, "private", None]
 
 
 def test_what_is_old_is_not_shown_as_the_present(store, clock):
-    store.measure([told(store, clock, 0, 0.05)])
+    store.measure([sample_now(store, clock, 0, 0.05)])
     clock.jump(FRESH + 1)
     assert cells(store, "cpu")[0] is None
     assert cells(store, "idle_for")[0] is None
 
 
 def test_a_cvm_that_is_gone_is_forgotten(store, clock, make_cvm):
-    store.measure([told(store, clock, 0, 0.05), told(store, clock, 1, 0.05)])
+    store.measure([sample_now(store, clock, 0, 0.05), sample_now(store, clock, 1, 0.05)])
     clock.jump(1)
     store.replace([make_cvm(1)], received=clock.monotonic())
-    store.measure([told(store, clock, 1, 0.05)])
+    store.measure([sample_now(store, clock, 1, 0.05)])
     assert set(store.snapshot().figures) == {"cvm_00000001"}
     assert store.figures.points("cvm_00000000") == ()
 
@@ -268,10 +268,10 @@ def test_a_cvm_that_is_gone_is_forgotten(store, clock, make_cvm):
     ],
 )
 def test_the_search_knows_shares_and_lengths_of_time(store, clock, text, names):
-    store.measure([told(store, clock, n, cpu) for n, cpu in enumerate((0.01, 0.5, 1.2))])
+    store.measure([sample_now(store, clock, n, cpu) for n, cpu in enumerate((0.01, 0.5, 1.2))])
     clock.jump(30)
     store.measure(
-        [told(store, clock, n, cpu) for n, cpu in enumerate((0.01, 0.5, 1.2))],
+        [sample_now(store, clock, n, cpu) for n, cpu in enumerate((0.01, 0.5, 1.2))],
         private={"cvm_00000003": "it is private"},
     )
     if names is QueryError:
@@ -302,7 +302,7 @@ DTYPES = {
 @pytest.mark.parametrize("samples", [0, 3])
 def test_the_frame_has_one_schema(store, clock, samples):
     for _ in range(samples):
-        store.measure([told(store, clock, 0, 0.25), told(store, clock, 1, None)])
+        store.measure([sample_now(store, clock, 0, 0.25), sample_now(store, clock, 1, None)])
         clock.jump(30)
     frame = metrics_frame(store)
     assert {name: str(dtype) for name, dtype in frame.dtypes.items()} == DTYPES
@@ -310,17 +310,17 @@ def test_the_frame_has_one_schema(store, clock, samples):
     assert str(frame.index.levels[1].dtype) == "datetime64[us, UTC]"
     assert len(frame) == 2 * samples
     if samples:
-        mine = frame.loc["cvm_00000000"]
-        assert list(mine["cpu"]) == [0.25] * 3
-        assert list(mine["observed_s"]) == [0.0, 30.0, 30.0]
-        assert mine.index[0].to_pydatetime() == datetime(2026, 6, 23, 12, 0, tzinfo=UTC)
+        first = frame.loc["cvm_00000000"]
+        assert list(first["cpu"]) == [0.25] * 3
+        assert list(first["observed_s"]) == [0.0, 30.0, 30.0]
+        assert first.index[0].to_pydatetime() == datetime(2026, 6, 23, 12, 0, tzinfo=UTC)
         assert frame.loc["cvm_00000001", "cpu"].isna().all()
         assert frame.loc["cvm_00000001", "cpu_highest"].isna().all()
 
 
 def test_a_window_is_as_far_back_as_is_asked(store, clock):
     for _ in range(10):
-        store.measure([told(store, clock, 0, 0.25)])
+        store.measure([sample_now(store, clock, 0, 0.25)])
         clock.jump(30)
     assert len(metrics_frame(store, "60s")) == 2
     assert len(metrics_frame(store, "15m")) == 10
@@ -328,7 +328,7 @@ def test_a_window_is_as_far_back_as_is_asked(store, clock):
 
 def test_the_picture_has_a_line_each_and_none_where_nobody_looked(store, clock):
     for pause in (30, 30, 3_600, 30):
-        store.measure([told(store, clock, 0, 0.5), told(store, clock, 1, 0.1)])
+        store.measure([sample_now(store, clock, 0, 0.5), sample_now(store, clock, 1, 0.1)])
         clock.jump(pause)
     ax = plot_metrics(metrics_frame(store, "24h"))
     first, second = ax.lines

@@ -108,7 +108,7 @@ def test_who_does_not_answer_is_asked_ever_later():
     assert min(pauses[5:]) >= 149
 
 
-def test_when_told_to_slow_down_nobody_is_asked():
+def test_when_asked_to_slow_down_nobody_is_asked():
     schedule = PollSchedule(PollSettings())
     schedule.hold(60.0)
     assert schedule.next(59.0, targets(3)).ask == ()
@@ -248,7 +248,7 @@ def test_one_that_does_not_answer_holds_up_no_other(cloud, make):
     ],
     ids=lambda fault: fault["kind"],
 )
-def test_what_goes_wrong_is_told_and_is_none_of_the_others_business(cloud, make, fault):
+def test_what_goes_wrong_is_reported_and_is_none_of_the_others_business(cloud, make, fault):
     poll = make()
     rows = [r for r in poll.store.snapshot() if r.status == "running" and r.cvm.public_sysinfo]
     broken, well = rows[0].id, rows[1].id
@@ -275,14 +275,14 @@ def test_closing_breaks_off_what_is_waited_for_and_leaves_no_thread(cloud, make)
         poll.measure()
 
 
-def test_news_come_together_and_change_no_row(cloud, make):
-    poll, told = make(), []
+def test_figures_come_together_and_change_no_row(cloud, make):
+    poll, batches = make(), []
     before = {row.id: row for row in poll.store.snapshot()}
-    hook = poll.store.attach(lambda _: None, figures=told.append)
+    hook = poll.store.attach(lambda _: None, figures=batches.append)
     with poll.measure():
         assert poll.ready(HANGS)
     hook.close()
-    assert len({one for news in told for one in news.cvm_ids}) >= 31
+    assert len({one for batch in batches for one in batch.cvm_ids}) >= 31
     after = {row.id: row for row in poll.store.snapshot()}
     assert all(after[key] is row for key, row in before.items() if row.status == "running")
 

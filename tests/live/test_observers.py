@@ -19,7 +19,7 @@ from cvm_notebook.live.store.store import FleetStore
 PATIENCE = 30.0
 
 
-def ours():
+def fleet_threads():
     """Names of the threads that fleets have; the one of all widgets may be another test's."""
     names = [thread.name for thread in threading.enumerate()]
     return [name for name in names if name.startswith("cvm-") and name != "cvm-widgets"]
@@ -27,27 +27,27 @@ def ours():
 
 def at_rest():
     gc.collect()
-    return not ours()
+    return not fleet_threads()
 
 
 class Collected:
-    """An observer that keeps what it is told."""
+    """An observer that keeps what it is called with."""
 
     def __init__(self):
         self.batches = []
         self.threads = set()
-        self._news = threading.Condition()
+        self._received = threading.Condition()
 
     def __call__(self, batch):
-        with self._news:
+        with self._received:
             self.batches.append(batch)
             self.threads.add(threading.current_thread().name)
-            self._news.notify_all()
+            self._received.notify_all()
 
     def revisions(self, count):
-        """Return the revisions that were told, once there are so many batches."""
-        with self._news:
-            assert self._news.wait_for(lambda: len(self.batches) >= count, PATIENCE)
+        """Return the revisions it was notified of, once there are so many batches."""
+        with self._received:
+            assert self._received.wait_for(lambda: len(self.batches) >= count, PATIENCE)
         return [batch[-1].revision for batch in self.batches]
 
 
@@ -79,7 +79,7 @@ def fleet(client, name):
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt, SystemExit])
 def test_one_that_raises_takes_nothing_from_the_others_nor_from_itself(clock, make_cvm, error):
-    faults, calls, told = [], Collected(), Collected()
+    faults, calls, good = [], Collected(), Collected()
     store = FleetStore(clock, on_fault=faults.append)
 
     def bad(batch):
@@ -87,36 +87,36 @@ def test_one_that_raises_takes_nothing_from_the_others_nor_from_itself(clock, ma
         raise error
 
     store.subscribe(bad)
-    store.subscribe(told)
+    store.subscribe(good)
     for n in range(5):
         store.replace([make_cvm(n)], received=float(n))
-    assert calls.revisions(5) == told.revisions(5) == [1, 2, 3, 4, 5]
+    assert calls.revisions(5) == good.revisions(5) == [1, 2, 3, 4, 5]
     until(lambda: faults)
     assert [type(fault.error) for fault in faults] == [error]
-    assert "MainThread" not in calls.threads | told.threads
+    assert "MainThread" not in calls.threads | good.threads
 
 
 def test_one_that_blocks_gets_it_all_later_and_holds_nobody_up(clock, make_cvm):
-    go, slow, told = threading.Event(), Collected(), Collected()
+    go, slow, quick = threading.Event(), Collected(), Collected()
     store = FleetStore(clock)
     store.subscribe(lambda batch: go.wait(PATIENCE) and slow(batch))
-    store.subscribe(told)
+    store.subscribe(quick)
     for n in range(50):
         store.replace([make_cvm(n)], received=float(n))
-    assert told.revisions(50) == list(range(1, 51))
+    assert quick.revisions(50) == list(range(1, 51))
     assert slow.batches == []
     go.set()
     assert slow.revisions(50) == list(range(1, 51))
 
 
-def test_too_much_for_one_is_told_as_a_gap_and_what_follows_as_ever(clock, make_cvm):
-    go, begun, told = threading.Event(), threading.Event(), Collected()
+def test_too_much_for_one_is_reported_as_a_gap_and_what_follows_as_ever(clock, make_cvm):
+    go, begun, received = threading.Event(), threading.Event(), Collected()
     store = FleetStore(clock)
 
     def slow(batch):
         begun.set()
         go.wait(PATIENCE)
-        told(batch)
+        received(batch)
 
     healths = []
     store.subscribe(slow, health=healths.append)
@@ -127,24 +127,24 @@ def test_too_much_for_one_is_told_as_a_gap_and_what_follows_as_ever(clock, make_
         store.replace([make_cvm(n, vcpu=9 + turn) for n in range(many)], received=float(turn))
     store.set_health(Health("live", clock.now()))
     go.set()
-    until(lambda: len(told.batches) >= 2)
-    first, gap = told.batches[:2]
+    until(lambda: len(received.batches) >= 2)
+    first, gap = received.batches[:2]
     assert len(first) == many
     assert gap == Gap(since=1, oldest=4, revision=4)
     store.replace([make_cvm(0)], received=9.0)
-    until(lambda: len(told.batches) == 3)
-    assert told.batches[2][-1].revision == 5
+    until(lambda: len(received.batches) == 3)
+    assert received.batches[2][-1].revision == 5
     until(lambda: [health.state for health in healths] == ["live"])
 
 
-def test_a_closed_one_is_told_no_more_not_even_what_waits(clock, make_cvm):
-    go, begun, told = threading.Event(), threading.Event(), []
+def test_a_closed_one_is_notified_no_more_not_even_what_waits(clock, make_cvm):
+    go, begun, batches = threading.Event(), threading.Event(), []
     store = FleetStore(clock)
 
     def slow(batch):
         begun.set()
         go.wait(PATIENCE)
-        told.append(batch)
+        batches.append(batch)
 
     subscription = store.subscribe(slow)
     for n in range(3):
@@ -152,63 +152,63 @@ def test_a_closed_one_is_told_no_more_not_even_what_waits(clock, make_cvm):
     assert begun.wait(PATIENCE)
     subscription.close()
     go.set()
-    until(lambda: "cvm-observer" not in ours())
-    assert len(told) == 1
+    until(lambda: "cvm-observer" not in fleet_threads())
+    assert len(batches) == 1
 
 
-def test_ctrl_c_in_a_hook_is_raised_once_all_have_been_told(clock, make_cvm):
-    store, told = FleetStore(clock), []
+def test_ctrl_c_in_a_hook_is_raised_once_all_have_been_notified(clock, make_cvm):
+    store, batches = FleetStore(clock), []
 
     def interrupted(_batch):
         raise KeyboardInterrupt
 
     with store.attach(interrupted):
-        store.attach(told.append)
+        store.attach(batches.append)
         with pytest.raises(KeyboardInterrupt):
             store.replace([make_cvm(0)], received=0.0)
-        assert len(told) == 1
+        assert len(batches) == 1
     store.replace([make_cvm(1)], received=1.0)
-    assert len(told) == 2
+    assert len(batches) == 2
 
 
-def test_what_an_observer_writes_is_told_in_its_turn(clock, make_cvm):
-    store, told = FleetStore(clock), Collected()
+def test_what_an_observer_writes_is_reported_in_its_turn(clock, make_cvm):
+    store, received = FleetStore(clock), Collected()
 
     def writes(batch):
         if batch[-1].revision == 1:
             store.replace([make_cvm(1)], received=1.0)
 
     store.subscribe(writes)
-    store.subscribe(told)
+    store.subscribe(received)
     store.replace([make_cvm(0)], received=0.0)
-    assert told.revisions(2) == [1, 2]
+    assert received.revisions(2) == [1, 2]
 
 
 def test_threads_end_with_the_store_although_much_waits(clock, make_cvm):
-    store, told = FleetStore(clock), []
+    store, batches = FleetStore(clock), []
 
     def slow(batch):
-        told.append(batch)
+        batches.append(batch)
         threading.Event().wait(0.2)
 
     store.subscribe(slow)
     for n in range(50):
         store.replace([make_cvm(n)], received=float(n))
     store.close(timeout=0.5)
-    count = len(told)
-    until(lambda: "cvm-observer" not in ours())
-    assert len(told) <= count + 1
+    count = len(batches)
+    until(lambda: "cvm-observer" not in fleet_threads())
+    assert len(batches) <= count + 1
 
 
 # --- of operations -----------------------------------------------------------------------------
 
 
-def test_of_operations_too_many_for_one_the_newest_of_each_is_told():
-    go, told = threading.Event(), []
+def test_of_operations_too_many_for_one_the_newest_of_each_is_reported():
+    go, received = threading.Event(), []
 
     def slow(item):
         go.wait(PATIENCE)
-        told.append(item)
+        received.append(item)
 
     newest = dict  # of pairs: the newest of each key
     box = Mailbox(
@@ -218,13 +218,13 @@ def test_of_operations_too_many_for_one_the_newest_of_each_is_told():
         for key in "ab":
             box.put((key, turn))
     go.set()
-    until(lambda: ("b", 19) in told)
-    assert told[-2:] == [("a", 19), ("b", 19)]
-    assert len(told) <= 12
+    until(lambda: ("b", 19) in received)
+    assert received[-2:] == [("a", 19), ("b", 19)]
+    assert len(received) <= 12
 
 
-def test_a_callback_that_waits_stops_no_news(fleet, name):
-    """It starts the CVM again and waits for that: which needs the news that it would hold up."""
+def test_a_callback_that_waits_stops_no_events(fleet, name):
+    """It starts the CVM again and waits for that: which needs the events that it would hold up."""
     then = []
 
     def start(_operation):
@@ -237,13 +237,13 @@ def test_a_callback_that_waits_stops_no_news(fleet, name):
     assert then == [[name]]
 
 
-def test_no_callback_runs_on_a_thread_that_brings_news(fleet, name):
-    threads, told = [], threading.Event()
+def test_no_callback_runs_on_a_thread_that_brings_events(fleet, name):
+    threads, all_called = [], threading.Event()
 
     def note(_what):
         threads.append(threading.current_thread().name)
         if len(threads) >= 3:
-            told.set()
+            all_called.set()
 
     fleet.store.subscribe(note)
     fleet.operator.subscribe(note)
@@ -251,22 +251,22 @@ def test_no_callback_runs_on_a_thread_that_brings_news(fleet, name):
     operation.add_done_callback(note)
     operation.wait(PATIENCE)
     operation.add_done_callback(note)
-    assert told.wait(PATIENCE)
+    assert all_called.wait(PATIENCE)
     until(lambda: threads.count("cvm-callback") == 2)
     assert set(threads) == {"cvm-observer", "cvm-callback"}
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt, SystemExit])
 def test_a_callback_that_raises_is_logged_and_the_others_are_called(fleet, name, caplog, error):
-    told = threading.Event()
+    called = threading.Event()
 
     def bad(_operation):
         raise error
 
     operation = fleet[name].restart()
     operation.add_done_callback(bad)
-    operation.add_done_callback(lambda _: told.set())
-    assert told.wait(PATIENCE)
+    operation.add_done_callback(lambda _: called.set())
+    assert called.wait(PATIENCE)
     until(lambda: error.__name__ in caplog.text)
     assert fleet[name].stop().wait(PATIENCE).state == "reached", "and all goes on"
 
@@ -304,9 +304,11 @@ def test_closing_does_not_wait_for_observers_that_block(client, name):
     began = time.monotonic()
     fleet.close()
     assert time.monotonic() - began < HANGS
-    assert {thread for thread in ours() if thread not in {"cvm-observer", "cvm-callback"}} == set()
+    assert {
+        thread for thread in fleet_threads() if thread not in {"cvm-observer", "cvm-callback"}
+    } == set()
     go.set()
-    until(lambda: not ours())
+    until(lambda: not fleet_threads())
 
 
 # --- in event loops ----------------------------------------------------------------------------
@@ -388,7 +390,7 @@ def test_a_fleet_that_is_dropped_stops_asking(client, cloud, name, how):
         fleet.__enter__()
     elif how == "followed":
         fleet.follow(name)
-        until(lambda: any(t.startswith("cvm-stream") for t in ours()))
+        until(lambda: any(t.startswith("cvm-stream") for t in fleet_threads()))
     elif how == "asked":
         fleet[name].restart().wait(PATIENCE)
     elif how == "subscribed":
@@ -408,7 +410,7 @@ def test_operations_that_are_dropped_leave_no_thread_and_no_hook(client, name):
     operations.submit("restart", row).wait(PATIENCE)
     gone = weakref.ref(operations)
     del operations
-    until(lambda: not ours())
+    until(lambda: not fleet_threads())
     gc.collect()
     assert collected(gone)
     store.replace([], received=time.monotonic())
@@ -419,7 +421,7 @@ def test_what_was_asked_for_is_seen_to_its_end_though_the_fleet_was_dropped(clie
     gc.collect()
     assert operation.wait(PATIENCE).state == "reached"
     del operation
-    until(lambda: not ours())
+    until(lambda: not fleet_threads())
 
 
 def test_follow_deletion_and_unfollow_leave_the_fleet_at_rest(client, cloud):

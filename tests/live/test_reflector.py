@@ -60,7 +60,7 @@ def watched(number, *, node="n1", busy=False, settling=False):
 
 
 class Play:
-    """A machine, a clock, and a service that answers at once unless told otherwise."""
+    """A machine, a clock, and a service that answers at once unless set otherwise."""
 
     def __init__(self, clock, rows=(), **settings):
         self.clock = clock
@@ -139,7 +139,7 @@ def fails(error):
         if isinstance(action, FetchList)
         else StatusesFailed(action, Failure.of(error))
         if isinstance(action, FetchStatuses)
-        else StreamClosed(action.cvm_id, CloseReason.TROUBLE, Failure.of(error))
+        else StreamClosed(action.cvm_id, CloseReason.FAILED, Failure.of(error))
     )
 
 
@@ -418,7 +418,7 @@ def test_a_wish_while_a_list_is_under_way_brings_another(clock):
     assert len(play.of(FetchList)) == 2
 
 
-# --- trouble -------------------------------------------------------------------------------------
+# --- failures ------------------------------------------------------------------------------------
 
 
 def test_an_outage_is_probed_by_lists_that_come_ever_later(clock):
@@ -439,9 +439,9 @@ def test_who_is_offline_says_when_it_tries_next(clock):
     (shown,) = [show for show in play.of(SetHealth) if show.state == "offline"]
     play.advance(100)
     asked = [at for at, action in play.did if isinstance(action, FetchList)]
-    told = [show.next_try for show in play.of(SetHealth) if show.state == "offline"]
+    tries = [show.next_try for show in play.of(SetHealth) if show.state == "offline"]
     assert shown.next_try == asked[1]
-    assert [due for due in told if due is not None][: len(asked) - 1] == asked[1:]
+    assert [due for due in tries if due is not None][: len(asked) - 1] == asked[1:]
     play.answer[FetchList] = lambda _: None  # it is under way
     play.tell(Refresh())
     assert play.of(SetHealth)[-1].next_try is None
@@ -517,12 +517,13 @@ def test_429_on_everything_is_at_most_one_probe_per_backoff(clock):
     assert len([t for t in at if t > 200]) <= 5
 
 
-@pytest.mark.parametrize("told", [None, 0.0, 10.0**9])
-def test_what_a_429_tells_is_clamped(told):
-    assert 0 <= Failure.of(RateLimited(429, "slow down", retry_after=told)).retry_after <= 60
+@pytest.mark.parametrize("retry_after", [None, 0.0, 10.0**9])
+def test_what_a_429_asks_for_is_clamped(retry_after):
+    error = RateLimited(429, "slow down", retry_after=retry_after)
+    assert 0 <= Failure.of(error).retry_after <= 60
 
 
-def test_a_refresh_does_not_wait_for_a_backoff_but_for_what_the_service_said(clock):
+def test_a_refresh_does_not_wait_for_a_backoff_but_for_what_the_service_asked(clock):
     play = Play(clock, [watched(1)])
     play.answer[FetchList] = fails(REFUSED)
     play.tell(Interest(held=True))
@@ -589,7 +590,7 @@ def test_a_new_key_resumes(clock):
 def test_403_of_one_cvm_marks_only_its_row(play):
     play = play(watched(1, busy=True), watched(2, busy=True))
     play.forget()
-    play.tell(StreamClosed("cvm_1", CloseReason.TROUBLE, Failure.of(FORBIDDEN)))
+    play.tell(StreamClosed("cvm_1", CloseReason.FAILED, Failure.of(FORBIDDEN)))
     play.advance(30)
     assert [(mark.cvms, mark.why) for mark in play.of(MarkFailed)] == [(("cvm_1",), "not for you")]
     assert play.of(OpenStream) == []
@@ -657,7 +658,7 @@ def test_who_is_refused_gives_one_place_back(clock):
     assert len(play.machine.streams) <= 1
 
 
-def test_a_refused_stream_does_not_make_the_fleet_look_ill(clock):
+def test_a_refused_stream_does_not_make_the_fleet_look_unhealthy(clock):
     play = Play(clock, [watched(1, busy=True)])
     play.answer[OpenStream] = fails(RateLimited(429, "5 streams are open"))
     play.tell(Interest(held=True))
@@ -711,7 +712,7 @@ def test_where_no_stream_comes_through_none_is_tried_for_ten_minutes(clock):
 @pytest.mark.parametrize(
     "end",
     [
-        StreamClosed("cvm_1", CloseReason.TROUBLE, Failure.of(MISSING)),
+        StreamClosed("cvm_1", CloseReason.FAILED, Failure.of(MISSING)),
         StreamClosed("cvm_1", CloseReason.GONE),
     ],
     ids=["404", "deleted"],
@@ -734,7 +735,7 @@ def test_a_404_of_a_listed_cvm_makes_no_loop(play):
     play.answer[OpenStream] = fails(MISSING)
     play.advance(10)
     play.forget()
-    play.tell(StreamClosed("cvm_1", CloseReason.TROUBLE, Failure.of(MISSING)))
+    play.tell(StreamClosed("cvm_1", CloseReason.FAILED, Failure.of(MISSING)))
     play.advance(200)
     assert len(play.of(FetchList)) <= 2
     assert len(play.of(OpenStream)) <= 2
@@ -773,7 +774,7 @@ def test_a_sleep_while_parked_asks_for_nothing(clock):
         ((600, 600, 600), False),
     ],
 )
-def test_a_sleep_is_told_from_a_clock_that_is_set(clock, times, slept):
+def test_a_sleep_is_distinguished_from_a_clock_that_is_set(clock, times, slept):
     passed, wall, waited = times
     detector, now = SleepDetector(), clock.now()
     assert not detector.woke(100.0, now, 0)
@@ -813,7 +814,7 @@ def test_a_second_crash_ends_it_until_somebody_asks(play):
 
 
 @pytest.mark.parametrize(
-    ("said", "busy", "settling"),
+    ("reported", "busy", "settling"),
     [
         (("running", False), False, False),
         (("Starting", False), True, False),
@@ -824,9 +825,9 @@ def test_a_second_crash_ends_it_until_somebody_asks(play):
     ],
 )
 def test_a_row_is_in_transition_by_its_status_or_its_progress(
-    make_cvm, clock, said, busy, settling
+    make_cvm, clock, reported, busy, settling
 ):
-    status, in_progress = said
+    status, in_progress = reported
     row = Row(
         cvm=make_cvm(1, node="prod5"),
         status=status,
@@ -837,7 +838,7 @@ def test_a_row_is_in_transition_by_its_status_or_its_progress(
 
 
 @pytest.mark.parametrize(
-    ("error", "ill"),
+    ("error", "kind"),
     [
         (NO_KEY, FailureKind.KEY),
         (FORBIDDEN, FailureKind.DENIED),
@@ -854,5 +855,5 @@ def test_a_row_is_in_transition_by_its_status_or_its_progress(
         (MemoryError(), FailureKind.FAILED),
     ],
 )
-def test_errors_are_sorted_by_what_to_do_about_them(error, ill):
-    assert Failure.of(error).ill is ill
+def test_errors_are_sorted_by_what_to_do_about_them(error, kind):
+    assert Failure.of(error).kind is kind

@@ -142,8 +142,8 @@ def test_statuses_follow_the_list_in_chunks_by_node(cloud, make):
 
 def test_a_boot_is_followed_live(slow, make):
     reflector = make(slow, CALM)
-    heard = []
-    reflector.store.attach(heard.extend)
+    changes = []
+    reflector.store.attach(changes.extend)
     with reflector.interest():
         reflector.ready(PATIENCE)
         commit(reflector.client, "followed-boot")
@@ -151,12 +151,12 @@ def test_a_boot_is_followed_live(slow, make):
         until(lambda: "followed-boot" in rows(reflector))
         until(lambda: rows(reflector)["followed-boot"].status == "running")
         until(lambda: not rows(reflector)["followed-boot"].in_progress)
-    mine = [c for c in heard if c.row.name == "followed-boot"]
-    words = [c.after.boot_progress for c in mine if c.after.boot_progress]
-    assert mine[-1].after.status == "running"
+    booted = [c for c in changes if c.row.name == "followed-boot"]
+    words = [c.after.boot_progress for c in booted if c.after.boot_progress]
+    assert booted[-1].after.status == "running"
     assert len(set(words)) > 1
-    assert "stream" in {c.source for c in mine}
-    assert max(c.lag_ms for c in mine if c.source == "stream") < 100
+    assert "stream" in {c.source for c in booted}
+    assert max(c.lag_ms for c in booted if c.source == "stream") < 100
 
 
 def test_a_delete_is_seen_on_the_stream_and_confirmed_by_a_list(cloud, make):
@@ -568,7 +568,7 @@ def test_close_may_be_called_by_an_observer(cloud, make):
 
 
 class Breaking(SystemClock):
-    """A clock that is out of memory when it is told to wait."""
+    """A clock that is out of memory when it is asked to wait."""
 
     def __init__(self, error, times):
         self.error, self.times = error, times
@@ -614,17 +614,17 @@ def test_a_fork_says_that_it_has_no_thread(cloud, make):
         try:
             reflector.close()  # the parent's: nothing to do
             reflector.touch()
-            said = "nothing"
+            message = "nothing"
         except CvmError as error:
-            said = str(error)
-        os.write(writing, said.encode())
+            message = str(error)
+        os.write(writing, message.encode())
         os._exit(0)
     os.waitpid(child, 0)
     os.close(writing)
     with os.fdopen(reading) as pipe:
-        said = pipe.read()
-    assert "before the process forked" in said
-    assert "new Fleet" in said
+        message = pipe.read()
+    assert "before the process forked" in message
+    assert "new Fleet" in message
     reflector.refresh()
 
 

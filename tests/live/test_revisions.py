@@ -58,7 +58,7 @@ def test_a_half_rolled_update_and_a_half_rolled_rollback_go_back_to_the_same():
     assert [going_back.has(f"vm-{vm}", going_back.find(-1)) for vm in "12"] == [True, False]
 
 
-def test_what_shares_a_hash_is_told_by_its_variables():
+def test_what_shares_a_hash_is_distinguished_by_its_variables():
     found = history("a1", "a1", sealed={0: "old", 1: "new"})
     assert names(found) == ("aa", 1)
     assert found.find(-1).revision_id == "rev_0"
@@ -79,12 +79,12 @@ def test_a_revision_is_named_by_its_id_or_its_hash():
 
 
 @pytest.mark.parametrize("revision", [0, 1, -3, True, "", "rev_9", None, 1.5])
-def test_what_is_no_revision_is_said(revision):
+def test_what_is_no_revision_is_refused(revision):
     with pytest.raises(cvm.InvalidInput, match="revision"):
         history("a1", "b1").find(revision)
 
 
-def test_what_changed_is_told_of_each_cvm_by_itself():
+def test_what_changed_is_reported_of_each_cvm_by_itself():
     newest, first, brother = history("a1", "a2", "b1").changes()[:3]
     assert newest.changes == ("compose_file",)
     assert "+b" in newest.diff

@@ -168,7 +168,7 @@ def test_the_test_clock_wakes_a_loop_once_for_each_time_it_is_due(clock):
     assert not thread.is_alive()
 
 
-def test_the_system_clock_tells_utc_and_waits_no_longer_than_told():
+def test_the_system_clock_tells_utc_and_waits_no_longer_than_asked():
     clock, event = SystemClock(), threading.Event()
     assert clock.now().utcoffset().total_seconds() == 0
     assert not clock.wait(event, -1.0)

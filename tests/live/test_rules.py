@@ -25,7 +25,7 @@ NOON = datetime(2026, 6, 23, 12, 0, tzinfo=UTC)  # a Tuesday
 
 
 @pytest.mark.parametrize(
-    ("said", "days", "at", "shown"),
+    ("text", "days", "at", "shown"),
     [
         ("Mon-Fri 20:00", {0, 1, 2, 3, 4}, time(20), "Mon-Fri 20:00"),
         ("mon-fri 8:05", {0, 1, 2, 3, 4}, time(8, 5), "Mon-Fri 08:05"),
@@ -38,13 +38,13 @@ NOON = datetime(2026, 6, 23, 12, 0, tzinfo=UTC)  # a Tuesday
         ("Tue 20:00 Europe/Berlin", {1}, time(20), "Tue 20:00 Europe/Berlin"),
     ],
 )
-def test_a_timetable_is_read_as_people_write_it(said, days, at, shown):
-    table = Timetable.read("schedule", said)
+def test_a_timetable_is_read_as_people_write_it(text, days, at, shown):
+    table = Timetable.read("schedule", text)
     assert (table.days, table.at, str(table)) == (days, at, shown)
 
 
 @pytest.mark.parametrize(
-    ("said", "names"),
+    ("value", "names"),
     [
         ("", "not a schedule"),
         ("Mon-Fri", "not a schedule"),
@@ -64,9 +64,9 @@ def test_a_timetable_is_read_as_people_write_it(said, days, at, shown):
         (None, "not a schedule"),
     ],
 )
-def test_what_is_no_timetable_is_refused_by_its_part(said, names):
+def test_what_is_no_timetable_is_refused_by_its_part(value, names):
     with pytest.raises(InvalidInput, match=names) as refused:
-        Timetable.read("schedule", said)
+        Timetable.read("schedule", value)
     assert "schedule" in str(refused.value)
 
 
@@ -107,8 +107,8 @@ def occasions(idle=60.0, table=None):
 
 def test_one_stretch_of_idleness_is_one_occasion():
     made = occasions()
-    told = [made.idle_now({"a": length}, {"a"}) for length in (0.0, 59.0, 60.0, 90.0, None, 5e5)]
-    assert told == [[], [], ["a"], [], [], []]
+    due = [made.idle_now({"a": length}, {"a"}) for length in (0.0, 59.0, 60.0, 90.0, None, 5e5)]
+    assert due == [[], [], ["a"], [], [], []]
 
 
 def test_after_work_it_is_another_one():
@@ -151,9 +151,9 @@ def test_what_was_scheduled_before_the_rule_was_made_is_not_made_up_for():
 
 @settings(max_examples=examples(200), deadline=None)
 @given(st.lists(st.sampled_from([0.0, 30.0, 60.0, 120.0, None, "stopped"]), max_size=40))
-def test_nobody_is_asked_for_twice_in_one_stretch(told):
+def test_nobody_is_asked_for_twice_in_one_stretch(lengths):
     made, asked_in_stretch = occasions(), False
-    for length in told:
+    for length in lengths:
         running = set() if length == "stopped" else {"a"}
         due = made.idle_now({} if length == "stopped" else {"a": length}, running)
         if length == "stopped" or (length is not None and length < 60):

@@ -128,7 +128,7 @@ class Oracle:
         known = Counter(
             (r.verb, r.cvm_id)
             for r in self.records
-            # what became of an answer that was lost cannot be told of a CVM that is gone
+            # what became of an answer that was lost cannot be known of a CVM that is gone
             if r.accepted or r.state == "unknown" or (r.verb in GOALS and r.cvm_id not in truth)
         )
         for key, times in self.ours.items():
@@ -168,7 +168,7 @@ class Oracle:
 
 
 def refused(record):
-    """Whether the service has said that it did nothing."""
+    """Whether the service has answered that it did nothing."""
     return record.state == "failed" and 400 <= (record.http_status or 0) < 500
 
 
@@ -500,8 +500,8 @@ class FleetMachine(RuleBasedStateMachine):
     def is_true(self, truth):
         """I4: whether the store says what the service says."""
         rows = self.fleet.store.snapshot().rows
-        return [as_told(row.cvm, row.status, row.in_progress) for row in rows] == [
-            as_told(one, one.status, one.in_progress) for one in truth.values()
+        return [comparable(row.cvm, row.status, row.in_progress) for row in rows] == [
+            comparable(one, one.status, one.in_progress) for one in truth.values()
         ]
 
     def check(self, truth):
@@ -515,7 +515,7 @@ class FleetMachine(RuleBasedStateMachine):
             *(f"I4: {what}" for what in oracle.misplaced(truth, histories)),
             *(f"the mirror: {what}" for what in self.mirror.wrong),
         ]
-        assert not wrong, self.told("\n".join(wrong))
+        assert not wrong, self.report("\n".join(wrong))
         snapshot = self.fleet.snapshot()
         self.check_ages(snapshot)
         self.check_views()
@@ -527,12 +527,12 @@ class FleetMachine(RuleBasedStateMachine):
         for row in snapshot:
             seen = row.seen  # once: a newer look that shows the same advances it at any time
             now = self.clock.monotonic()
-            assert seen.moment <= seen.received <= now, self.told(repr(row))
-            assert row.revision <= snapshot.revision, self.told(repr(row))
+            assert seen.moment <= seen.received <= now, self.report(repr(row))
+            assert row.revision <= snapshot.revision, self.report(repr(row))
             at, follows = self.after.get(row.id, (float("inf"), ()))
             slack = ON_ITS_WAY if seen.source == "stream" else 0.0
             if seen.moment > at + slack and phase_of(row.status) not in follows:
-                raise AssertionError(self.told(f"asked after {at}, when it was {follows}: {row}"))
+                raise AssertionError(self.report(f"asked after {at}, when it was {follows}: {row}"))
 
     def check_views(self):
         """All views show one revision, and the same CVMs."""
@@ -543,7 +543,7 @@ class FleetMachine(RuleBasedStateMachine):
             every, mirror = self.fleet.search("order by name"), dict(self.mirror.rows)
             if self.fleet.store.revision == first == self.mirror.revision:
                 break
-            assert time.monotonic() < end, self.told("the fleet does not come to rest")
+            assert time.monotonic() < end, self.report("the fleet does not come to rest")
         views = [snapshot.revision, frame.attrs["cvm"]["revision"], every._snapshot.revision]
         assert views == [first] * 3
         assert mirror == {row.id: row for row in snapshot}
@@ -558,7 +558,7 @@ class FleetMachine(RuleBasedStateMachine):
             if not left and files <= 0 and not streams:
                 return
             gc.collect()
-            assert time.monotonic() < end, self.told(f"I7: left {left}, {files} files, {streams}")
+            assert time.monotonic() < end, self.report(f"I7: left {left}, {files} files, {streams}")
             time.sleep(0.02)
 
     # --- help ------------------------------------------------------------------------------------
@@ -567,7 +567,7 @@ class FleetMachine(RuleBasedStateMachine):
         self.counts["steps"] += 1
         self.trace.append(what)
 
-    def told(self, what):
+    def report(self, what):
         steps = "\n".join(" ".join(map(str, step)) for step in self.trace)
         ledger = "\n".join(map(str, self.fleet.operator.records()))
         return f"{what}\n--- after\n{steps}\n--- ledger\n{ledger}"
@@ -596,7 +596,7 @@ class FleetMachine(RuleBasedStateMachine):
     def until(self, true, what):
         end = time.monotonic() + PATIENCE
         while not true():
-            assert time.monotonic() < end, self.told(what)
+            assert time.monotonic() < end, self.report(what)
             time.sleep(0.01)
 
     def call(self, method, path):
@@ -615,7 +615,7 @@ class FleetMachine(RuleBasedStateMachine):
         return cvms
 
 
-def as_told(record, status, in_progress):
+def comparable(record, status, in_progress):
     """What of a CVM must be as the service says."""
     node = record.node_info and record.node_info.name
     return (record.id, record.name, status, bool(in_progress), record.vm_uuid, record.app_id, node)

@@ -40,7 +40,7 @@ def content(row):
     return tuple(getattr(row, name) for name in CONTENT)
 
 
-def said(clock, status, ago=0.0, **more):
+def reported(clock, status, ago=0.0, **more):
     fields = {"id": ID, "status": status, "received": clock.monotonic() - ago, "source": "stream"}
     return Observation(**(fields | more))
 
@@ -76,14 +76,14 @@ def test_unchanged_rows_keep_their_identity_over_a_relist(clock, make_cvm):
 
 
 def test_observed_at_advances_without_a_change(store, clock, make_cvm):
-    told = []
-    store.attach(told.append)
+    batches = []
+    store.attach(batches.append)
     revision = store.revision
     now = clock.monotonic()
     assert store.replace([make_cvm(1)], received=now) == ()
     row = store.snapshot().rows[0]
     assert (row.observed_at, row.seen_at, row.source) == (now, clock.now(), "list")
-    assert (store.revision, row.revision, told) == (revision, revision, [])
+    assert (store.revision, row.revision, batches) == (revision, revision, [])
 
 
 def test_a_list_that_only_reorders_shows_its_order_and_no_change(clock, make_cvm):
@@ -124,11 +124,11 @@ def test_a_cvm_that_went_does_not_come_back_by_an_older_list(store, clock, make_
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-def test_of_two_rows_with_one_id_the_one_updated_last_counts_and_it_is_told_once(
+def test_of_two_rows_with_one_id_the_one_updated_last_counts_and_it_is_reported_once(
     clock, make_cvm, order
 ):
-    told = []
-    store = FleetStore(clock, on_fault=told.append)
+    faults = []
+    store = FleetStore(clock, on_fault=faults.append)
     twins = [
         make_cvm(1, status="running", updated_at="2026-06-01T10:00:00Z"),
         make_cvm(1, status="stopped", updated_at="2026-06-02T10:00:00Z"),
@@ -136,8 +136,8 @@ def test_of_two_rows_with_one_id_the_one_updated_last_counts_and_it_is_told_once
     for received in (1.0, 2.0):
         store.replace([twins[n] for n in order], received=received)
     assert [r.status for r in store.snapshot()] == ["stopped"]
-    assert [f.where for f in told] == ["list"]
-    assert ID in told[0].what
+    assert [f.where for f in faults] == ["list"]
+    assert ID in faults[0].what
 
 
 def test_missing_fields_and_new_statuses_keep_their_row(clock):
@@ -179,38 +179,41 @@ def test_ten_thousand_rows_unchanged_cost_a_tenth_of_the_first_time_at_most(cloc
 
 
 def test_a_late_fact_does_not_undo_a_newer_one(store, clock):
-    store.patch([said(clock, "stopping")])
-    assert store.patch([said(clock, "starting", ago=0.5)]) == ()
+    store.patch([reported(clock, "stopping")])
+    assert store.patch([reported(clock, "starting", ago=0.5)]) == ()
     assert store.get(ID).status == "stopping"
 
 
 def test_a_duplicate_fact_changes_nothing(store, clock):
-    fact = said(clock, "stopping")
+    fact = reported(clock, "stopping")
     assert len(store.patch([fact])) == 1
     assert store.patch([fact, fact]) == ()
 
 
 def test_a_late_fact_makes_no_row_look_fresher(store, clock):
-    store.patch([said(clock, "stopping")])
+    store.patch([reported(clock, "stopping")])
     seen = store.get(ID).seen
-    store.patch([said(clock, "running", ago=0.5)])
+    store.patch([reported(clock, "running", ago=0.5)])
     assert store.get(ID).seen is seen
 
 
 def test_a_batch_that_was_asked_long_ago_does_not_undo_what_came_meanwhile(store, clock):
     asked = clock.monotonic()
     clock.advance(10)
-    store.patch([said(clock, "stopping")])
+    store.patch([reported(clock, "stopping")])
     clock.advance(21)
-    slow = said(clock, "running", source="batch", asked=asked, in_progress=False, operation=None)
+    slow = reported(
+        clock, "running", source="batch", asked=asked, in_progress=False, operation=None
+    )
     assert store.patch([slow]) == ()
     assert store.get(ID).status == "stopping"
 
 
 def test_a_late_batch_does_not_undo_a_newer_one_in_a_quiet_fleet(store, clock):
     def entry(progress, ago):
-        return said(clock, "running", ago, source="batch", in_progress=False, operation=None,
-                    boot_progress=progress, boot_error=None, shutdown_progress=None)  # fmt: skip
+        rest = {"in_progress": False, "operation": None, "boot_error": None}
+        rest |= {"boot_progress": progress, "shutdown_progress": None}
+        return reported(clock, "running", ago, source="batch", **rest)
 
     store.patch([entry("done", 0.1)])
     assert store.patch([entry("pre-launch", 0.2)]) == ()
@@ -218,11 +221,11 @@ def test_a_late_batch_does_not_undo_a_newer_one_in_a_quiet_fleet(store, clock):
 
 
 def at_rest(clock, status="running", progress="done", error=None, **changes):
-    """What a batch status says of a CVM that nothing is done to."""
+    """What a batch status reports of a CVM that nothing is done to."""
     clock.advance(1)
-    told = {"boot_progress": progress, "boot_error": error, "shutdown_progress": None}
-    whole = {"in_progress": False, "operation": None, **told, **changes}
-    return said(clock, status, source="batch", **whole)
+    progress_fields = {"boot_progress": progress, "boot_error": error, "shutdown_progress": None}
+    whole = {"in_progress": False, "operation": None, **progress_fields, **changes}
+    return reported(clock, status, source="batch", **whole)
 
 
 def test_how_a_cvm_came_to_rest_is_filled_in_and_is_no_change(store, clock):
@@ -255,8 +258,8 @@ def test_a_first_word_that_tells_of_a_failure_or_of_a_boot_is_a_change(store, cl
 
 
 def test_a_later_operation_wins_over_a_later_receipt(store, clock):
-    new = said(clock, "starting", 0.5, in_progress=True, operation=doing("start", 2))
-    old = said(clock, "stopping", 0.0, in_progress=True, operation=doing("stop", 1))
+    new = reported(clock, "starting", 0.5, in_progress=True, operation=doing("start", 2))
+    old = reported(clock, "stopping", 0.0, in_progress=True, operation=doing("stop", 1))
     store.patch([new])
     assert store.patch([old]) == ()
     assert store.get(ID).operation.type == "start"
@@ -280,7 +283,7 @@ def test_a_server_clock_that_was_set_back_does_not_freeze_a_row(store, clock, ma
 
 
 def test_after_a_list_that_was_asked_later_the_row_is_the_lists(store, clock, make_cvm):
-    store.patch([said(clock, "stopping", in_progress=True, operation=doing("stop", 1))])
+    store.patch([reported(clock, "stopping", in_progress=True, operation=doing("stop", 1))])
     clock.advance(1)
     store.replace([make_cvm(1, status="stopped")], received=clock.monotonic())
     row = store.get(ID)
@@ -288,56 +291,56 @@ def test_after_a_list_that_was_asked_later_the_row_is_the_lists(store, clock, ma
 
 
 def test_a_status_at_rest_ends_the_operation_that_led_to_it(store, clock):
-    store.patch([said(clock, "stopping", in_progress=True, operation=doing("stop", 1))])
+    store.patch([reported(clock, "stopping", in_progress=True, operation=doing("stop", 1))])
     clock.advance(1)
-    store.patch([said(clock, "stopped")])
+    store.patch([reported(clock, "stopped")])
     assert (store.get(ID).in_progress, store.get(ID).operation) == (False, None)
 
 
 def test_a_later_operation_does_not_carry_the_id_of_the_one_before_it(store, clock):
     """A stream says nothing of operations, only how the status goes on."""
-    store.patch([said(clock, "stopping", in_progress=True, operation=doing("restart", 1))])
+    store.patch([reported(clock, "stopping", in_progress=True, operation=doing("restart", 1))])
     clock.advance(1)
-    store.patch([said(clock, "starting")])
+    store.patch([reported(clock, "starting")])
     assert store.get(ID).operation.type == "restart", "it boots within the same operation"
 
-    told = []
+    seen = []
     for status in ("running", "starting", "stopping"):
         clock.advance(1)
-        store.patch([said(clock, status)])
-        told.append((store.get(ID).in_progress, store.get(ID).operation))
-    assert told == [(False, None), (True, None), (True, None)]
+        store.patch([reported(clock, status)])
+        seen.append((store.get(ID).in_progress, store.get(ID).operation))
+    assert seen == [(False, None), (True, None), (True, None)]
 
 
 def test_a_boot_that_is_stopped_is_another_operation_though_its_end_was_not_seen(store, clock):
-    store.patch([said(clock, "starting", in_progress=True, operation=doing("create", 1))])
+    store.patch([reported(clock, "starting", in_progress=True, operation=doing("create", 1))])
     clock.advance(1)
-    store.patch([said(clock, "stopping")])
+    store.patch([reported(clock, "stopping")])
     assert (store.get(ID).in_progress, store.get(ID).operation) == (True, None)
 
 
 def test_what_is_done_to_a_running_cvm_goes_on_while_it_runs(store, clock):
-    store.patch([said(clock, "running", in_progress=True, operation=doing("resize", 1))])
+    store.patch([reported(clock, "running", in_progress=True, operation=doing("resize", 1))])
     clock.advance(1)
-    store.patch([said(clock, "running")])
+    store.patch([reported(clock, "running")])
     assert (store.get(ID).in_progress, store.get(ID).operation.type) == (True, "resize")
 
 
 def test_a_status_in_transition_is_in_progress(store, clock):
-    store.patch([said(clock, "stopping")])
+    store.patch([reported(clock, "stopping")])
     assert store.get(ID).in_progress
 
 
-def test_progress_goes_with_the_status_it_was_told_of(store, clock, make_cvm):
-    store.patch([said(clock, "starting", boot_progress="mounting data disk", boot_error=None)])
+def test_progress_goes_with_the_status_it_was_reported_with(store, clock, make_cvm):
+    store.patch([reported(clock, "starting", boot_progress="mounting data disk", boot_error=None)])
     assert store.get(ID).boot_progress == "mounting data disk"
     clock.advance(1)
-    store.patch([said(clock, "running")])
+    store.patch([reported(clock, "running")])
     assert store.get(ID).boot_progress is None
 
 
 def test_the_spelling_of_a_watched_status_is_no_change(store, clock):
-    assert store.patch([said(clock, "Running")]) == ()
+    assert store.patch([reported(clock, "Running")]) == ()
     assert store.get(ID).status == "running"
 
 
@@ -459,7 +462,7 @@ def test_any_order_of_whole_facts_ends_in_the_newest_alone(clock, make_cvm):
 def test_a_snapshot_does_not_move(store, clock, make_cvm):
     before = store.snapshot()
     rows = before.rows
-    store.patch([said(clock, "stopping")])
+    store.patch([reported(clock, "stopping")])
     assert before.rows is rows
     assert before.find("web-1").status == "running"
     assert store.snapshot().find("web-1").status == "stopping"
@@ -475,89 +478,89 @@ def test_a_snapshot_says_whether_a_whole_list_was_read(clock, make_cvm):
 
 
 def test_a_changed_row_knows_the_revision_at_which_it_changed(store, clock):
-    store.patch([said(clock, "stopping")])
+    store.patch([reported(clock, "stopping")])
     assert store.get(ID).revision == store.revision == 2
 
 
-def test_health_reads_well_and_the_same_again_is_no_news(clock):
-    store, told = FleetStore(clock), []
-    store.attach(lambda _: None, health=told.append)
+def test_health_reads_well_and_the_same_again_is_no_change(clock):
+    store, healths = FleetStore(clock), []
+    store.attach(lambda _: None, health=healths.append)
     down = Health("offline", clock.now(), "connection refused.", "It is tried again in 3 s.")
     for _ in range(2):
         store.set_health(down)
-    assert told == [down]
+    assert healths == [down]
     assert store.snapshot().health is down
     assert str(down) == (
         "offline since 12:00:00 UTC: connection refused. It is tried again in 3 s."
     )
     assert str(Health("live", clock.now())) == "live"
     store.set_health(again := replace(down, next_try=7.0))
-    assert told[1:] == [again]
+    assert healths[1:] == [again]
     assert store.log().healths[-1] is down, "when it is tried next is no other state"
 
 
-# telling
+# notifying
 
 
 def test_subscribers_get_batches_in_order_outside_the_lock(store, clock):
-    told = []
+    received = []
 
     def see(batch):
         # would wait for ever if the lock were held
-        told.append((batch[0].seq, store.snapshot().revision >= batch[0].revision))
+        received.append((batch[0].seq, store.snapshot().revision >= batch[0].revision))
 
     store.attach(see)
     for status in ("stopping", "stopped", "starting"):
         clock.advance(1)
-        store.patch([said(clock, status)])
-    assert told == [(2, True), (3, True), (4, True)]
+        store.patch([reported(clock, status)])
+    assert received == [(2, True), (3, True), (4, True)]
 
 
-def test_an_observer_that_writes_is_told_of_it_after_what_it_was_told(store, clock):
+def test_an_observer_that_writes_is_notified_of_it_after_earlier_changes(store, clock):
     seen = []
 
     def see(batch):
         if not seen:
             clock.advance(1)
-            store.patch([said(clock, "stopped")])
+            store.patch([reported(clock, "stopped")])
         seen.extend(c.after.status for c in batch)
 
     store.attach(see)
-    store.patch([said(clock, "stopping")])
+    store.patch([reported(clock, "stopping")])
     assert seen == ["stopping", "stopped"]
 
 
 def test_an_exception_in_an_observer_is_isolated_and_reported_once(clock, make_cvm):
-    faults, told = [], []
+    faults, batches = [], []
     store = FleetStore(clock, on_fault=faults.append)
     store.attach(lambda _: 1 / 0)
-    store.attach(told.append)
+    store.attach(batches.append)
     for n in range(3):
         store.replace([make_cvm(n)], received=float(n))
-    assert len(told) == 3
+    assert len(batches) == 3
     assert [type(f.error) for f in faults] == [ZeroDivisionError]
     assert "observer" in faults[0].what
 
 
-def test_a_closed_subscription_is_told_no_more(store, clock):
-    told = []
-    with store.attach(told.append):
-        store.patch([said(clock, "stopping")])
+def test_a_closed_subscription_is_notified_no_more(store, clock):
+    batches = []
+    with store.attach(batches.append):
+        store.patch([reported(clock, "stopping")])
     clock.advance(1)
-    store.patch([said(clock, "stopped")])
-    assert len(told) == 1
+    store.patch([reported(clock, "stopped")])
+    assert len(batches) == 1
 
 
 def test_what_was_missed_since_a_revision_comes_first(store, clock):
     seen = store.revision
-    store.patch([said(clock, "stopping")])
-    told = []
-    store.attach(told.append, since=seen)
+    store.patch([reported(clock, "stopping")])
+    batches = []
+    store.attach(batches.append, since=seen)
     clock.advance(1)
-    store.patch([said(clock, "stopped")])
-    assert [[c.after.status for c in batch] for batch in told] == [["stopping"], ["stopped"]]
-    store.attach(told.append, since=store.revision)
-    assert len(told) == 2
+    store.patch([reported(clock, "stopped")])
+    assert [[c.after.status for c in batch] for batch in batches] == [["stopping"], ["stopped"]]
+    store.attach(batches.append, since=store.revision)
+    assert len(batches) == 2
 
 
 def test_a_revision_no_longer_kept_is_answered_by_a_gap(clock, make_cvm):
@@ -565,27 +568,27 @@ def test_a_revision_no_longer_kept_is_answered_by_a_gap(clock, make_cvm):
     for n in range(4):
         store.replace([make_cvm(1, vcpu=n)], received=float(n))
     for since, expected in ((1, Gap(1, 2, 4)), (99, Gap(99, 2, 4))):
-        told = []
-        store.attach(told.append, since=since)
-        assert told == [expected]
-    told = []
-    store.attach(told.append, since=2)
-    assert [c.revision for c in told[0]] == [3, 4]
+        batches = []
+        store.attach(batches.append, since=since)
+        assert batches == [expected]
+    batches = []
+    store.attach(batches.append, since=2)
+    assert [c.revision for c in batches[0]] == [3, 4]
 
 
 def test_changes_are_laid_to_the_operation_they_come_of(store, clock):
     store.attribute(ID, "op-1")
-    (first,) = store.patch([said(clock, "stopping")])
+    (first,) = store.patch([reported(clock, "stopping")])
     store.attribute(ID, None)
     clock.advance(1)
-    (second,) = store.patch([said(clock, "stopped")])
+    (second,) = store.patch([reported(clock, "stopped")])
     clock.advance(1)
-    (third,) = store.patch([said(clock, "starting", operation_id="op-2")])
+    (third,) = store.patch([reported(clock, "starting", operation_id="op-2")])
     assert [c.operation_id for c in (first, second, third)] == ["op-1", None, "op-2"]
 
 
 def test_lag_is_the_time_from_the_receipt_to_the_change(store, clock):
-    (change,) = store.patch([said(clock, "stopping", ago=0.25)])
+    (change,) = store.patch([reported(clock, "stopping", ago=0.25)])
     assert change.lag_ms == pytest.approx(250)
     assert change.made_at - change.at == timedelta(milliseconds=250)
 
@@ -601,7 +604,7 @@ def trust(seconds=0.0, word="SIMULATED"):
 
 @pytest.fixture
 def proven(clock, make_cvm):
-    """A store with web-1, of which all that a quote is about is told, and which was verified."""
+    """A store with web-1, of which all that a quote is about is known, and which was verified."""
     store = FleetStore(clock)
     store.replace([make_cvm(1, **MEASURED)], received=clock.monotonic())
     clock.advance(1.0)
@@ -620,12 +623,12 @@ MEASURED = {
 
 
 def test_what_was_proven_is_a_change_of_the_row_and_no_sighting_of_it(store, clock):
-    told = []
-    store.attach(told.append)
+    batches = []
+    store.attach(batches.append)
     (before,) = store.snapshot()
     (change,) = store.attest({ID: trust(), "cvm_unknown": trust()})
     (row,) = store.snapshot()
-    assert told == [(change,)]
+    assert batches == [(change,)]
     assert (change.before, change.after, change.source) == (before, row, "action")
     assert (row.trust, row.seen, row.revision) == (trust(), before.seen, store.revision)
     assert store.attest({"cvm_unknown": trust()}) == ()
@@ -662,24 +665,24 @@ def test_it_stays_while_the_same_runs(proven, clock, make_cvm, same):
 
 
 def test_a_restart_that_nobody_saw_shows_in_the_uptime(proven, clock):
-    def told(uptime):
+    def trust_after(uptime):
         clock.advance(30)
         status = CvmStatus(vm_uuid="u-1", status="running", in_progress=False, uptime=uptime)
         proven.patch([Observation.of_status(status, received=clock.monotonic())])
         return proven.snapshot().rows[0].trust
 
-    assert told("1h 2m") == told("1h 3m") == told(None) == trust()
-    assert told("1h 4m") == trust()
-    assert told("20s") is None
+    assert trust_after("1h 2m") == trust_after("1h 3m") == trust_after(None) == trust()
+    assert trust_after("1h 4m") == trust()
+    assert trust_after("20s") is None
 
 
 def test_of_who_runs_anew_since_it_was_asked_nothing_is_kept(store, clock):
     since = store.revision
-    store.patch([said(clock, "running", boot_progress="done")])
+    store.patch([reported(clock, "running", boot_progress="done")])
     assert store.attest({ID: trust()}, since=since)
     for status in ("restarting", "running"):
         clock.advance(1.0)
-        store.patch([said(clock, status)])
+        store.patch([reported(clock, status)])
     assert store.attest({ID: trust(1)}, since=since) == ()
     assert store.snapshot().rows[0].trust is None
     assert store.attest({ID: trust(2)}, since=store.revision)

@@ -64,7 +64,7 @@ def wire(cloud):
     client.close()
 
 
-class Heard:
+class Received:
     """What a reader brings."""
 
     def __init__(self):
@@ -84,26 +84,26 @@ class Heard:
 @pytest.fixture
 def read(wire):
     def reading(cvm_id="streamed"):
-        heard = Heard()
-        reader = StreamReader(wire, cvm_id, heard.sink, SystemClock())
+        received = Received()
+        reader = StreamReader(wire, cvm_id, received.sink, SystemClock())
         reader.start()
-        return reader, heard
+        return reader, received
 
     return reading
 
 
 def test_a_state_is_brought_as_a_fact_when_it_arrives(read):
-    reader, heard = read()
-    (fact,) = heard.facts.get(timeout=PATIENCE)
+    reader, received = read()
+    (fact,) = received.facts.get(timeout=PATIENCE)
     assert (fact.status, fact.source, fact.id) == ("running", "stream", "streamed")
-    assert heard.events.get(timeout=PATIENCE) == StreamOpened("streamed")
+    assert received.events.get(timeout=PATIENCE) == StreamOpened("streamed")
     reader.close()
-    assert heard.end().how is CloseReason.CLOSED
+    assert received.end().how is CloseReason.CLOSED
 
 
 def test_a_stream_is_closed_from_another_thread_at_once(read):
-    reader, heard = read()
-    heard.facts.get(timeout=PATIENCE)
+    reader, received = read()
+    received.facts.get(timeout=PATIENCE)
     reader.close()
     reader.thread.join(HANGS)
     assert not reader.thread.is_alive()
@@ -111,13 +111,13 @@ def test_a_stream_is_closed_from_another_thread_at_once(read):
 
 def test_a_stream_that_has_not_begun_is_cut_with_its_wire(read, wire, cloud):
     cloud.inject({"kind": "hang", "route": "stream"})
-    reader, heard = read()
+    reader, received = read()
     _requested(cloud, "stream")
     reader.close()
     wire.cut()
     reader.thread.join(HANGS)
     assert not reader.thread.is_alive()
-    assert heard.end().how is CloseReason.CLOSED
+    assert received.end().how is CloseReason.CLOSED
 
 
 def _requested(cloud, what):
@@ -128,53 +128,53 @@ def _requested(cloud, what):
 
 
 @pytest.mark.parametrize(
-    ("fault", "how", "ill"),
+    ("fault", "how", "kind"),
     [
         ({"kind": "drop", "arg": 1}, CloseReason.ENDED, None),
         ({"kind": "half", "arg": 1}, CloseReason.ENDED, None),
-        ({"kind": "cut", "arg": 1}, CloseReason.TROUBLE, FailureKind.FAILED),
-        ({"kind": "status", "arg": 429}, CloseReason.TROUBLE, FailureKind.SLOW_DOWN),
-        ({"kind": "status", "arg": 401}, CloseReason.TROUBLE, FailureKind.KEY),
-        ({"kind": "status", "arg": 404}, CloseReason.TROUBLE, FailureKind.MISSING),
-        ({"kind": "status", "arg": 503}, CloseReason.TROUBLE, FailureKind.FAILED),
-        ({"kind": "status", "arg": 204}, CloseReason.TROUBLE, FailureKind.NO_SENSE),
-        ({"kind": "html"}, CloseReason.TROUBLE, FailureKind.NO_SENSE),
-        ({"kind": "raw", "arg": [NO_STREAM, None]}, CloseReason.TROUBLE, FailureKind.NO_SENSE),
-        ({"kind": "redirect", "arg": "http://evil/"}, CloseReason.TROUBLE, FailureKind.UNTRUSTED),
+        ({"kind": "cut", "arg": 1}, CloseReason.FAILED, FailureKind.FAILED),
+        ({"kind": "status", "arg": 429}, CloseReason.FAILED, FailureKind.SLOW_DOWN),
+        ({"kind": "status", "arg": 401}, CloseReason.FAILED, FailureKind.KEY),
+        ({"kind": "status", "arg": 404}, CloseReason.FAILED, FailureKind.MISSING),
+        ({"kind": "status", "arg": 503}, CloseReason.FAILED, FailureKind.FAILED),
+        ({"kind": "status", "arg": 204}, CloseReason.FAILED, FailureKind.NO_SENSE),
+        ({"kind": "html"}, CloseReason.FAILED, FailureKind.NO_SENSE),
+        ({"kind": "raw", "arg": [NO_STREAM, None]}, CloseReason.FAILED, FailureKind.NO_SENSE),
+        ({"kind": "redirect", "arg": "http://evil/"}, CloseReason.FAILED, FailureKind.UNTRUSTED),
     ],
 )
-def test_each_way_a_stream_ends_is_told_apart(read, cloud, fault, how, ill):
+def test_each_way_a_stream_ends_is_distinguished(read, cloud, fault, how, kind):
     cloud.inject({"route": "stream", **fault})
-    _, heard = read()
-    end = heard.end()
+    _, received = read()
+    end = received.end()
     assert end.how is how
-    assert (end.trouble.ill if end.trouble else None) is ill
+    assert (end.failure.kind if end.failure else None) is kind
 
 
 def test_half_an_event_at_the_end_is_dropped(read, cloud):
     cloud.inject({"kind": "half", "arg": 1})
-    _, heard = read()
-    heard.end()
-    assert heard.facts.qsize() == 1
+    _, received = read()
+    received.end()
+    assert received.facts.qsize() == 1
 
 
 def test_a_stream_of_a_deleted_cvm_says_that_it_is_gone(read, cloud):
     with cvm.Client(api_key=cloud.api_key, base_url=cloud.url) as client:
         commit(client, "leaving")
         client.watch_cvm_state("leaving", target="running")
-        _, heard = read("leaving")
-        heard.facts.get(timeout=PATIENCE)
+        _, received = read("leaving")
+        received.facts.get(timeout=PATIENCE)
         client.delete_cvm("leaving")
-    assert heard.end().how is CloseReason.GONE
+    assert received.end().how is CloseReason.GONE
 
 
-@pytest.mark.parametrize(("said", "kept"), [("0", 0.0), ("4000", 4.0), ("99999999", 30.0)])
-def test_the_wait_that_a_stream_asks_for_is_clamped(read, cloud, said, kept):
-    body = f'retry: {said}\nevent: state\ndata: {{"status": "running"}}\n\n'
+@pytest.mark.parametrize(("asked", "kept"), [("0", 0.0), ("4000", 4.0), ("99999999", 30.0)])
+def test_the_wait_that_a_stream_asks_for_is_clamped(read, cloud, asked, kept):
+    body = f'retry: {asked}\nevent: state\ndata: {{"status": "running"}}\n\n'
     head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
     cloud.inject({"kind": "raw", "arg": head + body, "route": "stream"})
-    _, heard = read()
-    assert heard.end().retry == kept
+    _, received = read()
+    assert received.end().retry == kept
 
 
 def test_what_cannot_be_read_is_passed_over(read, cloud):
@@ -184,24 +184,24 @@ def test_what_cannot_be_read_is_passed_over(read, cloud):
     )
     head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
     cloud.inject({"kind": "raw", "arg": head + body, "route": "stream"})
-    _, heard = read()
-    assert heard.end().how is CloseReason.ENDED
-    assert [fact.status for (fact,) in heard.facts.queue] == ["stopped"]
+    _, received = read()
+    assert received.end().how is CloseReason.ENDED
+    assert [fact.status for (fact,) in received.facts.queue] == ["stopped"]
 
 
 def test_a_flood_is_held_back_and_its_last_word_is_kept(read, cloud):
     cloud.inject({"kind": "flood", "arg": 5_000})
-    reader, heard = read()
+    reader, received = read()
     began = time.monotonic()
     end = began + 1.0
     while (left := end - time.monotonic()) > 0:
         with suppress(Empty):
-            heard.events.get(timeout=min(left, FLUSH))
+            received.events.get(timeout=min(left, FLUSH))
         reader.flush()
     seconds = time.monotonic() - began
     reader.close()
-    heard.end()
-    assert heard.facts.qsize() <= 20 + 2 * 10 * seconds + 2
+    received.end()
+    assert received.facts.qsize() <= 20 + 2 * 10 * seconds + 2
 
 
 def test_a_throttle_lets_bursts_through_and_holds_floods_back(clock):
@@ -211,31 +211,31 @@ def test_a_throttle_lets_bursts_through_and_holds_floods_back(clock):
     assert sum(throttle.passes(clock.monotonic()) for _ in range(30)) == 10
 
 
-def test_a_call_that_dies_is_told_as_trouble(wire):
-    heard = Queue()
-    lines = StreamPool(lambda: wire, lambda _: None, heard.put, SystemClock())
+def test_a_call_that_dies_is_reported_as_a_failure(wire):
+    received = Queue()
+    lines = StreamPool(lambda: wire, lambda _: None, received.put, SystemClock())
 
     def dies(_wire):
         raise SystemExit
 
-    lines.call("ask", dies, lambda trouble: trouble)
-    assert heard.get(timeout=PATIENCE).ill is FailureKind.FAILED
+    lines.call("ask", dies, lambda failure: failure)
+    assert received.get(timeout=PATIENCE).kind is FailureKind.FAILED
 
 
 def test_what_a_call_brings_after_a_cut_is_dropped(wire):
-    heard, go = Queue(), threading.Event()
-    lines = StreamPool(lambda: wire, lambda _: None, heard.put, SystemClock())
+    received, go = Queue(), threading.Event()
+    lines = StreamPool(lambda: wire, lambda _: None, received.put, SystemClock())
 
     def waits(_wire):
         go.wait(PATIENCE)
         return Tick()
 
-    lines.call("ask", waits, lambda trouble: trouble)
+    lines.call("ask", waits, lambda failure: failure)
     lines.cut()
     go.set()
     for thread in lines.threads():
         thread.join(PATIENCE)
-    assert heard.empty()
+    assert received.empty()
 
 
 def test_what_a_stream_still_had_in_its_buffer_at_a_cut_is_dropped(wire, cloud):
@@ -283,9 +283,9 @@ def test_a_cut_wakes_a_call_that_waits_under_tls(deaf):
     url, asked = deaf
     with cvm.Client(api_key="phak_x", base_url=url) as client:
         wire = FleetApi(client, ReflectorSettings())
-        heard = Queue()
-        lines = StreamPool(lambda: wire, lambda _: None, heard.put, SystemClock())
-        lines.call("list", lambda each: each.page(1), lambda trouble: trouble)
+        received = Queue()
+        lines = StreamPool(lambda: wire, lambda _: None, received.put, SystemClock())
+        lines.call("list", lambda each: each.page(1), lambda failure: failure)
         assert asked.wait(PATIENCE)
         lines.cut()
         for thread in lines.threads():

@@ -150,7 +150,7 @@ def cost_curve(log: Log, window: timedelta, steps: int, *, apps: int = 5) -> Cos
     start = end - window
     known = {**{c.row.id: c.row for c in log.changes}, **{row.id: row for row in log.now.rows}}
     sums: dict[str, _AppSum] = {}
-    seen, lived_at, unpriced = _Steps(steps), _Steps(steps), 0
+    seen, existing, unpriced = _Steps(steps), _Steps(steps), 0
     for cvm_id, intervals in _intervals(log, start, end):
         row = known[cvm_id]
         one = sums.setdefault(row.app_id or cvm_id, _AppSum())
@@ -159,7 +159,7 @@ def cost_curve(log: Log, window: timedelta, steps: int, *, apps: int = 5) -> Cos
         unpriced += any(interval.charged is None for interval in intervals)
         for interval in intervals:
             first, last = ((at - start) / window * steps for at in (interval.start, interval.end))
-            lived_at.add(first, last, 1.0)
+            existing.add(first, last, 1.0)
             seen.add(first, last, float(interval.observed))
             one.amount += interval.amount or _NOTHING
             one.times.append((first, last, float(interval.charged or _NOTHING)))
@@ -167,7 +167,7 @@ def cost_curve(log: Log, window: timedelta, steps: int, *, apps: int = 5) -> Cos
         one = sums.setdefault(row.app_id or row.id, _AppSum())
         one.charged += HourlyPrice.of(row.cvm).charged(status_of(row.status)) or _NOTHING
     stopped = _stopped(log.now.rows)
-    shares = zip(seen.means(), lived_at.means(), strict=True)
+    shares = zip(seen.means(), existing.means(), strict=True)
     return CostCurve(
         start=start,
         end=end,
@@ -187,11 +187,11 @@ def _intervals(
     log: Log, start: datetime, end: datetime
 ) -> Iterator[tuple[str, list[StatusInterval]]]:
     """Yield what each CVM was in a window; those that were not there have nothing."""
-    lived = status_intervals(log)
-    of = by_cvm(lived)
-    for cvm in charged_cvms(log, lived):
-        mine = of.get(cvm.cvm_id, [])
-        intervals = list(filled(cvm, mine, *lifetime(cvm, mine, start, end)))
+    logged = status_intervals(log)
+    by_id = by_cvm(logged)
+    for cvm in charged_cvms(log, logged):
+        own = by_id.get(cvm.cvm_id, [])
+        intervals = list(filled(cvm, own, *lifetime(cvm, own, start, end)))
         if intervals:
             yield cvm.cvm_id, intervals
 

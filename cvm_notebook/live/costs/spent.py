@@ -47,27 +47,27 @@ class Cost:
     amount: Decimal | None
 
     @property
-    def lived(self) -> timedelta:
+    def duration(self) -> timedelta:
         """The time in the window in which the CVM existed."""
         return self.end - self.start
 
     @property
     def coverage(self) -> float | None:
         """The share of that which was observed; None where there was none."""
-        return self.observed / self.lived if self.lived else None
+        return self.observed / self.duration if self.duration else None
 
     @property
     def basis(self) -> str:
         """The basis of the amount."""
-        if self.observed >= self.lived:
+        if self.observed >= self.duration:
             return "observed"
         return "extrapolated" if self.observed else "assumed"
 
 
 def costs_of(log: Log, window: str | timedelta, now: datetime) -> list[Cost]:
     """Return what each CVM of a log has cost in the time up to `now`; under `EXACT`."""
-    lived = status_intervals(log)
-    return costs_between(charged_cvms(log, lived), lived, window, now)
+    intervals = status_intervals(log)
+    return costs_between(charged_cvms(log, intervals), intervals, window, now)
 
 
 def midnight(at: datetime) -> datetime:
@@ -83,21 +83,21 @@ def costs_since(log: Log, begin: datetime) -> list[Cost]:
 
 def costs_between(
     cvms: Iterable[ChargedCvm],
-    lived: Sequence[StatusInterval],
+    intervals: Sequence[StatusInterval],
     window: str | timedelta,
     now: datetime,
 ) -> list[Cost]:
     """Return what CVMs have cost in the time up to `now`; under `EXACT`."""
     length, label = length_of("window", window)
-    of = by_cvm(lived)
+    of = by_cvm(intervals)
     since = earlier("now", now, length)
     return [_cost(s, of.get(s.cvm_id, []), label, since, now) for s in cvms]
 
 
-def by_cvm(lived: Iterable[StatusInterval]) -> dict[str, list[StatusInterval]]:
+def by_cvm(intervals: Iterable[StatusInterval]) -> dict[str, list[StatusInterval]]:
     """Return the intervals of each CVM."""
     of: dict[str, list[StatusInterval]] = {}
-    for interval in lived:
+    for interval in intervals:
         of.setdefault(interval.cvm_id, []).append(interval)
     return of
 
@@ -109,11 +109,11 @@ def charged_cvm(row: Row) -> ChargedCvm:
     )
 
 
-def charged_cvms(log: Log, lived: Iterable[StatusInterval]) -> list[ChargedCvm]:
+def charged_cvms(log: Log, intervals: Iterable[StatusInterval]) -> list[ChargedCvm]:
     """Return the CVMs of the present, and those that went as far as they are remembered."""
     found = {row.id: charged_cvm(row) for row in log.now.rows}
     made = {c.row.id: c.row.cvm.created for c in log.changes if c.row.id not in found}
-    for interval in lived:
+    for interval in intervals:
         if interval.cvm_id in made:
             found[interval.cvm_id] = ChargedCvm(
                 cvm_id=interval.cvm_id,
@@ -127,13 +127,13 @@ def charged_cvms(log: Log, lived: Iterable[StatusInterval]) -> list[ChargedCvm]:
 
 
 def _cost(
-    cvm: ChargedCvm, lived: Sequence[StatusInterval], label: str, start: datetime, end: datetime
+    cvm: ChargedCvm, intervals: Sequence[StatusInterval], label: str, start: datetime, end: datetime
 ) -> Cost:
     """Add up what a CVM was charged from start to end."""
-    begin, finish = lifetime(cvm, lived, start, end)
+    begin, finish = lifetime(cvm, intervals, start, end)
     running = stopped = observed = _ZERO
     amount: Decimal | None = Decimal(0)
-    for interval in filled(cvm, lived, begin, finish):
+    for interval in filled(cvm, intervals, begin, finish):
         time = interval.end - interval.start
         if info_of(interval.status).computing_charged:
             running += time
@@ -146,21 +146,21 @@ def _cost(
 
 
 def lifetime(
-    cvm: ChargedCvm, lived: Sequence[StatusInterval], start: datetime, end: datetime
+    cvm: ChargedCvm, intervals: Sequence[StatusInterval], start: datetime, end: datetime
 ) -> tuple[datetime, datetime]:
     """Return from when to when there was a CVM, within a window."""
     begin = cvm.created or start
-    if lived:  # a clock of the service that goes before ours makes no CVM younger than we know it
-        begin = min(begin, lived[0].start)
+    if intervals:  # a clock of the service ahead of this one makes no CVM younger than observed
+        begin = min(begin, intervals[0].start)
     begin = min(max(begin, start), end)
     return begin, max(begin, min(end, cvm.gone or end))
 
 
 def filled(
-    cvm: ChargedCvm, lived: Sequence[StatusInterval], begin: datetime, finish: datetime
+    cvm: ChargedCvm, intervals: Sequence[StatusInterval], begin: datetime, finish: datetime
 ) -> Iterator[StatusInterval]:
     """Yield intervals that fill a time; a gap at its begin or end is as what is next to it."""
-    whole = list(lived) or [_as_now(cvm, finish)]
+    whole = list(intervals) or [_as_now(cvm, finish)]
     first, last = whole[0], whole[-1]
     if begin < first.start:
         whole.insert(0, replace(first, start=begin, end=first.start, observed=False))

@@ -79,7 +79,7 @@ class MetricsPoll:
     clock, settings
         When and how often.
     on_crash
-        Told of a mistake of ours on a thread.
+        Called with an error that a thread of it ended with: a bug.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class MetricsPoll:
         self._samples: list[Sample] = []
         self._private: dict[str, str] = {}
         self._failed: dict[str, str] = {}
-        self._news = threading.Event()
+        self._wakeup = threading.Event()
         self._closed = False
         self._pid = os.getpid()
 
@@ -136,13 +136,13 @@ class MetricsPoll:
         wanted = None if cvm_ids is None else frozenset(cvm_ids)
         ends = self._clock.monotonic() + timeout
         while True:
-            news = self._news  # taken before the look, so that none is missed
+            wakeup = self._wakeup  # taken before the look, so that none is missed
             if all(map(self._was_asked, self._running(wanted))):
                 return True
             left = ends - self._clock.monotonic()
             if left <= 0 or self._closed:
                 return False
-            self._clock.wait(news, left)
+            self._clock.wait(wakeup, left)
 
     def use(self, client: Endpoints) -> None:
         """Ask with another client from now on; what is under way is broken off, and asked again."""
@@ -260,18 +260,18 @@ class MetricsPoll:
         transport = self._transport
         try:
             stats = transport.call(request, lambda reply: decode(reply.body, CvmStats, path))
-        except Exception as error:  # noqa: BLE001 - a thread's top: told as data
+        except Exception as error:  # noqa: BLE001 - a thread's top: reported as data
             if transport is self._transport and not self._closed:
                 self._missed(target, Failure.of(error))
         else:
             if transport is self._transport:  # else it is asked again
-                self._heard(target, stats)
+                self._answered(target, stats)
         with self._lock:
             last = not self._schedule.under_way
         if last:
             self._flush()
 
-    def _heard(self, target: PollTarget, stats: CvmStats) -> None:
+    def _answered(self, target: PollTarget, stats: CvmStats) -> None:
         now, info = self._clock.monotonic(), stats.sysinfo
         private = info is None and stats.is_public is False
         with self._lock:
@@ -292,7 +292,7 @@ class MetricsPoll:
         with self._lock:
             self._schedule.failed(now, target.cvm_id)
             self._failed[target.cvm_id] = clean_text(failure.cause, _WHY)
-            if failure.ill in (FailureKind.SLOW_DOWN, FailureKind.KEY):
+            if failure.kind in (FailureKind.SLOW_DOWN, FailureKind.KEY):
                 self._schedule.hold(now + max(failure.retry_after, _HELD))
 
     def _flush(self) -> None:
@@ -306,8 +306,8 @@ class MetricsPoll:
             self._notify()
 
     def _notify(self) -> None:
-        news, self._news = self._news, threading.Event()
-        news.set()
+        wakeup, self._wakeup = self._wakeup, threading.Event()
+        wakeup.set()
 
 
 def _target(row: Row) -> PollTarget:

@@ -147,7 +147,7 @@ class PollSchedule:
                 asked.under_way, asked.due = False, -_FOR_EVER
 
     def hold(self, until: float) -> None:
-        """Hold all requests until then: the service said to slow down, or refused the key."""
+        """Hold all requests until then: the service asked to slow down, or refused the key."""
         self._not_before = max(self._not_before, until)
 
     @property

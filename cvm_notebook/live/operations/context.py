@@ -38,7 +38,7 @@ class Hooks(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class OperationSettings:
-    """Settings of sending and tracking operations, in seconds where not said otherwise.
+    """Settings of sending and tracking operations, in seconds unless stated otherwise.
 
     Attributes
     ----------

@@ -136,7 +136,7 @@ class LedgerDatabase:
                 name, timeout=_WAIT, isolation_level=None, check_same_thread=False
             )
             undo.callback(database.close)
-            _check_ours(database)
+            _check_schema(database)
             if self.path is not None:
                 database.execute("PRAGMA journal_mode = WAL")
                 database.execute("PRAGMA synchronous = NORMAL")
@@ -210,7 +210,7 @@ class LedgerDatabase:
             )
 
     def records(self) -> tuple[OperationRecord, ...]:
-        """Return the operations of earlier kernels that are theirs still, the oldest first."""
+        """Return the operations that earlier kernels still own, the oldest first."""
         with self._transaction() as database:
             found = database.execute(
                 "SELECT record FROM operation WHERE kernel != ? ORDER BY number DESC LIMIT ?",
@@ -367,7 +367,7 @@ class LedgerDatabase:
                 raise self._failed("written", error) from None
 
 
-def _check_ours(database: sqlite3.Connection) -> None:
+def _check_schema(database: sqlite3.Connection) -> None:
     """Refuse the database of another program, or of a later version, before it is touched."""
     version = database.execute("PRAGMA user_version").fetchone()[0]
     if version not in {0, _VERSION}:

@@ -16,7 +16,7 @@ from cvm_notebook.live.progress import progress_bar
 UNANSWERED: Final[frozenset[State]] = frozenset({"asked", "sent"})
 _AT_EXIT: Final = 60.0  # seconds for what waits to be sent
 _ANSWERS: Final = 0.5  # seconds for the answers to what was sent, at the end of the interpreter
-_LOOK: Final = 0.2  # seconds after which it is looked even without news
+_LOOK: Final = 0.2  # seconds after which it is looked even without a change
 _NAMED: Final = 5
 
 
@@ -63,10 +63,10 @@ def drain(
     for operation in operations.unsent():
         if operation.state == "asked":
             operations.send_now(operation)
-    news = threading.Event()
-    end = operations.attach(lambda _: news.set())
+    wakeup = threading.Event()
+    end = operations.attach(lambda _: wakeup.set())
     try:
-        _wait(operations, timeout, news, progress=progress, answers=answers)
+        _wait(operations, timeout, wakeup, progress=progress, answers=answers)
     finally:
         end()
     return operations.unsent()
@@ -75,7 +75,7 @@ def drain(
 def _wait(
     operations: DrainableOperations,
     timeout: float,
-    news: threading.Event,
+    wakeup: threading.Event,
     *,
     progress: bool,
     answers: float | None,
@@ -95,8 +95,8 @@ def _wait(
                     ends = min(ends, all_sent + answers)
             # at the end of the interpreter there may be no thread left to do it
             if not operations.help():
-                clock.wait(news, min(_LOOK, max(0.0, ends - clock.monotonic())))
-                news.clear()
+                clock.wait(wakeup, min(_LOOK, max(0.0, ends - clock.monotonic())))
+                wakeup.clear()
             left = operations.unsent()
             bar.update(max(0, total - len(left) - shown))
             shown = max(shown, total - len(left))

@@ -73,7 +73,7 @@ class TrackingState:
 
 
 OnChange: TypeAlias = Callable[["Operation"], None]
-"""Told of each change."""
+"""Called with the operation after each change."""
 
 
 class Operation:
@@ -250,8 +250,8 @@ class Operation:
             old = self.record
             if old.done or (only is not None and old.state not in only):
                 return False
-            told = {} if error is None else _error_fields(error)
-            self.record = replace(old, **{**told, **changes, **self._times(old, changes)})
+            from_error = {} if error is None else _error_fields(error)
+            self.record = replace(old, **{**from_error, **changes, **self._times(old, changes)})
             if error is not None:
                 self.error = error
                 error.with_traceback(None)
@@ -302,11 +302,11 @@ class Operation:
 
 def _error_fields(error: CvmError) -> dict[str, Any]:
     """Return the fields of a record that an error sets."""
-    told: dict[str, Any] = {"error": str(error), "hint": error.hint}
+    fields: dict[str, Any] = {"error": str(error), "hint": error.hint}
     if isinstance(error, ApiError):
-        told |= {
+        fields |= {
             "http_status": error.status,
             "error_code": error.error_code,
             "request_id": error.request_id,
         }
-    return told
+    return fields

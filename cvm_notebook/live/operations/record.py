@@ -41,7 +41,7 @@ class OperationRecord:
         ``asked`` (not sent yet), ``sent``, ``accepted``, then ``reached`` or ``failed``;
         ``unknown`` when it was sent and nobody can tell what became of it; ``cancelled``.
     done
-        Nothing more will be done about it. An unknown one is done when reading has told nothing
+        Nothing more will be done about it. An unknown one is done when reading has shown nothing
         in the time allowed.
     note
         What is known beyond the state, in a sentence.
@@ -104,10 +104,10 @@ def as_text(record: OperationRecord, *, named: bool = True) -> str:
     if record.state == "asked" and record.delay:
         state = f"asked, sent after {record.delay:g} s unless it is cancelled"
     name = f" {clean_text(record.name, 80)}" if named else ""
-    said = f"{record.verb}{name}: {state}"
+    text = f"{record.verb}{name}: {state}"
     now = [record.status, record.progress] if record.state in {"accepted", "unknown"} else []
     seen = ", ".join(clean_text(word, 80) for word in now if word)
-    return ". ".join(part for part in (f"{said}, {seen}" if seen else said, *_why(record)) if part)
+    return ". ".join(part for part in (f"{text}, {seen}" if seen else text, *_why(record)) if part)
 
 
 def as_html(record: OperationRecord, now: float) -> str:
@@ -136,8 +136,8 @@ def _steps(record: OperationRecord) -> str:
 def _why(record: OperationRecord) -> list[str]:
     """Return what else a reader needs: note, error and hint, each once."""
     parts: list[str] = []
-    for said in (record.reason, record.note, record.error, record.hint):
-        words = clean_text(said or "", _TEXT_CHARS).rstrip(".")
-        if words and not any(words in part for part in parts):
-            parts = [part for part in parts if part not in words] + [words]
+    for text in (record.reason, record.note, record.error, record.hint):
+        sentence = clean_text(text or "", _TEXT_CHARS).rstrip(".")
+        if sentence and not any(sentence in part for part in parts):
+            parts = [part for part in parts if part not in sentence] + [sentence]
     return parts

@@ -303,13 +303,13 @@ class Sender:
         self._context.store.patch([Observation.of_cvm(cvm, received=now)])
         seen = Reading.of_cvm(cvm)
         by = newest[0].triggered_by_username if newest else None
-        words = f"it is {seen.doing} already{f', asked for by {by}' if by else ''}"
+        note = f"it is {seen.doing} already{f', asked for by {by}' if by else ''}"
         if SPECS[operation.verb].may_be_joined and has_begun(operation.verb, seen):
             operation.tracking.begun = True
-            self._follower.accepted(operation, None, f"joined another's: {words}")
+            self._follower.accepted(operation, None, f"joined another's: {note}")
         else:
             hint = "Wait until that has finished, or stop it."
-            operation.move(state="failed", done=True, error=error, note=words, hint=hint)
+            operation.move(state="failed", done=True, error=error, note=note, hint=hint)
 
     def _stop_together(self, operations: Sequence[Operation]) -> None:
         if not operations:

@@ -57,7 +57,7 @@ class OperationService:
     workers
         Requests at once.
     on_fault
-        Told, once each, of an observer that raised.
+        Called, once each, with a `Fault` of an observer that raised.
     ledger
         A file that keeps operations and plans beyond this kernel; see `LedgerDatabase`.
 
@@ -182,11 +182,11 @@ class OperationService:
     ) -> tuple[Operation, ...]:
         """Stop up to fifty CVMs with one request; each has an operation of its own."""
         admitted = [self._admit("stop", row, None, None, plan=plan) for row in rows]
-        mine = [one for one, is_new in admitted if is_new and not one.done]
-        if len(mine) > BATCH_STOP_SIZE:
-            raise InvalidInput("rows", f"there are {len(mine)}", f"Up to {BATCH_STOP_SIZE} fit.")
-        if mine:
-            self._context.workers.do(partial(self._send_together, mine))
+        new = [one for one, is_new in admitted if is_new and not one.done]
+        if len(new) > BATCH_STOP_SIZE:
+            raise InvalidInput("rows", f"there are {len(new)}", f"Up to {BATCH_STOP_SIZE} fit.")
+        if new:
+            self._context.workers.do(partial(self._send_together, new))
         return tuple(one for one, _ in admitted)
 
     def recover(self, rows: Iterable[Row]) -> tuple[Operation, ...]:
@@ -492,11 +492,11 @@ class OperationService:
     def _notify(self, hook: Observer, record: OperationRecord) -> None:
         try:
             hook(record)
-        except Exception as error:  # noqa: BLE001 - a mistake of ours must not stop the others
+        except Exception as error:  # noqa: BLE001 - a bug must not stop the others
             self._report("operations", f"a hook failed: {error!r}", error)
 
     def _crashed(self, error: BaseException) -> None:
-        """Tell of a worker's task that raised: a mistake of ours, which must be seen."""
+        """Report a worker's task that raised: a bug, which must be seen."""
         self._report("operations", f"a worker failed: {error!r}", error)
 
     def _report(self, where: str, what: str, error: BaseException) -> None:

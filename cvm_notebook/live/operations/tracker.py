@@ -146,8 +146,8 @@ class OperationTracker:
         if record.done or record.state not in _FOLLOWED:
             return  # an unknown one may be done, and cannot be accepted any more
         # before it is on its way, what is under way is another one
-        told = seen.correlation_id if is_under_way(operation.verb, seen) else None
-        now = (seen.status, seen.boot_progress, told or record.correlation_id)
+        reported = seen.correlation_id if is_under_way(operation.verb, seen) else None
+        now = (seen.status, seen.boot_progress, reported or record.correlation_id)
         if now != (record.status, record.progress, record.correlation_id):
             operation.move(status=now[0], progress=now[1], correlation_id=now[2])
         operation.tracking.begun |= is_under_way(operation.verb, seen)
@@ -254,7 +254,7 @@ class OperationTracker:
         if row is None or self._context.hooks is None or operation.tracking.proof:
             return False
         if row.source == "action":
-            return False  # what the answer said is all there is yet
+            return False  # the answer's status is all there is yet
         if SPECS[operation.verb].goal == "gone":
             return False  # a row that is there says nothing of one that has just gone
         if SPECS[operation.verb].changes_record:

@@ -97,12 +97,12 @@ class Outcome:
         return not self.failed and not any(row.state in left for row in self.rows)
 
     def __repr__(self) -> str:
-        said = ", ".join(f"{count} {state}" for state, count in self.counts.items()) or "no CVMs"
+        counts = ", ".join(f"{count} {state}" for state, count in self.counts.items()) or "no CVMs"
         stopped = ", interrupted" if self.interrupted else ""
-        told = "".join(
+        failures = "".join(
             f"\n  {clean_text(row.name, 80)}: {row.state}: {clean_text(row.reason, 200)}"
             for row in self.failed[:_NAMED]
         )
         more = len(self.failed) - _NAMED
         rest = f"\n  and {more} more" if more > 0 else ""
-        return f"<Outcome: {said}{stopped}>{told}{rest}"
+        return f"<Outcome: {counts}{stopped}>{failures}{rest}"

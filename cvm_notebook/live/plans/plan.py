@@ -69,7 +69,7 @@ class Plan:
         if self.verb == "commit":
             raise InvalidInput("verb", "a commit has no CVM to plan for", "Use operations.submit.")
         if SPECS[self.verb].changes_record and not params:
-            problem = f"{self.verb} needs to be told what changes"
+            problem = f"{self.verb} needs the changes to make"
             remedy = "Use update(..., dry_run=True), or rollback(..., dry_run=True)."
             raise InvalidInput("verb", problem, remedy)
         self._operations = operations
@@ -162,10 +162,10 @@ class Plan:
             )
         if self.phrase is not None and not (isinstance(confirm, str) and confirm == self.phrase):
             given = "" if confirm is None else f", and not {clean_text(repr(confirm), 80)}"
-            told = "".join(f". Of {row.name!r} {row.term}" for row in self._rows if row.term)
+            rentals = "".join(f". Of {row.name!r} {row.term}" for row in self._rows if row.term)
             raise NotConfirmed(
                 f"nothing was sent: to {self.verb} {counted(self.sends, 'CVM')} takes "
-                f"confirm={self.phrase!r}{given}{told}",
+                f"confirm={self.phrase!r}{given}{rentals}",
                 hint="Read the plan once more, then give the phrase.",
             )
         terms = ExecutionOptions(

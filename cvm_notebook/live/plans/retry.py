@@ -33,13 +33,13 @@ class RetryCheck:
         Of these nothing was done: they may be asked for once more.
     done
         What there is to say of those that were carried out after all, by id.
-    said
+    messages
         Why the others are not asked for again, a clause each.
     """
 
     again: tuple[Operation, ...]
     done: dict[str, str]
-    said: tuple[str, ...]
+    messages: tuple[str, ...]
 
     def is_settled(self, operation: Operation) -> bool:
         """Return whether it is known by now what became of it."""
@@ -80,7 +80,7 @@ def check_retry(operations: OperationService, wrong: Sequence[Operation]) -> Ret
     """Read back operations that went wrong, before they are asked for again; waits."""
     again: list[Operation] = []
     done: dict[str, str] = {}
-    said: list[str] = []
+    messages: list[str] = []
     for operation in wrong:
         found, why = read_back(operations, operation)
         what = f"{operation.verb} {clean_text(operation.name, _NAME_CHARS)}"
@@ -88,11 +88,11 @@ def check_retry(operations: OperationService, wrong: Sequence[Operation]) -> Ret
             again.append(operation)
         elif found == "done":
             done[operation.id] = f"done: {why}" if why else "done, as read back"
-            said.append(why or f"{what} was carried out")
+            messages.append(why or f"{what} was carried out")
         else:
             why = clean_text(why, _WHY_CHARS)
-            said.append(f"nobody can tell whether {what} was carried out ({why})")
-    return RetryCheck(tuple(again), done, tuple(said))
+            messages.append(f"nobody can tell whether {what} was carried out ({why})")
+    return RetryCheck(tuple(again), done, tuple(messages))
 
 
 def read_back(operations: OperationService, operation: Operation) -> tuple[ReadBack, str]:

@@ -355,11 +355,11 @@ def short(hashed: str | None) -> str:
     return (hashed or "unknown")[:_SHORT]
 
 
-def _read_compose(said: object) -> Mapping[str, Any]:
+def _read_compose(compose: object) -> Mapping[str, Any]:
     """Return the app compose of a revision, which may come as a text; empty where it is none."""
-    if isinstance(said, str):
+    if isinstance(compose, str):
         try:
-            said = json.loads(said)
+            compose = json.loads(compose)
         except ValueError:
-            said = None
-    return said if isinstance(said, Mapping) else {}
+            compose = None
+    return compose if isinstance(compose, Mapping) else {}

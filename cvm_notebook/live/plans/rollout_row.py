@@ -26,7 +26,7 @@ class RolloutRow:
     changes
         Which fields are otherwise.
     hash_before, hash_after
-        Its compose hash; None where it cannot be told.
+        Its compose hash; None where it is not known.
     revision_before
         The revision that it had before anything was sent to it.
     verdict

@@ -79,7 +79,7 @@ class PlanRunner:
         self._params = params
         self._terms = terms
         self._pace = RateLimiter(terms.rate, operations.clock)
-        self._bell = threading.Event()
+        self._wakeup = threading.Event()
         self._records: deque[OperationRecord] = deque()
         self._slots: dict[str, int] = {}  # of each operation under way: the number of its request
         self._requests = 0
@@ -87,7 +87,7 @@ class PlanRunner:
         self._stopped = False
         self._finished = False
         self._error: CvmError | None = None
-        self._news = threading.Event()
+        self._updated = threading.Event()
 
     def go(self, rows: Sequence[Row], sent: MutableMapping[str, Operation]) -> None:
         """Send all rows, putting each operation into `sent`, and wait for those in it as well.
@@ -105,7 +105,7 @@ class PlanRunner:
         thread = threading.Thread(
             target=self._run, args=(deque(self._parts(rows)), sent), name="cvm-plan", daemon=True
         )
-        with self._heard():
+        with self._subscribed():
             before = [one.id for one in sent.values() if not self._is_over(one.record)]
             self._requests = len(before)
             self._slots = dict(zip(before, range(1, len(before) + 1), strict=True))
@@ -121,14 +121,14 @@ class PlanRunner:
                 self._wait(bar)
             finally:
                 self._stopped = True
-                self._bell.set()
+                self._wakeup.set()
                 with suppress(RuntimeError):  # Ctrl-C came before it was started
                     thread.join()
 
     @contextmanager
-    def _heard(self) -> Iterator[None]:
-        """Hear of operations for as long as the block lasts."""
-        end = self._operations.attach(self._hear)
+    def _subscribed(self) -> Iterator[None]:
+        """Subscribe to operations for as long as the block lasts."""
+        end = self._operations.attach(self._on_record)
         try:
             yield
         finally:
@@ -137,8 +137,8 @@ class PlanRunner:
     def _wait(self, bar: Bar) -> None:
         shown = 0
         while not self._finished:
-            self._operations.clock.wait(self._news, _FOREVER)
-            self._news.clear()
+            self._operations.clock.wait(self._updated, _FOREVER)
+            self._updated.clear()
             bar.update(self._over - shown)
             shown = self._over
         bar.update(self._over - shown)
@@ -157,7 +157,7 @@ class PlanRunner:
                 for operation in list(sent.values()):
                     operation.cancel()
             self._finished = True
-            self._news.set()
+            self._updated.set()
 
     def _parts(self, rows: Sequence[Row]) -> Iterator[tuple[Row, ...]]:
         """Yield what goes into one request."""
@@ -200,11 +200,11 @@ class PlanRunner:
     def _count(self, over: int) -> None:
         self._over += over
         if self._terms.progress:
-            self._news.set()
+            self._updated.set()
 
     def _reap(self) -> None:
         """Take note of what is over."""
-        self._bell.clear()
+        self._wakeup.clear()
         while self._records:
             record = self._records.popleft()
             if self._slots.pop(record.id, None) is not None:
@@ -214,12 +214,12 @@ class PlanRunner:
         """Wait until something is over, or the next may go."""
         pause = self._pace.wait() if more and self._free() else _FOREVER
         if (self._slots or more) and not (self._records or self._stopped) and pause > 0:
-            self._operations.clock.wait(self._bell, pause)
+            self._operations.clock.wait(self._wakeup, pause)
 
-    def _hear(self, record: OperationRecord) -> None:
+    def _on_record(self, record: OperationRecord) -> None:
         if self._is_over(record):
             self._records.append(record)
-            self._bell.set()
+            self._wakeup.set()
 
     def _is_over(self, record: OperationRecord) -> bool:
         return record.done or (self._terms.until == "accepted" and record.state == "accepted")

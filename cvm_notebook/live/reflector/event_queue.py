@@ -16,12 +16,12 @@ class EventQueue:
 
     Attributes
     ----------
-    bell
+    wakeup
         Set when something came.
     """
 
     def __init__(self) -> None:
-        self.bell = threading.Event()
+        self.wakeup = threading.Event()
         self._lock = threading.Lock()
         self._events: deque[Event] = deque()
         self._rows: dict[str, WatchTarget | None] = {}
@@ -35,20 +35,20 @@ class EventQueue:
             with contextlib.suppress(ValueError):
                 self._events.remove(event)
             self._events.append(event)
-        self.bell.set()
+        self.wakeup.set()
 
     def changed(self, changes: Iterable[Change]) -> None:
         """Add changes of rows; only the latest state of each is kept."""
         with self._lock:
             for change in changes:
                 self._rows[change.row.id] = WatchTarget.of(change.after) if change.after else None
-        self.bell.set()
+        self.wakeup.set()
 
     def all(self, rows: Iterable[Row]) -> None:
         """Replace the rows that wait by all current rows."""
         with self._lock:
             self._rows = {row.id: WatchTarget.of(row) for row in rows}
-        self.bell.set()
+        self.wakeup.set()
 
     def take(self) -> Event | None:
         """Remove and return the next event; changes of rows come first."""

@@ -85,7 +85,7 @@ class Failure:
         Seconds the service asked to wait, clamped to a minute.
     """
 
-    ill: FailureKind
+    kind: FailureKind
     cause: str
     next_step: str | None = None
     retry_after: float = 0.0
@@ -96,7 +96,7 @@ class Failure:
         """Classify an error."""
         retry_after = error.retry_after if isinstance(error, ApiError) else None
         return cls(
-            _ill(error),
+            _kind_of(error),
             getattr(error, "message", None) or f"{type(error).__name__}: {error}",
             getattr(error, "hint", None),
             min(max(retry_after or 0.0, 0.0), _LONGEST_RETRY_AFTER),
@@ -104,7 +104,7 @@ class Failure:
         )
 
 
-def _ill(error: BaseException) -> FailureKind:
+def _kind_of(error: BaseException) -> FailureKind:
     if isinstance(error, AuthError):
         return FailureKind.KEY if error.is_of_the_key else FailureKind.DENIED
     kinds = {
@@ -116,7 +116,8 @@ def _ill(error: BaseException) -> FailureKind:
         DecodeError: FailureKind.NO_SENSE,
         DeadlineExceeded: FailureKind.LATE,
     }
-    return next((ill for kind, ill in kinds.items() if isinstance(error, kind)), FailureKind.FAILED)
+    found = (kind for type_, kind in kinds.items() if isinstance(error, type_))
+    return next(found, FailureKind.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,7 @@ class WatchTarget:
     busy
         It is in transition.
     settling
-        Its status is one that lasts, but it was last said to be in progress: a stream does not tell
+        Its status is one that lasts, but it was last reported in progress: a stream does not report
         when that ends.
     """
 
@@ -226,7 +227,7 @@ class ListFetched:
 class ListFailed:
     """The list could not be read to its end."""
 
-    trouble: Failure
+    failure: Failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +243,7 @@ class StatusesFailed:
     """The request for statuses failed."""
 
     ask: FetchStatuses
-    trouble: Failure
+    failure: Failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +259,7 @@ class CloseReason(Enum):
     ENDED = auto()  # in good order, or because its time was over
     GONE = auto()  # it says that the CVM is no more
     CLOSED = auto()  # by us
-    TROUBLE = auto()
+    FAILED = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +274,7 @@ class StreamClosed:
 
     cvm_id: str
     how: CloseReason
-    trouble: Failure | None = None
+    failure: Failure | None = None
     retry: float = 0.0
 
 

@@ -20,7 +20,7 @@ class HealthLog:
         self._store = store
         self._clock = clock
         self._log = log
-        self._ill = False
+        self._broken = False
         self._closed = False
 
     def show(self, show: SetHealth) -> None:
@@ -32,22 +32,22 @@ class HealthLog:
         since = before.since if before.state == show.state else self._clock.now()
         shown = Health(show.state, since, show.cause, show.next_step, show.next_try)
         self._store.set_health(shown)
-        if show.state in BROKEN and not self._ill:
-            self._ill = True
+        if show.state in BROKEN and not self._broken:
+            self._broken = True
             # a refused key raises in calls, and makes a table ask for another key
             level = logging.INFO if show.state == "needs a key" else logging.WARNING
             self._log.log(level, "live updates stopped: %s", self._store.health)
-        elif show.state == "live" and self._ill:
-            self._ill = False
+        elif show.state == "live" and self._broken:
+            self._broken = False
             self._log.info("live updates go on")
 
 
-def prevented(trouble: Failure | None, timeout: float) -> BaseException:
+def prevented(failure: Failure | None, timeout: float) -> BaseException:
     """Return the error that a wait for the first list ends with."""
-    if trouble is not None and trouble.error is not None:
-        return trouble.error.with_traceback(None)
-    if trouble is not None:
-        return CvmError(trouble.cause, hint=trouble.next_step)
+    if failure is not None and failure.error is not None:
+        return failure.error.with_traceback(None)
+    if failure is not None:
+        return CvmError(failure.cause, hint=failure.next_step)
     return DeadlineExceeded(
         f"the fleet was not listed within {timeout:g} s",
         hint="Give it more time, or look at its health.",

@@ -188,8 +188,9 @@ class ListRequest:
                     found[key] = cvm
         faults = tuple(f for n in range(1, len(pages) + 1) for f in self._known[n][2])
         totals = {page.total for page in pages}
-        said = totals == {None} or totals == {len(found) + len(faults)}
-        return ListResult(list(found.values()), self._began, said and rows == len(found), faults)
+        agrees = totals == {None} or totals == {len(found) + len(faults)}
+        consistent = agrees and rows == len(found)
+        return ListResult(list(found.values()), self._began, consistent, faults)
 
 
 _log = logging.getLogger(__name__)
@@ -265,4 +266,4 @@ class Lister:
         """Log what cannot be read, once: it comes again with every answer."""
         if faults and not self._warned:
             self._warned = True
-            _log.warning("%s (told once)", faults[0])
+            _log.warning("%s (logged once)", faults[0])

@@ -42,7 +42,7 @@ from cvm_notebook.live.reflector.stream_slots import StreamSlots
 
 _NEVER = float("-inf")
 _FOR_EVER = float("inf")
-_SWEEP_TAKES = 5.0  # seconds of slack: a healthy fleet is heard once a sweep, and no more often
+_SWEEP_TAKES = 5.0  # seconds of slack: a healthy fleet answers once a sweep, and no more often
 _START_AGAIN = "refresh() starts it again."
 
 
@@ -79,14 +79,14 @@ class Machine:
         self._lists = Relist(settings, Backoff(rand=rand))
         self._polls = Polling(settings)
         self._slots = StreamSlots(settings)
-        self._heard_at = _NEVER
+        self._last_answer_at = _NEVER
         self._followed: dict[str, None] = {}
         self._busy: dict[str, None] = {}
         self._held = False
         self._park_at = _NEVER
         self._catching_up = False
         self._slow = Backoff(rand=rand)
-        self._slowed: Failure | None = None  # the service said to slow down
+        self._slowed: Failure | None = None  # the service asked to slow down
         self._hold_until = _NEVER
         self._key: Failure | None = None
         self._fault: str | None = None
@@ -123,11 +123,11 @@ class Machine:
         return actions
 
     @property
-    def trouble(self) -> Failure | None:
+    def failure(self) -> Failure | None:
         """The failure of the list, as far as it is known."""
         if self.mode is Mode.BROKEN:
             return Failure(FailureKind.FAILED, self._fault or "", _START_AGAIN)
-        return self._key or self._lists.trouble
+        return self._key or self._lists.failure
 
     @property
     def streams(self) -> tuple[str, ...]:
@@ -205,27 +205,27 @@ class Machine:
         return []
 
     def _on_page(self, _event: PageFetched, now: float) -> list[Action]:
-        self._lists.heard(now)
-        self._heard_at = now
+        self._lists.page_received(now)
+        self._last_answer_at = now
         return []
 
     def _on_listed(self, event: ListFetched, now: float) -> list[Action]:
         self._slow.succeeded(now)
-        self._heard_at = now
+        self._last_answer_at = now
         self._lists.done(now, event.rows, whole=event.whole)
         self.listed, self._catching_up, self._fault = True, False, None
         return []
 
     def _on_list_failed(self, event: ListFailed, now: float) -> list[Action]:
-        if event.trouble.ill in (FailureKind.KEY, FailureKind.DENIED):
-            return self._lock(event.trouble)
-        self._lists.failed(now, event.trouble)
-        self._slow_down(event.trouble, now)
+        if event.failure.kind in (FailureKind.KEY, FailureKind.DENIED):
+            return self._lock(event.failure)
+        self._lists.failed(now, event.failure)
+        self._slow_down(event.failure, now)
         return []
 
     def _on_answered(self, event: StatusesFetched, now: float) -> list[Action]:
         self._slow.succeeded(now)
-        self._heard_at = now
+        self._last_answer_at = now
         doubtful = self._polls.answered(now, event.ask, event.silent)
         if not doubtful:
             return []
@@ -233,14 +233,14 @@ class Machine:
         return [MarkFailed(doubtful, "the service says nothing of its status", now)]
 
     def _on_ask_failed(self, event: StatusesFailed, now: float) -> list[Action]:
-        trouble = event.trouble
-        if trouble.ill in (FailureKind.KEY, FailureKind.DENIED):
-            return self._lock(trouble)
-        was_well, mark = self._polls.failed(now, event.ask, trouble)
-        if trouble.ill is FailureKind.SLOW_DOWN:
-            self._slow_down(trouble, now)  # and no list because of it
+        failure = event.failure
+        if failure.kind in (FailureKind.KEY, FailureKind.DENIED):
+            return self._lock(failure)
+        was_well, mark = self._polls.failed(now, event.ask, failure)
+        if failure.kind is FailureKind.SLOW_DOWN:
+            self._slow_down(failure, now)  # and no list because of it
             return []
-        if trouble.ill is FailureKind.FAILED and was_well:
+        if failure.kind is FailureKind.FAILED and was_well:
             self._lists.ask(now)  # is it this node, or everything?
         return [mark]
 
@@ -249,14 +249,14 @@ class Machine:
         return []
 
     def _on_ended(self, event: StreamClosed, now: float) -> list[Action]:
-        trouble = event.trouble
-        if trouble is not None and trouble.ill is FailureKind.KEY:
-            return self._lock(trouble)
+        failure = event.failure
+        if failure is not None and failure.kind is FailureKind.KEY:
+            return self._lock(failure)
         self._slots.ended(now, event)
-        if trouble is not None and trouble.ill is FailureKind.DENIED:
-            return [MarkFailed((event.cvm_id,), trouble.cause, now)]
+        if failure is not None and failure.kind is FailureKind.DENIED:
+            return [MarkFailed((event.cvm_id,), failure.cause, now)]
         if event.how is CloseReason.GONE or (
-            trouble is not None and trouble.ill is FailureKind.MISSING
+            failure is not None and failure.kind is FailureKind.MISSING
         ):
             self._lists.ask(now)  # it goes when the list has it no more
             return [
@@ -288,10 +288,10 @@ class Machine:
 
     # --- what follows ----------------------------------------------------------------------
 
-    def _lock(self, trouble: Failure) -> list[Action]:
+    def _lock(self, failure: Failure) -> list[Action]:
         if self.mode is not Mode.ACTIVE:
             return []
-        self.mode, self._key = Mode.LOCKED, trouble
+        self.mode, self._key = Mode.LOCKED, failure
         self._polls.cut()
         self._slots.cut()
         return [AbortAll()]
@@ -302,19 +302,19 @@ class Machine:
         self._slots.cut()
         return [AbortAll()]
 
-    def _slow_down(self, trouble: Failure, now: float) -> None:
-        if trouble.ill is not FailureKind.SLOW_DOWN:
+    def _slow_down(self, failure: Failure, now: float) -> None:
+        if failure.kind is not FailureKind.SLOW_DOWN:
             return
         wait = self._slow.failed(now) if now >= self._hold_until else 0.0  # a burst counts once
-        self._slowed = trouble
-        self._hold_until = max(self._hold_until, now + max(trouble.retry_after, wait))
+        self._slowed = failure
+        self._hold_until = max(self._hold_until, now + max(failure.retry_after, wait))
         self._lists.hold(self._hold_until)
         self._polls.hold(self._hold_until)
 
     @property
     def _knows(self) -> bool:
         """Whether there is a list to go by: else nothing but that is asked for."""
-        return self.listed and not self._catching_up and self._lists.trouble is None
+        return self.listed and not self._catching_up and self._lists.failure is None
 
     def _unwanted(self, now: float) -> bool:
         return not self._held and now >= self._park_at
@@ -345,16 +345,16 @@ class Machine:
         return self._health_of_lists(now)
 
     def _health_of_lists(self, now: float) -> SetHealth:
-        trouble = self._lists.trouble
-        if trouble is not None and trouble.ill is not FailureKind.SLOW_DOWN:
-            return SetHealth("offline", trouble.cause, trouble.next_step, self._lists.due)
+        failure = self._lists.failure
+        if failure is not None and failure.kind is not FailureKind.SLOW_DOWN:
+            return SetHealth("offline", failure.cause, failure.next_step, self._lists.due)
         if self._slowed is not None and now < self._hold_until:
             return SetHealth("catching up", self._slowed.cause, self._slowed.next_step)
-        if self._catching_up or not self.listed or trouble is not None:
+        if self._catching_up or not self.listed or failure is not None:
             return SetHealth("catching up", self._fault)
         if now >= self._late_at():
             return SetHealth("catching up", f"no answer for {self._settings.late_after:.0f} s")
-        return SetHealth("live", self._slots.trouble)
+        return SetHealth("live", self._slots.problem)
 
     def _late_at(self) -> float:
         """Return the time from which answers are overdue and the fleet is not called live.
@@ -364,4 +364,4 @@ class Machine:
         waits = self._polls.waits_since, self._lists.waits_since
         owed = min((since for since in waits if since is not None), default=_FOR_EVER)
         limit = self._settings.late_after
-        return max(owed + limit, self._heard_at + limit + _SWEEP_TAKES)
+        return max(owed + limit, self._last_answer_at + limit + _SWEEP_TAKES)

@@ -60,12 +60,12 @@ class Polling:
 
     def rows(self, now: tuple[WatchTarget, ...], gone: Iterable[str]) -> list[WatchTarget]:
         """Take note of rows; return those that are watched otherwise than before."""
-        news: list[WatchTarget] = []
+        changed: list[WatchTarget] = []
         for row in now:
             before = self._rows.get(row.id)
             if row == before:
                 continue
-            news.append(row)
+            changed.append(row)
             if before is not None and before.node != row.node:
                 self._forget(before)
             self._rows[row.id] = row
@@ -75,7 +75,7 @@ class Polling:
             before = self._rows.pop(cvm_id, None)
             if before is not None:
                 self._forget(before)
-        return news
+        return changed
 
     def knows(self, cvm_id: str) -> bool:
         """Return whether it is a CVM of the fleet."""
@@ -93,7 +93,7 @@ class Polling:
         self._sweep_at = now + max(self._settings.sweep, chunks / self._settings.per_second)
 
     def hold(self, until: float) -> None:
-        """Ask nothing before then, and one question first: the service said to slow down."""
+        """Ask nothing before then, and one question first: the service asked to slow down."""
         self._hold_until = max(self._hold_until, until)
         self._probing = True
 
@@ -119,14 +119,14 @@ class Polling:
         self._silent.update(first)
         return tuple(row.id for row in self._rows.values() if row.uuid in first) if first else ()
 
-    def failed(self, now: float, ask: FetchStatuses, trouble: Failure) -> tuple[bool, MarkFailed]:
+    def failed(self, now: float, ask: FetchStatuses, failure: Failure) -> tuple[bool, MarkFailed]:
         """Count a failure; return whether the node had been well until now, and what to say."""
         node = self._node(ask.node)
         node.flight = None
         node.waiting.update(dict.fromkeys(ask.uuids))
         was_well = node.not_before == _NEVER
-        node.not_before = now + max(node.backoff.failed(now), trouble.retry_after)
-        return was_well, MarkFailed(ask.uuids, trouble.cause, node.began)
+        node.not_before = now + max(node.backoff.failed(now), failure.retry_after)
+        return was_well, MarkFailed(ask.uuids, failure.cause, node.began)
 
     def cut(self) -> None:
         """Forget what is under way; a sweep begins anew."""

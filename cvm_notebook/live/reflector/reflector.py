@@ -134,7 +134,7 @@ class Reflector:
 
     def _release(self, handle: InterestHandle) -> None:
         self._interests.discard(handle)
-        self._inbox.bell.set()
+        self._inbox.wakeup.set()
 
     def refresh(self) -> None:
         """Ask for a new list soon; wishes that come together are one."""
@@ -178,18 +178,18 @@ class Reflector:
         with self.interest():
             end = self._clock.monotonic() + timeout
             while True:
-                verdict = self._verdict  # taken before the look, so that no news is missed
+                verdict = self._verdict  # taken before the look, so that no change is missed
                 self._check()
                 if self._machine.listed:
                     return
                 self.check()
                 left = end - self._clock.monotonic()
                 if left <= 0:
-                    raise prevented(self._machine.trouble, timeout)
+                    raise prevented(self._machine.failure, timeout)
                 self._clock.wait(verdict, left)
 
     def check(self) -> None:
-        """Return if news can be expected.
+        """Return if changes can be expected.
 
         Raises
         ------
@@ -200,7 +200,7 @@ class Reflector:
         # set in the store, too: a waiter that is woken here must not read an older health there
         shown = self._store.health.state in BROKEN
         if shown and self._machine.mode in (Mode.LOCKED, Mode.BROKEN):
-            raise prevented(self._machine.trouble, 0.0)
+            raise prevented(self._machine.failure, 0.0)
 
     def resume(self, client: Endpoints | None = None) -> None:
         """Go on after the key was refused: with another client, or the same one."""
@@ -223,7 +223,7 @@ class Reflector:
         if first:
             self._health.show(SetHealth("closed"))
         self._lines.end()
-        self._inbox.bell.set()
+        self._inbox.wakeup.set()
         self._tell_waiters()
         end = time.monotonic() + timeout  # of this machine: no test waits for it to be moved
         for ending in [thread, *self._lines.threads()]:
@@ -267,7 +267,7 @@ class Reflector:
                 return
             self._inbox.put(event)
             if start and not alive:
-                self._thread = serve(self, self._inbox.bell, self._clock, self._lines)
+                self._thread = serve(self, self._inbox.wakeup, self._clock, self._lines)
 
     def turn(self) -> float | None:
         """Do what is to be done now; return the seconds to wait, or None when there is no more.
@@ -287,7 +287,7 @@ class Reflector:
         if self._closed:
             self._end()
             return None
-        self._inbox.bell.clear()
+        self._inbox.wakeup.clear()
         if self._slept(self._waited):
             self._take(Woke())
         self._notice_interest()

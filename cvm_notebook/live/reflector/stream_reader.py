@@ -98,17 +98,17 @@ class StreamReader:
         return self._held_back is not None
 
     def _run(self) -> None:
-        how, trouble = CloseReason.TROUBLE, None
+        how, failure = CloseReason.FAILED, None
         try:
             how = self._read()
-        except BaseException as error:  # noqa: BLE001 - a thread's top: told as data
-            trouble = Failure.of(error)
+        except BaseException as error:  # noqa: BLE001 - a thread's top: reported as data
+            failure = Failure.of(error)
         finally:
             self.flush(at_end=True)
             if self._closed:
-                how, trouble = CloseReason.CLOSED, None
+                how, failure = CloseReason.CLOSED, None
             retry = min(self._events.retry or 0.0, _LONGEST_RETRY)
-            self._sink.event(StreamClosed(self.cvm_id, how, trouble, retry))
+            self._sink.event(StreamClosed(self.cvm_id, how, failure, retry))
 
     def _read(self) -> CloseReason:
         stream = self._wire.stream(self.cvm_id)
@@ -194,7 +194,7 @@ class StreamPool:
         def run() -> None:
             try:
                 event = work(wire)
-            except BaseException as error:  # noqa: BLE001 - a thread's top: told as data
+            except BaseException as error:  # noqa: BLE001 - a thread's top: reported as data
                 event = failed(Failure.of(error))
             if not wire.ended:
                 self._emit(event)

@@ -41,13 +41,13 @@ class StreamSlots:
     ----------
     allowed
         How many there may be at the moment.
-    trouble
+    problem
         Why there are none at all, in words; None when there may be some.
     """
 
     def __init__(self, settings: ReflectorSettings) -> None:
         self.allowed = settings.streams
-        self.trouble: str | None = None
+        self.problem: str | None = None
         self._most = settings.streams
         self._open: dict[str, bool] = {}  # id -> whether it has spoken
         self._closing: set[str] = set()
@@ -90,7 +90,7 @@ class StreamSlots:
         return past is None or past.not_before <= now
 
     def covered(self, cvm_id: str) -> bool:
-        """Whether a stream tells of it."""
+        """Whether a stream reports on it."""
         return self._open.get(cvm_id, False)
 
     def opened(self, now: float, cvm_id: str) -> None:
@@ -98,7 +98,7 @@ class StreamSlots:
         if cvm_id in self._open:
             self._open[cvm_id] = True
             self._past(cvm_id).backoff.succeeded(now)
-            self.trouble = None
+            self.problem = None
             self._none_until = _NEVER
             if len(self._open) >= self._most:
                 self._rest = 0.0  # all places are to be had again
@@ -113,12 +113,12 @@ class StreamSlots:
         if end.how is CloseReason.GONE:
             past.not_before = _FOR_EVER  # until it is listed anew
             return
-        ill = end.trouble.ill if end.trouble is not None else None
-        if ill is FailureKind.SLOW_DOWN:
+        kind = end.failure.kind if end.failure is not None else None
+        if kind is FailureKind.SLOW_DOWN:
             self._refused(now)
-        elif ill is FailureKind.NO_SENSE and not spoke:
+        elif kind is FailureKind.NO_SENSE and not spoke:
             self._none(now)
-        elif ill in (FailureKind.MISSING, FailureKind.DENIED):
+        elif kind in (FailureKind.MISSING, FailureKind.DENIED):
             past.not_before = _FOR_EVER  # until it changes
         else:
             wait = past.backoff.failed(now)
@@ -133,7 +133,7 @@ class StreamSlots:
         self._more_at = now + self._rest
 
     def _none(self, now: float) -> None:
-        self.trouble = "event streams do not come through; statuses are asked for instead"
+        self.problem = "event streams do not come through; statuses are asked for instead"
         self._none_until = now + _LONGEST_REST
 
     def changed(self, cvm_id: str) -> None:

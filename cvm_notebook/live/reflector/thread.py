@@ -19,12 +19,12 @@ _AT_EXIT: Final = 1.0
 
 
 def serve(
-    served: "Reflector", bell: threading.Event, clock: Clock, lines: StreamPool
+    served: "Reflector", wakeup: threading.Event, clock: Clock, lines: StreamPool
 ) -> threading.Thread:
     """Start a thread that serves it for as long as there is something to do and it is held."""
     thread = threading.Thread(
         target=_run,
-        args=(weakref.ref(served), bell, clock, lines),
+        args=(weakref.ref(served), wakeup, clock, lines),
         name="cvm-reflector",
         daemon=True,
     )
@@ -39,7 +39,7 @@ def ended(served: "Reflector") -> None:
 
 
 def _run(
-    ref: "weakref.ref[Reflector]", bell: threading.Event, clock: Clock, lines: StreamPool
+    ref: "weakref.ref[Reflector]", wakeup: threading.Event, clock: Clock, lines: StreamPool
 ) -> None:
     while (served := ref()) is not None:
         wait = served.turn()
@@ -47,7 +47,7 @@ def _run(
         if wait is None:
             return
         try:
-            clock.wait(bell, wait)
+            clock.wait(wakeup, wait)
         except BaseException as error:  # noqa: BLE001 - the thread's top: shown in health
             served = ref()
             if served is not None and not served.survives(error):

@@ -215,13 +215,13 @@ class AutoStop:
             ("to take it back", f"{self.terms.undo:g} s"),
             *((f"{event.at:%Y-%m-%d %H:%M:%S} UTC", _entry(event)) for event in self.log()[-5:]),
         ]
-        facts = [(label, clean_text(said, 300)) for label, said in facts]
+        facts = [(label, clean_text(value, 300)) for label, value in facts]
         rows = "".join(
-            f'<tr><th scope="row">{html.escape(label)}</th><td>{html.escape(said)}</td></tr>'
-            for label, said in facts
+            f'<tr><th scope="row">{html.escape(label)}</th><td>{html.escape(value)}</td></tr>'
+            for label, value in facts
         )
         title = f"Auto-stop {self.id}"
-        lines = [title, *(f"  {label}: {said}" for label, said in facts)]
+        lines = [title, *(f"  {label}: {value}" for label, value in facts)]
         caption = f"<caption>{html.escape(title)}</caption>"
         return {
             "text/plain": "\n".join(lines),

@@ -39,7 +39,7 @@ class RuleBook:
     interest
         Keeps the fleet live.
     on_crash
-        Told of a mistake of ours on its thread.
+        Called with an error that its thread ended with: a bug.
     """
 
     def __init__(

@@ -37,9 +37,9 @@ def read_terms(
     if idle is None and schedule is None:
         problem = "neither it nor schedule is given, so the rule would never act"
         raise InvalidInput("idle", problem, 'As idle="1h", or schedule="Mon-Fri 20:00".')
-    said, chosen = _chooser(where, snapshot)
+    description, chosen = _chooser(where, snapshot)
     return AutoStopTerms(
-        where=said,
+        where=description,
         chosen=chosen,
         idle=None if idle is None else length_of("idle", idle)[0],
         below=checks.share("below", below),
@@ -48,21 +48,21 @@ def read_terms(
     )
 
 
-def _undo(said: float | str | timedelta) -> float:
-    if isinstance(said, str | timedelta):
-        return length_of("undo", said)[0].total_seconds()
-    return checks.seconds("undo", said)
+def _undo(delay: float | str | timedelta) -> float:
+    if isinstance(delay, str | timedelta):
+        return length_of("undo", delay)[0].total_seconds()
+    return checks.seconds("undo", delay)
 
 
 def _chooser(
-    said: str | Mapping[str, object] | Iterable[Ref], snapshot: Snapshot
+    selector: str | Mapping[str, object] | Iterable[Ref], snapshot: Snapshot
 ) -> tuple[str, Chooser]:
     """Return the description of a rule's CVMs, and the function that finds them in a snapshot."""
-    if isinstance(said, str):
-        query = search(checks.text("where", said))
-        return f"({clean_text(said, _CHARS)})", query.rows
-    if isinstance(said, Mapping):
-        conditions = dict(said)
+    if isinstance(selector, str):
+        query = search(checks.text("where", selector))
+        return f"({clean_text(selector, _CHARS)})", query.rows
+    if isinstance(selector, Mapping):
+        conditions = dict(selector)
         if not conditions:
             raise InvalidInput("where", "it is empty", _REMEDY)
         for name in conditions:
@@ -70,7 +70,7 @@ def _chooser(
         where(snapshot, **conditions)  # refuses what cannot be asked
         text = ", ".join(f"{name}={value!r}" for name, value in conditions.items())
         return f"({clean_text(text, _CHARS)})", lambda now: where(now, **conditions)
-    rows = [snapshot.find(ref) for ref in checks.several("where", said)]
+    rows = [snapshot.find(ref) for ref in checks.several("where", selector)]
     if not rows:
         raise InvalidInput("where", "it is empty", _REMEDY)
     chosen = {row.id for row in rows}

@@ -37,14 +37,14 @@ class Timetable:
     zone: str | None = None
 
     @classmethod
-    def read(cls, field: str, said: object) -> "Timetable":
+    def read(cls, field: str, value: object) -> "Timetable":
         """Read ``Mon-Fri 20:00``.
 
         Parameters
         ----------
         field
             What the argument is called, for the error.
-        said
+        value
             Days, as ``Mon-Fri``, ``Sat,Sun``, ``Fri-Mon`` or ``daily``, which may be left out; a
             time of 24 hours; a time zone's name, or this machine's local time is meant.
 
@@ -53,10 +53,10 @@ class Timetable:
         InvalidInput
             It is none; the message says which part.
         """
-        words = said.split() if isinstance(said, str) else []
+        words = value.split() if isinstance(value, str) else []
         clocks = [place for place, word in enumerate(words) if ":" in word]
         if len(clocks) != 1 or clocks[0] > 1 or len(words) - clocks[0] > 2:  # noqa: PLR2004 - time, zone
-            raise InvalidInput(field, f"{_shown(said)} is not a schedule", _REMEDY)
+            raise InvalidInput(field, f"{_shown(value)} is not a schedule", _REMEDY)
         place = clocks[0]
         clock = _CLOCK.match(words[place])
         if clock is None:
@@ -105,21 +105,21 @@ class Timetable:
         return f"{_days_text(self.days)} {self.at:%H:%M}{zone}"
 
 
-def _days(field: str, said: str) -> frozenset[int]:
-    if said.lower() == "daily":
+def _days(field: str, text: str) -> frozenset[int]:
+    if text.lower() == "daily":
         return _EVERY_DAY
     found: set[int] = set()
-    for part in said.split(","):
+    for part in text.split(","):
         first, dash, last = part.partition("-")
         begin, end = (_day(field, one) for one in (first, last if dash else first))
         found.update((begin + ahead) % 7 for ahead in range((end - begin) % 7 + 1))
     return frozenset(found)
 
 
-def _day(field: str, said: str) -> int:
-    day = _NAMES.get(said.lower())
+def _day(field: str, name: str) -> int:
+    day = _NAMES.get(name.lower())
     if day is None:
-        raise InvalidInput(field, f"{_shown(said)} is not a day of the week", _REMEDY)
+        raise InvalidInput(field, f"{_shown(name)} is not a day of the week", _REMEDY)
     return day
 
 
@@ -146,5 +146,5 @@ def _days_text(days: frozenset[int]) -> str:
     )
 
 
-def _shown(said: object) -> str:
-    return repr(clean_text(said, 60))
+def _shown(value: object) -> str:
+    return repr(clean_text(value, 60))

@@ -33,7 +33,7 @@ _REACH: Final = ((1, 90.0), (5, 330.0), (15, 930.0))
 
 
 class Sample(NamedTuple):
-    """What a guest said of itself at a moment.
+    """What a guest reported of itself at a moment.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class Sample(NamedTuple):
     uptime
         Seconds since it booted.
     info
-        All that it said, of which this is made.
+        All that it reported, of which this is made.
     """
 
     cvm_id: str
@@ -166,7 +166,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """News of figures: whose they are."""
+    """New figures have come: whose they are."""
 
     cvm_ids: tuple[str, ...]
 

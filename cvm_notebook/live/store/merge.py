@@ -1,4 +1,4 @@
-"""One CVM's row from all that was said of it lately."""
+"""One CVM's row, from all that was reported of it lately."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -52,9 +52,9 @@ class Version(NamedTuple):
 def newer(one: Version, other: Version) -> bool:
     """Return whether one is at least as new as the other."""
     if abs(one.moment - other.moment) <= HORIZON:
-        for mine, its in ((one.operation, other.operation), (one.server, other.server)):
-            if mine is not None and its is not None and mine != its:
-                return mine > its
+        for first, second in ((one.operation, other.operation), (one.server, other.server)):
+            if first is not None and second is not None and first != second:
+                return first > second
     return one.moment >= other.moment
 
 
@@ -117,17 +117,18 @@ def agrees(row: Row) -> bool:
         or row.in_progress != bool(cvm.in_progress)
     ):
         return False
-    doing, said = row.operation, cvm.progress
-    if doing is None or said is None:
-        return doing is None and said is None
-    return doing.correlation_id == said.correlation_id and doing.started_at == said.started_at
+    doing, recorded = row.operation, cvm.progress
+    if doing is None or recorded is None:
+        return doing is None and recorded is None
+    same_start = doing.started_at == recorded.started_at
+    return same_start and doing.correlation_id == recorded.correlation_id
 
 
 def shows(row: Row, fact: Observation) -> bool:
     """Return whether a row says all that a fact says."""
     for name in ("in_progress", "operation", *_PROGRESS):
-        said = getattr(fact, name)
-        if said is not UNSET and said != getattr(row, name):
+        value = getattr(fact, name)
+        if value is not UNSET and value != getattr(row, name):
             return False
     if fact.status is not UNSET and not same_word(fact.status, row.status):
         return False
@@ -151,14 +152,14 @@ def is_plain(fact: Observation, row: Row) -> bool:
 
 def take_plain(fact: Observation, row: Row, seen: Provenance, revision: int) -> Row:
     """Return the row that a plain fact makes: the old one, if it says the same."""
-    said = {name: getattr(fact, name) or None for name in _PROGRESS}
+    fields = {name: getattr(fact, name) or None for name in _PROGRESS}
     if _has_no_progress(row) and not fact.in_progress and not fact.boot_error:
         # How it came to rest, reported for the first time: nothing has happened. In a large fleet
         # the first batch status would else push everything out of the history.
-        for name, value in said.items():
+        for name, value in fields.items():
             object.__setattr__(row, name, value)
-    said |= {"status": row.cvm.status, "in_progress": fact.in_progress}
-    return _with(row, said, fact.uptime or None, seen, revision)
+    fields |= {"status": row.cvm.status, "in_progress": fact.in_progress}
+    return _with(row, fields, fact.uptime or None, seen, revision)
 
 
 def _has_no_progress(row: Row) -> bool:
@@ -167,7 +168,7 @@ def _has_no_progress(row: Row) -> bool:
 
 
 class Known:
-    """What was said of one CVM in the last minutes, by subject."""
+    """What was reported of one CVM in the last minutes, by subject."""
 
     __slots__ = ("_at_rest", "_errors", "_operation", "_progress", "_record", "_status", "latest")
 
@@ -176,7 +177,7 @@ class Known:
         self._record, self._status = LatestByKind(), LatestByKind()
         self._progress, self._operation = LatestByKind(), LatestByKind()
         self._errors: tuple[float, str | None] = (-inf, row.error)
-        self._at_rest: dict[Phase, float] = {}  # when it was last said to be so
+        self._at_rest: dict[Phase, float] = {}  # when it was last reported so
         self.latest = -inf
         self.take(Observation.of_cvm(row.cvm, received=min(listed, row.seen.moment), source="list"))
         if row.error is not None:
@@ -211,13 +212,13 @@ class Known:
         status = self._status.winner()
         word = status[1].status if status else cvm.status
         word = cvm.status if same_word(word, cvm.status) else word or None
-        said: dict[str, Any] = {"cvm": cvm, "status": word, "error": self._errors[1]}
-        said |= self._doing(word, status)
+        fields: dict[str, Any] = {"cvm": cvm, "status": word, "error": self._errors[1]}
+        fields |= self._doing(word, status)
         progress = self._progress.winner()
         if progress is None or not self._is_of(progress[1], word):
-            return _with(old, said | dict.fromkeys(_PROGRESS), None, seen, revision)
-        said |= {name: getattr(progress[1], name) or None for name in _PROGRESS}
-        return _with(old, said, progress[1].uptime or None, seen, revision)
+            return _with(old, fields | dict.fromkeys(_PROGRESS), None, seen, revision)
+        fields |= {name: getattr(progress[1], name) or None for name in _PROGRESS}
+        return _with(old, fields, progress[1].uptime or None, seen, revision)
 
     @staticmethod
     def _is_of(fact: Observation, word: str | None) -> bool:
@@ -262,7 +263,7 @@ def runs_anew(old: Row, new: Row) -> bool:
     A quote is of one boot of one app compose on one image and machine. Another one of these,
     another status, an operation that begins (what stops, updates or restarts a CVM shows in these
     two), or a shorter uptime than before (it was restarted unseen) makes it a quote of the past.
-    What is not said is taken to be as it was.
+    What is not reported is taken to be as it was.
     """
     if not same_word(new.status, old.status) or (new.in_progress and not old.in_progress):
         return True
@@ -296,13 +297,13 @@ def _measured(cvm: Cvm) -> tuple[str | int | None, ...]:
 
 
 def _with(
-    old: Row, said: dict[str, Any], uptime: str | None, seen: Provenance, revision: int
+    old: Row, fields: dict[str, Any], uptime: str | None, seen: Provenance, revision: int
 ) -> Row:
-    same = all(getattr(old, name) == value for name, value in said.items())
+    same = all(getattr(old, name) == value for name, value in fields.items())
     if same and not (old.trust and _is_shorter(uptime, old.uptime)):
         object.__setattr__(old, "uptime", uptime)
         return old
-    new = replace(old, **said, uptime=uptime, seen=seen, revision=revision)
+    new = replace(old, **fields, uptime=uptime, seen=seen, revision=revision)
     return replace(new, trust=None) if old.trust and runs_anew(old, new) else new
 
 

@@ -16,7 +16,7 @@ from cvm_notebook.text import clean_text
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """What one answer said of one CVM. What it did not speak of is UNSET.
+    """What one answer reports of one CVM. What it does not report is UNSET.
 
     Attributes
     ----------
@@ -28,7 +28,7 @@ class Observation:
         The monotonic time at which the answer was asked for, where that is long before: the
         answer is as old as the question, and is ordered by it. None for what is pushed.
     server_time
-        The service's own time of what it said, if it said one.
+        The service's own time of it, if it states one.
     operation_id
         The entry in our ledger that brought this about, if that is known.
     error
@@ -183,8 +183,8 @@ _NAME_CHARS: Final = 80
 
 def operation_of_row(row: Row) -> str | None:
     """Return the operation under way on a CVM: the service's word, else the one of its status."""
-    said = row.operation.type if row.operation else None
-    return operation_of(row.status, row.in_progress, said)
+    reported = row.operation.type if row.operation else None
+    return operation_of(row.status, row.in_progress, reported)
 
 
 def health_of_row(row: Row, now: float) -> str:
@@ -279,10 +279,10 @@ class Reading:
     @property
     def doing(self) -> str:
         """What it does, in words: ``restarting since 14:03:20 UTC``, or ``stopped``."""
-        words = info_of(self.status).doing
-        if words is None:
-            words = "busy" if self.in_progress else clean_text(self.status or "unknown status")
-        return f"{words} since {self.since:%H:%M:%S} UTC" if self.since and self.busy else words
+        text = info_of(self.status).doing
+        if text is None:
+            text = "busy" if self.in_progress else clean_text(self.status or "unknown status")
+        return f"{text} since {self.since:%H:%M:%S} UTC" if self.since and self.busy else text
 
 
 def _name(name: str | None, cvm_id: str) -> str:

@@ -128,7 +128,7 @@ class Mailbox(Generic[T]):
                 self._total -= self._size(item)
             try:
                 self._call(item)
-            except BaseException as error:  # noqa: BLE001 - the thread's top, in code not ours
+            except BaseException as error:  # noqa: BLE001 - the thread's top, in a user's code
                 if not self._failed:
                     self._failed = True
                     self._on_fault(error)

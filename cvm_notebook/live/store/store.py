@@ -81,7 +81,7 @@ class FleetStore:
         self._subscriptions = Subscriptions(on_fault)
         self._rows: dict[str, Row] = {}
         self._uuids: dict[str, str] = {}
-        self._known: dict[str, Known] = {}  # what was said lately, where it was not all the same
+        self._known: dict[str, Known] = {}  # what was reported lately, where reports differed
         self._gone: dict[str, float] = {}  # until a list that was asked for later
         self._listed = float("-inf")
         self._revision = 0
@@ -242,7 +242,7 @@ class FleetStore:
         self._subscriptions.deliver()
 
     def set_health(self, health: Health) -> None:
-        """Say how up to date the store is; the same again is no news."""
+        """Say how up to date the store is; the same again is no change."""
         with self._lock:
             same = health == self._health
             if same and health.next_try == self._health.next_try:
@@ -298,7 +298,7 @@ class FleetStore:
     ) -> Hook:
         """Call back as `subscribe` does, but on the thread that writes: for code of this package.
 
-        The callback must be quick and wait for nothing: it holds up all news.
+        The callback must be quick and wait for nothing: it holds up all notifications.
         """
         return self._joined(Hook(self._subscriptions, callback, health, figures), since)
 
@@ -467,7 +467,7 @@ def _by_key(cvms: Iterable[Cvm]) -> tuple[dict[str, Cvm], list[str]]:
     for cvm in cvms:
         key = cvm.id or key_of(cvm)
         if key is None:
-            continue  # it could never be told from another
+            continue  # it could not be identified
         if key in named:
             twins.append(key)
             held, new = named[key].updated, cvm.updated

@@ -12,7 +12,7 @@ from cvm_notebook.live.store.observers import Mailbox, weakly
 from cvm_notebook.live.store.records import Change, Gap, Health
 
 ChangeBatch: TypeAlias = tuple[Change, ...] | Gap
-News: TypeAlias = ChangeBatch | Health | Measured
+StoreEvent: TypeAlias = ChangeBatch | Health | Measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +70,16 @@ class Hook:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def notify(self, what: News) -> None:
+    def notify(self, what: StoreEvent) -> None:
         """Call the callback for an event."""
         try:
             self._call(what)
-        except Exception as error:  # noqa: BLE001 - a mistake of ours must not stop the others
+        except Exception as error:  # noqa: BLE001 - a bug must not stop the others
             if not self._failed:
                 self._failed = True
                 self._report(error)
 
-    def _call(self, what: News) -> None:
+    def _call(self, what: StoreEvent) -> None:
         if not self.active:
             return
         if isinstance(what, Measured):
@@ -110,11 +110,11 @@ class Subscription(Hook):
         figures: Callable[[Measured], object] | None = None,
     ) -> None:
         super().__init__(subscriptions, callback, health, figures)
-        self._mailbox: Mailbox[News] = Mailbox(
+        self._mailbox: Mailbox[StoreEvent] = Mailbox(
             self._call, on_fault=self._report, shorten=_with_gap, size=_size
         )
 
-    def notify(self, what: News) -> None:
+    def notify(self, what: StoreEvent) -> None:
         """Queue an event."""
         if self._figures is not None or not isinstance(what, Measured):
             self._mailbox.put(what)
@@ -130,16 +130,16 @@ class Subscription(Hook):
         self.close()
 
 
-def _size(news: News) -> int:
-    return len(news) if isinstance(news, tuple) else 1
+def _size(event: StoreEvent) -> int:
+    return len(event) if isinstance(event, tuple) else 1
 
 
-def _with_gap(news: Iterable[News]) -> Iterator[News]:
+def _with_gap(events: Iterable[StoreEvent]) -> Iterator[StoreEvent]:
     """Yield a Gap for all changes, the newest health, and whose figures are new."""
     gap: Gap | None = None
     health: Health | None = None
     measured: dict[str, None] = {}
-    for one in news:
+    for one in events:
         if isinstance(one, Health):
             health = one
         elif isinstance(one, Measured):
@@ -170,7 +170,7 @@ class Subscriptions:
     def __init__(self, on_fault: Callable[[Fault], object] | None = None) -> None:
         self._lock = threading.Lock()
         self._hooks: tuple[Hook, ...] = ()
-        self._waiting: deque[tuple[tuple[Hook, ...], News | Fault]] = deque()
+        self._waiting: deque[tuple[tuple[Hook, ...], StoreEvent | Fault]] = deque()
         self._delivering = False
         self._on_fault = on_fault
 
@@ -186,7 +186,7 @@ class Subscriptions:
         with self._lock:
             self._hooks = tuple(one for one in self._hooks if one is not hook)
 
-    def post(self, what: News | Fault) -> None:
+    def post(self, what: StoreEvent | Fault) -> None:
         """Queue an event for all subscribers."""
         with self._lock:
             self._hooks = tuple(one for one in self._hooks if one.active)
@@ -227,7 +227,7 @@ class Subscriptions:
         if self._on_fault is not None:
             self._on_fault(fault)
 
-    def _next(self) -> tuple[tuple[Hook, ...], News | Fault] | None:
+    def _next(self) -> tuple[tuple[Hook, ...], StoreEvent | Fault] | None:
         with self._lock:
             if self._delivering or not self._waiting:
                 return None

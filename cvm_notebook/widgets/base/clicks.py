@@ -231,9 +231,9 @@ class ClickHandler:
         if fleet is not None and check.again:
             ids, revision = [one.cvm_id or "" for one in check.again], fleet.store.revision
             self.act(check.again[0].verb, ids, click=click, revision=revision)
-        if check.said:
-            more = len(check.said) - _REASONS
-            why = "; ".join(check.said[:_REASONS]) + (f"; and {more} more" if more > 0 else "")
+        if check.messages:
+            more = len(check.messages) - _REASONS
+            why = "; ".join(check.messages[:_REASONS]) + (f"; and {more} more" if more > 0 else "")
             self._notice("" if check.again else click, f"Not sent again: {why}.")
         if self.on_retried is not None:
             self.on_retried([one for one in wrong if check.is_settled(one)])

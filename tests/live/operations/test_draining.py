@@ -1,4 +1,4 @@
-"""What was asked for is sent before the end, or it is said how much of it was not."""
+"""What was asked for is sent before the end, or the program prints how much of it was not."""
 
 import re
 import signal
@@ -104,7 +104,7 @@ def test_an_error_cancels_what_waits_and_says_how_many(bench, script, code, slow
 @pytest.mark.parametrize("code", [WITHOUT, WITH], ids=["without", "with"])
 def test_ctrl_c_cancels_what_waits_and_says_how_many(bench, script, code):
     kernel = script(code, 2, ask="stop(delay=60)", end="wait_for_ctrl_c()")
-    kernel.said("waiting")
+    kernel.wait_for_line("waiting")
     kernel.send(signal.SIGINT)
 
     kernel.end()
@@ -124,7 +124,7 @@ def test_sys_exit_within_a_with_block_does_not_drop_what_waits(bench, script):
 def test_ctrl_c_while_what_waits_is_sent_ends_the_program_and_says_how_many(bench, script):
     bench.break_it("latency", route="action", arg=8.0, times=None)
     kernel = script(WITH, 20, end="print('leaving', flush=True)")
-    kernel.said("leaving")
+    kernel.wait_for_line("leaving")
     until(lambda: asked(bench) > 0)
     kernel.send(signal.SIGINT)
 

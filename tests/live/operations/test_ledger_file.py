@@ -35,7 +35,7 @@ NAMES = os.environ["NAMES"].split()
 LEDGER = os.environ["LEDGER"]
 def tell(**facts):
     print(json.dumps(facts), flush=True)
-def told(op):
+def tell_end(op):
     tell(ended=op.id, state=op.state, made=op.made_id, attempts=op.attempts, note=op.note)
 """
 STAY = """
@@ -56,13 +56,13 @@ with cvm.Fleet(client, ledger=LEDGER) as fleet:
         tell(ended=None, state="reached", made=None, attempts=0, note="gone")
     elif "VERB" == "commit":
         params = json.loads(os.environ["PARAMS"])
-        told(fleet.operator.submit("commit", None, params=params).wait(60))
+        tell_end(fleet.operator.submit("commit", None, params=params).wait(60))
     elif "VERB" == "redeploy":
-        told(fleet[NAMES[0]].rollback().wait(60))
+        tell_end(fleet[NAMES[0]].rollback().wait(60))
     elif "VERB" == "update":
-        told(fleet[NAMES[0]].update(compose_file=os.environ["PARAMS"]).wait(60))
+        tell_end(fleet[NAMES[0]].update(compose_file=os.environ["PARAMS"]).wait(60))
     else:
-        told(getattr(fleet[NAMES[0]], "VERB")().wait(60))
+        tell_end(getattr(fleet[NAMES[0]], "VERB")().wait(60))
 """
 PLAN = """
 with cvm.Fleet(client, ledger=LEDGER) as fleet:
@@ -100,15 +100,15 @@ def kernel(bench, kernels, tmp_path):
 
 
 def result(kernel):
-    """Wait until a kernel's cell is done, and return what it told."""
-    found = json.loads(kernel.said("ended"))
+    """Wait until a kernel's cell is done, and return what it printed."""
+    found = json.loads(kernel.wait_for_line("ended"))
     assert kernel.end() == 0, kernel.err
     return found
 
 
 def killed(kernel, after):
     """Kill a kernel a moment after its cell has begun to ask."""
-    kernel.said("ready")
+    kernel.wait_for_line("ready")
     threading.Event().wait(after)
     kernel.send(signal.SIGKILL)
     kernel.end()
@@ -171,13 +171,13 @@ class Trial:
     def run(self, moments):
         for moment in moments:
             killed(self.start(STAY), moment)
-        self.told = result(self.start())
+        self.result = result(self.start())
         return self
 
     @property
     def wrong(self):
         new = self.effects() - self.before
-        state = self.told["state"]
+        state = self.result["state"]
         found = []
         if len(new) > 1:
             found.append(f"carried out {len(new)} times")
@@ -185,9 +185,9 @@ class Trial:
             found.append("reached, but nothing was done")
         if new and state != "reached":
             found.append("it was done, and that is not seen")
-        if SPECS[self.verb].creates and state == "reached" and self.told["made"] not in new:
+        if SPECS[self.verb].creates and state == "reached" and self.result["made"] not in new:
             found.append("it takes another CVM for its own")
-        return [f"{self.verb}: {what} ({self.told}; seed {SEED})" for what in found]
+        return [f"{self.verb}: {what} ({self.result}; seed {SEED})" for what in found]
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -239,7 +239,7 @@ def test_a_plan_that_ctrl_c_interrupts_is_executed_again_and_repeats_nothing(ben
     rows = bench.make(6)
     code = PLAN.replace("VERB", verb).replace("UNTIL", "accepted").replace("rate=8", "rate=1")
     first = kernel(code, *rows)
-    first.said("ready")
+    first.wait_for_line("ready")
     word = "/replicas" if verb == "replicate" else "/restart"
     _until(lambda: bench.sent("POST", word) >= 2)
     first.send(signal.SIGINT)
@@ -269,7 +269,7 @@ def test_a_wish_that_was_joined_once_is_another_one_the_next_time(bench, kernel)
     (row,) = bench.make()
     code = CELL.replace("VERB", "restart")
     first = kernel(code + DIE, row)
-    first.said("ended")
+    first.wait_for_line("ended")
     first.end()
 
     again = result(kernel(code, row))
@@ -277,7 +277,7 @@ def test_a_wish_that_was_joined_once_is_another_one_the_next_time(bench, kernel)
     later = result(kernel(code, row))
 
     assert len(history(bench, row)) == 2, "its end was seen: to ask again is to want another one"
-    assert json.loads(first.said("ended"))["ended"] == again["ended"] != later["ended"]
+    assert json.loads(first.wait_for_line("ended"))["ended"] == again["ended"] != later["ended"]
 
 
 # --- more than one kernel -------------------------------------------------------------------------
@@ -296,7 +296,7 @@ def test_operations_of_earlier_kernels_are_shown_each_once(bench, kernel):
     ids = [result(kernel(CELL.replace("VERB", verb), row))["ended"]
            for verb, row in zip(("stop", "restart", "delete"), rows, strict=True)]  # fmt: skip
     crashed = kernel(CELL.replace("VERB", "replicate") + DIE, rows[0])
-    ids.append(json.loads(crashed.said("ended"))["ended"])
+    ids.append(json.loads(crashed.wait_for_line("ended"))["ended"])
     crashed.end()
 
     found = result(kernel(SHOWN, rows[0]))
@@ -329,12 +329,12 @@ def test_what_was_under_way_is_followed_to_its_end(new_bench, kernels, tmp_path)
         )
 
     first = start(code + "    os.kill(os.getpid(), 9)\n")
-    asked = json.loads(first.said("ended"))
+    asked = json.loads(first.wait_for_line("ended"))
     first.end()
     second = start(FOLLOW)
     found = result(second)
 
-    assert json.loads(second.said("found"))["found"] == [asked["ended"]]
+    assert json.loads(second.wait_for_line("found"))["found"] == [asked["ended"]]
     assert found["shown"] == found["ended"] == [[asked["ended"], "reached"]]
     assert len(history(bench, row)) == 1
 
@@ -374,7 +374,7 @@ def test_a_kernel_that_lives_keeps_what_is_its_own(bench, kernel, tmp_path):
     (row,) = bench.make()
     bench.break_it("latency", route="replicate", arg=2.0)
     first = kernel(CELL.replace("VERB", "replicate"), row)
-    first.said("ready")
+    first.wait_for_line("ready")
     _until(lambda: bench.sent("POST", "/replicas") == 1)
 
     with Fleet(bench.client, ledger=tmp_path / "fleet.sqlite") as fleet:

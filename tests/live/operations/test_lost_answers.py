@@ -252,9 +252,9 @@ def test_what_is_asked_once_is_done_once_whatever_becomes_of_the_answer(
     operations.close()
 
     wrong = [
-        said
+        problem
         for cell, requests in asked
-        for said in judged(cell, bench.client, requests, lay_gateway.undone)
+        for problem in judged(cell, bench.client, requests, lay_gateway.undone)
     ]
 
     client.close()

@@ -224,7 +224,7 @@ def test_a_wish_on_purpose_is_another_one(bench):
 # --- before it is sent ----------------------------------------------------------------------------
 
 
-def test_what_runs_already_is_not_started_and_said_so(bench):
+def test_what_runs_already_is_not_started_and_its_note_says_so(bench):
     (row,) = bench.make()
 
     op = bench.operations.submit("start", row).wait(20)
@@ -386,7 +386,7 @@ def test_43_ctrl_c_in_wait_stops_the_waiting_only(bench, press_ctrl_c):
 
 def test_43_a_bad_observer_is_isolated_and_reported_once(bench):
     (row,) = bench.make()
-    seen, told = [], threading.Event()
+    seen, over = [], threading.Event()
 
     def bad(_record):
         raise ZeroDivisionError
@@ -394,7 +394,7 @@ def test_43_a_bad_observer_is_isolated_and_reported_once(bench):
     def good(record):
         seen.append(record.state)
         if record.done:
-            told.set()
+            over.set()
 
     bench.operations.subscribe(bad)
     bench.operations.subscribe(good)
@@ -402,7 +402,7 @@ def test_43_a_bad_observer_is_isolated_and_reported_once(bench):
     op = bench.operations.submit("stop", row).wait(20)
 
     assert op.state == "reached"
-    assert told.wait(20)
+    assert over.wait(20)
     assert list(dict.fromkeys(seen)) == ["sent", "accepted", "reached"]
     assert [type(fault.error) for fault in bench.faults] == [ZeroDivisionError]
 
@@ -526,7 +526,7 @@ def test_18_a_403_for_one_cvm_fails_that_one_only(bench):
     assert ops[0].http_status == 403
 
 
-def test_19_a_listed_cvm_that_is_not_there_is_told_without_a_loop(bench):
+def test_19_a_listed_cvm_that_is_not_there_is_reported_without_a_loop(bench):
     (row,) = bench.make()
     bench.delete(row.id)
 
@@ -630,7 +630,7 @@ def test_50_a_quota_used_up_between_form_and_commit_fails_and_keeps_what_was_giv
 
 
 @pytest.mark.parametrize("error", [MemoryError("no room"), SystemExit(1)], ids=repr)
-def test_a_worker_whose_task_dies_is_told_of_once_and_what_follows_is_done(bench, error):
+def test_a_worker_whose_task_dies_is_reported_once_and_what_follows_is_done(bench, error):
     (row,) = bench.make()
 
     def dies():
@@ -709,25 +709,25 @@ def test_close_does_not_wait_for_the_answer_of_a_request_in_flight(bench):
         operations.submit("stop", other)
 
 
-def test_47_a_forked_process_is_told_to_make_its_own(bench):
+def test_47_a_forked_process_is_refused_and_has_to_make_its_own(bench):
     (row,) = bench.make()
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
         try:
             bench.operations.submit("stop", row)
-            said = "sent"
+            message = "sent"
         except Refused as error:
-            said = str(error)
-        os.write(write, said.encode())
+            message = str(error)
+        os.write(write, message.encode())
         os._exit(0)
     os.waitpid(child, 0)
-    said = os.read(read, 1000).decode()
+    message = os.read(read, 1000).decode()
     os.close(read)
     os.close(write)
 
-    assert "before the fork" in said
-    assert "new Client" in said
+    assert "before the fork" in message
+    assert "new Client" in message
 
 
 def test_47_pickling_says_what_to_do(bench):
@@ -858,7 +858,7 @@ def test_a_reflector_follows_while_it_is_under_way_and_saves_the_looks(bench):
     assert bench.sent("GET", "/state") == 1, "the stream of this test alone"
 
 
-def test_a_reflector_is_told_when_cvms_come_and_go(bench):
+def test_a_reflector_is_notified_when_cvms_come_and_go(bench):
     row, other = bench.make(2)
     hooks = Reflector()
     operations = bench.new_operations(bench.client, bench.store, hooks)
@@ -900,7 +900,7 @@ def test_operations_work_with_every_version_of_the_api(bench, version):
 
 
 @pytest.mark.parametrize("verb", ["start", "restart", "replicate", "update", "redeploy", "commit"])
-def test_what_a_suspended_workspace_may_not_is_told_before_anything_is_sent(bench, verb):
+def test_what_a_suspended_workspace_may_not_is_refused_before_anything_is_sent(bench, verb):
     (row,) = bench.make(status="stopped" if verb == "start" else "running")
     params, shown = {}, row
     if verb == "update":

@@ -64,7 +64,7 @@ def test_a_busy_cvm_says_what_it_does_and_since_when(make_cvm):
     assert "stop it" in check.reason, "and what to do"
 
 
-def test_starting_what_runs_is_nothing_and_said_so():
+def test_starting_what_runs_is_nothing_and_the_reason_says_so():
     check = precheck("start", seen("running"))
 
     assert check.allowed

@@ -291,7 +291,7 @@ def prepared(bench, verb, row):
     return intent
 
 
-def test_a_restart_is_told_by_what_is_new_in_the_history_and_by_nobodys_clock(bench):
+def test_a_restart_is_known_by_what_is_new_in_the_history_and_by_nobodys_clock(bench):
     (row,) = bench.make()
     intent = prepared(bench, "restart", row)
     assert not intent.read_back().begun
@@ -327,7 +327,7 @@ def test_a_replica_is_found_though_its_source_is_gone(bench):
 
 
 class Watcher:
-    """A reflector that is told what to follow; the test itself lists."""
+    """A reflector that is given what to follow; the test itself lists."""
 
     def follow(self, _cvm_id):
         pass

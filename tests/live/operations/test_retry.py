@@ -31,7 +31,7 @@ LOST = ServerError(504, "a gateway failed")
 
 
 @pytest.mark.parametrize(
-    ("verb", "said", "error", "again"),
+    ("verb", "fields", "error", "again"),
     [
         ("stop", {"state": "failed", "done": True}, REFUSED, True),
         ("replicate", {"state": "failed", "done": True}, REFUSED, True),
@@ -46,10 +46,10 @@ LOST = ServerError(504, "a gateway failed")
         ("stop", {"state": "reached", "done": True}, None, False),
     ],
 )
-def test_what_may_have_made_a_cvm_is_not_retried(bench, verb, said, error, again):
+def test_what_may_have_made_a_cvm_is_not_retried(bench, verb, fields, error, again):
     (row,) = bench.make()
     asked = bench.operations.submit("stop", row, delay=60)
-    record = replace(asked.record, id="op_1", verb=verb, **said)
+    record = replace(asked.record, id="op_1", verb=verb, **fields)
     wrong = Operation(record, clock=bench.operations.clock, on_change=lambda _: None)
     wrong.error = error
     assert may_be_retried(bench.operations, wrong) is again
@@ -130,6 +130,8 @@ def test_of_several_those_are_asked_again_of_which_nothing_was_done(bench):
     assert bench.sent("POST", "/stop") == 0
     assert check.again == (refused,)
     assert check.done == {stopped.id: "done, as read back"}
-    assert check.said[0] == f"stop {second.name} was carried out"
-    assert check.said[1].startswith(f"nobody can tell whether stop {third.name} was carried out (")
+    assert check.messages[0] == f"stop {second.name} was carried out"
+    assert check.messages[1].startswith(
+        f"nobody can tell whether stop {third.name} was carried out ("
+    )
     assert [check.is_settled(one) for one in (refused, stopped, unread)] == [True, True, False]
