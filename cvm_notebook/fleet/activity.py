@@ -13,6 +13,8 @@ from cvm_notebook.live.query import where
 from cvm_notebook.live.rules.autostop import AutoStop, Rules
 from cvm_notebook.live.rules.terms import read_terms
 from cvm_notebook.live.store.figures import IDLE_BELOW
+from cvm_notebook.live.store.records import Row
+from cvm_notebook.text import age_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +59,8 @@ class MeasuredFleet(FleetEngine):
         Only what was observed counts: a CVM whose CPU was not measured all that time is not in it,
         however little it does, and neither is one that keeps its figures private. So the first call
         finds none; it has all that run measured for as long again, as an open table, `measure` and
-        `autostop` do for as long as they are there. CPU alone is judged: the service tells nothing
+        `autostop` do for as long as they are there; the selection says how many were not measured
+        long enough, or at all. CPU alone is judged: the service tells nothing
         of GPUs, so one that computes on its GPU may look idle.
 
         Parameters
@@ -81,13 +84,19 @@ class MeasuredFleet(FleetEngine):
         """
         below, length = checks.share("below", below), length_of("for_", for_)[0]
         self._measured(length + _A_WHILE, wait)  # and a look at it after that
-        snapshot, lasted = self.snapshot(), self.store.figures.idle_for
-        rows = (
-            row
-            for row in where(snapshot, status="running")
-            if (lasted(row.id, below, snapshot.monotonic) or 0.0) >= length.total_seconds()
-        )
-        return Selection(self, snapshot, tuple(rows))
+        snapshot, figures = self.snapshot(), self.store.figures
+        idle: list[Row] = []
+        short = private = 0  # what is not judged
+        for row in where(snapshot, status="running"):
+            known = figures.latest.get(row.id)
+            lasted = figures.idle_for(row.id, below, snapshot.monotonic)
+            if known is not None and known.state == "private":
+                private += 1
+            elif lasted is not None and lasted >= length.total_seconds():
+                idle.append(row)
+            elif lasted is None or not figures.was_busy(row.id, below):
+                short += 1
+        return Selection(self, snapshot, tuple(idle), _not_judged(short, private, length))
 
     def _measured(self, length: timedelta, wait: float) -> None:
         """Have all that run measured for so long, and wait for a first figure of each."""
@@ -159,3 +168,12 @@ class MeasuredFleet(FleetEngine):
     def rules(self) -> Rules:
         """Return the rules of this fleet, the oldest first; displayed as a table."""
         return self.rulebook.rules()
+
+
+def _not_judged(short: int, private: int, length: timedelta) -> str:
+    """Return how many running CVMs may be idle, or not: nobody knows."""
+    parts = [
+        f"{short} not measured for {age_words(length.total_seconds())}" if short else "",
+        f"{private} with private metrics" if private else "",
+    ]
+    return "".join(f"; {part}" for part in parts if part)

@@ -218,9 +218,12 @@ class Selection(_Group):
     'delete 1'
     """
 
-    def __init__(self, fleet: FleetEngine, snapshot: Snapshot, rows: tuple[Row, ...]) -> None:
+    def __init__(
+        self, fleet: FleetEngine, snapshot: Snapshot, rows: tuple[Row, ...], note: str = ""
+    ) -> None:
         self._fleet = fleet
         self._snapshot = snapshot
+        self._note = note
         self.rows = rows
 
     def now(self) -> "Selection":
@@ -247,8 +250,8 @@ class Selection(_Group):
 
     @property
     def said(self) -> str:
-        """The number of CVMs, in words."""
-        return f"{len(self.rows)} of {counted(len(self._snapshot), 'CVM')}"
+        """The number of CVMs, in words, and what else there is to know of the choice."""
+        return f"{len(self.rows)} of {counted(len(self._snapshot), 'CVM')}{self._note}"
 
 
 class LiveSelection(_Group):

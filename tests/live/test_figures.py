@@ -108,6 +108,16 @@ def test_where_the_guest_does_not_say_nobody_knows_that_it_is_idle(below):
     assert made.idle_for("a", below, 60.0) == 30.0
 
 
+def test_work_counts_since_the_last_gap_and_not_before_it():
+    idle, busy = (0.0, 0.0), (0.0, 0.5)
+    assert not history(*(sample(30 * n, load) for n, load in enumerate(idle))).was_busy("a", 0.1)
+    assert history(*(sample(30 * n, load) for n, load in enumerate(busy))).was_busy("a", 0.1)
+    assert history(sample(0, 0.5)).was_busy("a", 0.1)
+    gap = history(sample(0, 0.5), sample(30, 0.5), sample(2_000, 0.0), sample(2_030, 0.0))
+    assert not gap.was_busy("a", 0.1)
+    assert not gap.was_busy("nobody", 0.1)
+
+
 def test_old_figures_are_none():
     made = history(sample(0, 0.0), sample(30, 0.0))
     assert made.idle_for("a", 0.1, 30.0 + FRESH) == 30.0

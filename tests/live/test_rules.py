@@ -267,11 +267,13 @@ def looked(rule, clock, condition):
 
 
 def test_who_is_idle_for_so_long_is_found_and_no_other(fleet, passing):
-    assert fleet.idle(for_="5m").names == []
+    nobody_knows = "; 1 not measured for 5 min; 1 with private metrics>"
+    assert repr(fleet.idle(for_="5m")) == f"<Selection: 0 of 3 CVMs{nobody_knows}"
     passing.passes(4)
-    assert fleet.idle(for_="5m").names == []
+    assert repr(fleet.idle(for_="5m")) == f"<Selection: 0 of 3 CVMs{nobody_knows}"
     passing.passes(1.5)
     assert fleet.idle(for_="5m").names == ["quiet-one"]
+    assert repr(fleet.idle(for_="5m")) == "<Selection: 1 of 3 CVMs; 1 with private metrics>"
     assert sorted(fleet.idle(0.9, "5m").names) == ["busy-one", "quiet-one"]
     assert fleet.search("idle_for > 5m").names == ["quiet-one"]
     assert fleet.search("cpu < 10%").names == ["quiet-one"]

@@ -273,6 +273,15 @@ class FigureHistory:
                 break
         return 0.0 if began is None else known.received - began
 
+    def was_busy(self, cvm_id: str, below: float) -> bool:
+        """Return whether a CVM had a share of its CPU since it is measured without a break."""
+        for point in reversed(self.points(cvm_id)):
+            if not point.highest < below:
+                return True
+            if not point.covers:
+                break
+        return False
+
 
 class _Series:
     """The history of one CVM."""
