@@ -15,7 +15,7 @@ from cvm_notebook.api.models.base import instant, money
 from cvm_notebook.api.money import total
 from cvm_notebook.api.status import STATUSES
 from cvm_notebook.api.times import moment_of
-from cvm_notebook.frames.convert import as_text, conform
+from cvm_notebook.frames.convert import as_text, conform, require_unique
 from cvm_notebook.frames.io import write_fleet
 from cvm_notebook.frames.reports.cost import frame_of
 from cvm_notebook.frames.reports.diff import diff
@@ -212,10 +212,12 @@ class CvmAccessor:
 
     def _exact(self, *columns: str) -> pd.DataFrame:
         require(self._frame, columns, "this")
+        require_unique(self._frame)
         return conform(self._frame)
 
     def _total(self, column: str) -> Decimal:
         require(self._frame, [column], "this")
+        require_unique(self._frame)
         return total(money(text) for text in as_text(self._frame[column]))
 
     def _as_of(self, frame: pd.DataFrame) -> datetime:

@@ -62,6 +62,15 @@ def check_columns(names: pd.Index) -> None:
         raise InvalidInput("frame", f"has twice: {twice}")
 
 
+def require_unique(frame: pd.DataFrame, name: str = "frame") -> None:
+    """Refuse a frame that holds a CVM twice, as two frames that were joined do."""
+    ids = frame[INDEX] if INDEX in frame.columns else frame.index
+    twice = ids[ids.duplicated() & ids.notna()]
+    if len(twice):
+        remedy = "Keep one row of each CVM: frame[~frame.index.duplicated()]."
+        raise InvalidInput(name, f"has {clean_text(next(iter(twice)), 60)} twice", remedy)
+
+
 def _exact(name: str, column: "pd.Series[Any]") -> Any:
     wanted = _EXACT[name].dtype
     if column.dtype == wanted and not pd.api.types.is_object_dtype(wanted):

@@ -135,6 +135,16 @@ def test_a_frame_without_the_columns_is_refused_by_name(ask):
         ask(fleet_frame([], columns=["name"]))
 
 
+@pytest.mark.parametrize(
+    "ask", [lambda f: f.cvm.rate, lambda f: f.cvm.charged, lambda f: f.cvm.cost()]
+)
+def test_a_cvm_that_stands_in_it_twice_is_not_charged_twice(fleet, ask):
+    ask(fleet)
+    for twice in (pd.concat([fleet, fleet]), pd.concat([fleet, fleet]).reset_index()):
+        with pytest.raises(InvalidInput, match=f"has {fleet.index[0]} twice"):
+            ask(twice)
+
+
 @pytest.mark.parametrize("ending", ["parquet", "csv", "json"])
 def test_files_are_written_in_the_named_format(fleet, tmp_path, ending):
     write = getattr(fleet.cvm, f"to_{ending}")

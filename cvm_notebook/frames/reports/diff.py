@@ -6,8 +6,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pandas as pd
 
-from cvm_notebook.api.errors.tree import InvalidInput
-from cvm_notebook.frames.convert import as_text, conform
+from cvm_notebook.frames.convert import as_text, conform, require_unique
 from cvm_notebook.frames.schema import TEXT, Field, Table, fixed
 from cvm_notebook.live.columns import FRAMED
 
@@ -66,9 +65,7 @@ def _keyed(frame: pd.DataFrame, which: str) -> pd.DataFrame:
     """Return the frame in its exact dtypes; each CVM in it must have an id of its own."""
     frame = conform(frame)
     frame = frame[frame.index.notna()]
-    if not frame.index.is_unique:
-        twice = frame.index[frame.index.duplicated()][0]
-        raise InvalidInput(which, f"has {twice} twice", "Keep one row of each CVM.")
+    require_unique(frame, which)
     return frame
 
 
