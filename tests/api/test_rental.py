@@ -28,7 +28,7 @@ def test_gpus_are_charged_for_a_day_from_when_the_cvm_was_made():
     term = term_of(gpu(), NOON)
 
     assert term.until == NOON + 14 * HOUR
-    assert term.said == (
+    assert term.text == (
         "computing costs the same until 2026-06-02 02:00 UTC: "
         "GPUs are charged for at least 24 hours"
     )
