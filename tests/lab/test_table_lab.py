@@ -560,7 +560,7 @@ def a_row_has_a_menu_and_letters_for_the_hand_that_stays_on_the_keys(lab, table,
     shows(table, "bravo", "running")
     row(table, "bravo").click(button="right")
     menu.get_by_role("menuitem", name="Copy endpoint").click()  # which no column shows
-    table.locator(".cvm-said", has_text="The endpoint copied").wait_for()
+    table.locator(".cvm-visually-hidden", has_text="The endpoint copied").wait_for()
     keys.press("Control+s")  # stays the notebook's own
     assert len(posts(cloud, "/stop")) == 1
 

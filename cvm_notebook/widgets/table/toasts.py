@@ -113,8 +113,8 @@ class Toast:
 
 def _reason(operation: Operation) -> str:
     error = operation.error
-    said = error.message if error is not None else operation.note
-    return clean_text(said or "the service does not say why", _REASON_CHARS).rstrip(".")
+    reason = error.message if error is not None else operation.note
+    return clean_text(reason or "the service does not say why", _REASON_CHARS).rstrip(".")
 
 
 class Toasts:
@@ -164,8 +164,8 @@ class Toasts:
         self._toasts = tuple(one for one in self._toasts if one not in over)
         return [one.spec(now, self._may_be_retried) for one in self._toasts]
 
-    def news(self) -> list[dict[str, Any]] | None:
-        """Return them where they are otherwise than at the last time; the seconds do not count."""
+    def changed_specs(self) -> list[dict[str, Any]] | None:
+        """Return them where they differ from the last time; the seconds do not count."""
         specs = self.specs()
         bare = [{**one, "left": one["left"] is not None} for one in specs]
         if bare == self._sent:
