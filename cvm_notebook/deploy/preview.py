@@ -51,7 +51,7 @@ class UpdatePreview:
     diff
         The compose file, as a unified diff, line by line.
     hash_before, hash_after
-        The compose hash; `hash_after` is None where only the service can tell it.
+        The compose hash; `hash_after` is None where only the service knows it.
     restarts
         Whether the CVM restarts for it.
     usd_h_before, usd_h_after

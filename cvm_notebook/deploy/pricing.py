@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cvm_notebook.api.client import Client
 
 HOURS_A_MONTH: Final = 730
-DISK_USD_GB_H: Final = Decimal("0.000139")  # as documented; the catalogue does not tell it
+DISK_USD_GB_H: Final = Decimal("0.000139")  # as documented; the catalogue does not state it
 _CENT: Final = Decimal("0.01")
 
 

@@ -163,7 +163,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return decode(content.removeprefix(codecs.BOM_UTF8), dict[str, Any], str(path))
     except DecodeError as error:
-        # Its own hint speaks of the service, which has no part in this.
+        # Its own hint is about the service, which has no part in this.
         raise CredentialsError(error.message, hint="Run `phala login` to write it anew.") from None
 
 

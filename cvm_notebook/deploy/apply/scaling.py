@@ -63,7 +63,7 @@ class Instances:
         app_id: str,
         named: frozenset[str],
     ) -> Self:
-        """Read them from the service, and tell the fleet of them.
+        """Read them from the service, and add them to the fleet.
 
         Raises
         ------

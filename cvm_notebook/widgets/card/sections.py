@@ -26,7 +26,7 @@ def card_state(row: Row, changes: Sequence[Change] = ()) -> dict[str, Any]:
     Parameters
     ----------
     changes
-        Of this CVM, the oldest first: they tell how far a boot came that failed.
+        Of this CVM, the oldest first: they show how far a boot came that failed.
     """
     cvm, seen = row.cvm, Reading.of_row(row)
     status = status_of(row.status)

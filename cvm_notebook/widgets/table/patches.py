@@ -228,7 +228,7 @@ class PatchFeed:
                 _put(by_cell, name, k, cell)
 
     def _put_figures(self, by_cell: ByCell, snapshot: Snapshot, context: Context) -> None:
-        """Put the cells that tell of figures; they change without their rows."""
+        """Put the cells of figures; they change without their rows."""
         shown = [column for column in self.columns if column.name in FIGURES]
         rows = {row.id: row for row in snapshot} if shown and self._measured else {}
         for cvm_id in self._measured.keys() & rows.keys():

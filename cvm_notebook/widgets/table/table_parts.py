@@ -80,7 +80,7 @@ class TableParts(FleetView):
     def flush(self) -> None:
         """Send what has changed; see `View`."""
         super().flush()
-        self._tell_toasts()
+        self._send_toasts()
 
     def pulse(self) -> None:
         """Say that the kernel is there, and what changes with the time; see `View`."""
@@ -90,7 +90,7 @@ class TableParts(FleetView):
             self._spending_due = now + _SPENDING_S
             self._workers.do(self._work_out)
         super().pulse()
-        self._tell_toasts()
+        self._send_toasts()
 
     def _viewed(self) -> None:
         super()._viewed()
@@ -142,7 +142,7 @@ class TableParts(FleetView):
     def _may_be_retried(self, operation: Operation) -> bool:
         return self._clicks.may_be_retried(operation)
 
-    def _tell_toasts(self) -> None:
+    def _send_toasts(self) -> None:
         specs = self._toasts.changed_specs() if self.seen and self._fleet() is not None else None
         if specs is not None:
             self._say({"kind": "toasts", "items": specs})

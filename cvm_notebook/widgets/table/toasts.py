@@ -123,7 +123,7 @@ class Toasts:
     Parameters
     ----------
     changed
-        Called where there is something new to tell.
+        Called where there is something new to show.
     may_be_retried
         Tells of what went wrong whether it can be asked for once more.
     """
@@ -134,7 +134,7 @@ class Toasts:
         self._sent: list[dict[str, Any]] = []
 
     def sent(self, verb: Verb, operations: Sequence[Operation], left: float) -> None:
-        """Begin to tell of what a click has asked for."""
+        """Show what a click has asked for."""
         toasts = [*self._toasts, Toast(verb, tuple(operations), time.monotonic() + left)]
         while len(toasts) > _MOST:
             toasts.remove(min(toasts, key=lambda one: _GOES_FIRST.index(one.kind)))
