@@ -102,7 +102,7 @@ class Bench:
         assert self.form.send_commit(**how), self.form.errors
         return self.reach("running", "failed", "provisioned", "fill")
 
-    def error(self, section):
+    def section(self, section):
         """Return a section of the state that the view has."""
         return self.wire.state(self.form)[section]
 

@@ -131,7 +131,7 @@ def test_since_when_rows_in_sight_run_is_sent_anew_though_no_row_changes(front, 
     (k,), before = front.named(fleet, "web-1"), fleet["web-1"].row
     front.say("seen", ks=[k])
     for uptime, seconds in (("2d 3h", 183_600), ("1m", 60)):  # read, and restarted unseen
-        before = len(wire.sent(table, "pulse"))
+        pulses = len(wire.sent(table, "pulse"))
         fleet.store.patch(
             [
                 Observation(
@@ -147,7 +147,7 @@ def test_since_when_rows_in_sight_run_is_sent_anew_though_no_row_changes(front, 
         assert fleet["web-1"].row is before
         ui_thread.post(table.pulse, table)
         settled()
-        (boots,) = [one["boots"] for one in wire.sent(table, "pulse")[before:] if "boots" in one]
+        (boots,) = [one["boots"] for one in wire.sent(table, "pulse")[pulses:] if "boots" in one]
         assert boots["ks"] == [k]
         assert boots["at"][0] / 1000 == pytest.approx(time.time() - seconds, abs=2)
     ui_thread.post(table.pulse, table)
@@ -190,17 +190,17 @@ def test_what_was_last_known_of_a_failing_guest_is_shown_and_a_stopped_one_idles
     fleet.store.measure([], failed={row.id: "no answer"})
     feed = PatchFeed(columns_of(["cpu"]), fleet.store.figures)
 
-    def figures():
+    def cells():
         cols = feed.message(fleet.store.snapshot)["cols"]
         at = cols["name"].index("web-1")
         return {name: cols[name][at] for name in ("cpu", "spark", "idle")}
 
-    shown = figures()
+    shown = cells()
     assert (shown["cpu"], shown["spark"].strip()) == (1, "▁▁")
     assert shown["idle"] >= 60
     fleet["web-1"].stop().wait(20)
     feed.lose()
-    assert figures() == {"cpu": None, "spark": None, "idle": None}
+    assert cells() == {"cpu": None, "spark": None, "idle": None}
 
 
 def test_nothing_is_measured_for_a_table_without_such_columns(front, table):
