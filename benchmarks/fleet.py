@@ -180,7 +180,7 @@ class Cell:
             raise SystemExit(f"cell {self._name} ended with {self._process.wait()}")
         return json.loads(line)
 
-    def tell(self, line: str = "") -> None:
+    def send(self, line: str = "") -> None:
         self._process.stdin.write(f"{line}\n")
         self._process.stdin.flush()
 
@@ -259,12 +259,12 @@ class Bench:
                 pushed[cvm_id].append((status, at))
                 time.sleep(1 / PACE)
             time.sleep(0.5)
-            one.tell()
-            heard = one.get()["heard"]
+            one.send()
+            received = one.get()["received"]
         lags = []
         for cvm_id, sent in pushed.items():
-            assert [s for s, _ in sent] == [s for s, _ in heard[cvm_id]], "events were lost"
-            lags += [(h - p) / 1e6 for (_, p), (_, h) in zip(sent, heard[cvm_id], strict=True)]
+            assert [s for s, _ in sent] == [s for s, _ in received[cvm_id]], "events were lost"
+            lags += [(h - p) / 1e6 for (_, p), (_, h) in zip(sent, received[cvm_id], strict=True)]
         return lags
 
     def _lags_official(self) -> list[float]:
@@ -275,7 +275,7 @@ class Bench:
                 cvm_id = self._service.ids[number]
                 armed = {"after_connect_ms": 20, "reset_to": "starting"}
                 self._service("transition", id=cvm_id, status="stopped", **armed)
-                one.tell(f"{cvm_id} stopped")
+                one.send(f"{cvm_id} stopped")
                 lags.append(one.get()["lag"])
         return lags
 
@@ -325,7 +325,7 @@ class Bench:
         terms = {"rate": rate, "at_once": at_once, "together": together}
         with cell("stops", side, self._spec | terms) as one:
             one.get()
-            one.tell()
+            one.send()
             run = one.get()
             came = self._service.stopped()
         stops = self._settings["stops"]

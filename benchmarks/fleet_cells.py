@@ -152,14 +152,14 @@ def list_official(spec) -> None:
 
 
 def stream_ours(spec) -> None:
-    """Note when a subscriber hears of each change that a stream brings, until told to end."""
-    heard: dict[str, list[tuple[str, int]]] = {one: [] for one in spec["ids"]}
+    """Note when a subscriber is called with each change of a stream, until a line comes in."""
+    received: dict[str, list[tuple[str, int]]] = {one: [] for one in spec["ids"]}
 
     def changed(batch) -> None:
         now = time.monotonic_ns()
         for change in batch:
             if change.source == "stream":
-                heard[change.row.id].append((change.after.status, now))
+                received[change.row.id].append((change.after.status, now))
 
     with our_fleet(spec) as fleet:
         for one in spec["ids"]:
@@ -168,11 +168,11 @@ def stream_ours(spec) -> None:
         with fleet.store.subscribe(changed), Span() as span:
             say(ready=True)
             sys.stdin.readline()
-        say(heard=heard, cpu=span.cpu)
+        say(received=received, cpu=span.cpu)
 
 
 def stream_official(spec) -> None:
-    """Watch to a target again and again: it tells of no other state."""
+    """Watch to a target again and again: it reports no other state."""
     client = official_client(spec)
     say(ready=True)
     for line in sys.stdin:

@@ -211,9 +211,9 @@ def commits(rounds: int) -> int:
     for count, ms in taken.items():
         print(f"commit with {count:7} CVMs{ms:10.2f} ms at the client")
     times = taken[large] / taken[small]
-    said = goal(times <= COMMIT_TIMES, f"{times:.2f} times; <= {COMMIT_TIMES:g} times")
-    print(said)
-    return int("MISSED" in said)
+    verdict = goal(times <= COMMIT_TIMES, f"{times:.2f} times; <= {COMMIT_TIMES:g} times")
+    print(verdict)
+    return int("MISSED" in verdict)
 
 
 def _commit_seconds(client: Client, name: str) -> float:
@@ -312,10 +312,10 @@ def load(cloud: LocalCloud, clients: int, seconds: float) -> int:
     for thread in threads:
         thread.join()
     took = time.perf_counter() - began
-    return _told(run, took)
+    return _report(run, took)
 
 
-def _told(run: Load, took: float) -> int:
+def _report(run: Load, took: float) -> int:
     print(f"{'':12}{'count':>8}{'p50 ms':>10}{'p99 ms':>10}{'max ms':>10}   statuses")
     for kind in ("page", "batch", "get", "provision", "commit", "stop", "delete"):
         one = [(status, seconds) for name, status, seconds in run.seen if name == kind]
@@ -323,13 +323,13 @@ def _told(run: Load, took: float) -> int:
     every = [(status, seconds) for _, status, seconds in run.seen]
     p99 = _line("all", every)
     failed = sum(status >= 500 for status, _ in every)
-    said = [
+    verdicts = [
         f"{len(every) / took:.0f} requests/s",
         goal(failed == 0, f"{failed} answers of 500 and above"),
         goal(p99 <= LOAD_P99_SECONDS, f"p99 <= {LOAD_P99_SECONDS:g} s"),
     ]
-    print("; ".join(said))
-    return sum("MISSED" in one for one in said)
+    print("; ".join(verdicts))
+    return sum("MISSED" in one for one in verdicts)
 
 
 def _line(kind: str, answers: list[tuple[int, float]]) -> float:

@@ -1,9 +1,9 @@
 """Names of a package that are loaded when they are first used (PEP 562), from any thread.
 
 Two threads that begin an import at different places of one cycle would each wait for the other;
-Python then gives one of them a module that is half made. So no module of ours imports, while it is
-loaded, what leads back to it; and libraries, whose own cycles are not ours to mend, are loaded by
-one thread at a time.
+Python then gives one of them a module that is half made. So no module of this package imports,
+while it is loaded, what leads back to it; and libraries, whose own cycles cannot be mended here,
+are loaded by one thread at a time.
 """
 
 from __future__ import annotations

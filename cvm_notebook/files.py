@@ -108,5 +108,5 @@ def _take_over(descriptor: int, there: os.stat_result, *, private: bool) -> None
     now = os.fstat(descriptor)
     if (now.st_uid, now.st_gid) != (there.st_uid, there.st_gid):
         os.fchown(descriptor, there.st_uid, there.st_gid)
-    with contextlib.suppress(PermissionError):  # setgid of a group that is not ours
+    with contextlib.suppress(PermissionError):  # setgid of a group this user is not in
         os.fchmod(descriptor, _PRIVATE if private else stat.S_IMODE(there.st_mode))

@@ -183,7 +183,7 @@ def _help(parser: argparse.ArgumentParser) -> str:
 
 
 def faults() -> str:
-    """List what LocalCloud can be told to do wrong."""
+    """List what LocalCloud can be made to do wrong."""
     kinds = [
         (code(kind), rule.does, code("" if rule.default is None else repr(rule.default)))
         for kind, rule in RULES.items()
@@ -196,7 +196,7 @@ def faults() -> str:
 
 A fault is a mapping, given to `cloud.inject(...)`, to `LocalCloud(faults=[...])`, or in a JSON or
 YAML file to `cvm-notebook cloud --faults FILE`. It has a `kind`; a `route` says which requests it
-meets, `times` how many of them (once, unless told; null is all until it is cleared), and `skip` how
+meets, `times` how many of them (once by default; null is all until it is cleared), and `skip` how
 many pass before. What else a kind needs is its `arg`.
 
 ## Kinds

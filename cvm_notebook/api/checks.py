@@ -76,11 +76,11 @@ def path(field: str, value: object) -> Path:
     remedy = "Give the path of a file."
     if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
         raise InvalidInput(field, f"it is {shown(value)}, not a path", remedy)
-    said = whole(field, os.fspath(value))
-    if not said.strip() or "\0" in said:
-        raise InvalidInput(field, f"it is {shown(said)}, and no file has that name", remedy)
+    name = whole(field, os.fspath(value))
+    if not name.strip() or "\0" in name:
+        raise InvalidInput(field, f"it is {shown(name)}, and no file has that name", remedy)
     try:
-        return Path(said).expanduser()
+        return Path(name).expanduser()
     except RuntimeError:  # nobody's home is known
         raise InvalidInput(field, "no home folder is known for its ~", remedy) from None
 

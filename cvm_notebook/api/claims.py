@@ -177,7 +177,7 @@ class SentClaims:
             self._landed(claimant)
 
     def withdraw(self, claimant: str) -> None:
-        """Note that the service did nothing, as it said itself."""
+        """Note that the service did nothing, by its own answer."""
         with self._transaction() as database:
             database.execute("DELETE FROM claim WHERE claimant = ?", (claimant,))
             self._landed(claimant)
@@ -191,12 +191,12 @@ class SentClaims:
             All that is new in its scope since before it was sent.
         """
         with self._transaction() as database:
-            mine = database.execute(
+            claim = database.execute(
                 "SELECT scope, begun, made FROM claim WHERE claimant = ?", (claimant,)
             ).fetchone()
-            if mine is None:
+            if claim is None:
                 return None
-            scope, begun, made = mine
+            scope, begun, made = claim
             if made is not None:
                 return str(made)
             self._mark_lost(database, scope)

@@ -206,8 +206,8 @@ def _path(path: str) -> str:
 
 
 def _timeout(timeout: float | Timeout) -> Timeout:
-    said = timeout if isinstance(timeout, Timeout) else (timeout,)
-    seconds = [checks.seconds("timeout", one) for one in said]
+    parts = timeout if isinstance(timeout, Timeout) else (timeout,)
+    seconds = [checks.seconds("timeout", one) for one in parts]
     if not all(0 < one <= _LONGEST_TIMEOUT for one in seconds):
         problem = f"{clean_text(repr(timeout), 80)} is not a time to wait"
         raise InvalidInput("timeout", problem, "Give seconds above 0, of a day at most.")

@@ -8,7 +8,7 @@ from typing import Final, ParamSpec, TypeVar
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# A price has 36 digits at most. The rounding and the traps are said, or they were the caller's.
+# A price has 36 digits at most. Rounding and traps are set here, else they were the caller's.
 EXACT: Final = Context(
     prec=60, rounding="ROUND_HALF_EVEN", traps=[DivisionByZero, InvalidOperation, Overflow]
 )

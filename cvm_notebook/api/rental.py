@@ -18,7 +18,7 @@ class Term(NamedTuple):
     reason: str
 
     @property
-    def said(self) -> str:
+    def text(self) -> str:
         """The term in words, for what would be stopped or deleted."""
         return f"computing costs the same until {self.until:%Y-%m-%d %H:%M} UTC: {self.reason}"
 

@@ -21,8 +21,8 @@ def plain(value: Any) -> Any:
     if type(value).__name__ not in ("datetime64", "timedelta64"):
         return item()
     # in microseconds: finer ones are passed on as a bare number
-    said = value.astype(f"{type(value).__name__}[us]").item()
-    return said.replace(tzinfo=UTC) if isinstance(said, datetime) else said
+    native = value.astype(f"{type(value).__name__}[us]").item()
+    return native.replace(tzinfo=UTC) if isinstance(native, datetime) else native
 
 
 def own(value: object) -> object:

@@ -167,9 +167,9 @@ def charged(word: str | None, total: T, disk: T, nothing: T) -> T:
 
 
 @lru_cache(maxsize=1_000)
-def operation_of(word: str | None, in_progress: bool | None, said: str | None) -> str | None:
-    """Name what is being done to a CVM: as the service has `said`, or else as its status tells."""
-    named = said and _OPERATION_OF_TYPE.get(said.strip().lower())
+def operation_of(word: str | None, in_progress: bool | None, reported: str | None) -> str | None:
+    """Name what is being done to a CVM: as `reported` by the service, or else by its status."""
+    named = reported and _OPERATION_OF_TYPE.get(reported.strip().lower())
     return named or info_of(word).operation or ("other" if in_progress else None)
 
 

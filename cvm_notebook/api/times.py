@@ -18,14 +18,14 @@ _DAY: Final = timedelta(days=1)
 _CENTURY: Final = timedelta(days=36525)
 
 
-def moment_of(field: str, said: object, *, now: datetime | None = None) -> datetime:
+def moment_of(field: str, value: object, *, now: datetime | None = None) -> datetime:
     """Return a moment in UTC.
 
     Parameters
     ----------
     field
         What the argument is called, for the error.
-    said
+    value
         A datetime or pandas Timestamp; a date, which begins at midnight; ISO 8601 text. What has no
         time zone is this machine's local time; of an hour that a clock set back shows twice, text
         means the first, and a datetime says by ``fold``. numpy's times are UTC.
@@ -38,22 +38,22 @@ def moment_of(field: str, said: object, *, now: datetime | None = None) -> datet
     InvalidInput
         It is not a time, one that the local clock skipped, or one to come.
     """
-    value = plain(said)
-    if isinstance(value, str):
-        shown = None if now is None else _last_shown(field, value.strip(), now)
+    parsed = plain(value)
+    if isinstance(parsed, str):
+        shown = None if now is None else _last_shown(field, parsed.strip(), now)
         if shown is not None:
             return shown
         try:
-            value = datetime.fromisoformat(value.strip())
+            parsed = datetime.fromisoformat(parsed.strip())
         except ValueError:
-            raise _no_time(field, said) from None
-    elif isinstance(value, date) and not isinstance(value, datetime):
-        value = datetime.combine(value, time())
-    if not isinstance(value, datetime):
-        raise _no_time(field, said)
-    moment = in_utc(field, value)
+            raise _no_time(field, value) from None
+    elif isinstance(parsed, date) and not isinstance(parsed, datetime):
+        parsed = datetime.combine(parsed, time())
+    if not isinstance(parsed, datetime):
+        raise _no_time(field, value)
+    moment = in_utc(field, parsed)
     if now is not None and moment > now:
-        problem = f"{clean_text(said, 40)} is in the future"
+        problem = f"{clean_text(value, 40)} is in the future"
         raise InvalidInput(field, problem, "Only what was can be looked at.")
     return moment
 
@@ -93,7 +93,7 @@ def earlier(field: str, at: datetime, length: timedelta) -> datetime:
         raise _no_time(field, at) from None
 
 
-def length_of(field: str, said: str | timedelta) -> tuple[timedelta, str]:
+def length_of(field: str, value: str | timedelta) -> tuple[timedelta, str]:
     """Parse a duration, such as ``"24h"`` or ``"1d 12h"``; return it with its label.
 
     Raises
@@ -101,25 +101,25 @@ def length_of(field: str, said: str | timedelta) -> tuple[timedelta, str]:
     InvalidInput
         It is none, it is not more than nothing, or more than a century.
     """
-    value, seconds, label = plain(said), 0.0, ""
-    if isinstance(value, timedelta):
-        seconds, label = value.total_seconds(), f"{value / timedelta(hours=1):g}h"
-    elif isinstance(value, str):
-        seconds, label = seconds_of(value) or 0, " ".join(value.split())
+    scalar, seconds, label = plain(value), 0.0, ""
+    if isinstance(scalar, timedelta):
+        seconds, label = scalar.total_seconds(), f"{scalar / timedelta(hours=1):g}h"
+    elif isinstance(scalar, str):
+        seconds, label = seconds_of(scalar) or 0, " ".join(scalar.split())
     if not 0 < seconds <= _CENTURY.total_seconds():
-        shown = clean_text(repr(said), 40)
+        shown = clean_text(repr(value), 40)
         remedy = 'Give "24h", "7d", "90m" or a timedelta.'
         raise InvalidInput(field, f"{shown} is not a length of time", remedy)
     return timedelta(seconds=seconds), label
 
 
-def _last_shown(field: str, said: str, now: datetime) -> datetime | None:
+def _last_shown(field: str, text: str, now: datetime) -> datetime | None:
     """Return when this machine's clock last showed a time of day; None if it is none."""
-    form = _CLOCKS.get(said.count(":"))
+    form = _CLOCKS.get(text.count(":"))
     if form is None:
         return None
     try:
-        clock = datetime.strptime(said, form).time()  # noqa: DTZ007 - only its time of day counts
+        clock = datetime.strptime(text, form).time()  # noqa: DTZ007 - only its time of day counts
     except ValueError:
         return None
     today = now.astimezone().date()
@@ -131,5 +131,5 @@ def _last_shown(field: str, said: str, now: datetime) -> datetime | None:
     return None
 
 
-def _no_time(field: str, said: object) -> InvalidInput:
-    return InvalidInput(field, f"{clean_text(repr(said), 40)} is not a time", _REMEDY)
+def _no_time(field: str, value: object) -> InvalidInput:
+    return InvalidInput(field, f"{clean_text(repr(value), 40)} is not a time", _REMEDY)

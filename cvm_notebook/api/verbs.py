@@ -47,7 +47,7 @@ class VerbSpec:
     noun, doing, done
         How a sentence names the operation, calls it while it goes on, and once it has ended well.
     unchanged
-        What is said of one CVM, and of several, where the operation was undone.
+        The message about one CVM, and about several, where the operation was undone.
     effect
         What it does, in words, as a plan shows it.
     goal
@@ -59,7 +59,7 @@ class VerbSpec:
     admit
         What becomes of it in which status; in any other it is refused.
     already
-        What is said where there is nothing to do.
+        The message where there is nothing to do.
     interrupts
         It may be sent while the CVM does something else.
     judged_by

@@ -87,9 +87,11 @@ def verify_webhook(
     tolerance = checks.seconds("tolerance", tolerance)
     moment = time.time() if now is None else checks.seconds("now", now)
     found = _found(headers)
-    said, sent = found[_SIGNATURE], found[_TIMESTAMP]
+    signature, sent = found[_SIGNATURE], found[_TIMESTAMP]
     signed = hmac.digest(key, sent.encode("utf-8", "replace") + b"." + content, "sha256")
-    if not hmac.compare_digest(f"sha256={signed.hex()}".encode(), said.encode("utf-8", "replace")):
+    if not hmac.compare_digest(
+        f"sha256={signed.hex()}".encode(), signature.encode("utf-8", "replace")
+    ):
         raise WebhookRejected(_SIGNATURE, "does not fit the body and the secret")
     if not _SECONDS.fullmatch(sent):
         raise WebhookRejected(_TIMESTAMP, "is not a time in seconds")
@@ -134,19 +136,19 @@ def _content(body: object) -> bytes:
 
 
 def _found(headers: object) -> dict[str, str]:
-    """Return the two headers that matter, each said once."""
+    """Return the two headers that matter, each given once."""
     items = getattr(headers, "items", None)
     if not callable(items) or isinstance(headers, type):
         raise InvalidInput("headers", f"it is {type(headers).__name__}, not a mapping", None)
-    said: dict[str, set[str]] = {name.lower(): set() for name in (_SIGNATURE, _TIMESTAMP)}
+    found: dict[str, set[str]] = {name.lower(): set() for name in (_SIGNATURE, _TIMESTAMP)}
     for name, value in items():
-        if isinstance(name, str) and name.lower() in said:
-            said[name.lower()].add(str(value).strip())
+        if isinstance(name, str) and name.lower() in found:
+            found[name.lower()].add(str(value).strip())
     for name in (_SIGNATURE, _TIMESTAMP):
-        values = said[name.lower()] - {""}
+        values = found[name.lower()] - {""}
         if len(values) != 1:
             raise WebhookRejected(name, "is there twice" if values else "is missing")
-    return {name: (said[name.lower()] - {""}).pop() for name in (_SIGNATURE, _TIMESTAMP)}
+    return {name: (found[name.lower()] - {""}).pop() for name in (_SIGNATURE, _TIMESTAMP)}
 
 
 def _event(content: bytes) -> WebhookEvent:

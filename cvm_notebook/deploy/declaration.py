@@ -98,8 +98,8 @@ _ON_THE_WIRE: Final = {"compose_file": "docker_compose_file"}
 def _sent(found: Mapping[str, Any], what: str) -> dict[str, Any]:
     """Check what is sent as it is, by the checks of the client."""
     sent = {_ON_THE_WIRE.get(k, k): v for k, v in found.items() if k not in _APART}
-    ours = {theirs: name for name, theirs in _ON_THE_WIRE.items()}
-    return {ours.get(name, name): v for name, v in checked_fields(sent, what).items()}
+    fields = {wire_name: name for name, wire_name in _ON_THE_WIRE.items()}
+    return {fields.get(name, name): v for name, v in checked_fields(sent, what).items()}
 
 
 def compose_text(field: str, value: object) -> str:
@@ -177,8 +177,8 @@ class AppDeclaration:
     @property
     def declared(self) -> frozenset[str]:
         """The fields that are declared."""
-        said = {name for name in _CHANGES if getattr(self.changes, name) is not None}
-        return frozenset(said if self.replicas is None else said | {"replicas"})
+        names = {name for name in _CHANGES if getattr(self.changes, name) is not None}
+        return frozenset(names if self.replicas is None else names | {"replicas"})
 
     def after(self, earlier: frozenset[str]) -> "AppDeclaration":
         """Return it with the defaults of what was declared earlier and is not any more."""
@@ -213,8 +213,8 @@ def read_apps(given: object, named: Mapping[str, object]) -> list[AppDeclaration
         rest = {key: value for key, value in named.items() if key != "name"}
         return [read_app(checks.text("name", named["name"]), rest)]
     if any(value is not None for value in named.values()):
-        said = ", ".join(key for key, value in named.items() if value is not None)
-        raise InvalidInput(said, "it stands beside a whole declaration", "Put it into that.")
+        keys = ", ".join(key for key, value in named.items() if value is not None)
+        raise InvalidInput(keys, "it stands beside a whole declaration", "Put it into that.")
     folder: Path | None = None
     if isinstance(given, str | os.PathLike):
         path = Path(os.fspath(given))
@@ -222,10 +222,10 @@ def read_apps(given: object, named: Mapping[str, object]) -> list[AppDeclaration
     apps = checks.mapping("declared", given)
     if len(apps) > _MOST_APPS:
         raise InvalidInput("declared", f"it has {len(apps)} apps", f"Up to {_MOST_APPS} fit.")
-    return [read_app(str(name), said, folder) for name, said in apps.items()]
+    return [read_app(str(name), declared, folder) for name, declared in apps.items()]
 
 
-def read_app(name: str, said: object, folder: Path | None = None) -> AppDeclaration:
+def read_app(name: str, declared: object, folder: Path | None = None) -> AppDeclaration:
     """Read what is declared of one app; files are those of `folder`, where there is one.
 
     Raises
@@ -234,14 +234,14 @@ def read_app(name: str, said: object, folder: Path | None = None) -> AppDeclarat
         It cannot be declared.
     """
     where = clean_text(name, 60)
-    if isinstance(said, str | os.PathLike):
-        said = {"compose_file": said}
-    if not isinstance(said, Mapping):
-        problem = f"{type(said).__name__} is not a declaration"
+    if isinstance(declared, str | os.PathLike):
+        declared = {"compose_file": declared}
+    if not isinstance(declared, Mapping):
+        problem = f"{type(declared).__name__} is not a declaration"
         raise InvalidInput(where, problem, "Give a compose file, or a mapping.")
-    if "docker_compose_file" in said or "runner" in said:
-        said = _of_app_compose(said)
-    found = _spelled(where, said)
+    if "docker_compose_file" in declared or "runner" in declared:
+        declared = _of_app_compose(declared)
+    found = _spelled(where, declared)
     if isinstance(found.get("compose_file"), Mapping):  # an app compose, as drift takes it
         inner = _of_app_compose(found.pop("compose_file"))
         found = {**inner, **found}
@@ -258,9 +258,9 @@ def read_app(name: str, said: object, folder: Path | None = None) -> AppDeclarat
     )
 
 
-def _spelled(where: str, said: Mapping[Any, Any]) -> dict[str, Any]:
+def _spelled(where: str, declared: Mapping[Any, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for key, value in said.items():
+    for key, value in declared.items():
         name = _ALIASES.get(key, key)
         if key not in KEYS:
             problem = f"{clean_text(key, 40)} cannot be declared"
@@ -273,8 +273,8 @@ def _spelled(where: str, said: Mapping[Any, Any]) -> dict[str, Any]:
     return found
 
 
-def _checked(where: str, said: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = dict(said)
+def _checked(where: str, declared: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = dict(declared)
     if "envs" in found:
         found["envs"] = frozenset(validation.env_names(f"{where}.envs", found["envs"]))
     for name, most in (("replicas", MOST_INSTANCES), ("node_id", None)):
@@ -286,19 +286,21 @@ def _checked(where: str, said: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _of_app_compose(said: Mapping[str, Any]) -> dict[str, Any]:
+def _of_app_compose(app_compose: Mapping[str, Any]) -> dict[str, Any]:
     """Return what of an app compose can be applied."""
     names = ("pre_launch_script", "public_logs", "public_sysinfo", "public_tcbinfo")
-    found = {name: said[name] for name in names if said.get(name) is not None}
-    found["compose_file"] = said.get("docker_compose_file")
-    return found | ({"envs": said["allowed_envs"]} if said.get("allowed_envs") else {})
+    found = {name: app_compose[name] for name in names if app_compose.get(name) is not None}
+    found["compose_file"] = app_compose.get("docker_compose_file")
+    return found | (
+        {"envs": app_compose["allowed_envs"]} if app_compose.get("allowed_envs") else {}
+    )
 
 
-def _within(folder: Path | None, said: object) -> object:
+def _within(folder: Path | None, named: object) -> object:
     """Return a path that a file names as seen from that file."""
-    if folder is None or not isinstance(said, str) or "\n" in said.strip():
-        return said
-    return folder / said
+    if folder is None or not isinstance(named, str) or "\n" in named.strip():
+        return named
+    return folder / named
 
 
 def _env(where: str, env: object, file: object, folder: Path | None) -> Mapping[str, Secret] | None:

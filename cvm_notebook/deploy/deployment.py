@@ -123,8 +123,8 @@ class Provisioned:
 
     def changed(self, body: Mapping[str, Any]) -> list[str]:
         """Return the names of the fields that differ by now."""
-        ours, theirs = _flat(self.body), _flat(body)
-        names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
+        before, after = _flat(self.body), _flat(body)
+        names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
         return [_LABELS.get(name, name.replace("_", " ")) for name in names]
 
 
@@ -289,9 +289,9 @@ class Deployment:
         # on whatever thread made the change
         with self._lock:
             operation = self.operation
-            mine = operation is not None and record.id == operation.id
+            is_commit = operation is not None and record.id == operation.id
             replica = any(record.id == one.id for one in self.replicas)
-        if mine and operation is not None:
+        if is_commit and operation is not None:
             self._advance(operation)
         elif replica:
             self._changed()

@@ -71,14 +71,17 @@ def errors_by_field(error: CvmError) -> Errors:
 
 def error_payload(error: CvmError, field: str = GENERAL) -> dict[str, Any]:
     """Return an error for a view: its text, code, suggestions, links and request id."""
-    said: dict[str, Any] = {"text": _text_of(error, field)}
+    payload: dict[str, Any] = {"text": _text_of(error, field)}
     if isinstance(error, ApiError):
-        said |= {"code": error.error_code or f"HTTP {error.status}", "request_id": error.request_id}
-        said["suggestions"] = list(error.suggestions) or [error.hint or ""]
-        said["links"] = [[link.url, link.label] for link in error.links]
+        payload |= {
+            "code": error.error_code or f"HTTP {error.status}",
+            "request_id": error.request_id,
+        }
+        payload["suggestions"] = list(error.suggestions) or [error.hint or ""]
+        payload["links"] = [[link.url, link.label] for link in error.links]
     elif error.hint:
-        said["suggestions"] = [clean_text(error.hint, 400)]
-    return said
+        payload["suggestions"] = [clean_text(error.hint, 400)]
+    return payload
 
 
 def needs_provision(error: CvmError | None) -> bool:

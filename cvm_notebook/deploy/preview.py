@@ -51,7 +51,7 @@ class UpdatePreview:
     diff
         The compose file, as a unified diff, line by line.
     hash_before, hash_after
-        The compose hash; `hash_after` is None where only the service can tell it.
+        The compose hash; `hash_after` is None where only the service knows it.
     restarts
         Whether the CVM restarts for it.
     usd_h_before, usd_h_after
@@ -60,7 +60,7 @@ class UpdatePreview:
         Names of variables. An environment that is given replaces the whole set, so those that are
         not in it are lost.
     obstacles
-        Why it cannot be, as far as can be told: capacity, quota, a disk that would shrink.
+        Why it cannot be, as far as is known: capacity, quota, a disk that would shrink.
     dangers
         Why it is only sent with the `phrase`.
     """
@@ -130,9 +130,9 @@ class UpdatePreview:
     @property
     def warnings(self) -> list[str]:
         """Warnings, a sentence each."""
-        found = [f"Not possible: {said}." for said in self.obstacles]
-        found += [f"Careful: {said}." for said in self.dangers]
-        found += [f"{said}." for said in self.notes]
+        found = [f"Not possible: {obstacle}." for obstacle in self.obstacles]
+        found += [f"Careful: {danger}." for danger in self.dangers]
+        found += [f"{note}." for note in self.notes]
         if self.phrase is not None:
             found.append(f"It is sent only with confirm={self.phrase!r}.")
         return found
@@ -157,8 +157,8 @@ class UpdatePreview:
         if self.diff:
             lines = "\n".join(_coloured(line) for line in self.diff[:MOST_LINES])
             parts.append(f'<pre class="cvm-diff" style="line-height:1.3">{lines}</pre>')
-        said = [*self._cut(), *self.warnings]
-        parts += [f"<p>{html.escape(one)}</p>" for one in said]
+        messages = [*self._cut(), *self.warnings]
+        parts += [f"<p>{html.escape(message)}</p>" for message in messages]
         return f'<div class="cvm-update">{"".join(parts)}</div>'
 
 
@@ -364,7 +364,7 @@ def _dangers(cvm: Cvm, lost: Sequence[str], now: Size, after: Size, at: datetime
         yield f"it would shrink, from {_size(now)} to {_size(after)}"
     term = term_of(cvm, at)
     if term is not None and after.gpus < now.gpus:
-        yield term.said
+        yield term.text
 
 
 def _size(size: Size) -> str:

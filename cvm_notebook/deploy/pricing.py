@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cvm_notebook.api.client import Client
 
 HOURS_A_MONTH: Final = 730
-DISK_USD_GB_H: Final = Decimal("0.000139")  # as documented; the catalogue does not tell it
+DISK_USD_GB_H: Final = Decimal("0.000139")  # as documented; the catalogue does not state it
 _CENT: Final = Decimal("0.01")
 
 
@@ -146,8 +146,8 @@ class Loader:
 
     def payload(self, chosen: Values) -> dict[str, Any]:
         """Return the state for a view."""
-        said = {"state": self.state, **self.catalogue.payload(chosen)}
-        return said if self.error is None else {**said, "error": error_payload(self.error)}
+        payload = {"state": self.state, **self.catalogue.payload(chosen)}
+        return payload if self.error is None else {**payload, "error": error_payload(self.error)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,8 +247,8 @@ def _image(image: OsImage) -> dict[str, Any]:
 def _gpus(kind: InstanceType) -> str:
     if not kind.requires_gpu:
         return ""
-    said = (kind.description or "").rpartition(", ")[2]
-    return clean_text(said, 30) if "GPU" in said else "GPU"
+    gpus = (kind.description or "").rpartition(", ")[2]
+    return clean_text(gpus, 30) if "GPU" in gpus else "GPU"
 
 
 def _gb(megabytes: float | None) -> str:

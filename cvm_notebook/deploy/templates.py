@@ -25,7 +25,7 @@ class Template:
     disk_size
         In GB.
     public_logs
-        Whether anyone may read the logs: not where they tell what users ask or store.
+        Whether anyone may read the logs: not where they show what users ask or store.
     """
 
     key: str

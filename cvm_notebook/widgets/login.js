@@ -31,13 +31,13 @@ function renderLogin({ el, store }) {
     key.live(live && !account.busy);
     busy.textContent = account.busy ? "Checking the key…" : live ? "" : "waiting for the kernel";
   }
-  function heard({ message }) {
+  function update({ message }) {
     if (message?.kind === "pulse") return; // the list of profiles may be open
     draw();
     if (message?.kind === "notice") { wrong.hidden = false; wrong.textContent = message.text; }
   }
   draw();
-  return store.mount(el, root, heard);
+  return store.mount(el, root, update);
 }
 
 export default liveWidget(renderLogin);

@@ -96,7 +96,7 @@ class Account:
         wrong = f"; {clean_text(self.error, 400)}" if self.error is not None else ""
         return f"Phala Cloud: {state}, as of {self._at:%Y-%m-%d %H:%M:%S} UTC{wrong}"
 
-    def tell(self) -> dict[str, Any]:
+    def payload(self) -> dict[str, Any]:
         """Return what a view draws."""
         wrong = None if self.error is None else clean_text(self.error, 600)
         missing = isinstance(self.error, CredentialsError)
@@ -160,7 +160,7 @@ class Login(LiveView):
         return self.account.client
 
     def _state(self) -> Message:
-        return {"busy": self._busy, "then": self._then, **self.account.tell()}
+        return {"busy": self._busy, "then": self._then, **self.account.payload()}
 
     def _on_secret(self, message: Mapping[str, Any]) -> None:
         value = message.get("value")

@@ -61,7 +61,7 @@ def test_a_field_of_the_future_passes_and_a_slip_does_not():
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"name": None}, "name: a CVM needs it"),
         ({"compose_file": None}, "compose_file: a CVM needs it"),
@@ -93,10 +93,10 @@ def test_a_field_of_the_future_passes_and_a_slip_does_not():
         ),
     ],
 )
-def test_a_provision_that_cannot_work_is_refused_with_the_fix(fields, said):
+def test_a_provision_that_cannot_work_is_refused_with_the_fix(fields, message):
     with pytest.raises(InvalidInput) as caught:
         provision(**fields)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "SENTINEL" not in str(caught.value)
 
 
@@ -230,7 +230,7 @@ def test_a_file_that_docker_could_run_is_taken_unchanged(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (None, "NoneType, not the text"),
         ({"services": {}}, "dict, not the text"),
@@ -268,10 +268,10 @@ def test_a_file_that_docker_could_run_is_taken_unchanged(text):
         (COMPOSE + "\ud800", "line 3: U+D800, a lone surrogate, is not a text"),
     ],
 )
-def test_a_file_that_cannot_run_is_refused_by_its_line(text, said):
+def test_a_file_that_cannot_run_is_refused_by_its_line(text, message):
     with pytest.raises(InvalidInput) as caught:
         check_compose_file(text, "compose_file")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert caught.value.field == "compose_file"
     assert len(str(caught.value)) < 400
 

@@ -34,10 +34,10 @@ def lost(claims, known=(), scope=APP):
 
 
 def test_what_is_new_belongs_to_the_only_one_that_may_have_made_it(claims):
-    mine = lost(claims)
+    claimant = lost(claims)
 
-    assert claims.assign(mine, ["a"]) == "a"
-    assert claims.assign(mine, ["a", "b"]) == "a", "once and for all"
+    assert claims.assign(claimant, ["a"]) == "a"
+    assert claims.assign(claimant, ["a", "b"]) == "a", "once and for all"
 
 
 def test_nothing_new_is_nobodys(claims):
@@ -62,27 +62,27 @@ def test_as_many_as_claimants_are_given_one_to_each(claims):
 
 
 def test_nothing_is_given_while_another_is_in_flight(claims):
-    mine, other = lost(claims), begun(claims)
+    claimant, other = lost(claims), begun(claims)
 
-    assert claims.assign(mine, ["a"]) is None
+    assert claims.assign(claimant, ["a"]) is None
 
     claims.answered(other, "b")
-    assert claims.assign(mine, ["a", "b"]) == "a"
+    assert claims.assign(claimant, ["a", "b"]) == "a"
 
 
 def test_what_was_refused_has_made_nothing(claims):
-    mine, other = lost(claims), begun(claims)
+    claimant, other = lost(claims), begun(claims)
     claims.withdraw(other)
 
-    assert claims.assign(mine, ["a"]) == "a"
+    assert claims.assign(claimant, ["a"]) == "a"
 
 
 def test_one_that_was_answered_without_a_name_may_have_made_it(claims):
-    mine, other = lost(claims), begun(claims)
+    claimant, other = lost(claims), begun(claims)
     claims.answered(other)
 
-    assert claims.assign(mine, ["a"]) is None
-    assert claims.assign(mine, ["a", "b"]) in {"a", "b"}
+    assert claims.assign(claimant, ["a"]) is None
+    assert claims.assign(claimant, ["a", "b"]) in {"a", "b"}
 
 
 def test_one_that_was_answered_before_this_began_is_no_rival(claims):
@@ -93,30 +93,32 @@ def test_one_that_was_answered_before_this_began_is_no_rival(claims):
 
 def test_one_that_began_before_and_is_in_flight_still_is_a_rival(claims):
     other = begun(claims)
-    mine = lost(claims)
+    claimant = lost(claims)
 
-    assert claims.assign(mine, ["a"]) is None
+    assert claims.assign(claimant, ["a"]) is None
     claims.answered(other)
-    assert claims.assign(mine, ["a"]) is None, "its doing may not have shown when this one began"
+    assert claims.assign(claimant, ["a"]) is None, (
+        "its doing may not have shown when this one began"
+    )
 
 
 def test_what_the_service_says_outweighs_what_was_inferred(claims):
-    mine = lost(claims)
-    assert claims.assign(mine, ["a"]) == "a"
+    claimant = lost(claims)
+    assert claims.assign(claimant, ["a"]) == "a"
     other = begun(claims)
 
     claims.answered(other, "a")
 
-    assert claims.assign(mine, ["a"]) is None
-    assert claims.assign(mine, ["a", "b"]) == "b"
+    assert claims.assign(claimant, ["a"]) is None
+    assert claims.assign(claimant, ["a", "b"]) == "b"
 
 
 def test_another_scope_is_none_of_its_business(claims):
-    mine = lost(claims)
+    claimant = lost(claims)
     lost(claims, scope="replicas of app-2")
     other = begun(claims, scope="history of 1")
 
-    assert claims.assign(mine, ["a"]) == "a"
+    assert claims.assign(claimant, ["a"]) == "a"
     claims.withdraw(other)
 
 
@@ -154,7 +156,7 @@ def test_a_name_is_never_given_twice_however_many_ask_at_once(claims):
 
 def test_two_processes_share_one_file(tmp_path):
     path = tmp_path / "claims.sqlite"
-    mine = lost(SentClaims(path))
+    claimant = lost(SentClaims(path))
     code = (
         "import sys, pathlib; from cvm_notebook.api.claims import SentClaims\n"
         "claims = SentClaims(pathlib.Path(sys.argv[1])); name = claims.begin(sys.argv[2])\n"
@@ -169,18 +171,18 @@ def test_two_processes_share_one_file(tmp_path):
         timeout=100,
     ).stdout.strip()
 
-    assert {SentClaims(path).assign(mine, ["a", "b"]), other} == {"a", "b"}
-    assert SentClaims(path).assign(mine, ["a"]) != other
+    assert {SentClaims(path).assign(claimant, ["a", "b"]), other} == {"a", "b"}
+    assert SentClaims(path).assign(claimant, ["a"]) != other
 
 
 @pytest.mark.parametrize(("sent", "new"), [(False, ["a"]), (True, ["a", "b"])])
 def test_what_a_killed_process_has_begun_blocks_nobody(tmp_path, sent, new):
     """Killed before it could send, it has made nothing; after that, it may have made one."""
     path = tmp_path / "claims.sqlite"
-    mine = SentClaims(path)
-    name = mine.begin(APP)
-    mine.know(name, [])
-    mine.lost(name)
+    claims = SentClaims(path)
+    name = claims.begin(APP)
+    claims.know(name, [])
+    claims.lost(name)
     code = (
         "import os, signal, sys, pathlib\n"
         "from cvm_notebook.api.claims import SentClaims\n"
@@ -196,11 +198,11 @@ def test_what_a_killed_process_has_begun_blocks_nobody(tmp_path, sent, new):
     )
     with other:
         assert other.stdout.readline() == "begun\n"
-        assert mine.assign(name, new) is None  # it lives, and may send yet
+        assert claims.assign(name, new) is None  # it lives, and may send yet
         other.kill()
         other.wait(30)
 
-    assert mine.assign(name, new) in new
+    assert claims.assign(name, new) in new
     assert not list(tmp_path.glob("*.lock"))
 
 
@@ -279,8 +281,8 @@ def test_a_database_of_another_make_is_done_without(folder):
 
 def test_a_database_that_breaks_later_raises_nothing_but_what_sqlite_says(folder):
     claims = claims_of_this_machine()
-    mine = lost(claims)
+    claimant = lost(claims)
     Path(folder / "sent-claims.sqlite").write_bytes(b"gone bad " * 1000)
 
     with pytest.raises(sqlite3.Error):
-        claims.assign(mine, ["a"])
+        claims.assign(claimant, ["a"])

@@ -198,7 +198,7 @@ def test_variables_that_stay_keep_their_place_in_what_is_hashed(caller, make):
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({}, "nothing to change"),
         ({"allow_force_stop": True}, "nothing to change"),
@@ -212,8 +212,10 @@ def test_variables_that_stay_keep_their_place_in_what_is_hashed(caller, make):
         ({"user_config": {"a": 1}}, "not a text"),
     ],
 )
-def test_an_update_that_cannot_be_is_refused_before_anything_is_sent(caller, broken, fields, said):
-    with pytest.raises(cvm.InvalidInput, match=said):
+def test_an_update_that_cannot_be_is_refused_before_anything_is_sent(
+    caller, broken, fields, message
+):
+    with pytest.raises(cvm.InvalidInput, match=message):
         caller.update_cvm("some-cvm", **fields)
     assert not broken.requests()
 

@@ -44,8 +44,8 @@ COMPOSE = st.fixed_dictionaries(
 @given(COMPOSE, st.booleans())
 def test_the_hash_is_dstack_sdk_s(app_compose, normalize):
     # Theirs takes members out of what it is given.
-    theirs = dstack_sdk.get_compose_hash(copy.deepcopy(app_compose), normalize)
-    assert compose_hash(app_compose, normalize) == theirs
+    reference = dstack_sdk.get_compose_hash(copy.deepcopy(app_compose), normalize)
+    assert compose_hash(app_compose, normalize) == reference
 
 
 def test_the_hash_leaves_what_it_is_given_as_it_is():
@@ -104,12 +104,14 @@ ENV = st.dictionaries(
 def test_what_is_encrypted_is_byte_for_byte_dstack_sdk_s(env):
     private = X25519PrivateKey.generate()
     pubkey = private.public_key().public_bytes_raw().hex()
-    theirs = dstack_sdk.encrypt_env_vars_sync([dstack_sdk.EnvVar(*i) for i in env.items()], pubkey)
-    ours = encrypt_env(pubkey, env)
-    assert decrypt(private, ours) == decrypt(private, theirs)
-    assert len(ours) == len(theirs)
+    reference = dstack_sdk.encrypt_env_vars_sync(
+        [dstack_sdk.EnvVar(*i) for i in env.items()], pubkey
+    )
+    encrypted = encrypt_env(pubkey, env)
+    assert decrypt(private, encrypted) == decrypt(private, reference)
+    assert len(encrypted) == len(reference)
     expected = {"env": [{"key": k, "value": v} for k, v in env.items()]}
-    assert json.loads(decrypt(private, ours)) == expected
+    assert json.loads(decrypt(private, encrypted)) == expected
 
 
 def test_secrets_pairs_and_a_prefixed_key_are_taken(keys):

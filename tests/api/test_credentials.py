@@ -97,7 +97,7 @@ def test_an_empty_variable_counts_as_not_set(home):
 def test_no_key_names_every_place_looked_at(home):
     with pytest.raises(CredentialsError) as caught:
         find(home, prompt=lambda _: None)
-    said = str(caught.value)
+    message = str(caught.value)
     for place in (
         "api_key",
         "PHALA_CLOUD_API_KEY",
@@ -106,9 +106,9 @@ def test_no_key_names_every_place_looked_at(home):
         "Colab",
         "prompt",
     ):
-        assert place in said
-    assert "phala login" in said
-    assert "connect('local')" in said
+        assert place in message
+    assert "phala login" in message
+    assert "connect('local')" in message
 
 
 # --- which key may go where ---------------------------------------------------------------------
@@ -274,7 +274,7 @@ def test_what_is_no_name_of_a_profile_is_refused(home, profile):
         find(home, profile=profile)
 
 
-def test_unknown_members_of_a_profile_are_no_trouble(home):
+def test_unknown_members_of_a_profile_are_ignored(home):
     content = profiles()
     content["profiles"]["work"] |= {
         "workspace": "text",
@@ -442,19 +442,24 @@ def run(code, **options):
 
 def test_a_terminal_is_asked_and_shows_nothing_of_what_is_typed():
     command, options = run(ASK)
-    ours, theirs = pty.openpty()
+    terminal, child_side = pty.openpty()
     with subprocess.Popen(
-        command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, **options
+        command,
+        stdin=child_side,
+        stdout=child_side,
+        stderr=child_side,
+        start_new_session=True,
+        **options,
     ) as process:
-        os.close(theirs)
+        os.close(child_side)
         seen = b""
         while b"not stored): " not in seen:
-            seen += os.read(ours, 1000)
-        os.write(ours, KEY.encode() + b"\n")
+            seen += os.read(terminal, 1000)
+        os.write(terminal, KEY.encode() + b"\n")
         while b"FOUND" not in seen or not seen.endswith(b"\n"):
-            seen += os.read(ours, 1000)
+            seen += os.read(terminal, 1000)
         process.wait(30)
-    os.close(ours)
+    os.close(terminal)
     assert f"FOUND {len(KEY)} the prompt ••••" in seen.decode()
     assert b"SENTINEL" not in seen
 
@@ -484,14 +489,14 @@ def get(key):
 
 
 @pytest.mark.parametrize(
-    ("raises", "value", "said"),
+    ("raises", "value", "output"),
     [
         (False, KEY, "FOUND 13 Colab's secret PHALA_CLOUD_API_KEY ••••"),
         (True, "", "NotebookAccessError"),
         (False, "", "(empty)"),
     ],
 )
-def test_in_colab_its_secrets_are_looked_at(tmp_path, raises, value, said):
+def test_in_colab_its_secrets_are_looked_at(tmp_path, raises, value, output):
     package = tmp_path / "google" / "colab"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
@@ -507,7 +512,7 @@ def test_in_colab_its_secrets_are_looked_at(tmp_path, raises, value, said):
         check=False,
         **options,
     )
-    assert said in done.stdout + done.stderr
+    assert output in done.stdout + done.stderr
     assert "SENTINEL" not in done.stdout + done.stderr
 
 
@@ -559,7 +564,7 @@ def test_a_notebook_is_asked_as_for_a_password_and_keeps_no_trace(kernel):
     assert "SENTINEL" not in shown + trace
 
 
-def test_a_notebook_that_runs_headless_is_told_what_to_set(kernel):
+def test_an_error_in_a_headless_notebook_names_what_to_set(kernel):
     code = KERNEL.format(root=str(Path(__file__).parents[2]))
     shown, asked = execute(kernel, code, answer=None)
     assert asked == []

@@ -55,7 +55,7 @@ def test_a_key_is_found_by_its_address_only(tmp_path, use):
         find(tmp_path, base_url=OTHER)
 
 
-def test_one_that_cannot_be_opened_is_passed_over_and_told(tmp_path, use):
+def test_one_that_cannot_be_opened_is_passed_over_and_reported(tmp_path, use):
     use(Locked())
     with pytest.raises(CredentialsError, match="KeyringLocked"):
         find(tmp_path)

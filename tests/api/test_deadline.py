@@ -535,35 +535,35 @@ def test_what_settles_is_given_the_deadline_of_the_call(peer, connect):
 
 
 def test_each_attempt_that_may_have_left_is_counted_before_anything_is_decided(peer, connect):
-    server, told = peer(losing), []
+    server, calls = peer(losing), []
     transport = connect(server.url, 30)._transport
 
     def settle(_error, _deadline):
-        told.append("settles")
+        calls.append("settles")
 
     with pytest.raises(cvm.TransportError):
         transport.call(
             Request(RetryKind.COMMIT, "POST", "/x"),
             bytes,
             settle,
-            on_sent=lambda: told.append("sent"),
+            on_sent=lambda: calls.append("sent"),
         )
-    assert told == ["sent", "settles"] * 3 + ["sent"]
+    assert calls == ["sent", "settles"] * 3 + ["sent"]
     assert len(server.asked) == 4
 
 
 def test_an_answer_counts_as_sent_and_what_cannot_connect_does_not(peer, connect):
-    told = []
+    calls = []
     server = peer(ok)
     transport = connect(server.url)._transport
-    transport.call(READ, lambda reply: reply, on_sent=lambda: told.append("sent"))
-    assert told == ["sent"]
+    transport.call(READ, lambda reply: reply, on_sent=lambda: calls.append("sent"))
+    assert calls == ["sent"]
     with socket.create_server(("127.0.0.1", 0)) as taken:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/api/v1"
     with pytest.raises(cvm.TransportError) as caught:
-        connect(url)._transport.call(READ, bytes, on_sent=lambda: told.append("sent"))
+        connect(url)._transport.call(READ, bytes, on_sent=lambda: calls.append("sent"))
     assert not caught.value.sent
-    assert told == ["sent"]
+    assert calls == ["sent"]
 
 
 def test_a_request_that_was_lost_stays_so_when_the_next_attempt_cannot_connect(peer, connect):
@@ -579,7 +579,7 @@ def test_a_request_that_was_lost_stays_so_when_the_next_attempt_cannot_connect(p
     assert len(server.asked) == 1
 
 
-def test_a_request_whose_tls_connection_is_cut_is_not_told_as_unsent(peer, connect, certified):
+def test_a_request_whose_tls_connection_is_cut_is_not_reported_as_unsent(peer, connect, certified):
     def handle(_server, plain):
         with certified.wrap_socket(plain, server_side=True) as secure:
             secure.recv(65536)

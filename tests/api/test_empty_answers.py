@@ -1,4 +1,4 @@
-"""A change that is answered with nothing but its status was accepted, and is told so."""
+"""A change that is answered with nothing but its status was accepted, and is reported as such."""
 
 import http.server
 import threading

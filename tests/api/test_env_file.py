@@ -18,7 +18,7 @@ def read(text):
     return {name: value.reveal() for name, value in parse_env_file(text).items()}
 
 
-def theirs(text):
+def read_by_dotenv(text):
     """Return what python-dotenv reads in a file of that text, opened as it opens one."""
     unix = text.replace("\r\n", "\n").replace("\r", "\n")
     return dotenv.dotenv_values(stream=io.StringIO(unix), interpolate=False)
@@ -71,7 +71,7 @@ CORPUS = [
 @pytest.mark.parametrize(("text", "expected", "official"), CORPUS)
 def test_a_file_is_read_as_python_dotenv_reads_it(text, expected, official):
     assert read(text) == expected
-    assert theirs(text) == expected
+    assert read_by_dotenv(text) == expected
     assert official != expected
 
 
@@ -89,7 +89,7 @@ def test_what_is_read_at_all_is_read_as_python_dotenv_reads_it(lines):
         return
     finally:
         logging.disable(logging.NOTSET)
-    assert found == theirs(text)
+    assert found == read_by_dotenv(text)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_a_line_that_is_none_is_named_and_nothing_of_it_is_shown(text, line):
     ],
 )
 def test_an_empty_value_below_a_long_one_is_no_end_of_it(text):
-    assert read(text) == theirs(text)
+    assert read(text) == read_by_dotenv(text)
 
 
 @pytest.mark.parametrize(

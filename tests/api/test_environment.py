@@ -96,7 +96,9 @@ def test_a_folder_in_which_openssl_finds_certificates_is_used(
         connect(f"https://localhost:{port}/api/v1").get_current_user()
 
 
-def test_certificates_that_vanish_later_are_told_as_such(connect, authority, monkeypatch, tmp_path):
+def test_certificates_that_vanish_later_are_named_as_such(
+    connect, authority, monkeypatch, tmp_path
+):
     path = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(path)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
@@ -118,7 +120,7 @@ def test_a_key_log_that_cannot_be_written(connect, listener, monkeypatch, tmp_pa
 
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
 @pytest.mark.parametrize(
-    ("proxy", "said"),
+    ("proxy", "message"),
     [
         (f"http://user:{SECRET}@", "not the address of a proxy"),
         (f"http://user:{SECRET}@proxy.invalid:port", "not the address of a proxy"),
@@ -130,11 +132,11 @@ def test_a_key_log_that_cannot_be_written(connect, listener, monkeypatch, tmp_pa
         (f"socks9://user:{SECRET}@proxy.invalid:1080", "a kind that is not supported"),
     ],
 )
-def test_a_proxy_that_cannot_be_used(connect, monkeypatch, variable, proxy, said):
+def test_a_proxy_that_cannot_be_used(connect, monkeypatch, variable, proxy, message):
     monkeypatch.setenv(variable, proxy)
     error = refused(connect("https://api.invalid/api/v1"))
     assert error.variable == variable
-    assert said in str(error)
+    assert message in str(error)
     assert variable in str(error)
     assert SECRET not in f"{error!r} {error} {error.hint} {error.args}"
 

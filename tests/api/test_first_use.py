@@ -38,5 +38,5 @@ def test_many_threads_meet_a_model_for_the_first_time():
         subprocess.Popen([sys.executable, "-c", MEET], stdout=subprocess.PIPE, text=True)
         for _ in range(8)
     ]
-    said = [(one.communicate(timeout=60)[0].strip(), one.returncode) for one in meetings]
-    assert said == [("600", 0)] * 8
+    outcomes = [(one.communicate(timeout=60)[0].strip(), one.returncode) for one in meetings]
+    assert outcomes == [("600", 0)] * 8

@@ -54,10 +54,10 @@ HARMLESS = {
 def test_every_field_that_may_grant_access_is_a_secret_or_known_to_be_harmless():
     open_fields = []
     for kind in STRUCTS:
-        for name, said in typing.get_type_hints(kind).items():
+        for name, hint in typing.get_type_hints(kind).items():
             if name not in kind.__struct_fields__ or not GRANTS.search(name):
                 continue
-            if Secret not in typing.get_args(said) and name not in HARMLESS:
+            if Secret not in typing.get_args(hint) and name not in HARMLESS:
                 open_fields.append(f"{kind.__name__}.{name}")
     assert open_fields == []
 
@@ -87,13 +87,13 @@ def read():
     logs = dict.fromkeys(("serial", "stdout", "stderr", "container_log_base"), URL)
     row = {"id": "cvm_1", "logs": logs}
     container = {"names": ["/a"], "log_endpoint": URL}
-    said = {"status": "running", "logs": logs, "deep": [{"api_key": SENTINEL}], "token": SENTINEL}
+    answer = {"status": "running", "logs": logs, "deep": [{"api_key": SENTINEL}], "token": SENTINEL}
     containers = json.dumps({"containers": [container, container]})
     return [
         decode_page(json.dumps({"items": [row]}).encode())[0],
         decode(json.dumps(row).encode(), Cvm, "w"),
         decode(containers, CvmContainers, "w"),
-        decode_state(json.dumps({**said, "log_endpoint": URL}).encode(), "w"),
+        decode_state(json.dumps({**answer, "log_endpoint": URL}).encode(), "w"),
     ]
 
 
@@ -113,8 +113,8 @@ def shown(thing):
         try:
             raise thing
         except ApiError as error:
-            told = traceback.TracebackException.from_exception(error, capture_locals=True)
-            yield "".join(told.format())
+            trace = traceback.TracebackException.from_exception(error, capture_locals=True)
+            yield "".join(trace.format())
 
 
 @pytest.mark.parametrize("at", range(len(everything())))
@@ -157,7 +157,7 @@ def test_it_is_given_to_who_asks_for_it():
     assert pickle.loads(pickle.dumps(refused()[0])).detail("commit_token") == MASK
 
 
-def test_a_grant_of_another_shape_is_told_without_its_value():
+def test_a_grant_of_another_shape_is_reported_without_its_value():
     with pytest.raises(DecodeError) as caught:
         decode(json.dumps({"logs": {"serial": [SENTINEL]}}), Cvm, "w")
     assert "$.logs.serial" in str(caught.value)

@@ -94,11 +94,11 @@ def test_a_log_that_is_not_public_says_what_to_switch_on(client):
 
 
 def test_the_key_is_not_sent_to_the_address_of_a_log(client):
-    heard = []
+    requests = []
 
     class Elsewhere(BaseHTTPRequestHandler):
         def do_GET(self):
-            heard.append((self.path, {name.lower() for name in self.headers}))
+            requests.append((self.path, {name.lower() for name in self.headers}))
             self.send_response(200)
             self.end_headers()
             self.wfile.write(b"one\ntwo")
@@ -111,7 +111,7 @@ def test_the_key_is_not_sent_to_the_address_of_a_log(client):
         url = f"http://127.0.0.1:{server.server_address[1]}/x?right=1"
         stream = client._transport.open_without_key(Secret(url), where="a log", stall=5)
         assert [line.text for line in LogStream(stream, "serial")] == ["one", "two"]
-    ((path, names),) = heard
+    ((path, names),) = requests
     assert path == "/x?right=1"
     assert not names & {"x-api-key", "authorization", "cookie"}
 

@@ -96,7 +96,7 @@ def test_an_unknown_status_is_kept_in_the_service_s_word():
     assert decode_page(page({**ROW, "status": "Hibernating"}))[0].items[0].status == "Hibernating"
 
 
-def test_one_wrong_row_costs_that_row_only_and_is_told_by_its_place():
+def test_one_wrong_row_costs_that_row_only_and_is_named_by_its_place():
     wrong = {**ROW, "id": "cvm_2", "resource": {"vcpu": "2"}}
     read, faults = decode_page(page(ROW, wrong, {**ROW, "id": "cvm_3"}, total=3))
     assert [cvm.id for cvm in read.items] == ["cvm_1", "cvm_3"]
@@ -300,9 +300,9 @@ def test_both_shapes_of_the_current_user_fold_into_one():
         b'{"user": {"username": "ana"}, "workspace": {"name": "w"}, "credits": {"balance": "1.50"}}'
     )
     flat = decode_current_user(b'{"username": "ana", "team_name": "w", "credits": 1.5}')
-    for said in (nested, flat):
-        assert (said.user.username, said.workspace.name) == ("ana", "w")
-        assert said.credits.balance == Decimal("1.5")
+    for decoded in (nested, flat):
+        assert (decoded.user.username, decoded.workspace.name) == ("ana", "w")
+        assert decoded.credits.balance == Decimal("1.5")
     with pytest.raises(DecodeError):
         decode_current_user(b'{"user": 5, "workspace": {}}')
 
@@ -321,8 +321,8 @@ def test_null_lists_of_catalogue_answers_are_empty():
 
 
 def test_an_endless_quota_says_so():
-    said = decode(b'{"quotas": {"vcpu": {"limit": -1, "remaining": -1}}}', Quotas, "")
-    assert said.quotas.vcpu.unlimited
+    answer = decode(b'{"quotas": {"vcpu": {"limit": -1, "remaining": -1}}}', Quotas, "")
+    assert answer.quotas.vcpu.unlimited
     assert not QuotaMetric(limit=8).unlimited
     assert not QuotaMetric().unlimited
 
@@ -407,5 +407,7 @@ def test_no_value_makes_money_or_time_fail(value):
 
 
 def test_a_provision_keeps_what_the_commit_needs():
-    said = decode(b'{"app_id": "a", "compose_hash": "b", "kms_info": {"id": 5}}', Provision, "x")
-    assert (said.app_id, said.compose_hash, said.kms_info) == ("a", "b", {"id": 5})
+    provision = decode(
+        b'{"app_id": "a", "compose_hash": "b", "kms_info": {"id": 5}}', Provision, "x"
+    )
+    assert (provision.app_id, provision.compose_hash, provision.kms_info) == ("a", "b", {"id": 5})

@@ -161,7 +161,7 @@ class Secure:
         self._context = context
         self._server = socket.create_server(("127.0.0.1", 0))
         self.url = f"https://localhost:{self._server.getsockname()[1]}/api/v1"
-        self.accepted, self.heard = 0, b""
+        self.accepted, self.received = 0, b""
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
 
@@ -174,7 +174,7 @@ class Secure:
                 self.accepted += 1
                 try:
                     with self._context.wrap_socket(plain, server_side=True) as secure:
-                        self.heard += secure.recv(65536)
+                        self.received += secure.recv(65536)
                 except OSError:
                     pass  # the client hung up: that is what is tested
 
@@ -224,15 +224,15 @@ def test_a_certificate_of_another_host_is_refused(secure, connect):
     check_refused(secure("elsewhere.example"), connect, "not valid for 'localhost'")
 
 
-def check_refused(server, connect, said):
+def check_refused(server, connect, message):
     """One attempt, in clear words, and not a byte of the request leaves this machine."""
     with pytest.raises(cvm.TransportError, match="certificate of localhost") as caught:
         connect(server.url).list_cvms()
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "REQUESTS_CA_BUNDLE" in caught.value.hint
     assert not caught.value.sent
     assert (caught.value.attempts, server.accepted) == (1, 1)
-    assert server.heard == b""
+    assert server.received == b""
 
 
 def test_an_environment_cannot_switch_the_check_off(secure, connect, monkeypatch):
@@ -242,7 +242,7 @@ def test_an_environment_cannot_switch_the_check_off(secure, connect, monkeypatch
     server = secure("localhost")
     with pytest.raises(cvm.TransportError, match="certificate"):
         connect(server.url).list_cvms()
-    assert server.heard == b""
+    assert server.received == b""
 
 
 def test_a_handshake_that_never_comes_is_given_up(connect, no_proxy):
@@ -294,7 +294,7 @@ def test_a_proxy_that_asks_for_a_login_is_named_and_never_sees_the_key(connect, 
 # --- this machine --------------------------------------------------------------------------------
 
 
-def test_a_process_that_may_open_no_more_files_is_told_so(connect, cloud):
+def test_a_process_that_may_open_no_more_files_gets_an_error_about_it(connect, cloud):
     client = connect(cloud.url, cloud.api_key)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     taken = [os.open(os.devnull, os.O_RDONLY) for _ in range(3)]
@@ -321,18 +321,18 @@ def test_a_client_of_before_a_fork_says_to_make_another(connect, cloud):
         warnings.simplefilter("ignore", DeprecationWarning)  # that it is unwise is the point
         child = os.fork()
     if child == 0:
-        said = "nothing"
+        message = "nothing"
         try:
             client.get_current_user()
         except cvm.TransportError as error:
-            said = f"{error} {error.hint}"
+            message = f"{error} {error.hint}"
         finally:
-            os.write(writing, said.encode())
+            os.write(writing, message.encode())
             os._exit(0)
     os.waitpid(child, 0)
     os.close(writing)
     with os.fdopen(reading) as pipe:
-        said = pipe.read()
-    assert "before the process forked" in said
-    assert "new Client" in said
+        message = pipe.read()
+    assert "before the process forked" in message
+    assert "new Client" in message
     assert client.get_current_user().user.username

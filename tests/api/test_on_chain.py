@@ -39,8 +39,8 @@ class Chain(http.server.BaseHTTPRequestHandler):
         accepted = {"status": "in_progress", "correlation_id": "c-1"}
         self._answer(*((202, accepted) if proven else (465, REFUSAL)))
 
-    def _answer(self, status, said):
-        text = json.dumps(said).encode()
+    def _answer(self, status, answer):
+        text = json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(text)))

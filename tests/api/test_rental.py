@@ -28,7 +28,7 @@ def test_gpus_are_charged_for_a_day_from_when_the_cvm_was_made():
     term = term_of(gpu(), NOON)
 
     assert term.until == NOON + 14 * HOUR
-    assert term.said == (
+    assert term.text == (
         "computing costs the same until 2026-06-02 02:00 UTC: "
         "GPUs are charged for at least 24 hours"
     )
@@ -80,7 +80,7 @@ def test_days_that_are_no_commitment_are_passed_over(days):
     assert term_of(cvm, NOON).until == NOON + 22 * HOUR
 
 
-def test_the_terms_of_localcloud_are_told_as_it_charges_them(new_cloud):
+def test_the_terms_of_localcloud_are_shown_as_it_charges_them(new_cloud):
     with (
         new_cloud(seed="empty", speed=200) as cloud,
         Client(cloud.api_key, cloud.url) as client,

@@ -52,7 +52,7 @@ def test_a_fault_of_the_service_is_asked_about_once_more():
     assert POLICY.decide(K.READ, 2, O.SERVER_ERROR) == GiveUp()
 
 
-def test_being_told_to_slow_down_may_take_twice_the_attempts():
+def test_being_asked_to_slow_down_may_take_twice_the_attempts():
     assert isinstance(POLICY.decide(K.READ, 7, O.RATE_LIMITED), Retry)
     assert POLICY.decide(K.READ, 8, O.RATE_LIMITED) == GiveUp()
 
@@ -70,9 +70,11 @@ def test_the_wait_is_bounded():
     assert policy.decide(K.READ, 90, O.NO_ANSWER, rand=lambda: 0.0) == Retry(8)
 
 
-@pytest.mark.parametrize(("told", "waits"), [(0.0, 0.0), (1.0, 1.0), (60.0, 60.0), (1e9, 60.0)])
-def test_what_the_service_asks_for_is_kept_within_bounds(told, waits):
-    decision = POLICY.decide(K.READ, 1, O.RATE_LIMITED, retry_after=told, rand=lambda: 0.0)
+@pytest.mark.parametrize(
+    ("retry_after", "waits"), [(0.0, 0.0), (1.0, 1.0), (60.0, 60.0), (1e9, 60.0)]
+)
+def test_what_the_service_asks_for_is_kept_within_bounds(retry_after, waits):
+    decision = POLICY.decide(K.READ, 1, O.RATE_LIMITED, retry_after=retry_after, rand=lambda: 0.0)
     assert decision == Retry(waits)
 
 

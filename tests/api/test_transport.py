@@ -236,7 +236,7 @@ def test_a_mistyped_name_is_not_a_deletion(caller):
         caller.delete_cvm("no-such-cvm")
 
 
-def test_an_update_whose_answer_was_lost_is_unknown_and_said_to_be(broken, caller, make):
+def test_an_update_whose_answer_was_lost_is_unknown_and_reported_so(broken, caller, make):
     name = make(caller)
     broken.inject({"kind": "reset_after", "route": "update"})
     with pytest.raises(cvm.TransportError) as caught:
@@ -246,7 +246,7 @@ def test_an_update_whose_answer_was_lost_is_unknown_and_said_to_be(broken, calle
     caller.delete_cvm(name)
 
 
-def test_being_told_to_slow_down_is_kept_by_changes_too(broken, caller, make):
+def test_being_asked_to_slow_down_is_kept_by_changes_too(broken, caller, make):
     name = make(caller)
     broken.inject({"kind": "status", "arg": 429, "retry_after": "0.1", "route": "action"})
     assert caller.stop_cvm(name).status == "stopping"

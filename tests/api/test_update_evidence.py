@@ -19,8 +19,10 @@ class Service(http.server.BaseHTTPRequestHandler):
         """Say nothing."""
 
     def do_GET(self):
-        said = self.server.history if "operations" in self.path else self.server.record
-        text = json.dumps({"items": said, "total": 0} if isinstance(said, list) else said).encode()
+        found = self.server.history if "operations" in self.path else self.server.record
+        text = json.dumps(
+            {"items": found, "total": 0} if isinstance(found, list) else found
+        ).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(text)))

@@ -145,15 +145,15 @@ def test_whatever_strangers_send_is_rejected_and_nothing_else(body, headers):
         ({"now": "noon"}, "now"),
     ],
 )
-def test_a_mistake_of_the_receivers_own_is_told_from_a_request_that_is_rejected(arguments, field):
+def test_a_mistake_of_the_receivers_own_differs_from_a_request_that_is_rejected(arguments, field):
     with pytest.raises(cvm.InvalidInput) as refused:
         verify(**arguments)
     assert refused.value.field == field
 
 
 def test_what_grants_access_in_an_event_is_sealed():
-    said = EVENT | {"data": {"commit_token": "sentinel-1", "note": "kept"}}
-    body = json.dumps(said).encode()
+    delivered = EVENT | {"data": {"commit_token": "sentinel-1", "note": "kept"}}
+    body = json.dumps(delivered).encode()
     event = verify(body, headers=signed(body))
     assert event.data["commit_token"] == cvm.Secret("sentinel-1")
     assert event.data["note"] == "kept"
@@ -170,7 +170,7 @@ def receiver():
 
 
 @pytest.fixture
-def mine(cloud):
+def own_client(cloud):
     """A client of a workspace of the test's own."""
     key = cloud.new_workspace()["api_key"]
     with cvm.Client(api_key=key, base_url=cloud.url) as made:
@@ -181,52 +181,54 @@ def test_both_sides_know_the_same_events():
     assert WEBHOOK_EVENTS == EVENTS
 
 
-def test_a_webhook_from_its_making_to_its_end(mine, make, receiver):
-    webhook = mine.create_webhook(receiver.url, WEBHOOK_EVENTS, name="tests")
-    assert mine.list_webhooks()[0].id == webhook.id
-    assert mine.get_webhook(webhook).url == receiver.url
-    name = make(mine)
+def test_a_webhook_from_its_making_to_its_end(own_client, make, receiver):
+    webhook = own_client.create_webhook(receiver.url, WEBHOOK_EVENTS, name="tests")
+    assert own_client.list_webhooks()[0].id == webhook.id
+    assert own_client.get_webhook(webhook).url == receiver.url
+    name = make(own_client)
     came = receiver.next()
     event = cvm.verify_webhook(came.body, came.headers, webhook.secret)
     assert (event.event, event.cvm_name) == ("cvm.created", name)
-    assert mine.get_cvm_info(event.cvm_id).name == name
-    until(lambda: mine.list_webhook_deliveries(webhook))
-    (delivery,) = mine.list_webhook_deliveries(webhook)
+    assert own_client.get_cvm_info(event.cvm_id).name == name
+    until(lambda: own_client.list_webhook_deliveries(webhook))
+    (delivery,) = own_client.list_webhook_deliveries(webhook)
     assert (delivery.event_id, delivery.status, delivery.attempts) == (event.id, "success", 1)
-    mine.resend_webhook_delivery(webhook.id, delivery)
+    own_client.resend_webhook_delivery(webhook.id, delivery)
     again = receiver.next()
     assert cvm.verify_webhook(again.body, again.headers, webhook.secret).id == event.id
-    until(lambda: mine.get_webhook_stats(webhook).total == 2)
-    changed = mine.update_webhook(webhook, events="cvm.deleted", name="other", enabled=False)
+    until(lambda: own_client.get_webhook_stats(webhook).total == 2)
+    changed = own_client.update_webhook(webhook, events="cvm.deleted", name="other", enabled=False)
     assert (changed.events, changed.name, changed.enabled) == (("cvm.deleted",), "other", False)
-    mine.delete_webhook(webhook)
-    assert mine.list_webhooks() == []
+    own_client.delete_webhook(webhook)
+    assert own_client.list_webhooks() == []
     with pytest.raises(cvm.NotFoundError):
-        mine.get_webhook(webhook)
+        own_client.get_webhook(webhook)
 
 
-def test_deliveries_are_listed_over_pages_each_once(mine, receiver):
-    webhook = mine.create_webhook(receiver.url, "cvm.stopped")
-    asked = [mine.test_webhook(webhook)["event_id"] for _ in range(3)]
-    until(lambda: len(mine.list_webhook_deliveries(webhook)) == 3)
-    assert [one.event_id for one in mine.list_webhook_deliveries(webhook)] == asked[::-1]
-    assert [one.event_id for one in mine.list_webhook_deliveries(webhook, limit=2)] == asked[:0:-1]
+def test_deliveries_are_listed_over_pages_each_once(own_client, receiver):
+    webhook = own_client.create_webhook(receiver.url, "cvm.stopped")
+    asked = [own_client.test_webhook(webhook)["event_id"] for _ in range(3)]
+    until(lambda: len(own_client.list_webhook_deliveries(webhook)) == 3)
+    assert [one.event_id for one in own_client.list_webhook_deliveries(webhook)] == asked[::-1]
+    assert [one.event_id for one in own_client.list_webhook_deliveries(webhook, limit=2)] == asked[
+        :0:-1
+    ]
 
 
-def test_the_secret_is_shown_nowhere_and_can_be_asked_for(mine, receiver):
-    webhook = mine.create_webhook(receiver.url, "cvm.stopped")
+def test_the_secret_is_shown_nowhere_and_can_be_asked_for(own_client, receiver):
+    webhook = own_client.create_webhook(receiver.url, "cvm.stopped")
     whole = webhook.secret.reveal()
     assert whole.startswith("whsec_")
     assert whole not in f"{webhook!r} {webhook} {pickle.dumps(webhook)!r}"
     assert copy.copy(webhook).secret == webhook.secret
-    assert mine.reveal_webhook_secret(webhook) == webhook.secret
-    rotated = mine.rotate_webhook_secret(webhook)
+    assert own_client.reveal_webhook_secret(webhook) == webhook.secret
+    rotated = own_client.rotate_webhook_secret(webhook)
     assert rotated not in (webhook.secret, None)
-    assert mine.reveal_webhook_secret(webhook.id) == rotated
-    masked = mine.get_webhook(webhook).secret
+    assert own_client.reveal_webhook_secret(webhook.id) == rotated
+    masked = own_client.get_webhook(webhook).secret
     with pytest.raises(cvm.InvalidInput, match="masked"):
         cvm.verify_webhook(BODY, signed(), masked)
-    chosen = mine.create_webhook(receiver.url, "cvm.stopped", secret=cvm.Secret(SECRET))
+    chosen = own_client.create_webhook(receiver.url, "cvm.stopped", secret=cvm.Secret(SECRET))
     assert chosen.secret == cvm.Secret(SECRET)
 
 
@@ -236,7 +238,7 @@ def test_a_token_in_an_address_is_not_printed():
 
 
 @pytest.mark.parametrize("status", [403, 428])
-def test_a_second_factor_that_is_wanted_is_said(broken, caller, receiver, status):
+def test_a_second_factor_that_is_wanted_is_named(broken, caller, receiver, status):
     webhook = caller.create_webhook(receiver.url, "cvm.stopped")
     route = "POST /workspace/webhooks/*/rotate-secret"
     broken.inject({"kind": "status", "route": route, "arg": status})

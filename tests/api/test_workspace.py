@@ -118,10 +118,10 @@ def test_a_public_key_is_read_as_ssh_keygen_reads_it():
 
 
 def test_the_status_of_a_script_has_one_word():
-    said = {"current_hash": "a" * 64, "latest_official_hash": "b" * 64, "can_upgrade": False}
+    answer = {"current_hash": "a" * 64, "latest_official_hash": "b" * 64, "can_upgrade": False}
 
     def word(**more):
-        return decode(json.dumps({**said, **more}), ScriptStatus, "GET").word
+        return decode(json.dumps({**answer, **more}), ScriptStatus, "GET").word
 
     assert word(is_official=True, is_latest=True) == "official"
     assert word(is_official=True, is_latest=False) == "older"
@@ -130,7 +130,7 @@ def test_the_status_of_a_script_has_one_word():
     assert word() is None
 
 
-def test_what_is_wrong_with_a_domain_is_told_in_a_line_each():
+def test_what_is_wrong_with_a_domain_is_shown_in_a_line_each():
     record = {"record_type": "CNAME", "query_name": "app.example.com", "expected_value": "x.net"}
     body = {
         "domain": "app.example.com",
@@ -163,7 +163,7 @@ def test_costs_of_use_are_exact_and_null_lists_are_empty():
     assert decode('{"keys": null}', CvmSshKeys, "GET").keys == ()
 
 
-def test_a_port_is_said_in_words():
+def test_a_port_has_a_description():
     port = PortMapping(vm_port=22, host_port=20022, protocol="tcp", host_address="0.0.0.0")
 
     assert port.said == "22/tcp on 0.0.0.0:20022"
@@ -266,7 +266,7 @@ def test_networks_are_read_and_changed(client, make):
     assert found.is_valid or found.problems
 
 
-def test_what_goes_on_is_told_and_can_be_cancelled(client, make):
+def test_what_goes_on_is_listed_and_can_be_cancelled(client, make):
     name = make(client)
 
     assert client.get_operation_status(name)["in_progress"] is False
@@ -284,7 +284,7 @@ def test_what_is_on_a_chain_is_read(client, make):
     assert client.check_app_cvms_allowed(app_id).is_onchain is False
 
 
-def test_a_suspended_workspace_is_told_before_anything_is_sent(fresh_cloud):
+def test_a_suspended_workspace_is_reported_before_anything_is_sent(fresh_cloud):
     with Client(fresh_cloud.api_key, fresh_cloud.url) as client:
         client.check_workspace()
         fresh_cloud.suspend()

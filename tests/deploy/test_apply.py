@@ -50,7 +50,7 @@ def test_another_value_is_sent_and_the_same_one_is_not(place):
     assert len(changes_sent(cloud)) == 3
 
 
-def test_values_that_another_kernel_has_sent_are_left_and_that_is_said(place):
+def test_values_that_another_kernel_has_sent_are_left_and_that_is_shown(place):
     fleet, cloud = place
     app = {"name": "web-1", "compose_file": COMPOSE, "env": {"A": "1"}}
     fleet.apply(**app, wait=True)
@@ -206,7 +206,7 @@ def test_all_instances_of_an_app_are_made_as_one_of_them_is_declared(place):
 
 
 @pytest.mark.parametrize(
-    ("declared", "said"),
+    ("declared", "message"),
     [
         ({"region": "EU-NOWHERE"}, "does not move"),
         ({"node_id": 999}, "does not move"),
@@ -215,7 +215,7 @@ def test_all_instances_of_an_app_are_made_as_one_of_them_is_declared(place):
         ({"disk_size": 10}, "only grows"),
     ],
 )
-def test_what_cannot_be_made_true_is_refused_and_nothing_is_sent(place, declared, said):
+def test_what_cannot_be_made_true_is_refused_and_nothing_is_sent(place, declared, message):
     fleet, cloud = place
     fleet.apply(name="web-1", compose_file=COMPOSE, disk_size=40, wait=True)
     cloud.clear_requests()
@@ -223,11 +223,11 @@ def test_what_cannot_be_made_true_is_refused_and_nothing_is_sent(place, declared
     done = fleet.apply({"web-1": {"compose": COMPOSE, **declared}})
 
     assert not done.ok
-    assert said in done.failed[0].why
+    assert message in done.failed[0].why
     assert changes_sent(cloud) == []
 
 
-def test_one_that_fails_leaves_the_others_and_is_told(place):
+def test_one_that_fails_leaves_the_others_and_is_reported(place):
     fleet, cloud = place
     fleet.apply({f"web-{n}": COMPOSE for n in range(3)}, wait=True)
     cloud.inject({"kind": "status", "arg": 400, "route": "write", "times": 1})

@@ -17,21 +17,21 @@ def test_an_app_is_declared_by_keywords():
 
 
 def test_what_drift_compares_with_can_be_applied():
-    said = {
+    declared = {
         "web-1": COMPOSE,
         "web-2": {"compose": COMPOSE, "os": "dstack-0.5.7", "envs": ["A"], "replicas": 1},
         "web-3": {"runner": "docker-compose", "docker_compose_file": COMPOSE, "public_logs": False},
     }
-    for one in said.values():
+    for one in declared.values():
         read_declaration(one, "x")
-    one, two, three = read_apps(said, {})
+    one, two, three = read_apps(declared, {})
     assert one.changes.compose_file == two.changes.compose_file == COMPOSE
     assert (two.changes.image, two.envs, two.replicas) == ("dstack-0.5.7", {"A"}, 1)
     assert three.changes.public_logs is False
 
 
 def test_what_can_be_applied_is_compared_by_drift():
-    said = {
+    declared = {
         "compose_file": COMPOSE,
         "env": {"A": "1"},
         "instance_type": "tdx.small",
@@ -43,8 +43,8 @@ def test_what_can_be_applied_is_compared_by_drift():
         "listed": True,
         "pre_launch_script": "true\n",
     }
-    assert read_app("web-1", said).changes.vcpu == 1
-    found = read_declaration(said, "web-1")
+    assert read_app("web-1", declared).changes.vcpu == 1
+    found = read_declaration(declared, "web-1")
     assert found.envs == {"A"}
     assert {"os", "disk_gb", "vcpu", "memory_gb", "public_logs", "listed"} <= found.fields.keys()
 
@@ -74,7 +74,7 @@ def test_what_was_declared_once_goes_back_to_its_default():
 
 
 @pytest.mark.parametrize(
-    ("said", "problem"),
+    ("declared", "problem"),
     [
         (5, "not a declaration"),
         ({"color": "red"}, "cannot be declared"),
@@ -85,9 +85,9 @@ def test_what_was_declared_once_goes_back_to_its_default():
         ({"compose_file": "version: 3"}, "services"),
     ],
 )
-def test_what_cannot_be_declared_is_refused_by_its_name(said, problem):
+def test_what_cannot_be_declared_is_refused_by_its_name(declared, problem):
     with pytest.raises(InvalidInput, match=problem):
-        read_app("web-1", said)
+        read_app("web-1", declared)
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def test_the_hash_before_and_after_is_that_of_the_app_compose():
     assert found.hash_after == compose_hash({**cvm.compose_file, "docker_compose_file": NEWER})
 
 
-def test_a_hash_that_is_computed_otherwise_is_not_foretold():
+def test_a_hash_that_is_computed_otherwise_is_not_predicted():
     found = preview(a_cvm(compose_hash="ab" * 32), compose_file=NEWER)
     assert found.hash_after is None
     assert "not known before it is sent" in str(found)
@@ -176,7 +176,7 @@ def test_shrinking_wants_the_phrase():
     assert "shrink, from 2 vCPU with 4 GB to 1 vCPU with 2 GB" in str(found)
 
 
-def test_what_is_in_the_way_is_said():
+def test_what_is_in_the_way_is_named():
     node = Node(teepod_id=3, remaining_vcpu=0, remaining_memory=1024)
     quotas = WorkspaceQuotas(
         vcpu=QuotaMetric(limit=8, remaining=8),
@@ -208,7 +208,7 @@ def test_leaving_gpus_before_their_minimum_term_wants_the_phrase(order, end):
     cvm = a_cvm(size=H200, gpus=1, created_at=made, gpu_rental_order=order)
     found = preview(cvm, instance_type="tdx.medium")
     until = f"computing costs the same until {end:%Y-%m-%d %H:%M} UTC"
-    assert any(said.startswith(until) for said in found.dangers)
+    assert any(danger.startswith(until) for danger in found.dangers)
 
 
 def test_a_record_that_says_little_is_judged_all_the_same():
@@ -225,7 +225,7 @@ def test_the_frame_has_a_row_for_each_field():
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ({"disk_sise": 40}, "Did you mean disk_size"),
         ({"colour": "red"}, "takes no such field"),
@@ -239,6 +239,6 @@ def test_the_frame_has_a_row_for_each_field():
         ({"shutdown_timeout": 5}, "10 to 1200"),
     ],
 )
-def test_what_cannot_be_changed_is_refused_in_words(given, said):
-    with pytest.raises(InvalidInput, match=said):
+def test_what_cannot_be_changed_is_refused_in_words(given, message):
+    with pytest.raises(InvalidInput, match=message):
         Changes.read(given)

@@ -321,7 +321,7 @@ def test_one_app_has_one_number(place):
     assert changes_sent(cloud) == []
 
 
-def test_gpus_that_are_paid_all_the_same_are_told_before_they_go(place):
+def test_gpus_that_are_paid_all_the_same_are_named_before_they_go(place):
     fleet, _ = place
     app = {**APP, "instance_type": "h200.small"}
     fleet.apply(**app, wait=True)

@@ -105,16 +105,16 @@ def _brought(own):
     if root_of_debian:
         install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium"]
         ways = [["apt-get", "update", "-qq"], install, *ways]
-    told = []
+    attempts = []
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for way in ways:
         done = subprocess.run(way, capture_output=True, text=True, env=quiet, check=False)
-        told.append(f"{' '.join(way)}: {(done.stderr or done.stdout).strip()[-300:]}")
+        attempts.append(f"{' '.join(way)}: {(done.stderr or done.stdout).strip()[-300:]}")
         if found := _found() or (own if Path(own).exists() else None):
             return found
     pytest.fail(
         "No Chromium, and none could be had. apt-get install -y chromium, or set "
-        "CVM_NOTEBOOK_CHROMIUM to its path.\n" + "\n".join(told),
+        "CVM_NOTEBOOK_CHROMIUM to its path.\n" + "\n".join(attempts),
         pytrace=False,
     )
 

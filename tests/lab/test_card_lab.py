@@ -59,14 +59,14 @@ BUSY = """
 import time
 from datetime import UTC, datetime, timedelta
 from cvm_notebook.live.store.figures import Sample
-said = fleet.store.figures.sample(fleet["my-app"].id).info
+info = fleet.store.figures.sample(fleet["my-app"].id).info
 fleet.store.figures.forget([fleet["my-app"].id])
 for ago in range(3_000, -1, -60):
     at = datetime.now(UTC) - timedelta(seconds=ago)
     busy = 1 + ago % 7
     info = msgspec.structs.replace(
-        said, loadavg_one=busy, loadavg_five=busy, loadavg_fifteen=busy,
-        used_memory=said.total_memory * (3_200 - ago) // 4_000,
+        info, loadavg_one=busy, loadavg_five=busy, loadavg_fifteen=busy,
+        used_memory=info.total_memory * (3_200 - ago) // 4_000,
     )
     fleet.store.measure([
         Sample.of(fleet["my-app"].id, info, at=at, received=time.monotonic() - ago)
@@ -488,9 +488,9 @@ def an_expression_never_holds_up_the_page(lab, panel):
 
 
 def without_its_kernel_the_card_is_a_snapshot_and_its_buttons_are_inert(lab, card, cloud):
-    card.evaluate("card => { card.dataset.mine = 'yes'; }")
+    card.evaluate("card => { card.dataset.marked = 'yes'; }")
     lab.shutdown()
-    gone = lab.page.locator('.cvm-card[data-mine="yes"][data-live="false"]')
+    gone = lab.page.locator('.cvm-card[data-marked="yes"][data-live="false"]')
     gone.wait_for(timeout=25_000)
     lab.screenshot("card-snapshot", gone)
     assert "re-run the cell" in gone.locator(".cvm-health").inner_text()

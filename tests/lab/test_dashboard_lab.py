@@ -56,7 +56,7 @@ def test_from_a_row_to_its_card_its_stop_and_its_costs(new_cloud, lab, shipped):
 
 
 def needs_attention(page):
-    """What is wrong is told where the card would be, and Show writes the table's filter."""
+    """What is wrong is shown where the card would be, and Show writes the table's filter."""
     board = page.locator(".cvm-attention")
     failed = board.get_by_role("listitem").filter(has_text="failed")
     failed.wait_for(timeout=PATIENCE)
@@ -128,12 +128,12 @@ def costs_add_up(page):
     assert page.get_by_role("region", name="Values over time").get_by_role("row").count() == 31
 
 
-def test_the_keyboard_opens_rows_and_jupyters_shortcuts_are_heard(lab, shipped):
+def test_the_keyboard_opens_rows_and_jupyters_shortcuts_work(lab, shipped):
     page = lab.open(shipped).run_all().page
     live(page)
     a_row_that_is_opened_by_the_keyboard_brings_its_card_to_the_front(lab, page)
     page.locator(".cvm-find").fill("")
-    shortcuts_are_heard_while_a_view_has_the_focus_and_the_command_mode_is_not(lab, page)
+    shortcuts_work_while_a_view_has_the_focus_and_the_command_mode_is_not(lab, page)
 
 
 def a_row_that_is_opened_by_the_keyboard_brings_its_card_to_the_front(lab, page):
@@ -153,7 +153,7 @@ SAVED = """name => [...window.jupyterapp.shell.widgets('main')]
     .find(one => one.context?.path === name).context.model.dirty === false"""
 
 
-def shortcuts_are_heard_while_a_view_has_the_focus_and_the_command_mode_is_not(lab, page):
+def shortcuts_work_while_a_view_has_the_focus_and_the_command_mode_is_not(lab, page):
     page.locator(".cvm-space .cvm-row").first.click()
     page.locator('.cvm-card[data-live="true"]').first.wait_for(timeout=PATIENCE)
     cells = len(lab.cells())
@@ -182,10 +182,10 @@ def shortcuts_are_heard_while_a_view_has_the_focus_and_the_command_mode_is_not(l
         assert len(lab.cells()) == cells
     assert page.locator(".cvm-find").input_value() == "ddxxba"
     page.evaluate(
-        "() => { window.heard = []; document.addEventListener('keydown', e => heard.push(e.key)); }"
+        "() => { window.keys = []; document.addEventListener('keydown', e => keys.push(e.key)); }"
     )
     page.locator(".cvm-find").focus()
     for key in ("a", "Backspace", "z", "Shift+z", "x"):  # they edit the field, and no notebook
         page.keyboard.press(key if len(key) > 7 else f"ControlOrMeta+{key}")
-    assert set(page.evaluate("heard")) <= {"Control", "Meta", "Shift"}
+    assert set(page.evaluate("keys")) <= {"Control", "Meta", "Shift"}
     assert len(lab.cells()) == cells

@@ -37,14 +37,14 @@ def demo(tmp_path):
     late = threading.Timer(STARTS_WITHIN, process.kill)
     late.start()
     try:
-        told = []
+        output = []
         for line in process.stdout:
-            told.append(line)
+            output.append(line)
             if address := re.search(r"http://127\.0\.0\.1:\d+/lab\S+", line):
                 yield address[0]
                 break
         else:
-            pytest.fail("the demo ended without an address:\n" + "".join(told))
+            pytest.fail("the demo ended without an address:\n" + "".join(output))
     finally:
         late.cancel()
         process.terminate()

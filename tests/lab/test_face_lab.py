@@ -45,7 +45,7 @@ def test_a_bar_counts_down_by_itself_while_the_service_cannot_be_reached(lab, tw
     )
     bar.get_by_text(re.compile(r"Retrying in [1-9]")).wait_for(timeout=PATIENCE)
     text = bar.locator("[aria-hidden=true]").nth(1)
-    heard = text.evaluate(
+    texts = text.evaluate(
         """bar => new Promise(done => {
             const seen = new Set([bar.textContent]);
             new MutationObserver(() => {
@@ -54,7 +54,7 @@ def test_a_bar_counts_down_by_itself_while_the_service_cannot_be_reached(lab, tw
             }).observe(bar, { childList: true, characterData: true, subtree: true });
         })"""
     )
-    assert len(heard) == 3
+    assert len(texts) == 3
     lab.screenshot("offline-light", page.locator(".cvm-table"))
     assert lab.axe(".cvm-table") == []
     lab.theme("dark")

@@ -21,11 +21,11 @@ def test_what_shall_fail_a_test_does(lab):
         lab.kernel("nothing_of_this_name")
 
     for script in SENDS:  # what leaves this machine
-        with lab.page.expect_event("console", lambda said: "ERR_PROXY" in said.text):
+        with lab.page.expect_event("console", lambda message: "ERR_PROXY" in message.text):
             lab.page.evaluate(f"() => {{ {script} }}")
         with pytest.raises(AssertionError, match="a page asked for"):
             lab.verdict()
     with lab.page.expect_event("pageerror"):
-        lab.page.evaluate("() => { setTimeout(() => { throw new Error('of ours') }) }")
-    with pytest.raises(AssertionError, match="of ours"):
+        lab.page.evaluate("() => { setTimeout(() => { throw new Error('of this page') }) }")
+    with pytest.raises(AssertionError, match="of this page"):
         lab.verdict()

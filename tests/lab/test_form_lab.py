@@ -76,8 +76,8 @@ def test_the_form_is_filled_and_sent_by_keyboard_alone(lab):
     keys.press("Enter")
     form.get_by_role("link", name="https://").wait_for()
     in_sight(page, form)
-    said = lab.kernel("print(form.instance_type, form.region, form.phase)")
-    assert said.split() == ["tdx.large", "US-EAST-1", "running"]
+    printed = lab.kernel("print(form.instance_type, form.region, form.phase)")
+    assert printed.split() == ["tdx.large", "US-EAST-1", "running"]
 
 
 def test_errors_stand_beside_their_fields_and_without_its_kernel_the_form_is_inert(lab):

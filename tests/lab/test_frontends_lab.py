@@ -95,13 +95,13 @@ def serve_marimo(folder, cloud, codes):
     )
     late = threading.Timer(STARTS_WITHIN, process.kill)
     late.start()
-    told = []
+    output = []
     for line in process.stdout:
-        told.append(line)
+        output.append(line)
         if found := re.search(r"http://(?:localhost|127\.0\.0\.1):(\d+)", line):
             break
     else:
-        pytest.fail("marimo ended without an address:\n" + "".join(told))
+        pytest.fail("marimo ended without an address:\n" + "".join(output))
     late.cancel()
     until(lambda: listens(int(found[1])))  # it tells its address before
     return process, f"http://127.0.0.1:{found[1]}"
@@ -194,7 +194,7 @@ def test_notebook_7(lab, lab_cloud, client, place):
     lab.open("all-notebook.ipynb", codes, "notebook")
     walk = Walk(lab.page, lab_cloud, client, place)
     lab.run_all(wait=False)
-    walk.look()  # the kernel is busy, and its news still come
+    walk.look()  # the kernel is busy, and its changes still come
     assert lab.cells()[-1]["execution_count"] is None
     lab._in_page("await panel.sessionContext.session.kernel.interrupt(); return null")
     walk.act()

@@ -48,7 +48,7 @@ LINKS = [
     "http://192.0.2.1/plain",
     "file:///etc/passwd",
 ]
-# what no page of ours holds, were any of those texts taken for markup
+# what no page of this package holds, were any of those texts taken for markup
 FORBIDDEN = """() => {
     const wrong = [];
     for (const root of document.querySelectorAll('.jp-OutputArea, .cvm')) {
@@ -74,10 +74,10 @@ FORBIDDEN = """() => {
 
 def rewritten(count):
     """Return what the list of CVMs says: each text in each field, one CVM a text."""
-    said = {}
+    rewrites = {}
     for number in range(count):
         text, item = TEXTS[number % len(TEXTS)], f"/items/{number}"
-        said |= {
+        rewrites |= {
             f"{item}/name": text,
             f"{item}/status": text if number % 3 == 0 else "running",
             f"{item}/node_info/name": text,
@@ -91,10 +91,10 @@ def rewritten(count):
             f"{item}/app_url": LINKS[number % len(LINKS)],
         }
         if number % 4 == 0:
-            said[f"{item}/in_progress"] = True
-            said[f"{item}/progress"] = {"target": "running", "message": text}
+            rewrites[f"{item}/in_progress"] = True
+            rewrites[f"{item}/progress"] = {"target": "running", "message": text}
     # the longest of them stands where there is most of it to draw
-    return said | {f"/items/{count - 1}/name": "x" * 1_000_000}
+    return rewrites | {f"/items/{count - 1}/name": "x" * 1_000_000}
 
 
 def refusal(text):
@@ -121,7 +121,7 @@ def hostile(new_cloud):
         assert count > len(TEXTS)
         cloud.ids = [one.id for one in client.list_cvms()]
         markup = "\n".join(TEXTS[:12])
-        for route, said in {
+        for route, rewrites in {
             "list": rewritten(count),
             "GET /auth/me": {
                 "/user/username": TEXTS[0],
@@ -137,7 +137,7 @@ def hostile(new_cloud):
                 "/name": TEXTS[1],
             },
         }.items():
-            cloud.inject({"kind": "rewrite", "route": route, "arg": said, "times": None})
+            cloud.inject({"kind": "rewrite", "route": route, "arg": rewrites, "times": None})
         log = "".join(f"{text}\n" for text in TEXTS).encode(errors="surrogatepass")
         head = f"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {len(log)}\r\n\r\n"
         answer = head + log.decode("latin-1")  # a character a byte

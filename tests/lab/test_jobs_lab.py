@@ -115,7 +115,7 @@ def several_are_stopped(page, hand, client):
     hand.row("shop-api-prod")
     hand.click("checkbox", re.compile("all", re.IGNORECASE), page.locator(".cvm-head"))
     hand.click("button", re.compile("^Stop$"))
-    said_yes(page, hand, re.compile(r"stop \d+"))
+    confirmed(page, hand, re.compile(r"stop \d+"))
     for name in ("shop-api-prod-east", "shop-api-prod-west"):
         client.watch_cvm_state(name, target="stopped")
 
@@ -125,12 +125,12 @@ def one_is_deleted(page, hand, client):
     hand.search("rag-demo-next")
     hand.click("button", "Menu of rag-demo-next", hand.row("rag-demo-next"))
     hand.click("menuitem", re.compile("Delete"))
-    said_yes(page, hand, "rag-demo-next")
+    confirmed(page, hand, "rag-demo-next")
     page.get_by_role("button", name=f"All {before - 1}", exact=True).wait_for(timeout=PATIENCE)
     assert "rag-demo-next" not in [one.name for one in client.list_cvms()]
 
 
-def said_yes(page, hand, phrase):
+def confirmed(page, hand, phrase):
     """Tick what it means, type the phrase, and press the button that names it."""
     dialog = page.get_by_role("alertdialog")
     dialog.wait_for(timeout=PATIENCE)

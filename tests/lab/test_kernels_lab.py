@@ -31,8 +31,8 @@ def kernels(jupyter, tmp_path_factory):
         for name, version in OTHERS.items()
     ]
     for name, one in zip(OTHERS, pips, strict=True):
-        _, told = one.communicate(timeout=120)
-        assert one.returncode == 0, told
+        _, errors = one.communicate(timeout=120)
+        assert one.returncode == 0, errors
         spec = {
             "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
             "display_name": name,

@@ -24,7 +24,7 @@ LINES = {
     ],
 }  # fmt: skip
 SHOW = """async views => {
-    for (const { esm, css, state, said } of views) {
+    for (const { esm, css, state, messages } of views) {
         const sheet = document.createElement('style');
         sheet.textContent = css;
         document.head.append(sheet);
@@ -32,18 +32,18 @@ SHOW = """async views => {
             const bytes = Uint8Array.from(atob(state._boot64), one => one.charCodeAt(0));
             state._boot = new DataView(bytes.buffer);
         }
-        const heard = [], el = document.createElement('div');
+        const listeners = [], el = document.createElement('div');
         document.body.append(el);
         const model = {
             get: name => state[name], set() {}, save_changes() {}, send() {}, off() {},
-            on: (name, then) => { if (name === 'msg:custom') heard.push(then); },
+            on: (name, then) => { if (name === 'msg:custom') listeners.push(then); },
         };
         const script = new Blob([esm], { type: 'text/javascript' });
         const made = await import(URL.createObjectURL(script));
         const widget = typeof made.default === 'function' ? made.default() : made.default;
         widget.initialize?.({ model });
         widget.render({ model, el });
-        for (const message of said) for (const then of heard) then(message, []);
+        for (const message of messages) for (const then of listeners) then(message, []);
     }
     for (const tab of document.querySelectorAll('[role=tab]')) tab.click();
     for (const panel of document.querySelectorAll('[hidden]')) panel.hidden = false;
@@ -68,15 +68,15 @@ DIFFERENCES = """() => {
 }"""
 
 
-def drawn(widget, *said):
-    """Return what a front end is given of a widget, and what it is told then."""
+def drawn(widget, *messages):
+    """Return what a front end is given of a widget, and the messages it gets then."""
     state = {
         key: value for key, value in widget.get_state().items() if isinstance(value, str | int)
     }
     boot = widget.get_state().get("_boot")
     if isinstance(boot, bytes):
         state["_boot64"] = base64.b64encode(boot).decode()
-    return {"esm": widget._esm, "css": widget._css, "state": state, "said": list(said)}
+    return {"esm": widget._esm, "css": widget._css, "state": state, "messages": list(messages)}
 
 
 WORDS = """views => {

@@ -153,13 +153,13 @@ fleet.store.replace(many, received=time.monotonic())
     lab.kernel(
         """
 words = ("running", "stopped")
-def told(i, word):
+def observed(i, word):
     now = time.monotonic()
     return Observation(id=f"cvm_{i:04}", status=word, received=now, source="batch")
 for turn in range(300):
-    fleet.store.patch([told((turn * 7 + j) % 500, words[turn % 2]) for j in range(5)])
+    fleet.store.patch([observed((turn * 7 + j) % 500, words[turn % 2]) for j in range(5)])
     time.sleep(0.003)
-fleet.store.patch([told(103, "stopping")])
+fleet.store.patch([observed(103, "stopping")])
 """
     )
     shows(page, "many-0103", "stopping")
@@ -273,7 +273,7 @@ def columns_are_found_moved_reset_and_saved_as_a_view(lab, table, tmp_path):
     row(table, "bravo").wait_for(state="hidden")
     table.get_by_role("columnheader", name="name").get_by_role("button").click()
     table.locator('.cvm-head [data-name="name"][aria-sort="ascending"]').wait_for()
-    until(lambda: "%a" in lab.kernel("fleet.table().query"))  # it is told when the hand rests
+    until(lambda: "%a" in lab.kernel("fleet.table().query"))  # it is sent when the hand rests
     press(table, "View: Default ▾")
     table.get_by_role("menuitem", name="Save as…").click()
     table.keyboard.type("my view")
@@ -415,10 +415,10 @@ def test_what_is_selected_by_hand_is_known_and_acted_on_once(lab, cloud):
     page = lab.open("pick.ipynb", [BEGIN, OLDER], cloud=cloud).run_cell(0).page
     row(page, "alpha").wait_for(timeout=PATIENCE)
     live(page)
-    a_selection_by_hand_outlives_older_news_of_it(lab, page)
+    a_selection_by_hand_outlives_older_messages_about_it(lab, page)
     a_selection_by_hand_is_explored_in_the_next_cell(lab, page)
     a_stop_can_be_taken_back(lab, page, cloud)
-    what_becomes_of_a_click_is_told_over_the_rows(lab, page)
+    what_becomes_of_a_click_is_shown_over_the_rows(lab, page)
     lab.kernel("fleet.table(undo=0)")
     actions_wait_while_the_filter_hides_what_is_selected_and_the_bar_says_so(lab, page)
     each_action_goes_from_the_click_to_the_service(lab, page, cloud)
@@ -427,13 +427,13 @@ def test_what_is_selected_by_hand_is_known_and_acted_on_once(lab, cloud):
     assert len(cloud.client.list_cvms()) == 5
 
 
-def a_selection_by_hand_outlives_older_news_of_it(lab, page):
-    lab.run_cell(1, wait=False)  # the kernel is busy: it hears the click after it spoke of the past
+def a_selection_by_hand_outlives_older_messages_about_it(lab, page):
+    lab.run_cell(1, wait=False)  # the kernel is busy: it gets the click after it has sent the past
     row(page, "alpha").click()
     page.get_by_text("1 selected", exact=True).wait_for()
     page.wait_for_timeout(2_000)
     assert page.get_by_text("1 selected", exact=True).is_visible()
-    lab.kernel(  # what it heard, the widgets' own thread settles
+    lab.kernel(  # the widgets' own thread settles what has come
         "end = time.monotonic() + 10\n"
         "while not fleet.selection.names and time.monotonic() < end: time.sleep(0.02)"
     )
@@ -443,7 +443,7 @@ def a_selection_by_hand_outlives_older_news_of_it(lab, page):
 def a_selection_by_hand_is_explored_in_the_next_cell(lab, page):
     row(page, "charlie").click(modifiers=["ControlOrMeta"])
     page.get_by_text("2 selected", exact=True).wait_for()
-    page.wait_for_timeout(300)  # the selection is told when the hand rests
+    page.wait_for_timeout(300)  # the selection is sent when the hand rests
     assert lab.kernel("sorted(fleet.selection.frame()['name'])") == "['alpha', 'charlie']"
     lab.kernel("fleet.selection = fleet.where(name='d*')")
     page.get_by_text("1 selected", exact=True).wait_for()
@@ -460,7 +460,7 @@ def a_stop_can_be_taken_back(lab, page, cloud):
     assert lab.kernel("fleet.operations()['state'].tolist()") == "['cancelled']"
 
 
-def what_becomes_of_a_click_is_told_over_the_rows(lab, page):
+def what_becomes_of_a_click_is_shown_over_the_rows(lab, page):
     first = place(page, "alpha")
     row(page, "delta").click()
     press(page, "Stop")
@@ -560,7 +560,7 @@ def a_row_has_a_menu_and_letters_for_the_hand_that_stays_on_the_keys(lab, table,
     shows(table, "bravo", "running")
     row(table, "bravo").click(button="right")
     menu.get_by_role("menuitem", name="Copy endpoint").click()  # which no column shows
-    table.locator(".cvm-said", has_text="The endpoint copied").wait_for()
+    table.locator(".cvm-visually-hidden", has_text="The endpoint copied").wait_for()
     keys.press("Control+s")  # stays the notebook's own
     assert len(posts(cloud, "/stop")) == 1
 
@@ -617,7 +617,7 @@ def test_without_news_service_or_kernel_the_table_says_so_and_keeps_what_it_knew
     assert lab.page.locator(".cvm-static").is_hidden()  # there is the live one
     lab.save()
     a_page_without_a_kernel_shows_the_last_snapshot(lab)
-    after_a_restart_of_the_kernel_nothing_is_said_to_be_live(lab, table, cloud)
+    after_a_restart_of_the_kernel_nothing_is_shown_as_live(lab, table, cloud)
     without_its_kernel_the_table_is_a_snapshot_and_its_buttons_are_inert(lab, table)
     a_notebook_that_is_opened_again_without_its_kernel_shows_the_snapshot(lab)
 
@@ -654,18 +654,18 @@ def a_page_without_a_kernel_shows_the_last_snapshot(lab):
 # how long the badge is wrong, from when Jupyter tells the page that its kernel is restarted
 RESTART = """const kernel = panel.sessionContext.session.kernel;
     const badge = panel.node.querySelector('.cvm-table .cvm-health');
-    const told = new Promise(done => kernel.statusChanged.connect((_, status) => {
+    const restarting = new Promise(done => kernel.statusChanged.connect((_, status) => {
         if (status === 'restarting') done(performance.now()); }));
     const gone = new Promise(done => new MutationObserver(() => {
         if (badge.dataset.state === 'gone') done(performance.now()); })
         .observe(badge, { attributes: true }));
     const late = new Promise(done => setTimeout(done, 30_000, null));
-    const both = Promise.all([told, gone]).then(([from, to]) => to - from);
+    const both = Promise.all([restarting, gone]).then(([from, to]) => to - from);
     await kernel.restart();
     return await Promise.race([both, late])"""
 
 
-def after_a_restart_of_the_kernel_nothing_is_said_to_be_live(lab, table, cloud):
+def after_a_restart_of_the_kernel_nothing_is_shown_as_live(lab, table, cloud):
     waited = lab._in_page(RESTART)
     assert waited is not None  # ms, on the page's clock
     assert waited < 2_000  # of the 16 s of silence after which nobody is there any more
@@ -757,7 +757,7 @@ def what_is_searched_for_is_the_same_in_every_view(lab, first, second):
     second.get_by_role("searchbox").fill("")
     first.get_by_text("showing 1 of 4").wait_for(state="hidden")
     assert first.get_by_role("searchbox").input_value() == ""
-    until(lambda: lab.kernel("fleet.table().query") == "''")  # it is told when the hand rests
+    until(lambda: lab.kernel("fleet.table().query") == "''")  # it is sent when the hand rests
     lab.kernel("fleet.table().query = \"name like '%a' and name != 'alpha'\"")
     first.get_by_text("showing 1 of 4").wait_for()
     assert "alpha" in second.get_by_role("searchbox").input_value()

@@ -1,4 +1,4 @@
-"""The kernel's end of widgets without a kernel: what is sent is kept, what is said is heard."""
+"""The kernel's end of widgets without a kernel: it keeps what is sent, and sends as a view does."""
 
 import json
 import threading
@@ -23,12 +23,12 @@ class Wire:
 
     def __init__(self):
         self.log = []
-        self._news = threading.Condition()
+        self._changed = threading.Condition()
 
     def note(self, comm_id, kind, data, buffers):
-        with self._news:
+        with self._changed:
             self.log.append((comm_id, kind, data, buffers))
-            self._news.notify_all()
+            self._changed.notify_all()
 
     @property
     def opened(self):
@@ -46,17 +46,17 @@ class Wire:
 
     def sent(self, widget, kind=None):
         """Return the custom messages that were sent, oldest first; only those of a kind."""
-        said = [data["content"] for data in self._data(widget, "custom")]
-        return said if kind is None else [one for one in said if one.get("kind") == kind]
+        messages = [data["content"] for data in self._data(widget, "custom")]
+        return messages if kind is None else [one for one in messages if one.get("kind") == kind]
 
     def wait(self, widget, kind, *, after=0, within=_PATIENCE):
         """Return the custom message of a kind after the first so many; wait until it comes."""
         end = time.monotonic() + within
-        with self._news:
+        with self._changed:
             while len(found := self.sent(widget, kind)) <= after:
                 left = end - time.monotonic()
                 assert left > 0, f"no message {kind!r}; there were {self.sent(widget)}"
-                self._news.wait(left)
+                self._changed.wait(left)
         return found[after]
 
     def state(self, widget):
@@ -76,18 +76,18 @@ class Wire:
 
     def until(self, widget, right, within=_PATIENCE):
         """Wait until the state that a front end has is right; return it."""
-        with self._news:
-            there = self._news.wait_for(lambda: right(self.state(widget)), within)
+        with self._changed:
+            there = self._changed.wait_for(lambda: right(self.state(widget)), within)
             assert there, self.sent(widget)
             return self.state(widget)
 
     def say(self, widget, content, buffers=()):
         """Let a front end send a custom message."""
-        self._hear(widget, {"method": "custom", "content": content}, buffers)
+        self._receive(widget, {"method": "custom", "content": content}, buffers)
 
     def set(self, widget, **state):
         """Let a front end set traits, as a forged or a reopened notebook would too."""
-        self._hear(widget, {"method": "update", "state": state, "buffer_paths": []}, ())
+        self._receive(widget, {"method": "update", "state": state, "buffer_paths": []}, ())
 
     def _data(self, widget, method):
         return [
@@ -97,7 +97,7 @@ class Wire:
         ]
 
     @staticmethod
-    def _hear(widget, data, buffers):
+    def _receive(widget, data, buffers):
         widget.comm.handle_msg({"content": {"data": data}, "buffers": list(buffers)})
 
 

@@ -48,7 +48,7 @@ def card(fleet):
 
 
 class Front:
-    """A front end of the card: keeps what it was told, and says what a view says."""
+    """A front end of the card: keeps what was sent to it, and sends what a view sends."""
 
     def __init__(self, wire, card):
         self.wire, self.card, self.clicks = wire, card, itertools.count()
@@ -63,7 +63,7 @@ class Front:
 
     def verbs(self):
         """Return what each button says: whether it may be pressed, and why or why not."""
-        return {verb: tuple(said) for verb, said in self.state()["verbs"].items()}
+        return {verb: tuple(verdict) for verb, verdict in self.state()["verbs"].items()}
 
     def state(self):
         """Return what it would draw now."""
@@ -97,7 +97,7 @@ def test_the_first_state_rides_in_the_opening_so_that_a_busy_kernel_shows_it(wir
     assert all(url.startswith("https://") for url in boot["set"]["endpoints"])
 
 
-def test_a_change_is_told_as_a_patch_of_what_changed(wire, client, fleet, card, front):
+def test_a_change_is_sent_as_a_patch_of_what_changed(wire, client, fleet, card, front):
     client.stop_cvm("carded")
     state = front.until(lambda state: state["status"] == "stopped")
     patches = wire.sent(card, "patch")
@@ -112,7 +112,7 @@ def test_a_card_that_is_gone_says_so_and_its_buttons_say_why(fleet, client, card
     fleet.refresh()
     state = front.until(lambda state: state["gone"])
     assert (state["name"], state["status"]) == ("carded", "gone")
-    assert not state["gone"]["ours"]
+    assert not state["gone"]["by_you"]
     assert {"size", "app", "id"} <= {label for label, *_ in state["facts"]}
     settled()
     verbs = front.verbs()
@@ -157,7 +157,7 @@ def test_a_button_stops_the_cvm_and_says_how_it_goes_under_it(client, card, fron
     state = front.until(lambda state: state["ops"].get("stop", {}).get("state") == "reached")
     assert state["ops"]["stop"]["steps"] == [True] * 4
     assert client.get_cvm_state("carded").status == "stopped"
-    front.until(lambda state: any(ours for *_, ours in state["events"]))
+    front.until(lambda state: any(by_you for *_, by_you in state["events"]))
     verbs = front.until(lambda state: state["verbs"]["start"][0])["verbs"]
     assert not verbs["stop"][0]
     assert "already stopped" in verbs["stop"][1]
@@ -188,7 +188,7 @@ def test_a_deletion_wants_its_answer_to_the_letter(wire, fleet, card, front):
     front.say("confirmed", click=question["click"], typed="Carded", ticked=ticked)
     assert "exactly" in wire.wait(card, "refused")["text"]
     front.say("confirmed", click=question["click"], typed="carded", ticked=ticked)
-    assert front.until(lambda state: state["gone"])["gone"]["ours"]
+    assert front.until(lambda state: state["gone"])["gone"]["by_you"]
     assert "carded" not in fleet
 
 
@@ -227,15 +227,15 @@ def test_nonsense_from_a_front_end_does_no_harm(wire, card, front, message):
 # --- what it costs, and idles ---------------------------------------------------------------------
 
 
-def test_what_it_costs_is_told_and_what_was_spent_today_goes_on(wire, card, front):
+def test_what_it_costs_is_shown_and_what_was_spent_today_goes_on(wire, card, front):
     state = front.state()
     assert state["money"]["hour"] > state["money"]["saves"] > 0
-    told = wire.sent(card, "snapshot")[-1]
-    assert told["today"] >= 0
-    assert told["today_at"] <= told["at"]
+    message = wire.sent(card, "snapshot")[-1]
+    assert message["today"] >= 0
+    assert message["today_at"] <= message["at"]
 
 
-def test_an_idle_cvm_is_told_and_a_rule_shuts_it_down_until_it_is_cancelled(fleet, card, front):
+def test_an_idle_cvm_is_shown_and_a_rule_shuts_it_down_until_it_is_cancelled(fleet, card, front):
     front.until(lambda state: state["stats"]["at"])
     fleet.store.figures.forget([card.cvm_id])
     info = SystemInfo(num_cpus=2, loadavg_one=1, loadavg_five=1, loadavg_fifteen=1)
@@ -263,14 +263,14 @@ def other_is_there(fleet, name):
     until(lambda: name in fleet.snapshot())
 
 
-def test_a_rule_of_others_is_told_and_not_ended_here(fleet, client, card, front):
+def test_a_rule_of_others_is_shown_and_not_ended_here(fleet, client, card, front):
     client.commit_cvm_provision(client.provision_cvm(name="other", compose_file=COMPOSE))
     other_is_there(fleet, "other")
     rule = fleet.autostop("status = running", schedule="Mon-Fri 20:00")
     ui_thread.post(card.pulse)
-    (told,) = front.until(lambda state: state["rules"])["rules"]
-    assert not told["own"]
-    front.say("autostop", do="end", rule=told["id"])
+    (shown,) = front.until(lambda state: state["rules"])["rules"]
+    assert not shown["own"]
+    front.say("autostop", do="end", rule=shown["id"])
     settled()
     assert rule.active
     rule.cancel()
@@ -281,10 +281,10 @@ def test_a_rule_of_others_is_told_and_not_ended_here(fleet, client, card, front)
 def test_charts_are_sent_when_they_are_looked_at(wire, card, front):
     at = front.until(lambda state: state["stats"]["at"])["stats"]["at"]
     front.say("metrics")
-    told = wire.wait(card, "metrics")
-    assert told["points"][-1][0] == at
-    assert len(told["points"][-1]) == 5
-    assert told["sizes"]["cpu"] == 1
+    message = wire.wait(card, "metrics")
+    assert message["points"][-1][0] == at
+    assert len(message["points"][-1]) == 5
+    assert message["sizes"]["cpu"] == 1
 
 
 def test_a_boot_that_failed_shows_the_line_of_its_log_once(wire, cloud, client, fleet):
@@ -310,14 +310,14 @@ def test_a_boot_that_failed_shows_the_line_of_its_log_once(wire, cloud, client, 
 
 def test_the_compose_file_is_hashed_here(wire, fleet, card, front):
     front.say("fetch", what="compose")
-    told = wire.wait(card, "details")
-    assert told["check"]["ok"] is True
-    facts = dict(told["facts"])
+    message = wire.wait(card, "details")
+    assert message["check"]["ok"] is True
+    facts = dict(message["facts"])
     assert facts["hash of this file"] == fleet["carded"].cvm.compose_hash
-    assert ["docker-compose.yml", COMPOSE] in told["texts"]
+    assert ["docker-compose.yml", COMPOSE] in message["texts"]
 
 
-def test_another_compose_file_than_the_service_names_is_told(client, fleet, card, front, wire):
+def test_another_compose_file_than_the_service_names_is_reported(client, fleet, card, front, wire):
     row = fleet["carded"].row
     other = replace(row, cvm=msgspec.structs.replace(row.cvm, compose_hash="0" * 64))
     assert fetch("compose", client, other)["check"]["ok"] is False
@@ -326,11 +326,11 @@ def test_another_compose_file_than_the_service_names_is_told(client, fleet, card
 
 def test_measurements_are_never_called_verified(wire, card, front):
     front.say("fetch", what="attestation")
-    told = wire.wait(card, "details")
-    assert told["check"]["ok"] is None  # no tick: nothing is verified
-    assert told["check"]["text"].startswith("Measurements are consistent: ")
-    assert "no signature is checked for this list" in told["check"]["text"]
-    assert "verified" not in str(told).replace("not verified", "")
+    message = wire.wait(card, "details")
+    assert message["check"]["ok"] is None  # no tick: nothing is verified
+    assert message["check"]["text"].startswith("Measurements are consistent: ")
+    assert "no signature is checked for this list" in message["check"]["text"]
+    assert "verified" not in str(message).replace("not verified", "")
     quoted = judge_attestation(
         CvmAttestation(app_certificates=(Certificate(quote="00ff"),), tcb_info=TcbInfo())
     )
@@ -338,7 +338,7 @@ def test_measurements_are_never_called_verified(wire, card, front):
     assert _evidence_words(quoted).startswith("Not checked: ")
 
 
-def test_how_it_is_reached_is_told_with_the_time(wire, card, front):
+def test_how_it_is_reached_is_sent_with_the_time(wire, card, front):
     front.say("fetch", what="network")
     facts = {label: value for label, value, *_ in wire.wait(card, "details")["facts"]}
     assert facts["online"] == "yes"
@@ -356,11 +356,11 @@ def test_what_cannot_be_fetched_is_a_line(wire, client, card, front):
 def test_its_log_is_read_when_it_is_asked_for(wire, card, front):
     front.say("log", do="read", channel="serial", tail=10)
     front.say("log", do="sources")
-    with wire._news:
-        assert wire._news.wait_for(
+    with wire._changed:
+        assert wire._changed.wait_for(
             lambda: [one for one in wire.sent(card, "log") if one.get("lines")], 10
         )
-        assert wire._news.wait_for(
+        assert wire._changed.wait_for(
             lambda: [one for one in wire.sent(card, "log") if one.get("sources")], 10
         )
 
@@ -388,7 +388,7 @@ def test_no_interest_and_no_traffic_when_nobody_looks(cloud, fleet, card, front)
     assert follows[card.cvm_id] == 1
 
 
-def test_a_lease_ends_when_nothing_is_heard_and_the_next_word_renews_it(
+def test_a_lease_ends_when_no_message_comes_and_the_next_one_renews_it(
     wire, fleet, card, front, monkeypatch
 ):
     follows = fleet._reflector._interests._follows
@@ -421,7 +421,7 @@ def test_a_card_ends_with_its_fleet_and_keeps_nothing_alive(client, wire):
     assert "closed" in repr(card)
 
 
-def test_a_card_that_is_heard_after_its_fleet_has_ended_says_nothing_of_a_fault(client, wire):
+def test_a_message_to_a_card_whose_fleet_has_ended_is_no_fault(client, wire):
     fleet = cvm.Fleet(client)
     card = fleet["carded"].card()
     front = Front(wire, card)
@@ -468,16 +468,16 @@ def test_a_handle_shows_its_card_where_there_is_a_kernel(fleet, monkeypatch, wir
     assert {"text/plain", "text/html"} < set(bundle)
 
 
-def test_a_fault_of_ours_is_a_line(wire, card, front, monkeypatch):
+def test_an_internal_error_is_a_line(wire, card, front, monkeypatch):
     def broken(*_):
         raise RuntimeError("a mistake")
 
     monkeypatch.setattr(card_module, "card_state", broken)
     ui_thread.post(card.flush, card)
     front.say("hello")
-    told = wire.wait(card, "notice")
-    assert told["fault"]
-    assert "RuntimeError" in told["text"]
+    message = wire.wait(card, "notice")
+    assert message["fault"]
+    assert "RuntimeError" in message["text"]
 
 
 def test_the_class_is_shown_by_name(card):

@@ -22,48 +22,48 @@ COMPOSE = """services:
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
 
-def ours(verb="stop", **said):
+def own_record(verb="stop", **fields):
     return OperationRecord(
         id="op_1", verb=verb, cvm_id="cvm_1", name="web-1", target="stopped", asked_at=NOON,
-        asked=0.0, **{"sent_at": NOON, "accepted": 1.0, **said},
+        asked=0.0, **{"sent_at": NOON, "accepted": 1.0, **fields},
     )  # fmt: skip
 
 
-def entry(later=0.0, **said):
+def entry(later=0.0, **fields):
     began = (NOON + timedelta(seconds=later)).isoformat()
-    return HistoryEntry(**{"operation_type": "stop", "started_at": began, **said})
+    return HistoryEntry(**{"operation_type": "stop", "started_at": began, **fields})
 
 
 @pytest.mark.parametrize(
     ("record", "recorded", "same"),
     [
-        (ours(correlation_id="c-1"), entry(900, correlation_id="c-1"), True),
-        (ours(correlation_id="c-1"), entry(correlation_id="c-2"), False),
-        (ours(), entry(20, correlation_id="c-2"), True),  # ours never heard its id
-        (ours(), entry(40), False),
-        (ours(), entry(operation_type="start"), False),
-        (ours(accepted=None), entry(), False),  # it was refused: this one is somebody else's
-        (ours(), HistoryEntry(operation_type="stop"), False),
+        (own_record(correlation_id="c-1"), entry(900, correlation_id="c-1"), True),
+        (own_record(correlation_id="c-1"), entry(correlation_id="c-2"), False),
+        (own_record(), entry(20, correlation_id="c-2"), True),  # our record never got its id
+        (own_record(), entry(40), False),
+        (own_record(), entry(operation_type="start"), False),
+        (own_record(accepted=None), entry(), False),  # it was refused: this one is somebody else's
+        (own_record(), HistoryEntry(operation_type="stop"), False),
     ],
 )
-def test_what_we_asked_for_is_told_once(record, recorded, same):
+def test_what_we_asked_for_is_listed_once(record, recorded, same):
     assert (history_lines([recorded], [record]) == []) is same
 
 
-def test_an_operation_of_ours_is_one_entry_and_not_two():
-    assert len(history_lines([entry(1), entry(2)], [ours()])) == 1
+def test_an_own_operation_is_one_entry_and_not_two():
+    assert len(history_lines([entry(1), entry(2)], [own_record()])) == 1
 
 
 def test_what_was_found_under_way_is_called_as_the_service_calls_it():
     made = entry(operation_type="create", correlation_id="c-1", triggered_by_username="ann")
-    found = ours("start", correlation_id="c-1", recovered=True)
+    found = own_record("start", correlation_id="c-1", recovered=True)
     assert history_corrections([made], [found]) == {"op_1": {"verb": "create", "by": "ann"}}
-    assert history_corrections([made], [ours("start", correlation_id="c-1")]) == {}
+    assert history_corrections([made], [own_record("start", correlation_id="c-1")]) == {}
 
 
 def test_what_others_asked_for_says_who_when_and_what_came_of_it():
-    said = {"status": "failed", "error_message": "<b>no room", "triggered_by_username": "ann"}
-    (line,) = history_lines([entry(duration_ms=1500, **said)], [])
+    fields = {"status": "failed", "error_message": "<b>no room", "triggered_by_username": "ann"}
+    (line,) = history_lines([entry(duration_ms=1500, **fields)], [])
     assert (line["state"], line["words"], line["by"], line["took"]) == (
         "failed", "failed. <b>no room", "ann", 1.5,
     )  # fmt: skip
@@ -100,7 +100,7 @@ def say(wire, card):
     return say
 
 
-def told(wire, card):
+def activity_lines(wire, card):
     lines = wire.state(card)["activity"]["lines"]
     return [(one["verb"], one["by"], one["state"]) for one in lines]
 
@@ -109,10 +109,10 @@ def test_the_ledger_and_the_services_history_are_one_list(wire, fleet, client, c
     fleet["carded"].stop().wait(30)
     say("fetch", what="operations")
     assert "error" not in wire.wait(card, "details")
-    # this cloud's clock is fast: its entry of our stop may be told, too
-    until(lambda: ("stop", "you", "reached") in told(wire, card))
-    until(lambda: any(verb == "create" for verb, *_ in told(wire, card)))
-    lines = told(wire, card)
+    # this cloud's clock is fast: its entry of our stop may be listed, too
+    until(lambda: ("stop", "you", "reached") in activity_lines(wire, card))
+    until(lambda: any(verb == "create" for verb, *_ in activity_lines(wire, card)))
+    lines = activity_lines(wire, card)
     (made,) = [one for one in lines if one[0] == "create"]
     assert made[1:] == ("you", "reached")  # so is the user of a LocalCloud called
 
@@ -121,14 +121,14 @@ def test_what_failed_is_retried_from_the_card(wire, fleet, client, card, say):
     route = f"POST /cvms/{fleet['carded'].id}/stop"
     client.cloud.inject({"kind": "status", "arg": 422, "route": route, "times": 1})
     fleet["carded"].stop().wait(30)
-    until(lambda: told(wire, card)[:1] == [("stop", "you", "failed")])
+    until(lambda: activity_lines(wire, card)[:1] == [("stop", "you", "failed")])
     (line,) = wire.state(card)["activity"]["lines"]
     assert line["retry"]
     say("retry", id=line["id"], click="r-1")
     operations = fleet.operator
     until(lambda: operations.records()[-1].delay > 0)  # with its time to take it back
     say("now", ops=[operations.records()[-1].id])
-    until(lambda: told(wire, card)[:1] == [("stop", "you", "reached")])
+    until(lambda: activity_lines(wire, card)[:1] == [("stop", "you", "reached")])
     assert not any(one["retry"] for one in wire.state(card)["activity"]["lines"])
 
 
@@ -138,10 +138,10 @@ def test_a_history_that_cannot_be_read_leaves_what_we_know(wire, fleet, client, 
     client.cloud.inject({"kind": "status", "arg": 403, "route": route, "times": 1})
     say("fetch", what="operations")
     assert wire.wait(card, "details")["error"]
-    until(lambda: told(wire, card) == [("stop", "you", "reached")])
+    until(lambda: activity_lines(wire, card) == [("stop", "you", "reached")])
 
 
-def test_names_of_variables_are_told_and_how_they_are_used(wire, card, say):
+def test_names_of_variables_are_shown_and_how_they_are_used(wire, card, say):
     say("fetch", what="environment")
     assert wire.wait(card, "details")["rows"] == [
         ["TOKEN", True, "needed"],

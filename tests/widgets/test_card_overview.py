@@ -57,7 +57,7 @@ def store(clock):
     return store
 
 
-def mine(store):
+def changes_of(store):
     return [one for one in store.log().changes if one.row.id == "cvm_1"]
 
 
@@ -111,7 +111,7 @@ def test_what_is_not_priced_has_no_cost_and_what_never_was_none(clock):
     assert spent_today_usd(store.log().of("cvm_2")) == Decimal(0)
 
 
-def test_only_long_idleness_that_is_fresh_is_told():
+def test_only_long_idleness_that_is_fresh_is_shown():
     figures = Figures("known", 0.05, 0.4, received=100.0, idle_for=7_200.0)
     assert idle_for(figures, 110.0) == 7_200
     assert idle_for(figures, 100.0 + 301) is None
@@ -136,37 +136,37 @@ def test_the_step_at_which_a_boot_failed_is_marked(store, clock, error, step):
     patch(store, clock, 1, status="starting", in_progress=True, boot_progress="setting up docker")
     patch(store, clock, 2, status="starting", boot_progress="requesting app keys")
     patch(store, clock, 3, status="error", in_progress=False, boot_error=error, boot_progress=None)
-    told = card_state(store.get("cvm_1"), mine(store))
-    steps = told["steps"]
+    state = card_state(store.get("cvm_1"), changes_of(store))
+    steps = state["steps"]
     assert steps["failed"]
     assert steps["words"][steps["at"]] == step
-    (trouble,) = told["trouble"]
-    assert trouble.lower().count("failed to start") == 1
-    assert trouble.endswith(error[1:])
+    (message,) = state["errors"]
+    assert message.lower().count("failed to start") == 1
+    assert message.endswith(error[1:])
 
 
 def test_of_a_boot_that_nobody_saw_no_step_is_called_done(clock):
     store = FleetStore(clock)
     store.replace([made("error")], received=0.0)
     patch(store, clock, 1, status="error", boot_error="something broke", boot_progress=None)
-    told = card_state(store.get("cvm_1"), mine(store))
-    assert told["steps"] is None
-    assert told["trouble"] == ["Failed to start: something broke"]
+    state = card_state(store.get("cvm_1"), changes_of(store))
+    assert state["steps"] is None
+    assert state["errors"] == ["Failed to start: something broke"]
 
 
 def test_a_deleted_cvm_keeps_its_facts_but_not_its_price(store, clock):
     last = store.get("cvm_1")
     clock.seconds = 600.0
     store.replace([], received=clock.monotonic())
-    told = gone_state("llama", "cvm_1", last, mine(store))
-    facts = {label for label, *_ in told["facts"]}
+    state = gone_state("llama", "cvm_1", last, changes_of(store))
+    facts = {label for label, *_ in state["facts"]}
     assert {"size", "region · node", "app", "id"} <= facts
     assert "cost" not in facts
-    assert told["gone"] == {"at": int(clock.now().timestamp() * 1000), "ours": False}
-    assert told["steps"] is None
-    assert not told["running"]
-    (end,) = [replace(one, operation_id="op-1") for one in mine(store) if one.after is None]
-    assert gone_state("llama", "cvm_1", last, [end])["gone"]["ours"]
+    assert state["gone"] == {"at": int(clock.now().timestamp() * 1000), "by_you": False}
+    assert state["steps"] is None
+    assert not state["running"]
+    (end,) = [replace(one, operation_id="op-1") for one in changes_of(store) if one.after is None]
+    assert gone_state("llama", "cvm_1", last, [end])["gone"]["by_you"]
     assert gone_state("llama", "cvm_1", None, [])["facts"] == []
 
 
@@ -206,14 +206,14 @@ def test_charts_get_what_is_kept_and_where_it_is_broken(store, clock):
     assert history(store, "cvm_1")["points"] == []
     for seconds in (0.0, 30.0, 3_000.0, 3_030.0):
         measure(store, clock, seconds)
-    told = history(store, "cvm_1")
+    state = history(store, "cvm_1")
     first = int(NOON.timestamp() * 1000)
-    assert told["points"][-1] == [first + 3_030_000, 0.25, 0.25, 0.75, True]
-    older, *full = told["points"]  # what is older than 15 minutes is one point
+    assert state["points"][-1] == [first + 3_030_000, 0.25, 0.25, 0.75, True]
+    older, *full = state["points"]  # what is older than 15 minutes is one point
     assert older[0] == first + 30_000
     assert [joined for *_, joined in full] == [False, True]
-    assert told["sizes"] == {"cpu": 2, "memory": 4 * 2**30, "disk": 40 * 2**30}
-    assert told["state"] == "known"
+    assert state["sizes"] == {"cpu": 2, "memory": 4 * 2**30, "disk": 40 * 2**30}
+    assert state["state"] == "known"
 
 
 def test_meters_are_of_the_present_and_what_is_private_says_so(store, clock):
@@ -224,8 +224,8 @@ def test_meters_are_of_the_present_and_what_is_private_says_so(store, clock):
         "at": None,
     }
     measure(store, clock, 10.0)
-    told = stats_state(store, "cvm_1", 20.0)
-    assert (len(told["meters"]), told["error"], told["state"]) == (3, None, "known")
+    state = stats_state(store, "cvm_1", 20.0)
+    assert (len(state["meters"]), state["error"], state["state"]) == (3, None, "known")
     assert stats_state(store, "cvm_1", 20.0 + 300)["meters"] == []
     store.measure([], failed={"cvm_1": "the guest is silent"})
     assert stats_state(store, "cvm_1", 20.0)["error"] == (

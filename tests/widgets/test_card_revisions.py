@@ -66,8 +66,8 @@ class Tab:
         self.do("ask", revision=first["id"], click="one")
         return self.until(lambda now: now["question"])["question"]
 
-    def answer(self, **said):
-        self.do("answer", click="one", **said)
+    def answer(self, **fields):
+        self.do("answer", click="one", **fields)
 
 
 def redeployed(cloud):
@@ -158,20 +158,20 @@ def test_the_card_opens_the_form_once_and_ends_it_with_itself(tab):
     for _ in range(2):
         tab.say("change", view="v1")
     tab.do("list")
-    tab.until(lambda now: now["rows"])  # what was said before was taken
+    tab.until(lambda now: now["rows"])  # what was sent before was taken
     form = tab.card._form
     tab.wire.until(form, lambda state: state["step"]["phase"] == "fill", PATIENCE)
-    said = [one for one in tab.wire.sent(tab.card) if one["kind"] == "change"]
-    assert said[0] == {"kind": "change", "view": "v1", "form": form.model_id}
-    assert {one["form"] for one in said} == {form.model_id}
+    messages = [one for one in tab.wire.sent(tab.card) if one["kind"] == "change"]
+    assert messages[0] == {"kind": "change", "view": "v1", "form": form.model_id}
+    assert {one["form"] for one in messages} == {form.model_id}
     tab.card.close()
     assert form.comm is None
 
 
-@pytest.mark.parametrize("said", [None, "no json", "[1]", ["x"], 3])
-def test_a_revision_without_an_app_compose_says_so(said):
+@pytest.mark.parametrize("content", [None, "no json", "[1]", ["x"], 3])
+def test_a_revision_without_an_app_compose_says_so(content):
     with pytest.raises(CvmError, match="no compose file"):
-        Content.of(AppRevision(compose_file=said)).app_compose()
+        Content.of(AppRevision(compose_file=content)).app_compose()
     assert Content.of(AppRevision(compose_file='{"runner": "x"}')).app_compose() == {"runner": "x"}
 
 

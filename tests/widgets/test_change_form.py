@@ -212,7 +212,7 @@ def test_nothing_typed_is_lost_on_an_error(bench, shared):
     assert client.get_cvm_compose_file(bench.form.cvm_id)["docker_compose_file"] == OTHER
 
 
-def test_a_field_that_cannot_be_is_said_beside_it(bench):
+def test_an_invalid_field_has_its_error_beside_it(bench):
     bench.typed(compose_file="services: [")
     bench.until(lambda state: "compose_file" in state["errors"])
     bench.click("preview")

@@ -26,9 +26,9 @@ def reloaded(wire):
         control.handle_msg({"content": {"data": {"method": "request_states"}}})
     finally:
         control.close()
-    (said,) = [d for i, kind, d, _ in wire.log if i == control.comm_id and kind == "comm_msg"]
-    assert set(said["states"]) == set(_instances)
-    return said["states"]
+    (message,) = [d for i, kind, d, _ in wire.log if i == control.comm_id and kind == "comm_msg"]
+    assert set(message["states"]) == set(_instances)
+    return message["states"]
 
 
 def closings(wire):
@@ -53,7 +53,7 @@ KINDS = (*("table", "card", "form", "login", "secret box", "secret boxes", "dash
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_a_widget_made_is_closed_with_it_and_nothing_twice(wire, fleet, kind):
-    mine = ipywidgets.IntSlider()
+    other = ipywidgets.IntSlider()
     if kind == "dashboard":
         fleet.table()  # it is the fleet's, and stays
     before = set(_instances)
@@ -65,31 +65,31 @@ def test_what_a_widget_made_is_closed_with_it_and_nothing_twice(wire, fleet, kin
     settled()
     assert set(_instances) == before
     assert len(closings(wire)) == len(set(closings(wire)))
-    assert mine.model_id in reloaded(wire)
+    assert other.model_id in reloaded(wire)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_whatever_showed_a_closed_widget_is_still_told_whole(wire, fleet, kind):
-    widget, mine = made(kind, fleet), ipywidgets.IntSlider()
-    box = ipywidgets.VBox([widget, mine])
-    tab = ipywidgets.Tab([widget, mine, box], titles=("theirs", "mine", "both"))
-    link = ipywidgets.jslink((mine, "value"), (widget.layout, "height"))
-    hidden = ipywidgets.jslink((widget, "tabbable"), (mine, "disabled"))
+def test_whatever_showed_a_closed_widget_is_still_sent_whole(wire, fleet, kind):
+    widget, other = made(kind, fleet), ipywidgets.IntSlider()
+    box = ipywidgets.VBox([widget, other])
+    tab = ipywidgets.Tab([widget, other, box], titles=("widget", "other", "both"))
+    link = ipywidgets.jslink((other, "value"), (widget.layout, "height"))
+    hidden = ipywidgets.jslink((widget, "tabbable"), (other, "disabled"))
     settled()
     widget.close()
     states = reloaded(wire)
-    assert states[box.model_id]["state"]["children"] == [f"IPY_MODEL_{mine.model_id}"]
-    assert (tab.children, tab.titles) == ((mine, box), ("mine", "both"))
+    assert states[box.model_id]["state"]["children"] == [f"IPY_MODEL_{other.model_id}"]
+    assert (tab.children, tab.titles) == ((other, box), ("other", "both"))
     assert link.comm is None
     assert hidden.comm is None
 
 
 def test_a_look_that_another_widget_has_too_is_not_closed(wire, fleet):
-    mine = ipywidgets.IntSlider()
+    other = ipywidgets.IntSlider()
     table = fleet.table()
-    table.layout = mine.layout
+    table.layout = other.layout
     table.close()
-    assert reloaded(wire)[mine.model_id]["state"]["layout"] == f"IPY_MODEL_{mine.layout.model_id}"
+    assert reloaded(wire)[other.model_id]["state"]["layout"] == f"IPY_MODEL_{other.layout.model_id}"
 
 
 def test_a_dashboard_ends_the_fleet_that_was_made_for_it_and_no_other(client, wire, fleet):
@@ -110,7 +110,7 @@ def test_a_dashboard_ends_the_fleet_that_was_made_for_it_and_no_other(client, wi
 def test_a_cell_that_runs_again_closes_what_nobody_looks_at_and_a_second_window_keeps_its_own(
     client, wire
 ):
-    mine, counts = ipywidgets.IntSlider(), []
+    other, counts = ipywidgets.IntSlider(), []
     first = cvm.dashboard(client)
     for _ in range(3):
         first.table.selected = (first.fleet["web-1"].id,)
@@ -119,13 +119,13 @@ def test_a_cell_that_runs_again_closes_what_nobody_looks_at_and_a_second_window_
         settled()
         second = cvm.dashboard(client)
         assert first.comm is not None
-        assert mine.model_id in reloaded(wire)
+        assert other.model_id in reloaded(wire)
         wire.say(first, {"kind": "bye"})
         wire.say(second, {"kind": "bye"})
         settled()
         first = cvm.dashboard(client)
         assert second.comm is None
-        assert mine.model_id in reloaded(wire)
+        assert other.model_id in reloaded(wire)
         counts.append(len(_instances))
     assert len(set(counts)) == 1
     first.close()
@@ -166,7 +166,7 @@ def test_a_view_keeps_its_fleet_which_nobody_else_does_until_either_is_closed(cl
 def test_a_fleet_that_nobody_holds_leaves_no_hole_in_a_box_of_the_users(client, wire):
     fleet = cvm.Fleet(client)
     fleet.snapshot()
-    box = ipywidgets.VBox([fleet.table(), fleet["web-1"].card(), mine := ipywidgets.IntSlider()])
+    box = ipywidgets.VBox([fleet.table(), fleet["web-1"].card(), other := ipywidgets.IntSlider()])
     fleet.close()
     gone = weakref.ref(fleet)
     del fleet
@@ -174,7 +174,7 @@ def test_a_fleet_that_nobody_holds_leaves_no_hole_in_a_box_of_the_users(client, 
     gc.collect()
     assert collected(gone)
     settled()
-    assert box.children == (mine,)
+    assert box.children == (other,)
     reloaded(wire)
 
 

@@ -69,7 +69,7 @@ def test_each_concern_says_what_it_is_and_finds_its_cvms_in_the_table():
     found = {one.key: one for one in concerns(fleet)}
     assert list(found) == ["failed", "idle", "drift", "stopped"]
     assert found["failed"].more == "web-1: no such image"
-    assert [found[key].said for key in found] == [
+    assert [found[key].title for key in found] == [
         "1 failed",
         "1 idle",
         "1 app with mixed compose versions",
@@ -86,7 +86,7 @@ def test_each_concern_says_what_it_is_and_finds_its_cvms_in_the_table():
 
 
 @pytest.mark.parametrize(
-    ("credit", "said"),
+    ("credit", "title"),
     [
         ("168", None),
         ("167", "Credit ends in 6 d"),
@@ -95,10 +95,10 @@ def test_each_concern_says_what_it_is_and_finds_its_cvms_in_the_table():
         ("-3", "No credit left"),
     ],
 )
-def test_credit_that_ends_within_a_week_needs_attention(credit, said):
+def test_credit_that_ends_within_a_week_needs_attention(credit, title):
     fleet = snapshot(row(1), row(2))  # a dollar an hour
-    found = [one.said for one in concerns(fleet, Decimal(credit))]
-    assert found == ([] if said is None else [said])
+    found = [one.title for one in concerns(fleet, Decimal(credit))]
+    assert found == ([] if title is None else [title])
 
 
 def test_credit_of_a_fleet_that_costs_nothing_does_not_end():
@@ -232,7 +232,7 @@ def test_a_concern_filters_the_table_and_its_plan_asks_before_it_stops(wire, boa
         )
     until(lambda: (board.pulse(), settled(), wire.state(board)["attention"]["concerns"])[-1])
     (idle,) = wire.state(board)["attention"]["concerns"]
-    assert (idle["key"], idle["said"], idle["shows"]) == ("idle", "2 idle", True)
+    assert (idle["key"], idle["title"], idle["shows"]) == ("idle", "2 idle", True)
     say("show", key="idle")
     say("show", key="failed")
     settled()

@@ -87,8 +87,8 @@ class Bench:
 
     def until(self, true):
         """Wait for something that a message to the view goes with."""
-        with self.wire._news:
-            assert self.wire._news.wait_for(true, PATIENCE), (self.form, self.form.errors)
+        with self.wire._changed:
+            assert self.wire._changed.wait_for(true, PATIENCE), (self.form, self.form.errors)
 
     def reach(self, *phases):
         self.until(lambda: self.form.phase in phases)
@@ -102,7 +102,7 @@ class Bench:
         assert self.form.send_commit(**how), self.form.errors
         return self.reach("running", "failed", "provisioned", "fill")
 
-    def told(self, section):
+    def section(self, section):
         """Return a section of the state that the view has."""
         return self.wire.state(self.form)[section]
 
@@ -129,17 +129,17 @@ def test_an_empty_form_leads_to_a_cvm_that_runs(bench):
     bench.click("provision")
     bench.reach("provisioned")
     assert form.provision.app_id
-    assert bench.told("edits") == {"compose_file": 3}
+    assert bench.section("edits") == {"compose_file": 3}
     bench.click("commit")
     bench.reach("running")
-    bench.until(lambda: bench.told("step").get("endpoints"))
+    bench.until(lambda: bench.section("step").get("endpoints"))
     made = bench.client().get_cvm_info(form.cvm_id)
     assert (made.name, made.status) == ("form-whole", "running")
     assert made.resource.instance_type == "tdx.medium"
     assert form.operation.state == "reached"
-    ((url, _instance),) = bench.told("step")["endpoints"]
+    ((url, _instance),) = bench.section("step")["endpoints"]
     assert url.startswith("https://")
-    assert [mark for _name, mark in bench.told("step")["boot"]["steps"]] == ["done"] * 9
+    assert [mark for _name, mark in bench.section("step")["boot"]["steps"]] == ["done"] * 9
 
 
 def test_replicas_follow_when_the_first_one_runs(bench):
@@ -175,20 +175,23 @@ def test_a_fleet_sees_the_commit_through_and_is_not_kept(bench):
 
 def test_the_price_is_known_before_anything_is_sent(bench):
     form = bench.filled(replicas=2, disk_size=40)
-    bench.until(lambda: bench.told("price")["hour"] is not None)
-    assert bench.told("price")["hour"] == "0.12712"  # 2 * (0.058 + 40 * 0.000139)
-    assert {card["id"] for card in bench.told("catalogue")["types"]} >= {"tdx.small", "h200.small"}
-    assert any(node["left"].endswith("slots") for node in bench.told("catalogue")["nodes"])
+    bench.until(lambda: bench.section("price")["hour"] is not None)
+    assert bench.section("price")["hour"] == "0.12712"  # 2 * (0.058 + 40 * 0.000139)
+    assert {card["id"] for card in bench.section("catalogue")["types"]} >= {
+        "tdx.small",
+        "h200.small",
+    }
+    assert any(node["left"].endswith("slots") for node in bench.section("catalogue")["nodes"])
     assert form.phase == "fill"
     assert bench.sent("POST", "") == 0
 
 
-def test_a_boot_that_fails_is_told_and_the_form_can_begin_again(bench):
+def test_a_boot_that_fails_is_shown_and_the_form_can_begin_again(bench):
     form = bench.filled(compose_file=COMPOSE.replace("nginx:1.27", "example/does-not-exist:1"))
     bench.provisioned()
     bench.committed()
     assert form.phase == "failed"
-    bench.until(lambda: "did not come up" in bench.told("step")["boot"]["text"])
+    bench.until(lambda: "did not come up" in bench.section("step")["boot"]["text"])
     assert form.start_over()
     assert form.phase == "fill"
     assert form.compose_file.count("does-not-exist") == 1
@@ -215,7 +218,7 @@ def test_the_python_it_shows_does_the_same(bench):
 
 
 @pytest.mark.parametrize(
-    ("field", "given", "said"),
+    ("field", "given", "message"),
     [
         ("name", {"name": "x"}, "too short"),
         ("name", {"name": ""}, "Enter a name"),
@@ -231,9 +234,9 @@ def test_the_python_it_shows_does_the_same(bench):
         ("image", {"image": "dstack-0"}, "no image"),
     ],
 )
-def test_an_error_stands_beside_the_field_that_it_names(bench, field, given, said):
+def test_an_error_stands_beside_the_field_that_it_names(bench, field, given, message):
     form = bench.filled(env={"A": SENTINEL}, **given)
-    if said is None:  # the node is small: somebody else has taken it
+    if message is None:  # the node is small: somebody else has taken it
         bench.client().commit_cvm_provision(
             bench.client().provision_cvm(
                 name=f"{form.name}-first",
@@ -242,27 +245,27 @@ def test_an_error_stands_beside_the_field_that_it_names(bench, field, given, sai
                 instance_type="tdx.small",
             )
         )
-        said = "left"
+        message = "left"
     before = form.model.values
     bench.provisioned()
     assert form.phase == "fill"
-    assert said in form.errors[field]
+    assert message in form.errors[field]
     assert "general" not in form.errors
     assert form.model.values == before
     assert form.env_names == ("A",)
 
 
-def test_a_name_that_is_taken_is_told_with_code_advice_and_request(bench):
+def test_a_name_that_is_taken_is_reported_with_code_advice_and_request(bench):
     bench.filled(name="form-taken")
     bench.provisioned()
     bench.committed()
     form = bench.filled(name="form-taken")
     bench.provisioned()
-    bench.until(lambda: "name" in bench.told("errors"))
-    told = bench.told("errors")["name"]
-    assert told["code"] == "ERR-01-004"
-    assert told["request_id"]
-    assert told["suggestions"] == ["Choose another name, or delete the CVM that has it."]
+    bench.until(lambda: "name" in bench.section("errors"))
+    error = bench.section("errors")["name"]
+    assert error["code"] == "ERR-01-004"
+    assert error["request_id"]
+    assert error["suggestions"] == ["Choose another name, or delete the CVM that has it."]
     form.name = "form-not-taken"
     assert not form.errors
 
@@ -335,9 +338,9 @@ def test_what_was_changed_after_step_one_is_shown_and_not_committed_unasked(benc
     form = bench.filled()
     bench.provisioned()
     form.compose_file = COMPOSE.replace("1.27", "1.28")
-    bench.until(lambda: bench.told("step").get("provision", {}).get("diff"))
-    assert bench.told("step")["provision"]["changed"] == ["compose file"]
-    assert "+    image: nginx:1.28" in bench.told("step")["provision"]["diff"]
+    bench.until(lambda: bench.section("step").get("provision", {}).get("diff"))
+    assert bench.section("step")["provision"]["changed"] == ["compose file"]
+    assert "+    image: nginx:1.28" in bench.section("step")["provision"]["diff"]
     assert not form.send_commit()
     assert "changed since" in form.errors["general"]
     assert bench.sent("POST", "/cvms") == 0
@@ -358,8 +361,8 @@ def test_keys_on_a_chain_are_refused_by_name_before_anything_is_sent(bench, fiel
 
 def test_the_form_offers_no_keys_on_a_chain(bench):
     form = bench.filled()
-    bench.until(lambda: bench.told("catalogue")["state"] == "ready")
-    assert not {"kms", "transaction_hash"} & bench.told("fields")["values"].keys()
+    bench.until(lambda: bench.section("catalogue")["state"] == "ready")
+    assert not {"kms", "transaction_hash"} & bench.section("fields")["values"].keys()
     assert not hasattr(form, "kms")
     assert "transaction" not in form.request
     script = (files("cvm_notebook.widgets") / "form" / "form.js").read_text()
@@ -397,11 +400,11 @@ def test_a_catalogue_that_cannot_be_read_can_be_asked_for_again(bench):
     fault = {"kind": "status", "route": "GET /instance-types", "arg": 403, "times": None}
     bench.cloud.inject(fault)
     bench.filled()
-    bench.until(lambda: bench.told("catalogue")["state"] == "failed")
-    assert bench.told("catalogue")["error"]["code"] == "HTTP 403"
+    bench.until(lambda: bench.section("catalogue")["state"] == "failed")
+    assert bench.section("catalogue")["error"]["code"] == "HTTP 403"
     bench.cloud.clear_faults()
     bench.say("reload")
-    bench.until(lambda: bench.told("catalogue")["state"] == "ready")
+    bench.until(lambda: bench.section("catalogue")["state"] == "ready")
 
 
 def test_a_field_that_there_is_not_is_refused_with_the_nearest(bench):
@@ -413,7 +416,7 @@ def test_a_field_that_there_is_not_is_refused_with_the_nearest(bench):
 
 def test_a_form_that_was_refused_ends_without_a_second_error(bench, monkeypatch):
     unseen = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda told: unseen.append(told.exc_value))
+    monkeypatch.setattr(sys, "unraisablehook", lambda error: unseen.append(error.exc_value))
     with pytest.raises(InvalidInput):
         ProvisionForm(bench.client(), disk_sise=3)
     gc.collect()
@@ -435,7 +438,7 @@ def test_double_clicks_send_once(bench):
     bench.reach("running")
     bench.click("commit")
     bench.click("provision")
-    bench.until(lambda: bench.told("step")["phase"] == "running")
+    bench.until(lambda: bench.section("step")["phase"] == "running")
     assert bench.sent("POST", "/cvms/provision") == 1
     assert bench.sent("POST", "/cvms") == 1
 
@@ -467,7 +470,7 @@ def test_a_view_of_another_time_can_do_nothing(bench):
     bench.say("provision", click=None)
     bench.wire.say(form, "nonsense")
     bench.say("env", name="A", value=5)
-    bench.until(lambda: bench.told("env")["problem"])
+    bench.until(lambda: bench.section("env")["problem"])
     assert form.name.startswith("form-app-")
     assert form.replicas == 1
     assert bench.sent("POST", "") == 0
@@ -480,10 +483,10 @@ def test_no_value_of_a_variable_is_anywhere(bench):
     form = bench.filled()
     bench.say("env", name="ONE", value=f"{SENTINEL}-1")
     bench.say("env_file", text=f'TWO="{SENTINEL}-2"\nexport THREE={SENTINEL}-3\n')
-    bench.until(lambda: bench.told("env")["rows"][-1:] == [["THREE", True]])
+    bench.until(lambda: bench.section("env")["rows"][-1:] == [["THREE", True]])
     bench.provisioned()
     bench.committed()
-    bench.until(lambda: bench.told("env")["rows"][0] == ["ONE", False])
+    bench.until(lambda: bench.section("env")["rows"][0] == ["ONE", False])
     shown = [form.get_state(), form._repr_mimebundle_(), form.request, repr(form), vars(form.model)]
     shown += [bench.wire.log, form.operation.params, form.operation.record, form.model.env]
     assert SENTINEL not in repr(shown)
@@ -493,33 +496,35 @@ def test_no_value_of_a_variable_is_anywhere(bench):
     form.name += "-too"
     bench.provisioned()
     assert "already used" in form.errors["env"]
-    assert bench.told("env")["without"] == "used"
+    assert bench.section("env")["without"] == "used"
 
 
 def test_a_bad_line_of_an_env_file_is_named_and_its_value_is_not(bench):
     bench.filled(env={"KEPT": "1"})
     bench.say("env_file", text=f"A=1\n# words\n{SENTINEL}\n")
-    bench.until(lambda: bench.told("env")["problem"])
-    assert bench.told("env")["problem"].startswith("line 3: it is not NAME=value")
+    bench.until(lambda: bench.section("env")["problem"])
+    assert bench.section("env")["problem"].startswith("line 3: it is not NAME=value")
     bench.say("env_file", text="# nothing is set here\n\n")
-    bench.until(lambda: "it has no variables. Write NAME=value on" in bench.told("env")["problem"])
+    bench.until(
+        lambda: "it has no variables. Write NAME=value on" in bench.section("env")["problem"]
+    )
     bench.say("env", name=f"A={SENTINEL}", value="1")
-    bench.until(lambda: "'A' is not a name" in bench.told("env")["problem"])
+    bench.until(lambda: "'A' is not a name" in bench.section("env")["problem"])
     bench.say("env_file", text="".join(f"A{n}={SENTINEL}\n" for n in range(1024)))
-    bench.until(lambda: "a CVM takes 1,024" in bench.told("env")["problem"])
+    bench.until(lambda: "a CVM takes 1,024" in bench.section("env")["problem"])
     assert SENTINEL not in repr(bench.wire.log)
-    assert bench.told("env")["rows"] == [["KEPT", True]]
+    assert bench.section("env")["rows"] == [["KEPT", True]]
     bench.say("env_remove", name="KEPT")
-    bench.until(lambda: bench.told("env")["rows"] == [])
+    bench.until(lambda: bench.section("env")["rows"] == [])
 
 
-def test_a_compose_file_is_read_from_a_path_and_a_wrong_path_is_told(bench, tmp_path):
+def test_a_compose_file_is_read_from_a_path_and_a_wrong_path_is_reported(bench, tmp_path):
     file = tmp_path / "compose.yml"
     file.write_text(COMPOSE.replace("web", "api") + "    environment: [TOKEN, 'B=${OTHER}']\n")
     form = bench.make(compose_file=str(file))
-    bench.until(lambda: bench.told("seen")["services"])
-    assert bench.told("seen")["services"] == (("api", "nginx:1.27"),)
-    assert bench.told("seen")["wanted"] == ["OTHER", "TOKEN"]
+    bench.until(lambda: bench.section("seen")["services"])
+    assert bench.section("seen")["services"] == (("api", "nginx:1.27"),)
+    assert bench.section("seen")["wanted"] == ["OTHER", "TOKEN"]
     bench.say("path", path=str(tmp_path / "none.yml"))
     bench.until(lambda: "cannot be read" in form.errors.get("compose_file", ""))
     assert "api" in form.compose_file
@@ -533,20 +538,20 @@ def test_a_compose_file_is_read_from_a_path_and_a_wrong_path_is_told(bench, tmp_
 def test_a_template_fills_the_form_and_asks_for_its_values(bench):
     form = bench.make(disk_size=30)
     bench.click("template", key="jupyter")
-    bench.until(lambda: "jupyter" in bench.told("compose"))
+    bench.until(lambda: "jupyter" in bench.section("compose"))
     assert (form.name, form.instance_type, form.disk_size) == ("my-jupyter", "tdx.medium", 40)
     assert not form.public_logs
-    assert bench.told("env") == {
+    assert bench.section("env") == {
         "rows": [["JUPYTER_TOKEN", False]],
         "problem": None,
         "without": "needed",
     }
-    assert bench.told("starts")["said"].endswith("Enter a value for JUPYTER_TOKEN.")
+    assert bench.section("starts")["message"].endswith("Enter a value for JUPYTER_TOKEN.")
     bench.provisioned()
     assert form.errors["env"] == "JUPYTER_TOKEN: no value"
     assert bench.sent("POST", "/cvms/provision") == 0
     bench.say("env", name="JUPYTER_TOKEN", value=SENTINEL)
-    bench.until(lambda: bench.told("env")["rows"] == [["JUPYTER_TOKEN", True]])
+    bench.until(lambda: bench.section("env")["rows"] == [["JUPYTER_TOKEN", True]])
     form.name = f"form-template-{next(bench.numbers)}"
     bench.provisioned()
     bench.committed()
@@ -558,16 +563,16 @@ def test_a_template_is_taken_back_with_what_was_typed_before(bench):
     before = form.model.values
     for key in ("jupyter", "jupyter", "postgres"):
         bench.click("template", key=key)
-    bench.until(lambda: "postgres" in bench.told("compose"))
+    bench.until(lambda: "postgres" in bench.section("compose"))
     assert form.name == before.name  # somebody typed it
     assert form.env_names == ("POSTGRES_PASSWORD", "A")  # what was given stays
     bench.say("undo_start")
-    bench.until(lambda: "jupyter" in bench.told("compose"))
+    bench.until(lambda: "jupyter" in bench.section("compose"))
     assert form.env_names == ("JUPYTER_TOKEN", "A")
     bench.click("template", key="nginx")
-    bench.until(lambda: bench.told("starts")["undo"])
+    bench.until(lambda: bench.section("starts")["undo"])
     form.disk_size = 50
-    bench.until(lambda: not bench.told("starts")["undo"])
+    bench.until(lambda: not bench.section("starts")["undo"])
     assert not form.undo_start()
     assert form.disk_size == 50
     bench.click("template", key="none-such")
@@ -591,29 +596,29 @@ def test_a_cvm_is_copied_without_a_value(bench):
     bench.committed()
     form = bench.make()
     bench.say("cvms")
-    bench.until(lambda: bench.told("starts")["cvms"])
-    named = {name: cvm_id for cvm_id, name in bench.told("starts")["cvms"]}
+    bench.until(lambda: bench.section("starts")["cvms"])
+    named = {name: cvm_id for cvm_id, name in bench.section("starts")["cvms"]}
     assert named[first.name] == first.cvm_id
     bench.click("copy", cvm=first.cvm_id)
-    bench.until(lambda: bench.told("starts")["undo"])
+    bench.until(lambda: bench.section("starts")["undo"])
     assert form.name == f"{first.name}-copy"
     assert (form.compose_file, form.pre_launch_script) == (COMPOSE, "#!/bin/sh\necho\n")
     assert (form.instance_type, form.disk_size, form.region) == ("tdx.medium", 30, "US-EAST-1")
     assert (form.public_logs, form.public_sysinfo) == (False, True)
-    assert bench.told("env")["rows"] == [["TOKEN", False]]
-    assert "Values are not copied: enter TOKEN." in bench.told("starts")["said"]
+    assert bench.section("env")["rows"] == [["TOKEN", False]]
+    assert "Values are not copied: enter TOKEN." in bench.section("starts")["message"]
     bench.say("env", name="TOKEN", value=SENTINEL)
-    bench.until(lambda: bench.told("env")["rows"] == [["TOKEN", True]])
+    bench.until(lambda: bench.section("env")["rows"] == [["TOKEN", True]])
     bench.provisioned()
     bench.committed()
     assert bench.client().get_cvm_compose_file(form.cvm_id)["allowed_envs"] == ["TOKEN"]
 
 
-def test_a_cvm_that_cannot_be_copied_is_told_and_changes_nothing(bench):
+def test_a_cvm_that_cannot_be_copied_is_reported_and_changes_nothing(bench):
     form = bench.filled()
     bench.click("copy", cvm="cvm_none0000")
-    bench.until(lambda: bench.told("starts")["problem"])
-    assert not bench.told("starts")["reading"]
+    bench.until(lambda: bench.section("starts")["problem"])
+    assert not bench.section("starts")["reading"]
     assert (form.compose_file, form.env_names) == (COMPOSE, ())
 
 
@@ -631,34 +636,34 @@ def test_the_name_of_a_copy_is_one_that_nobody_has():
 
 def test_a_slip_stands_at_its_line_with_what_was_meant(bench):
     bench.filled(compose_file=COMPOSE.replace("image:", "image"))
-    bench.until(lambda: "compose_file" in bench.told("errors"))
-    told = bench.told("errors")["compose_file"]
-    assert told["fix"] == [3, 'missing ":"', "    image: nginx:1.27"]
-    assert (told["line"], told["text"]) == (3, 'Line 3: missing ":".')
-    assert told["suggestions"] == ["Did you mean `image: nginx:1.27`?"]
+    bench.until(lambda: "compose_file" in bench.section("errors"))
+    error = bench.section("errors")["compose_file"]
+    assert error["fix"] == [3, 'missing ":"', "    image: nginx:1.27"]
+    assert (error["line"], error["text"]) == (3, 'Line 3: missing ":".')
+    assert error["suggestions"] == ["Did you mean `image: nginx:1.27`?"]
     odd = COMPOSE.replace("ports", "prots")
     bench.say("set", values={"compose_file": odd}, edits={})
-    bench.until(lambda: bench.told("seen")["remarks"])
-    ((line, why, meant, text),) = bench.told("seen")["remarks"]
+    bench.until(lambda: bench.section("seen")["remarks"])
+    ((line, why, meant, text),) = bench.section("seen")["remarks"]
     assert (line, text) == (4, "    ports: ['80:80']")
     assert "prots" in why
     assert meant == "Did you mean `ports: ['80:80']`?"
-    assert "compose_file" not in bench.told("errors")
+    assert "compose_file" not in bench.section("errors")
 
 
 def test_a_name_that_is_refused_has_one_that_is_not_beside_it(bench):
     form = bench.filled(name="My App!")
-    bench.until(lambda: "name" in bench.told("errors"))
-    told = bench.told("errors")["name"]
-    assert (told["use"], told["suggestions"]) == ("my-app", ['Use "my-app"?'])
-    form.name = told["use"]
+    bench.until(lambda: "name" in bench.section("errors"))
+    error = bench.section("errors")["name"]
+    assert (error["use"], error["suggestions"]) == ("my-app", ['Use "my-app"?'])
+    form.name = error["use"]
     assert "name" not in form.errors
 
 
 def test_a_variable_with_a_default_is_not_asked_for(bench):
     bench.filled(compose_file=COMPOSE + "    environment: ['A=${A}', 'B=${B:-x}']\n")
-    bench.until(lambda: bench.told("seen")["wanted"])
-    assert (bench.told("seen")["wanted"], bench.told("seen")["optional"]) == (["A"], ["B"])
+    bench.until(lambda: bench.section("seen")["wanted"])
+    assert (bench.section("seen")["wanted"], bench.section("seen")["optional"]) == (["A"], ["B"])
 
 
 # --- what runs ------------------------------------------------------------------------------------
@@ -666,15 +671,15 @@ def test_a_variable_with_a_default_is_not_asked_for(bench):
 
 def test_the_answer_says_the_place_and_the_price_and_the_end_what_runs(bench):
     form = bench.filled(node_id=21)
-    bench.until(lambda: bench.told("catalogue")["state"] == "ready")
+    bench.until(lambda: bench.section("catalogue")["state"] == "ready")
     bench.provisioned()
-    bench.until(lambda: "provision" in bench.told("step"))
-    offer = bench.told("step")["provision"]
+    bench.until(lambda: "provision" in bench.section("step"))
+    offer = bench.section("step")["provision"]
     assert (offer["place"], offer["hour"]) == ("use2, US-EAST-1", "0.06078")
     assert offer["hash"] == form.provision.compose_hash
     bench.committed()
-    bench.until(lambda: bench.told("step")["phase"] == "running")
-    step = bench.told("step")
+    bench.until(lambda: bench.section("step")["phase"] == "running")
+    step = bench.section("step")
     assert (step["made"], step["python"]) == (form.name, f'client.get_cvm_info("{form.name}")')
     assert not step["can_open"]
     bench.say("log", do="read", channel="serial", tail=100)
@@ -689,13 +694,13 @@ def test_the_card_of_what_was_made_is_opened_there_or_elsewhere(bench):
     bench.until(lambda: bench.wire.sent(form, "notice"))
     bench.provisioned()
     bench.committed()
-    bench.until(lambda: bench.told("step").get("can_open"))
-    assert bench.told("step")["python"] == f'fleet["{form.name}"]'
+    bench.until(lambda: bench.section("step").get("can_open"))
+    assert bench.section("step")["python"] == f'fleet["{form.name}"]'
     bench.say("card", view="one")
     bench.until(lambda: bench.wire.sent(form, "card"))
-    (said,) = bench.wire.sent(form, "card")
-    assert said["view"] == "one"
-    assert said["card"] in bench.wire.opened
+    (message,) = bench.wire.sent(form, "card")
+    assert message["view"] == "one"
+    assert message["card"] in bench.wire.opened
     opened = []
     undo = form.on_open(lambda cvm_id: (opened.append(cvm_id), form._say({"kind": "seen"})))
     bench.say("card", view="one")
@@ -727,37 +732,37 @@ def test_nothing_is_left_when_it_is_closed(bench):
     assert not left
 
 
-# --- after a crash of ours ------------------------------------------------------------------------
+# --- after an internal error ----------------------------------------------------------------------
 
 
 def once(monkeypatch, where, name):
-    """Make a function fail the next time as no error of ours does, and then work again."""
+    """Make a function fail the next time as no `CvmError` does, and then work again."""
     work = getattr(where, name)
 
     def crash(*given, **more):
         monkeypatch.setattr(where, name, work)
-        raise RuntimeError("a mistake of ours")
+        raise RuntimeError("an internal error")
 
     monkeypatch.setattr(where, name, crash)
 
 
-def test_a_text_that_is_no_compose_file_is_told_at_its_line_until_it_is_mended(bench):
+def test_a_text_that_is_no_compose_file_has_its_error_at_its_line_until_it_is_mended(bench):
     form = bench.filled()
     bench.say("set", values={"compose_file": "services:\n  web:\n    image: {{ x }}\n"}, edits={})
     bench.until(lambda: "line 3: " in form.errors.get("compose_file", ""))
     bench.say("set", values={"compose_file": COMPOSE.replace("web", "api")}, edits={})
-    bench.until(lambda: bench.told("seen")["services"] == (("api", "nginx:1.27"),))
+    bench.until(lambda: bench.section("seen")["services"] == (("api", "nginx:1.27"),))
     assert "compose_file" not in form.errors
 
 
 def test_the_check_of_the_compose_file_outlives_a_crash(bench, monkeypatch):
     form = bench.filled()
-    bench.until(lambda: bench.told("seen")["services"])
+    bench.until(lambda: bench.section("seen")["services"])
     once(monkeypatch, form_view, "read_compose_file")
     bench.say("set", values={"compose_file": COMPOSE.replace("web", "lost")}, edits={})
     bench.until(lambda: bench.wire.sent(form, "notice"))
     bench.say("set", values={"compose_file": COMPOSE.replace("web", "api")}, edits={})
-    bench.until(lambda: bench.told("seen")["services"] == (("api", "nginx:1.27"),))
+    bench.until(lambda: bench.section("seen")["services"] == (("api", "nginx:1.27"),))
 
 
 def test_a_step_that_crashes_can_be_taken_again(bench, monkeypatch):
@@ -776,6 +781,6 @@ def test_a_step_that_crashes_can_be_taken_again(bench, monkeypatch):
 def test_a_catalogue_whose_reading_crashed_can_be_asked_for_again(bench, monkeypatch):
     once(monkeypatch, Client, "list_instance_types")
     bench.filled()
-    bench.until(lambda: bench.told("catalogue")["state"] == "failed")
+    bench.until(lambda: bench.section("catalogue")["state"] == "failed")
     bench.say("reload")
-    bench.until(lambda: bench.told("catalogue")["state"] == "ready")
+    bench.until(lambda: bench.section("catalogue")["state"] == "ready")

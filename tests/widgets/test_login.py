@@ -58,11 +58,11 @@ def test_a_key_that_is_given_is_used_by_connect_and_is_nowhere_else(view, wire, 
     made = cloud.new_workspace("Given")
     key = made["api_key"]
     say(wire, view, kind="secret", value=key)
-    told = dict(until(wire, view, lambda m: m["in"] and not m["busy"])["rows"])
-    assert told["workspace"] == "Given, ENTERPRISE, owner"
+    rows = dict(until(wire, view, lambda m: m["in"] and not m["busy"])["rows"])
+    assert rows["workspace"] == "Given, ENTERPRISE, owner"
     assert wire.state(view)["local"]  # and not of Phala Cloud
-    assert told["credit"] == "10,000.00 USD"
-    assert told["key"] == "from the login in this process (in memory only)"
+    assert rows["credit"] == "10,000.00 USD"
+    assert rows["key"] == "from the login in this process (in memory only)"
     with cvm.connect() as client:
         assert client.get_current_user().user.username == made["username"]
         assert "in memory only" in client.key_source
@@ -111,7 +111,7 @@ def test_a_view_of_another_time_cannot_give_a_key(view, wire, cloud):
     say(wire, view, kind="secret", value=5)
     say(wire, view, kind="profile", profile=["work"])
     say(wire, view, kind="hello")
-    wire.wait(view, "snapshot")  # what was said before was heard, too
+    wire.wait(view, "snapshot")  # what was sent before was received, too
     assert view.client is None
 
 

@@ -29,42 +29,42 @@ class View:
     """A view of a log: flushes when it is asked to, and answers as its script does."""
 
     def __init__(self, client):
-        self.told, self.news = [], threading.Condition()
+        self.messages, self.changed = [], threading.Condition()
         self.workers = Workers(SystemClock(), 2, "test-logs", pytest.fail)
         self.answers = True
         self.tail = LogTail(lambda: client, self.workers, self.say, self.mark)
 
     def say(self, message):
-        with self.news:
-            self.told.append(message)
-            self.news.notify_all()
+        with self.changed:
+            self.messages.append(message)
+            self.changed.notify_all()
 
     def mark(self):
-        with self.news:
-            self.news.notify_all()
+        with self.changed:
+            self.changed.notify_all()
 
     def ask(self, do, **content):
         asked = {"kind": "log", "do": do, "channel": "serial", "tail": 100, **content}
         return self.tail.receive(asked, "talker")
 
     def until(self, right, within=10.0):
-        """Flush, as the UI thread would, until what was told is right; return that message."""
+        """Flush, as the UI thread would, until a sent message is right; return that message."""
         for _ in range(int(within / 0.02)):
             self.tail.flush()
-            if self.answers and self.told and (n := self.told[-1].get("n")) is not None:
+            if self.answers and self.messages and (n := self.messages[-1].get("n")) is not None:
                 self.ask("ack", n=n)
-            found = [message for message in self.told if right(message)]
+            found = [message for message in self.messages if right(message)]
             if found:
                 return found[0]
-            with self.news:
-                self.news.wait(0.02)
-        raise AssertionError(self.told[-3:])
+            with self.changed:
+                self.changed.wait(0.02)
+        raise AssertionError(self.messages[-3:])
 
     def lines(self):
         return [text for text, *_ in self.entries()]
 
     def entries(self):
-        return [line for message in self.told for line in message.get("lines", ())]
+        return [line for message in self.messages for line in message.get("lines", ())]
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_a_log_is_read_from_the_machine_and_from_a_container(view):
     view.ask("sources")
     sources = view.until(lambda message: message.get("sources"))["sources"]
     assert sources[0] == ["dstack-web-1", "dstack-web-1", True]
-    view.told.clear()
+    view.messages.clear()
     view.ask("read", container=sources[0][0], tail=2)
     view.until(state("read"))
     assert 1 <= len(view.lines()) <= 2  # it has only just begun
@@ -103,7 +103,7 @@ def test_the_logs_of_all_containers_are_read_as_one_and_each_line_says_whose_it_
     whose = {source for *_, source in view.entries()}
     assert whose == {"dstack-web-1", "dstack-db-1"}
     assert all(at is not None for _, _, at, _, _ in view.entries())
-    view.told.clear()
+    view.messages.clear()
     view.ask("follow", all=True, tail=2)
     view.until(state("following"))
     view.until(lambda _: {source for *_, source in view.entries()} == whose)
@@ -113,7 +113,7 @@ def test_the_logs_of_all_containers_are_read_as_one_and_each_line_says_whose_it_
     assert not [one for one in threading.enumerate() if one.name.startswith("test-logs")]
 
 
-def test_where_no_container_shows_its_log_that_is_said(cloud, view):
+def test_where_no_container_shows_its_log_that_is_shown(cloud, view):
     route = "GET /cvms/*/composition"
     cloud.inject({"kind": "rewrite", "route": route, "arg": {"/containers": []}, "times": 1})
     view.ask("read", all=True)
@@ -135,14 +135,14 @@ def test_what_is_asked_for_later_takes_the_place_of_what_came_before(view):
     view.until(state("following"))
     view.ask("read", tail=4)
     view.until(state("read"))
-    runs = [message["run"] for message in view.told if "run" in message]
+    runs = [message["run"] for message in view.messages if "run" in message]
     assert runs == sorted(runs)
-    last = [message for message in view.told if message.get("run") == runs[-1]]
+    last = [message for message in view.messages if message.get("run") == runs[-1]]
     assert sum(len(message.get("lines", ())) for message in last) == 4
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"),
+    ("asked", "reason"),
     [
         ({"tail": 0}, "tail"),
         ({"tail": "many"}, "tail"),
@@ -152,10 +152,10 @@ def test_what_is_asked_for_later_takes_the_place_of_what_came_before(view):
         ({"container": 7}, "container"),
     ],
 )
-def test_what_cannot_be_read_is_said_in_a_line(view, asked, told):
+def test_what_cannot_be_read_is_shown_in_a_line(view, asked, reason):
     view.ask("read", **asked)
     message = view.until(state("failed"))
-    assert told in message["text"]
+    assert reason in message["text"]
     assert "\n" not in message["text"]
 
 
@@ -167,17 +167,17 @@ def test_a_flood_is_bounded_and_what_is_dropped_is_counted(view):
         assert view.tail._take(run, LogLine(f"line {number}", "stdout"))
     for _ in range(10):
         view.tail.flush()
-    first = [message for message in view.told if message.get("lines")]
+    first = [message for message in view.messages if message.get("lines")]
     assert first[0]["dropped"] == 700
     assert first[0]["lines"][0] == ["line 700", "stdout", None, "", ""]
     assert len(first) == 3  # a view that does not answer is not sent more
     assert all(len(message["lines"]) <= 500 for message in first)
     view.ask("ack", n=first[-1]["n"])
     view.tail.flush()
-    assert len([message for message in view.told if message.get("lines")]) == 4
+    assert len([message for message in view.messages if message.get("lines")]) == 4
 
 
-def test_a_reader_that_was_overtaken_is_told_so(view):
+def test_a_reader_that_was_overtaken_is_notified(view):
     with view.tail._lock:
         run = view.tail._run
     view.tail.stop()
@@ -210,7 +210,7 @@ def test_of_escapes_only_colours_stay_and_hidden_characters_go(line, clean):
     assert clean_line(line) == clean
 
 
-def test_a_line_without_end_is_cut_and_its_length_told():
+def test_a_line_without_end_is_cut_and_its_length_shown():
     clean = clean_line("x" * 100_000)
     assert len(clean) < 5_000
     assert clean.endswith("(100000 characters)")

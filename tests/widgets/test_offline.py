@@ -19,26 +19,26 @@ def client(new_cloud):
 
 
 def offline(wire, widget, right=lambda _: True):
-    """Return the first health that was ever told of, and is offline and so."""
+    """Return the first health that was ever sent, and is offline and so."""
     for after in range(200):
         health = wire.wait(widget, "pulse", after=after, within=60)["health"]
         if health["state"] == "offline" and right(health):
             return health
-    pytest.fail("it was never told")
+    pytest.fail("it was never sent")
 
 
-def test_a_view_is_told_since_when_of_when_and_when_it_is_tried_next(wire, fleet, client):
+def test_a_view_is_sent_since_when_of_when_and_when_it_is_tried_next(wire, fleet, client):
     table = fleet.table(columns=["name", "status"])
     board = Dashboard(fleet, table)
     settled()
     client.cloud.inject({"kind": "reset", "route": "*", "times": 10_000})
     fleet.refresh()
     for view in (table, board):
-        told = offline(wire, view, lambda health: health["next"] is not None)
-        assert 0 <= told["lasts"] < 60
-        assert 0 < told["next"] <= 60
-        assert 0 <= told["age"] < 60
-        assert told["cause"]
+        health = offline(wire, view, lambda health: health["next"] is not None)
+        assert 0 <= health["lasts"] < 60
+        assert 0 < health["next"] <= 60
+        assert 0 <= health["age"] < 60
+        assert health["cause"]
         assert "next" in offline(wire, view, lambda health: health["next"] is None)
     client.cloud.clear_faults()
     board.close()

@@ -1,4 +1,4 @@
-"""Saved views: what is kept of a table, where, and what is said of a file that is none of ours."""
+"""Saved views: what is kept of a table, where, and the error for a file of another format."""
 
 import json
 
@@ -61,7 +61,7 @@ def test_the_default_is_always_there_and_no_name_of_another(book):
 
 
 @pytest.mark.parametrize("content", ["[", "[]", '{"views": {"a": {"columns": 7}}}', "\udcff"])
-def test_a_file_that_is_none_of_ours_is_named_and_left_alone(book, content):
+def test_a_file_of_another_format_is_named_and_left_alone(book, content):
     book.path.parent.mkdir()
     book.path.write_bytes(content.encode(errors="surrogateescape"))
     for act in (book.names, lambda: book.get("a"), lambda: book.save("a", GPU)):

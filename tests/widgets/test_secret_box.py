@@ -15,9 +15,9 @@ def give(wire, box, value):
 def test_what_is_given_is_a_secret_and_in_no_message_or_state(wire):
     box = SecretBox("Password")
     give(wire, box, SENTINEL)
-    told = wire.until(box, lambda state: state.get("text") == "in this kernel's memory only")
+    shown = wire.until(box, lambda state: state.get("text") == "in this kernel's memory only")
     assert box.secret.reveal() == SENTINEL
-    assert SENTINEL not in repr([wire.log, box.get_state(), box, vars(box), told])
+    assert SENTINEL not in repr([wire.log, box.get_state(), box, vars(box), shown])
     box.clear()
     assert box.secret is None
     wire.until(box, lambda state: state["text"] == "not set")
@@ -64,7 +64,7 @@ def test_an_environment_shows_names_and_keeps_values_until_they_are_forgotten():
     assert SENTINEL not in repr([table, vars(table)])
 
 
-def test_a_bad_name_and_an_empty_file_are_told_without_values():
+def test_a_bad_name_and_an_empty_file_are_reported_without_values():
     table = EnvTable()
     table.receive(seal({"kind": "env", "name": "1-BAD", "value": SENTINEL}))
     assert "is not a name of an environment variable" in table.problem

@@ -72,18 +72,18 @@ def feed():
     return feed
 
 
-def test_a_large_fleet_is_told_in_turn_and_who_is_in_sight_first(feed):
+def test_a_large_fleet_is_sent_in_turn_and_who_is_in_sight_first(feed):
     first = feed.take(["c999", "c998", "gone"])
     assert list(first)[:3] == ["c999", "c998", "c0"]
     assert len(first) <= 400
-    told = dict(first)
+    spent = dict(first)
     for _ in range(3):
-        told |= feed.take([])
-    assert len(told) == 1_000
+        spent |= feed.take([])
+    assert len(spent) == 1_000
     assert feed.take(["c1"]) == {}
 
 
-def test_only_what_has_changed_is_told_again_and_all_to_a_view_that_begins(feed):
+def test_only_what_has_changed_is_sent_again_and_all_to_a_view_that_begins(feed):
     for _ in range(4):
         feed.take([])
     changed = {**feed.spending.month, "c5": ("5.01", False)}

@@ -152,21 +152,21 @@ def test_every_selector_begins_at_the_root_of_its_own_view(name):
     assert selectors(name)
     for tokens in selectors(name):
         first, *rest = compounds(tokens)
-        mine = first if name not in PARTS else rest[0] if rest else set()
-        assert mine & set(SHEETS[name]), tinycss2.serialize(tokens)
+        own = first if name not in PARTS else rest[0] if rest else set()
+        assert own & set(SHEETS[name]), tinycss2.serialize(tokens)
         assert name not in PARTS or first == {"cvm"}, tinycss2.serialize(tokens)
 
 
 def test_no_selector_and_no_animation_stands_in_two_sheets():
-    said = {}
+    owners = {}
     for name in SHEETS:
         for kind, prelude in parsed(name):
             named = [prelude] if kind == "keyframes" else []
             for one in named:
-                assert said.setdefault(("keyframes", one), name) == name
+                assert owners.setdefault(("keyframes", one), name) == name
         for tokens in selectors(name):
             one = re.sub(r"\s+", " ", tinycss2.serialize(tokens)).strip()
-            assert said.setdefault(("rule", one), name) == name, one
+            assert owners.setdefault(("rule", one), name) == name, one
 
 
 def test_no_class_is_used_by_two_views():

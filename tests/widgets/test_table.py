@@ -40,7 +40,7 @@ def booted(wire, table):
 
 
 class Front:
-    """A front end of the table: knows what it was told, and says what a view says."""
+    """A front end of the table: keeps what was sent to it, and sends what a view sends."""
 
     def __init__(self, wire, table):
         self.wire, self.table = wire, table
@@ -127,11 +127,11 @@ def test_figures_change_cells_without_a_row(front, wire, table, fleet):
     assert fleet["web-1"].row is before
 
 
-def test_since_when_rows_in_sight_run_is_told_anew_though_no_row_changes(front, wire, table, fleet):
+def test_since_when_rows_in_sight_run_is_sent_anew_though_no_row_changes(front, wire, table, fleet):
     (k,), before = front.named(fleet, "web-1"), fleet["web-1"].row
     front.say("seen", ks=[k])
     for uptime, seconds in (("2d 3h", 183_600), ("1m", 60)):  # read, and restarted unseen
-        told = len(wire.sent(table, "pulse"))
+        pulses = len(wire.sent(table, "pulse"))
         fleet.store.patch(
             [
                 Observation(
@@ -147,15 +147,15 @@ def test_since_when_rows_in_sight_run_is_told_anew_though_no_row_changes(front, 
         assert fleet["web-1"].row is before
         ui_thread.post(table.pulse, table)
         settled()
-        (boots,) = [one["boots"] for one in wire.sent(table, "pulse")[told:] if "boots" in one]
+        (boots,) = [one["boots"] for one in wire.sent(table, "pulse")[pulses:] if "boots" in one]
         assert boots["ks"] == [k]
         assert boots["at"][0] / 1000 == pytest.approx(time.time() - seconds, abs=2)
     ui_thread.post(table.pulse, table)
     settled()
-    assert "boots" not in wire.sent(table, "pulse")[-1]  # it is told once
+    assert "boots" not in wire.sent(table, "pulse")[-1]  # it is sent once
 
 
-def test_where_a_cvm_is_reached_is_told_when_it_is_asked_for(front, wire, table, fleet):
+def test_where_a_cvm_is_reached_is_sent_when_it_is_asked_for(front, wire, table, fleet):
     assert "url" not in front.boot["cols"]
     (k,), row = front.named(fleet, "web-1"), fleet["web-1"].row
     front.say("endpoint", ks=[k])
@@ -182,7 +182,7 @@ def test_bars_are_minutes_and_what_nobody_measured_is_a_gap():
     assert spark([sample(1.0, math.nan)], 1_000.0) == " " * 15
 
 
-def test_what_is_told_last_of_a_failing_guest_is_shown_and_a_stopped_one_idles_no_more(fleet):
+def test_what_was_last_known_of_a_failing_guest_is_shown_and_a_stopped_one_idles_no_more(fleet):
     row, now = fleet["web-1"].row, fleet.now()
     for ago in (60.0, 30.0, 0.0):
         figures = Sample(row.id, time.time() - ago, now - ago, (0.01, 0.01, 0.01), 0.5, 9_000)
@@ -190,17 +190,17 @@ def test_what_is_told_last_of_a_failing_guest_is_shown_and_a_stopped_one_idles_n
     fleet.store.measure([], failed={row.id: "no answer"})
     feed = PatchFeed(columns_of(["cpu"]), fleet.store.figures)
 
-    def told():
+    def cells():
         cols = feed.message(fleet.store.snapshot)["cols"]
         at = cols["name"].index("web-1")
         return {name: cols[name][at] for name in ("cpu", "spark", "idle")}
 
-    shown = told()
+    shown = cells()
     assert (shown["cpu"], shown["spark"].strip()) == (1, "▁▁")
     assert shown["idle"] >= 60
     fleet["web-1"].stop().wait(20)
     feed.lose()
-    assert told() == {"cpu": None, "spark": None, "idle": None}
+    assert cells() == {"cpu": None, "spark": None, "idle": None}
 
 
 def test_nothing_is_measured_for_a_table_without_such_columns(front, table):
@@ -317,7 +317,7 @@ def test_a_large_fleets_rows_do_not_stay_in_the_saved_state(front, wire, table, 
     assert table._boot == b""
 
 
-def test_a_view_that_knows_it_all_is_told_no_more_than_the_selection(front, wire, table, fleet):
+def test_a_view_that_knows_it_all_is_sent_no_more_than_the_selection(front, wire, table, fleet):
     fleet.selection = fleet.where(name="web-1")
     front.say("hello", n=table._n)
     wire.wait(table, "selected", after=1)
@@ -357,20 +357,20 @@ def test_a_selection_by_hand_is_explored_with_pandas(front, fleet):
     assert fleet.selection.plan("stop").phrase == "stop 2"
 
 
-def test_every_view_is_told_what_one_of_them_selects(front, wire, table, fleet):
+def test_every_view_is_sent_what_one_of_them_selects(front, wire, table, fleet):
     front.say("select", ks=front.named(fleet, "web-1"), pick="17-4")
-    told = wire.wait(table, "selected")
-    assert told["ks"] == front.named(fleet, "web-1")
-    assert told["pick"] == "17-4"  # whoever picked it hears that older news end here
+    message = wire.wait(table, "selected")
+    assert message["ks"] == front.named(fleet, "web-1")
+    assert message["pick"] == "17-4"  # whoever picked it knows by this that older messages end here
 
 
 def test_a_selection_from_python_is_shown(front, wire, table, fleet):
     fleet.selection = fleet.where(name="web-*")
-    told = wire.wait(table, "selected")
-    assert sorted(told["ks"]) == sorted(front.named(fleet, "web-1", "web-2"))
+    message = wire.wait(table, "selected")
+    assert sorted(message["ks"]) == sorted(front.named(fleet, "web-1", "web-2"))
 
 
-def test_what_is_searched_for_is_one_trait_and_whoever_comes_later_is_told_what_it_finds(
+def test_what_is_searched_for_is_one_trait_and_whoever_comes_later_is_sent_what_it_finds(
     front, wire, table, fleet
 ):
     table.query = "name like 'web-%' order by name"
@@ -417,8 +417,8 @@ def test_a_view_that_is_saved_in_the_table_is_shown_by_its_name(
     front.say("view", do="save", name="gpu", look=look)
     until(lambda: (wire.sent(table, "views") or [{"names": ()}])[-1]["names"][1:] == ("gpu",))
     front.say("view", do="load", name="Default", view="7-7")
-    told = wire.wait(table, "look")
-    assert (told["view"], told["query"], told["by"]) == ("7-7", "", "cvm")
+    message = wire.wait(table, "look")
+    assert (message["view"], message["query"], message["by"]) == ("7-7", "", "cvm")
     until(lambda: len(table._feed.columns) > 3)
     turn = wire.sent(table, "snapshot")[-1]["look"]["turn"] if wire.sent(table, "snapshot") else 0
     assert fleet.view("gpu") is table
@@ -440,16 +440,16 @@ def test_a_view_that_is_saved_in_the_table_is_shown_by_its_name(
 def test_what_the_month_has_cost_rides_with_the_pulses(front, wire, table, fleet):
     table.pulse()
     until(lambda: any("spending" in message for message in wire.sent(table, "pulse")))
-    told = {}
+    spent_by_k = {}
 
-    def all_told():
+    def all_sent():
         for message in wire.sent(table, "pulse"):
             spent = message.get("spent", {"ks": [], "usd": []})
-            told.update(zip(spent["ks"], spent["usd"], strict=True))
-        return len(told) == 3
+            spent_by_k.update(zip(spent["ks"], spent["usd"], strict=True))
+        return len(spent_by_k) == 3
 
-    until(all_told)
-    assert set(told) == set(front.k.values())
+    until(all_sent)
+    assert set(spent_by_k) == set(front.k.values())
     front.say("hello", n=0)
     assert len(wire.wait(table, "snapshot")["spent"]["ks"]) == 3
     assert "month_usd" not in wire.wait(table, "snapshot")["cols"]
@@ -460,8 +460,8 @@ def test_what_the_month_has_cost_rides_with_the_pulses(front, wire, table, fleet
 
 def test_a_click_becomes_one_operation(front, wire, table, fleet):
     front.act("stop", front.named(fleet, "web-1"))
-    told = wire.wait(table, "asked")
-    assert [record.id for record in asked(fleet, "stop")] == told["ops"]
+    message = wire.wait(table, "asked")
+    assert [record.id for record in asked(fleet, "stop")] == message["ops"]
     fleet.wait("web-1", status="stopped", progress=False)
 
 
@@ -557,9 +557,9 @@ def test_a_row_that_is_opened_is_shown_as_its_card_in_the_view_that_asked(
     front, wire, table, fleet
 ):
     front.say("open", ks=front.named(fleet, "web-1"), view="7-7")
-    told = wire.wait(table, "opened")
-    assert told["card"] == fleet["web-1"].card().model_id
-    assert (told["view"], told["of"], told["id"]) == ("7-7", "web-1", fleet["web-1"].id)
+    message = wire.wait(table, "opened")
+    assert message["card"] == fleet["web-1"].card().model_id
+    assert (message["view"], message["of"], message["id"]) == ("7-7", "web-1", fleet["web-1"].id)
 
 
 def test_a_row_is_opened_elsewhere_where_somebody_shows_it(front, wire, table, fleet):
@@ -617,8 +617,8 @@ def test_a_stop_of_gpus_that_cost_the_same_is_asked_for_and_says_until_when(wire
     front.act("stop", front.named(fleet, "gpu-1"))
     question = wire.wait(front.table, "confirm")
     assert question["title"] == "Stop 'gpu-1'?"
-    (said,) = question["sentences"]
-    assert said.startswith("Computing costs the same until ")
+    (sentence,) = question["sentences"]
+    assert sentence.startswith("Computing costs the same until ")
     front.say("confirmed", click="c-1", typed="gpu-1", ticked=0)
     wire.wait(front.table, "refused")
     assert not asked(fleet, "stop")
@@ -658,9 +658,9 @@ def test_names_that_look_alike_go_by_their_id(fleet):
 def test_what_waits_to_be_sent_can_be_taken_back(front, wire, table, fleet):
     fleet.table(undo=30)
     front.act("stop", front.named(fleet, "web-1"))
-    told = wire.wait(table, "asked")
-    assert told["undo"] == 30
-    front.say("undo", ops=told["ops"])
+    message = wire.wait(table, "asked")
+    assert message["undo"] == 30
+    front.say("undo", ops=message["ops"])
     until(lambda: asked(fleet, "stop")[0].done)
     (record,) = asked(fleet, "stop")
     assert (record.state, record.attempts) == ("cancelled", 0)
@@ -668,10 +668,10 @@ def test_what_waits_to_be_sent_can_be_taken_back(front, wire, table, fleet):
 
 def test_an_operation_is_shown_in_its_row_until_it_has_ended_well(front, wire, table, fleet):
     fleet["web-1"].stop().wait(20)
-    told = [
+    cells = [
         cell for patch in wire.sent(table, "patch") for cell in patch["set"].get("op", ([], []))[1]
     ]
-    assert any(cell and cell.startswith("stop: ") for cell in told)
+    assert any(cell and cell.startswith("stop: ") for cell in cells)
     settled()
     table.flush()
     assert table._feed._operations[fleet["web-1"].id] is None

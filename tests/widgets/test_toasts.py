@@ -1,4 +1,4 @@
-"""Toasts: what a click came to is told until it has ended, and nothing is sent twice by them."""
+"""Toasts: what a click came to is shown until it has ended, and nothing is sent twice by them."""
 
 import time
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from cvm_notebook.widgets.table.toasts import Toast, Toasts
 CVMS = ("web-1", "web-2")
 
 
-def operation(verb="stop", name="web-1", cvm_id="cvm_1", **said):
+def operation(verb="stop", name="web-1", cvm_id="cvm_1", **fields):
     record = OperationRecord(
         id=f"{verb}-{name}-{time.monotonic_ns()}",
         verb=verb,
@@ -25,7 +25,7 @@ def operation(verb="stop", name="web-1", cvm_id="cvm_1", **said):
         target="stopped",
         asked_at=datetime(2026, 6, 1, tzinfo=UTC),
         asked=0.0,
-        **said,
+        **fields,
     )
     return Operation(record, clock=SystemClock(), on_change=lambda _: None)
 
@@ -58,7 +58,7 @@ def test_several_are_counted():
     assert (taken.kind, taken.text()) == ("done", "Undone: 3 CVMs keep running.")
 
 
-def test_what_was_taken_back_in_time_and_too_late_is_said():
+def test_what_was_taken_back_in_time_and_too_late_is_shown():
     assert undone_text("stop", ["a", "b", "c"], 1) == (
         "Undone: 3 CVMs keep running. 1 was already stopping."
     )
@@ -74,7 +74,7 @@ def test_what_went_wrong_is_offered_again_where_that_may_be():
     assert not toast(operation(state="accepted")).spec(now, lambda _: True)["retry"]
 
 
-def test_what_is_settled_by_a_retry_is_told_no_more():
+def test_what_is_settled_by_a_retry_is_shown_no_more():
     toasts = Toasts(lambda: None, lambda _: True)
     first, second = (operation(name=n, state="unknown", done=True) for n in ("web-1", "web-2"))
     toasts.sent("stop", [first, second], 0.0)
@@ -114,7 +114,7 @@ class Front:
         self.say("act", verb=verb, ks=[k], click=click, revision=self.fleet.store.revision)
 
     def until(self, right):
-        """Return the first toast that was ever told of and is so."""
+        """Return the first toast that was ever sent and is so."""
         for after in range(60):
             for one in self.wire.wait(self.table, "toasts", after=after, within=20)["items"]:
                 if right(one):
@@ -126,7 +126,7 @@ def of(fleet, verb):
     return [record for record in fleet.operator.records() if record.verb == verb]
 
 
-def test_a_stop_is_told_until_it_has_stopped_and_need_not_wait(wire, fleet):
+def test_a_stop_is_shown_until_it_has_stopped_and_need_not_wait(wire, fleet):
     front = Front(wire, fleet, undo=300)
     front.act("stop", "web-1", "c-1")
     waiting = front.until(lambda one: one["kind"] == "waiting")
@@ -186,8 +186,8 @@ def test_what_got_no_answer_is_read_first_and_not_sent_where_it_was_carried_out(
     client.stop_cvm("web-1")
     client.watch_cvm_state("web-1", target="stopped")
     front.say("retry", id=unknown["id"], click="r-1")
-    said = wire.wait(front.table, "notice")["text"]
-    assert said == "Not sent again: stop web-1 was carried out."
+    message = wire.wait(front.table, "notice")["text"]
+    assert message == "Not sent again: stop web-1 was carried out."
     until(lambda: wire.sent(front.table, "toasts")[-1]["items"] == [])
     assert len(of(fleet, "stop")) == 1
 
@@ -198,8 +198,10 @@ def test_what_got_no_answer_and_cannot_be_read_is_not_sent(wire, fleet, client, 
     route = f"GET /cvms/{fleet['web-1'].id}"
     cloud.inject({"kind": "status", "arg": 403, "route": route, "times": 1})
     front.say("retry", id=unknown["id"], click="r-1")
-    said = wire.wait(front.table, "notice")["text"]
-    assert said.startswith("Not sent again: nobody can tell whether stop web-1 was carried out (")
+    message = wire.wait(front.table, "notice")["text"]
+    assert message.startswith(
+        "Not sent again: nobody can tell whether stop web-1 was carried out ("
+    )
     assert len(of(fleet, "stop")) == 1
     front.say("retry", id=unknown["id"], click="r-2")
     assert front.until(lambda one: one["kind"] == "done")["text"] == "Stopped web-1"

@@ -110,7 +110,7 @@ def test_a_view_that_hears_nothing_is_not_flooded(wire, counter, monkeypatch):
         counter.show(one=number)
         ui_thread.post(counter.flush)
         settled()
-    assert 0 < len(wire.sent(counter, "patch")) <= view_module._UNHEARD
+    assert 0 < len(wire.sent(counter, "patch")) <= view_module._UNACKNOWLEDGED
     say(wire, counter, "ack", n=counter._n)
     counter.show(one=21)
     wire.until(counter, lambda state: state["one"] == 21)
@@ -135,7 +135,7 @@ def test_what_is_subscribed_weakly_keeps_nothing_alive():
     assert notify(1) is None
 
 
-def test_a_view_within_a_view_is_heard_and_told_by_way_of_it(wire):
+def test_a_view_within_a_view_sends_and_receives_through_it(wire):
     outer, inner = Counter(), Counter()
     part = {"kind": "part", "token": outer._token, "of": outer._host(inner)}
     wire.say(outer, {**part, "do": "open"})
@@ -147,20 +147,20 @@ def test_a_view_within_a_view_is_heard_and_told_by_way_of_it(wire):
         whole = wire.wait(outer, "part", after=len(wire.sent(outer, "part")))["message"]
     assert whole["set"] == {"one": 1, "two": 2}
     change = {"kind": "set", "one": 5, "token": whole["token"]}
-    told = len(wire.sent(outer, "part"))
+    before = len(wire.sent(outer, "part"))
     wire.say(outer, {**part, "token": "another", "message": change})
     wire.say(outer, {**part, "of": "nobody", "message": change})
     wire.say(outer, {**part, "message": {**change, "token": "another"}})
     wire.say(outer, {**part, "message": change})
-    assert wire.wait(outer, "part", after=told)["message"]["set"] == {"one": 5}
+    assert wire.wait(outer, "part", after=before)["message"]["set"] == {"one": 5}
     wire.say(outer, {**part, "do": "close"})
     settled()
-    told = len(wire.sent(outer, "part"))
+    before = len(wire.sent(outer, "part"))
     inner.show(two=6)
     settled()
     ui_thread.post(inner.flush, inner)
     settled()
-    assert len(wire.sent(outer, "part")) == told
+    assert len(wire.sent(outer, "part")) == before
     outer.close()
     inner.close()
 

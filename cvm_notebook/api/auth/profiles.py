@@ -69,11 +69,11 @@ def read_profile(path: Path, name: str | None) -> Profile | None:
         Others could read or replace the file, it is not of the known form, or it has no such
         profile.
     """
-    said = _read(path)
-    profiles = said.get("profiles")
+    content = _read(path)
+    profiles = content.get("profiles")
     if not isinstance(profiles, dict):
         profiles = {}
-    wanted = name if name is not None else _current(said, profiles)
+    wanted = name if name is not None else _current(content, profiles)
     if wanted is None:
         return None
     wanted = wanted if wanted in profiles else trimmed(wanted)
@@ -125,9 +125,9 @@ def profile_names(path: Path) -> tuple[str, ...]:
     return tuple(profiles) if isinstance(profiles, dict) else ()
 
 
-def _current(said: dict[str, Any], profiles: dict[str, Any]) -> str | None:
-    """Return the current profile's name; the only one there is, when none is said to be."""
-    current = said.get("current_profile")
+def _current(content: dict[str, Any], profiles: dict[str, Any]) -> str | None:
+    """Return the current profile's name; the only one, where the file names none."""
+    current = content.get("current_profile")
     if isinstance(current, str) and current:
         return current
     return next(iter(profiles)) if len(profiles) == 1 else None
@@ -163,7 +163,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return decode(content.removeprefix(codecs.BOM_UTF8), dict[str, Any], str(path))
     except DecodeError as error:
-        # Its own hint speaks of the service, which has no part in this.
+        # Its own hint is about the service, which has no part in this.
         raise CredentialsError(error.message, hint="Run `phala login` to write it anew.") from None
 
 

@@ -26,7 +26,7 @@ class EnvKeyAnswer(NamedTuple):
 
 
 def check_env_key(
-    said: EnvKeyAnswer,
+    answer: EnvKeyAnswer,
     app_id: str,
     signer: str | None,
     expected: str | None = None,
@@ -43,7 +43,7 @@ def check_env_key(
     now
         Seconds since 1970, for a signature that says when it was made.
     """
-    key, signed_by = _bytes(said.public_key, _KEY), _bytes(signer, _SIGNER)
+    key, signed_by = _bytes(answer.public_key, _KEY), _bytes(signer, _SIGNER)
     app = _bytes(app_id.removeprefix("app_"), _APP_ID)
     if key is None or app is None:
         return "the key service gives no key for this app"
@@ -51,11 +51,11 @@ def check_env_key(
         return "the service names another key than its key service"
     if signed_by is None:
         return "the key service has no public key that its signature could be checked with"
-    moment, digits = b"", said.signature
-    if said.signature_v1 is not None and said.timestamp is not None:
-        if abs((time.time() if now is None else now) - said.timestamp) > _OLDEST:
+    moment, digits = b"", answer.signature
+    if answer.signature_v1 is not None and answer.timestamp is not None:
+        if abs((time.time() if now is None else now) - answer.timestamp) > _OLDEST:
             return "its signature was made at another time than now; check this machine's clock"
-        moment, digits = max(0, said.timestamp).to_bytes(8, "big"), said.signature_v1
+        moment, digits = max(0, answer.timestamp).to_bytes(8, "big"), answer.signature_v1
     signature = _bytes(digits, _SIGNATURE)
     signed = signature is not None and _is_signed(
         keccak256(_DOMAIN + app + moment + key), signature, signed_by

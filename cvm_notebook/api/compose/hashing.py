@@ -116,9 +116,9 @@ def check_env_name(name: object, field: str = "env") -> str:
     if not isinstance(name, str) or not is_env_name(name):
         # What stands behind a = is a value that was put with its name.
         shown = clean_text(name.partition("=")[0], 40) if isinstance(name, str) else None
-        said = repr(shown) if shown is not None else type(name).__name__
+        described = repr(shown) if shown is not None else type(name).__name__
         remedy = "Use letters, digits and _, not beginning with a digit."
-        raise InvalidInput(field, f"{said} is not a name of an environment variable", remedy)
+        raise InvalidInput(field, f"{described} is not a name of an environment variable", remedy)
     _check_name_length(name, field)
     return name
 
@@ -134,8 +134,8 @@ def check_env_value(name: str, value: object, field: str | None = None) -> None:
     where = name if field is None else field
     _check_name_length(name, where)
     if not isinstance(value, str | Secret):
-        said = f"its value is {type(value).__name__}, not text"
-        raise InvalidInput(where, said, "Give a str or a Secret.")
+        wrong_type = f"its value is {type(value).__name__}, not text"
+        raise InvalidInput(where, wrong_type, "Give a str or a Secret.")
     problem = _problem_of(value.reveal() if isinstance(value, Secret) else value)
     if problem is not None:
         raise InvalidInput(where, f"its value {problem}", "Give UTF-8 text of at most 128 KiB.")
@@ -201,15 +201,15 @@ def encrypt_env(pubkey: str, env: Env) -> str:
     )
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 - see above
 
-    plain, theirs = _plain_env(env), _key_bytes(pubkey)
-    ours = X25519PrivateKey.generate()
+    plain, app_key = _plain_env(env), _key_bytes(pubkey)
+    ephemeral = X25519PrivateKey.generate()
     try:
-        shared = ours.exchange(X25519PublicKey.from_public_bytes(theirs))
+        shared = ephemeral.exchange(X25519PublicKey.from_public_bytes(app_key))
     except ValueError as error:  # a point of low order: anyone could read what it encrypts
         raise InvalidInput("pubkey", "it is not a safe key", _PUBKEY_REMEDY) from error
     iv = secrets.token_bytes(_IV_BYTES)
     sealed = AESGCM(shared).encrypt(iv, plain, None)
-    return (ours.public_key().public_bytes_raw() + iv + sealed).hex()
+    return (ephemeral.public_key().public_bytes_raw() + iv + sealed).hex()
 
 
 _PUBKEY_REMEDY: Final = "Give app_env_encrypt_pubkey of the provision: 64 hex digits."

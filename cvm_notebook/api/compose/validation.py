@@ -33,7 +33,7 @@ class ComposeFile:
 
 
 def check_compose_file(text: object, field: str = "compose_file") -> str:
-    """Return the text if Docker Compose could run it, as far as can be told from here.
+    """Return the text if Docker Compose could run it, as far as can be checked from here.
 
     Raises
     ------
@@ -117,8 +117,8 @@ def _services(root: YamlNode, field: str) -> Mapping[str, Mapping[str, YamlNode]
     if services is None:
         raise InvalidInput(field, "it has no services", _SERVICES)
     if services.kind != "mapping":
-        said = "empty" if services.is_null else f"a {services.kind}, not a mapping"
-        raise _wrong(services, f"services is {said}", field, _SERVICES)
+        described = "empty" if services.is_null else f"a {services.kind}, not a mapping"
+        raise _wrong(services, f"services is {described}", field, _SERVICES)
     return {
         name: _members(service, f"the service {clean_text(name, 60)!r}", field)
         for name, service in services.whole().items()

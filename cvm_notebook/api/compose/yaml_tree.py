@@ -110,8 +110,8 @@ def _not_yaml(error: "yaml.MarkedYAMLError", argument: str) -> InvalidInput:
     line = f"line {mark.line + 1}: " if mark else ""
     if "nesting depth" in (error.problem or ""):  # newer parsers count for themselves
         return _too_large(line, argument)
-    said = ", ".join(part for part in (error.context, error.problem) if part)
-    problem = clean_text(said or "it is not YAML", 160)
+    reported = ", ".join(part for part in (error.context, error.problem) if part)
+    problem = clean_text(reported or "it is not YAML", 160)
     return InvalidInput(argument, f"{line}{problem}", _CORRECT)
 
 

@@ -30,10 +30,10 @@ def notebook_lines(error: BaseException, hint: str | None) -> list[str]:
     if shell is not None and getattr(error, "is_of_the_key", False):
         show_beneath: Any = loaded("widgets.login", "show_beneath")
         show_beneath(shell)
-    said = str(error)
-    if hint and hint in said:
-        said = "\n".join(line.rstrip() for line in said.replace(hint, "", 1).splitlines())
-    first = f"{type(error).__name__}: {said.strip().replace('.  [', '. [')}".removesuffix(": ")
+    text = str(error)
+    if hint and hint in text:
+        text = "\n".join(line.rstrip() for line in text.replace(hint, "", 1).splitlines())
+    first = f"{type(error).__name__}: {text.strip().replace('.  [', '. [')}".removesuffix(": ")
     where = f"({place}; %tb shows all of it)" if (place := _place(shell, error)) else ""
     return [first, *getattr(error, "__notes__", ()), " ".join(filter(None, (hint, where)))]
 

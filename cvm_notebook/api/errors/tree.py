@@ -91,9 +91,9 @@ class CvmError(Exception):
         self.hint = None if hint is None else visible(hint)
 
     def __str__(self) -> str:
-        return " ".join(part for part in (self._said(), self.hint, self._marks()) if part)
+        return " ".join(part for part in (self._sentence(), self.hint, self._marks()) if part)
 
-    def _said(self) -> str:
+    def _sentence(self) -> str:
         """Return what happened, and to what, as a sentence."""
         return as_sentence(self.message)
 
@@ -328,7 +328,7 @@ class ApiError(CvmError):
         """Return the value of the detail of that name, or None."""
         return next((d.value for d in self.details if d.field == field), None)
 
-    def _said(self) -> str:
+    def _sentence(self) -> str:
         # Without the request a reader of a long cell cannot tell which call it was.
         asked = f"{self.method} {self.path}: " if self.method and self.path else ""
         return asked + as_sentence(self.message)
@@ -363,18 +363,18 @@ class ApiError(CvmError):
             The time in seconds since 1970, to read a Retry-After that is a date.
         """
         lower = {str(name).lower(): str(value) for name, value in headers.items()}
-        said = read_error(body, lower.get("content-type", ""))
-        code = said.error_code
+        envelope = read_error(body, lower.get("content-type", ""))
+        code = envelope.error_code
         retry_after = parse_retry_after(lower.get("retry-after"), now=now)
         return _class_for(status, structured=code is not None)(
             status,
-            said.message or own_words(status, code),
-            hint=next_step(status, code, said.suggestions, retry_after),
+            envelope.message or own_words(status, code),
+            hint=next_step(status, code, envelope.suggestions, retry_after),
             error_code=code,
-            suggestions=said.suggestions,
-            links=said.links,
-            details=said.details,
-            request_id=said.request_id or clean_text(lower.get("x-request-id", ""), 80) or None,
+            suggestions=envelope.suggestions,
+            links=envelope.links,
+            details=envelope.details,
+            request_id=envelope.request_id or clean_text(lower.get("x-request-id", ""), 80) or None,
             method=method,
             path=path,
             retry_after=retry_after,

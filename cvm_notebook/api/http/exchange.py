@@ -171,7 +171,7 @@ class Exchange:
         media
             The media type of a stream; None takes any.
         where
-            What is opened, for errors, when the path itself is not to be told.
+            What is opened, for errors, when the path itself is not to be shown.
         """
         where = where or f"GET {_bare(path)}"
         prepared = self._prepared("GET", path, headers, None)

@@ -63,8 +63,8 @@ def _not_sent(
             sent=False,
         )
     slow = isinstance(cause, urllib3.exceptions.TimeoutError | TimeoutError)
-    told = isinstance(cause, urllib3.exceptions.NewConnectionError)  # also a kind of timeout
-    why = f"no connection within {attempt.connect:.3g} s" if slow and not told else _words(cause)
+    failed = isinstance(cause, urllib3.exceptions.NewConnectionError)  # also a kind of timeout
+    why = f"no connection within {attempt.connect:.3g} s" if slow and not failed else _words(cause)
     kind = DeadlineExceeded if attempt.deadline.expired else TransportError
     return kind(
         f"{where}: {host} cannot be reached ({why})",
@@ -112,8 +112,8 @@ def _root(error: BaseException) -> BaseException:
 
 def _tunnel(cause: BaseException) -> str:
     """Say how a proxy refused: by its number only, for its words may be anybody's."""
-    said = re.match(r"Tunnel connection failed: (\d{3})\b", str(cause))
-    return f"it answered {said[1]}" if said else _words(cause)
+    status = re.match(r"Tunnel connection failed: (\d{3})\b", str(cause))
+    return f"it answered {status[1]}" if status else _words(cause)
 
 
 def _words(cause: BaseException) -> str:

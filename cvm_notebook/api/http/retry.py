@@ -82,7 +82,7 @@ class RetryPolicy:
     Attributes
     ----------
     attempts
-        Most attempts of one call; being told to slow down (429) may add as many again.
+        Most attempts of one call; being asked to slow down (429) may add as many again.
     base, cap
         Seconds: the wait doubles from `base` up to `cap`, then is shortened by up to half at
         random.

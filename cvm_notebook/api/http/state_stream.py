@@ -31,20 +31,20 @@ class StateEvent:
 
     Attributes
     ----------
-    said
+    data
         Its JSON object; empty where it has none.
     state
         The state that it brings, of `STATE` alone.
     """
 
     kind: StateEventKind
-    said: dict[str, Any]
+    data: dict[str, Any]
     state: CvmState | None = None
 
     @property
     def text(self) -> str:
         """The service's message about the end of the stream; "" for none."""
-        return str(self.said.get("message") or self.said.get("error") or "")
+        return str(self.data.get("message") or self.data.get("error") or "")
 
 
 def state_events(reader: EventReader, chunks: Iterable[bytes]) -> Iterator[StateEvent]:
@@ -53,13 +53,13 @@ def state_events(reader: EventReader, chunks: Iterable[bytes]) -> Iterator[State
 
 
 def _read(event: SseEvent) -> StateEvent:
-    said = _said(event)
+    data = _data(event)
     kind = _KINDS.get(event.event, StateEventKind.OTHER)
     if kind is StateEventKind.STATE:
-        return _state(said)
-    found = StateEvent(kind, said)
+        return _state(data)
+    found = StateEvent(kind, data)
     if kind is StateEventKind.REFUSED and any(word in found.text.lower() for word in _GONE_WORDS):
-        return StateEvent(StateEventKind.GONE, said)
+        return StateEvent(StateEventKind.GONE, data)
     return found
 
 
@@ -71,17 +71,17 @@ _KINDS: Final = {
 }
 
 
-def _said(event: SseEvent) -> dict[str, Any]:
+def _data(event: SseEvent) -> dict[str, Any]:
     try:
         return decode(event.data, dict[str, Any], _WHERE)
     except DecodeError:
         return {}
 
 
-def _state(said: dict[str, Any]) -> StateEvent:
+def _state(data: dict[str, Any]) -> StateEvent:
     try:
-        state = state_of(said, _WHERE) if said.get("status") else None
+        state = state_of(data, _WHERE) if data.get("status") else None
     except DecodeError:
         state = None
     kind = StateEventKind.OTHER if state is None else StateEventKind.STATE
-    return StateEvent(kind, said, state)
+    return StateEvent(kind, data, state)

@@ -81,7 +81,7 @@ class Request:
 
 
 class Reply(NamedTuple):
-    """A successful answer; `slowed` when the service had said to slow down before it came."""
+    """A successful answer; `slowed` when the service had asked to slow down before it came."""
 
     headers: Mapping[str, str]
     body: bytes
@@ -301,7 +301,7 @@ class Transport:
         Parameters
         ----------
         url
-            Https; or http on this machine, when the service itself is there. It is never told.
+            Https; or http on this machine, when the service itself is there. It is never shown.
         where
             What is opened, in words, for errors.
         opening

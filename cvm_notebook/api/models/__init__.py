@@ -1,6 +1,6 @@
 """The answers of the service as frozen structs; each name is loaded when it is first used.
 
-Unknown fields are ignored, unknown statuses kept in the service's own word, and what was not said
+Unknown fields are ignored, unknown statuses kept in the service's own word, and what was not sent
 is None.
 """
 

@@ -1,6 +1,6 @@
 """Models of the answers to requests that change a CVM, and of its state.
 
-Unknown fields are ignored, unknown statuses kept in the service's own word, and what was not said
+Unknown fields are ignored, unknown statuses kept in the service's own word, and what was not sent
 is None. Here stand the answers to actions and updates, states, and the page; `cvm` holds the row
 of a fleet, `guest` what a CVM says of itself, `catalogue` what surrounds CVMs.
 """
@@ -108,9 +108,9 @@ def decode_state(body: bytes | str, where: str) -> CvmState:
     return state_of(decode(body, dict[str, Any], where), where)
 
 
-def state_of(said: dict[str, Any], where: str) -> CvmState:
+def state_of(data: dict[str, Any], where: str) -> CvmState:
     """Return a state that was decoded to a mapping already; raises as `decode_state` does."""
-    return convert({**said, "raw": sealed(said)}, CvmState, where)
+    return convert({**data, "raw": sealed(data)}, CvmState, where)
 
 
 class OperationStatus(Model, frozen=True, kw_only=True, gc=False):
@@ -225,12 +225,12 @@ class HashRequired(Guarded, Model, frozen=True, kw_only=True, gc=False):
     @classmethod
     def from_error(cls, error: ApiError) -> Self:
         """Read it from the refusal; a field of another shape than described stays None."""
-        said = cls(message=error.message)
+        required = cls(message=error.message)
         for field, value, _ in error.details:  # what grants access is a Secret in them already
             wants = _WANTS.get(field)
             if wants is not None and isinstance(value, wants):
-                said = msgspec.structs.replace(said, **{field: value})
-        return said
+                required = msgspec.structs.replace(required, **{field: value})
+        return required
 
 
 _WANTS: Final[dict[str, type]] = {

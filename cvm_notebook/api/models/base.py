@@ -53,8 +53,8 @@ class Guarded:
     __struct_fields__: ClassVar[tuple[str, ...]]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        said = {name: getattr(self, name) for name in self.__struct_fields__}
-        kept = {name: masked(v) for name, v in said.items() if not isinstance(v, Secret)}
+        fields = {name: getattr(self, name) for name in self.__struct_fields__}
+        kept = {name: masked(v) for name, v in fields.items() if not isinstance(v, Secret)}
         return _revive, (type(self), kept)
 
 
@@ -124,9 +124,9 @@ _SECONDS: Final = {
 _LONGEST: Final = 100  # characters of a time that are read
 
 
-def seconds_of(said: str | None) -> int | None:
+def seconds_of(duration: str | None) -> int | None:
     """Read ``1day 2h 3m 4s``; None for what is no time, such as ``never``."""
-    text = (said or "").strip().lower()[:_LONGEST]
+    text = (duration or "").strip().lower()[:_LONGEST]
     total, at = 0, 0
     while found := _AMOUNT.match(text, at):
         seconds = _SECONDS.get(found[2])

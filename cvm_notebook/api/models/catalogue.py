@@ -43,7 +43,7 @@ class Node(Tidy, frozen=True, kw_only=True, gc=False):
 
 
 class Capacity(Model, frozen=True, kw_only=True, gc=False):
-    """The most a workspace may have; None is no limit said."""
+    """The most a workspace may have; None where no limit is stated."""
 
     max_instances: Int | None = None
     max_vcpu: Int | None = None
@@ -243,17 +243,17 @@ class CurrentUser(Model, frozen=True, kw_only=True, gc=False):
 
 def decode_current_user(body: bytes, where: str = "GET /auth/me") -> CurrentUser:
     """Decode either shape of the answer: nested, or flat as API version 2025-10-28 has it."""
-    said = decode(body, dict[str, Any], where)
-    if not {"user", "workspace", "credits"} & {k for k, v in said.items() if isinstance(v, dict)}:
-        said = {
-            "user": {name: said.get(name) for name in ("username", "email", "avatar")},
-            "workspace": {"name": said.get("team_name"), "tier": said.get("team_tier")},
+    answer = decode(body, dict[str, Any], where)
+    if not {"user", "workspace", "credits"} & {k for k, v in answer.items() if isinstance(v, dict)}:
+        answer = {
+            "user": {name: answer.get(name) for name in ("username", "email", "avatar")},
+            "workspace": {"name": answer.get("team_name"), "tier": answer.get("team_tier")},
             "credits": {
-                "balance": said.get("credits"),
-                "granted_balance": said.get("granted_credits"),
+                "balance": answer.get("credits"),
+                "granted_balance": answer.get("granted_credits"),
             },
         }
-    return convert(said, CurrentUser, where)
+    return convert(answer, CurrentUser, where)
 
 
 class NextAppId(Model, frozen=True, kw_only=True, gc=False):

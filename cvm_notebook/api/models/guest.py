@@ -41,14 +41,14 @@ class SystemInfo(Tidy, frozen=True, kw_only=True, gc=False):
     disks: Rows[Disk] = ()
 
     def load(self, minutes: Literal[1, 5, 15] = 1) -> float | None:
-        """Return the load average of so many minutes: how many vCPUs were wanted; None unsaid."""
+        """Return the load average of so many minutes, in vCPUs wanted; None where it is missing."""
         hundredths = {1: self.loadavg_one, 5: self.loadavg_five, 15: self.loadavg_fifteen}[minutes]
         if hundredths is None or not isfinite(hundredths) or hundredths < 0:
             return None
         return hundredths / 100
 
     def cpu(self, minutes: Literal[1, 5, 15] = 1) -> float | None:
-        """Return that load as a share of its vCPUs, above 1 where more was wanted; None unsaid."""
+        """Return that load as a share of its vCPUs (above 1: more was wanted); None if missing."""
         load, cpus = self.load(minutes), self.num_cpus
         return None if load is None or cpus is None or cpus < 1 else load / cpus
 
@@ -61,12 +61,12 @@ class SystemInfo(Tidy, frozen=True, kw_only=True, gc=False):
     @property
     def disk(self) -> float | None:
         """The share of its disks that is used, of all together; None where none says."""
-        told = [
+        reported = [
             (disk.total_size, disk.total_size - disk.free_size)
             for disk in self.disks
             if disk.total_size is not None and disk.total_size > 0 and disk.free_size is not None
         ]
-        total, used = sum(size for size, _ in told), sum(used for _, used in told)
+        total, used = sum(size for size, _ in reported), sum(used for _, used in reported)
         return min(1.0, max(0.0, used / total)) if total else None
 
     @property

@@ -22,7 +22,7 @@ class PortMapping(Model, frozen=True, kw_only=True, gc=False):
 
 
 class NetworkConfig(Tidy, frozen=True, kw_only=True, gc=False):
-    """The key services and gateways a CVM is told of, and its ports, as its node has them."""
+    """A CVM's key services, gateways and ports, as its node has them."""
 
     kms_urls: Rows[str] = ()
     gateway_urls: Rows[str] = ()

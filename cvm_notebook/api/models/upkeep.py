@@ -14,7 +14,7 @@ class ScriptStatus(Model, frozen=True, kw_only=True, gc=False):
 
     @property
     def word(self) -> str | None:
-        """``official``, ``older``, ``modified``; ``none`` without a script; None if not said."""
+        """``official``, ``older``, ``modified``; ``none`` without a script; None if not sent."""
         if self.is_official is None:
             return None
         if not self.is_official:

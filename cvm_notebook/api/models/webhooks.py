@@ -59,8 +59,8 @@ class WebhookDelivery(Model, frozen=True, kw_only=True, gc=False):
     original_event_id: str | None = None
 
     def __repr__(self) -> str:
-        told = (self.event_type, self.event_id, self.status, self.created_at)
-        return f"<WebhookDelivery {clean_text(' '.join(one for one in told if one), 200)}>"
+        parts = (self.event_type, self.event_id, self.status, self.created_at)
+        return f"<WebhookDelivery {clean_text(' '.join(one for one in parts if one), 200)}>"
 
 
 class WebhookStats(Model, frozen=True, kw_only=True, gc=False):
@@ -127,5 +127,5 @@ def decode_event(body: bytes, where: str) -> WebhookEvent:
     DecodeError
         It is no event.
     """
-    said = decode(body, dict[str, Any], where)
-    return convert({**said, "data": sealed(said.get("data"))}, WebhookEvent, where)
+    event = decode(body, dict[str, Any], where)
+    return convert({**event, "data": sealed(event.get("data"))}, WebhookEvent, where)

@@ -141,14 +141,14 @@ _HINT: Final = (
 )
 
 
-def _answer(said: EnvPubkey) -> EnvKeyAnswer:
-    return EnvKeyAnswer(said.public_key, said.signature, said.signature_v1, said.timestamp)
+def _answer(pubkey: EnvPubkey) -> EnvKeyAnswer:
+    return EnvKeyAnswer(pubkey.public_key, pubkey.signature, pubkey.signature_v1, pubkey.timestamp)
 
 
-def collateral_in(said: Mapping[str, Any]) -> Mapping[str, Any]:
+def collateral_in(answer: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the collateral in an answer of the service, which may wrap it."""
     for name in ("quote_collateral", "collateral"):
-        inner = said.get(name)
+        inner = answer.get(name)
         if isinstance(inner, Mapping):
             return inner
-    return said
+    return answer

@@ -123,12 +123,12 @@ def _spelled(
     """Yield the fields in snake_case; an unknown one is refused with the closest known name."""
     known = {*_IDENTIFIERS, *allowed}
     for name, value in items:
-        ours = name if name in known else snake_case(str(name))
-        if not isinstance(ours, str) or ours not in known:
+        field = name if name in known else snake_case(str(name))
+        if not isinstance(field, str) or field not in known:
             raise InvalidInput(
                 clean_text(name, 60), f"{verb} takes no such field", _did_you_mean(str(name), known)
             )
-        yield ours, value
+        yield field, value
 
 
 def snake_case(name: str) -> str:

@@ -242,7 +242,7 @@ class Reads(Endpoints):
             for body in PageFetcher(fetch, number, last, window):
                 page = _page(body)
                 if not page.items:
-                    break  # the fleet ends earlier than was said
+                    break  # the fleet ends earlier than was announced
                 yield page
             number, last = last + 1, pages_of(page)
 

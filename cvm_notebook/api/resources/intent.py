@@ -149,7 +149,7 @@ class Intent:
     def prepare(self, deadline: Deadline | None = None) -> None:
         """Read what would look like its doing afterwards; only what is counted needs it.
 
-        A restart ends where it began, and replicas look alike: they are told by what
+        A restart ends where it began, and replicas look alike: what shows them is what
         is new in the CVM's history, or among the app's CVMs.
 
         Raises
@@ -426,7 +426,7 @@ def intent_of(
     expected_hash
         The compose hash that an update or a redeployment leads to, where that is known.
     listed
-        Of an update: what is said of it in the directory of apps before.
+        Of an update: whether the directory of apps is to list it; sent before the update.
     """
     content = None if body is None else to_json(body)
     if verb == "commit":
@@ -458,9 +458,9 @@ def _update(
     listed: bool | None,
 ) -> Intent:
     path = f"/cvms/{path_segment(cvm or '')}"
-    listing, said = None, to_json({"listed": listed})
-    if listed is not None:  # to say it twice is to say it once
-        listing = Request(RetryKind.PROVISION, "PATCH", f"{path}/listed", said)
+    listing, listed_body = None, to_json({"listed": listed})
+    if listed is not None:  # idempotent, and so may be repeated
+        listing = Request(RetryKind.PROVISION, "PATCH", f"{path}/listed", listed_body)
     if listing is not None and not body and not headers:
         intent = Intent(transport, "update", cvm, listing, shows={"listed": listed})
         intent.is_instant = True

@@ -326,8 +326,8 @@ class Lifecycle(Endpoints):
         Parameters
         ----------
         verb
-            What to do; a commit takes ``app_id`` and ``compose_hash``, and ``name``: what its
-            provision has told the service, which is not sent.
+            What to do; a commit takes ``app_id`` and ``compose_hash``, and the ``name`` that its
+            provision has sent, which is not sent again.
         cvm, **fields
             As of the method of that verb.
 

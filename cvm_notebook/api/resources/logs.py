@@ -222,10 +222,10 @@ def _since(since: object) -> str:
 
 def _with(url: Secret, wanted: list[str]) -> Secret:
     """Return an address with query parameters added; its other parameters are kept."""
-    bare, _, said = url.reveal().partition("#")[0].partition("?")
+    bare, _, parameters = url.reveal().partition("#")[0].partition("?")
     # a container's plain text would not say which lines are errors
-    ours = {one.partition("=")[0] for one in wanted} | {"text", "bare"}
-    kept = [one for one in said.split("&") if one and one.partition("=")[0] not in ours]
+    replaced = {one.partition("=")[0] for one in wanted} | {"text", "bare"}
+    kept = [one for one in parameters.split("&") if one and one.partition("=")[0] not in replaced]
     return Secret(f"{bare}?{'&'.join([*kept, *wanted])}")
 
 
@@ -245,8 +245,8 @@ def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
 def _of_json(line: bytes) -> tuple[str, str]:
     """Parse a JSON line of a container's log; any other line is returned as text."""
     try:
-        said = msgspec.json.decode(line, type=dict[str, str])
-        text = base64.b64decode(said["message"], validate=True).decode("utf-8", "replace")
+        entry = msgspec.json.decode(line, type=dict[str, str])
+        text = base64.b64decode(entry["message"], validate=True).decode("utf-8", "replace")
     except (msgspec.MsgspecError, KeyError, binascii.Error, ValueError, RecursionError):
         return line.decode("utf-8", "replace"), "stdout"
-    return text, said.get("channel", "stdout")
+    return text, entry.get("channel", "stdout")

@@ -151,9 +151,9 @@ class Updates(Attestations):
             transaction_hash=transaction_hash,
         )
         target, fields = split(cvm, {**identifier, **named}, "update_cvm", _UPDATE_NAMES)
-        for ours, theirs in _ON_THE_WIRE.items():
-            if ours in fields:
-                fields[theirs] = fields.pop(ours)
+        for field, wire_name in _ON_THE_WIRE.items():
+            if field in fields:
+                fields[wire_name] = fields.pop(field)
         values: Mapping[str, str | Secret] | None = fields.pop("env", None)
         if fields.keys() == {"listed"} and values is None:
             self.update_listed(target, listed=fields["listed"])

@@ -43,7 +43,7 @@ def _name_problem(name: str) -> str | None:
         ("--" in name, "holds two dashes in a row"),
         (name.endswith("-"), "ends with a dash"),
     )
-    return next((said for wrong, said in problems if wrong), None)
+    return next((problem for wrong, problem in problems if wrong), None)
 
 
 def _character(c: str) -> str:

@@ -138,7 +138,7 @@ def _attempt(transport: Transport, spec: Watch, seen: _Attempt, last_id: str) ->
             return _read(_open(transport, spec, seen, last_id), spec, seen)
         except (RateLimited, DecodeError):
             # The user's streams are taken, by other tabs too, or something on the way lets none
-            # through: poll, and leave the others theirs.
+            # through: poll, and leave the streams to the others.
             return _poll(transport, spec, seen)
     except (TransportError, ServerError) as error:
         if isinstance(error, UnsafeRedirect):
@@ -198,7 +198,7 @@ def _on_state(event: StateEvent, spec: Watch, seen: _Attempt) -> CvmState | None
 def _on_complete(event: StateEvent, spec: Watch, seen: _Attempt) -> CvmState | None:
     """Return the last state seen with what the end of the stream adds to it."""
     before = seen.last.raw if seen.last is not None else {}
-    return _spelled(state_of({**before, **event.said}, "the end of the stream"), spec.target)
+    return _spelled(state_of({**before, **event.data}, "the end of the stream"), spec.target)
 
 
 def _on_timeout(_event: StateEvent, spec: Watch, seen: _Attempt) -> CvmState | None:
@@ -210,12 +210,12 @@ def _on_timeout(_event: StateEvent, spec: Watch, seen: _Attempt) -> CvmState | N
 
 def _on_gone(event: StateEvent, spec: Watch, seen: _Attempt) -> CvmState | None:
     if phase_of(spec.target) == "gone":
-        return state_of({**event.said, "status": spec.target}, "the end of the stream")
+        return state_of({**event.data, "status": spec.target}, "the end of the stream")
     raise _unreachable(spec, seen.last, "it was deleted")
 
 
 def _on_refused(event: StateEvent, _spec: Watch, seen: _Attempt) -> CvmState | None:
-    seen.error = CvmError(f"the service said: {event.text[:200] or 'no reason given'}")
+    seen.error = CvmError(f"the service reported: {event.text[:200] or 'no reason given'}")
     return None
 
 

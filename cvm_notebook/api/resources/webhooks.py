@@ -157,7 +157,7 @@ class Webhooks(Endpoints):
 
     def test_webhook(self, webhook: Webhook | str) -> dict[str, Any]:
         """Have the service send a test event; its answer, as sent: no shape of it is described."""
-        return self._said(f"{_path(webhook)}/test")
+        return self._post(f"{_path(webhook)}/test")
 
     def list_webhook_deliveries(
         self, webhook: Webhook | str, *, limit: int = 50
@@ -201,7 +201,7 @@ class Webhooks(Endpoints):
         """
         event_id = delivery.event_id if isinstance(delivery, WebhookDelivery) else delivery
         event = path_segment(checks.text("delivery", event_id))
-        return self._said(f"{_path(webhook)}/deliveries/{event}/resend")
+        return self._post(f"{_path(webhook)}/deliveries/{event}/resend")
 
     def get_webhook_stats(self, webhook: Webhook | str) -> WebhookStats:
         """Return how the deliveries of a webhook ended, counted."""
@@ -214,7 +214,7 @@ class Webhooks(Endpoints):
     ) -> Webhook:
         return self._change(RetryKind.UPDATE, method, path, kind, body)
 
-    def _said(self, path: str) -> dict[str, Any]:
+    def _post(self, path: str) -> dict[str, Any]:
         answer: dict[str, Any] = sealed(
             self._change(RetryKind.UPDATE, "POST", path, dict[str, Any])
         )

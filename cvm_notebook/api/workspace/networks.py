@@ -138,19 +138,19 @@ class Networks(Endpoints):
         return list(answer.results)
 
 
-def _port(said: object) -> dict[str, Any]:
-    if isinstance(said, PortMapping):
-        number, protocol = said.vm_port, said.protocol
-    elif isinstance(said, Mapping):
-        number, protocol = said.get("vm_port"), said.get("protocol")
-    elif isinstance(said, str):
-        digits, _, protocol = said.strip().partition("/")
+def _port(value: object) -> dict[str, Any]:
+    if isinstance(value, PortMapping):
+        number, protocol = value.vm_port, value.protocol
+    elif isinstance(value, Mapping):
+        number, protocol = value.get("vm_port"), value.get("protocol")
+    elif isinstance(value, str):
+        digits, _, protocol = value.strip().partition("/")
         number = int(digits) if digits.isascii() and digits.isdigit() else None
     else:
-        number, protocol = said, None  # type: ignore[assignment]  # checked below
+        number, protocol = value, None  # type: ignore[assignment]  # checked below
     protocol = protocol.lower() if isinstance(protocol, str) and protocol else "tcp"
     if number is None or protocol not in {"tcp", "udp"}:
-        problem = f"{clean_text(repr(said), 60)} is not a port"
+        problem = f"{clean_text(repr(value), 60)} is not a port"
         raise InvalidInput("ports", problem, _PORT_REMEDY)
     return {"vm_port": checks.integer("ports", number, most=_HIGHEST_PORT), "protocol": protocol}
 
@@ -169,13 +169,13 @@ def _urls(field: str, urls: object) -> list[str]:
     return found
 
 
-def _domain(said: object) -> dict[str, Any]:
-    if isinstance(said, Mapping):
-        domain, port = said.get("domain"), said.get("port", _HTTPS)
+def _domain(value: object) -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        domain, port = value.get("domain"), value.get("port", _HTTPS)
     else:
-        domain, colon, digits = checks.text("domains", said).partition(":")
+        domain, colon, digits = checks.text("domains", value).partition(":")
         port = int(digits) if digits.isascii() and digits.isdigit() else (None if colon else _HTTPS)
     if not isinstance(domain, str) or not _DOMAIN.fullmatch(domain) or port is None:
-        problem = f"{clean_text(repr(said), 80)} is not a domain"
+        problem = f"{clean_text(repr(value), 80)} is not a domain"
         raise InvalidInput("domains", problem, _DOMAIN_REMEDY)
     return {"domain": domain, "port": checks.integer("domains", port, most=_HIGHEST_PORT)}

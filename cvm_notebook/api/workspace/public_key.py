@@ -1,4 +1,4 @@
-"""Public SSH keys as texts, one a line as in ``authorized_keys``: checked, and told apart."""
+"""Public SSH keys, one a line as in ``authorized_keys``, and their fingerprints."""
 
 import base64
 import binascii

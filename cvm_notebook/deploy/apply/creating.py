@@ -48,14 +48,14 @@ def created(operations: OperationService, app: AppDeclaration) -> Operation:
     CvmError
         It was refused.
     """
-    said = app.changes
-    more = {name: getattr(said, name) for name in ("vcpu", "memory")}
-    env: Mapping[str, Secret] = said.env or {}
+    changes = app.changes
+    more = {name: getattr(changes, name) for name in ("vcpu", "memory")}
+    env: Mapping[str, Secret] = changes.env or {}
     provisioned = Provisioned.request(
         operations.client,
         values_of(app),
         tuple(env),
-        script=said.pre_launch_script or "",
+        script=changes.pre_launch_script or "",
         more={name: value for name, value in more.items() if value is not None},
     )
     return provisioned.commit(operations, env)
@@ -63,14 +63,14 @@ def created(operations: OperationService, app: AppDeclaration) -> Operation:
 
 def values_of(app: AppDeclaration) -> Values:
     """Return the fields of a deployment."""
-    said = app.changes
+    changes = app.changes
     names = ("instance_type", "image", "disk_size", "listed", *VISIBILITY)
-    chosen = {name: getattr(said, name) for name in names if getattr(said, name) is not None}
-    if said.vcpu or said.memory:
+    chosen = {name: getattr(changes, name) for name in names if getattr(changes, name) is not None}
+    if changes.vcpu or changes.memory:
         chosen.setdefault("instance_type", "")
     return Values(
         name=app.name,
-        compose_file=said.compose_file or "",
+        compose_file=changes.compose_file or "",
         region=app.region,
         node_id=app.node_id,
         **chosen,

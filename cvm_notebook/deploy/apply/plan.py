@@ -94,7 +94,7 @@ class ApplyPlan:
         """
         if self._executed:
             raise Refused("this plan was executed already", hint="Make a new one: apply again.")
-        dangers = tuple(f"{step.name}: {said}" for step in self.steps for said in step.dangers)
+        dangers = tuple(f"{step.name}: {danger}" for step in self.steps for danger in step.dangers)
         check_confirmed(self.phrase, confirm, dangers)
         self._executed = True
         scaled = {step.app for step in self.steps if step.scales}
@@ -158,11 +158,11 @@ class ApplyPlan:
         if not self.sends and not any(step.action == "refused" for step in self.steps):
             return f"{len(self)} as declared: nothing differs, and nothing would be sent"
         counts = {name: sum(s.action == name for s in self.steps) for name in ACTIONS}
-        said = ", ".join(
+        summary = ", ".join(
             f"{number} to {ACTIONS[name]}" for name, number in counts.items() if number
         )
         confirm = f"; confirm={self.phrase!r}" if self.phrase is not None else ""
-        return f"{said}; nothing was sent{confirm}"
+        return f"{summary}; nothing was sent{confirm}"
 
     def __repr__(self) -> str:
         return f"<ApplyPlan: {self.title}>"

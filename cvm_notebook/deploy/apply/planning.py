@@ -63,7 +63,7 @@ def _instances(
 ) -> dict[str, Instances]:
     """Read the instances of each app whose number is declared, once an app."""
     found: dict[str, Instances] = {}
-    said: dict[str, AppDeclaration] = {}
+    by_app: dict[str, AppDeclaration] = {}
     sent = sent_before(fleet.operator)
     for one in declared:
         rows = meant[one.name]
@@ -73,7 +73,7 @@ def _instances(
         if app.replicas is None or len(apps) != 1:
             continue
         app_id = str(*apps)
-        first = said.setdefault(app_id, app)
+        first = by_app.setdefault(app_id, app)
         if first.replicas != app.replicas:
             problem = f"{app.replicas} instances are declared, and {first.replicas} by {first.name}"
             raise InvalidInput(f"{app.name}.replicas", problem, "It is one app: declare it once.")
@@ -176,7 +176,7 @@ def _problems(app: AppDeclaration, cvm: Cvm, preview: UpdatePreview) -> Iterator
         then = preview.hash_after if preview.differs else preview.hash_before
         if then != bare_digits(app.compose_hash):
             yield f"its compose hash would be {then or 'another one'}, not the declared one"
-    yield from (said for said in preview.obstacles if "only grows" in said)
+    yield from (obstacle for obstacle in preview.obstacles if "only grows" in obstacle)
 
 
 def plan_updates(fleet: FleetEngine, rows: Sequence[Row], changes: Changes) -> ApplyPlan:

@@ -63,7 +63,7 @@ class Instances:
         app_id: str,
         named: frozenset[str],
     ) -> Self:
-        """Read them from the service, and tell the fleet of them.
+        """Read them from the service, and add them to the fleet.
 
         Raises
         ------
@@ -177,7 +177,7 @@ class Instances:
             cvm_id=row.id,
             rate_before_usd_h=None if rate is None else rate.total_usd,
             rate_after_usd_h=after,
-            reason="; ".join([wanted, *([term.said] if term is not None else [])]),
+            reason="; ".join([wanted, *([term.text] if term is not None else [])]),
             declaration=self.app,
             row=row,
         )

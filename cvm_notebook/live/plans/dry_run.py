@@ -71,12 +71,12 @@ def dry_run(rows: Iterable[Row], verb: Verb, now: datetime) -> tuple[PlanRow, ..
             verb=verb,
             allowed=check.allowed,
             reason=check.reason,
-            effect=check.effect if term is None else f"{check.effect}; {term.said}",
+            effect=check.effect if term is None else f"{check.effect}; {term.text}",
             rate_change_usd_h=_rate_change(verb, row, seen, check, term),
             needs_confirm=(confirmed and check.sends) or term is not None,
             sends=check.sends,
             revision=row.revision,
-            term="" if term is None else term.said,
+            term="" if term is None else term.text,
         )
         for (row, seen), check, term in zip(judged, checks, terms, strict=True)
     )

@@ -132,7 +132,7 @@ class StreamReader:
             case StateEventKind.STATE:
                 return self._state(event.state, self._clock.monotonic())
             case StateEventKind.COMPLETE:
-                deleted = str(event.said.get("status")).lower() == "deleted"
+                deleted = str(event.data.get("status")).lower() == "deleted"
                 return CloseReason.GONE if deleted else CloseReason.ENDED
             case StateEventKind.TIMEOUT:
                 return CloseReason.ENDED

@@ -30,9 +30,9 @@ function activityTable({ send, queued, named = true }) {
   return {
     el,
     draw(now, live) {
-      const told = JSON.stringify([now, live]);
-      if (!now || told === before) return;
-      before = told;
+      const serialized = JSON.stringify([now, live]);
+      if (!now || serialized === before) return;
+      before = serialized;
       const focused = body.contains(document.activeElement) ? document.activeElement.dataset.retry : null;
       none.hidden = now.lines.length > 0; frame.hidden = !now.lines.length;
       more.hidden = !now.more;

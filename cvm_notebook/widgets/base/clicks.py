@@ -74,10 +74,10 @@ class ClickHandler:
     Attributes
     ----------
     on_sent
-        Told of what a click has asked for, and of the seconds until it is sent; whoever is told
+        Called with what a click has asked for, and the seconds until it is sent; it then
         shows what becomes of it, also when it is undone.
     on_retried
-        Told of operations that went wrong and are settled by a retry.
+        Called with operations that went wrong and are settled by a retry.
     settled
         What was read of operations that turned out to be done, by id.
     """
@@ -278,12 +278,12 @@ class ClickHandler:
 
 def undone_text(verb: Verb, back: Sequence[str], late: int) -> str:
     """Return the sentence about an undo: the CVMs it was in time for, and how many it was not."""
-    spec, said = SPECS[verb], []
+    spec, sentences = SPECS[verb], []
     if back:
-        said.append(f"Undone: {cvms_named(back)} {spec.unchanged[len(back) > 1]}.")
+        sentences.append(f"Undone: {cvms_named(back)} {spec.unchanged[len(back) > 1]}.")
     if late:
-        said.append(f"{late} {'was' if late == 1 else 'were'} already {spec.doing.lower()}.")
-    return " ".join(said)
+        sentences.append(f"{late} {'was' if late == 1 else 'were'} already {spec.doing.lower()}.")
+    return " ".join(sentences)
 
 
 def _strings(value: object) -> list[str]:

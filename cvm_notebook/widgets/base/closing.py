@@ -1,7 +1,7 @@
 """Closing of widgets with their parts, after removing them from whatever shows or links them.
 
 A front end that is loaded again asks for the state of every widget in one message. A living widget
-that refers to a closed one cannot tell its state, and then none of the notebook is shown.
+that refers to a closed one cannot send its state, and then none of the notebook is shown.
 """
 
 from collections.abc import Iterable

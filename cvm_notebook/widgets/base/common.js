@@ -81,7 +81,7 @@ const dayText = (ms, year = true) => new Date(ms).toLocaleDateString("en-GB", { 
 /** A moment with its day, as every view writes it: 26 Nov 2026 13:05:24. */
 const momentText = (ms) => `${dayText(ms)} ${clockTime(ms)}`;
 
-/** A number that nobody else makes: clicks are told apart by it, and the same click twice is one. */
+/** A number that nobody else makes: it distinguishes clicks, and the same click twice is one. */
 const clickId = () => crypto.getRandomValues(new Uint32Array(2)).join("-");
 
 const TEXT_FIELDS = "textarea, input:not([type=checkbox], [type=radio], [type=file])";

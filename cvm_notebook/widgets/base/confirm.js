@@ -90,13 +90,13 @@ function undoStrip(send) {
 
 /**
  * Show what Python says to clicks where it belongs. `answer` returns false for a message about something else;
- * `queued` says, after a while without an answer, that the kernel is busy, and `heard` that there was one.
+ * `queued` says, after a while without an answer, that the kernel is busy, and `answered` that there was one.
  */
 function answers({ confirm, undo, notice, say }) {
   let late = 0;
   const dismiss = h("button", { type: "button", className: "cvm-dismiss", "aria-label": "Dismiss", onclick: () => { notice.hidden = true; } });
   function show(text, fault = false) { notice.replaceChildren(text, dismiss); notice.className = fault ? "cvm-fault" : "cvm-notice"; notice.hidden = false; }
-  const heard = () => clearTimeout(late);
+  const answered = () => clearTimeout(late);
   const done = (message) => { if (message.click && message.click === confirm.click) confirm.close("yes"); };
   const by = {
     confirm(message) { notice.hidden = true; confirm.open(message); },
@@ -106,11 +106,11 @@ function answers({ confirm, undo, notice, say }) {
     notice(message) { done(message); show(message.text, message.fault); },
   };
   return {
-    show, heard,
-    queued() { heard(); late = setTimeout(() => show("Queued until the running cell finishes"), 1500); },
+    show, answered,
+    queued() { answered(); late = setTimeout(() => show("Queued until the running cell finishes"), 1500); },
     answer(message) {
       if (!Object.hasOwn(by, message.kind)) return false;
-      heard();
+      answered();
       by[message.kind](message);
       return true;
     },

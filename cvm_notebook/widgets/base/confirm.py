@@ -107,8 +107,8 @@ def _terms(plan: Plan) -> Iterator[str]:
     bound = [row for row in plan.rows() if row.term]
     for row in bound[:_NAMED]:
         of = f"Of {clean_text(row.name, 60)} " if len(plan.rows()) > 1 else ""
-        said = f"{of}{clean_text(row.term, 200)}."
-        yield said[:1].upper() + said[1:]
+        sentence = f"{of}{clean_text(row.term, 200)}."
+        yield sentence[:1].upper() + sentence[1:]
     if len(bound) > _NAMED:
         yield f"And so it is with the GPUs of {len(bound) - _NAMED} more."
 
@@ -163,6 +163,6 @@ def _skipped(plan: Plan) -> str:
     left = [row for row in plan.rows() if not row.sends]
     if not left:
         return ""
-    said = "; ".join(clean_text(row.reason or row.name, 120) for row in left[:_NAMED])
+    reasons = "; ".join(clean_text(row.reason or row.name, 120) for row in left[:_NAMED])
     more = f" {len(left) - _NAMED} more will be skipped, too." if len(left) > _NAMED else ""
-    return f"{said} and will be skipped.{more}"
+    return f"{reasons} and will be skipped.{more}"

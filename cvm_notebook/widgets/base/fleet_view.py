@@ -29,16 +29,16 @@ def health_of(snapshot: Snapshot) -> Message:
     """Return how up to date a fleet is, as views draw it.
 
     Of one that is offline also the seconds since it is, until it is tried again (None while it is
-    being tried), and since something was heard of a CVM: a view counts them on by itself.
+    being tried), and since a CVM was last read: a view counts them on by itself.
     """
     health, cause = snapshot.health, clean_text(snapshot.health.cause or "", 300)
-    said: Message = {"state": health.state, "text": clean_text(health, 300), "cause": cause}
+    message: Message = {"state": health.state, "text": clean_text(health, 300), "cause": cause}
     if health.state == "offline":
         now, due = snapshot.monotonic, health.next_try
-        said["lasts"] = max(0, round((snapshot.taken_at - health.since).total_seconds()))
-        said["next"] = None if due is None else round(max(0.0, due - now), 1)
-        said["age"] = min((round(row.age(now), 1) for row in snapshot), default=None)
-    return said
+        message["lasts"] = max(0, round((snapshot.taken_at - health.since).total_seconds()))
+        message["next"] = None if due is None else round(max(0.0, due - now), 1)
+        message["age"] = min((round(row.age(now), 1) for row in snapshot), default=None)
+    return message
 
 
 def refresh(fleet: FleetEngine, say: Callable[[Message], object]) -> None:
@@ -117,7 +117,7 @@ class FleetView(LiveView):
     def _changed(self, batch: ChangeBatch) -> None:
         """Take changes of the store; called on any thread."""
 
-    def _figures_changed(self, news: Measured) -> None:
+    def _figures_changed(self, batch: Measured) -> None:
         """Take whose figures are new; called on any thread."""
 
     def _operated(self, record: OperationRecord) -> None:

@@ -51,12 +51,12 @@ onmessage = ({ data: { source, texts, most } }) => {
 postMessage("ready");
 `;
 
-/** Finds by regular expressions, in a thread that is ended when it takes too long. `find` throws what to tell. */
+/** Finds by regular expressions, in a thread that is ended when it takes too long. `find` throws the error to show. */
 function expressionFinder() {
   let thread = null, last = Promise.resolve(), rest = 0;
   function end() { clearTimeout(rest); thread?.terminate(); thread = null; }
-  /** Wait for the next thing that the thread says. */
-  function said(within, late) {
+  /** Wait for the next message of the thread. */
+  function reply(within, late) {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => { end(); reject(new Error(late)); }, within);
       thread.onmessage = ({ data }) => { clearTimeout(timer); resolve(data); };
@@ -67,14 +67,14 @@ function expressionFinder() {
     const url = URL.createObjectURL(new Blob([FIND_THREAD], { type: "text/javascript" }));
     try {
       try { thread = new Worker(url); } catch { throw new Error("Regular expressions are not available on this page."); }
-      await said(15_000, "Regular expressions are not available on this page.");
+      await reply(15_000, "Regular expressions are not available on this page.");
     } finally { URL.revokeObjectURL(url); }
   }
   async function one(source, texts, wanted) {
     if (!wanted()) return [];
     clearTimeout(rest);
     if (!thread) await begin();
-    const found = said(LOG_FIND_MS, "This expression takes too long. Make it simpler: avoid repeats within repeats, as in (a+)+.");
+    const found = reply(LOG_FIND_MS, "This expression takes too long. Make it simpler: avoid repeats within repeats, as in (a+)+.");
     thread.postMessage({ source, texts, most: LOG_HITS });
     await found;
     rest = setTimeout(end, LOG_REST_MS);
@@ -87,7 +87,7 @@ function expressionFinder() {
   };
 }
 
-/** The box that finds: `news(lines)` when there are more, `gone()` when some are no longer kept. `goTo(hit)` shows one. */
+/** The box that finds: `added(lines)` when there are more, `gone()` when some are no longer kept. `goTo(hit)` shows one. */
 function logFinder({ kept, goTo, redraw }) {
   const text = h("input", { type: "search", className: "cvm-log-find", placeholder: "Find in log", "aria-label": "Find in log", maxLength: 200, spellcheck: false });
   const expression = h("button", { type: "button", className: "cvm-log-regexp", "aria-pressed": "false", title: "Regular expression", "aria-label": "Regular expression", onclick: () => { expression.setAttribute("aria-pressed", expression.getAttribute("aria-pressed") !== "true"); anew(); } }, ".*");
@@ -105,11 +105,11 @@ function logFinder({ kept, goTo, redraw }) {
   });
   only.addEventListener("change", () => redraw(only.checked && Boolean(text.value)));
 
-  function told(words) { fault.hidden = !words; fault.textContent = words ?? ""; }
+  function showFault(message) { fault.hidden = !message; fault.textContent = message ?? ""; }
   function anew() {
     turn += 1;
     broken = false;
-    told(null);
+    showFault(null);
     for (const line of kept()) if (line.hits.length) { line.hits = []; drawLogText(line); }
     hits = []; current = null;
     redraw(only.checked && Boolean(text.value));
@@ -118,14 +118,14 @@ function logFinder({ kept, goTo, redraw }) {
   }
   async function look(lines, first) {
     if (!lines.length || broken || hits.length >= LOG_HITS) return;
-    const mine = turn, texts = lines.map((line) => line.text);
+    const thisTurn = turn, texts = lines.map((line) => line.text);
     let found;
     if (!byExpression()) found = findText(text.value, texts);
     else {
-      try { new RegExp(text.value, "gi"); } catch (error) { broken = true; told(`Not a regular expression: ${error.message.replace(/^Invalid regular expression: /, "")}`); drawn(); return; }
-      try { found = await finder.find(text.value, texts, () => mine === turn); }
-      catch (error) { if (mine === turn) { broken = true; told(error.message); drawn(); } return; }
-      if (mine !== turn) return;
+      try { new RegExp(text.value, "gi"); } catch (error) { broken = true; showFault(`Not a regular expression: ${error.message.replace(/^Invalid regular expression: /, "")}`); drawn(); return; }
+      try { found = await finder.find(text.value, texts, () => thisTurn === turn); }
+      catch (error) { if (thisTurn === turn) { broken = true; showFault(error.message); drawn(); } return; }
+      if (thisTurn !== turn) return;
     }
     lines.forEach((line, i) => { if (found[i].length) { line.hits = found[i].map(([from, to]) => ({ line, from, to, els: [] })); drawLogText(line); } });
     collect();
@@ -150,5 +150,5 @@ function logFinder({ kept, goTo, redraw }) {
     before.disabled = after.disabled = !hits.length;
   }
   drawn();
-  return { el, news(lines) { if (text.value) look(lines, false); }, gone() { if (hits.length) { collect(); drawn(); } }, end: () => finder.end() };
+  return { el, added(lines) { if (text.value) look(lines, false); }, gone() { if (hits.length) { collect(); drawn(); } }, end: () => finder.end() };
 }

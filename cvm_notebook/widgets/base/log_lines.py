@@ -1,4 +1,4 @@
-"""Lines of logs: cleaned of whatever acts, with the time and the level that they tell."""
+"""Lines of logs: cleaned of whatever acts, with the time and the level that they state."""
 
 import re
 import unicodedata

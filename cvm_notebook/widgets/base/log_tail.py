@@ -16,7 +16,7 @@ from cvm_notebook.widgets.base.log_lines import clean_line, level_of, split_time
 
 MOST_LINES: Final = 5_000  # as many are kept, here and in the view
 _PIECE: Final = 500  # lines in one message
-_UNHEARD: Final = 3  # messages without an answer; then the view is given time
+_UNACKNOWLEDGED: Final = 3  # messages without an answer; then the view is given time
 _TEXT_CHARS: Final = 400
 _NAME_CHARS: Final = 80
 _CONTAINERS: Final = 50
@@ -61,7 +61,7 @@ class LogTail:
         self._last_at: dict[str, float | None] = {}  # by container: for lines without a time
         self._dropped = 0
         self._state: tuple[str, str] | None = None
-        self._sent = self._heard = 0
+        self._sent = self._acknowledged = 0
 
     def receive(self, message: Mapping[str, Any], cvm_id: str) -> bool:
         """Take a message of the view's; False when it is about something else.
@@ -79,7 +79,7 @@ class LogTail:
         if do == "ack":
             n = message.get("n")
             with self._lock:
-                self._heard = n if isinstance(n, int) else self._sent
+                self._acknowledged = n if isinstance(n, int) else self._sent
             self._mark()
         elif do == "stop":
             self.stop("stopped")
@@ -102,7 +102,7 @@ class LogTail:
     def flush(self) -> None:
         """Say what has been read since; the rest soon, when there is much."""
         with self._lock:
-            if self._sent - self._heard >= _UNHEARD:
+            if self._sent - self._acknowledged >= _UNACKNOWLEDGED:
                 return  # it goes on when the view has answered; the oldest lines go meanwhile
             count = min(len(self._lines), _PIECE)
             lines = [self._lines.popleft() for _ in range(count)]
@@ -145,7 +145,7 @@ class LogTail:
             self._lines.clear()
             self._last_at = {}
             self._left, self._wrong = 1, []
-            self._dropped, self._heard = 0, self._sent
+            self._dropped, self._acknowledged = 0, self._sent
         self._say({"kind": "log", "run": run, "begin": True, "state": "reading", "text": ""})
         read = self._read_all if message.get("all") is True else self._read
         self._workers.do(partial(read, run, cvm_id, asked, follow=follow))

@@ -12,7 +12,7 @@ const MACHINE_LOGS = [["serial", "Serial console"], ["stdout", "Supervisor: stdo
 
 // --- what a line is --------------------------------------------------------------------------------------------------
 
-/** Cut a text into pieces of one look: [[text, classes]]; its colours become classes of ours. */
+/** Cut a text into pieces of one look: [[text, classes]]; its colours become classes of this widget. */
 function ansiPieces(text) {
   let classes = new Set();
   const pieces = [];
@@ -70,7 +70,7 @@ function placeOf(lines, at) {
 // --- the viewer ------------------------------------------------------------------------------------------------------
 
 /**
- * The viewer of logs. `send(message)` gives a message to Python; `heard(message)` takes one of kind "log"; `open(which)`
+ * The viewer of logs. `send(message)` gives a message to Python; `receive(message)` takes one of kind "log"; `open(which)`
  * asks which containers there are and reads the first, or a log of the machine that is named; `live(yes)` says whether
  * anything can be asked; `named(name)` says whose logs they are, for a file.
  */
@@ -88,7 +88,7 @@ function logPanel(send) {
   const count = h("span", { className: "cvm-log-count cvm-dim" });
   const finder = logFinder({ kept: () => kept, goTo: Object.assign(goTo, { first: firstInSight }), redraw(only) { lines.classList.toggle("cvm-only-hits", only); bottom(); } });
   const done = h("span", { className: "cvm-log-done", role: "status" });
-  const save = h("button", { type: "button", title: "Save these lines as a file", onclick: () => { if (kept.length) saveText(`${whose ?? of}-${ours()}.log`, "text/plain;charset=utf-8", asText(true)); } }, "Download");
+  const save = h("button", { type: "button", title: "Save these lines as a file", onclick: () => { if (kept.length) saveText(`${whose ?? of}-${sourceName()}.log`, "text/plain;charset=utf-8", asText(true)); } }, "Download");
   const copy = h("button", { type: "button", title: "Copy these lines", onclick: async () => { done.textContent = (await copyText(asText(times.checked))) ? "Copied." : "This page may not copy."; } }, "Copy");
   const el = h("div", { className: "cvm-logs" },
     h("div", { className: "cvm-log-bar", role: "group", "aria-label": "What is read" }, source, tail, since, read, follow, state),
@@ -131,7 +131,7 @@ function logPanel(send) {
     const value = source.value, which = value === "all" ? { all: true } : value.startsWith("c:") ? { container: value.slice(2) } : { channel: value };
     send({ kind: "log", do: what, ...which, tail: Number(tail.value), since: since.value });
   }
-  const ours = () => source.value.replace(/^c:/, "").replace(/[^\w.-]+/g, "_");
+  const sourceName = () => source.value.replace(/^c:/, "").replace(/[^\w.-]+/g, "_");
 
   // --- its lines ---
   function bottom() { if (stick) lines.scrollTop = lines.scrollHeight; lastTop = lines.scrollTop; ended(); }
@@ -160,7 +160,7 @@ function logPanel(send) {
     const over = kept.splice(0, Math.max(0, kept.length - LOG_KEPT));
     for (const line of over) line.el.remove();
     dropped += over.length;
-    finder.news(over.length ? made.filter((line) => line.el.parentNode) : made);
+    finder.added(over.length ? made.filter((line) => line.el.parentNode) : made);
     if (over.length) finder.gone();
     counted();
     bottom();
@@ -196,7 +196,7 @@ function logPanel(send) {
   }
 
   // --- how it stands ---
-  function told(now, text) {
+  function showState(now, text) {
     running = now === "following" || (running && now === "reading");
     follow.setAttribute("aria-pressed", running);
     follow.textContent = running ? "Stop following" : "Follow";
@@ -224,9 +224,9 @@ function logPanel(send) {
     live(yes) {
       kernel = yes;
       for (const control of [source, tail, since, read, follow]) control.disabled = !yes;
-      if (!yes && running) told("stopped", "the kernel does not respond");
+      if (!yes && running) showState("stopped", "the kernel does not respond");
     },
-    heard(message) {
+    receive(message) {
       if (message.sources) { containers = message.sources; of = message.of; drawSources(); if (choosing) chooseFirst(); return; }
       if (message.begin) { run = message.run; dropped = 0; stick = true; lastTop = 0; kept = []; held = []; lines.replaceChildren(); finder.gone(); counted(); }
       if (message.n !== undefined) send({ kind: "log", do: "ack", n: message.n });
@@ -237,7 +237,7 @@ function logPanel(send) {
       }
       dropped += message.dropped ?? 0;
       if (message.lines?.length) { if (running && !stick) hold(message.lines); else take(message.lines); }
-      if (message.state) told(message.state, message.text);
+      if (message.state) showState(message.state, message.text);
     },
     end: () => finder.end(),
   };

@@ -66,7 +66,7 @@ def allows_input(shell: Any) -> bool:
 
 
 def in_marimo() -> bool:
-    """Whether this thread runs a cell of a marimo notebook, or hears a message of its page."""
+    """Whether this thread runs a cell of a marimo notebook, or handles a message of its page."""
     marimo = sys.modules.get("marimo")
     return marimo is not None and bool(marimo.running_in_notebook())
 

@@ -34,7 +34,7 @@ const WITHOUT_VALUE = { used: "Already used. Enter it again, or remove the varia
 /** The environment: names that are shown, values that are given and never come back. */
 function envTable(send) {
   const rows = h("tbody");
-  const table = h("table", { className: "cvm-env-rows" }, h("thead", {}, h("tr", {}, ...["Name", "Value", ""].map((text) => h("th", { scope: "col" }, text || h("span", { className: "cvm-said" }, "Remove"))))), rows);
+  const table = h("table", { className: "cvm-env-rows" }, h("thead", {}, h("tr", {}, ...["Name", "Value", ""].map((text) => h("th", { scope: "col" }, text || h("span", { className: "cvm-visually-hidden" }, "Remove"))))), rows);
   const name = h("input", { type: "text", className: "cvm-code cvm-env-name", placeholder: "NAME", autocomplete: "off", spellcheck: false, "aria-label": "Name of a variable" });
   const value = h("input", { type: "password", placeholder: "value", autocomplete: "new-password", spellcheck: false, "aria-label": "Value of the variable", name: `cvm-env-${clickId()}`, "data-1p-ignore": "", "data-lpignore": "true" });
   const add = h("button", { type: "button", onclick: () => put() }, "Add");

@@ -1,4 +1,4 @@
-// A masked field by itself: whether the kernel has a value is told, the value never.
+// A masked field by itself: whether the kernel has a value is shown, the value never.
 function renderSecretBox({ model, el, store }) {
   const state = h("span", { className: "cvm-dim", role: "status" });
   const field = secretField({ label: model.get("label"), button: model.get("button"), onSend: (value) => store.send({ kind: "secret", value }) });

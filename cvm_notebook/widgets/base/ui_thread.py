@@ -29,7 +29,7 @@ class View(Protocol):
         """Say that the kernel is there, every few seconds. Runs on the UI thread."""
 
     def failed(self, error: BaseException) -> object:
-        """Show that something of ours went wrong, in a line."""
+        """Show that something here went wrong, in a line."""
 
 
 class UiThread:
@@ -154,7 +154,7 @@ class UiThread:
     def _guarded(self, task: Task, view: Any) -> None:
         try:
             task()
-        except Exception as error:  # noqa: BLE001 - the thread's top: one view's trouble stays its own
+        except Exception as error:  # noqa: BLE001 - the thread's top: one view's error stays its own
             _log.warning("a view failed", exc_info=error)
             if view is not None:
                 try:

@@ -28,7 +28,7 @@ from cvm_notebook.widgets.base.ui_thread import publish, ui_thread
 
 # A busy kernel handles no message until its cell ends; a closed browser tab sends none.
 LEASE_S: Final = 600.0
-_UNHEARD: Final = 5  # messages without an answer; then one a second
+_UNACKNOWLEDGED: Final = 5  # messages without an answer; then one a second
 _SLOW_S: Final = 1.0
 _CLOSE_S: Final = 0.0  # a worker that waits for the service is a daemon: its result is dropped
 
@@ -54,8 +54,8 @@ class LiveView(ClosesWhole, anywidget.AnyWidget):
     ----------
     hosts
         Views that show this one within them, and carry its messages.
-    is_heard
-        Whether front ends know it by itself, and not by its hosts alone.
+    reaches_pages
+        Whether pages receive its messages directly, and not through its hosts alone.
     """
 
     _boot = traitlets.Bytes(b"").tag(sync=True)
@@ -65,7 +65,7 @@ class LiveView(ClosesWhole, anywidget.AnyWidget):
     # what is subscribed to may call before it is made
     hosts: "weakref.WeakSet[LiveView] | tuple[()]" = ()
     _sent: Message | None = None
-    _n = _heard_n = 0
+    _n = _acknowledged_n = 0
     _sent_at = _leased_until = 0.0
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -77,7 +77,7 @@ class LiveView(ClosesWhole, anywidget.AnyWidget):
         self._hosted: weakref.WeakValueDictionary[str, LiveView] = weakref.WeakValueDictionary()
         self.hosts = weakref.WeakSet()
         # in marimo only a running cell can make a widget that its pages receive
-        self.is_heard = "marimo" not in sys.modules or in_marimo()
+        self.reaches_pages = "marimo" not in sys.modules or in_marimo()
         self._token = secrets.token_hex(8)  # a message from a copy of the notebook has another
         self._ending = threading.RLock()
         if boot:
@@ -157,13 +157,13 @@ class LiveView(ClosesWhole, anywidget.AnyWidget):
         return str(view.model_id)
 
     def _on_part(self, message: Mapping[str, Any]) -> None:
-        """Pass on what is said to a view that is shown within this one."""
+        """Pass on a message to a view that is shown within this one."""
         view = self._hosted.get(str(message.get("of")))
-        said = message.get("message")
+        inner = message.get("message")
         if view is None:
             return
-        if isinstance(said, Mapping):
-            view._take(said)  # noqa: SLF001 - of its own kind
+        if isinstance(inner, Mapping):
+            view._take(inner)  # noqa: SLF001 - of its own kind
         elif not isinstance(view.hosts, weakref.WeakSet):
             return  # it is being made
         elif message.get("do") == "open":
@@ -212,7 +212,7 @@ class LiveView(ClosesWhole, anywidget.AnyWidget):
             self._forget()  # a returning viewer gets a snapshot
             return
         now = time.monotonic()
-        if self._n - self._heard_n > _UNHEARD and now - self._sent_at < _SLOW_S:
+        if self._n - self._acknowledged_n > _UNACKNOWLEDGED and now - self._sent_at < _SLOW_S:
             self._mark()
             return
         message = self._changes()
@@ -228,7 +228,7 @@ class LiveView(ClosesWhole, anywidget.AnyWidget):
         publish(self, {"kind": "pulse", "n": self._n, **self._vitals()})
 
     def failed(self, error: BaseException) -> None:
-        """Show that something of ours went wrong; see `View`."""
+        """Show that something here went wrong; see `View`."""
         text = f"{type(error).__name__}{self._FAULT}"
         self._say({"kind": "notice", "text": text, "fault": True})
 
@@ -259,7 +259,7 @@ class LiveView(ClosesWhole, anywidget.AnyWidget):
             self._end_lease()
             return
         if kind in ("hello", "ack", "alive"):
-            self._heard_n = n if isinstance(n, int) else -1
+            self._acknowledged_n = n if isinstance(n, int) else -1
         if self._lease() or (kind == "hello" and n != self._n):
             self._forget()
             self._mark()

@@ -5,12 +5,12 @@
 //   view -> Python   hello (also after a gap), ack, alive, bye, part {of, message | do}, and what the widget asks for:
 //                    each with {n, token}
 //
-// One store a model: its views show the same. A new view gets {message, before} of each message, and {live} when the
-// kernel is heard again, or no more.
+// One store a model: its views show the same. A view gets {message, before} of each message, and {live} when the
+// kernel's messages come again, or no more.
 
 /**
  * Make the store of a model. A widget whose state is not sections, or that keeps more beside it, gives its own ways:
- * `snapshot(message)` and `patch(message)` take what is new, and return what the views are told beside the message;
+ * `snapshot(message)` and `patch(message)` take what is new, and return what the views get beside the message;
  * `received(message, what)` sees every message before them; `leaving()` is called before the last of them is gone.
  */
 function viewModel(model, { initial = null, ...own } = {}) {
@@ -38,7 +38,7 @@ function viewModel(model, { initial = null, ...own } = {}) {
   }
   function receive(message, buffers) {
     if (!message || typeof message.kind !== "string") return;
-    alive.heard();
+    alive.touch();
     if (message.kind === "part") { for (const part of [...parts]) part(message, buffers); return; }
     const { kind, n } = message, what = { message, buffers, before: store.state };
     if (kind === "snapshot") Object.assign(what, begin(message));
@@ -53,7 +53,7 @@ function viewModel(model, { initial = null, ...own } = {}) {
   }
   // Jupyter says that the kernel is gone, or there again: whoever is there answers at once.
   function asked() { alive.lost(); send({ kind: "hello" }); }
-  // The first view says hello; while there is one, Python hears that somebody is there; the last says bye.
+  // The first view says hello; while there is one, Python gets a sign of life; the last says bye.
   let beat = 0;
   function stop() { clearInterval(beat); beat = 0; alive.stop(); }
   function shown(view) {
@@ -74,21 +74,21 @@ function viewModel(model, { initial = null, ...own } = {}) {
     model.on("comm_live_update", asked);
     const boot = model.get("_boot");
     if (!boot?.byteLength) return;
-    // Drawn at once; it is live when the kernel is heard: this may be a saved notebook.
+    // Drawn at once; it is live when the kernel has sent something: this may be a saved notebook.
     try {
       const message = JSON.parse(new TextDecoder().decode(boot));
       begin(message);
       received(message, {});
-    } catch { /* none of ours */ }
+    } catch { /* not a snapshot */ }
   };
-  store.part = (hear) => { parts.add(hear); return () => parts.delete(hear); };
+  store.part = (listener) => { parts.add(listener); return () => parts.delete(listener); };
   store.end = () => { model.off("msg:custom", receive); model.off("comm_live_update", asked); stop(); for (const end of store.ended) end(); };
-  store.mount = (el, root, heard, ended = () => {}) => {
+  store.mount = (el, root, onUpdate, ended = () => {}) => {
     keepKeys(root);
     el.replaceChildren(root);
-    shown(heard);
+    shown(onUpdate);
     const uncover = coverSnapshot(root);
-    return () => { ended(); uncover(); hidden(heard); };
+    return () => { ended(); uncover(); hidden(onUpdate); };
   };
   return store;
 }
@@ -174,7 +174,7 @@ async function hostedView({ model, host, store }, id, box) {
 }
 
 /**
- * Whether the kernel is there. Anything it says counts; when it has said nothing for long, or this
+ * Whether the kernel is there. Any message counts; when none has come for long, or this
  * view was restored from a saved notebook, what is shown is a snapshot and its buttons do nothing.
  */
 function liveness(onChange, silent = 16000) {
@@ -182,7 +182,7 @@ function liveness(onChange, silent = 16000) {
   const set = (now) => { if (now !== live) { live = now; onChange(live); } };
   const check = () => { if (live && performance.now() - last > silent) set(false); };
   return {
-    heard() { last = performance.now(); set(true); },
+    touch() { last = performance.now(); set(true); },
     lost() { set(false); },
     get live() { return live; },
     start() { timer ||= setInterval(check, 1000); },

@@ -54,11 +54,11 @@ def history_lines(
     left = list(records)
     lines = []
     for entry in entries:
-        ours = next((one for one in left if _is_of(entry, one)), None)
-        if ours is None:
+        match = next((one for one in left if _is_of(entry, one)), None)
+        if match is None:
             lines.append(_entry_line(entry))
         else:
-            left.remove(ours)
+            left.remove(match)
     return lines
 
 
@@ -79,7 +79,7 @@ def history_corrections(
 
 
 def _is_of(entry: HistoryEntry, record: OperationRecord) -> bool:
-    """Return whether an entry of the service's is what an operation of ours came to."""
+    """Return whether an entry of the service's is what an operation of this kernel came to."""
     if entry.correlation_id and record.correlation_id:
         return entry.correlation_id == record.correlation_id
     began, sent = entry.started, record.sent_at

@@ -53,11 +53,11 @@ function changeFrame(place, { send, live, queued }) {
   function drop() { turn += 1; view?.remove(); view = null; box.replaceChildren(); el.hidden = true; button.setAttribute("aria-expanded", "false"); }
   return {
     el, button, end: drop,
-    async heard(message) {
+    async receive(message) {
       if (message.view !== own) return;
       drop();
-      const mine = turn, made = await hostedView(place, message.form, box);
-      if (mine !== turn || !made) { made?.remove(); return; }
+      const thisTurn = turn, made = await hostedView(place, message.form, box);
+      if (thisTurn !== turn || !made) { made?.remove(); return; }
       view = made;
       el.hidden = false;
       button.setAttribute("aria-expanded", "true");
@@ -69,8 +69,8 @@ function changeFrame(place, { send, live, queued }) {
 function renderCard({ model, el, host, store }) {
   const send = (message) => { if (store.live()) store.send(message); };
   const confirm = confirmPanel(send), undo = undoStrip(send), log = logPanel(send);
-  const said = h("div", { className: "cvm-said", role: "status", "aria-live": "polite" });
-  const say = (text) => { said.textContent = text; };
+  const liveRegion = h("div", { className: "cvm-visually-hidden", role: "status", "aria-live": "polite" });
+  const say = (text) => { liveRegion.textContent = text; };
 
   const name = h("h3", { className: "cvm-name", tabIndex: -1 }), status = h("span", { className: "cvm-status cvm-big" }), doing = h("span", { className: "cvm-doing" });
   const health = h("span", { className: "cvm-health", tabIndex: 0, role: "note" });
@@ -85,7 +85,7 @@ function renderCard({ model, el, host, store }) {
   const tabs = tabStrip("About this CVM", CARD_TABS, opened);
   const root = h("section", { className: "cvm cvm-card" },
     h("header", { className: "cvm-card-head" }, h("div", { className: "cvm-title" }, name, status, doing, badge.el, health), h("div", { className: "cvm-under" }, under, costs.el)),
-    ...boot.el, actions, idle.el, ops, undo.el, notice, confirm.el, changing.el, tabs.strip, ...tabs.panels.values(), said);
+    ...boot.el, actions, idle.el, ops, undo.el, notice, confirm.el, changing.el, tabs.strip, ...tabs.panels.values(), liveRegion);
   const buttons = new Map(VERBS.map(([verb, label]) => [verb, h("button", {
     type: "button", className: `cvm-verb-${verb}`, disabled: true, onclick: () => { send({ kind: "act", verb, click: clickId() }); queued(); },
   }, label)]));
@@ -121,7 +121,7 @@ function renderCard({ model, el, host, store }) {
       el: box,
       need() { if (!got) get(); },
       live(yes) { again.disabled = !yes; if (!got) when.textContent = yes ? "" : "Not fetched: the kernel does not answer."; },
-      heard(message) {
+      receive(message) {
         again.disabled = false;
         when.textContent = `fetched at ${clockTime(Date.now())}`;
         if (message.error) body.replaceChildren(h("div", { className: "cvm-fault", role: "alert" }, message.error));
@@ -162,9 +162,9 @@ function renderCard({ model, el, host, store }) {
   // --- what changes ---
   function eventList(list) {
     if (!list?.length) return h("p", { className: "cvm-dim" }, "No changes since you opened this.");
-    return h("ul", { className: "cvm-events" }, ...list.map(([at, text, state, ours]) => {
+    return h("ul", { className: "cvm-events" }, ...list.map(([at, text, state, byYou]) => {
       const item = h("li"), when = h("time", { dateTime: new Date(at).toISOString(), title: momentText(at) }, clockTime(at));
-      item.append(when, statusGlyph(item, state), h("span", {}, text), ...(ours ? [h("span", { className: "cvm-tag" }, "by you")] : []));
+      item.append(when, statusGlyph(item, state), h("span", {}, text), ...(byYou ? [h("span", { className: "cvm-tag" }, "by you")] : []));
       return item;
     }));
   }
@@ -245,7 +245,7 @@ function renderCard({ model, el, host, store }) {
   }
 
   // --- what is answered ---
-  const { answer, queued, heard: answered } = answers({ confirm, undo, notice, say });
+  const { answer, queued, answered } = answers({ confirm, undo, notice, say });
   function announce(before) {
     const now = store.state;
     if (!before || !now) return;
@@ -253,7 +253,7 @@ function renderCard({ model, el, host, store }) {
     if (now.trust && before.trust?.at !== now.trust.at) say(`${now.name}: ${now.trust.summary}`);
     for (const [verb, op] of Object.entries(now.ops ?? {})) if (op.done && !before.ops?.[verb]?.done) say(op.text);
   }
-  function heard({ message, before, live }) {
+  function update({ message, before, live }) {
     if (live !== undefined) {
       log.live(live);
       for (const one of [recorded, compose, environment, proof, network]) one.live(live);
@@ -264,11 +264,11 @@ function renderCard({ model, el, host, store }) {
       drawTime();
       return;
     }
-    if (message.kind === "change") { answered(); changing.heard(message); return; }
+    if (message.kind === "change") { answered(); changing.receive(message); return; }
     if (answer(message)) return;
-    if (message.kind === "log") log.heard(message);
-    else if (message.kind === "metrics") metrics.heard(message);
-    else if (message.kind === "details") ({ compose, environment, attestation: proof, operations: recorded, network })[message.what]?.heard(message);
+    if (message.kind === "log") log.receive(message);
+    else if (message.kind === "metrics") metrics.receive(message);
+    else if (message.kind === "details") ({ compose, environment, attestation: proof, operations: recorded, network })[message.what]?.receive(message);
     else if (message.kind === "pulse") drawTime();
     else { draw(); announce(before); }
   }
@@ -278,7 +278,7 @@ function renderCard({ model, el, host, store }) {
   tabs.choose("overview");
   log.live(store.live());
   for (const one of [recorded, compose, environment, proof, network]) one.live(store.live());
-  return store.mount(el, root, heard, () => { clearInterval(clock); answered(); changing.end(); metrics.end(); log.end(); });
+  return store.mount(el, root, update, () => { clearInterval(clock); answered(); changing.end(); metrics.end(); log.end(); });
 }
 
 export default liveWidget(renderCard, cardStore);

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from cvm_notebook.attest.policy.policy import Policy
 
 _NO_FIGURES: Final[dict[str, Any]] = {"meters": [], "error": None, "state": "unknown", "at": None}
-_SHOWN: Final = 50  # operations, ours and the service's
+_SHOWN: Final = 50  # operations of the ledger and of the service
 _TWICE_S: Final = 1.0  # the same button within so long is one click
 
 _cards: "weakref.WeakKeyDictionary[FleetEngine, dict[str, CvmCard]]" = weakref.WeakKeyDictionary()
@@ -68,7 +68,7 @@ def card_of(fleet: FleetEngine, cvm_id: str) -> "CvmCard":
     with _cards_lock:
         cards = _cards.setdefault(fleet, {})
         card = cards.get(cvm_id)
-        known = card is not None and is_open(card) and (card.is_heard or not in_marimo())
+        known = card is not None and is_open(card) and (card.reaches_pages or not in_marimo())
         if card is None or not known:
             if card is not None:
                 card.close()
@@ -124,7 +124,7 @@ class CvmCard(FleetView):
         self._spent: tuple[datetime, float | None] | None = None
         self._boot_line: str | None = None
         self._boot_asked = False
-        records = [one for one in fleet.operator.records() if self._is_mine(one)][-_SHOWN:]
+        records = [one for one in fleet.operator.records() if self._is_of_this_cvm(one)][-_SHOWN:]
         self._records = {one.id: one for one in records}
         self._history: tuple[HistoryEntry, ...] = ()  # the service's, once the tab was opened
         self._verification = Verification(cvm_id, weakref.ref(fleet), weakly(self._mark))
@@ -171,22 +171,22 @@ class CvmCard(FleetView):
         fleet = self._live_fleet()
         log = fleet.store.log()
         row = fleet.known(self.cvm_id)
-        mine = log.of(self.cvm_id)
+        cvm_log = log.of(self.cvm_id)
         self._revision = log.now.revision
-        self._last = row or self._last or (mine.changes[-1].before if mine.changes else None)
+        self._last = row or self._last or (cvm_log.changes[-1].before if cvm_log.changes else None)
         if self._last is not None:
             self._name = Reading.of_row(self._last).name
         now = log.now.monotonic
         state = (
-            card_state(row, mine.changes)
+            card_state(row, cvm_log.changes)
             if row is not None
-            else gone_state(self._name, self.cvm_id, self._last, mine.changes)
+            else gone_state(self._name, self.cvm_id, self._last, cvm_log.changes)
         )
-        self._count(mine)
+        self._count(cvm_log)
         store, runs = fleet.store, state["running"]
         return {
             **state,
-            "events": events_of(mine.changes),
+            "events": events_of(cvm_log.changes),
             "ops": {verb: operation_of(one) for verb, one in self._latest().items()},
             "activity": self._activity(fleet),
             "stats": stats_state(store, self.cvm_id, now) if runs else _NO_FIGURES,
@@ -201,7 +201,7 @@ class CvmCard(FleetView):
             "revisions": self._revisions.state(row),
         }
 
-    def _is_mine(self, record: OperationRecord) -> bool:
+    def _is_of_this_cvm(self, record: OperationRecord) -> bool:
         return self.cvm_id in {record.cvm_id, record.made_id}
 
     def _latest(self) -> dict[str, OperationRecord]:
@@ -212,16 +212,16 @@ class CvmCard(FleetView):
         """Return what was asked of it, here and elsewhere, the newest first."""
         records, entries = tuple(self._records.values()), self._history
         known = history_corrections(entries, records)
-        ours = ledger_lines(records, fleet.operator, self._clicks.settled)
-        lines = [{**line, **known.get(line["id"], {})} for line in ours]
+        ledger = ledger_lines(records, fleet.operator, self._clicks.settled)
+        lines = [{**line, **known.get(line["id"], {})} for line in ledger]
         lines += history_lines(entries, records)
         lines.sort(key=lambda line: line["at"] or 0, reverse=True)
         return {"lines": lines[:_SHOWN], "more": 0}
 
-    def _count(self, mine: Log) -> None:
+    def _count(self, cvm_log: Log) -> None:
         """Compute its cost today, up to now."""
-        spent = spent_today_usd(mine) if mine.changes or mine.now.rows else None
-        self._spent = mine.now.taken_at, None if spent is None else float(spent)
+        spent = spent_today_usd(cvm_log) if cvm_log.changes or cvm_log.now.rows else None
+        self._spent = cvm_log.now.taken_at, None if spent is None else float(spent)
 
     def _vitals(self) -> Message:
         fleet = self._live_fleet()
@@ -261,12 +261,12 @@ class CvmCard(FleetView):
             self._mark()
             ui_thread.post(self._look_at_boot, self)
 
-    def _figures_changed(self, news: Measured) -> None:
-        if self.cvm_id in news.cvm_ids:
+    def _figures_changed(self, batch: Measured) -> None:
+        if self.cvm_id in batch.cvm_ids:
             self._mark()
 
     def _operated(self, record: OperationRecord) -> None:
-        if self._is_mine(record):
+        if self._is_of_this_cvm(record):
             records = {**self._records, record.id: record}
             self._records = dict(list(records.items())[-_SHOWN:])
             self._revisions.operated(record, self._workers)
@@ -372,12 +372,12 @@ class CvmCard(FleetView):
         self._mark()
 
     def _read_history(self, client: Client, row: Row) -> Message:
-        told: Message = {"kind": "details", "what": "operations"}
+        message: Message = {"kind": "details", "what": "operations"}
         try:
             self._history = tuple(client.list_operations(row.id, limit=_SHOWN))
         except CvmError as error:
-            told["error"] = clean_text(error, 600)
-        return told
+            message["error"] = clean_text(error, 600)
+        return message
 
     # --- shown ------------------------------------------------------------------------------------
 

@@ -30,14 +30,14 @@ function ofWords(name, share, size) {
 
 /** The present, the mean over time and the highest of what is shown of one line; null where there is nothing. */
 function inShort(points, place) {
-  const told = points.filter((point) => point[place] !== null);
-  if (!told.length) return null;
+  const measured = points.filter((point) => point[place] !== null);
+  if (!measured.length) return null;
   let weight = 0, sum = 0, highest = 0;
-  told.forEach((point, i) => {
-    const lasted = i && point[JOINED] ? point[0] - told[i - 1][0] : 30000;
+  measured.forEach((point, i) => {
+    const lasted = i && point[JOINED] ? point[0] - measured[i - 1][0] : 30000;
     weight += lasted; sum += lasted * point[place]; highest = Math.max(highest, point[place]);
   });
-  return { now: told.at(-1)[place], mean: sum / weight, highest };
+  return { now: measured.at(-1)[place], mean: sum / weight, highest };
 }
 
 /** One chart: `draw(points, {from, to, width, size})`; `point(at)` marks a moment, or none. */
@@ -95,7 +95,7 @@ function lineChart([name, label, place]) {
   };
 }
 
-/** The charts. `need()` when they are looked at, `draw(state)` with the card's state, `heard(message)`. */
+/** The charts. `need()` when they are looked at, `draw(state)` with the card's state, `receive(message)`. */
 function metricsPanel({ send, live, more }) {
   const span = h("select", { "aria-label": "How far back", onchange: () => plot() }, ...CHART_SPANS.map(([seconds, label]) => h("option", { value: seconds }, label)));
   const since = h("span", { className: "cvm-dim" }), note = h("p", { className: "cvm-chart-note", hidden: true });
@@ -157,7 +157,7 @@ function metricsPanel({ send, live, more }) {
       drawn();
       if (wanted && inSight() && (now.stats?.at ?? null) !== asked) ask();
     },
-    heard(message) {
+    receive(message) {
       all = message.points; sizes = message.sizes;
       if (!chosenSpan && all.length) { // as much as there is
         chosenSpan = true;

@@ -1,6 +1,6 @@
 // The head of a card: what the CVM costs, what could be saved, how its boot stands, and that it was deleted.
 
-/** What it costs: an hour, today, a month. `draw(state, clock, passed)`: seconds since the kernel's clock was heard. */
+/** What it costs: an hour, today, a month. `draw(state, clock, passed)`: seconds since the kernel's clock was read. */
 function costLine() {
   const el = h("span", { className: "cvm-card-costs" });
   return {
@@ -36,7 +36,7 @@ function autoStop({ send, live }) {
       const text = JSON.stringify([rules, live()]);
       if (text !== drawn) {
         drawn = text;
-        list.replaceChildren(...rules.map(({ id, text: said, own }) => h("li", {}, `Auto-stop (${id}): ${said}. `,
+        list.replaceChildren(...rules.map(({ id, text: sentence, own }) => h("li", {}, `Auto-stop (${id}): ${sentence}. `,
           own ? h("button", { type: "button", disabled: !live(), onclick: () => send({ kind: "autostop", do: "end", rule: id }) }, "Cancel auto-stop") : null)));
       }
       return rules.length > 0;
@@ -68,14 +68,14 @@ function idleTip({ send, live, queued }) {
 /** How far it has booted; of one that failed, where, with the line of its log. */
 function bootStrip(onLogs) {
   const steps = h("ol", { className: "cvm-steps", "aria-label": "Boot", hidden: true });
-  const trouble = h("div", { className: "cvm-trouble", hidden: true });
+  const errorList = h("div", { className: "cvm-errors", hidden: true });
   const line = h("code", { className: "cvm-code cvm-boot-line" }), logs = h("button", { type: "button", className: "cvm-boot-logs", onclick: onLogs }, "Show the boot log");
   const why = h("div", { className: "cvm-boot-why", hidden: true }, line, logs);
   return {
-    el: [steps, trouble, why],
-    draw({ steps: boot, trouble: told = [], boot: failed }) {
-      trouble.hidden = !told.length;
-      trouble.replaceChildren(...told.map((text) => h("div", { className: "cvm-fault" }, text)));
+    el: [steps, errorList, why],
+    draw({ steps: boot, errors = [], boot: failed }) {
+      errorList.hidden = !errors.length;
+      errorList.replaceChildren(...errors.map((text) => h("div", { className: "cvm-fault" }, text)));
       why.hidden = !failed;
       line.hidden = !failed?.line;
       line.textContent = failed?.line ?? "";
@@ -84,14 +84,14 @@ function bootStrip(onLogs) {
       steps.replaceChildren(...boot.words.map((word, i) => {
         const at = boot.at ?? -1, state = i < at ? "done" : i > at ? "todo" : boot.failed ? "failed" : "now";
         const mark = { done: "✓", now: "◑", failed: "✖", todo: "○" }[state];
-        return h("li", { "data-step": state, "aria-current": state === "now" ? "step" : null }, h("span", { "aria-hidden": "true" }, mark), h("span", {}, word), h("span", { className: "cvm-said" }, { done: "done", failed: "failed", now: "now", todo: "to come" }[state]));
+        return h("li", { "data-step": state, "aria-current": state === "now" ? "step" : null }, h("span", { "aria-hidden": "true" }, mark), h("span", {}, word), h("span", { className: "cvm-visually-hidden" }, { done: "done", failed: "failed", now: "now", todo: "to come" }[state]));
       }));
     },
   };
 }
 
 /** When a CVM was deleted, and by whom as far as is known here. */
-function goneWords({ at, ours }) {
+function goneWords({ at, by_you: byYou }) {
   if (at === null) return "Deleted";
-  return ours ? `Deleted at ${clockTime(at)} by you` : `Deleted, noticed at ${clockTime(at)}`;
+  return byYou ? `Deleted at ${clockTime(at)} by you` : `Deleted, noticed at ${clockTime(at)}`;
 }

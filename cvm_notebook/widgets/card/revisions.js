@@ -6,16 +6,16 @@ function revisionsPanel({ send, live }) {
   const own = clickId();
   const ask = (message) => send({ kind: "revisions", ...message });
   const again = h("button", { type: "button", onclick: () => ask({ do: "list" }) }, "Fetch again");
-  const said = h("span", { className: "cvm-dim", role: "status" });
+  const status = h("span", { className: "cvm-dim", role: "status" });
   const fault = h("div", { className: "cvm-fault", role: "alert", hidden: true });
   const lines = h("tbody", { role: "rowgroup" });
-  const heads = ["First", "Second", "When", "What", "By", "Compose hash", ""].map((text) => h("th", { scope: "col", role: "columnheader" }, text || h("span", { className: "cvm-said" }, "Go back")));
+  const heads = ["First", "Second", "When", "What", "By", "Compose hash", ""].map((text) => h("th", { scope: "col", role: "columnheader" }, text || h("span", { className: "cvm-visually-hidden" }, "Go back")));
   // with its roles named: where it is narrow, its rows are no rows of a table to the style sheet
   const table = h("table", { className: "cvm-revisions", role: "table", "aria-label": "Revisions" }, h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, ...heads)), lines);
   const frame = h("div", { className: "cvm-revisions-frame" }, table), more = h("div", { className: "cvm-dim" });
   const compared = h("div", { className: "cvm-compared", role: "region", "aria-label": "How the two differ", "aria-live": "polite" });
   const question = h("div", { className: "cvm-goback", role: "alertdialog", "aria-modal": "false", hidden: true });
-  const el = h("div", { className: "cvm-revisions-tab" }, h("div", { className: "cvm-detail-bar" }, again, said), fault, question, frame, more, compared);
+  const el = h("div", { className: "cvm-revisions-tab" }, h("div", { className: "cvm-detail-bar" }, again, status), fault, question, frame, more, compared);
   let wanted = false, shown = "null", rows = null, pair = [], asked = null, before = null, drawn = "", readOnly = false;
 
   const when = (at) => (at === null ? "" : momentText(at));
@@ -105,7 +105,7 @@ function revisionsPanel({ send, live }) {
     draw({ revisions: state, read_only: reads }) {
       if (!state) return;
       readOnly = reads;
-      said.textContent = WORDS[state.busy] ?? "";
+      status.textContent = WORDS[state.busy] ?? "";
       fault.hidden = !state.error;
       if (fault.textContent !== (state.error ?? "")) fault.textContent = state.error ?? "";
       if (state.pair.length) pair = state.pair;

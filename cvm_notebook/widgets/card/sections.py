@@ -26,7 +26,7 @@ def card_state(row: Row, changes: Sequence[Change] = ()) -> dict[str, Any]:
     Parameters
     ----------
     changes
-        Of this CVM, the oldest first: they tell how far a boot came that failed.
+        Of this CVM, the oldest first: they show how far a boot came that failed.
     """
     cvm, seen = row.cvm, Reading.of_row(row)
     status = status_of(row.status)
@@ -42,7 +42,7 @@ def card_state(row: Row, changes: Sequence[Change] = ()) -> dict[str, Any]:
         "doing": seen.doing if seen.busy and seen.doing not in (raw, status) else None,
         "running": seen.phase == "running",
         "steps": _steps(row, seen, changes),
-        "trouble": _trouble(row),
+        "errors": _errors(row),
         "facts": _facts(row, cvm),
         "endpoints": _endpoints(cvm),
     }
@@ -56,11 +56,16 @@ def gone_state(
     ``gone`` says when that was noticed, in milliseconds, and whether it was done here.
     """
     end = next((one for one in reversed(changes) if one.after is None), None)
-    at, ours = (None, False) if end is None else (ms(end.at), end.operation_id is not None)
+    at, by_you = (None, False) if end is None else (ms(end.at), end.operation_id is not None)
     known: dict[str, Any] = {"facts": [], "endpoints": []}
     if last is not None:
         known["facts"] = [one for one in _facts(last, last.cvm) if one[0] != _COST]
-    gone = {"gone": {"at": at, "ours": ours}, "name": name, "id": _text(cvm_id), "status": "gone"}
+    gone = {
+        "gone": {"at": at, "by_you": by_you},
+        "name": name,
+        "id": _text(cvm_id),
+        "status": "gone",
+    }
     rest = {
         "word": "deleted",
         "raw": None,
@@ -69,7 +74,7 @@ def gone_state(
         "running": False,
         "steps": None,
     }
-    return {**known, **gone, **rest, "trouble": []}
+    return {**known, **gone, **rest, "errors": []}
 
 
 def clock_of(row: Row | None, now: float) -> dict[str, Any]:
@@ -94,8 +99,8 @@ def events_of(changes: Iterable[Change]) -> list[list[Any]]:
         if text:
             after = change.after
             status = status_of(after.status) if after is not None else "gone"
-            ours = change.operation_id is not None
-            events.append([ms(change.at), text, status, ours])
+            by_you = change.operation_id is not None
+            events.append([ms(change.at), text, status, by_you])
     return events[: -_EVENTS - 1 : -1]
 
 
@@ -165,7 +170,7 @@ def _failed_step(row: Row, changes: Sequence[Change]) -> str | None:
     return None
 
 
-def _trouble(row: Row) -> list[str]:
+def _errors(row: Row) -> list[str]:
     errors = [_failed(row.boot_error, _CHARS)] if row.boot_error else []
     return errors + ([f"Could not refresh: {clean_text(row.error, _CHARS)}"] if row.error else [])
 
@@ -173,8 +178,8 @@ def _trouble(row: Row) -> list[str]:
 def _failed(why: str, most: int) -> str:
     """Say once that a boot failed, and why."""
     text = clean_text(why, most)
-    said = text.lower().startswith("failed to ")
-    return text[:1].upper() + text[1:] if said else f"Failed to start: {text}"
+    is_prefixed = text.lower().startswith("failed to ")
+    return text[:1].upper() + text[1:] if is_prefixed else f"Failed to start: {text}"
 
 
 def _facts(row: Row, cvm: Cvm) -> list[list[Any]]:
@@ -224,10 +229,10 @@ def _event(change: Change) -> str | None:
     if before is None or after is None:
         began = f"first seen {_word(after)}" if after is not None else None
         return began or "deleted"
-    return next(_news(before, after), None)
+    return next(_differences(before, after), None)
 
 
-def _news(before: Row, after: Row) -> Iterator[str]:
+def _differences(before: Row, after: Row) -> Iterator[str]:
     """Yield what is new of a CVM, the weightiest first."""
     if after.boot_error and after.boot_error != before.boot_error:
         failed = _failed(after.boot_error, 200)

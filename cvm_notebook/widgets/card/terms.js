@@ -10,10 +10,10 @@ const TERMS = {
 
 /** A label of a fact, with a button that explains it where there is something to explain. */
 function termOf(label) {
-  const said = TERMS[label];
-  if (!said) return [h("dt", {}, label)];
-  const note = h("dd", { className: "cvm-term-said", hidden: true }, said);
-  const mark = h("button", { type: "button", className: "cvm-term", "aria-label": `What is this: ${label}`, "aria-expanded": "false", title: said }, "?");
+  const definition = TERMS[label];
+  if (!definition) return [h("dt", {}, label)];
+  const note = h("dd", { className: "cvm-term-definition", hidden: true }, definition);
+  const mark = h("button", { type: "button", className: "cvm-term", "aria-label": `What is this: ${label}`, "aria-expanded": "false", title: definition }, "?");
   mark.addEventListener("click", () => {
     note.hidden = !note.hidden;
     mark.setAttribute("aria-expanded", String(!note.hidden));

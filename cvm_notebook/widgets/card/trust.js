@@ -13,7 +13,7 @@ const judgedWords = (at, now) => (now === null ? `at ${momentText(at)}` : `${age
 /** The badge on the head: the word with its mark and age; it opens the tab. */
 function trustBadge(onOpen) {
   const shape = h("span", { "aria-hidden": "true" }), text = h("span", {});
-  const el = h("button", { type: "button", className: "cvm-trust", onclick: onOpen }, h("span", { className: "cvm-said" }, "Trust: "), shape, text);
+  const el = h("button", { type: "button", className: "cvm-trust", onclick: onOpen }, h("span", { className: "cvm-visually-hidden" }, "Trust: "), shape, text);
   return {
     el,
     draw(trust, now) {
@@ -29,8 +29,8 @@ function trustBadge(onOpen) {
 /** The tab: what it came to, the nine checks, a button to verify anew; beneath, folded, `measured`. */
 function trustPanel({ send, live, measured }) {
   const id = `cvm-v-${clickId()}`;
-  const mark = h("span", { className: "cvm-verdict-mark", "aria-hidden": "true" }), word = h("strong", {}), told = h("span", {});
-  const result = h("div", { className: "cvm-verdict" }, mark, h("div", {}, word, told));
+  const mark = h("span", { className: "cvm-verdict-mark", "aria-hidden": "true" }), word = h("strong", {}), detail = h("span", {});
+  const result = h("div", { className: "cvm-verdict" }, mark, h("div", {}, word, detail));
   const times = h("div", { className: "cvm-dim cvm-judged" });
   const hint = h("p", { id, className: "cvm-help" });
   const button = h("button", { type: "button", className: "cvm-primary cvm-verify", "aria-describedby": id, onclick: () => ask() }, "Verify now");
@@ -69,7 +69,7 @@ function trustPanel({ send, live, measured }) {
     mark.textContent = trust ? TRUST_MARKS[trust.word] ?? "?" : "○";
     word.textContent = trust?.word ?? "Not verified yet.";
     const { word: begins = "", summary = "" } = trust ?? {};
-    told.textContent = trust ? (summary.startsWith(begins) ? summary.slice(begins.length) : ` ${summary}`) : " Its evidence is fetched and judged in this kernel; nothing is published.";
+    detail.textContent = trust ? (summary.startsWith(begins) ? summary.slice(begins.length) : ` ${summary}`) : " Its evidence is fetched and judged in this kernel; nothing is published.";
     table.hidden = !trust;
     lines.replaceChildren(...(trust?.checks ?? []).map(line));
   }

@@ -1,6 +1,6 @@
 // What needs attention, where the card of a CVM would be; and the plan to stop what idles.
 //
-//   Python -> view   section attention {concerns: [{key, said, more, usd, shows}], complete, cvms, acts}
+//   Python -> view   section attention {concerns: [{key, title, more, usd, shows}], complete, cvms, acts}
 //                    plan {view, revision, rows: [{id, name, type, idle, saves, note, sends}]}
 //   view -> Python   show {key}   plan {view}   act {verb, ids, click, revision}
 
@@ -11,13 +11,13 @@ function attentionPanel({ own, send, onShow }) {
   const list = h("div", {}), planBox = h("div", { hidden: true });
   const el = h("section", { className: "cvm-attention", "aria-label": "Needs attention" }, list, planBox);
   let shown = null, asked = null;
-  function concern({ key, said, more, usd, shows }, acts, live) {
+  function concern({ key, title, more, usd, shows }, acts, live) {
     const plan = key === "idle" && acts;
     return h("li", { className: "cvm-concern", "data-key": key },
       h("span", { className: "cvm-concern-mark", "aria-hidden": "true" }, CONCERN_GLYPHS[key]),
-      h("div", {}, h("strong", {}, said), usd && Number(usd) ? ` · ${usdText(Number(usd))} USD/h` : "", h("div", { className: "cvm-dim" }, more)),
+      h("div", {}, h("strong", {}, title), usd && Number(usd) ? ` · ${usdText(Number(usd))} USD/h` : "", h("div", { className: "cvm-dim" }, more)),
       h("div", { className: "cvm-concern-acts" },
-        shows ? h("button", { type: "button", disabled: !live, "aria-label": `Show: ${said}`, onclick: () => { send({ kind: "show", key }); onShow(); } }, "Show") : null,
+        shows ? h("button", { type: "button", disabled: !live, "aria-label": `Show: ${title}`, onclick: () => { send({ kind: "show", key }); onShow(); } }, "Show") : null,
         plan ? h("button", { type: "button", disabled: !live, onclick: () => send({ kind: "plan", view: own }) }, "Review plan…") : null));
   }
   function draw(state, live, health) {
@@ -69,7 +69,7 @@ function attentionPanel({ own, send, onShow }) {
   planBox.addEventListener("keydown", (event) => { if (isPlain(event, "Escape")) { event.preventDefault(); closePlan(); } });
   return {
     el, draw,
-    heard(message) {
+    receive(message) {
       if (message.kind === "asked" && message.click === asked) closePlan();
       if (message.kind === "plan" && message.view === own) openPlan(message);
     },

@@ -34,7 +34,7 @@ class Concern:
     ----------
     count, usd_h
         How many CVMs, or apps, and what they are charged an hour.
-    said, more
+    title, more
         It in a few words, and what else there is to know.
     query
         The condition that shows these CVMs alone in the table; empty where none does.
@@ -42,7 +42,7 @@ class Concern:
 
     key: Key
     count: int
-    said: str
+    title: str
     more: str = ""
     usd_h: Decimal | None = None
     query: str = ""
@@ -52,7 +52,7 @@ class Concern:
         money = None if self.usd_h is None else without_zeros(self.usd_h)
         return {
             "key": self.key,
-            "said": self.said,
+            "title": self.title,
             "more": self.more,
             "usd": money,
             "shows": bool(self.query),
@@ -114,13 +114,14 @@ def _failed(snapshot: Snapshot) -> Concern | None:
         return None
     why = [clean_text(row.boot_error or row.error or "", _WHY_CHARS) for row in rows[:_NAMED]]
     named = [
-        f"{name}: {said}" if said else name for name, said in zip(_names(rows), why, strict=True)
+        f"{name}: {reason}" if reason else name
+        for name, reason in zip(_names(rows), why, strict=True)
     ]
     more = _listed(named, len(rows), "; ")
     return Concern(
         key="failed",
         count=len(rows),
-        said=f"{len(rows)} failed",
+        title=f"{len(rows)} failed",
         more=more,
         usd_h=_charged(rows),
         query="status = 'failed'",
@@ -132,9 +133,9 @@ def _credit(snapshot: Snapshot, credit: Decimal | None) -> Concern | None:
     if credit is None or not rate or credit / rate / _DAY_H >= ENDS_SOON_DAYS:
         return None
     hours = float(max(credit, _NOTHING) / rate)
-    said = f"Credit ends in {age_words(hours * 3600)}" if hours else "No credit left"
+    title = f"Credit ends in {age_words(hours * 3600)}" if hours else "No credit left"
     more = f"{credit:,.2f} USD left at {rate:,.2f} USD/h. Top up in Phala Cloud."
-    return Concern(key="credit", count=1, said=said, more=more)
+    return Concern(key="credit", count=1, title=title, more=more)
 
 
 def _idle(snapshot: Snapshot) -> Concern | None:
@@ -145,7 +146,7 @@ def _idle(snapshot: Snapshot) -> Concern | None:
     return Concern(
         key="idle",
         count=len(rows),
-        said=f"{len(rows)} idle",
+        title=f"{len(rows)} idle",
         more=more,
         usd_h=_charged(rows),
         query=f"idle_for >= {IDLE_S // 60}m",
@@ -168,7 +169,7 @@ def _drift(snapshot: Snapshot) -> Concern | None:
     return Concern(
         key="drift",
         count=len(mixed),
-        said=f"{len(mixed)} {'app' if len(mixed) == 1 else 'apps'} with mixed compose versions",
+        title=f"{len(mixed)} {'app' if len(mixed) == 1 else 'apps'} with mixed compose versions",
         more=_listed(shortest, len(mixed)),
         query=_of_apps(mixed),
     )
@@ -193,7 +194,7 @@ def _stopped(snapshot: Snapshot) -> Concern | None:
     return Concern(
         key="stopped",
         count=len(rows),
-        said=f"{len(rows)} stopped but billed",
+        title=f"{len(rows)} stopped but billed",
         more="Their disks are charged until they are deleted.",
         usd_h=_charged(rows),
         query="status = 'stopped'",

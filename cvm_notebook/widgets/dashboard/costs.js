@@ -94,12 +94,12 @@ function costsPage({ send }) {
     const n = costs.observed.length;
     at = i === null ? null : Math.max(0, Math.min(n - 1, i));
     cursor.style.display = at === null ? "none" : "";
-    const said = at ?? n - 1, from = costs.start + said * costs.step;
-    const parts = costs.apps.filter((app) => app.rates[said] > 0).map((app) => `${app.name} ${usdText(app.rates[said])}`);
-    const text = `${momentWords(from, costs.window, true)}: ${usdText(totalAt(said))} USD/h${costs.observed[said] < 0.5 ? ", estimated" : ""}${parts.length ? ` · ${parts.join(", ")}` : ""}`;
+    const index = at ?? n - 1, from = costs.start + index * costs.step;
+    const parts = costs.apps.filter((app) => app.rates[index] > 0).map((app) => `${app.name} ${usdText(app.rates[index])}`);
+    const text = `${momentWords(from, costs.window, true)}: ${usdText(totalAt(index))} USD/h${costs.observed[index] < 0.5 ? ", estimated" : ""}${parts.length ? ` · ${parts.join(", ")}` : ""}`;
     values.textContent = text;
     picture.setAttribute("aria-valuemin", 0); picture.setAttribute("aria-valuemax", n - 1);
-    picture.setAttribute("aria-valuenow", said); picture.setAttribute("aria-valuetext", text);
+    picture.setAttribute("aria-valuenow", index); picture.setAttribute("aria-valuetext", text);
     if (at !== null) for (const end of ["x1", "x2"]) cursor.setAttribute(end, scale.x(at + 0.5));
   }
   picture.addEventListener("pointermove", (event) => { if (scale) point(Math.floor((event.clientX - picture.getBoundingClientRect().left - PLOT.left) / scale.across)); });

@@ -27,18 +27,18 @@ function partSlot(make) {
 
 function renderDashboard({ model, el, host, store }) {
   const place = { model, host, store }, own = clickId();
-  const said = h("div", { className: "cvm-said", role: "status", "aria-live": "polite" });
+  const liveRegion = h("div", { className: "cvm-visually-hidden", role: "status", "aria-live": "polite" });
   const send = (message) => store.live() && store.send(message);
   const slots = Object.fromEntries(["table", "form"].map((name) => [name, partSlot((id, box) => viewOf(place, id, box))]));
   slots.card = partSlot((id, box) => hostedView(place, id, box));
   const confirm = confirmPanel(send), undo = undoStrip(send), notice = h("div", { className: "cvm-notice", role: "alert", hidden: true });
-  const { answer, queued, heard: answered } = answers({ confirm, undo, notice, say: (text) => { said.textContent = text; } });
+  const { answer, queued, answered } = answers({ confirm, undo, notice, say: (text) => { liveRegion.textContent = text; } });
   const toTable = () => slots.table.el.querySelector("[role=grid], [role=treegrid]")?.focus();
   const attention = attentionPanel({ own, send, onShow: toTable });
   const costs = costsPage({ send }), activity = activityTable({ send, queued });
   const back = h("button", { type: "button", className: "cvm-plain cvm-dashboard-back", onclick: () => send({ kind: "overview" }) }, "‹ Needs attention");
   const side = h("div", { className: "cvm-dashboard-side" }, back, attention.el, slots.card.el);
-  const offline = offlineBar(store, send, (text) => { said.textContent = text; });
+  const offline = offlineBar(store, send, (text) => { liveRegion.textContent = text; });
   const pages = tabStrip("About this fleet", PAGES, (name) => { send({ kind: "page", view: own, name }); });
   const fleet = h("div", { className: "cvm-dashboard-fleet" }, slots.table.el);
   fleet.append(splitEdge(fleet, "Width of the table"), side);
@@ -56,7 +56,7 @@ function renderDashboard({ model, el, host, store }) {
   pages.panels.get("activity").append(activity.el);
   pages.panels.get("new").append(slots.form.el);
   const foot = h("div", { className: "cvm-dashboard-foot" }, undo.el, notice, confirm.el);
-  const root = h("section", { className: "cvm cvm-dashboard", "aria-label": "Dashboard" }, pages.strip, offline.el, ...pages.panels.values(), foot, said);
+  const root = h("section", { className: "cvm cvm-dashboard", "aria-label": "Dashboard" }, pages.strip, offline.el, ...pages.panels.values(), foot, liveRegion);
   root.addEventListener("cvmdeploy", (event) => { event.preventDefault(); pages.enter("new"); });
   const activityTab = pages.strip.querySelector('[data-tab="activity"]');
   function draw() {
@@ -76,16 +76,16 @@ function renderDashboard({ model, el, host, store }) {
     activityTab.textContent = failed ? `Activity (${failed})` : "Activity";
     activityTab.title = failed ? `${failed} failed or without an answer` : "";
   }
-  function heard({ message, live }) {
+  function update({ message, live }) {
     offline.draw();
     if (live || message?.kind === "snapshot") send({ kind: "page", view: own, name: pages.open });
     if (message?.set || live !== undefined) draw();
     if (message?.kind === "front") pages.choose("fleet");
-    if (message) { attention.heard(message); answer(message); }
+    if (message) { attention.receive(message); answer(message); }
   }
   pages.choose("fleet");
   draw();
-  return store.mount(el, root, heard, () => {
+  return store.mount(el, root, update, () => {
     send({ kind: "page", view: own, name: "" });
     answered(); costs.end(); offline.end();
     for (const slot of Object.values(slots)) slot.end();

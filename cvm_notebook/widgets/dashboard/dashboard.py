@@ -75,7 +75,7 @@ class Dashboard(LiveView):
         self._clicks = ClickHandler(fleet, self._say)
         self._clicks.on_retried = weakly(self._operated)
         self._activity: Message = {}
-        self._is_news = True
+        self._activity_is_stale = True
         self._pages: dict[str, str] = {}  # which each view shows
         self._credit: Decimal | None = None
         self._credit_at = -_CREDIT_S
@@ -156,8 +156,8 @@ class Dashboard(LiveView):
         snapshot = self.fleet.store.snapshot()
         if due:
             self._look(snapshot)
-        if self._is_news:
-            self._is_news = False
+        if self._activity_is_stale:
+            self._activity_is_stale = False
             self._activity = activity_of(self.fleet.operator, self._clicks.settled)
         return {
             "parts": {"table": self.table.model_id, "form": self.form.model_id},
@@ -176,7 +176,7 @@ class Dashboard(LiveView):
         """Work out what needs attention."""
         began = time.monotonic()
         self._concerns = concerns(snapshot, self._credit)
-        self._is_news = True  # what can be retried may have gone
+        self._activity_is_stale = True  # what can be retried may have gone
         now = time.monotonic()
         self._look_takes = now - began
         # what is not read yet is judged at once when it is
@@ -287,7 +287,7 @@ class Dashboard(LiveView):
 
     # --- from other threads -----------------------------------------------------------------------
 
-    def _changed(self, _news: "ChangeBatch | Measured | None" = None) -> None:
+    def _changed(self, _batch: "ChangeBatch | Measured | None" = None) -> None:
         """Note that what needs attention may be another."""
         self._is_stale = True
         if self._is_due():
@@ -297,7 +297,7 @@ class Dashboard(LiveView):
         ui_thread.post(self.pulse, self)
 
     def _operated(self, _what: OperationRecord | Sequence[Operation]) -> None:
-        self._is_news = True
+        self._activity_is_stale = True
         self._mark()
 
     # --- shown ------------------------------------------------------------------------------------

@@ -129,5 +129,5 @@ class FormView(LiveView):
             try:
                 self.fill(**{field: value})
             except InvalidInput:
-                continue  # no front end of ours sends another kind
+                continue  # no front end of this form sends another kind
         self._edits |= {str(field): edit for field, edit in edits.items() if isinstance(edit, int)}

@@ -10,7 +10,7 @@
 
 function renderForm({ model, el, host, store, mode }) {
   const stageOf = (step) => mode.stages[step?.phase] ?? mode.begins;
-  const said = h("div", { className: "cvm-said", role: "status", "aria-live": "polite" });
+  const liveRegion = h("div", { className: "cvm-visually-hidden", role: "status", "aria-live": "polite" });
   const text = (name, label, more) => {
     const box = h("input", { type: "text", autocomplete: "off", spellcheck: false, oninput: () => store.set({ [name]: box.value }), ...more });
     return box;
@@ -80,20 +80,20 @@ function renderForm({ model, el, host, store, mode }) {
   const title = h("h4");
   const buttons = h("div", { className: "cvm-answers" }, back, ask, commit, open, logs, again);
   const two = h("div", { className: "cvm-part cvm-two", role: "group", "aria-label": `Step 2: ${mode.step}` },
-    general, title, h("div", { className: "cvm-told" }, boot.el, answer.el), h("div", { className: "cvm-pay" }, price, buttons));
+    general, title, h("div", { className: "cvm-step-result" }, boot.el, answer.el), h("div", { className: "cvm-pay" }, price, buttons));
   const head = h("h3", {});
   const page = h("div", { className: "cvm-form-page" }, notice, start?.el ?? "", one,
     h("details", { className: "cvm-python" }, h("summary", {}, "Show Python code"), h("div", { className: "cvm-answers" }, copy, copied), python));
   const root = h("section", { className: "cvm cvm-form" },
     h("div", { className: "cvm-form-frame" }, h("div", { className: "cvm-form-top" }, head, h("ol", { className: "cvm-marks-row", "aria-label": "Steps" }, ...marks), who, badge), page, two),
-    below?.el ?? "", said);
+    below?.el ?? "", liveRegion);
 
   // --- clicks ---
   let waiting = 0, asked = false;
   function act(kind, more) {
     if (!store.live()) return;
     asked = true;
-    for (const button of [ask, commit, again, back]) button.disabled = true; // Python decides; this only shows that it was heard
+    for (const button of [ask, commit, again, back]) button.disabled = true; // Python decides; this only shows that the click was taken
     store.act(kind, more);
     clearTimeout(waiting);
     waiting = setTimeout(() => { show("Queued until the running cell finishes."); }, 1500);
@@ -199,7 +199,7 @@ function renderForm({ model, el, host, store, mode }) {
     env.live(!locked);
     start?.disable(locked || stage === "asking");
     if (held && document.activeElement?.checkVisibility?.() === false) boot.el.focus({ preventScroll: true }); // what was pressed is gone
-    if (phase !== null && phase !== step.phase) said.textContent = `${mode.words[stage]}${store.state.errors.general ? `: ${store.state.errors.general.text}` : ""}`;
+    if (phase !== null && phase !== step.phase) liveRegion.textContent = `${mode.words[stage]}${store.state.errors.general ? `: ${store.state.errors.general.text}` : ""}`;
     phase = step.phase;
   }
   function drawLive() {
@@ -209,7 +209,7 @@ function renderForm({ model, el, host, store, mode }) {
     root.classList.toggle("cvm-inert", !live);
   }
   function draw({ message, live } = {}) {
-    below?.heard({ message, live });
+    below?.receive({ message, live });
     if (message?.kind === "notice") { show(message.text); return; }
     if (message && !message.set) return; // a pulse
     const stepped = Boolean(message && (message.set.step || message.set.errors));

@@ -233,7 +233,7 @@ class ProvisionForm(FormView):
 
     def _on_template(self, message: Mapping[str, Any]) -> None:
         if self._recent.is_new(message.get("click")):
-            with suppress(InvalidInput):  # no front end of ours sends another
+            with suppress(InvalidInput):  # no front end of this form sends another
                 self.use_template(str(message.get("key", "")))
 
     def _on_undo_start(self, _message: Mapping[str, Any]) -> None:

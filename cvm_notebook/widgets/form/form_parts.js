@@ -28,7 +28,7 @@ function field(label, control, { help = "", wide = false, focus = control, onLin
   };
 }
 
-/** What the service said: the sentence, what to do, and what support asks for; what it names or proposes is a button. */
+/** An error of the service: the sentence, what to do, and what support asks for; what it names or proposes is a button. */
 function errorLines(error, { onLine = null, onFix = null, onUse = null } = {}) {
   const line = onLine && /^line (\d+)/i.exec(error.text);
   const marks = [error.code, error.request_id ? `request ${error.request_id}` : null].filter(Boolean).join(" · ");
@@ -170,13 +170,13 @@ function beneath(place, store) {
       logs.live(store.live());
       logs.open(store.state.step?.phase === "running" ? undefined : "serial"); // no container runs before
     },
-    async heard({ message, live }) {
+    async receive({ message, live }) {
       if (live !== undefined) logs?.live(live);
-      if (message?.kind === "log") logs?.heard(message);
+      if (message?.kind === "log") logs?.receive(message);
       if (message?.kind !== "card" || message.view !== own) return;
       drop();
-      const mine = turn, made = await hostedView(place, message.card, box);
-      if (mine !== turn || !made) { made?.remove(); return; }
+      const thisTurn = turn, made = await hostedView(place, message.card, box);
+      if (thisTurn !== turn || !made) { made?.remove(); return; }
       view = made;
       show(`Card of ${store.state.step?.made ?? "the CVM"}`);
     },

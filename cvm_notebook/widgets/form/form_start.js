@@ -1,16 +1,16 @@
 // What a form for a new CVM can be begun with: a template, or a CVM that there is.
 //
-//   Python -> view   the section starts {templates: [[key, title, about]], cvms: [[id, name]] | null, said, problem, reading, undo}
+//   Python -> view   the section starts {templates: [[key, title, about]], cvms: [[id, name]] | null, message, problem, reading, undo}
 //   view -> Python   template {key}, copy {cvm}: each with a click of its own; cvms, undo_start
 
 function startRow(store) {
   const from = h("div", { className: "cvm-start-from" });
   const choice = h("select", { hidden: true, "aria-label": "CVM to copy", onchange: () => { if (choice.value) store.act("copy", { cvm: choice.value }); choice.value = ""; hide(); } });
   const copy = h("button", { type: "button", "aria-expanded": "false", onclick: () => (choice.hidden ? ask() : hide()) }, "Copy of a CVM ▾");
-  const said = h("span", { role: "status" });
+  const message = h("span", { role: "status" });
   const undo = h("button", { type: "button", hidden: true, onclick: () => { store.act("undo_start"); } }, "Undo");
   const wrong = h("div", { className: "cvm-fault", role: "alert", hidden: true });
-  const el = h("div", { className: "cvm-start", role: "group", "aria-label": "Start from" }, from, h("div", { className: "cvm-start-said" }, said, undo), wrong);
+  const el = h("div", { className: "cvm-start", role: "group", "aria-label": "Start from" }, from, h("div", { className: "cvm-start-message" }, message, undo), wrong);
   let asked = false, off = false;
   function ask() { if (!store.live()) return; asked = true; store.act("cvms"); draw(); }
   function hide() { asked = false; choice.hidden = true; copy.setAttribute("aria-expanded", "false"); }
@@ -21,7 +21,7 @@ function startRow(store) {
       const templates = starts.templates.map(([key, title, about]) => h("button", { type: "button", title: about, onclick: () => { if (store.live()) store.act("template", { key }); } }, title));
       from.append(h("span", { className: "cvm-label" }, "Start from"), ...templates, copy, choice);
     }
-    said.textContent = starts.reading ? "Reading…" : starts.said;
+    message.textContent = starts.reading ? "Reading…" : starts.message;
     undo.hidden = !starts.undo || off;
     wrong.hidden = !starts.problem;
     wrong.textContent = starts.problem;

@@ -10,7 +10,7 @@
 function formStore(model) {
   const store = viewModel(model, {
     initial: { edits: {}, fields: { values: {}, switches: [] }, compose: "", errors: {} },
-    received() { if (!timer) pushTyped(); }, // what was typed while the kernel was not heard
+    received() { if (!timer) pushTyped(); }, // what was typed while the kernel did not answer
     leaving: () => pushTyped(),
   });
   const typed = {}, edits = {};

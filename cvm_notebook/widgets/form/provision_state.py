@@ -79,7 +79,7 @@ class ProvisionState(FormState):
         with self._lock:
             if name != before[0].name:
                 self.starts.proposed = name
-            self.starts.before, self.starts.said, self.starts.problem = before, start.said, ""
+            self.starts.before, self.starts.message, self.starts.problem = before, start.message, ""
         self.steps.forgive("env")
         self._changed()
         return True
@@ -91,7 +91,7 @@ class ProvisionState(FormState):
             if before is None or self.is_locked:
                 return False
             self.values, self.starts.before = before[0], None
-            self.starts.said = "Undone."
+            self.starts.message = "Undone."
         self.env.want(before[1])
         self._moved()
         return True

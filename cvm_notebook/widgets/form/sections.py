@@ -98,12 +98,12 @@ def field_errors(values: Values, look: Look, answered: Errors) -> dict[str, dict
     }
     if look.problem is not None:
         wrong["compose_file"] = look.problem
-    told = {field: error_payload(error, field) for field, error in wrong.items()}
-    if "compose_file" in told and look.problem is not None:
-        told["compose_file"] |= _on_its_line(look)
-    if "name" in told and (near := name_near(values.name)) is not None:
-        told["name"]["use"] = near
-    return {**answered, **told}
+    payloads = {field: error_payload(error, field) for field, error in wrong.items()}
+    if "compose_file" in payloads and look.problem is not None:
+        payloads["compose_file"] |= _on_its_line(look)
+    if "name" in payloads and (near := name_near(values.name)) is not None:
+        payloads["name"]["use"] = near
+    return {**answered, **payloads}
 
 
 def _on_its_line(look: Look) -> dict[str, Any]:
@@ -236,8 +236,8 @@ def static_rows(
         ("step", steps.phase),
     ]
     if steps.provisioned is not None:
-        told = facts_of(steps.provisioned)
-        rows += [(name, value) for name, value in told if name in {"app id", "compose hash"}]
+        facts = facts_of(steps.provisioned)
+        rows += [(name, value) for name, value in facts if name in {"app id", "compose hash"}]
     if steps.operation is not None:
         rows.append(("deployment", as_text(steps.operation.record, named=False)))
     rows += [("replica", as_text(one.record)) for one in steps.replicas]

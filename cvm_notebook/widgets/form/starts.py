@@ -34,22 +34,22 @@ class Start:
         The variables that are to be given a value.
     name
         Proposed for the CVM.
-    said
-        For the user, once it is done.
+    message
+        For the user, once the form is filled in.
     """
 
     fields: Mapping[str, Any]
     env_names: tuple[str, ...]
     name: str
-    said: str
+    message: str
 
     @classmethod
     def of_template(cls, template: Template) -> "Start":
         """Return the start from a template."""
         names = template.env_names
         wants = f" Enter a value for {', '.join(names)}." if names else ""
-        said = f"Filled in from the template {template.title}.{wants}"
-        return cls(template.fields(), names, template.name, said)
+        message = f"Filled in from the template {template.title}.{wants}"
+        return cls(template.fields(), names, template.name, message)
 
     @classmethod
     def of_cvm(cls, cvm: Cvm) -> "Start":
@@ -63,9 +63,9 @@ class Start:
         fields |= {"region": place or "", "node_id": None}
         shown = clean_text(cvm.name or cvm.id or "", 80)
         wants = f" Values are not copied: enter {', '.join(names)}." if names else ""
-        said = f"Copied from {shown}.{wants}"
+        message = f"Copied from {shown}.{wants}"
         stem = re.sub(r"-copy(-\d+)?$", "", cvm.name or "cvm")[:_LONGEST_STEM].rstrip("-")
-        return cls(fields, names, f"{stem}-copy", said)
+        return cls(fields, names, f"{stem}-copy", message)
 
 
 _COPIED: Final = ("compose_file", "pre_launch_script", "instance_type", "disk_size", *VISIBILITY)
@@ -74,8 +74,10 @@ _COPIED: Final = ("compose_file", "pre_launch_script", "instance_type", "disk_si
 def values_of(cvm: Cvm) -> Values:
     """Return what runs as the values of a form."""
     compose, size = app_compose_of(cvm), Size.of(cvm)
-    said = {name: compose.get(name, getattr(cvm, name)) for name in VISIBILITY if name != "listed"}
-    switches: dict[str, Any] = {**said, "listed": cvm.listed}
+    visibility = {
+        name: compose.get(name, getattr(cvm, name)) for name in VISIBILITY if name != "listed"
+    }
+    switches: dict[str, Any] = {**visibility, "listed": cvm.listed}
     return replace(
         Values(),
         compose_file=str(compose.get("docker_compose_file") or ""),
@@ -103,7 +105,7 @@ class Starts:
 
     cvms: tuple[tuple[str, str], ...] | None = None
     proposed: str = ""
-    said: str = ""
+    message: str = ""
     problem: str = ""
     is_reading: bool = False
     before: tuple[Values, tuple[str, ...]] | None = field(default=None)
@@ -121,7 +123,7 @@ class Starts:
         return {
             "templates": _SOURCES,
             "cvms": self.cvms,
-            "said": self.said,
+            "message": self.message,
             "problem": self.problem,
             "reading": self.is_reading,
             "undo": self.before is not None,

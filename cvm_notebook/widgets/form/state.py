@@ -61,7 +61,7 @@ class FormState(ABC):
     changed
         Called, from any thread, when there is something else to be shown.
     crashed
-        Called with a mistake of ours on a worker.
+        Called with an unexpected error on a worker.
     """
 
     steps: Steps

@@ -28,11 +28,11 @@ class Finder:
         self._at = 0.0
 
     def anew(self) -> None:
-        """Tell what is found next, whether it is news or not."""
+        """Return what is found next, also where it is unchanged."""
         self._found, self._at = None, 0.0
 
-    def news(self, text: str, take: Callable[[], Snapshot]) -> dict[str, Any] | None:
-        """Return what is found now; None where it is no news, or was looked for a moment ago.
+    def changed_result(self, text: str, take: Callable[[], Snapshot]) -> dict[str, Any] | None:
+        """Return what is found now; None where it is unchanged, or was looked for a moment ago.
 
         Parameters
         ----------

@@ -60,7 +60,7 @@ class PatchFeed:
         self._operations: dict[str, str | None] = {}
         self._notified: set[str] = set()  # whose operation has changed since it was sent
         self._measured: dict[str, None] = {}  # whose figures are new
-        self._boots: dict[int, int] = {}  # in ms, as told beside patches
+        self._boots: dict[int, int] = {}  # in ms, as sent beside patches
         self._lost = True
         self._rate = _NOTHING
 
@@ -89,10 +89,10 @@ class PatchFeed:
             self._operations[cvm_id] = shown
             self._notified.add(cvm_id)
 
-    def measured(self, news: Measured) -> None:
+    def measured(self, batch: Measured) -> None:
         """Note whose figures are new."""
         with self._lock:
-            self._measured |= dict.fromkeys(news.cvm_ids)
+            self._measured |= dict.fromkeys(batch.cvm_ids)
 
     def lose(self) -> None:
         """Send all of it again next time."""
@@ -161,9 +161,9 @@ class PatchFeed:
         return {"common": round(common, 1), "own": own}
 
     def boots(self, rows: Sequence[Row], snapshot: Snapshot) -> dict[str, Any]:
-        """Return since when some CVMs run, as far as that is not told yet.
+        """Return since when some CVMs run, as far as that is not sent yet.
 
-        An uptime that is told for the first time, or anew, is no change of a row: no patch has it.
+        An uptime that is sent for the first time, or anew, is no change of a row: no patch has it.
         """
         if all(column.kind != "since" for column in self.columns):
             return {}
@@ -228,7 +228,7 @@ class PatchFeed:
                 _put(by_cell, name, k, cell)
 
     def _put_figures(self, by_cell: ByCell, snapshot: Snapshot, context: Context) -> None:
-        """Put the cells that tell of figures; they change without their rows."""
+        """Put the cells of figures; they change without their rows."""
         shown = [column for column in self.columns if column.name in FIGURES]
         rows = {row.id: row for row in snapshot} if shown and self._measured else {}
         for cvm_id in self._measured.keys() & rows.keys():
@@ -298,7 +298,7 @@ def _put(by_cell: ByCell, name: str, k: int, cell: Cell) -> None:
 
 
 def _note(row: Row) -> str | None:
-    """Return what a person should know beside the status: trouble, or how far it is."""
+    """Return what a person should know beside the status: an error, or how far it is."""
     progress = row.boot_progress or row.shutdown_progress
     if progress and not Reading.of_row(row).busy:
         progress = None

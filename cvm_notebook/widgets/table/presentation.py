@@ -69,8 +69,8 @@ class TableColumn:
 
     def spec(self) -> dict[str, Any]:
         """Return it as the view draws it."""
-        told = {"name": self.name, "label": self.label, "kind": self.kind, "width": self.width}
-        return told | ({"hint": HINTS[self.name]} if self.name in HINTS else {})
+        spec = {"name": self.name, "label": self.label, "kind": self.kind, "width": self.width}
+        return spec | ({"hint": HINTS[self.name]} if self.name in HINTS else {})
 
 
 def _style(column: columns.Column) -> ColumnKind:
@@ -111,7 +111,7 @@ _SHORT: Final[dict[str, Callable[[Any], object]]] = {"span": _in_one_unit, "shar
 
 
 def since(row: Row, context: Context) -> int | None:
-    """Return when a CVM booted, in ms: it stays, while an uptime would have to be told anew."""
+    """Return when a CVM booted, in ms: it stays, while an uptime would have to be sent anew."""
     uptime = columns.UPTIME.value(row, context)
     if uptime is None or phase_of(row.status) != "running":
         return None

@@ -2,8 +2,8 @@
 const ACTIONS = [...VERBS.slice(0, -1), ["follow", "Watch closely"], ["logs", "Logs"], ...VERBS.slice(-1)], COPY_ENDPOINT = "Copy endpoint";
 
 function renderTable({ model, el, host, store }) {
-  const said = h("div", { className: "cvm-said", role: "status", "aria-live": "polite" });
-  const say = (text) => { said.textContent = text; };
+  const liveRegion = h("div", { className: "cvm-visually-hidden", role: "status", "aria-live": "polite" });
+  const say = (text) => { liveRegion.textContent = text; };
   const send = (message) => store.live() && store.send(message);
   const confirm = confirmPanel(send);
   const notice = h("div", { className: "cvm-notice", role: "alert", hidden: true }), sign = signInPart(send);
@@ -78,7 +78,7 @@ function renderTable({ model, el, host, store }) {
       ...VERBS.map(([verb, label]) => [label, () => act(verb, [k]), verb === "delete" ? "danger" : verb === "stop" ? "s" : "", !acts]),
       null,
       ["Copy id", () => copy(row.id, "The id")],
-      [COPY_ENDPOINT, () => copy(endpoint.url, "The endpoint"), "", true], // until the kernel has told it
+      [COPY_ENDPOINT, () => copy(endpoint.url, "The endpoint"), "", true], // until the kernel has sent it
       ["Copy as Python", () => copy(asPython(store, [k]), "Python")],
     ]);
   }
@@ -89,7 +89,7 @@ function renderTable({ model, el, host, store }) {
   }
   const keys = { "/": () => find.focus(), l: (k) => send({ kind: "logs", ks: [k] }), s: (k) => (hiddenOnes().length ? say(pickedWords()) : act("stop", grid.picked().length ? grid.picked() : [k])), "?": help };
 
-  // --- the bar under the rows: what is said there moves no row ---
+  // --- the bar under the rows: a message there moves no row ---
   const buttons = ACTIONS.map(([verb, label]) => h("button", {
     type: "button", className: verb === "delete" ? "cvm-danger" : "", "data-verb": verb, disabled: true, onclick: () => asked(verb),
   }, label));
@@ -116,12 +116,12 @@ function renderTable({ model, el, host, store }) {
     else if (verb === "logs") send({ kind: "logs", ks: ks.slice(0, 1) });
     else act(verb, ks);
   }
-  const told = { show() {}, hide() {} }; // the toasts tell what was sent
-  const { show, answer, queued, heard: answered } = answers({ confirm, undo: told, notice, say });
+  const noUndo = { show() {}, hide() {} }; // the toasts show what was sent
+  const { show, answer, queued, answered } = answers({ confirm, undo: noUndo, notice, say });
 
   const root = h("section", { className: "cvm cvm-table", "aria-label": "Fleet" },
     summary.el, h("div", { className: "cvm-top" }, find, ...facets.buttons, byApp, views.button, picker.el, takeAway, h("div", { className: "cvm-totals" }, count, health)), sign.el, wrong,
-    offline.el, grid.el, h("div", { className: "cvm-foot" }, notice, confirm.el, bar), details.el, logsFrame, menu.el, facets.list, views.ask, said);
+    offline.el, grid.el, h("div", { className: "cvm-foot" }, notice, confirm.el, bar), details.el, logsFrame, menu.el, facets.list, views.ask, liveRegion);
   const tall = () => { grid.grid.style.maxBlockSize = `${model.get("height")}px`; };
   tall();
   model.on("change:height", tall);
@@ -166,15 +166,15 @@ function renderTable({ model, el, host, store }) {
     }
   }
   function acts(message) {
-    if (answer(message) || sign.heard(message)) return;
+    if (answer(message) || sign.receive(message)) return;
     if (message.kind === "logs") openLogs(message.of);
     else if (message.kind === "opened") opened(message);
-    else if (message.kind === "log") logs.heard(message);
+    else if (message.kind === "log") logs.receive(message);
     else if (message.kind === "endpoint") { if (message.k === endpoint.k) { endpoint.url = message.url; menu.enable(COPY_ENDPOINT, Boolean(message.url)); } }
-    else if (message.kind === "facet") facets.heard(message);
-    else if (message.kind === "look") views.heard(message);
+    else if (message.kind === "facet") facets.receive(message);
+    else if (message.kind === "look") views.receive(message);
   }
-  function heard(what) {
+  function update(what) {
     if (find.value !== store.query) find.value = store.query;
     if (what.columns) { grid.columns(); picker.draw(); }
     if (what.message) acts(what.message);
@@ -196,7 +196,7 @@ function renderTable({ model, el, host, store }) {
   if (store.columns.length) { grid.columns(); picker.draw(); }
   toasts.draw(store.toasts);
   grid.queue(true); headLater();
-  return store.mount(el, root, heard, () => {
+  return store.mount(el, root, update, () => {
     clearInterval(clock); cancelAnimationFrame(drawing); answered(); menu.el.remove(); toasts.end(); offline.end(); model.off("change:height", tall); grid.end(); details.end();
   });
 }
@@ -211,8 +211,8 @@ function detailsFrame(place, onClose) {
     el, end: drop,
     async open(card, id, of) {
       drop();
-      const mine = turn, made = await hostedView(place, card, box);
-      if (mine !== turn || !made) { made?.remove(); return; }
+      const thisTurn = turn, made = await hostedView(place, card, box);
+      if (thisTurn !== turn || !made) { made?.remove(); return; }
       view = made;
       title.textContent = `Details of ${of}`;
       el.hidden = false;

@@ -168,7 +168,7 @@ class FleetTable(TableParts):
         whole = message is not None and message["kind"] == "snapshot"
         if whole:
             self._finder.anew()  # a view that begins anew gets what is found
-        found = self._finder.news(self.query, fleet.store.snapshot)
+        found = self._finder.changed_result(self.query, fleet.store.snapshot)
         if message is None:
             return None if found is None else {"kind": "found", **found}
         if found is not None:
@@ -240,8 +240,8 @@ class FleetTable(TableParts):
         self._feed.changed(batch)
         self._mark()
 
-    def _figures_changed(self, news: Measured) -> None:
-        self._feed.measured(news)
+    def _figures_changed(self, batch: Measured) -> None:
+        self._feed.measured(batch)
         self._mark()
 
     def _operated(self, record: OperationRecord) -> None:
@@ -328,7 +328,11 @@ class FleetTable(TableParts):
     def _search(self) -> None:
         fleet = self._fleet()
         self._finder.anew()
-        found = self._finder.news(self.query, fleet.store.snapshot) if fleet is not None else None
+        found = (
+            self._finder.changed_result(self.query, fleet.store.snapshot)
+            if fleet is not None
+            else None
+        )
         if found is not None:
             self._say({"kind": "found", **found})
 

@@ -33,8 +33,8 @@ function facetButtons(store, send, onFilter) {
   });
   function choose(value, on) {
     const [, , names] = open.facet, now = chosenValues(store.query, names).filter((one) => one !== value);
-    const mine = (part) => valuesIn(part, names) !== null;
-    onFilter(withCondition(store.query, mine, ofValues(names[0], on ? [...now, value] : now)));
+    const isOfColumn = (part) => valuesIn(part, names) !== null;
+    onFilter(withCondition(store.query, isOfColumn, ofValues(names[0], on ? [...now, value] : now)));
   }
   function item({ value, label, count }, chosen) {
     const box = h("input", { type: "checkbox", value, checked: chosen.includes(value), onchange: () => choose(value, box.checked) });
@@ -50,7 +50,7 @@ function facetButtons(store, send, onFilter) {
   }
   return {
     buttons: buttons.map(([, button]) => button), list,
-    heard({ name, values: found }) {
+    receive({ name, values: found }) {
       if (name !== open?.facet[0]) return;
       values = found;
       drawValues();

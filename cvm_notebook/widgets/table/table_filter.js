@@ -16,9 +16,9 @@ function splitFilter(text) {
   return { parts: either ? [`(${all.join(" and ")})`] : all, tail };
 }
 
-/** The filter with a condition in the place of those that are `mine`; with an empty one, without them. */
-function withCondition(text, mine, condition) {
-  const { parts, tail } = splitFilter(text), at = parts.findIndex(mine), rest = parts.filter((part) => !mine(part));
+/** The filter with a condition in the place of those that `isReplaced` selects; with an empty one, without them. */
+function withCondition(text, isReplaced, condition) {
+  const { parts, tail } = splitFilter(text), at = parts.findIndex(isReplaced), rest = parts.filter((part) => !isReplaced(part));
   if (condition) rest.splice(at < 0 ? rest.length : at, 0, condition);
   return [rest.join(" and "), tail].filter(Boolean).join(" ");
 }
@@ -35,9 +35,9 @@ const EQUALS = new RegExp(String.raw`^(\w+)\s*==?\s*(${VALUE})$`), AMONG = new R
 
 /** The values that a condition allows a column of one of these names, or null where it is none of that shape. */
 function valuesIn(condition, names) {
-  const [, name, said] = condition.match(EQUALS) ?? condition.match(AMONG) ?? [];
+  const [, name, values] = condition.match(EQUALS) ?? condition.match(AMONG) ?? [];
   if (!name || !names.includes(name.toLowerCase())) return null;
-  return said.match(new RegExp(VALUE, "g")).map((value) => (/^['"]/.test(value) ? value.slice(1, -1).replaceAll(value[0].repeat(2), value[0]) : value));
+  return values.match(new RegExp(VALUE, "g")).map((value) => (/^['"]/.test(value) ? value.slice(1, -1).replaceAll(value[0].repeat(2), value[0]) : value));
 }
 
 /** The values that a filter allows a column; none where it says nothing of it. */

@@ -220,9 +220,9 @@ function tableGrid(store, { onOpen, onMenu, onKey, onClear, say }) {
     cell.title = bars ? `${column.label} ${value} % now; the bars are the last 15 minutes` : "";
   }
   function drawSpent(cell, value, observed) {
-    const told = value !== null && value !== undefined;
-    cell.textContent = !told ? "" : value.includes(".") ? spentText(Number(value), observed) : `${observed ? "" : "≈ "}${Number(value).toLocaleString("en-US")}`;
-    cell.title = !told ? "" : observed ? "USD since the first of the month (UTC)" : "USD since the first of the month (UTC), estimated: when nobody watched, it is taken to have been as it was next seen";
+    const known = value !== null && value !== undefined;
+    cell.textContent = !known ? "" : value.includes(".") ? spentText(Number(value), observed) : `${observed ? "" : "≈ "}${Number(value).toLocaleString("en-US")}`;
+    cell.title = !known ? "" : observed ? "USD since the first of the month (UTC)" : "USD since the first of the month (UTC), estimated: when nobody watched, it is taken to have been as it was next seen";
   }
   function drawTrust(cell, word) {
     cell.dataset.trust = word ?? "";
@@ -301,8 +301,8 @@ function tableGrid(store, { onOpen, onMenu, onKey, onClear, say }) {
     return true;
   }
   all.addEventListener("change", () => {
-    const mine = new Set(state.ks);
-    const others = [...store.selected].filter((k) => !mine.has(k)); // what the filter hides stays as it is
+    const inTable = new Set(state.ks);
+    const others = [...store.selected].filter((k) => !inTable.has(k)); // what the filter hides stays as it is
     store.select(all.checked ? [...others, ...state.ks] : others);
   });
   grid.addEventListener("scroll", () => queue(), { passive: true });

@@ -22,7 +22,7 @@ function groupedRows(store, ks) {
   return { shown, groups };
 }
 
-/** Whether what has changed is something that groups tell. */
+/** Whether what has changed is something that groups show. */
 const regroups = (changed) => [...changed.values()].some((names) => ["name", "status", "_app", "_hash", "_usd"].some((name) => names.has(name)));
 
 const usdWords = (sum) => sum.toFixed(5).replace(/\.?0+$/, "");

@@ -54,7 +54,7 @@ class TableParts(FleetView):
         self._toasts = Toasts(weakly(self._mark), weakly(self._may_be_retried))
         self._spending = SpendingFeed()
         self._spending_due = 0.0
-        self._spending_news: Message = {}
+        self._spending_changes: Message = {}
         self._credit: str | None = None
         self._credit_due = 0.0
         self._view = DEFAULT
@@ -80,7 +80,7 @@ class TableParts(FleetView):
     def flush(self) -> None:
         """Send what has changed; see `View`."""
         super().flush()
-        self._tell_toasts()
+        self._send_toasts()
 
     def pulse(self) -> None:
         """Say that the kernel is there, and what changes with the time; see `View`."""
@@ -90,7 +90,7 @@ class TableParts(FleetView):
             self._spending_due = now + _SPENDING_S
             self._workers.do(self._work_out)
         super().pulse()
-        self._tell_toasts()
+        self._send_toasts()
 
     def _viewed(self) -> None:
         super()._viewed()
@@ -101,16 +101,18 @@ class TableParts(FleetView):
             self._workers.do(self._list_views)
 
     def _vitals(self) -> Message:
-        news, self._spending_news = self._spending_news, {}
-        spending = {"spending": news} if news else {}
+        changes, self._spending_changes = self._spending_changes, {}
+        spending = {"spending": changes} if changes else {}
         return {"credit": self._credit, **spending, **self._spent(), **super()._vitals()}
 
     def _spent(self) -> Message:
         """Return what some rows have cost, of which that has changed."""
         if not self._shows_spending():
             return {}
-        told = self._spending.take(self._seen_ids)
-        pairs = [(k, spent) for i, spent in told.items() if (k := self._feed.number(i)) is not None]
+        changed = self._spending.take(self._seen_ids)
+        pairs = [
+            (k, spent) for i, spent in changed.items() if (k := self._feed.number(i)) is not None
+        ]
         if not pairs:
             return {}
         ks, spent = zip(*pairs, strict=True)
@@ -129,7 +131,7 @@ class TableParts(FleetView):
         """Return the state of these parts for a new view."""
         self._spending.anew()
         spending = self._spending.spending
-        self._spending_news = {} if spending is None else spending.spec()
+        self._spending_changes = {} if spending is None else spending.spec()
         return {
             "toasts": self._toasts.specs(),
             "views": self._view_names,
@@ -140,10 +142,10 @@ class TableParts(FleetView):
     def _may_be_retried(self, operation: Operation) -> bool:
         return self._clicks.may_be_retried(operation)
 
-    def _tell_toasts(self) -> None:
-        news = self._toasts.news() if self.seen and self._fleet() is not None else None
-        if news is not None:
-            self._say({"kind": "toasts", "items": news})
+    def _send_toasts(self) -> None:
+        specs = self._toasts.changed_specs() if self.seen and self._fleet() is not None else None
+        if specs is not None:
+            self._say({"kind": "toasts", "items": specs})
 
     # --- messages of a view -----------------------------------------------------------------------
 
@@ -185,7 +187,7 @@ class TableParts(FleetView):
     def _learn(self, spending: Spending, took: float) -> None:
         self._spending.learn(spending)
         self._spending_due = max(self._spending_due, time.monotonic() + took * _SHARE)
-        self._spending_news = spending.spec()
+        self._spending_changes = spending.spec()
         self.pulse()
 
     # --- on a worker ------------------------------------------------------------------------------

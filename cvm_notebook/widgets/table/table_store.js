@@ -5,7 +5,7 @@
 //                    found    {text, ks | error}     pulse {ages, health, credit}     and the answers to clicks
 //                    endpoint {k, url}   opened {view, id, of, card}   facet {name, values}   views {names, view}   look {view, query, by}
 //                    toasts {items}   and with the pulses: spending, and spent {ks, usd, observed} of some rows
-//                    with the pulses, too: boots {ks, at}, since when rows in sight run, where that is told anew
+//                    with the pulses, too: boots {ks, at}, since when rows in sight run, where that is sent anew
 //   view -> Python   endpoint, act, undo, now, retry, dismiss, open, select, seen, columns, facet, view, follow
 //   traits           query: what is searched for, and by: rows of each cvm, or under their app; the same in every view of
 //                    every window
@@ -15,7 +15,7 @@ function tableStore(model) {
     rows: new Map(), order: [], byId: new Map(), columns: [], more: [], revision: 0, at: 0, atHere: 0,
     totals: { rate: "0" }, ages: { common: 0, own: {} }, agesAt: 0,
     selected: new Set(), pick: null, followed: new Set(), query: model.get("query") ?? "", found: null, sort: null, widths: new Map(), credit: null, spending: null, views: ["Default"], view: "Default", turn: 0, toasts: [], reading: false, readOnly: false, local: false, console: null,
-    by: model.get("by") ?? "cvm", told: false, folded: new Set(), isGrouped: () => store.by === "app" && store.told, group,
+    by: model.get("by") ?? "cvm", hasApps: false, folded: new Set(), isGrouped: () => store.by === "app" && store.hasApps, group,
     act, search, select, showColumns, see,
   });
   const { send, notify } = store;
@@ -29,16 +29,16 @@ function tableStore(model) {
     });
   }
   function snapshot(message) {
-    const mine = [...store.selected].map((k) => store.rows.get(k)?.id), before = store.rows;
+    const selectedIds = [...store.selected].map((k) => store.rows.get(k)?.id), before = store.rows;
     store.rows = new Map(); store.byId = new Map();
     take(Object.keys(message.cols), message.ks, message.ids, message.cols);
     store.order = message.ks;
     for (const row of store.rows.values()) { const was = before.get(row.k); if (was?.id === row.id) { row.month_usd = was.month_usd; row.month_seen = was.month_seen; } }
-    store.told = "_app" in message.cols;
+    store.hasApps = "_app" in message.cols;
     for (const name of ["columns", "more"]) store[name] = message[name];
     store.readOnly = message.read_only; store.local = message.local; store.console = message.console;
     if (message.look && message.look.turn !== store.turn) lookAs(message.look);
-    store.selected = new Set(store.pick ? mine.map((id) => store.byId.get(id)).filter(Boolean) : message.selected);
+    store.selected = new Set(store.pick ? selectedIds.map((id) => store.byId.get(id)).filter(Boolean) : message.selected);
     store.followed = new Set(message.followed);
     store.found = null;
     return { shape: true, columns: true };
@@ -94,7 +94,7 @@ function tableStore(model) {
     else if (message.kind === "followed") store.followed = new Set(message.ks);
     const found = message.kind === "found" ? message : message.found;
     if (found && found.text === store.query.trim()) { store.found = found; what.shape = true; }
-    if (message.kind === "snapshot" && store.pick) tellSelection();
+    if (message.kind === "snapshot" && store.pick) sendSelection();
   }
   function act(verb, ks) { send({ kind: "act", verb, ks, click: clickId(), revision: store.revision }); }
   let asked = 0;
@@ -102,8 +102,8 @@ function tableStore(model) {
   function search(text, typed = true) {
     store.query = text; store.found = null;
     clearTimeout(asked);
-    const tell = () => { asked = 0; model.set("query", store.query); model.save_changes(); };
-    if (typed) asked = setTimeout(tell, 150); else tell();
+    const push = () => { asked = 0; model.set("query", store.query); model.save_changes(); };
+    if (typed) asked = setTimeout(push, 150); else push();
     notify({ shape: true });
   }
   /** What is searched for was changed elsewhere: in another window, or in Python. */
@@ -113,16 +113,16 @@ function tableStore(model) {
     store.query = text; store.found = null;
     notify({ shape: true });
   }
-  let told = 0;
-  const tellSelection = () => send({ kind: "select", ks: [...store.selected], pick: store.pick });
+  let selectionTimer = 0;
+  const sendSelection = () => send({ kind: "select", ks: [...store.selected], pick: store.pick });
   function select(ks) {
     store.selected = new Set(ks);
     store.pick = clickId();
-    clearTimeout(told);
-    told = setTimeout(tellSelection, 60);
+    clearTimeout(selectionTimer);
+    selectionTimer = setTimeout(sendSelection, 60);
     notify({ selection: true });
   }
-  /** What Python says is selected, unless it was said before Python heard what is picked here. */
+  /** What Python reports as selected, unless it was sent before Python had what is picked here. */
   function selected(message) {
     if (store.pick && message.pick !== store.pick) return;
     store.pick = null;

@@ -32,7 +32,7 @@ function toastStack(send, onLost) {
     toast.buttons = buttonsOf(item);
     toast.el.replaceChildren(
       h("span", { className: "cvm-shape", "aria-hidden": "true" }, TOAST_MARKS[kind]),
-      h("span", { className: "cvm-toast-text", title: details }, text, kind === "waiting" ? h("span", { className: "cvm-said" }, ` in ${Math.round(left)} s`) : "", toast.left),
+      h("span", { className: "cvm-toast-text", title: details }, text, kind === "waiting" ? h("span", { className: "cvm-visually-hidden" }, ` in ${Math.round(left)} s`) : "", toast.left),
       ...toast.buttons, bar,
     );
     clearTimeout(toast.timer);

@@ -35,7 +35,7 @@ function viewsButton(store, send, menu, { own, onFilter }) {
   return {
     button, ask,
     /** A view was asked for here: what is the same in every window is set here. */
-    heard({ view, query, by }) {
+    receive({ view, query, by }) {
       if (view !== own) return;
       onFilter(query);
       if (by !== store.by) store.group(by);

@@ -113,8 +113,8 @@ class Toast:
 
 def _reason(operation: Operation) -> str:
     error = operation.error
-    said = error.message if error is not None else operation.note
-    return clean_text(said or "the service does not say why", _REASON_CHARS).rstrip(".")
+    reason = error.message if error is not None else operation.note
+    return clean_text(reason or "the service does not say why", _REASON_CHARS).rstrip(".")
 
 
 class Toasts:
@@ -123,7 +123,7 @@ class Toasts:
     Parameters
     ----------
     changed
-        Called where there is something new to tell.
+        Called where there is something new to show.
     may_be_retried
         Tells of what went wrong whether it can be asked for once more.
     """
@@ -134,7 +134,7 @@ class Toasts:
         self._sent: list[dict[str, Any]] = []
 
     def sent(self, verb: Verb, operations: Sequence[Operation], left: float) -> None:
-        """Begin to tell of what a click has asked for."""
+        """Show what a click has asked for."""
         toasts = [*self._toasts, Toast(verb, tuple(operations), time.monotonic() + left)]
         while len(toasts) > _MOST:
             toasts.remove(min(toasts, key=lambda one: _GOES_FIRST.index(one.kind)))
@@ -164,8 +164,8 @@ class Toasts:
         self._toasts = tuple(one for one in self._toasts if one not in over)
         return [one.spec(now, self._may_be_retried) for one in self._toasts]
 
-    def news(self) -> list[dict[str, Any]] | None:
-        """Return them where they are otherwise than at the last time; the seconds do not count."""
+    def changed_specs(self) -> list[dict[str, Any]] | None:
+        """Return them where they differ from the last time; the seconds do not count."""
         specs = self.specs()
         bare = [{**one, "left": one["left"] is not None} for one in specs]
         if bare == self._sent:

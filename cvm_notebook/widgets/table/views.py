@@ -67,10 +67,10 @@ class SavedView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
             ``{"widths": {name: pixels}, "sort": {"name": ..., "down": ...}}``; what of it is
             malformed is left out.
         """
-        said = look if isinstance(look, Mapping) else {}
-        widths, sort = said.get("widths"), None
+        layout = look if isinstance(look, Mapping) else {}
+        widths, sort = layout.get("widths"), None
         with suppress(msgspec.ValidationError):
-            sort = msgspec.convert(said.get("sort"), Sort | None)
+            sort = msgspec.convert(layout.get("sort"), Sort | None)
         made = cls(
             query=query,
             columns=columns,
@@ -126,7 +126,7 @@ class ViewBook:
         Raises
         ------
         CvmError
-            The file cannot be read, or is none of ours.
+            The file cannot be read, or does not hold views.
         """
         return tuple(sorted(self._read().views, key=str.casefold))
 
@@ -230,13 +230,13 @@ def checked_name(name: object) -> str:
     InvalidInput
         It is none, too long, or that of the view that is always there.
     """
-    if not isinstance(name, str) or not (said := clean_text(name, 2 * _NAME_CHARS).strip()):
+    if not isinstance(name, str) or not (cleaned := clean_text(name, 2 * _NAME_CHARS).strip()):
         raise InvalidInput("name", "it is empty", "Give the view a name.")
-    if len(said) > _NAME_CHARS:
+    if len(cleaned) > _NAME_CHARS:
         raise InvalidInput("name", f"it has more than {_NAME_CHARS} characters")
-    if _key(said) == _key(DEFAULT):
+    if _key(cleaned) == _key(DEFAULT):
         raise InvalidInput("name", f"{DEFAULT!r} is always there", "Choose another name.")
-    return said
+    return cleaned
 
 
 def _key(name: str) -> str:
