@@ -64,8 +64,8 @@ def check_columns(names: pd.Index) -> None:
 
 def require_unique(frame: pd.DataFrame, name: str = "frame") -> None:
     """Refuse a frame that holds a CVM twice, as two frames that were joined do."""
-    ids = frame[INDEX] if INDEX in frame.columns else frame.index
-    twice = ids[ids.duplicated() & ids.notna()]
+    ids = pd.Index(frame[INDEX]) if INDEX in frame.columns else frame.index
+    twice = ids[ids.duplicated()].dropna()
     if len(twice):
         remedy = "Keep one row of each CVM: frame[~frame.index.duplicated()]."
         raise InvalidInput(name, f"has {clean_text(next(iter(twice)), 60)} twice", remedy)

@@ -99,6 +99,12 @@ class Query:
         """Whether it asks for an order."""
         return bool(self._keys)
 
+    @property
+    def columns(self) -> frozenset[str]:
+        """Names of the columns that are named in it."""
+        words = _parser().lex(self.text)
+        return frozenset(column.name for word in words if (column := _column_of(word)) is not None)
+
     def rows(self, snapshot: Snapshot) -> tuple[Row, ...]:
         """Return the rows it asks for, in the order it asks for, else in the fleet's."""
         context = Context(snapshot)
@@ -299,13 +305,15 @@ def _fitting(token: Token, make: Callable[[], Test]) -> Test:
         raise _Misplaced(_place(token), misfit.problem, misfit.remedy) from None
 
 
+def _column_of(name: str) -> Column | None:
+    return SEARCHED.get(name.lower()) or CALLED.get(name.lower())
+
+
 def _column(name: Token) -> Column:
-    plain = name.lower()
-    column = SEARCHED.get(name) or SEARCHED.get(plain) or CALLED.get(plain)
+    column = _column_of(name)
     if column is None:
-        raise _Misplaced(
-            _place(name), f"{_named(name)} is not a column of the fleet", _meant(plain)
-        )
+        problem = f"{_named(name)} is not a column of the fleet"
+        raise _Misplaced(_place(name), problem, _meant(name.lower()))
     return column
 
 

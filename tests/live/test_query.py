@@ -56,6 +56,19 @@ def numbers(rows):
 
 
 @pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        ("web us-east", set()),
+        ("cpu < 10% and cost > 1", {"cpu", "charged_usd_h"}),
+        ("not (idle_for is null) order by Region desc limit 3", {"idle_for", "region"}),
+        ("name = 'cpu'", {"name"}),
+    ],
+)
+def test_a_query_says_which_columns_it_names(text, columns):
+    assert search(text).columns == columns
+
+
+@pytest.mark.parametrize(
     ("conditions", "found"),
     [
         ({}, [0, 1, 2, 3, 4, 5]),

@@ -223,6 +223,17 @@ def test_a_large_fleet_is_measured_where_it_is_seen(front, table, fleet, monkeyp
     front.say("seen", ks=numbers)
     settled()
     assert table._measuring.handle.cvm_ids == {fleet["web-1"].id, fleet["web-2"].id}
+    for query in ("cpu < 10%", "running order by idle", "cpu is null"):
+        table.query = query
+        until(lambda: table._measuring.handle.cvm_ids is None)
+        table.query = "web cpu <"  # not finished
+        until(lambda: table._measuring.handle.cvm_ids is not None)
+    front.say("seen", ks=numbers, sort="cpu")
+    settled()
+    assert table._measuring.handle.cvm_ids is None
+    front.say("seen", ks=numbers, sort="name")
+    settled()
+    assert table._measuring.handle.cvm_ids is not None
 
 
 def test_messages_are_counted_without_a_gap(front, wire, table, fleet):

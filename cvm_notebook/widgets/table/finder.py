@@ -58,3 +58,10 @@ class Finder:
             return None
         self._found = found
         return result
+
+    def columns(self, text: str) -> frozenset[str]:
+        """Return the columns that a text names; none where it cannot be understood."""
+        try:
+            return search(text[:_LONGEST]).columns
+        except CvmError:
+            return frozenset()

@@ -17,7 +17,9 @@ class Measuring:
     def __init__(self) -> None:
         self.handle: MeasureHandle | None = None
 
-    def of(self, fleet: FleetEngine | None, seen: tuple[str, ...], *, shown: bool) -> None:
+    def of(
+        self, fleet: FleetEngine | None, seen: tuple[str, ...], *, shown: bool, every: bool
+    ) -> None:
         """Request metrics of CVMs: of all in a small fleet, else of the visible rows.
 
         Parameters
@@ -25,14 +27,16 @@ class Measuring:
         seen
             The ids of the CVMs in sight.
         shown
-            Whether a column shows it; without one nothing is measured.
+            Whether metrics are used at all; nothing is measured where they are not.
+        every
+            Whether those of every CVM are, as a filter by them needs.
         """
         if fleet is None or not shown:
             self.end()
             return
         snapshot = fleet.store.snapshot()
         running = sum(phase_of(row.status) == "running" for row in snapshot)
-        wanted = None if running <= _ALL_MEASURED else seen
+        wanted = None if every or running <= _ALL_MEASURED else seen
         if self.handle is None:
             with contextlib.suppress(CvmError):  # the fleet is closed: what it knew can be seen
                 self.handle = fleet.measure(wanted)

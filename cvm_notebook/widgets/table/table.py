@@ -146,7 +146,7 @@ class FleetTable(TableParts):
         if columns is not None:
             self._feed.show(columns_of(columns))
             self._mark()
-            ui_thread.post(self._columns_changed, self)
+            ui_thread.post(self._figures_wanted, self)
         if height is not None:
             self.height = height
         if undo is not None:
@@ -187,13 +187,15 @@ class FleetTable(TableParts):
         super()._unviewed()
         self._measuring.end()
 
-    def _columns_changed(self) -> None:
+    def _figures_wanted(self) -> None:
         if self.seen:
             self._measure()
 
     def _measure(self) -> None:
         shown = not FIGURES.isdisjoint(column.name for column in self._feed.columns)
-        self._measuring.of(self._fleet(), self._seen_ids, shown=shown)
+        # a row whose figures are unknown is in no result, and so would never be in sight
+        every = not FIGURES.isdisjoint({self._sorted_by, *self._finder.columns(self.query)})
+        self._measuring.of(self._fleet(), self._seen_ids, shown=shown or every, every=every)
 
     def _vitals(self) -> Message:
         snapshot = self._live_fleet().store.snapshot()
@@ -260,6 +262,7 @@ class FleetTable(TableParts):
 
     def _on_seen(self, message: Mapping[str, Any]) -> None:
         self._seen_ids = tuple(self._meant(message)[:_MOST_SEEN])
+        self._sorted_by = str(message.get("sort"))
         self._measure()
 
     def _on_open(self, message: Mapping[str, Any]) -> None:
@@ -324,6 +327,7 @@ class FleetTable(TableParts):
     @traitlets.observe("query")
     def _query_changed(self, _change: object) -> None:
         ui_thread.post(self._search, self)
+        ui_thread.post(self._figures_wanted, self)
 
     def _search(self) -> None:
         fleet = self._fleet()

@@ -51,6 +51,7 @@ class TableParts(FleetView):
     def __init__(self, fleet: FleetEngine, name: str, feed: PatchFeed) -> None:
         self._feed = feed
         self._seen_ids: tuple[str, ...] = ()
+        self._sorted_by = ""  # in the view that was looked at last
         self._toasts = Toasts(weakly(self._mark), weakly(self._may_be_retried))
         self._spending = SpendingFeed()
         self._spending_due = 0.0

@@ -128,14 +128,14 @@ function tableStore(model) {
     store.pick = null;
     store.selected = new Set(message.ks);
   }
-  /** Tell which rows are in sight, as soon as that rests: of these it is measured how busy they are. */
+  /** Tell which rows are in sight and what they are sorted by, as soon as that rests: both decide which CVMs are measured. */
   let seeing = 0, saw = "";
   function see(ks) {
-    const now = ks.join();
+    const sort = store.sort?.name ?? "", now = [sort, ...ks].join();
     if (now === saw) return;
     saw = now;
     clearTimeout(seeing);
-    seeing = setTimeout(() => send({ kind: "seen", ks }), 400);
+    seeing = setTimeout(() => send({ kind: "seen", ks, sort }), 400);
   }
   function group(by) { model.set("by", by); model.save_changes(); }
   function grouped() { store.by = model.get("by") ?? "cvm"; notify({ shape: true }); }
