@@ -46,11 +46,11 @@ def pytest_configure() -> None:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Two workers a core, as most tests wait for a server; none for a file alone."""
+    """Two workers a core and one more, as most tests wait for a server; none for a file alone."""
     files = {arg.partition("::")[0] for arg in config.args}
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cores = cores or 1
-    most = cores if config.option.markexpr == "unit" else 2 * cores
+    most = cores if config.option.markexpr == "unit" else 2 * cores + 1
     if all(Path(file).is_file() for file in files):
         return min(len(files), most) if len(files) > 1 else 0
     return most

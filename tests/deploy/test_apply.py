@@ -252,7 +252,7 @@ def test_two_of_one_name_are_declared_by_their_ids(place):
 def test_a_plan_of_a_verb_sends_no_update_of_nothing(place):
     fleet, _ = place
     fleet.apply(name="web-1", compose_file=COMPOSE, wait=True)
-    with pytest.raises(cvm.InvalidInput, match="what changes"):
+    with pytest.raises(cvm.InvalidInput, match="needs the changes to make"):
         fleet.where(name="web-1").plan("update")
 
 

@@ -238,6 +238,7 @@ def test_marimo(tmp_path, page, lab_cloud, client, place):
         PICTURES.mkdir(exist_ok=True)
         page.screenshot(path=PICTURES / "all-marimo.png", animations="disabled")
     finally:
+        page.close()  # it would go on asking
         process.terminate()
         process.wait(10)
         rest.join()

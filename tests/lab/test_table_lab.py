@@ -175,6 +175,14 @@ fleet.store.patch([observed(103, "stopping")])
     statuses = "{row.name: row.status for row in fleet.store.snapshot()}"
     known = json.loads(lab.kernel(f"import json\nprint(json.dumps({statuses}))"))
     assert {name: known[name] for name, _ in shown} == dict(shown)
+    lab.kernel(
+        """
+for turn in range(200):  # some of these come between the frame of the rows and that of the head
+    fleet.store.replace(many[: 250 * (1 + turn % 2)], received=time.monotonic())
+    time.sleep(0.004)
+"""
+    )
+    page.get_by_role("button", name="All 500", exact=True).wait_for(timeout=PATIENCE)
 
 
 # --- searching and choosing -----------------------------------------------------------------------

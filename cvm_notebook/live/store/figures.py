@@ -274,7 +274,7 @@ class FigureHistory:
         return 0.0 if began is None else known.received - began
 
     def was_busy(self, cvm_id: str, below: float) -> bool:
-        """Return whether a CVM had a share of its CPU since it is measured without a break."""
+        """Return whether a sample since the last gap in measuring was at a share of its CPU."""
         for point in reversed(self.points(cvm_id)):
             if not point.highest < below:
                 return True

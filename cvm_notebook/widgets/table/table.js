@@ -58,7 +58,7 @@ function renderTable({ model, el, host, store }) {
   const below = (el) => { const { left, bottom } = el.getBoundingClientRect(); return { x: left, y: bottom }; };
   async function copy(text, what) { say((await copyText(text)) ? `${what} copied` : `${what} could not be copied`); }
   function exportMenu() {
-    const ks = grid.picked().length ? grid.picked() : grid.state.ks, rows = howMany(ks.length, "CVM");
+    const ks = grid.picked().length ? grid.picked() : grid.ks(), rows = howMany(ks.length, "CVM");
     menu.open(below(takeAway), [
       [`Save ${rows} as CSV`, () => saveText("fleet.csv", "text/csv", asCsv(store, ks))],
       [`Copy ${rows} as CSV`, () => copy(asCsv(store, ks), "CSV")],
@@ -67,9 +67,10 @@ function renderTable({ model, el, host, store }) {
   }
   let endpoint = { k: null, url: null };
   function rowMenu(k, at) {
+    const row = store.rows.get(k), live = store.live(), acts = live && !store.readOnly;
+    if (!row) return; // it has gone, and is drawn until the next frame
     endpoint = { k, url: null };
     send({ kind: "endpoint", ks: [k] });
-    const row = store.rows.get(k), live = store.live(), acts = live && !store.readOnly;
     menu.open(at, [
       ["Open", () => open(k), "Enter", !live],
       ["Logs", () => send({ kind: "logs", ks: [k] }), "l", !live],
@@ -97,7 +98,7 @@ function renderTable({ model, el, host, store }) {
   const unhide = h("button", { type: "button", className: "cvm-plain", hidden: true, onclick: () => filter(""), title: "Clear the filter" }, "Show");
   const unpick = h("button", { type: "button", className: "cvm-plain", hidden: true, onclick: () => store.select(hiddenOnes().length ? grid.picked() : []) }, "Clear");
   /** What is selected and hidden by the filter: no action is possible until it is shown, or selected no more. */
-  function hiddenOnes() { const shown = new Set(grid.state.ks); return [...store.selected].filter((k) => !shown.has(k)); }
+  function hiddenOnes() { const shown = new Set(grid.ks()); return [...store.selected].filter((k) => !shown.has(k)); }
   function pickedWords() {
     const all = store.selected.size, hidden = hiddenOnes().length;
     if (!all) return "Select CVMs to enable actions";
@@ -131,12 +132,12 @@ function renderTable({ model, el, host, store }) {
     const { rows, found } = store, query = store.query.trim();
     summary.draw();
     const selected = grid.picked(), hidden = hiddenOnes();
-    const n = grid.state.ks.length, kernel = store.live(), closed = store.health.state === "closed";
+    const n = grid.ks().length, kernel = store.live(), closed = store.health.state === "closed";
     facets.draw(kernel); views.draw(kernel);
     byApp.setAttribute("aria-pressed", store.by === "app");
     byApp.disabled = !kernel;
     const sum = (ks) => ks.reduce((all, k) => all + Number(rows.get(k).charged_usd_h ?? 0), 0), priced = store.columns.some((column) => column.name === "charged_usd_h");
-    count.textContent = n === rows.size ? "" : `showing ${n} of ${rows.size}${priced && n ? ` · ${usdText(sum(grid.state.ks))} USD/h` : ""}`;
+    count.textContent = n === rows.size ? "" : `showing ${n} of ${rows.size}${priced && n ? ` · ${usdText(sum(grid.ks()))} USD/h` : ""}`;
     wrong.hidden = !found?.error;
     wrong.textContent = found?.error ?? "";
     find.setAttribute("aria-invalid", Boolean(found?.error));

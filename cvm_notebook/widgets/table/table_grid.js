@@ -231,7 +231,7 @@ function tableGrid(store, { onOpen, onMenu, onKey, onClear, say }) {
 
   // --- keyboard and mouse ---
   /** What is selected and can be seen: only on these an action acts. */
-  function picked() { return state.ks.filter((k) => store.selected.has(k)); }
+  function picked() { return ks().filter((k) => store.selected.has(k)); }
   const ksOf = (item) => (isGroup(item) ? state.groups.get(item)?.ks ?? [] : [item]);
   const range = (a, b) => state.shown.slice(Math.min(a, b), Math.max(a, b) + 1).flatMap((item) => (isGroup(item) && !store.folded.has(item) ? [] : ksOf(item)));
   /** Select a row, or all rows of a group; or no more. */
@@ -281,7 +281,7 @@ function tableGrid(store, { onOpen, onMenu, onKey, onClear, say }) {
     const k = state.shown[state.active];
     if (step !== undefined) moved(step === Infinity ? state.shown.length : step === -Infinity ? -state.shown.length : step, event);
     else if (event.key === " " && k !== undefined) { state.anchor = state.active; toggle(k); }
-    else if (chooses) store.select(state.ks);
+    else if (chooses) store.select(ks());
     else if (!event.shiftKey && !isShortcut(event) && treeKey(event.key, k)) queue();
     else if (event.key === "Escape") store.select([]);
     else if (isPlain(event, "Enter") && k !== undefined) onOpen(k);
@@ -301,9 +301,9 @@ function tableGrid(store, { onOpen, onMenu, onKey, onClear, say }) {
     return true;
   }
   all.addEventListener("change", () => {
-    const inTable = new Set(state.ks);
+    const inTable = new Set(ks());
     const others = [...store.selected].filter((k) => !inTable.has(k)); // what the filter hides stays as it is
-    store.select(all.checked ? [...others, ...state.ks] : others);
+    store.select(all.checked ? [...others, ...ks()] : others);
   });
   grid.addEventListener("scroll", () => queue(), { passive: true });
   /** Rows have two lines where the grid is narrow. */
@@ -322,13 +322,19 @@ function tableGrid(store, { onOpen, onMenu, onKey, onClear, say }) {
     state.stale ||= stale;
     state.frame ||= requestAnimationFrame(() => {
       state.frame = 0;
-      if (state.stale) recompute();
-      state.stale = false;
+      settle();
       paint();
     });
   }
+  /** Rows may have gone since the last frame: whoever needs them before the next one has them chosen at once. */
+  function settle() {
+    if (state.stale) recompute();
+    state.stale = false;
+  }
+  /** The rows that the filter leaves, in their order; each of them is in the store. */
+  function ks() { settle(); return state.ks; }
   return {
-    el, grid, state, columns, queue, toggle, picked,
+    el, grid, columns, queue, toggle, picked, ks,
     flash(ks) { for (const k of ks) state.flash.add(k); },
     end() { watch.disconnect(); cancelAnimationFrame(state.frame); },
   };

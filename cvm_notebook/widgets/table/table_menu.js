@@ -34,9 +34,12 @@ function popupMenu(label) {
 /** Text as Python writes it. */
 const pythonText = (text) => JSON.stringify(text).replace(/[\u007f-\uffff]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
 
+/** Rows by their numbers, without those that have gone since a menu was opened. */
+const known = (store, ks) => ks.map((k) => store.rows.get(k)).filter(Boolean);
+
 /** Python that comes to what is selected, or else to what is shown. */
 function asPython(store, picked) {
-  const names = picked.map((k) => store.rows.get(k)).map((row) => row.name || row.id);
+  const names = known(store, picked).map((row) => row.name || row.id);
   if (names.length === 1) return `fleet[${pythonText(names[0])}]`;
   if (names.length) return `fleet.where(name=[${names.map(pythonText).join(", ")}])`;
   const query = store.query.trim();
@@ -49,6 +52,6 @@ function asCsv(store, ks) {
   const harmless = (text) => (/^[=+\-@\t\r]/.test(text) && Number.isNaN(Number(text)) ? `'${text}` : text);
   const cell = (value) => `"${harmless(String(value ?? "")).replaceAll('"', '""')}"`;
   const value = (row, column) => (column.kind === "age" ? Math.round(rowAge(store, row.k)) : column.kind === "since" ? Math.floor(upFor(store, row[column.name]) ?? NaN) || "" : column.kind === "when" && row[column.name] !== null ? new Date(row[column.name]).toISOString() : row[column.name]);
-  const columns = store.columns, lines = ks.map((k) => store.rows.get(k)).map((row) => [row.id, ...columns.map((column) => value(row, column))]);
+  const columns = store.columns, lines = known(store, ks).map((row) => [row.id, ...columns.map((column) => value(row, column))]);
   return [["id", ...columns.map((column) => column.name)], ...lines].map((line) => line.map(cell).join(",")).join("\r\n") + "\r\n";
 }
