@@ -25,7 +25,6 @@ import pytest
 from forked_kernels import KernelFork
 from helpers import picture
 from playwright.sync_api import Error as PlaywrightError
-from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from cvm_notebook.local import LocalCloud
 
@@ -488,10 +487,7 @@ class Lab:
         return self
 
     def classic(self, name, shown):
-        """Open a notebook in nbclassic, and run its cells until each shows what it is to show.
-
-        anywidget gives a model two seconds to load: a cell that came too late is run again, as a
-        user would do it.
+        """Open a notebook in nbclassic, and run its cells one after the other.
 
         Parameters
         ----------
@@ -507,19 +503,18 @@ class Lab:
             timeout=PATIENCE,
         )
         self.page.wait_for_function(
-            "() => window.Jupyter?.notebook?.kernel?.is_connected()", timeout=PATIENCE
+            """() => { const kernel = window.Jupyter?.notebook?.kernel;
+                return kernel?.is_connected() && kernel.widget_manager }""",
+            timeout=PATIENCE,
+        )
+        # at first it asks the kernel for widgets, and then draws anew what is there, but for views
+        self.page.evaluate(
+            "() => window.Jupyter.notebook.kernel.widget_manager._loadFromKernel().then(() => null)"
         )
         for index, selector in enumerate(shown.values()):
-            self._run_classic(index, self.page.locator(selector).first)
-        return self
-
-    def _run_classic(self, index, view):
-        for _ in range(4):
             self.page.evaluate("at => { window.Jupyter.notebook.execute_cells([at]) }", index)
-            with contextlib.suppress(PlaywrightTimeout):
-                view.wait_for(timeout=PATIENCE / 3)
-                return
-        pytest.fail(f"nbclassic does not show what cell {index} makes, however often it is run")
+            self.page.locator(selector).first.wait_for(timeout=PATIENCE)
+        return self
 
     def run_all(self, *, wait=True, errors=False):
         """Run all cells; by default until they are done, and fail with the first that raised."""
@@ -672,9 +667,8 @@ class Lab:
     def reload(self, *shown):
         """Save, and load the page of JupyterLab again, as F5 does, until all of these are shown.
 
-        A busy machine may be too slow for JupyterLab, which asks its kernel for a model once, and
-        for anywidget, which waits for two seconds: then it is loaded again, as a user would. The
-        next test gets another page.
+        A busy machine may be too slow for JupyterLab, which asks its kernel for a model once: then
+        it is loaded again, as a user would. The next test gets another page.
         """
         self._reloaded = True  # what such a page restores, it may restore late
         self.save()

@@ -156,7 +156,8 @@ def harmless(page):
 
 
 def shown(page, text):
-    page.locator(".jp-OutputArea-output").get_by_text(text, exact=False).first.wait_for()
+    found = page.locator(".jp-OutputArea-output").get_by_text(text, exact=False)
+    found.filter(visible=True).first.wait_for()  # a snapshot that the live view covers has it, too
 
 
 BEGIN = """

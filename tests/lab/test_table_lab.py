@@ -185,6 +185,30 @@ for turn in range(200):  # some of these come between the frame of the rows and 
     page.get_by_role("button", name="All 500", exact=True).wait_for(timeout=PATIENCE)
 
 
+AT_ONCE = """() => {
+    window.itsTimeout = AbortSignal.timeout;
+    AbortSignal.timeout = () => {
+        const late = new AbortController();
+        setTimeout(() => late.abort(), 0);
+        return late.signal;
+    } }"""
+
+
+def test_a_page_that_was_too_slow_for_anywidget_is_live_all_the_same(lab, cloud):
+    """It gives a module two seconds to load, and hands no message to one that was late."""
+    page = lab.open("slow.ipynb", [BEGIN, "fleet['bravo']"], cloud=cloud).page
+    page.evaluate(AT_ONCE)
+    try:
+        lab.run_all()
+        page.locator('.cvm-table .cvm-health[data-state="live"]').wait_for(timeout=PATIENCE)
+        page.locator('.cvm-card[data-live="true"]').wait_for(timeout=PATIENCE)
+        cloud.client.restart_cvm("bravo")
+        page.locator('.cvm-card .cvm-big:not([data-status="running"])').wait_for(timeout=PATIENCE)
+        assert any("Failed to initialize model" in error for error in lab.guard.errors)
+    finally:
+        page.evaluate("() => { AbortSignal.timeout = window.itsTimeout }")
+
+
 # --- searching and choosing -----------------------------------------------------------------------
 
 

@@ -108,12 +108,29 @@ function coverSnapshot(root) {
   return () => { cancelAnimationFrame(frame); if (covered) covered.style.display = ""; };
 }
 
+/**
+ * Take the kernel's messages from the comm itself: anywidget 0.11 takes none, for ever, for a model whose module was not
+ * loaded within two seconds, as on a busy machine. What came before is not missed: views say hello.
+ */
+function takeMessages(model) {
+  if (!model.widget_manager) return; // it is not Jupyter
+  function found(inner) {
+    let handle = null;
+    for (let type = inner; type; type = Object.getPrototypeOf(type)) if (Object.hasOwn(type, "_handle_comm_msg")) handle = type._handle_comm_msg;
+    if (handle) inner.comm?.on_msg?.((message) => handle.call(inner, message));
+  }
+  // The model that anywidget wraps is given to whoever listens for a change; of this one Python has no trait.
+  model.on("change:_taken", found);
+  model.set("_taken", performance.now());
+  model.off("change:_taken", found);
+}
+
 /** What a widget's module exports: one store a model, a drawing a view; it returns what ends the drawing. */
 function liveWidget(render, makeStore = viewModel) {
   return () => {
     let store = null;
     return {
-      initialize({ model }) { store = makeStore(model); store.begin(); return () => store.end(); },
+      initialize({ model }) { store = makeStore(model); takeMessages(model); store.begin(); return () => store.end(); },
       render({ model, el, host }) { return render({ model, el, host, store }); },
     };
   };

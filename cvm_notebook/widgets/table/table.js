@@ -224,10 +224,18 @@ function detailsFrame(place, onClose) {
 }
 
 /** Put the focus on the name in the card of a CVM as soon as that is drawn, if it is within five seconds. */
-function focusCard(within, id, until = performance.now() + 5000) {
-  const card = [...within.querySelectorAll("[data-cvm]")].find((one) => one.dataset.cvm === id && one.checkVisibility());
-  if (card) { card.scrollIntoView({ block: "nearest" }); card.querySelector("h3").focus({ preventScroll: true }); }
-  else if (within.isConnected && performance.now() < until) setTimeout(() => focusCard(within, id, until), 50);
+function focusCard(within, id) {
+  function focused() {
+    const card = [...within.querySelectorAll("[data-cvm]")].find((one) => one.dataset.cvm === id && one.checkVisibility());
+    if (!card) return false;
+    card.scrollIntoView({ block: "nearest" });
+    card.querySelector("h3").focus({ preventScroll: true });
+    return true;
+  }
+  if (focused()) return;
+  const drawn = new MutationObserver(() => { if (focused()) end(); }), late = setTimeout(end, 5000);
+  function end() { drawn.disconnect(); clearTimeout(late); }
+  drawn.observe(within, { childList: true, subtree: true, attributes: true, attributeFilter: ["hidden", "data-cvm"] });
 }
 
 export default liveWidget(renderTable, tableStore);
