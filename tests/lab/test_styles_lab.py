@@ -83,7 +83,10 @@ WORDS = """views => {
     const say = new Function(`${views[0].esm.replace(/^export default.*$/m, '')};
         return [usdText(0), usdText(0.00556), usdText(0.06078), usdText(999.5), usdText(12647.2),
             spentText(0.0004), spentText(1), howMany(1, 'CVM'), howMany(2000, 'CVM'),
-            clockTime(new Date(2026, 10, 9, 0, 5, 1)), momentText(new Date(2026, 10, 9, 13, 5))]`);
+            clockTime(new Date(2026, 10, 9, 0, 5, 1)), momentText(new Date(2026, 10, 9, 13, 5)),
+            listedText(new Date(2020, 1, 29, 23, 59, 59)), listedText(new Date().setHours(0, 0, 0, 0)),
+            usdWords(0.000001), usdWords(100000), usdWords(0.1 + 0.2), usdWords(0),
+            JSON.stringify(findText('(naïve|İ ', ['x', 'İİ (NAÏVE|İ (naïve|İ y']))]`);
     return say();
 }"""
 
@@ -123,5 +126,6 @@ def test_nothing_looks_otherwise_whichever_style_sheet_comes_last(page, views):
     assert differences == []
     assert page.evaluate(WORDS, views) == [
         *("0.00", "0.0056", "0.06", "999.50", "12,647", "< 0.01", "1.00", "1 CVM", "2,000 CVMs"),
-        *("00:05:01", "9 Nov 2026 13:05:00"),
+        *("00:05:01", "9 Nov 2026 13:05:00", "29 Feb 2020 23:59:59", "00:00:00"),
+        *("0.000001", "100000", "0.3", "0", "[[],[[3,12],[12,21]]]"),
     ]

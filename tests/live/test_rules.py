@@ -5,6 +5,7 @@ import gc
 import os
 import subprocess
 import sys
+import time as clock
 import weakref
 from datetime import UTC, datetime, time, timedelta
 
@@ -96,6 +97,36 @@ def _after_a_skip(table, local):
     """Whether clocks were set forward over the time of day."""
     wanted = datetime.combine(local.date(), table.at, tzinfo=local.tzinfo)
     return wanted.astimezone(UTC).astimezone(local.tzinfo).time() != table.at
+
+
+@pytest.mark.parametrize(
+    ("place", "text", "before", "acts"),
+    [  # set forward from 2:00 to 3:00, from 24:00 to 1:00, and over a whole Friday
+        ("America/New_York", "daily 02:30", "2026-03-08T00:00-05:00", "2026-03-08T03:00-04:00"),
+        ("America/Santiago", "Sun 00:30", "2026-09-05T12:00-04:00", "2026-09-06T01:00-03:00"),
+        ("Pacific/Apia", "Fri 20:00", "2011-12-28T00:00-10:00", "2011-12-31T00:00+14:00"),
+        # set back from 2:00 to 1:00: the first of two
+        ("America/New_York", "daily 01:30", "2026-11-01T00:00-04:00", "2026-11-01T01:30-04:00"),
+        ("Asia/Kolkata", "Mon-Fri 20:00", "2027-12-31T20:00+05:30", "2028-01-03T20:00+05:30"),
+        ("Pacific/Auckland", "daily 12:00", "2028-02-28T12:00+13:00", "2028-02-29T12:00+13:00"),
+    ],
+)
+@pytest.mark.parametrize("named", [True, False])
+def test_a_time_that_clocks_skip_is_the_moment_at_which_they_are_set(
+    monkeypatch, place, text, before, acts, named
+):
+    monkeypatch.setenv("TZ", "UTC" if named else place)
+    clock.tzset()
+    try:
+        table = Timetable.read("schedule", f"{text} {place}" if named else text)
+        at = datetime.fromisoformat(acts).astimezone(UTC)
+        assert table.after(datetime.fromisoformat(before)) == at
+        assert table.last(at) == at
+        assert table.last(at - timedelta(seconds=1)) < at
+        assert table.after(at) > at + timedelta(hours=2), "and not twice"
+    finally:
+        monkeypatch.undo()
+        clock.tzset()
 
 
 # --- occasions -----------------------------------------------------------------------------------

@@ -199,11 +199,10 @@ class FleetTable(TableParts):
 
     def _vitals(self) -> Message:
         snapshot = self._live_fleet().store.snapshot()
-        at, reading = int(snapshot.taken_at.timestamp() * 1000), not snapshot.complete
-        ages = self._feed.ages(snapshot)
+        ages, reading = self._feed.ages(snapshot), not snapshot.complete
         rows = [row for i in self._seen_ids if (row := self._live_fleet().known(i)) is not None]
         boots = self._feed.boots(rows, snapshot)
-        return {"at": at, "ages": ages, "reading": reading, **boots, **super()._vitals()}
+        return {"ages": ages, "reading": reading, **boots, **super()._vitals()}
 
     def _about(self, fleet: FleetEngine) -> Message:
         """Return what a view needs beside the rows, to begin."""
