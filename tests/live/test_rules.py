@@ -136,6 +136,16 @@ def occasions(idle=60.0, table=None):
     return Occasions(idle, None if table is None else Timetable.read("schedule", table), NOON)
 
 
+def test_a_clock_that_was_days_ahead_and_is_right_again_misses_no_time():
+    made = occasions(None, "daily 13:00 UTC")
+    assert made.scheduled(NOON + timedelta(days=3)) == (None, NOON + timedelta(days=2, hours=1))
+    assert made.scheduled(NOON + timedelta(minutes=1)) == (None, None)
+    due = NOON + timedelta(hours=1)
+    assert made.scheduled(due) == (due, None)
+    assert made.scheduled(due - timedelta(seconds=20)) == (None, None)
+    assert made.scheduled(due + timedelta(seconds=20)) == (None, None), "set by seconds, not twice"
+
+
 def test_one_stretch_of_idleness_is_one_occasion():
     made = occasions()
     due = [made.idle_now({"a": length}, {"a"}) for length in (0.0, 59.0, 60.0, 90.0, None, 5e5)]
