@@ -8,6 +8,7 @@ import time
 import weakref
 from dataclasses import replace
 from decimal import Decimal
+from itertools import chain
 
 import ipywidgets
 import msgspec
@@ -218,7 +219,7 @@ def test_nothing_is_measured_for_a_table_without_such_columns(front, table):
 
 
 def test_a_large_fleet_is_measured_where_it_is_seen(front, table, fleet, monkeypatch):
-    monkeypatch.setattr("cvm_notebook.widgets.table.measuring._ALL_MEASURED", 2)
+    monkeypatch.setattr("cvm_notebook.widgets.table.measuring.ALL_MEASURED", 2)
     numbers = front.named(fleet, "web-1", "web-2")
     front.say("seen", ks=numbers)
     settled()
@@ -464,6 +465,20 @@ def test_what_the_month_has_cost_rides_with_the_pulses(front, wire, table, fleet
     front.say("hello", n=0)
     assert len(wire.wait(table, "snapshot")["spent"]["ks"]) == 3
     assert "month_usd" not in wire.wait(table, "snapshot")["cols"]
+
+
+def test_an_order_by_month_brings_what_was_not_sent_yet_at_once(front, wire, table, monkeypatch):
+    monkeypatch.setattr("cvm_notebook.widgets.table.spending._AT_A_TIME", 1)
+
+    def sent():
+        spent = [one["spent"]["ks"] for one in wire.sent(table, "pulse") if "spent" in one]
+        return set(chain(*spent))
+
+    table.pulse()
+    until(sent)
+    front.say("seen", ks=[], sort="month_usd")
+    settled()
+    assert sent() == set(front.k.values())
 
 
 # --- acting ---------------------------------------------------------------------------------------

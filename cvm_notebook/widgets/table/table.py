@@ -24,6 +24,7 @@ from cvm_notebook.widgets.table.finder import Finder
 from cvm_notebook.widgets.table.measuring import Measuring
 from cvm_notebook.widgets.table.patches import PatchFeed
 from cvm_notebook.widgets.table.presentation import COLUMNS, USUAL, columns_of, specs
+from cvm_notebook.widgets.table.spending import MONTH_COLUMN
 from cvm_notebook.widgets.table.table_parts import GROUPINGS, TableParts
 
 _MOST_SEEN: Final = 100
@@ -261,8 +262,10 @@ class FleetTable(TableParts):
 
     def _on_seen(self, message: Mapping[str, Any]) -> None:
         self._seen_ids = tuple(self._meant(message)[:_MOST_SEEN])
-        self._sorted_by = str(message.get("sort"))
+        before, self._sorted_by = self._sorted_by, str(message.get("sort"))
         self._measure()
+        if before != self._sorted_by == MONTH_COLUMN:
+            self.pulse()  # which brings what is not sent yet
 
     def _on_open(self, message: Mapping[str, Any]) -> None:
         for cvm_id in self._meant(message)[:1]:

@@ -52,7 +52,7 @@ function lacksOf(store, ks) {
   const unmeasured = kinds.has("share") ? rows.filter((row) => row.status === "running" && !row.spark).length : 0;
   const uncounted = kinds.has("spent") ? rows.filter((row) => row.month_usd === undefined).length : 0;
   return [
-    unmeasured ? `CPU and memory of ${howMany(unmeasured, "running CVM")} that were not measured: to measure all, order by CPU` : "",
+    unmeasured ? `CPU and memory of ${howMany(unmeasured, "running CVM")} that are not measured yet (to measure all, order by CPU)` : "",
     uncounted ? `the month of ${howMany(uncounted, "CVM")}, which is not worked out yet` : "",
   ].filter(Boolean).join("; ");
 }
