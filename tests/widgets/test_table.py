@@ -23,6 +23,7 @@ from cvm_notebook.live.store.figures import Point, Sample
 from cvm_notebook.live.store.observation import Observation
 from cvm_notebook.widgets.base.confirm import Confirmation
 from cvm_notebook.widgets.base.ui_thread import ui_thread
+from cvm_notebook.widgets.table.facets import facet_of
 from cvm_notebook.widgets.table.patches import PatchFeed
 from cvm_notebook.widgets.table.presentation import COLUMNS, HINTS, USUAL, columns_of, spark, specs
 
@@ -399,6 +400,19 @@ def test_what_is_searched_for_is_one_trait_and_whoever_comes_later_is_sent_what_
     table.flush()
     front.say("hello", n=0)
     assert "found" not in wire.wait(table, "snapshot", after=1)
+
+
+def test_a_facet_has_every_app_of_a_large_fleet(fleet):
+    before = fleet.snapshot()
+    one = before.rows[0]
+    apps = [
+        replace(one, cvm=msgspec.structs.replace(one.cvm, id=f"cvm_{n}", app_id=f"app{n}"))
+        for n in range(500)
+    ]
+    large = replace(before, rows=tuple(apps), index=None)
+    assert {found["value"] for found in facet_of(large, "app_id")} == {
+        f"app{n}" for n in range(500)
+    }
 
 
 def test_a_facet_lists_the_values_there_are_and_apps_by_a_name(front, wire, table, fleet):
