@@ -551,3 +551,19 @@ def _left(before: set[threading.Thread]) -> list[str]:
 
 def _open_files() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+@pytest.fixture
+def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Set this machine's zone; Berlin's clock was set forward 2026-03-29, and back 2026-10-25."""
+    before = os.environ.get("TZ")
+
+    def set_zone(name: str = "Europe/Berlin") -> None:
+        monkeypatch.setenv("TZ", name)
+        time.tzset()
+
+    set_zone()
+    yield set_zone
+    monkeypatch.undo()
+    assert os.environ.get("TZ") == before
+    time.tzset()

@@ -316,7 +316,7 @@ def test_one_action_is_an_operation(ip):
     ip.well("op = %cvm restart agent-1 --force --wait")
     assert ip.names["op"].state == "reached"
     shown = ip.well("%cvm stop agent-1 --wait")
-    assert re.search(r"^\d\d:\d\d:\d\d  stop agent-1: done$", shown, re.MULTILINE)
+    assert re.search(r"^\d\d:\d\d:\d\d UTC  stop agent-1: done$", shown, re.MULTILINE)
     shown = ip.well("op = %cvm start agent-1")
     assert ip.names["op"].state in {"accepted", "reached"}
     assert ip.well("%cvm watch agent-1 --timeout 60").value.status == "running"

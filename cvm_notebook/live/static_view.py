@@ -15,7 +15,7 @@ def show(snapshot: Snapshot, title: str | None = None, most: int = 50) -> dict[s
     health = str(snapshot.health).rstrip(".")
     title = f"{title or counted(len(snapshot), 'CVM')}; {health}; snapshot of {when}"
     if left_out > 0:
-        title = f"{title}; {left_out} not shown"
+        title = f"{title}; {left_out:,} not shown"
     return table_bundle(title, head, cells)
 
 

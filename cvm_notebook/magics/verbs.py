@@ -5,7 +5,7 @@ import shlex
 import threading
 from argparse import Namespace
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from queue import Empty, Queue
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
@@ -299,8 +299,8 @@ def _displayed(line: LogLine) -> str:
 
 
 def print_line(text: str) -> None:
-    """Print a line with the time."""
-    print(f"{datetime.now().astimezone():%H:%M:%S}  {text}", flush=True)
+    """Print a line with the time, in UTC as all times in text."""
+    print(f"{datetime.now(UTC):%H:%M:%S} UTC  {text}", flush=True)
 
 
 def interrupted(stop: KeyboardInterrupt, text: str) -> KeyboardInterrupt:

@@ -1,7 +1,5 @@
 """Times that users say: naive ones are this machine's, whatever its zone does to its clock."""
 
-import os
-import time
 from datetime import UTC, date, datetime, timedelta, timezone
 
 import numpy as np
@@ -10,22 +8,6 @@ import pytest
 
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.times import moment_of
-
-
-@pytest.fixture
-def zone(monkeypatch):
-    """Set this machine's zone; Berlin's clock was set forward 2026-03-29, and back 2026-10-25."""
-    before = os.environ.get("TZ")
-
-    def set_zone(name="Europe/Berlin"):
-        monkeypatch.setenv("TZ", name)
-        time.tzset()
-
-    set_zone()
-    yield set_zone
-    monkeypatch.undo()
-    assert os.environ.get("TZ") == before
-    time.tzset()
 
 
 def at(text):

@@ -357,7 +357,7 @@ def how_busy_cvms_are_is_measured_while_the_table_is_seen(lab, table):
     assert cell.locator(".cvm-spark").inner_text().strip()
     assert cell.evaluate("cell => cell.scrollWidth <= cell.clientWidth")  # nothing is cut off
     lab.screenshot("table-busy", table.locator(".cvm-table").first)
-    lab.kernel("from cvm_notebook.widgets.table import measuring; measuring._ALL_MEASURED = 0")
+    lab.kernel("from cvm_notebook.widgets.table import measuring; measuring.ALL_MEASURED = 0")
     measured = "print(fleet.table()._measuring.handle.cvm_ids is None)"
     by_cpu = table.get_by_role("columnheader", name="CPU").get_by_role("button")
     for down in ("descending", "ascending"):  # those in sight would stay the only ones with figures
@@ -366,7 +366,7 @@ def how_busy_cvms_are_is_measured_while_the_table_is_seen(lab, table):
         until(lambda: lab.kernel(measured).strip() == "True")
     by_cpu.click()
     until(lambda: lab.kernel(measured).strip() == "False")
-    lab.kernel("measuring._ALL_MEASURED = 60")
+    lab.kernel("measuring.ALL_MEASURED = 60")
 
 
 def rows_have_two_lines_where_the_page_is_narrow(lab, table):

@@ -98,11 +98,45 @@ def _after_a_skip(table, local):
     return wanted.astimezone(UTC).astimezone(local.tzinfo).time() != table.at
 
 
+@pytest.mark.parametrize(
+    ("place", "text", "before", "acts"),
+    [  # set forward from 2:00 to 3:00, from 24:00 to 1:00, and over a whole Friday
+        ("America/New_York", "daily 02:30", "2026-03-08T00:00-05:00", "2026-03-08T03:00-04:00"),
+        ("America/Santiago", "Sun 00:30", "2026-09-05T12:00-04:00", "2026-09-06T01:00-03:00"),
+        ("Pacific/Apia", "Fri 20:00", "2011-12-28T00:00-10:00", "2011-12-31T00:00+14:00"),
+        # set back from 2:00 to 1:00: the first of two
+        ("America/New_York", "daily 01:30", "2026-11-01T00:00-04:00", "2026-11-01T01:30-04:00"),
+        ("Asia/Kolkata", "Mon-Fri 20:00", "2027-12-31T20:00+05:30", "2028-01-03T20:00+05:30"),
+        ("Pacific/Auckland", "daily 12:00", "2028-02-28T12:00+13:00", "2028-02-29T12:00+13:00"),
+    ],
+)
+def test_a_time_that_clocks_skip_is_the_moment_at_which_they_are_set(
+    zone, place, text, before, acts
+):
+    zone(place)
+    at = datetime.fromisoformat(acts).astimezone(UTC)
+    for table in (Timetable.read("schedule", text), Timetable.read("schedule", f"{text} {place}")):
+        assert table.after(datetime.fromisoformat(before)) == at
+        assert table.last(at) == at
+        assert table.last(at - timedelta(seconds=1)) < at
+        assert table.after(at) > at + timedelta(hours=2), "and not twice"
+
+
 # --- occasions -----------------------------------------------------------------------------------
 
 
 def occasions(idle=60.0, table=None):
     return Occasions(idle, None if table is None else Timetable.read("schedule", table), NOON)
+
+
+def test_a_clock_that_was_days_ahead_and_is_right_again_misses_no_time():
+    made = occasions(None, "daily 13:00 UTC")
+    assert made.scheduled(NOON + timedelta(days=3)) == (None, NOON + timedelta(days=2, hours=1))
+    assert made.scheduled(NOON + timedelta(minutes=1)) == (None, None)
+    due = NOON + timedelta(hours=1)
+    assert made.scheduled(due) == (due, None)
+    assert made.scheduled(due - timedelta(seconds=20)) == (None, None)
+    assert made.scheduled(due + timedelta(seconds=20)) == (None, None), "set by seconds, not twice"
 
 
 def test_one_stretch_of_idleness_is_one_occasion():

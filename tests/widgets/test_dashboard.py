@@ -12,7 +12,7 @@ from cvm_notebook.api.models.cvm import Cvm, HourlyRate, Resource
 from cvm_notebook.live.query import search
 from cvm_notebook.live.store.figures import Figures, Sample
 from cvm_notebook.live.store.records import Health, Provenance, Row, Snapshot
-from cvm_notebook.widgets.dashboard.attention import concerns, stop_plan
+from cvm_notebook.widgets.dashboard.attention import concerns, stop_plan, unmeasured
 from cvm_notebook.widgets.dashboard.dashboard import Dashboard
 
 CVMS = ("web-1", "web-2")
@@ -125,6 +125,26 @@ def test_the_plan_says_what_each_saves_and_what_is_not_seen():
     ]
     assert rows[0]["note"] == "GPU load is not measured"
     assert all(one["sends"] for one in rows)
+
+
+def test_a_plan_of_the_dearest_says_of_how_many():
+    many = snapshot(*(row(n) for n in range(250)), idle=dict.fromkeys(range(250), 7200.0))
+    plan = stop_plan(many)
+    assert (len(plan["rows"]), plan["of"]) == (200, 250)
+
+
+def test_of_a_large_fleet_it_is_said_how_many_may_idle_unseen():
+    fleet = [row(n) for n in range(61)]
+    assert unmeasured(snapshot(*fleet, row(99, "stopped"), idle={1: 0.0, 2: 7200.0})) == 59
+    assert unmeasured(snapshot(*fleet[:60])) == 0, "all of a small one are measured in a moment"
+
+
+def test_a_filter_by_some_of_many_apps_says_so():
+    apps = [row(n, app=f"app{n // 2}", digest=str(n % 2)) for n in range(80)]
+    (drift,) = (one for one in concerns(snapshot(*apps)) if one.key == "drift")
+    assert drift.title.startswith("40 apps")
+    assert drift.more.endswith("and 37 more. Show filters by 30 of them")
+    assert drift.query.count("'app") == 30
 
 
 # --- with a fleet ---------------------------------------------------------------------------------

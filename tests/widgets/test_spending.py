@@ -83,6 +83,11 @@ def test_a_large_fleet_is_sent_in_turn_and_who_is_in_sight_first(feed):
     assert feed.take(["c1"]) == {}
 
 
+def test_all_of_a_large_fleet_is_sent_at_once_where_it_is_ordered_by(feed):
+    assert len(feed.take(["c999"], every=True)) == 1_000
+    assert feed.take([], every=True) == {}
+
+
 def test_only_what_has_changed_is_sent_again_and_all_to_a_view_that_begins(feed):
     for _ in range(4):
         feed.take([])

@@ -8,6 +8,7 @@ import time
 import weakref
 from dataclasses import replace
 from decimal import Decimal
+from itertools import chain
 
 import ipywidgets
 import msgspec
@@ -22,6 +23,7 @@ from cvm_notebook.live.store.figures import Point, Sample
 from cvm_notebook.live.store.observation import Observation
 from cvm_notebook.widgets.base.confirm import Confirmation
 from cvm_notebook.widgets.base.ui_thread import ui_thread
+from cvm_notebook.widgets.table.facets import facet_of
 from cvm_notebook.widgets.table.patches import PatchFeed
 from cvm_notebook.widgets.table.presentation import COLUMNS, HINTS, USUAL, columns_of, spark, specs
 
@@ -218,7 +220,7 @@ def test_nothing_is_measured_for_a_table_without_such_columns(front, table):
 
 
 def test_a_large_fleet_is_measured_where_it_is_seen(front, table, fleet, monkeypatch):
-    monkeypatch.setattr("cvm_notebook.widgets.table.measuring._ALL_MEASURED", 2)
+    monkeypatch.setattr("cvm_notebook.widgets.table.measuring.ALL_MEASURED", 2)
     numbers = front.named(fleet, "web-1", "web-2")
     front.say("seen", ks=numbers)
     settled()
@@ -400,6 +402,19 @@ def test_what_is_searched_for_is_one_trait_and_whoever_comes_later_is_sent_what_
     assert "found" not in wire.wait(table, "snapshot", after=1)
 
 
+def test_a_facet_has_every_app_of_a_large_fleet(fleet):
+    before = fleet.snapshot()
+    one = before.rows[0]
+    apps = [
+        replace(one, cvm=msgspec.structs.replace(one.cvm, id=f"cvm_{n}", app_id=f"app{n}"))
+        for n in range(500)
+    ]
+    large = replace(before, rows=tuple(apps), index=None)
+    assert {found["value"] for found in facet_of(large, "app_id")} == {
+        f"app{n}" for n in range(500)
+    }
+
+
 def test_a_facet_lists_the_values_there_are_and_apps_by_a_name(front, wire, table, fleet):
     front.say("facet", name="region")
     region = fleet["web-1"].cvm.node_info.region
@@ -464,6 +479,20 @@ def test_what_the_month_has_cost_rides_with_the_pulses(front, wire, table, fleet
     front.say("hello", n=0)
     assert len(wire.wait(table, "snapshot")["spent"]["ks"]) == 3
     assert "month_usd" not in wire.wait(table, "snapshot")["cols"]
+
+
+def test_an_order_by_month_brings_what_was_not_sent_yet_at_once(front, wire, table, monkeypatch):
+    monkeypatch.setattr("cvm_notebook.widgets.table.spending._AT_A_TIME", 1)
+
+    def sent():
+        spent = [one["spent"]["ks"] for one in wire.sent(table, "pulse") if "spent" in one]
+        return set(chain(*spent))
+
+    table.pulse()
+    until(sent)
+    front.say("seen", ks=[], sort="month_usd")
+    settled()
+    assert sent() == set(front.k.values())
 
 
 # --- acting ---------------------------------------------------------------------------------------

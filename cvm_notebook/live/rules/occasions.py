@@ -62,6 +62,8 @@ class Occasions:
         """Return the scheduled time that it is to act for now, and one that was missed; once."""
         if self.timetable is None:
             return None, None
+        if self.looked_at - now > self.late:
+            self.looked_at = now  # by a clock that was ahead, and was set back
         last = self.timetable.last(now)
         if last <= self.looked_at:
             return None, None

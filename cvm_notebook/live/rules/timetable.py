@@ -1,6 +1,7 @@
 """Timetable: days of the week and a time of day, as in ``Mon-Fri 20:00``; when it is that next."""
 
 import re
+from bisect import bisect_left
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
@@ -14,6 +15,7 @@ _NAMES: Final = {name[:length]: day for day, name in enumerate(_WHOLE) for lengt
 _DAYS: Final = tuple(name[:3].title() for name in _WHOLE)
 _CLOCK: Final = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)\Z", re.ASCII)
 _EVERY_DAY: Final = frozenset(range(7))
+_DAY: Final = timedelta(days=1)
 _REMEDY: Final = (
     'Write days and a time of 24 hours, such as "Mon-Fri 20:00", "Sat,Sun 09:30" or "daily 20:00"; '
     'a time zone may follow: "Mon-Fri 20:00 Europe/Berlin".'
@@ -98,7 +100,18 @@ class Timetable:
 
     def _on(self, day: date) -> datetime:
         zone = None if self.zone is None else ZoneInfo(self.zone)
-        return datetime.combine(day, self.at, tzinfo=zone).astimezone(UTC)
+        wanted = datetime.combine(day, self.at)
+        at = wanted.replace(tzinfo=zone).astimezone(UTC)
+        if self._clock(at) == wanted:
+            return at
+        # skipped: an hour before or after it, as the zone is named or this machine's
+        begin = at - _DAY
+        shows = lambda second: self._clock(begin + timedelta(seconds=second))  # noqa: E731
+        return begin + timedelta(seconds=bisect_left(range(2 * 86_400), wanted, key=shows))
+
+    def _clock(self, moment: datetime) -> datetime:
+        """Return what the clock shows at a moment, without its zone."""
+        return self._local(moment).replace(tzinfo=None, fold=0)
 
     def __str__(self) -> str:
         zone = "" if self.zone is None else f" {self.zone}"

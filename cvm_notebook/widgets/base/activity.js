@@ -5,7 +5,6 @@
 
 const ACTIVITY_MARKS = { reached: "✓", failed: "✖", unknown: "?", cancelled: "–" };
 const lasted = (s) => (s < 60 ? `${s.toFixed(1)} s` : `${Math.floor(s / 60)} min ${Math.round(s % 60)} s`);
-const isToday = (moment) => moment.toDateString() === new Date().toDateString();
 
 /** A table of operations: of all CVMs, or (`named` false) of the one that is shown. */
 function activityTable({ send, queued, named = true }) {
@@ -16,12 +15,11 @@ function activityTable({ send, queued, named = true }) {
   const el = h("div", { className: "cvm-activity" }, none, frame, more);
   let before = null;
   function line(one, live) {
-    const at = one.at === null ? null : new Date(one.at), what = `${one.verb} ${one.name}`;
-    const day = !at || isToday(at) ? "" : `${dayText(one.at, at.getFullYear() !== new Date().getFullYear())} `;
+    const what = `${one.verb} ${one.name}`;
     const retry = one.retry ? h("button", { type: "button", "data-retry": one.id, "aria-label": `Retry ${what}`, disabled: !live, onclick: () => { send({ kind: "retry", id: one.id, click: clickId() }); queued(); } }, "Retry") : null;
     const cvm = one.cvm ? h("button", { type: "button", className: "cvm-plain", disabled: !live, onclick: () => send({ kind: "open", id: one.cvm }) }, one.name) : one.name;
     return h("tr", { "data-state": one.state },
-      h("td", { title: at && momentText(one.at) }, at ? `${day}${clockTime(one.at)}` : ""),
+      h("td", { title: one.at === null ? null : momentText(one.at) }, one.at === null ? "" : listedText(one.at)),
       h("td", {}, one.verb), ...(named ? [h("td", {}, cvm)] : []),
       h("td", { className: "cvm-activity-result" }, h("span", { className: "cvm-activity-mark", "aria-hidden": "true" }, ACTIVITY_MARKS[one.state] ?? "◌"), " ", one.words),
       h("td", { className: "cvm-num" }, one.took === null ? "" : lasted(one.took)),

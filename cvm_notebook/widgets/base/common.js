@@ -48,7 +48,7 @@ const TRUST_MARKS = { VERIFIED: "✓", PARTIAL: "◐", SIMULATED: "⚠", FAILED:
 /** Draw how up to date what is shown is: by the fleet's health while the kernel answers, else as a snapshot of a moment. */
 function drawHealth(badge, health, at, kernel) {
   const mode = kernel ? health?.state ?? "paused" : "gone", words = health?.text ?? "";
-  const text = !kernel ? `disconnected: data of ${clockTime(at)}; re-run the cell` : mode === "offline" || mode === "catching up" ? words.split(":").slice(0, 3).join(":") : mode === "needs a key" ? "sign in" : mode;
+  const text = !kernel ? `disconnected: data of ${listedText(at)}; re-run the cell` : mode === "offline" || mode === "catching up" ? words.split(":").slice(0, 3).join(":") : mode === "needs a key" ? "sign in" : mode;
   const shown = `${HEALTH_MARKS[mode] ?? "○"} ${text}`;
   badge.dataset.state = mode;
   if (badge.textContent !== shown) badge.textContent = shown;
@@ -80,6 +80,13 @@ const clockTime = (ms) => new Date(ms).toLocaleTimeString("en-GB");
 const dayText = (ms, year = true) => new Date(ms).toLocaleDateString("en-GB", { day: "numeric", month: "short", ...(year ? { year: "numeric" } : {}) });
 /** A moment with its day, as every view writes it: 26 Nov 2026 13:05:24. */
 const momentText = (ms) => `${dayText(ms)} ${clockTime(ms)}`;
+
+/** A moment in a list: 13:05:24, of another day than today with its day, and of another year with that. */
+function listedText(ms) {
+  const at = new Date(ms), today = new Date();
+  if (at.toDateString() === today.toDateString()) return clockTime(ms);
+  return `${dayText(ms, at.getFullYear() !== today.getFullYear())} ${clockTime(ms)}`;
+}
 
 /** A number that nobody else makes: it distinguishes clicks, and the same click twice is one. */
 const clickId = () => crypto.getRandomValues(new Uint32Array(2)).join("-");

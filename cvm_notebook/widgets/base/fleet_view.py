@@ -22,7 +22,7 @@ from cvm_notebook.widgets.base.clicks import UNDO_S, ClickHandler
 from cvm_notebook.widgets.base.log_tail import LogTail
 from cvm_notebook.widgets.base.mimebundle import in_marimo
 from cvm_notebook.widgets.base.ui_thread import ui_thread
-from cvm_notebook.widgets.base.view import LiveView, Message
+from cvm_notebook.widgets.base.view import LiveView, Message, ms
 
 
 def health_of(snapshot: Snapshot) -> Message:
@@ -150,7 +150,8 @@ class FleetView(LiveView):
         return fleet
 
     def _vitals(self) -> Message:
-        return {"health": health_of(self._live_fleet().store.snapshot())}
+        snapshot = self._live_fleet().store.snapshot()
+        return {"at": ms(snapshot.taken_at), "health": health_of(snapshot)}
 
     def _viewed(self) -> None:
         fleet = self._fleet()

@@ -25,11 +25,12 @@ function drawLogText(line) {
 
 /** Where a text stands in others, whatever its case: for each of them [[from, to]]. Takes as long as the texts are. */
 function findText(wanted, texts) {
-  const small = wanted.toLowerCase();
+  const literal = new RegExp(wanted.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&"), "giu"); // in lower case a text may be longer: İ
   let left = LOG_HITS;
   return texts.map((text) => {
-    const found = [], all = text.toLowerCase();
-    for (let at = all.indexOf(small); at >= 0 && left > 0; at = all.indexOf(small, at + small.length)) { found.push([at, at + small.length]); left--; }
+    const found = [];
+    literal.lastIndex = 0;
+    for (let hit; left > 0 && (hit = literal.exec(text)); left--) found.push([hit.index, literal.lastIndex]);
     return found;
   });
 }

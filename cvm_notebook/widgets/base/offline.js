@@ -18,7 +18,7 @@ function offlineBar(store, send, say) {
   function count() {
     const { lasts, next, age } = store.health, passed = (performance.now() - store.healthAt) / 1000;
     const left = next === null ? 0 : Math.ceil(next - passed);
-    const of = age === null ? "" : `, data of ${clockTime(Date.now() - (age + passed) * 1000).slice(0, 5)}`;
+    const of = age === null ? "" : `, data of ${clockTime(store.now() - (age + passed) * 1000).slice(0, 5)}`;
     text.textContent = `Not connected for ${countWords(lasts + passed)}${of}. ${left > 0 ? `Retrying in ${left} s` : "Retrying…"}`;
   }
   const stop = () => { clearInterval(clock); clock = 0; };

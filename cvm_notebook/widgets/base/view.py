@@ -12,6 +12,7 @@ import threading
 import time
 import weakref
 from collections.abc import Mapping
+from datetime import datetime
 from functools import partial
 from typing import Any, ClassVar, Final, TypeAlias
 
@@ -33,6 +34,11 @@ _SLOW_S: Final = 1.0
 _CLOSE_S: Final = 0.0  # a worker that waits for the service is a daemon: its result is dropped
 
 Message: TypeAlias = dict[str, Any]
+
+
+def ms(moment: datetime) -> int:
+    """Return a moment as scripts count it: milliseconds since 1970."""
+    return int(moment.timestamp() * 1000)
 
 
 class LiveView(ClosesWhole, anywidget.AnyWidget):

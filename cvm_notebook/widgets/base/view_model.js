@@ -1,6 +1,7 @@
 // The model behind the views of one widget; the other half of LiveView (view.py). Joined after common.js.
 //
-//   Python -> view   snapshot {n, token, set}   patch {n, set}   pulse {n}: each with what changes with the time alone
+//   Python -> view   snapshot {n, token, set}   patch {n, set}   pulse {n}: each with what changes with the time alone,
+//                    of which {at} is the kernel's clock
 //                    notice {text, fault}, part {of, message | open}, and what the widget has to say of its own
 //   view -> Python   hello (also after a gap), ack, alive, bye, part {of, message | do}, and what the widget asks for:
 //                    each with {n, token}
@@ -21,15 +22,18 @@ function viewModel(model, { initial = null, ...own } = {}) {
     patch(message) { store.state = { ...store.state, ...message.set }; },
     ...own,
   };
-  const store = { n: -1, token: null, state: initial, health: { state: "paused", text: "" }, healthAt: 0, live: () => alive.live, notify, send, ended: [] };
+  const store = { n: -1, token: null, state: initial, health: { state: "paused", text: "" }, healthAt: 0, at: null, atHere: 0, live: () => alive.live, now, notify, send, ended: [] };
 
   function notify(what) { for (const view of views) view(what); }
   function send(message) {
     try { model.send({ ...message, token: store.token, n: message.n ?? store.n }); } catch { /* "Cannot send": there is no kernel, which the view shows already */ }
   }
+  /** What the kernel's clock shows, in ms: this machine's may be another, and be wrong. It stands still where the kernel is gone. */
+  function now() { return store.at === null ? Date.now() : store.at + (alive.live ? performance.now() - store.atHere : 0); }
   /** How up to date a fleet is comes with what changes with the time alone; its seconds count from now. */
   function received(message, what) {
     if (message.health) { store.health = message.health; store.healthAt = performance.now(); }
+    if (message.at) { store.at = message.at; store.atHere = performance.now(); }
     take.received?.(message, what);
   }
   function begin(message) {

@@ -10,6 +10,7 @@ from cvm_notebook.live.operations.record import OperationRecord, State, as_text
 from cvm_notebook.live.operations.service import OperationService
 from cvm_notebook.live.plans.retry import may_be_retried, unresolved
 from cvm_notebook.text import clean_text
+from cvm_notebook.widgets.base.view import ms
 
 _NAME_CHARS: Final = 80
 _TEXT_CHARS: Final = 300
@@ -93,7 +94,7 @@ def _line(record: OperationRecord, settled: str | None, *, retry: bool) -> dict[
     words = as_text(record, named=False).partition(": ")[2]
     return {
         "id": record.id,
-        "at": int(record.asked_at.timestamp() * 1000),
+        "at": ms(record.asked_at),
         "verb": record.verb,
         "name": clean_text(record.name, _NAME_CHARS),
         "cvm": record.made_id or record.cvm_id,
@@ -113,7 +114,7 @@ def _entry_line(entry: HistoryEntry) -> dict[str, Any]:
     words = ". ".join(one for one in (word, entry.error_message or "") if one)
     return {
         "id": clean_text(entry.correlation_id or "", _NAME_CHARS),
-        "at": None if began is None else int(began.timestamp() * 1000),
+        "at": None if began is None else ms(began),
         "verb": clean_text(entry.operation_type or "", _NAME_CHARS).replace("_", " "),
         "name": "",
         "cvm": None,

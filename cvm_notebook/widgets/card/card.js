@@ -16,10 +16,9 @@ function cardStore(model) {
     received(message) {
       if (message.at === undefined) return; // it has no clock
       store.clock = message;
-      store.clockAt = performance.now();
     },
   });
-  return Object.assign(store, { clock: {}, clockAt: 0 });
+  return Object.assign(store, { clock: {} });
 }
 
 /** A button that copies a text, and says whether it could. */
@@ -163,7 +162,7 @@ function renderCard({ model, el, host, store }) {
   function eventList(list) {
     if (!list?.length) return h("p", { className: "cvm-dim" }, "No changes since you opened this.");
     return h("ul", { className: "cvm-events" }, ...list.map(([at, text, state, byYou]) => {
-      const item = h("li"), when = h("time", { dateTime: new Date(at).toISOString(), title: momentText(at) }, clockTime(at));
+      const item = h("li"), when = h("time", { dateTime: new Date(at).toISOString(), title: momentText(at) }, listedText(at));
       item.append(when, statusGlyph(item, state), h("span", {}, text), ...(byYou ? [h("span", { className: "cvm-tag" }, "by you")] : []));
       return item;
     }));
@@ -192,7 +191,7 @@ function renderCard({ model, el, host, store }) {
       : h("p", { className: "cvm-dim" }, "No endpoints."));
   }
   function drawOps({ ops: all = {} }) {
-    const now = Date.now();
+    const now = store.now();
     const lines = Object.entries(all).filter(([, op]) => !(op.done && ["reached", "cancelled"].includes(op.state) && now - op.at > OP_SHOWN_MS));
     ops.replaceChildren(...lines.sort(([, a], [, b]) => b.at - a.at).slice(0, 3).map(([verb, op]) => {
       const dots = op.steps.map((done) => (done ? "●" : "○")).join("");
@@ -212,7 +211,7 @@ function renderCard({ model, el, host, store }) {
   }
   function drawTime() {
     const kernel = store.live(), { clock, state } = store;
-    const passed = kernel ? (performance.now() - store.clockAt) / 1000 : 0;
+    const passed = kernel ? (performance.now() - store.atHere) / 1000 : 0;
     const parts = [];
     if (state?.gone) parts.push(goneWords(state.gone));
     if (clock.uptime !== null && clock.uptime !== undefined && state?.running) parts.push(`up ${ageWords(clock.uptime + passed)}`);
@@ -220,9 +219,9 @@ function renderCard({ model, el, host, store }) {
     const text = parts.join(" · ");
     if (under.textContent !== text) under.textContent = text;
     if (state) costs.draw(state, clock, passed);
-    const now = kernel && clock.at ? clock.at + passed * 1000 : null; // by the kernel's clock, as what it judged
+    const now = kernel && store.at ? store.now() : null; // by the kernel's clock, as what it judged
     badge.draw(state?.trust, now); trust.time(now);
-    drawHealth(health, store.health, clock.at, kernel);
+    drawHealth(health, store.health, store.at, kernel);
     root.dataset.live = kernel;
     actions.inert = !kernel;
   }

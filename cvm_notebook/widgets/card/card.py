@@ -34,7 +34,7 @@ from cvm_notebook.widgets.base.closing import close_widgets, is_open
 from cvm_notebook.widgets.base.fleet_view import FleetView
 from cvm_notebook.widgets.base.mimebundle import in_marimo
 from cvm_notebook.widgets.base.ui_thread import ui_thread
-from cvm_notebook.widgets.base.view import Message
+from cvm_notebook.widgets.base.view import Message, ms
 from cvm_notebook.widgets.card import autostop
 from cvm_notebook.widgets.card.activity import history_corrections, history_lines, ledger_lines
 from cvm_notebook.widgets.card.details import DETAILS, boot_line, fetch
@@ -46,7 +46,6 @@ from cvm_notebook.widgets.card.sections import (
     clock_of,
     events_of,
     gone_state,
-    ms,
     operation_of,
 )
 from cvm_notebook.widgets.card.trust import Verification
@@ -230,7 +229,7 @@ class CvmCard(FleetView):
         counted: Message = {}
         if self._spent is not None:
             counted = {"today": self._spent[1], "today_at": ms(self._spent[0])}
-        return {"at": ms(snapshot.taken_at), **super()._vitals(), **clock, **counted}
+        return {**super()._vitals(), **clock, **counted}
 
     # --- following it while it has a viewer -------------------------------------------------------
 

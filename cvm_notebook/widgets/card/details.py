@@ -18,6 +18,7 @@ from cvm_notebook.attest.evidence.fields import bare_digits
 from cvm_notebook.live.store.records import Row
 from cvm_notebook.text import clean_text
 from cvm_notebook.widgets.base.log_lines import clean_line, level_of, split_time
+from cvm_notebook.widgets.base.view import ms
 
 Details: TypeAlias = dict[str, Any]
 _CHARS: Final = 300
@@ -202,4 +203,4 @@ def _when(moment: datetime | None) -> str | None:
 
 
 def _ms(moment: datetime | None) -> int | None:
-    return int(moment.timestamp() * 1000) if moment is not None else None
+    return ms(moment) if moment is not None else None

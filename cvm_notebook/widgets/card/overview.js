@@ -93,5 +93,5 @@ function bootStrip(onLogs) {
 /** When a CVM was deleted, and by whom as far as is known here. */
 function goneWords({ at, by_you: byYou }) {
   if (at === null) return "Deleted";
-  return byYou ? `Deleted at ${clockTime(at)} by you` : `Deleted, noticed at ${clockTime(at)}`;
+  return byYou ? `Deleted at ${listedText(at)} by you` : `Deleted, noticed at ${listedText(at)}`;
 }

@@ -17,7 +17,7 @@ from cvm_notebook.live.store.records import Row
 from cvm_notebook.live.workers import Workers
 from cvm_notebook.rollouts.targets import redeployed, rollback_of
 from cvm_notebook.text import clean_text
-from cvm_notebook.widgets.card.sections import ms
+from cvm_notebook.widgets.base.view import ms
 
 if TYPE_CHECKING:
     from cvm_notebook.api.client import Client

@@ -1,7 +1,6 @@
 """State of a card: pure functions from a row of the store to plain data for the view."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
 from typing import Any, Final
 
 from cvm_notebook.api.models.base import seconds_of, shown
@@ -12,6 +11,7 @@ from cvm_notebook.live.operations.record import OperationRecord, as_text
 from cvm_notebook.live.store.observation import Reading
 from cvm_notebook.live.store.records import Change, Row
 from cvm_notebook.text import clean_text, usd
+from cvm_notebook.widgets.base.view import ms
 
 _BOOTS: Final = frozenset({"provisioning", "starting", "restarting", "updating"})
 _CHARS: Final = 300
@@ -253,11 +253,6 @@ def _word(row: Row) -> str:
     """Return a CVM's status in our words; one that is new in the service's."""
     phase = phase_of(row.status)
     return _text(row.status, 60) or "unknown" if phase == "unknown" else phase.replace("_", " ")
-
-
-def ms(moment: datetime) -> int:
-    """Return a moment as scripts count it: milliseconds since 1970."""
-    return int(moment.timestamp() * 1000)
 
 
 def _text(value: str | None, most: int = _CHARS) -> str | None:

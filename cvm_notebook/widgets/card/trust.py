@@ -10,7 +10,7 @@ from cvm_notebook.live.store.observation import Reading
 from cvm_notebook.live.store.records import Row, Trust
 from cvm_notebook.live.workers import Workers
 from cvm_notebook.text import clean_text
-from cvm_notebook.widgets.card.sections import ms
+from cvm_notebook.widgets.base.view import ms
 
 if TYPE_CHECKING:
     from cvm_notebook.attest.policy.policy import Policy

@@ -1,7 +1,7 @@
 // What needs attention, where the card of a CVM would be; and the plan to stop what idles.
 //
-//   Python -> view   section attention {concerns: [{key, title, more, usd, shows}], complete, cvms, acts}
-//                    plan {view, revision, rows: [{id, name, type, idle, saves, note, sends}]}
+//   Python -> view   section attention {concerns: [{key, title, more, usd, shows}], complete, cvms, unmeasured, acts}
+//                    plan {view, revision, rows: [{id, name, type, idle, saves, note, sends}], of}
 //   view -> Python   show {key}   plan {view}   act {verb, ids, click, revision}
 
 const CONCERN_GLYPHS = { failed: "✖", credit: "⚠", idle: "☾", drift: "⚠", stopped: "■" };
@@ -25,12 +25,13 @@ function attentionPanel({ own, send, onShow }) {
     const now = JSON.stringify([state, live, health]);
     if (now === shown) return;
     shown = now;
-    const { concerns, complete, cvms, acts } = state, focused = list.contains(document.activeElement);
+    const { concerns, complete, cvms, unmeasured, acts } = state, focused = list.contains(document.activeElement);
     const select = h("p", { className: "cvm-dim" }, "Select a CVM in the table to see it here.");
     const found = concerns.length ? h("ul", {}, ...concerns.map((one) => concern(one, acts, live)))
       : h("p", {}, !complete ? { "needs a key": "Sign in to see it.", offline: "Not known yet: the service cannot be reached." }[health] ?? "Reading the fleet…" : cvms ? "✓ Nothing needs attention." : "No CVMs yet. Deploy the first one in the tab Deploy.");
     const title = h("h3", { tabIndex: -1 }, "Needs attention");
-    list.replaceChildren(title, found, ...(cvms ? [select] : []));
+    const unseen = unmeasured ? h("p", { className: "cvm-dim" }, `Of ${howMany(unmeasured, "running CVM")} the CPU is not measured: whether they idle is not known. To measure all, filter the table by idle_for >= 30m.`) : null;
+    list.replaceChildren(...[title, found, unseen, cvms ? select : null].filter(Boolean));
     if (focused) title.focus();
   }
   function closePlan(back = true) {
@@ -40,7 +41,7 @@ function attentionPanel({ own, send, onShow }) {
     planBox.replaceChildren();
     if (back) (list.querySelector('[data-key="idle"] button:last-child') ?? list.querySelector("h3"))?.focus();
   }
-  function openPlan({ rows, revision }) {
+  function openPlan({ rows, of, revision }) {
     const ticks = new Map(), total = h("p", { role: "status" });
     const stop = h("button", { type: "button", className: "cvm-danger", onclick: () => { asked = clickId(); send({ kind: "act", verb: "stop", ids: ticked().map((row) => row.id), click: asked, revision }); } });
     const ticked = () => rows.filter((row) => ticks.get(row.id)?.checked);
@@ -59,7 +60,7 @@ function attentionPanel({ own, send, onShow }) {
     const head = ["Stop", "CVM", "Size", "Idle", "Saves USD/h"].map((name, i) => h("th", { scope: "col", className: i > 2 ? "cvm-num" : "" }, name));
     const table = h("table", {}, h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...rows.map(line)));
     const title = h("h3", { tabIndex: -1 }, "Plan: stop idle CVMs");
-    planBox.replaceChildren(title, h("p", { className: "cvm-dim" }, "Under 10 % of CPU for 30 min or longer. Disks are kept and still billed."),
+    planBox.replaceChildren(title, h("p", { className: "cvm-dim" }, `Under 10 % of CPU for 30 min or longer. Disks are kept and still billed.${rows.length < of ? ` These are the ${rows.length} dearest of ${of}.` : ""}`),
       rows.length ? h("div", { className: "cvm-dashboard-rows", tabIndex: 0, role: "region", "aria-label": "CVMs of the plan" }, table) : h("p", {}, "No CVM is idle any more."),
       ...(rows.length ? [total] : []), h("div", { className: "cvm-concern-acts" }, ...(rows.length ? [stop] : []), h("button", { type: "button", onclick: () => closePlan() }, "Cancel")));
     sum();

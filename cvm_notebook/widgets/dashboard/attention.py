@@ -8,10 +8,11 @@ from typing import Any, Final, Literal, TypeAlias
 from cvm_notebook.api.money import total
 from cvm_notebook.api.status import status_of
 from cvm_notebook.attest.evidence.fields import bare_digits
-from cvm_notebook.live.columns import SEARCHED, Context, charged_usd
+from cvm_notebook.live.columns import SEARCHED, Context, charged_usd, figures_of
 from cvm_notebook.live.plans.plan import Plan
 from cvm_notebook.live.store.records import Row, Snapshot, name_of_app
 from cvm_notebook.text import age_words, clean_text, without_zeros
+from cvm_notebook.widgets.table.measuring import ALL_MEASURED
 
 IDLE_S: Final = 1800
 ENDS_SOON_DAYS: Final = 7
@@ -80,7 +81,8 @@ def idle_rows(snapshot: Snapshot) -> list[Row]:
 
 def stop_plan(snapshot: Snapshot) -> dict[str, Any]:
     """Return what stopping each idle CVM would save; nothing is asked of anybody."""
-    rows = idle_rows(snapshot)[:_PLANNED]
+    idle = idle_rows(snapshot)
+    rows = idle[:_PLANNED]
     plan, context = Plan(rows, "stop"), Context(snapshot)
     idle_for = SEARCHED["idle_for"].value
     return {
@@ -95,8 +97,19 @@ def stop_plan(snapshot: Snapshot) -> dict[str, Any]:
                 "sends": planned.sends,
             }
             for row, planned in zip(rows, plan.rows(), strict=True)
-        ]
+        ],
+        "of": len(idle),
     }
+
+
+def unmeasured(snapshot: Snapshot) -> int:
+    """Return how many running CVMs may idle unseen: of a large fleet not all are measured."""
+    context = Context(snapshot)
+    running = _of_status(snapshot, "running")
+    if len(running) <= ALL_MEASURED:
+        return 0
+    known = (figures_of(row, context) for row in running)
+    return sum(one is None or not one.is_fresh(context.now) for one in known)
 
 
 def _saving(change: Decimal | None) -> str | None:
@@ -166,11 +179,12 @@ def _drift(snapshot: Snapshot) -> Concern | None:
     if not mixed:
         return None
     shortest = [_name_of_app(snapshot, app) for app in mixed[:_NAMED]]
+    only = f". Show filters by {_APPS} of them" if len(mixed) > _APPS else ""
     return Concern(
         key="drift",
         count=len(mixed),
         title=f"{len(mixed)} {'app' if len(mixed) == 1 else 'apps'} with mixed compose versions",
-        more=_listed(shortest, len(mixed)),
+        more=_listed(shortest, len(mixed)) + only,
         query=_of_apps(mixed),
     )
 

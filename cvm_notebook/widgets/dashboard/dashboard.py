@@ -22,10 +22,10 @@ from cvm_notebook.widgets.base.assets import module, style
 from cvm_notebook.widgets.base.clicks import ClickHandler
 from cvm_notebook.widgets.base.fleet_view import health_of, refresh
 from cvm_notebook.widgets.base.ui_thread import ui_thread
-from cvm_notebook.widgets.base.view import LiveView, Message
+from cvm_notebook.widgets.base.view import LiveView, Message, ms
 from cvm_notebook.widgets.card.card import CvmCard, card_of, close_cards
 from cvm_notebook.widgets.dashboard.activity import activity_of
-from cvm_notebook.widgets.dashboard.attention import Concern, concerns, stop_plan
+from cvm_notebook.widgets.dashboard.attention import Concern, concerns, stop_plan, unmeasured
 from cvm_notebook.widgets.dashboard.costs import WINDOWS, costs_message
 from cvm_notebook.widgets.form.form import ProvisionForm
 from cvm_notebook.widgets.table.table import FleetTable
@@ -80,6 +80,7 @@ class Dashboard(LiveView):
         self._credit: Decimal | None = None
         self._credit_at = -_CREDIT_S
         self._concerns: tuple[Concern, ...] = ()
+        self._unmeasured = 0
         self._looked_at = self._drawn_at = -_LOOK_EVERY_S
         self._look_takes = self._drawing_takes = 0.0
         self._is_stale = True
@@ -138,7 +139,8 @@ class Dashboard(LiveView):
                 self._draw()
 
     def _vitals(self) -> Message:
-        return {"health": health_of(self.fleet.store.snapshot())}
+        snapshot = self.fleet.store.snapshot()
+        return {"at": ms(snapshot.taken_at), "health": health_of(snapshot)}
 
     def _viewed(self) -> None:
         now = time.monotonic()
@@ -166,6 +168,7 @@ class Dashboard(LiveView):
                 "concerns": [one.spec() for one in self._concerns],
                 "complete": snapshot.complete,
                 "cvms": len(snapshot),
+                "unmeasured": self._unmeasured,
                 "acts": not self.fleet.operator.read_only,
             },
             "activity": self._activity,
@@ -176,6 +179,7 @@ class Dashboard(LiveView):
         """Work out what needs attention."""
         began = time.monotonic()
         self._concerns = concerns(snapshot, self._credit)
+        self._unmeasured = unmeasured(snapshot)
         self._activity_is_stale = True  # what can be retried may have gone
         now = time.monotonic()
         self._look_takes = now - began

@@ -1,12 +1,13 @@
 """FormView: the fields of a CVM as a widget, filled in by hand and from Python."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.deploy.spec import KINDS
 from cvm_notebook.widgets.base.clicks import RecentClicks
-from cvm_notebook.widgets.base.view import LiveView, Message
+from cvm_notebook.widgets.base.view import LiveView, Message, ms
 from cvm_notebook.widgets.form.state import FormState
 
 T = TypeVar("T")
@@ -96,6 +97,9 @@ class FormView(LiveView):
 
     def _state(self) -> Message:
         return self.model.sections() | {"edits": dict(self._edits)}
+
+    def _vitals(self) -> Message:
+        return {"at": ms(datetime.now(UTC))}
 
     def _keeps_boot(self) -> bool:
         return False  # what was filled in is no part of a saved notebook

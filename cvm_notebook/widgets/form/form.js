@@ -174,7 +174,7 @@ function renderForm({ model, el, host, store, mode }) {
     title.textContent = mode.titles?.[stage] ?? (making || over ? mode.sent : mode.willBeSent);
     title.hidden = !there && !step.boot;
     answer.draw(step, unpaid(), live);
-    boot.draw(step, store.state.fields.values);
+    boot.draw(step, store.state.fields.values, store.now());
     boot.el.hidden ||= !making && !over;
     const locked = making || over || unread || !live || closed, hour = answer.price?.(step);
     ask.hidden = making || over || (waits && Boolean(mode.back) && !changed());
@@ -229,6 +229,6 @@ function renderForm({ model, el, host, store, mode }) {
     }
   }
   draw();
-  const tick = setInterval(() => { if (["sending", "going"].includes(stageOf(store.state.step))) boot.draw(store.state.step, store.state.fields.values); }, 1000);
+  const tick = setInterval(() => { if (["sending", "going"].includes(stageOf(store.state.step))) boot.draw(store.state.step, store.state.fields.values, store.now()); }, 1000);
   return store.mount(el, root, draw, () => { clearInterval(tick); below?.end(); });
 }

@@ -108,13 +108,13 @@ function bootPart(mode) {
   let linked = "";
   return {
     el,
-    draw(step, values) {
+    draw(step, values, at) {
       const boot = step.boot;
       el.hidden = !boot;
       if (!boot) return;
       const stage = mode.stages[step.phase], made = step.made ?? "";
       const phase = { sending: "provisioning", going: "starting", done: boot.status || "running", failed: "failed" }[stage];
-      const seconds = Math.max(0, Math.round(((boot.until ?? Date.now()) - boot.since) / 1000));
+      const seconds = Math.max(0, Math.round(((boot.until ?? at) - boot.since) / 1000));
       const word = { sending: "sending", going: boot.status || "starting", done: `is ${boot.status || "running"}`, failed: "failed to start" }[stage];
       const named = made && ["done", "failed"].includes(stage) ? `${made} ${word}` : boot.status || "sent";
       text.replaceChildren(statusGlyph(text, phase), h("strong", {}, named), ["failed", "sending"].includes(stage) ? ` ${boot.text} ` : " ", h("span", { className: "cvm-dim" }, `${seconds} s`));

@@ -3,7 +3,6 @@
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final
 
 from cvm_notebook.api.compose.corrections import (
@@ -22,6 +21,7 @@ from cvm_notebook.deploy.spec import MEANING, MOST_REPLICAS, VISIBILITY, Values,
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.record import as_text
 from cvm_notebook.text import clean_text, counted
+from cvm_notebook.widgets.base.view import ms
 
 _BOOT: Final = (*BOOT_STEPS, "done")
 _LONGEST_DIFF: Final = 400  # lines
@@ -209,11 +209,6 @@ def boot_section(operation: Operation) -> dict[str, Any]:
         "id": record.made_id,
         "request_id": record.request_id,
     }
-
-
-def ms(moment: datetime) -> int:
-    """Return a moment in milliseconds."""
-    return int(moment.timestamp() * 1000)
 
 
 def static_rows(

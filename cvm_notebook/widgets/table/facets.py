@@ -8,7 +8,6 @@ from cvm_notebook.live.store.records import Snapshot, name_of_app
 from cvm_notebook.text import clean_text
 
 FACETS: Final = ("region", "instance_type", "app_id")
-_MOST: Final = 200  # values
 _VALUE_CHARS: Final = 80
 
 
@@ -27,5 +26,5 @@ def facet_of(snapshot: Snapshot, name: str) -> list[dict[str, Any]]:
     ordered = sorted(counts.items(), key=lambda item: (-item[1], names[item[0]]))
     return [
         {"value": value, "label": clean_text(names[value], _VALUE_CHARS), "count": count}
-        for value, count in ordered[:_MOST]
+        for value, count in ordered
     ]

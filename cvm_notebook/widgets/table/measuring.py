@@ -8,7 +8,7 @@ from cvm_notebook.api.status import phase_of
 from cvm_notebook.live.engine import FleetEngine
 from cvm_notebook.live.metrics.poll import MeasureHandle
 
-_ALL_MEASURED: Final = 60  # running CVMs: two questions a second
+ALL_MEASURED: Final = 60  # running CVMs: two questions a second
 
 
 class Measuring:
@@ -36,7 +36,7 @@ class Measuring:
             return
         snapshot = fleet.store.snapshot()
         running = sum(phase_of(row.status) == "running" for row in snapshot)
-        wanted = None if every or running <= _ALL_MEASURED else seen
+        wanted = None if every or running <= ALL_MEASURED else seen
         if self.handle is None:
             with contextlib.suppress(CvmError):  # the fleet is closed: what it knew can be seen
                 self.handle = fleet.measure(wanted)

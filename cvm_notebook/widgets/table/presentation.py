@@ -14,6 +14,7 @@ from cvm_notebook.live.columns import TABLED, Context, closest
 from cvm_notebook.live.store.figures import FULL, Point
 from cvm_notebook.live.store.records import Row
 from cvm_notebook.text import clean_text, without_zeros
+from cvm_notebook.widgets.base.view import ms
 
 Cell: TypeAlias = str | int | float | bool | None
 ColumnKind: TypeAlias = Literal[
@@ -89,7 +90,7 @@ def _cell(value: object) -> Cell:
     if isinstance(value, Decimal):
         return without_zeros(value)
     if isinstance(value, datetime):
-        return int(value.timestamp() * 1000)
+        return ms(value)
     return clean_text(value, _CELL_CHARS)
 
 

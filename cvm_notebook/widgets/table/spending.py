@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import ROUND_UP, Decimal, localcontext
+from itertools import islice
 from typing import Any, Final, TypeAlias
 
 from cvm_notebook.api.money import EXACT
@@ -106,14 +107,20 @@ class SpendingFeed:
         """Tell of all rows again: a view begins."""
         self._due = dict.fromkeys(self.spending.month) if self.spending is not None else {}
 
-    def take(self, first: Iterable[str]) -> dict[str, Spent]:
-        """Return the next costs to send, and remove them from the queue."""
+    def take(self, first: Iterable[str], *, every: bool = False) -> dict[str, Spent]:
+        """Return the next costs to send, and remove them from the queue.
+
+        Parameters
+        ----------
+        every
+            Whether all are sent at once, as an order by them needs.
+        """
         if self.spending is None or not self._due:
             return {}
+        most = len(self._due) if every else _AT_A_TIME
+        wanted = dict.fromkeys(i for i in first if i in self._due) | self._due
+        now = list(islice(wanted, most))
+        for i in now:
+            del self._due[i]
         month = self.spending.month
-        wanted = [i for i in first if i in self._due]
-        wanted += [i for i, _ in zip(self._due, range(_AT_A_TIME), strict=False)]
-        taken = {i: month[i] for i in wanted[:_AT_A_TIME] if i in month}
-        for i in wanted[:_AT_A_TIME]:
-            self._due.pop(i, None)
-        return taken
+        return {i: month[i] for i in now if i in month}

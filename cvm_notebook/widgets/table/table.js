@@ -57,11 +57,12 @@ function renderTable({ model, el, host, store }) {
   });
   const below = (el) => { const { left, bottom } = el.getBoundingClientRect(); return { x: left, y: bottom }; };
   async function copy(text, what) { say((await copyText(text)) ? `${what} copied` : `${what} could not be copied`); }
+  function warn(ks) { const lacks = lacksOf(store, ks); if (lacks) show(`The CSV is without ${lacks}.`); }
   function exportMenu() {
     const ks = grid.picked().length ? grid.picked() : grid.ks(), rows = howMany(ks.length, "CVM");
     menu.open(below(takeAway), [
-      [`Save ${rows} as CSV`, () => saveText("fleet.csv", "text/csv", asCsv(store, ks))],
-      [`Copy ${rows} as CSV`, () => copy(asCsv(store, ks), "CSV")],
+      [`Save ${rows} as CSV`, () => { saveText("fleet.csv", "text/csv", asCsv(store, ks)); warn(ks); }],
+      [`Copy ${rows} as CSV`, () => { copy(asCsv(store, ks), "CSV"); warn(ks); }],
       ["Copy as Python", () => copy(asPython(store, grid.picked()), "Python")],
     ]);
   }
@@ -137,7 +138,7 @@ function renderTable({ model, el, host, store }) {
     byApp.setAttribute("aria-pressed", store.by === "app");
     byApp.disabled = !kernel;
     const sum = (ks) => ks.reduce((all, k) => all + Number(rows.get(k).charged_usd_h ?? 0), 0), priced = store.columns.some((column) => column.name === "charged_usd_h");
-    count.textContent = n === rows.size ? "" : `showing ${n} of ${rows.size}${priced && n ? ` · ${usdText(sum(grid.ks()))} USD/h` : ""}`;
+    count.textContent = n === rows.size ? "" : `showing ${n.toLocaleString("en-US")} of ${rows.size.toLocaleString("en-US")}${priced && n ? ` · ${usdText(sum(grid.ks()))} USD/h` : ""}`;
     wrong.hidden = !found?.error;
     wrong.textContent = found?.error ?? "";
     find.setAttribute("aria-invalid", Boolean(found?.error));

@@ -24,6 +24,7 @@ from cvm_notebook.widgets.table.finder import Finder
 from cvm_notebook.widgets.table.measuring import Measuring
 from cvm_notebook.widgets.table.patches import PatchFeed
 from cvm_notebook.widgets.table.presentation import COLUMNS, USUAL, columns_of, specs
+from cvm_notebook.widgets.table.spending import MONTH_COLUMN
 from cvm_notebook.widgets.table.table_parts import GROUPINGS, TableParts
 
 _MOST_SEEN: Final = 100
@@ -199,11 +200,10 @@ class FleetTable(TableParts):
 
     def _vitals(self) -> Message:
         snapshot = self._live_fleet().store.snapshot()
-        at, reading = int(snapshot.taken_at.timestamp() * 1000), not snapshot.complete
-        ages = self._feed.ages(snapshot)
+        ages, reading = self._feed.ages(snapshot), not snapshot.complete
         rows = [row for i in self._seen_ids if (row := self._live_fleet().known(i)) is not None]
         boots = self._feed.boots(rows, snapshot)
-        return {"at": at, "ages": ages, "reading": reading, **boots, **super()._vitals()}
+        return {"ages": ages, "reading": reading, **boots, **super()._vitals()}
 
     def _about(self, fleet: FleetEngine) -> Message:
         """Return what a view needs beside the rows, to begin."""
@@ -262,8 +262,10 @@ class FleetTable(TableParts):
 
     def _on_seen(self, message: Mapping[str, Any]) -> None:
         self._seen_ids = tuple(self._meant(message)[:_MOST_SEEN])
-        self._sorted_by = str(message.get("sort"))
+        before, self._sorted_by = self._sorted_by, str(message.get("sort"))
         self._measure()
+        if before != self._sorted_by == MONTH_COLUMN:
+            self.pulse()  # which brings what is not sent yet
 
     def _on_open(self, message: Mapping[str, Any]) -> None:
         for cvm_id in self._meant(message)[:1]:

@@ -1,6 +1,6 @@
 // Facets: what a column holds, with how often, as a list that writes the filter.
 const FACETS = [["region", "Region", ["region"]], ["instance_type", "Type", ["type", "instance_type"]], ["app_id", "App", ["app_id"]]];
-const SEARCHABLE = 12;
+const SEARCHABLE = 12, LISTED = 200; // values
 
 /** A button for each facet, and the list that it opens. `onFilter` gets the filter that is then to hold. */
 function facetButtons(store, send, onFilter) {
@@ -45,7 +45,8 @@ function facetButtons(store, send, onFilter) {
     const words = find.value.trim().toLowerCase(), chosen = chosenValues(store.query, open.facet[2]);
     const shown = (values ?? []).filter(({ value, label }) => `${label} ${value}`.toLowerCase().includes(words));
     find.hidden = (values?.length ?? 0) < SEARCHABLE;
-    items.replaceChildren(...shown.map((one) => item(one, chosen)));
+    items.replaceChildren(...shown.slice(0, LISTED).map((one) => item(one, chosen)));
+    if (shown.length > LISTED) items.append(h("div", { className: "cvm-dim" }, `${(shown.length - LISTED).toLocaleString("en-US")} more: find one by its name`));
     if (!shown.length) items.append(h("div", { className: "cvm-dim" }, values ? "No values" : "Loading…"));
   }
   return {

@@ -222,7 +222,7 @@ function tableGrid(store, { onOpen, onMenu, onKey, onClear, say }) {
   function drawSpent(cell, value, observed) {
     const known = value !== null && value !== undefined;
     cell.textContent = !known ? "" : value.includes(".") ? spentText(Number(value), observed) : `${observed ? "" : "≈ "}${Number(value).toLocaleString("en-US")}`;
-    cell.title = !known ? "" : observed ? "USD since the first of the month (UTC)" : "USD since the first of the month (UTC), estimated: when nobody watched, it is taken to have been as it was next seen";
+    cell.title = !known ? "" : observed ? `${cell.textContent} USD since the first of the month (UTC)` : `${cell.textContent} USD since the first of the month (UTC), estimated: when nobody watched, it is taken to have been as it was next seen`;
   }
   function drawTrust(cell, word) {
     cell.dataset.trust = word ?? "";

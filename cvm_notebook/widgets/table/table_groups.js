@@ -25,7 +25,7 @@ function groupedRows(store, ks) {
 /** Whether what has changed is something that groups show. */
 const regroups = (changed) => [...changed.values()].some((names) => ["name", "status", "_app", "_hash", "_usd"].some((name) => names.has(name)));
 
-const usdWords = (sum) => sum.toFixed(5).replace(/\.?0+$/, "");
+const usdWords = (sum) => sum.toLocaleString("en-US", { maximumFractionDigits: 9 });
 
 /** A row of the grid for an app; `draw(group, {...})` when another is in its place, or it has changed. */
 function groupRow({ onFold, onTick }) {

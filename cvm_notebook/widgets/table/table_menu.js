@@ -46,6 +46,17 @@ function asPython(store, picked) {
   return query ? `fleet.search(${pythonText(query)})` : "fleet.frame()";
 }
 
+/** What a CSV of rows lacks, in words: a large fleet is measured while it is in sight, and its costs come in turn. */
+function lacksOf(store, ks) {
+  const rows = known(store, ks), kinds = new Set(store.columns.map((column) => column.kind));
+  const unmeasured = kinds.has("share") ? rows.filter((row) => row.status === "running" && !row.spark).length : 0;
+  const uncounted = kinds.has("spent") ? rows.filter((row) => row.month_usd === undefined).length : 0;
+  return [
+    unmeasured ? `CPU and memory of ${howMany(unmeasured, "running CVM")} that are not measured yet (to measure all, order by CPU)` : "",
+    uncounted ? `the month of ${howMany(uncounted, "CVM")}, which is not worked out yet` : "",
+  ].filter(Boolean).join("; ");
+}
+
 /** The rows as CSV, with the columns that are shown. */
 function asCsv(store, ks) {
   // a spreadsheet takes what begins so for a formula, and names are chosen by others

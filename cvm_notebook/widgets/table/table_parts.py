@@ -110,7 +110,7 @@ class TableParts(FleetView):
         """Return what some rows have cost, of which that has changed."""
         if not self._shows_spending():
             return {}
-        changed = self._spending.take(self._seen_ids)
+        changed = self._spending.take(self._seen_ids, every=self._sorted_by == MONTH_COLUMN)
         pairs = [
             (k, spent) for i, spent in changed.items() if (k := self._feed.number(i)) is not None
         ]

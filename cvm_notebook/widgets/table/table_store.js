@@ -12,7 +12,7 @@
 
 function tableStore(model) {
   const store = Object.assign(viewModel(model, { snapshot, patch, received }), {
-    rows: new Map(), order: [], byId: new Map(), columns: [], more: [], revision: 0, at: 0, atHere: 0,
+    rows: new Map(), order: [], byId: new Map(), columns: [], more: [], revision: 0,
     totals: { rate: "0" }, ages: { common: 0, own: {} }, agesAt: 0,
     selected: new Set(), pick: null, followed: new Set(), query: model.get("query") ?? "", found: null, sort: null, widths: new Map(), credit: null, spending: null, views: ["Default"], view: "Default", turn: 0, toasts: [], reading: false, readOnly: false, local: false, console: null,
     by: model.get("by") ?? "cvm", hasApps: false, folded: new Set(), isGrouped: () => store.by === "app" && store.hasApps, group,
@@ -77,7 +77,6 @@ function tableStore(model) {
     return { changed, shape: message.del.length > 0 || Boolean(message.add) };
   }
   function received(message, what) {
-    if (message.at) { store.at = message.at; store.atHere = performance.now(); }
     if (message.boots) message.boots.ks.forEach((k, i) => { const row = store.rows.get(k); if (row) row.uptime_s = message.boots.at[i]; });
     if (message.reading !== undefined) store.reading = message.reading;
     if (message.ages) { store.ages = message.ages; store.agesAt = performance.now(); }
@@ -188,7 +187,7 @@ function sorted(store, ks) {
 /** How long something is up, in seconds, by when it began on the kernel's clock; it stands still where the kernel is gone. */
 function upFor(store, began) {
   if (began === null || began === undefined) return null;
-  return Math.max(0, (store.at - began + (store.live() ? performance.now() - store.atHere : 0)) / 1000);
+  return Math.max(0, (store.now() - began) / 1000);
 }
 
 /** How old a row is, in seconds, now. */

@@ -74,7 +74,7 @@ function summaryStrip(store, onFilter) {
     button.title = filter ? `Show these alone: ${filter}${hint}` : "Show all";
     glyph.textContent = GLYPHS[key] ?? ({ moving: "◑", idle: "☾" }[key] ?? "");
     glyph.hidden = !glyph.textContent;
-    text.textContent = `${label} ${count}`;
+    text.textContent = `${label} ${count.toLocaleString("en-US")}`;
   }
   return {
     el,
