@@ -34,7 +34,7 @@ def cells(place):
         f'fleet["{place}-here"]': ".cvm-card[data-live=true]",
         f'fleet.deploy(name="{place}-made")': ".cvm-form button:text('nginx')",
         "cvm.login()": ".cvm-login[data-status=in]",
-        "cvm.dashboard(fleet)": ".cvm-dashboard .cvm-health[data-state=live]",
+        "cvm.dashboard(client)": ".cvm-dashboard .cvm-health[data-state=live]",
     }
 
 
