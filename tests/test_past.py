@@ -1,6 +1,5 @@
 """The past of a fleet: asked for by the clock on the wall, and not observed while asleep."""
 
-import time
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -46,15 +45,6 @@ def fleet(client, clock):
         yield made
 
 
-@pytest.fixture
-def local_time(monkeypatch):
-    monkeypatch.setenv("TZ", "Asia/Kolkata")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
-
-
 def test_hours_asleep_are_not_observed(fleet, clock):
     fleet.cost("1h")  # a look before, as a person would
     clock.ahead = timedelta(hours=8)
@@ -70,7 +60,8 @@ def test_hours_asleep_are_not_observed(fleet, clock):
     assert row.coverage < 0.01
 
 
-def test_the_past_is_asked_for_by_the_clock_on_the_wall(fleet, clock, local_time):
+def test_the_past_is_asked_for_by_the_clock_on_the_wall(fleet, clock, zone):
+    zone("Asia/Kolkata")
     then = clock.now().astimezone()
     for moment in (
         then,
@@ -91,7 +82,8 @@ def test_the_past_is_asked_for_by_the_clock_on_the_wall(fleet, clock, local_time
         fleet.at(f"{soon:%H:%M}")  # yesterday's
 
 
-def test_one_naive_time_means_one_moment_in_every_call(fleet, client, local_time):
+def test_one_naive_time_means_one_moment_in_every_call(fleet, client, zone):
+    zone("Asia/Kolkata")
     naive = datetime(2026, 6, 10, 12, 0)  # noqa: DTZ001
     meant = datetime(2026, 6, 10, 6, 30, tzinfo=UTC)
     frame = cvm.fleet_frame(client.list_cvms(), columns=["name", "observed_at"], observed_at=naive)

@@ -14,7 +14,7 @@ from cvm_notebook.live.rules.autostop import AutoStop, Rules
 from cvm_notebook.live.rules.terms import read_terms
 from cvm_notebook.live.store.figures import IDLE_BELOW
 from cvm_notebook.live.store.records import Row
-from cvm_notebook.text import age_words
+from cvm_notebook.text import span_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,8 +60,8 @@ class MeasuredFleet(FleetEngine):
         however little it does, and neither is one that keeps its figures private. So the first call
         finds none; it has all that run measured for as long again, as an open table, `measure` and
         `autostop` do for as long as they are there; the selection says how many were not measured
-        long enough, or at all. CPU alone is judged: the service tells nothing
-        of GPUs, so one that computes on its GPU may look idle.
+        long enough, or at all. CPU alone is judged: the service reports nothing of GPUs, so one
+        that computes on its GPU may look idle.
 
         Parameters
         ----------
@@ -173,7 +173,7 @@ class MeasuredFleet(FleetEngine):
 def _not_judged(short: int, private: int, length: timedelta) -> str:
     """Return how many running CVMs may be idle, or not: nobody knows."""
     parts = [
-        f"{short} not measured for {age_words(length.total_seconds())}" if short else "",
+        f"{short} not measured for {span_words(length.total_seconds())}" if short else "",
         f"{private} with private metrics" if private else "",
     ]
     return "".join(f"; {part}" for part in parts if part)

@@ -303,6 +303,7 @@ def looked(rule, clock, condition):
 def test_who_is_idle_for_so_long_is_found_and_no_other(fleet, passing):
     nobody_knows = "; 1 not measured for 5 min; 1 with private metrics>"
     assert repr(fleet.idle(for_="5m")) == f"<Selection: 0 of 3 CVMs{nobody_knows}"
+    assert "; 1 not measured for 90 min;" in repr(fleet.idle(for_="90m"))
     passing.passes(4)
     assert repr(fleet.idle(for_="5m")) == f"<Selection: 0 of 3 CVMs{nobody_knows}"
     passing.passes(1.5)
