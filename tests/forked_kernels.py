@@ -104,6 +104,7 @@ def watch(line: socket.socket) -> None:
 
 def be_kernel(job: dict) -> None:
     """Run ipykernel as `python -m ipykernel_launcher` does."""
+    import ipywidgets
     from ipykernel import kernelapp
 
     os.setsid()
@@ -114,6 +115,8 @@ def be_kernel(job: dict) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = ["ipykernel_launcher", *job["options"]]
     sys.path[0] = ""
+    # as its import does in a kernel: pages ask there for the state of all widgets at once
+    ipywidgets.register_comm_target()
     kernelapp.launch_new_instance()
     os._exit(0)
 

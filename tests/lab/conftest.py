@@ -450,19 +450,18 @@ class Lab:
             self._lab_page = self.context("lab").new_page()
             space = f"w{secrets.token_hex(4)}"
             self._lab_page.goto(
-                f"{self.server.base}/lab/workspaces/{space}?reset&token={self.server.token}"
-            )
-            self._lab_page.wait_for_function(
-                "() => window.jupyterapp?.commands.hasCommand('docmanager:open')", timeout=PATIENCE
-            )
-            self._lab_page.evaluate(
-                """async () => { const app = window.jupyterapp; await app.restored;
-                    if (!app.shell.leftCollapsed)
-                        await app.commands.execute('application:toggle-left-area') }"""
+                f"{self.server.base}/lab/workspaces/{space}?reset&token={self.server.token}",
+                timeout=PATIENCE,
             )
         self.page = self._lab_page
+        self.page.wait_for_function(
+            "() => window.jupyterapp?.commands.hasCommand('docmanager:open')", timeout=PATIENCE
+        )
         self.page.evaluate(
             """async path => { const app = window.jupyterapp;
+                await app.restored;
+                if (!app.shell.leftCollapsed)
+                    await app.commands.execute('application:toggle-left-area');
                 await app.serviceManager.kernelspecs.refreshSpecs(); // there may be new ones
                 await app.commands.execute('docmanager:open', { path, factory: 'Notebook' });
                 return null }""",
@@ -665,21 +664,34 @@ class Lab:
         return found
 
     def reload(self, *shown):
-        """Save, and load the page of JupyterLab again, as F5 does, until all of these are shown.
+        """Save, load the page of JupyterLab again, as F5 does, and wait until these are shown.
 
-        A busy machine may be too slow for JupyterLab, which asks its kernel for a model once: then
-        it is loaded again, as a user would. The next test gets another page.
+        The next test gets another page.
         """
-        self._reloaded = True  # what such a page restores, it may restore late
         self.save()
+        self._load_again()
+        return self.shows(*shown)
+
+    def shows(self, *shown):
+        """Wait until all of these views of a running kernel are shown.
+
+        JupyterLab looks for the model of a view for two seconds. When the kernel's answer comes at
+        the end of them, it takes the model for lost, with "Error displaying widget: model not
+        found": then the page is loaded again, as a user would.
+        """
+        broken = self.page.get_by_text("Error displaying widget")
         for _ in range(4):
-            self.page.reload()
-            broken = self.page.get_by_text("Error displaying widget")
             for each in shown:
                 each.or_(broken).first.wait_for(timeout=PATIENCE)
             if all(each.first.is_visible() for each in shown):
                 return self
+            self._load_again()
         pytest.fail("JupyterLab does not show it, however often it is loaded")
+
+    def _load_again(self):
+        self._reloaded = True  # what such a page restores, it may restore late
+        self.page.reload(timeout=PATIENCE)
+        self._open_in_lab()
 
     def renew(self):
         """Forget the page of JupyterLab, so that it reads its settings when it is opened next.
@@ -764,6 +776,13 @@ def pytest_runtest_makereport(item, call):
     return report
 
 
+def _picture_of_failed(request, lab, more=""):
+    if lab.page is not None and not lab.page.is_closed():
+        name = re.sub(r"\W+", "-", request.node.name) + more
+        with contextlib.suppress(Exception):
+            picture(lab.page, f"failed-{name}", always=True)
+
+
 @pytest.fixture
 def lab(request, browser, _lab):
     """A notebook in a real front end; `Lab` says what it can do."""
@@ -771,9 +790,8 @@ def lab(request, browser, _lab):
     _lab.guard.errors.clear()
     yield _lab
     failed = request.node.stash.get(_failed, True)
-    if failed and _lab.page is not None and not _lab.page.is_closed():
-        with contextlib.suppress(Exception):
-            picture(_lab.page, "failed-" + re.sub(r"\W+", "-", request.node.name), always=True)
+    if failed:
+        _picture_of_failed(request, _lab)
     try:
         _lab.tidy(failed=failed)
     finally:
@@ -782,11 +800,14 @@ def lab(request, browser, _lab):
 
 
 @pytest.fixture
-def windows(tmp_path, browser, lab_cloud):
+def windows(request, tmp_path, browser, lab_cloud):
     """Two windows of a JupyterLab in which a notebook that both have open is one notebook."""
     server = Server(tmp_path, surroundings(lab_cloud), together=True)
     both = Lab(browser, server), Lab(browser, server)
     yield both
+    if request.node.stash.get(_failed, True):
+        for at, one in enumerate(both, 1):
+            _picture_of_failed(request, one, f"-{at}")
     for one in both:
         one.close()
     server.close()

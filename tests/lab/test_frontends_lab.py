@@ -280,6 +280,7 @@ def test_two_windows(windows, lab_cloud, client, place):
     first.each_is_live()
     two.open("all-windows.ipynb")
     second = Walk(two.page, lab_cloud, client, place)
+    two.shows(second.table, second.card, second.form, second.login, second.board)
     second.each_is_live()
     what_is_done_in_one_is_seen_in_the_other(first, second)
     both_have_the_selection_of_who_clicked_last(first, second, one)

@@ -189,7 +189,7 @@ AT_ONCE = """() => {
     window.itsTimeout = AbortSignal.timeout;
     AbortSignal.timeout = () => {
         const late = new AbortController();
-        setTimeout(() => late.abort(), 0);
+        queueMicrotask(() => late.abort()); // before any module can be there
         return late.signal;
     } }"""
 
