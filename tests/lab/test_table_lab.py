@@ -209,6 +209,31 @@ def test_a_page_that_was_too_slow_for_anywidget_is_live_all_the_same(lab, cloud)
         page.evaluate("() => { AbortSignal.timeout = window.itsTimeout }")
 
 
+LOSE = """() => { window.itsSend = WebSocket.prototype.send;
+    WebSocket.prototype.send = () => {} }"""
+FOUND = "() => { WebSocket.prototype.send = window.itsSend }"
+MISSED = """
+import threading
+threading.Timer(2, lambda: setattr(card, "_n", card._n + 5)).start()
+"""
+
+
+def test_a_view_that_lost_messages_and_is_not_heard_is_not_called_live(lab, cloud):
+    """Messages of the kernel still come, and say nothing of what was lost."""
+    code = "card = fleet['bravo'].card()\ncard"
+    page = lab.open("unheard.ipynb", [BEGIN, code], cloud=cloud).run_all().page
+    card = page.locator(".cvm-card")
+    card.locator('.cvm-health[data-state="live"]').wait_for(timeout=PATIENCE)
+    lab.kernel(MISSED)
+    page.evaluate(LOSE)
+    try:
+        card.locator('.cvm-health[data-state="gone"]').wait_for(timeout=PATIENCE)
+        card.locator("[inert]").get_by_text("Shut down", exact=True).wait_for()
+    finally:
+        page.evaluate(FOUND)
+    card.locator('.cvm-health[data-state="live"]').wait_for(timeout=PATIENCE)
+
+
 # --- searching and choosing -----------------------------------------------------------------------
 
 

@@ -209,11 +209,12 @@ def test_nothing_is_measured_for_a_table_without_such_columns(front, table):
     front.say("hello", n=0)
     settled()
     assert table._measuring.handle is not None
-    front.say("columns", names=["vcpu"])
+    for name in ("cpu", "mem"):
+        front.say("column", name=name, on=False)
     settled()
     settled()
     assert table._measuring.handle is None
-    front.say("columns", names=None)
+    front.say("columns")
     settled()
     settled()
     assert table._measuring.handle is not None
@@ -293,11 +294,23 @@ def test_nothing_is_sent_while_nobody_looks(front, wire, table, fleet):
     assert snapshot["cols"]["status"][at] == "stopped"
 
 
-def test_other_columns_are_shown_when_they_are_chosen(front, wire, table):
-    front.say("columns", names=["name", "status", "vcpu", "no-such-column", 7])
-    snapshot = wire.wait(table, "snapshot")
-    assert [column["name"] for column in snapshot["columns"]] == ["name", "status", "vcpu"]
-    assert len(snapshot["cols"]["vcpu"]) == 3
+def test_each_of_two_quick_choices_of_columns_counts(front, wire, table):
+    def chosen(*changes):
+        for change in changes:  # before any answer
+            front.say("column", **change)
+        settled()
+        table.flush()
+        snapshot = wire.sent(table, "snapshot")[-1]
+        assert [*snapshot["cols"]].count("vcpu") == 1
+        return [column["name"] for column in snapshot["columns"]]
+
+    table.set(columns=["region"])
+    first = [{"name": name, "on": True} for name in ("vcpu", "no-such-column", ["vcpu"], "os")]
+    assert chosen(*first) == ["name", "status", "region", "vcpu", "os"]
+    steps = [{"name": "os", "step": -1}] * 2 + [{"name": "status", "step": 1}]
+    assert chosen(*steps, {"name": "region", "on": False}) == ["name", "status", "os", "vcpu"]
+    ends = [{"name": "os", "step": -1}, {"name": "vcpu", "step": 1}, {"name": "name", "on": False}]
+    assert chosen(*ends) == ["name", "status", "os", "vcpu"]
 
 
 def test_a_column_that_does_not_exist_is_refused_at_once(fleet):

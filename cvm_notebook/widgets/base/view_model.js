@@ -40,17 +40,20 @@ function viewModel(model, { initial = null, ...own } = {}) {
     store.n = message.n; store.token = message.token;
     return take.snapshot(message);
   }
+  /** Whether a message shows that others were lost: then what is here is old, also while the kernel answers somebody else. */
+  const gap = ({ kind, n }) => (kind === "patch" ? n !== store.n && n !== store.n + 1 : kind === "pulse" && n !== store.n);
   function receive(message, buffers) {
     if (!message || typeof message.kind !== "string") return;
+    if (gap(message)) { send({ kind: "hello" }); return; }
     alive.touch();
     if (message.kind === "part") { for (const part of [...parts]) part(message, buffers); return; }
     const { kind, n } = message, what = { message, buffers, before: store.state };
     if (kind === "snapshot") Object.assign(what, begin(message));
     else if (kind === "patch") {
-      if (n !== store.n + 1) { if (n !== store.n) send({ kind: "hello" }); return; }
+      if (n === store.n) return;
       store.n = n;
       Object.assign(what, take.patch(message));
-    } else if (kind === "pulse" && n !== store.n) send({ kind: "hello" });
+    }
     received(message, what);
     if (kind === "snapshot" || kind === "patch") send({ kind: "ack" });
     notify(what);
@@ -195,7 +198,7 @@ async function hostedView({ model, host, store }, id, box) {
 }
 
 /**
- * Whether the kernel is there. Any message counts; when none has come for long, or this
+ * Whether the kernel is there, and hears this view. When no message that continues what is here has come for long, or this
  * view was restored from a saved notebook, what is shown is a snapshot and its buttons do nothing.
  */
 function liveness(onChange, silent = 16000) {

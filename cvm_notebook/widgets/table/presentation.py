@@ -144,6 +144,7 @@ def _column(column: columns.Column) -> TableColumn:
 _SPENT: Final = TableColumn("month_usd", "Month", "spent", 78, lambda _row, _context: None)
 """What it has cost this month: worked out beside the rows, see `spending`."""
 COLUMNS: Final = {name: _column(column) for name, column in TABLED.items()} | {_SPENT.name: _SPENT}
+_FIRST: Final = ("name", "status")
 
 
 def columns_of(names: Iterable[str]) -> tuple[TableColumn, ...]:
@@ -154,13 +155,20 @@ def columns_of(names: Iterable[str]) -> tuple[TableColumn, ...]:
     InvalidInput
         There is no such column; the message has the nearest names.
     """
-    wanted = list(dict.fromkeys(["name", "status", *names]))
+    wanted = list(dict.fromkeys([*_FIRST, *names]))
     for name in wanted:
         if name not in COLUMNS:
             shown = clean_text(name, 60)
             remedy = closest(name, COLUMNS) or f"One of {', '.join(COLUMNS)}."
             raise InvalidInput("columns", f"there is no column {shown!r} to show", remedy)
     return tuple(COLUMNS[name] for name in wanted)
+
+
+def moved(names: Sequence[str], name: str, step: int) -> list[str]:
+    """Return the names with one of them a step further right or left; the first ones stay."""
+    rest = [one for one in names if one != name]
+    rest.insert(max(len(_FIRST), names.index(name) + step), name)
+    return list(names) if name in _FIRST else rest
 
 
 _BARS: Final = "▁▂▃▄▅▆▇█"

@@ -23,7 +23,7 @@ from cvm_notebook.widgets.card.card import card_of
 from cvm_notebook.widgets.table.finder import Finder
 from cvm_notebook.widgets.table.measuring import Measuring
 from cvm_notebook.widgets.table.patches import PatchFeed
-from cvm_notebook.widgets.table.presentation import COLUMNS, USUAL, columns_of, specs
+from cvm_notebook.widgets.table.presentation import COLUMNS, USUAL, columns_of, moved, specs
 from cvm_notebook.widgets.table.spending import MONTH_COLUMN
 from cvm_notebook.widgets.table.table_parts import GROUPINGS, TableParts
 
@@ -278,10 +278,20 @@ class FleetTable(TableParts):
             url = None if row is None else first_https(row.cvm.endpoints)
             self._say({"kind": "endpoint", "k": self._feed.number(cvm_id), "url": url})
 
-    def _on_columns(self, message: Mapping[str, Any]) -> None:
-        named = message.get("names")
-        chosen = USUAL if named is None else [one for one in _list(named) if one in COLUMNS]
-        self.set(columns=chosen)
+    def _on_columns(self, _message: Mapping[str, Any]) -> None:
+        self.set(columns=USUAL)
+
+    def _on_column(self, message: Mapping[str, Any]) -> None:
+        """Show, hide or move one of the columns shown now: two quick clicks know the same ones."""
+        name, step = str(message.get("name")), message.get("step")
+        names = [column.name for column in self._feed.columns]
+        if name in names and step in (-1, 1):
+            names = moved(names, name, step)
+        elif name in names and message.get("on") is False:
+            names.remove(name)
+        elif name in COLUMNS and message.get("on") is True:
+            names.append(name)
+        self.set(columns=names)
 
     def _on_follow(self, message: Mapping[str, Any]) -> None:
         self._follow(self._meant(message), on=message.get("on") is True)

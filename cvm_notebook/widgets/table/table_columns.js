@@ -1,7 +1,7 @@
 // Which columns the table shows, and in what order: a button and the list that it opens.
 function columnPicker(store, send) {
   const find = h("input", { type: "search", placeholder: "Find a column", "aria-label": "Find a column", oninput: () => draw() });
-  const reset = h("button", { type: "button", onclick: () => send({ kind: "columns", names: null }) }, "Reset");
+  const reset = h("button", { type: "button", onclick: () => send({ kind: "columns" }) }, "Reset");
   const items = h("div", { className: "cvm-column-items" });
   const list = h("div", { className: "cvm-columns", role: "group", "aria-label": "Columns", tabIndex: -1, hidden: true }, h("div", { className: "cvm-column-head" }, find, reset), items); // a click on a name leaves the focus in it
   const button = h("button", { type: "button", "aria-expanded": "false", onclick: () => open(list.hidden) }, "Columns");
@@ -11,14 +11,9 @@ function columnPicker(store, send) {
   el.addEventListener("focusout", (event) => { if (event.relatedTarget && !el.contains(event.relatedTarget)) open(false); });
   const shown = () => store.columns.map((column) => column.name);
   const fixed = (name) => name === "name" || name === "status";
-  const choose = (names) => send({ kind: "columns", names });
-  function toggle(name, on) { choose(on ? [...shown(), name] : shown().filter((one) => one !== name)); }
-  function move(name, step) {
-    const names = shown(), at = names.indexOf(name), to = at + step;
-    if (to < 2 || to >= names.length) return; // name and status stand first
-    names.splice(to, 0, ...names.splice(at, 1));
-    choose(names);
-  }
+  // Python has the list: of two clicks before its answer the second knows nothing of the first.
+  const toggle = (name, on) => send({ kind: "column", name, on });
+  const move = (name, step) => send({ kind: "column", name, step });
   function item([name, label]) {
     const on = shown().includes(name);
     const box = h("input", { type: "checkbox", value: name, checked: on, disabled: fixed(name), onchange: () => toggle(name, box.checked) });

@@ -6,7 +6,7 @@
 //                    endpoint {k, url}   opened {view, id, of, card}   facet {name, values}   views {names, view}   look {view, query, by}
 //                    toasts {items}   and with the pulses: spending, and spent {ks, usd, observed} of some rows
 //                    with the pulses, too: boots {ks, at}, since when rows in sight run, where that is sent anew
-//   view -> Python   endpoint, act, undo, now, retry, dismiss, open, select, seen, columns, facet, view, follow
+//   view -> Python   endpoint, act, undo, now, retry, dismiss, open, select, seen, column, columns, facet, view, follow
 //   traits           query: what is searched for, and by: rows of each cvm, or under their app; the same in every view of
 //                    every window
 
@@ -16,7 +16,7 @@ function tableStore(model) {
     totals: { rate: "0" }, ages: { common: 0, own: {} }, agesAt: 0,
     selected: new Set(), pick: null, followed: new Set(), query: model.get("query") ?? "", found: null, sort: null, widths: new Map(), credit: null, spending: null, views: ["Default"], view: "Default", turn: 0, toasts: [], reading: false, readOnly: false, local: false, console: null,
     by: model.get("by") ?? "cvm", hasApps: false, folded: new Set(), isGrouped: () => store.by === "app" && store.hasApps, group,
-    act, search, select, showColumns, see,
+    act, search, select, see,
   });
   const { send, notify } = store;
 
@@ -138,7 +138,6 @@ function tableStore(model) {
   }
   function group(by) { model.set("by", by); model.save_changes(); }
   function grouped() { store.by = model.get("by") ?? "cvm"; notify({ shape: true }); }
-  function showColumns(names) { send({ kind: "columns", names }); }
 
   model.on("change:query", searched);
   model.on("change:by", grouped);
