@@ -6,14 +6,17 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from datetime import UTC, datetime
 
 import pytest
-from helpers import COMPOSE, commit, run_all
+from helpers import COMPOSE, commit, run_all, until
 
 import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import TargetUnreachable
 from cvm_notebook.fleet.fleet import Fleet
+from cvm_notebook.live.engine import FleetEngine
+from cvm_notebook.live.reflector.reflector import ReflectorSettings
 from cvm_notebook.live.store.index import UnknownCvm
 
 NAMES = [f"fleet-{n}" for n in range(5)]
@@ -178,6 +181,27 @@ def test_nobody_looking_means_no_traffic(client, cloud):
     time.sleep(0.3)  # what must not happen has no event to wait for
     assert cloud.requests() == []
     made.close()
+
+
+def test_what_one_fleet_does_is_seen_in_others_that_are_looked_at(cloud, client):
+    seldom = ReflectorSettings(resync=3600, sweep=3600)  # they would not look by themselves
+    with (
+        Fleet(client) as one,
+        cvm.Client(api_key=cloud.api_key, base_url=cloud.url) as another,
+        FleetEngine(another, settings=seldom) as other,
+        closing(FleetEngine(another, settings=seldom)) as unseen,
+    ):
+        fleet_4 = one["fleet-4"]
+        assert other.snapshot().find("fleet-4").status == "running"
+        fleet_4.stop().wait(30)
+        until(lambda: other.known(fleet_4.id).status == "stopped")
+        made = fleet_4.replicate().wait(30, until="accepted").made_id
+        until(lambda: other.known(made))
+        one[made].delete(confirm=one[made].name).wait(60)
+        until(lambda: other.known(made) is None)
+        fleet_4.start().wait(30)
+        until(lambda: other.known(fleet_4.id).status == "running")
+        assert not unseen.store.snapshot().rows, "nobody looks at it"
 
 
 def test_closing_ends_every_thread(client):

@@ -116,6 +116,7 @@ class OperationTracker:
             operation.tracking.followed.add(cvm_id)
         try:
             hooks.follow(cvm_id)
+            hooks.announce(cvm_id)
         except CvmError:  # the reflector has ended, or has no key: the looks do without
             with self._lock:
                 operation.tracking.followed.discard(cvm_id)

@@ -179,6 +179,13 @@ class Refresh:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangedElsewhere:
+    """Another fleet of this process changes a CVM, or made or deleted one: then without an id."""
+
+    cvm_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Follow:
     """Following a CVM by a stream begins, or ends."""
 
@@ -306,6 +313,7 @@ Event: TypeAlias = (
     | Dropped
     | Touched
     | Refresh
+    | ChangedElsewhere
     | Follow
     | RowsChanged
     | PageFetched

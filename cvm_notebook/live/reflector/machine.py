@@ -10,6 +10,7 @@ from cvm_notebook.live.clock import Backoff
 from cvm_notebook.live.reflector.events import (
     AbortAll,
     Action,
+    ChangedElsewhere,
     CloseReason,
     Crashed,
     Dropped,
@@ -96,6 +97,7 @@ class Machine:
             Dropped: self._on_dropped,
             Touched: self._on_touched,
             Refresh: self._on_refresh,
+            ChangedElsewhere: self._on_changed_elsewhere,
             Follow: self._on_follow,
             RowsChanged: self._on_rows,
             PageFetched: self._on_page,
@@ -178,6 +180,13 @@ class Machine:
         self._park_at = now + self._idle_after
         self._wake(now)
         self._lists.ask(now, by_user=True)
+        return []
+
+    def _on_changed_elsewhere(self, event: ChangedElsewhere, now: float) -> list[Action]:
+        if event.cvm_id is None:
+            self._lists.ask(now)
+        else:
+            self._polls.urge(event.cvm_id)
         return []
 
     def _on_follow(self, event: Follow, _now: float) -> list[Action]:

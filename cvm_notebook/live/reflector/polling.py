@@ -81,6 +81,12 @@ class Polling:
         """Return whether it is a CVM of the fleet."""
         return cvm_id in self._rows
 
+    def urge(self, cvm_id: str) -> None:
+        """Ask for one CVM before the others of its node."""
+        row = self._rows.get(cvm_id)
+        if row is not None and row.uuid:
+            self._node(row.node).urgent[row.uuid] = None
+
     def sweep(self, now: float) -> None:
         """Ask for everyone, now; later again by itself."""
         for row in self._rows.values():
@@ -161,9 +167,7 @@ class Polling:
         elif now >= self._fast_at:
             self._fast_at = now + self._settings.fast
             for cvm_id in (first, *hot):
-                row = self._rows.get(cvm_id)
-                if row is not None and row.uuid:
-                    self._node(row.node).urgent[row.uuid] = None
+                self.urge(cvm_id)
 
     def _begin(self, now: float) -> list[FetchStatuses]:
         flights = [node for node in self._nodes.values() if node.flight is not None]

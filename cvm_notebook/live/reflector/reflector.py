@@ -17,6 +17,7 @@ from cvm_notebook.live.reflector.event_queue import EventQueue
 from cvm_notebook.live.reflector.events import (
     AbortAll,
     Action,
+    ChangedElsewhere,
     CloseStream,
     Crashed,
     Dropped,
@@ -45,7 +46,7 @@ from cvm_notebook.live.reflector.interest import InterestHandle, Interests
 from cvm_notebook.live.reflector.lister import FleetApi, Lister
 from cvm_notebook.live.reflector.machine import Machine, Mode
 from cvm_notebook.live.reflector.stream_reader import FLUSH, StreamPool
-from cvm_notebook.live.reflector.thread import ended, note, serve
+from cvm_notebook.live.reflector.thread import ended, note, serve, tell_others
 from cvm_notebook.live.store.observation import Observation
 from cvm_notebook.live.store.observers import weakly
 from cvm_notebook.live.store.records import Health
@@ -139,6 +140,20 @@ class Reflector:
     def refresh(self) -> None:
         """Ask for a new list soon; wishes that come together are one."""
         self._post(Refresh(), start=True)
+
+    def members_changed(self) -> None:
+        """Ask for a new list soon, as others of this address do that run: a CVM came or went."""
+        self.refresh()
+        tell_others(self, ChangedElsewhere())
+
+    def announce(self, cvm_id: str) -> None:
+        """Have others of this address that run ask for a CVM's status soon: it is being changed."""
+        tell_others(self, ChangedElsewhere(cvm_id))
+
+    def changed_elsewhere(self, event: ChangedElsewhere, other: "Reflector") -> None:
+        """Look soon at what another one says that it changes, if it has the same address."""
+        if self._source.address == other._source.address:  # noqa: SLF001 - of its own kind
+            self._post(event)
 
     def follow(self, cvm_id: str) -> None:
         """Follow a CVM by a stream, or by frequent polling where there is none.
@@ -411,3 +426,7 @@ class _Source:
     """The client whose key and address are used."""
 
     client: Endpoints
+
+    @property
+    def address(self) -> str:
+        return self.client.transport.base_url

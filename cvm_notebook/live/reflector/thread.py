@@ -1,5 +1,6 @@
 """The thread of a reflector: it holds it weakly, so that one that is dropped stops asking."""
 
+import os
 import threading
 import weakref
 from typing import TYPE_CHECKING, Final
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from cvm_notebook.live.at_exit import Stage, at_exit
 from cvm_notebook.live.clock import Clock
 from cvm_notebook.live.reflector.event_queue import EventQueue
+from cvm_notebook.live.reflector.events import ChangedElsewhere
 from cvm_notebook.live.reflector.stream_reader import StreamPool
 from cvm_notebook.live.store.records import Gap
 from cvm_notebook.live.store.store import FleetStore
@@ -28,14 +30,28 @@ def serve(
         name="cvm-reflector",
         daemon=True,
     )
-    _running.add(served)
+    with _lock:
+        _running.add(served)
     thread.start()
     return thread
 
 
 def ended(served: "Reflector") -> None:
     """Note that its thread ends."""
-    _running.discard(served)
+    with _lock:
+        _running.discard(served)
+
+
+def tell_others(served: "Reflector", event: ChangedElsewhere) -> None:
+    """Tell the others whose threads run what this one's operations change."""
+    for other in _served():
+        if other is not served:
+            other.changed_elsewhere(event, served)
+
+
+def _served() -> "list[Reflector]":
+    with _lock:
+        return list(_running)
 
 
 def _run(
@@ -64,13 +80,22 @@ def note(queue: EventQueue, store: "weakref.ref[FleetStore]", batch: ChangeBatch
         queue.all(living.snapshot().rows)
 
 
+_lock = threading.Lock()
 _running: weakref.WeakSet["Reflector"] = weakref.WeakSet()
 
 
 def _close_all() -> None:
     """Give streams back, and let no thread be in the middle of something, when Python ends."""
-    for served in list(_running):
+    for served in _served():
         served.close(_AT_EXIT)
 
 
+def _after_fork() -> None:
+    """Begin anew: a thread of the parent may hold the lock."""
+    global _lock  # noqa: PLW0603
+    _lock = threading.Lock()
+
+
 at_exit(Stage.STREAMS, _close_all)
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork)

@@ -335,7 +335,10 @@ class Watcher:
     def unfollow(self, _cvm_id):
         pass
 
-    def refresh(self):
+    def announce(self, _cvm_id):
+        pass
+
+    def members_changed(self):
         pass
 
 
