@@ -82,12 +82,10 @@ class OperationTracker:
         """Begin to look after an operation that is under way since `tracking.since`."""
         operation.tracking.count = 0
         self._hold(operation, _subject(operation))
-        comes_or_goes = SPECS[operation.verb].creates or SPECS[operation.verb].goal == "gone"
-        if comes_or_goes:
+        spec = SPECS[operation.verb]
+        if spec.creates or spec.goal == "gone":
             self._context.refresh()
-        self._look_in(
-            operation, 0.0 if SPECS[operation.verb].goal == "gone" else self._pause(operation)
-        )
+        self._look_in(operation, 0.0 if spec.goal == "gone" else self._pause(operation))
 
     def doubt(self, operation: Operation) -> None:
         """Begin to find out what became of an operation that got no answer."""
