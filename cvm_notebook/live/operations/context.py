@@ -32,8 +32,8 @@ class Hooks(Protocol):
     def unfollow(self, cvm_id: str, /) -> object:
         """Take one `follow` back."""
 
-    def members_changed(self) -> object:
-        """List the fleet soon, also in other fleets: a CVM came or went."""
+    def relist(self) -> object:
+        """List the fleet soon, also in other fleets: a CVM came or went, or was edited."""
 
     def announce(self, cvm_id: str, /) -> object:
         """Have other fleets read this CVM's status soon."""
@@ -92,7 +92,7 @@ class OperationContext:
         """Request a new list of the fleet, where there is a reflector."""
         if self.hooks is not None:
             with contextlib.suppress(CvmError):  # it has ended
-                self.hooks.members_changed()
+                self.hooks.relist()
 
 
 class OperationFactory:

@@ -61,6 +61,18 @@ class OneMoreTry(RetryPolicy):
 DecodeErrors = tuple[DecodeError, ...]
 
 
+@dataclass(slots=True)
+class Source:
+    """The client whose key and address are used; after a refused key it may be another."""
+
+    client: Endpoints
+
+    @property
+    def address(self) -> str:
+        """The address of the API."""
+        return self.client.transport.base_url
+
+
 class FleetApi:
     """The calls of one reflector; `on_page` is called when a page of the list came."""
 

@@ -6,7 +6,6 @@ import threading
 import time
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Self
 
@@ -43,7 +42,7 @@ from cvm_notebook.live.reflector.events import (
 )
 from cvm_notebook.live.reflector.health import BROKEN, HealthLog, prevented
 from cvm_notebook.live.reflector.interest import InterestHandle, Interests
-from cvm_notebook.live.reflector.lister import FleetApi, Lister
+from cvm_notebook.live.reflector.lister import FleetApi, Lister, Source
 from cvm_notebook.live.reflector.machine import Machine, Mode
 from cvm_notebook.live.reflector.stream_reader import FLUSH, StreamPool
 from cvm_notebook.live.reflector.thread import ended, note, serve, tell_others
@@ -85,7 +84,7 @@ class Reflector:
         clock: Clock | None = None,
         settings: ReflectorSettings = ReflectorSettings(),  # noqa: B008 - frozen
     ) -> None:
-        self._source = source = _Source(client)
+        self._source = source = Source(client)
         self._store = store
         self._clock = clock or SystemClock()
         self._settings = settings
@@ -141,8 +140,8 @@ class Reflector:
         """Ask for a new list soon; wishes that come together are one."""
         self._post(Refresh(), start=True)
 
-    def members_changed(self) -> None:
-        """Ask for a new list soon, as others of this address do that run: a CVM came or went."""
+    def relist(self) -> None:
+        """Ask for a new list soon, as others of this address do that run."""
         self.refresh()
         tell_others(self, ChangedElsewhere())
 
@@ -419,14 +418,3 @@ class Reflector:
                 for c in mark.cvms
             ]
         )
-
-
-@dataclass(slots=True)
-class _Source:
-    """The client whose key and address are used."""
-
-    client: Endpoints
-
-    @property
-    def address(self) -> str:
-        return self.client.transport.base_url

@@ -9,6 +9,9 @@
 // One store a model: its views show the same. A view gets {message, before} of each message, and {live} when the
 // kernel's messages come again, or no more.
 
+// The messages of the state: what else comes may be the answer to another view.
+const CONTINUES = new Set(["snapshot", "patch", "pulse"]);
+
 /**
  * Make the store of a model. A widget whose state is not sections, or that keeps more beside it, gives its own ways:
  * `snapshot(message)` and `patch(message)` take what is new, and return what the views get beside the message;
@@ -45,7 +48,7 @@ function viewModel(model, { initial = null, ...own } = {}) {
   function receive(message, buffers) {
     if (!message || typeof message.kind !== "string") return;
     if (gap(message)) { send({ kind: "hello" }); return; }
-    alive.touch();
+    if (CONTINUES.has(message.kind)) alive.touch();
     if (message.kind === "part") { for (const part of [...parts]) part(message, buffers); return; }
     const { kind, n } = message, what = { message, buffers, before: store.state };
     if (kind === "snapshot") Object.assign(what, begin(message));

@@ -166,9 +166,11 @@ def columns_of(names: Iterable[str]) -> tuple[TableColumn, ...]:
 
 def moved(names: Sequence[str], name: str, step: int) -> list[str]:
     """Return the names with one of them a step further right or left; the first ones stay."""
+    if name in _FIRST:
+        return list(names)
     rest = [one for one in names if one != name]
     rest.insert(max(len(_FIRST), names.index(name) + step), name)
-    return list(names) if name in _FIRST else rest
+    return rest
 
 
 _BARS: Final = "▁▂▃▄▅▆▇█"

@@ -282,7 +282,7 @@ class FleetTable(TableParts):
         self.set(columns=USUAL)
 
     def _on_column(self, message: Mapping[str, Any]) -> None:
-        """Show, hide or move one of the columns shown now: two quick clicks know the same ones."""
+        """Show, hide or move one column; of the list of all a page may know an older state."""
         name, step = str(message.get("name")), message.get("step")
         names = [column.name for column in self._feed.columns]
         if name in names and step in (-1, 1):
@@ -291,7 +291,8 @@ class FleetTable(TableParts):
             names.remove(name)
         elif name in COLUMNS and message.get("on") is True:
             names.append(name)
-        self.set(columns=names)
+        if columns_of(names) != self._feed.columns:  # or every row would be sent again for nothing
+            self.set(columns=names)
 
     def _on_follow(self, message: Mapping[str, Any]) -> None:
         self._follow(self._meant(message), on=message.get("on") is True)

@@ -11,7 +11,7 @@ function columnPicker(store, send) {
   el.addEventListener("focusout", (event) => { if (event.relatedTarget && !el.contains(event.relatedTarget)) open(false); });
   const shown = () => store.columns.map((column) => column.name);
   const fixed = (name) => name === "name" || name === "status";
-  // Python has the list: of two clicks before its answer the second knows nothing of the first.
+  // One change, and not the list of all: that may be older than a click just before.
   const toggle = (name, on) => send({ kind: "column", name, on });
   const move = (name, step) => send({ kind: "column", name, step });
   function item([name, label]) {

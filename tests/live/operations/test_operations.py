@@ -844,7 +844,7 @@ class Reflector:
     def announce(self, cvm_id):
         self.announced.append(cvm_id)
 
-    def members_changed(self):
+    def relist(self):
         self.lists += 1
 
 

@@ -338,7 +338,7 @@ class Watcher:
     def announce(self, _cvm_id):
         pass
 
-    def members_changed(self):
+    def relist(self):
         pass
 
 
