@@ -313,6 +313,14 @@ def lay_line() -> Iterator[Callable[[int], Line]]:
 
 
 @pytest.fixture
+def refusing_port() -> Iterator[int]:
+    """A port that refuses every connection; it is held, or another test might be given it."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        yield closed.getsockname()[1]
+
+
+@pytest.fixture
 def deaf_port() -> Iterator[int]:
     """A port to which a connection neither comes about nor fails: its queue is full for ever."""
     with socket.socket() as deaf, contextlib.ExitStack() as queue:

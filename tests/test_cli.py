@@ -450,12 +450,9 @@ def test_cloud_names_the_fault_it_does_not_know(env, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_cloud_keeps_the_password_of_a_database_that_does_not_answer(env):
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        where = f"127.0.0.1:{closed.getsockname()[1]}"
-        url = f"postgresql+psycopg://ana:{SENTINEL}@{where}/cloud"
-        done = run("cloud", "--port", "0", "--database", url, env=env)
+def test_cloud_keeps_the_password_of_a_database_that_does_not_answer(env, refusing_port):
+    url = f"postgresql+psycopg://ana:{SENTINEL}@127.0.0.1:{refusing_port}/cloud"
+    done = run("cloud", "--port", "0", "--database", url, env=env)
     assert done.returncode == 1
     assert "the database cannot be used" in done.stderr
     assert SENTINEL not in done.stdout + done.stderr
@@ -519,11 +516,9 @@ def test_doctor_says_that_the_key_was_refused(connected):
     assert "401" in refused["text"]
 
 
-def test_doctor_says_that_nothing_answers(connected):
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{closed.getsockname()[1]}/api/v1"
-        done = run("doctor", env={**connected, "PHALA_CLOUD_API_PREFIX": url})
+def test_doctor_says_that_nothing_answers(connected, refusing_port):
+    url = f"http://127.0.0.1:{refusing_port}/api/v1"
+    done = run("doctor", env={**connected, "PHALA_CLOUD_API_PREFIX": url})
     assert done.returncode == 1
     assert "\n1 problem: GET /auth/me.\n" in done.stdout
     assert "Traceback" not in done.stderr

@@ -552,14 +552,13 @@ def test_each_attempt_that_may_have_left_is_counted_before_anything_is_decided(p
     assert len(server.asked) == 4
 
 
-def test_an_answer_counts_as_sent_and_what_cannot_connect_does_not(peer, connect):
+def test_an_answer_counts_as_sent_and_what_cannot_connect_does_not(peer, connect, refusing_port):
     calls = []
     server = peer(ok)
     transport = connect(server.url)._transport
     transport.call(READ, lambda reply: reply, on_sent=lambda: calls.append("sent"))
     assert calls == ["sent"]
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        url = f"http://127.0.0.1:{taken.getsockname()[1]}/api/v1"
+    url = f"http://127.0.0.1:{refusing_port}/api/v1"
     with pytest.raises(cvm.TransportError) as caught:
         connect(url)._transport.call(READ, bytes, on_sent=lambda: calls.append("sent"))
     assert not caught.value.sent

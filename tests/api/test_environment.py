@@ -86,25 +86,21 @@ def test_certificates_that_cannot_be_used(connect, listener, monkeypatch, path, 
 
 
 def test_a_folder_in_which_openssl_finds_certificates_is_used(
-    connect, authority, monkeypatch, tmp_path
+    connect, authority, monkeypatch, tmp_path, refusing_port
 ):
     authority.cert_pem.write_to_path(tmp_path / "0a1b2c3d.0")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path))
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
     with pytest.raises(cvm.TransportError, match="cannot be reached"):
-        connect(f"https://localhost:{port}/api/v1").get_current_user()
+        connect(f"https://localhost:{refusing_port}/api/v1").get_current_user()
 
 
 def test_certificates_that_vanish_later_are_named_as_such(
-    connect, authority, monkeypatch, tmp_path
+    connect, authority, monkeypatch, tmp_path, refusing_port
 ):
     path = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(path)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    client = connect(f"https://localhost:{port}/api/v1")
+    client = connect(f"https://localhost:{refusing_port}/api/v1")
     with pytest.raises(cvm.TransportError, match="cannot be reached"):
         client.get_current_user()
     path.unlink()

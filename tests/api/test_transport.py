@@ -3,7 +3,6 @@
 import http.server
 import logging
 import signal
-import socket
 import threading
 import traceback
 
@@ -118,12 +117,10 @@ def test_a_refusal_is_not_asked_again(broken, caller, status):
     assert len(sent(broken, "GET", "/auth/me")) == 1
 
 
-def test_nobody_listens():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{taken.getsockname()[1]}/api/v1"
-        with pytest.raises(cvm.TransportError, match="refused") as caught:
-            cvm.Client(api_key="key", base_url=url).stop_cvm("my-app")
+def test_nobody_listens(refusing_port):
+    url = f"http://127.0.0.1:{refusing_port}/api/v1"
+    with pytest.raises(cvm.TransportError, match="refused") as caught:
+        cvm.Client(api_key="key", base_url=url).stop_cvm("my-app")
     assert not caught.value.sent
     assert caught.value.attempts == 4
 
@@ -263,15 +260,13 @@ def test_this_machine_is_not_asked_for_through_a_proxy(cloud, monkeypatch):
         assert client.get_current_user().user.username
 
 
-def test_a_proxy_that_refuses_is_named(monkeypatch):
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{nobody.getsockname()[1]}")
-        monkeypatch.delenv("NO_PROXY", raising=False)
-        monkeypatch.delenv("no_proxy", raising=False)
-        client = cvm.Client(api_key="key", base_url="https://api.invalid/api/v1")
-        with pytest.raises(cvm.TransportError, match="proxy") as caught:
-            client.list_cvms()
+def test_a_proxy_that_refuses_is_named(monkeypatch, refusing_port):
+    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{refusing_port}")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    client = cvm.Client(api_key="key", base_url="https://api.invalid/api/v1")
+    with pytest.raises(cvm.TransportError, match="proxy") as caught:
+        client.list_cvms()
     assert not caught.value.sent
     assert caught.value.attempts == 1
 

@@ -3,6 +3,7 @@
 import http.server
 import json
 import threading
+import uuid
 
 import pytest
 from helpers import COMPOSE
@@ -39,7 +40,11 @@ class Service(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def service():
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Service) as server:
-        server.record = {"id": "cvm_1", "vm_uuid": f"uuid-{id(server)}", "compose_hash": "cd" * 32}
+        server.record = {
+            "id": "cvm_1",
+            "vm_uuid": f"uuid-{uuid.uuid4()}",
+            "compose_hash": "cd" * 32,
+        }
         server.history, server.updates, server.carry_out = [], 0, lambda: None
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()

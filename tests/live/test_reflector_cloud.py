@@ -4,7 +4,6 @@ import contextlib
 import gc
 import os
 import pickle
-import socket
 import subprocess
 import sys
 import threading
@@ -337,11 +336,8 @@ def test_ready_raises_when_the_store_shows_why(cloud, make, monkeypatch):
         assert {first.result(HANGS), newcomer.result(HANGS)} == {"needs a key"}
 
 
-def test_ready_raises_in_the_end_what_prevented_it(make, cloud):
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        port = closed.getsockname()[1]
-    reflector = make(cloud, base_url=f"http://127.0.0.1:{port}/api/v1")
+def test_ready_raises_in_the_end_what_prevented_it(make, cloud, refusing_port):
+    reflector = make(cloud, base_url=f"http://127.0.0.1:{refusing_port}/api/v1")
     with pytest.raises(TransportError, match="cannot be reached"):
         reflector.ready(0.5)
 
@@ -511,24 +507,15 @@ def test_close_ends_everything_at_once_with_streams_and_a_drip_open(cloud, make)
     assert state(reflector) == "closed"
 
 
-def test_close_does_not_wait_for_a_connection_that_never_comes(cloud, make):
-    with socket.socket() as deaf, contextlib.ExitStack() as queue:
-        deaf.bind(("127.0.0.1", 0))
-        deaf.listen(0)
-        address = deaf.getsockname()
-        for _ in range(4):  # a full queue lets no connection in: it neither comes nor fails
-            waiting = queue.enter_context(socket.socket())
-            waiting.setblocking(False)
-            waiting.connect_ex(address)
-        url = f"http://127.0.0.1:{address[1]}/api/v1"
-        reflector = make(cloud, base_url=url)
-        reflector.touch()
-        until(lambda: "cvm-list" in _names())
-        time.sleep(0.1)  # until it connects
-        began = time.monotonic()
-        reflector.close()
-        assert time.monotonic() - began < HANGS
-        assert "cvm-reflector" not in _names()
+def test_close_does_not_wait_for_a_connection_that_never_comes(cloud, make, deaf_port):
+    reflector = make(cloud, base_url=f"http://127.0.0.1:{deaf_port}/api/v1")
+    reflector.touch()
+    until(lambda: "cvm-list" in _names())
+    time.sleep(0.1)  # until it connects
+    began = time.monotonic()
+    reflector.close()
+    assert time.monotonic() - began < HANGS
+    assert "cvm-reflector" not in _names()
 
 
 def test_closing_ends_no_call_of_the_client(cloud, make):
