@@ -25,12 +25,16 @@ import pytest
 from forked_kernels import KernelFork
 from helpers import picture
 from playwright.sync_api import Error as PlaywrightError
+from playwright.sync_api import expect
 
 from cvm_notebook.local import LocalCloud
 
 ROOT = Path(__file__).resolve().parents[2]
 STARTS_WITHIN = 60
 PATIENCE = 60_000  # milliseconds, as playwright counts
+ACTION = 15_000  # what one click, or what it leads to in the page, may take
+
+expect.set_options(timeout=ACTION)
 # An address bar that nobody sees would draw two pages of its own for each window, for a second of
 # processor time. The last flag of a kind counts: what playwright turns off is named again.
 OFF = (
@@ -382,7 +386,7 @@ class Lab:
             made = self._chromium.new_context(
                 viewport={"width": 1400, "height": 1000}, reduced_motion="reduce"
             )
-            made.set_default_timeout(15_000)
+            made.set_default_timeout(ACTION)
             self.guard.watch(made)
             self._contexts[app] = made
         return self._contexts[app]

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 
 pytestmark = pytest.mark.cvm_cloud(speed=20)  # a boot can be watched
 
@@ -119,7 +120,7 @@ def charts_are_read_by_the_keyboard(lab, panel, card):
     lab.screenshot("card-metrics-read", card)
     last = panel.get_by_role("status").first.inner_text()
     lab.page.keyboard.press("ArrowLeft")
-    assert panel.get_by_role("status").first.inner_text() != last
+    expect(panel.get_by_role("status").first).not_to_have_text(last, use_inner_text=True)
     assert card.get_by_role("img", name="Memory from").evaluate(
         "svg => svg.getBoundingClientRect().width <= svg.closest('.cvm-card').clientWidth"
     )
@@ -174,8 +175,10 @@ def hostile_texts_stay_texts_on_every_surface(lab, card):
     panel.get_by_text("(100000 characters)").wait_for(timeout=PATIENCE)
     for name in ("Overview", "Activity", "Compose", "Environment", "Trust", "Logs"):
         tab(card, name)
-    assert card.locator(".cvm-name").inner_text() == '<img src=x onerror="window.pwned=1">'
-    assert card.locator("img, script, iframe").count() == 0
+    expect(card.locator(".cvm-name")).to_have_text(
+        '<img src=x onerror="window.pwned=1">', use_inner_text=True
+    )
+    expect(card.locator("img, script, iframe")).to_have_count(0)
     assert lab.page.evaluate("window.pwned") is None
     links = card.get_by_role("link", include_hidden=True)
     hosts = [link.get_attribute("href").split("/")[2] for link in links.all()]
@@ -189,10 +192,10 @@ def test_tabs_and_what_is_proven_go_by_the_keyboard_though_a_message_is_lost(lab
     for key, name in (("ArrowLeft", "Activity"), ("Home", "Overview"), ("ArrowRight", "Logs")):
         lab.page.keyboard.press(key)
         chosen = card.get_by_role("tab", name=name, selected=True)
-        assert chosen.evaluate("tab => tab === document.activeElement")
-    assert card.get_by_role("tabpanel").count() == 1
+        expect(chosen).to_be_focused()
+    expect(card.get_by_role("tabpanel")).to_have_count(1)
     badge, keys = card.locator(".cvm-trust"), lab.page.keyboard
-    assert badge.inner_text().endswith("not verified yet")
+    expect(badge).to_have_text(re.compile(r"not verified yet$"), use_inner_text=True)
     badge.focus()
     keys.press("Enter")
     trust = card.get_by_role("tabpanel", name="Trust")
@@ -202,10 +205,10 @@ def test_tabs_and_what_is_proven_go_by_the_keyboard_though_a_message_is_lost(lab
     keys.press("Space")
     trust.get_by_role("row", name="fresh, and bound").wait_for(timeout=PATIENCE)
     trust.locator('[aria-busy="false"] button:text("Verify now"):focus').wait_for(timeout=PATIENCE)
-    assert trust.get_by_role("row").count() == 1 + 9
+    expect(trust.get_by_role("row")).to_have_count(1 + 9)
     assert trust.get_by_role("columnheader").all_inner_texts()[0] == "Result"
-    assert "⚠" in badge.inner_text()
-    assert "SIMULATED" in badge.inner_text()
+    expect(badge).to_contain_text("⚠", use_inner_text=True)
+    expect(badge).to_contain_text("SIMULATED", use_inner_text=True)
     assert "verified" not in trust.inner_text().lower()
     keys.press("Tab")
     keys.press("Enter")
@@ -234,21 +237,23 @@ def test_a_boot_is_shown_step_by_step_and_ends_in_its_endpoints(lab, cloud):
     lab.screenshot("card-booting", card)
     shows(card, "running")
     card.locator(".cvm-steps").wait_for(state="hidden")
-    assert card.get_by_role("link").first.get_attribute("href").startswith("https://")
-    assert card.locator('.cvm-op-line[data-verb="start"]').inner_text() == "✓\nstart: done"
+    expect(card.get_by_role("link").first).to_have_attribute("href", re.compile(r"^https://"))
+    expect(card.locator('.cvm-op-line[data-verb="start"]')).to_have_text(
+        "✓\nstart: done", use_inner_text=True
+    )
 
 
 def a_failed_boot_leads_to_its_log(lab, card):
     step = card.locator('.cvm-steps [data-step="failed"]')
     step.wait_for(timeout=PATIENCE)
-    assert "starting containers" in step.inner_text()
-    assert card.locator('.cvm-steps [data-step="done"]').count() == 7
+    expect(step).to_contain_text("starting containers", use_inner_text=True)
+    expect(card.locator('.cvm-steps [data-step="done"]')).to_have_count(7)
     card.locator(".cvm-boot-line").get_by_text("failed to start").wait_for(timeout=PATIENCE)
     lab.screenshot("card-failed", card)
     press(card, "Show the boot log")
     line = card.locator('.cvm-line[data-level="error"]').first
     line.wait_for(timeout=PATIENCE)
-    assert card.get_by_label("Which log").input_value() == "serial"
+    expect(card.get_by_label("Which log")).to_have_value("serial")
     tab(card, "Metrics").get_by_text("Not running: no metrics.").wait_for(timeout=PATIENCE)
     assert lab.axe(".cvm-card") == []
 
@@ -274,8 +279,8 @@ def test_a_cvm_is_changed_and_taken_back_by_the_keyboard(lab, card, cloud):
     form = card.get_by_role("region", name="Change my-app")
     compose = form.get_by_role("textbox", name="Compose file", exact=True)
     compose.and_(form.locator(":enabled:read-write")).wait_for(timeout=PATIENCE)
-    assert "nginx:1.27" in compose.input_value()
-    assert card.locator(".cvm-changing:focus-within").count() == 1
+    expect(compose).to_have_value(re.compile("nginx:1.27"))
+    expect(card.locator(".cvm-changing:focus-within")).to_have_count(1)
     compose.fill(OTHER)
     form.get_by_label("Disk, GB").fill("40")
     form.get_by_label("Name of a variable").fill("TOKEN")
@@ -293,9 +298,7 @@ def test_a_cvm_is_changed_and_taken_back_by_the_keyboard(lab, card, cloud):
     lab.screenshot("change-done", card.locator(".cvm-changing"))
     card.get_by_role("button", name="Close the form").focus()
     keys.press("Enter")
-    assert card.get_by_role("button", name="Change this CVM").evaluate(
-        "button => button === document.activeElement"
-    )
+    expect(card.get_by_role("button", name="Change this CVM")).to_be_focused()
 
     revisions = tab(card, "Revisions")
     revisions.get_by_text("nginx:1.28").wait_for(timeout=PATIENCE)  # the newest two, compared
@@ -308,7 +311,7 @@ def test_a_cvm_is_changed_and_taken_back_by_the_keyboard(lab, card, cloud):
     question = revisions.get_by_role("alertdialog")
     question.get_by_text("Lost: TOKEN").wait_for(timeout=PATIENCE)
     looked_at(lab, "card-revisions", card, card)
-    assert question.get_by_role("button", name="Go back").is_disabled()
+    expect(question.get_by_role("button", name="Go back")).to_be_disabled()
     question.get_by_role("textbox").focus()
     keys.type("my-app")
     keys.press("Enter")
@@ -348,8 +351,8 @@ def a_stop_has_its_progress_under_the_button(card, cloud):
     shows(card, "stopped")
     assert cloud.client.get_cvm_state("my-app").status == "stopped"
     stop = card.get_by_role("button", name="Stop", exact=True)
-    assert stop.is_disabled()
-    assert "already stopped" in stop.get_attribute("title")
+    expect(stop).to_be_disabled()
+    expect(stop).to_have_attribute("title", re.compile("already stopped"))
     notch = line.evaluate("one => parseFloat(one.style.getPropertyValue('--cvm-at'))")
     box, at = stop.bounding_box(), card.locator(".cvm-ops").bounding_box()["x"]
     assert box["x"] <= at + notch <= box["x"] + box["width"]
@@ -371,12 +374,14 @@ def a_deletion_by_the_keyboard_alone_leaves_a_card_that_says_gone(lab, card, clo
     page.keyboard.press("Enter")
     shows(card, "gone")
     card.get_by_text("by you").first.wait_for(timeout=PATIENCE)
-    assert card.locator(".cvm-under").inner_text().startswith("Deleted at ")
-    assert card.locator("dt").get_by_text("compose hash").is_visible()
+    expect(card.locator(".cvm-under")).to_have_text(
+        re.compile(r"^Deleted at "), use_inner_text=True
+    )
+    expect(card.locator("dt").get_by_text("compose hash")).to_be_visible()
     lab.screenshot("card-deleted", card)
     assert lab.axe(".cvm-card") == []
     assert cloud.client.list_cvms() == []
-    assert card.get_by_role("button", name="Stop", exact=True).is_disabled()
+    expect(card.get_by_role("button", name="Stop", exact=True)).to_be_disabled()
 
 
 # --- logs, and without a kernel -------------------------------------------------------------------
@@ -401,8 +406,8 @@ def logs_are_read_by_container_and_followed_until_stopped(lab, card):
     panel = tab(card, "Logs")
     panel.get_by_text("nginx/1.27", exact=False).first.wait_for(timeout=PATIENCE)  # by default
     which = panel.get_by_label("Which log")
-    assert which.input_value() == "c:dstack-web-1"
-    assert panel.locator(".cvm-line-time").first.is_visible()
+    expect(which).to_have_value("c:dstack-web-1")
+    expect(panel.locator(".cvm-line-time").first).to_be_visible()
     which.select_option(label="All containers")
     whose = panel.locator(".cvm-line-source")
     whose.get_by_text("dstack-db-1").first.wait_for(timeout=PATIENCE)
@@ -444,14 +449,14 @@ def following_waits_for_who_reads_further_up(lab, panel):
     )
     more = panel.locator(".cvm-log-end")
     more.get_by_text("new lines").wait_for(timeout=PATIENCE)
-    assert "⏸ paused" in more.inner_text()
-    assert panel.get_by_text("a needle of hay").count() == 0
+    expect(more).to_contain_text("⏸ paused", use_inner_text=True)
+    expect(panel.get_by_text("a needle of hay")).to_have_count(0)
     assert box.evaluate("box => box.scrollTop") == 0
     more.click()
     panel.get_by_text("a needle of hay").wait_for(timeout=PATIENCE)
     panel.locator('.cvm-line[data-level="error"]').get_by_text("no needle").wait_for()
-    assert more.is_hidden()
-    assert "following" in panel.locator(".cvm-log-state").inner_text()
+    expect(more).to_be_hidden()
+    expect(panel.locator(".cvm-log-state")).to_contain_text("following", use_inner_text=True)
 
 
 def what_is_found_is_counted_and_gone_through(lab, panel):
@@ -463,12 +468,12 @@ def what_is_found_is_counted_and_gone_through(lab, panel):
     now = panel.locator("mark.cvm-log-current")
     at = int(hits.inner_text().partition("/")[0])
     find.press("Enter")
-    assert hits.inner_text() == f"{at % 3 + 1}/3"
+    expect(hits).to_have_text(f"{at % 3 + 1}/3", use_inner_text=True)
     find.press("Shift+Enter")
-    assert hits.inner_text() == f"{at}/3"
-    assert now.inner_text().lower() == "needle"
+    expect(hits).to_have_text(f"{at}/3", use_inner_text=True)
+    expect(now).to_have_text(re.compile("^needle$", re.IGNORECASE))
     panel.get_by_label("Only matches").check()
-    assert panel.locator(".cvm-line:visible").count() == 3
+    expect(panel.locator(".cvm-line:visible")).to_have_count(3)
     panel.get_by_label("Only matches").uncheck()
 
 
@@ -484,7 +489,7 @@ def an_expression_never_holds_up_the_page(lab, panel):
     find.fill("[Nn]eedle")
     hits.get_by_text("/3").wait_for(timeout=PATIENCE)
     find.press("Escape")
-    assert panel.locator("mark").count() == 0
+    expect(panel.locator("mark")).to_have_count(0)
 
 
 def without_its_kernel_the_card_is_a_snapshot_and_its_buttons_are_inert(lab, card, cloud):
@@ -493,8 +498,8 @@ def without_its_kernel_the_card_is_a_snapshot_and_its_buttons_are_inert(lab, car
     gone = lab.page.locator('.cvm-card[data-marked="yes"][data-live="false"]')
     gone.wait_for(timeout=25_000)
     lab.screenshot("card-snapshot", gone)
-    assert "re-run the cell" in gone.locator(".cvm-health").inner_text()
-    assert gone.locator(".cvm-actions").evaluate("box => box.inert")
+    expect(gone.locator(".cvm-health")).to_contain_text("re-run the cell", use_inner_text=True)
+    expect(gone.locator(".cvm-actions")).to_have_attribute("inert", "")
     compose = tab(gone, "Compose")
     compose.get_by_text("Not fetched: the kernel does not answer.").wait_for()
     assert cloud.client.get_cvm_state("my-app").status == "running"
@@ -512,7 +517,7 @@ def test_displaying_it_again_makes_no_more_models_and_closing_it_ends_its_traffi
         lab.run_cell(1)
     lab.page.locator('.cvm-card[data-live="true"]').nth(1).wait_for(timeout=PATIENCE)
     assert lab.kernel(before) == models
-    assert lab.page.locator(".cvm-card").count() == 2
+    expect(lab.page.locator(".cvm-card")).to_have_count(2)
 
     follows = "fleet['my-app'].card()._following"
     assert lab.kernel(f"print({follows})").strip() == "True"

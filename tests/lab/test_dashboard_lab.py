@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 
 from cvm_notebook import Client
 
@@ -38,7 +39,7 @@ def test_from_a_row_to_its_card_its_stop_and_its_costs(new_cloud, lab, shipped):
         page.locator(".cvm-space .cvm-row:not([hidden])").filter(has_text="agent-echo").click()
         card = page.locator(".cvm-card")
         card.get_by_role("heading", name="agent-echo").wait_for(timeout=PATIENCE)
-        assert page.locator(".cvm-attention").is_hidden()
+        expect(page.locator(".cvm-attention")).to_be_hidden()
         card.get_by_role("button", name="Stop", exact=True).click()
         card.locator('.cvm-status[data-status="stopped"]').wait_for(timeout=PATIENCE)
         with Client(cloud.api_key, cloud.url) as client:
@@ -62,7 +63,7 @@ def needs_attention(page):
     failed.wait_for(timeout=PATIENCE)
     failed.get_by_role("button", name=re.compile("^Show")).click()
     page.get_by_text("showing 2 of").wait_for(timeout=PATIENCE)
-    assert page.locator(".cvm-find").input_value() == "status = 'failed'"
+    expect(page.locator(".cvm-find")).to_have_value("status = 'failed'")
     page.wait_for_function("() => document.activeElement?.getAttribute('role') === 'grid'")
 
 
@@ -115,17 +116,17 @@ def costs_add_up(page):
     """The picture is drawn of numbers that the keyboard reads, and its table has the same sum."""
     plot = page.get_by_role("slider", name=re.compile("^Cost over time"))
     plot.locator("path.cvm-cost-area").first.wait_for(timeout=PATIENCE)
-    assert plot.locator("path.cvm-cost-area").count() == 6  # five apps, and all others
+    expect(plot.locator("path.cvm-cost-area")).to_have_count(6)  # five apps, and all others
     plot.focus()
     page.keyboard.press("Home")
-    assert plot.get_attribute("aria-valuenow") == "0"
-    assert "USD/h" in plot.get_attribute("aria-valuetext")
+    expect(plot).to_have_attribute("aria-valuenow", "0")
+    expect(plot).to_have_attribute("aria-valuetext", re.compile("USD/h"))
     total = page.locator(".cvm-costs tfoot td").nth(1).inner_text()
-    assert page.locator(".cvm-rate").text_content() == f"{total} USD/h"  # as the table's strip
+    expect(page.locator(".cvm-rate")).to_have_text(f"{total} USD/h")  # as the table's strip
     page.get_by_role("button", name="30 days").click()
     page.get_by_role("columnheader", name="USD in 30 days").wait_for(timeout=PATIENCE)
     page.get_by_text("Values over time").click()
-    assert page.get_by_role("region", name="Values over time").get_by_role("row").count() == 31
+    expect(page.get_by_role("region", name="Values over time").get_by_role("row")).to_have_count(31)
 
 
 def test_the_keyboard_opens_rows_and_jupyters_shortcuts_work(lab, shipped):
@@ -145,7 +146,7 @@ def a_row_that_is_opened_by_the_keyboard_brings_its_card_to_the_front(lab, page)
     name.wait_for(timeout=PATIENCE)
     page.wait_for_function("() => document.activeElement.textContent === 'agent-charlie'")
     page.locator(".cvm-card").wait_for()
-    assert page.locator(".cvm-table-details").is_hidden()
+    expect(page.locator(".cvm-table-details")).to_be_hidden()
     lab.screenshot("dashboard-opened")
 
 
@@ -180,7 +181,7 @@ def shortcuts_work_while_a_view_has_the_focus_and_the_command_mode_is_not(lab, p
         for key in "ddxxba":  # x selects in a grid; twice, and all is as it was
             page.keyboard.press(key)
         assert len(lab.cells()) == cells
-    assert page.locator(".cvm-find").input_value() == "ddxxba"
+    expect(page.locator(".cvm-find")).to_have_value("ddxxba")
     page.evaluate(
         "() => { window.keys = []; document.addEventListener('keydown', e => keys.push(e.key)); }"
     )

@@ -9,6 +9,7 @@ import threading
 
 import pytest
 from helpers import picture
+from playwright.sync_api import expect
 
 STARTS_WITHIN = 90
 LOADS_WITHIN = 90_000  # milliseconds, as playwright counts
@@ -61,7 +62,7 @@ def test_run_all_in_jupyterlab_ends_in_a_dashboard_and_cards_that_are_live(demo,
     page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(
         timeout=LOADS_WITHIN
     )
-    assert page.locator(".jp-mod-dirty").count() == 0  # it opens as it was left
+    expect(page.locator(".jp-mod-dirty")).to_have_count(0)  # it opens as it was left
 
     # nothing of what was committed shall pass for a result of this run
     page.get_by_role("menuitem", name="Edit", exact=True).click()
@@ -85,6 +86,6 @@ def test_run_all_in_jupyterlab_ends_in_a_dashboard_and_cards_that_are_live(demo,
     )
     for word in ("closed", "gone", "Traceback"):
         assert word not in shown, word
-    assert notebook.locator('[data-mime-type="application/vnd.jupyter.stderr"]').count() == 0
+    expect(notebook.locator('[data-mime-type="application/vnd.jupyter.stderr"]')).to_have_count(0)
     notebook.get_by_role("heading", name="See the fleet").scroll_into_view_if_needed()
     picture(page, "demo")

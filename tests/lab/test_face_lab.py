@@ -4,6 +4,7 @@ import re
 
 import pytest
 from helpers import run_all
+from playwright.sync_api import expect
 
 from cvm_notebook import Client
 
@@ -82,7 +83,7 @@ def test_a_row_is_opened_in_the_console_of_the_service_and_of_no_other_cloud(lab
     live(page)
     page.get_by_role("button", name="Menu of web-one").click()
     page.get_by_role("menuitem", name="Copy id").wait_for()
-    assert page.get_by_role("menuitem", name="Open in console").count() == 0
+    expect(page.get_by_role("menuitem", name="Open in console")).to_have_count(0)
     page.keyboard.press("Escape")
 
 
@@ -93,11 +94,13 @@ def test_an_empty_fleet_says_how_to_begin(lab, cloud):
     table = page.locator(".cvm-table")
     deploy = table.get_by_role("button", name="Deploy your first CVM")
     deploy.wait_for(timeout=PATIENCE)
-    assert table.get_by_text("explore a demo fleet").count() == 0, "it is on this machine already"
+    expect(table.get_by_text("explore a demo fleet")).to_have_count(
+        0
+    )  # it is on this machine already
     deploy.click()
     table.get_by_text("fleet.deploy()", exact=True).wait_for()
     copy = table.get_by_role("button", name="Copy fleet.deploy()")
-    assert copy.evaluate("one => one === document.activeElement")
+    expect(copy).to_be_focused()
     lab.screenshot("empty-table", table)
     assert lab.axe(".cvm-table") == []
     lab.run_cell(1)
@@ -106,7 +109,7 @@ def test_an_empty_fleet_says_how_to_begin(lab, cloud):
     first.wait_for(timeout=PATIENCE)
     lab.screenshot("empty-dashboard", board)
     first.click()
-    assert board.get_by_role("tab", name="Deploy").get_attribute("aria-selected") == "true"
+    expect(board.get_by_role("tab", name="Deploy")).to_have_attribute("aria-selected", "true")
     board.locator(".cvm-form").get_by_label("Name", exact=True).wait_for(timeout=PATIENCE)
 
 
@@ -122,10 +125,11 @@ def test_table_and_card_share_the_width_as_wanted_and_the_card_slides_where_it_i
     before = wide()
     edge.focus()
     page.keyboard.press("ArrowLeft")
-    assert edge.get_attribute("aria-valuenow") == "58"
+    expect(edge).to_have_attribute("aria-valuenow", "58")
     assert wide() < before
     page.keyboard.press("Home")
-    assert edge.get_attribute("aria-valuenow") == edge.get_attribute("aria-valuemin") == "30"
+    expect(edge).to_have_attribute("aria-valuenow", "30")
+    expect(edge).to_have_attribute("aria-valuemin", "30")
     box = edge.bounding_box()
     page.mouse.move(box["x"] + 3, box["y"] + 40)
     page.mouse.down()

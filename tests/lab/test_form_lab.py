@@ -2,6 +2,8 @@
 
 import re
 
+from playwright.sync_api import expect
+
 CELL = """import cvm_notebook as cvm
 client = cvm.connect()
 form = cvm.ProvisionForm(client)
@@ -43,21 +45,21 @@ def test_the_form_is_filled_and_sent_by_keyboard_alone(lab):
     keys.type("ports")
     form.get_by_text("← missing").wait_for()  # half typed
     keys.type(":")
-    assert editor.input_value() == COMPOSE.partition(" ['80")[0]
+    expect(editor).to_have_value(COMPOSE.partition(" ['80")[0])
     keys.press("Enter")
     keys.type('- "80:80"')
     keys.press("Shift+Tab")
-    assert editor.input_value().endswith('ports:\n    - "80:80"')
+    expect(editor).to_have_value(re.compile('ports:\n    - "80:80"$'))
     keys.press("ControlOrMeta+z")
-    assert editor.input_value().endswith('ports:\n      - "80:80"')
+    expect(editor).to_have_value(re.compile('ports:\n      - "80:80"$'))
     form.get_by_text("1 service").wait_for()
     keys.press("Escape")
     keys.press("Tab")
-    assert not editor.evaluate("one => one === document.activeElement")
+    expect(editor).not_to_be_focused()
     script = form.get_by_label("Pre-launch script")
     script.focus()
     keys.type("true\n")
-    assert script.input_value() == "true\n"
+    expect(script).to_have_value("true\n")
     form.get_by_role("radio", checked=True).focus()
     keys.press("ArrowRight")
     keys.press("ArrowRight")
@@ -91,22 +93,22 @@ def test_errors_stand_beside_their_fields_and_without_its_kernel_the_form_is_ine
     form.locator(".cvm-number-wrong", has_text="3").wait_for()
     lab.screenshot("form-slip", form)
     form.get_by_role("button", name="Line 3", exact=True).click()
-    assert lab.page.evaluate("getSelection().toString()").strip() == "image nginx:1.27"
+    lab.page.wait_for_function("getSelection().toString().trim() === 'image nginx:1.27'")
     form.get_by_role("button", name="Correct it").click()
     form.get_by_text("1 service").wait_for()
     editor = form.get_by_role("textbox", name="Compose file", exact=True)
-    assert editor.input_value() == COMPOSE
+    expect(editor).to_have_value(COMPOSE)
     form.get_by_text("anyone with the app id can read logs").wait_for()
     form.get_by_role("switch", name="Public logs").uncheck(force=True)
     form.get_by_text("Logs are private").wait_for()
     form.get_by_role("button", name="Check price and placement").click()
     form.get_by_text("ERR-01-004").wait_for()
     lab.page.wait_for_function("document.activeElement.getAttribute('aria-invalid') === 'true'")
-    assert form.get_by_label("Name", exact=True).input_value() == taken
+    expect(form.get_by_label("Name", exact=True)).to_have_value(taken)
     assert lab.in_both_themes(".cvm-form", "form-wrong") == []
     lab.shutdown()
     form.get_by_text("disconnected: re-run the cell").wait_for(timeout=25_000)
-    assert form.get_by_role("button", name="Check price and placement").is_disabled()
+    expect(form.get_by_role("button", name="Check price and placement")).to_be_disabled()
 
 
 def test_a_key_is_given_in_the_login_and_is_nowhere_in_the_notebook(lab, lab_cloud):
@@ -156,7 +158,9 @@ def a_template_asks_for_its_value_and_a_copy_can_be_undone(lab, form):
     form.get_by_text(f"Copied from {first}").wait_for()
     form.get_by_role("button", name="Undo").click()
     form.get_by_text("Undone.").wait_for()
-    assert "jupyter" in form.get_by_role("textbox", name="Compose file", exact=True).input_value()
+    expect(form.get_by_role("textbox", name="Compose file", exact=True)).to_have_value(
+        re.compile("jupyter")
+    )
 
 
 def what_is_typed_is_placed_deployed_and_shown(lab, form):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from helpers import COMPOSE, until
+from playwright.sync_api import expect
 
 from cvm_notebook import Client
 
@@ -181,11 +182,11 @@ class Walk:
         self.key = self.cloud.new_workspace(f"Of {self.place}")["api_key"]
         self.login.get_by_text("Use another key").click()
         box = self.login.get_by_label("API key")
-        assert box.get_attribute("type") == "password"
+        expect(box).to_have_attribute("type", "password")
         box.fill(self.key)
         press(self.login, "Sign in")
         self.login.get_by_text(f"Of {self.place}, ENTERPRISE").wait_for()
-        assert box.input_value() == ""
+        expect(box).to_have_value("")
         assert self.key not in self.page.content()
 
 
@@ -212,7 +213,7 @@ def test_voila(lab, lab_cloud, client, place):
     walk = Walk(lab.voila("all-voila.ipynb", cells(place)).page, lab_cloud, client, place)
     walk.all()
     lab.screenshot("all-voila")
-    assert walk.page.locator(".jp-InputArea:visible").count() == 0  # an app, without its code
+    expect(walk.page.locator(".jp-InputArea:visible")).to_have_count(0)  # an app, without its code
     walk.page.set_viewport_size({**TALL, "width": 700})
     lab.screenshot("all-voila-700")
     card, badge = (
@@ -263,7 +264,7 @@ def a_key_that_is_given_in_a_table_is_taken(page, cloud):
     box = page.locator(".cvm-sign-in:visible")
     box.get_by_text("Invalid or expired token").wait_for()
     stranger = page.locator(".cvm-table").last
-    assert stranger.locator(".cvm-rate").is_hidden()  # nothing is known: it is not 0.00 USD/h
+    expect(stranger.locator(".cvm-rate")).to_be_hidden()  # nothing is known: it is not 0.00 USD/h
     box.get_by_label("API key").fill(cloud.api_key)
     press(box, "Sign in")
     box.wait_for(state="hidden")

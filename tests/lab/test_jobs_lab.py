@@ -75,9 +75,10 @@ def the_most_expensive_idle_one_is_stopped(page, hand, client):
     hand.row("embeddings-h100")  # it is measured while somebody looks
     hand.click("button", "USD", page.get_by_role("columnheader", name="USD/h"))
     page.locator('.cvm-head [aria-sort="descending"]').wait_for(timeout=PATIENCE)
-    first = page.locator(".cvm-space .cvm-row:not([hidden])").first.inner_text()
     # the first is under 10 % at some hours, the other one at all
-    name = next(one for one in ("llama-chat-a", "embeddings-h100") if one in first)
+    either = re.compile("llama-chat-a|embeddings-h100")
+    first = page.locator(".cvm-space .cvm-row:not([hidden])").first.filter(has_text=either)
+    name = either.search(first.inner_text()).group()
     hand.tick(name)
     hand.click("button", re.compile("^Stop$"))
     client.watch_cvm_state(name, target="stopped")

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from helpers import picture
+from helpers import picture, until
+from playwright.sync_api import expect
 
 from cvm_notebook.cli import report as cli_report
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 40_000
+DRAWN = "one => one.complete && one.naturalWidth > 400"
 
 
 def test_cost_and_idle_draws_its_pictures(lab):
@@ -28,9 +30,9 @@ def test_cost_and_idle_draws_its_pictures(lab):
     outputs = [one for cell in lab.cells() for one in cell.get("outputs", [])]
     assert not [one for one in outputs if one.get("name") == "stderr"]
     pictures = page.locator(".jp-OutputArea-output img")
-    assert pictures.count() == 2
+    expect(pictures).to_have_count(2)
     for one in pictures.all():
-        assert one.evaluate("one => one.complete && one.naturalWidth > 400")
+        until(lambda one=one: one.evaluate(DRAWN))
     assert "stops now" in json.dumps(outputs)
 
 
@@ -41,7 +43,7 @@ def test_a_notebook_as_it_is_committed_shows_its_plan_and_its_picture(lab):
     page.get_by_text("restart 5 of 6 CVMs, 1 refused").wait_for(timeout=PATIENCE)
     drawn = page.locator(".jp-OutputArea-output img")
     drawn.wait_for(timeout=PATIENCE)
-    assert drawn.evaluate("one => one.complete && one.naturalWidth > 400")
+    until(lambda: drawn.evaluate(DRAWN))
     page.set_viewport_size({"width": 1400, "height": 1000})
 
 
@@ -67,7 +69,7 @@ def test_the_report_is_a_page_that_asks_for_nothing_and_runs_nothing(reported, b
         page.goto(reported.as_uri())
         page.get_by_role("alert").get_by_text("1 of 5 gates failed: failed").wait_for()
         bars = page.get_by_role("img", name="CVMs by status: of each region")
-        assert bars.evaluate("one => one.complete && one.naturalWidth > 400")
+        until(lambda bars=bars: bars.evaluate(DRAWN))
         assert page.evaluate("() => document.documentElement.scrollWidth - innerWidth") <= 0
         picture(page, f"report-{scheme}")
     assert {url for url in requests if not url.startswith("data:")} == {reported.as_uri()}

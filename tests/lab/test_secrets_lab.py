@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import nbformat
 import pytest
+from playwright.sync_api import expect
 
 from cvm_notebook import Client
 
@@ -422,7 +423,7 @@ def it_has_drawn_its_form_and_leaves_its_card_live(lab, lab_cloud):
     form = lab.page.locator(".cvm-form")
     form.scroll_into_view_if_needed(timeout=PATIENCE)
     form.get_by_text("You pay nothing until you deploy").wait_for(timeout=PATIENCE)
-    assert form.get_by_label("Name", exact=True).input_value() == "hello-form"
+    expect(form.get_by_label("Name", exact=True)).to_have_value("hello-form")
     card = lab.page.locator(".cvm-card", has=lab.page.get_by_role("heading", name="hello-calls"))
     card.locator('.cvm-health[data-state="live"]').wait_for(timeout=PATIENCE)
     outputs = [one for cell in lab.cells() for one in cell.get("outputs", [])]
