@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, get_args, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
 
 from cvm_notebook._lazy import LOADING
 from cvm_notebook.api import checks
@@ -291,15 +291,6 @@ class Fleet(MeasuredFleet, ReportedFleet, WidgetDisplay):
             from cvm_notebook.widgets.base.closing import is_open  # noqa: PLC0415 - widgets on demand
             from cvm_notebook.widgets.table.table import FleetTable  # noqa: PLC0415 - widgets on demand
 
-        if columns is not None:
-            listed = checks.several("columns", columns, "column names")
-            columns = [checks.text("columns", name) for name in listed]
-        if height is not None:
-            height = checks.integer("height", height, unit="pixels")
-        if undo is not None:
-            undo = checks.seconds("undo", undo)
-        if by is not None:
-            by = checks.one_of("by", by, get_args(_By))
         if self._table is None or not is_open(self._table):  # none yet, or it was closed
             if self._table is not None:
                 self._table.close()

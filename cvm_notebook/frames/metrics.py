@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from cvm_notebook.api import checks
-from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.times import length_of
 from cvm_notebook.frames.plots import COLOURS, drawable, finish_time, label_of, new_axes
 from cvm_notebook.frames.schema import INSTANT, REAL, TEXT, Field, Table, require
@@ -132,8 +131,7 @@ def plot_metrics(
         It is another frame, or has nothing of that name.
     """
     require(metrics, ["name", "cpu", "memory"], "plot_metrics")
-    if of not in _TITLES:
-        raise InvalidInput("of", f"{of!r} is none of {', '.join(_TITLES)}")
+    of = checks.one_of("of", of, _TITLES)
     shares = metrics[of].astype("float64")
     means = shares.groupby(level="cvm_id").mean().sort_values(ascending=False, kind="stable")
     chosen = list(means.index[: min(checks.integer("limit", limit), len(COLOURS))])

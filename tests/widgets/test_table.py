@@ -12,6 +12,7 @@ from itertools import chain
 
 import ipywidgets
 import msgspec
+import numpy as np
 import pytest
 from helpers import COMPOSE, collected, commit, settled, until
 
@@ -318,6 +319,24 @@ def test_each_of_two_quick_choices_of_columns_counts(front, wire, table):
 def test_a_column_that_does_not_exist_is_refused_at_once(fleet):
     with pytest.raises(InvalidInput, match="instance_type"):
         fleet.table(columns=["instance_typ"])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"columns": [["vcpu"]]},
+        {"columns": "vcpu"},
+        {"height": -3},
+        {"undo": float("nan")},
+        {"by": np.array(["app", "cvm"])},  # which is neither equal to a word nor unequal
+    ],
+    ids=lambda wrong: next(iter(wrong)),
+)
+def test_a_table_of_which_one_value_is_wrong_stays_as_it_was(table, wrong):
+    was = table.height, table.by, len(table._feed.columns)
+    with pytest.raises(InvalidInput, match=rf"^{next(iter(wrong))}: "):
+        table.set(**{"columns": ["vcpu"], "height": 300, "by": "app"} | wrong)
+    assert (table.height, table.by, len(table._feed.columns)) == was
 
 
 def test_rows_tell_their_app_only_where_they_are_grouped_by_it(front, wire, table, fleet):

@@ -7,6 +7,7 @@ from decimal import Decimal
 from math import isnan
 from typing import Any, Final, Literal, TypeAlias, cast
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.status import phase_of
 from cvm_notebook.live import columns
@@ -153,9 +154,10 @@ def columns_of(names: Iterable[str]) -> tuple[TableColumn, ...]:
     Raises
     ------
     InvalidInput
-        There is no such column; the message has the nearest names.
+        There is no such column; the message has the nearest names. Or it is no list of names.
     """
-    wanted = list(dict.fromkeys([*_FIRST, *names]))
+    listed = checks.several("columns", names, "column names")
+    wanted = list(dict.fromkeys([*_FIRST, *(checks.text("columns", name) for name in listed)]))
     for name in wanted:
         if name not in COLUMNS:
             shown = clean_text(name, 60)

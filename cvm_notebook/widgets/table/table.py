@@ -1,12 +1,12 @@
 """FleetTable: the live table of a fleet, one widget model however many CVMs there are."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import traitlets
 
+from cvm_notebook.api import checks
 from cvm_notebook.api.auth.address import console_of
-from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.models.cvm import first_https
 from cvm_notebook.live.columns import FIGURES
 from cvm_notebook.live.engine import FleetEngine
@@ -136,24 +136,21 @@ class FleetTable(TableParts):
     def set(
         self,
         *,
-        columns: Sequence[str] | None = None,
+        columns: Iterable[str] | None = None,
         height: int | None = None,
         undo: float | None = None,
         by: str | None = None,
     ) -> None:
-        """Change what is given; see `Fleet.table`."""
-        if by is not None and by not in GROUPINGS:
-            raise InvalidInput("by", f"it is {clean_text(by, 40)!r}", "Give 'app' or 'cvm'.")
-        if columns is not None:
-            self._feed.show(columns_of(columns))
+        """Change what is given, all of it or nothing; see `Fleet.table`."""
+        wanted = None if columns is None else columns_of(columns)
+        height = self.height if height is None else checks.integer("height", height, unit="pixels")
+        undo = self._clicks.undo if undo is None else checks.seconds("undo", undo)
+        self.by = self.by if by is None else checks.one_of("by", by, GROUPINGS)
+        self.height, self._clicks.undo = height, undo
+        if wanted is not None:
+            self._feed.show(wanted)
             self._mark()
             ui_thread.post(self._figures_wanted, self)
-        if height is not None:
-            self.height = height
-        if undo is not None:
-            self._clicks.undo = undo
-        if by is not None:
-            self.by = by
 
     # --- for the UI thread ------------------------------------------------------------------------
 
