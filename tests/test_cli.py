@@ -20,6 +20,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from cvm_notebook.cli import doctor
+
 COMMAND = [sys.executable, "-m", "cvm_notebook.cli.main"]
 SENTINEL = "phak_sentinel-that-must-not-be-seen"
 BLOCK_EXTRAS = """
@@ -506,6 +508,21 @@ def test_doctor_records_what_the_service_answers_to_a_private_file(connected, cl
     assert f"{file} has their fields" in done.stdout
     assert file.stat().st_mode & 0o777 == 0o600
     assert cloud.api_key not in file.read_text()
+
+
+@pytest.mark.parametrize(
+    ("version", "state", "text"),
+    [
+        ("6.29.5", "ok", "clicks are handled after the running cell"),
+        ("7.1.0", "warning", "loses what threads show"),
+        ("7.3.0", "warning", "may stop taking what pages send"),
+        ("7.4.0", "ok", "clicks are handled at once"),
+        ("7.10.1", "ok", "clicks are handled at once"),
+    ],
+)
+def test_doctor_knows_what_a_kernel_does_with_clicks(version, state, text):
+    found = doctor._kernel("Notebook", version)
+    assert (found.state, text in found.text) == (state, True)
 
 
 def test_doctor_says_that_the_key_was_refused(connected):

@@ -197,19 +197,14 @@ def _kernel(section: str, version: str | None) -> Finding:
     if version is None:
         return Finding(section, "kernel", "note", "ipykernel is not in this environment")
     number = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+    faults = {(7, 2): "loses what threads show", (7, 4): "may stop taking what pages send"}
     if number < (7, 0):
         clicks = "clicks are handled after the running cell"
-    elif number < (7, 2):
-        return Finding(
-            section,
-            "kernel",
-            "warning",
-            f"ipykernel {version} loses what threads show: python -m pip install -U ipykernel",
-        )
-    elif number < (7, 4):
-        clicks = "clicks are handled at once, in a thread, unless Lab's subshells are off"
+    elif fault := next((fault for below, fault in faults.items() if number < below), None):
+        update = f"ipykernel {version} {fault}: python -m pip install -U ipykernel"
+        return Finding(section, "kernel", "warning", update)
     else:
-        clicks = "clicks are handled after the running cell, or while it awaits"
+        clicks = "clicks are handled at once, in a thread, unless Lab's subshells are off"
     return Finding(section, "kernel", "ok", f"ipykernel {version}: {clicks}")
 
 

@@ -236,6 +236,25 @@ def test_a_view_that_lost_messages_and_is_not_heard_is_not_called_live(lab, clou
     card.locator('.cvm-health[data-state="live"]').wait_for(timeout=PATIENCE)
 
 
+ELSEWHERE = """const kernel = panel.sessionContext.session.kernel;
+    const { content } = await kernel.requestCreateSubshell({}).done;
+    const other = kernel.clone({ subshellId: content.subshell_id });
+    await other.info;
+    const ended = new Promise(done => other.disposed.connect(done));
+    await other.requestExecute({ code: 'fleet.table().pulse()' }).done;
+    other.dispose();
+    await ended; return null"""
+
+
+def test_a_console_of_the_kernel_that_was_closed_takes_no_view_with_it(lab, table, cloud):
+    """ipykernel 7.4 hands what pages send to the subshell that was answered last."""
+    lab._in_page(ELSEWHERE)  # as JupyterLab's "New Subshell Console for Notebook"
+    row(table, "alpha").click()
+    press(table, "Restart")
+    row(table, "alpha").locator(".cvm-op").wait_for(timeout=PATIENCE)
+    until(lambda: len(posts(cloud, "/restart")) == 1)
+
+
 # --- searching and choosing -----------------------------------------------------------------------
 
 

@@ -192,6 +192,14 @@ class LiveView(ClosesWhole, anywidget.AnyWidget):
 
     # --- for everybody ----------------------------------------------------------------------------
 
+    def open(self) -> None:
+        """Open the comm; what pages send is handled by the subshell they send it to."""
+        super().open()
+        # ipykernel 7.4 would hand it to the subshell, or the busy main shell, that the last message
+        # to pages was an answer to; one that has ended loses it.
+        if hasattr(self.comm, "_reply_subshell_for"):
+            self.comm._reply_subshell_for = None  # noqa: SLF001 - looked for by the kernel, with getattr
+
     @property
     def seen(self) -> bool:
         """Whether it has a viewer, as far as is known."""
