@@ -259,17 +259,20 @@ class Line:
 
     async def _carry(self, near: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
         self.accepted += 1
-        far, there = await asyncio.open_connection("127.0.0.1", self._port)
-        self._writers |= {back, there}
+        ends = [back]
+        self._writers.add(back)
         try:
+            far, there = await asyncio.open_connection("127.0.0.1", self._port)
+            ends.append(there)
+            self._writers.add(there)
             await asyncio.gather(self._ask(near, there), self._answer(far, back))
         except OSError:
-            self._break(back)
-            self._break(there)
+            for end in ends:
+                self._break(end)
         finally:
-            self._writers -= {back, there}
-            back.close()
-            there.close()
+            self._writers.difference_update(ends)
+            for end in ends:
+                end.close()
 
     async def _ask(self, near: asyncio.StreamReader, there: asyncio.StreamWriter) -> None:
         while piece := await near.read(65536):

@@ -495,9 +495,10 @@ def cvms_stand_under_their_apps_by_the_keyboard(lab, table, cloud):
 
 OLDER = """
 import threading, time
+from cvm_notebook.widgets.base.ui_thread import ui_thread
 table = fleet.table()
 threading.Timer(1.5, table._show_selection).start()
-time.sleep(3)
+ui_thread.post(lambda: time.sleep(3), table)
 """
 
 
@@ -518,7 +519,7 @@ def test_what_is_selected_by_hand_is_known_and_acted_on_once(lab, cloud):
 
 
 def a_selection_by_hand_outlives_older_messages_about_it(lab, page):
-    lab.run_cell(1, wait=False)  # the kernel is busy: it gets the click after it has sent the past
+    lab.run_cell(1)  # the click is taken after the past was sent
     row(page, "alpha").click()
     page.get_by_text("1 selected", exact=True).wait_for()
     page.wait_for_timeout(2_000)
