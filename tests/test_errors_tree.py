@@ -174,7 +174,7 @@ def test_what_a_frame_gives_is_taken_by_calls(fleet, client):
     row = frame.loc[one]
     assert client.get_cvm_info(one).id == one
     assert fleet[np.str_(one)].id == one
-    assert len(fleet.wait(*frame.index, timeout=5)) == 2
+    assert len(fleet.wait(*frame.index, timeout=60)) == 2
     assert fleet.where(vcpu=row["vcpu"]).names == fleet.where(vcpu=int(row["vcpu"])).names
     for column in ("vcpu", "memory_gb", "gpus", "rate_usd_h", "region", "is_dev", "created_at"):
         values = frame[column]

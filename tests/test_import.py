@@ -141,7 +141,7 @@ VIEWS = (
     "fleet._repr_mimebundle_()",
     "fleet.selection.names",
     "cvm.dashboard(fleet)",
-    "fleet.where(status='running').wait(timeout=5)",
+    "fleet.where(status='running').wait(timeout=60)",
     "cvm.plot_fleet(fleet.frame())",
     "cvm.load_ipython_extension",
     "fleet.frame()",

@@ -55,7 +55,7 @@ def chain():
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         url = f"http://127.0.0.1:{server.server_address[1]}/api/v1"
-        with cvm.Client(api_key="phak_x", base_url=url, timeout=5) as client:
+        with cvm.Client(api_key="phak_x", base_url=url, timeout=30) as client:
             yield client, server.asked
         server.shutdown()
         thread.join()

@@ -20,7 +20,7 @@ class Source:
         with self.changed:
             self.asked.append(page)
             self.changed.notify_all()
-            self.changed.wait_for(lambda: page in self.free or 0 in self.free, timeout=10)
+            self.changed.wait_for(lambda: page in self.free or 0 in self.free, timeout=30)
         return f"page {page}", page in self.slowed
 
     def let(self, *pages):
@@ -30,7 +30,7 @@ class Source:
 
     def wait_for(self, pages):
         with self.changed:
-            assert self.changed.wait_for(lambda: set(self.asked) >= set(pages), timeout=10)
+            assert self.changed.wait_for(lambda: set(self.asked) >= set(pages), timeout=30)
 
 
 def test_pages_come_in_order_whatever_order_they_arrive_in():
@@ -42,7 +42,7 @@ def test_pages_come_in_order_whatever_order_they_arrive_in():
     source.wait_for([2, 3, 4, 5, 6])
     for page in (6, 4, 3, 5, 2):
         source.let(page)
-    taker.join(10)
+    taker.join(30)
     assert first == [f"page {n}" for n in (2, 3, 4, 5, 6)]
 
 
@@ -54,7 +54,7 @@ def test_no_more_than_the_window_is_in_flight():
     source.wait_for([1, 2, 3])
     assert sorted(source.asked) == [1, 2, 3]
     source.let(1)
-    taken.join(10)
+    taken.join(30)
     source.wait_for([4])
     assert sorted(source.asked) == [1, 2, 3, 4]
     pages.close()
@@ -68,7 +68,7 @@ def test_the_window_halves_when_the_service_says_slow_down():
     taken.start()
     source.wait_for(range(1, 9))
     source.let(*range(1, 9))
-    taken.join(10)
+    taken.join(30)
     source.wait_for(range(1, 13))
     assert sorted(source.asked) == list(range(1, 13))  # 8 taken, and a window of 4
     pages.close()
@@ -97,7 +97,7 @@ def test_leaving_early_ends_the_threads():
     assert page_threads()
     pages.close()
     for thread in page_threads():
-        thread.join(10)
+        thread.join(30)
     assert not page_threads()
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from cvm_notebook.api.models.cvm import Cvm, HourlyRate, NodeRef, Progress, Resource
 
-_PATIENCE = 5.0  # real seconds for a woken thread to come to rest
+_PATIENCE = 30.0  # real seconds for a woken thread to come to rest
 
 
 class FakeClock:

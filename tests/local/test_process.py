@@ -28,7 +28,7 @@ def own_data_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(cloud, "_PROBE_SECONDS", 20.0)  # servers are slow on a busy machine
 
 
-def gone(pid, within=10.0):
+def gone(pid, within=30.0):
     """Wait until a process has ended."""
     try:
         psutil.Process(pid).wait(within)

@@ -9,7 +9,7 @@ from helpers import commit
 
 import cvm_notebook as cvm
 
-_PATIENCE = 5.0  # seconds
+_PATIENCE = 30.0  # seconds
 
 
 class Wire:

@@ -69,7 +69,7 @@ class Front:
         """Return what it would draw now."""
         return self.wire.state(self.card)
 
-    def until(self, right, within=10.0):
+    def until(self, right, within=30.0):
         """Wait until what it would draw is right; return it."""
         return self.wire.until(self.card, right, within)
 

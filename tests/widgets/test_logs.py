@@ -47,7 +47,7 @@ class View:
         asked = {"kind": "log", "do": do, "channel": "serial", "tail": 100, **content}
         return self.tail.receive(asked, "talker")
 
-    def until(self, right, within=10.0):
+    def until(self, right, within=30.0):
         """Flush, as the UI thread would, until a sent message is right; return that message."""
         for _ in range(int(within / 0.02)):
             self.tail.flush()
