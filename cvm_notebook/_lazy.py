@@ -3,7 +3,8 @@
 Two threads that begin an import at different places of one cycle would each wait for the other;
 Python then gives one of them a module that is half made. So no module of this package imports,
 while it is loaded, what leads back to it; and libraries, whose own cycles cannot be mended here,
-are loaded by one thread at a time.
+are loaded by one thread at a time. So is what loads pandas: at the end of an import Python takes
+the package out of `sys.modules` for a moment, and an import from it in another thread would fail.
 """
 
 from __future__ import annotations

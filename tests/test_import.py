@@ -155,6 +155,28 @@ SAMPLES = {
 }
 
 
+def test_frames_are_loaded_on_demand_by_one_thread_at_a_time():
+    bare = []
+    for name, path in MODULES.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        kept = {
+            id(inner)
+            for block in ast.walk(tree)
+            if isinstance(block, ast.With) and ast.unparse(block.items[0]) == "LOADING"
+            for inner in block.body
+        }
+        bare += [
+            f"{name}:{one.lineno}"
+            for function in ast.walk(tree)
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+            for one in ast.walk(function)
+            if isinstance(one, ast.ImportFrom)
+            and str(one.module).startswith("cvm_notebook.frames")
+            and id(one) not in kept
+        ]
+    assert bare == []
+
+
 @pytest.mark.parametrize("sample", SAMPLES)
 def test_threads_that_use_different_names_first_all_get_them(sample, first_use_cloud):
     cloud = first_use_cloud

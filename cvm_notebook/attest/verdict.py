@@ -7,6 +7,7 @@ from datetime import datetime
 from os import PathLike
 from typing import TYPE_CHECKING, Final
 
+from cvm_notebook._lazy import LOADING
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.attest.checks.check import Check
 from cvm_notebook.attest.checks.hardware import NO_HARDWARE
@@ -166,7 +167,8 @@ class Verdict:
 
     def frame(self) -> "pd.DataFrame":
         """Return the checks as a frame, one a row."""
-        from cvm_notebook.frames.reports.verdict import verdict_frame  # noqa: PLC0415 - pandas
+        with LOADING:
+            from cvm_notebook.frames.reports.verdict import verdict_frame  # noqa: PLC0415 - pandas
 
         return verdict_frame(self)
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
+from cvm_notebook._lazy import LOADING
 from cvm_notebook.api.compose.hashing import compose_hash
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.api.models.cvm import Cvm
@@ -98,7 +99,8 @@ class UpdatePreview:
 
     def frame(self) -> "pd.DataFrame":
         """Return the fields that would be otherwise, one a row; see `update_frame`."""
-        from cvm_notebook.frames.reports.plan import update_frame  # noqa: PLC0415 - pandas on demand
+        with LOADING:
+            from cvm_notebook.frames.reports.plan import update_frame  # noqa: PLC0415 - pandas on demand
 
         return update_frame(self.fields)
 

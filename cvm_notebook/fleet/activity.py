@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from cvm_notebook._lazy import LOADING
 from cvm_notebook.api import checks
 from cvm_notebook.api.resources.cvm_ref import Ref
 from cvm_notebook.api.times import length_of
@@ -45,7 +46,8 @@ class MeasuredFleet(FleetEngine):
         >>> 0 <= float(metrics.loc[fleet["my-app"].id, "memory"].iloc[-1]) <= 1
         True
         """
-        from cvm_notebook.frames.metrics import metrics_frame  # noqa: PLC0415 - pandas on demand
+        with LOADING:
+            from cvm_notebook.frames.metrics import metrics_frame  # noqa: PLC0415 - pandas on demand
 
         length_of("window", window)
         self._measured(_A_WHILE, wait)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
+from cvm_notebook._lazy import LOADING
 from cvm_notebook.api import checks
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.money import exact
@@ -118,9 +119,10 @@ class App:
         >>> fleet.app("my-app").revisions()["changes"].iloc[-1]
         'made'
         """
-        from cvm_notebook.frames.reports.operations import (  # noqa: PLC0415 - pandas on demand
-            revisions_frame,
-        )
+        with LOADING:
+            from cvm_notebook.frames.reports.operations import (  # noqa: PLC0415 - pandas on demand
+                revisions_frame,
+            )
 
         return revisions_frame(self._history().changes())
 

@@ -295,7 +295,8 @@ class CvmHandle(WidgetDisplay):
 
     def events(self) -> "pd.DataFrame":
         """Return what is kept of what happened to it; see `Fleet.events`."""
-        from cvm_notebook.frames import events_frame  # noqa: PLC0415 - pandas on demand
+        with LOADING:
+            from cvm_notebook.frames import events_frame  # noqa: PLC0415 - pandas on demand
 
         events = events_frame(self._fleet.history.changes())
         return events[events["cvm_id"] == self.id]

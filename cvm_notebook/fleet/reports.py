@@ -3,6 +3,7 @@
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
+from cvm_notebook._lazy import LOADING
 from cvm_notebook.api.times import moment_of
 from cvm_notebook.fleet.selection import Columns, Selection
 from cvm_notebook.live.engine import FleetEngine
@@ -25,7 +26,8 @@ class ReportedFleet(FleetEngine):
         >>> fleet.frame().loc[fleet["my-app"].id, "status"]
         'running'
         """
-        from cvm_notebook.frames import fleet_frame  # noqa: PLC0415 - pandas on demand
+        with LOADING:
+            from cvm_notebook.frames import fleet_frame  # noqa: PLC0415 - pandas on demand
 
         return fleet_frame(self.snapshot(), columns=columns, money=money)
 
@@ -43,22 +45,25 @@ class ReportedFleet(FleetEngine):
         InvalidInput
             It is not a time, it is in the future, or the history does not reach back so far.
         """
-        from cvm_notebook.frames import fleet_frame  # noqa: PLC0415 - pandas on demand
+        with LOADING:
+            from cvm_notebook.frames import fleet_frame  # noqa: PLC0415 - pandas on demand
 
         then = moment_of("moment", moment, now=self._clock.now())
         return fleet_frame(self.history.at(then), columns=columns)
 
     def events(self) -> "pd.DataFrame":
         """Return what happened to the fleet since it was opened; see `events_frame`."""
-        from cvm_notebook.frames.reports.events import events_frame  # noqa: PLC0415 - pandas on demand
+        with LOADING:
+            from cvm_notebook.frames.reports.events import events_frame  # noqa: PLC0415 - pandas on demand
 
         return events_frame(self.history.changes())
 
     def operations(self) -> "pd.DataFrame":
         """Return what was asked for, and what became of it; see `operations_frame`."""
-        from cvm_notebook.frames.reports.operations import (  # noqa: PLC0415 - pandas on demand
-            operations_frame,
-        )
+        with LOADING:
+            from cvm_notebook.frames.reports.operations import (  # noqa: PLC0415 - pandas on demand
+                operations_frame,
+            )
 
         return operations_frame(self.operator.records())
 
@@ -72,7 +77,8 @@ class ReportedFleet(FleetEngine):
         money
             ``"float"``: amounts are ``float64``; ``"decimal"``: exact decimals.
         """
-        from cvm_notebook.frames.reports.cost import cost_frame  # noqa: PLC0415 - pandas on demand
+        with LOADING:
+            from cvm_notebook.frames.reports.cost import cost_frame  # noqa: PLC0415 - pandas on demand
 
         self.snapshot()
         return cost_frame(self.store.log(), window, money=money)
@@ -96,7 +102,8 @@ class ReportedFleet(FleetEngine):
         money
             As of `cost`.
         """
-        from cvm_notebook.frames.workspace.usage import bill_frame  # noqa: PLC0415 - pandas on demand
+        with LOADING:
+            from cvm_notebook.frames.workspace.usage import bill_frame  # noqa: PLC0415 - pandas on demand
 
         self.snapshot()
         log = self.store.log()
@@ -104,7 +111,8 @@ class ReportedFleet(FleetEngine):
 
     def exposure(self) -> "pd.DataFrame":
         """Return what of each CVM anybody can reach or read; see `exposure_frame`."""
-        from cvm_notebook.frames.workspace.exposure import exposure_frame  # noqa: PLC0415 - pandas on demand
+        with LOADING:
+            from cvm_notebook.frames.workspace.exposure import exposure_frame  # noqa: PLC0415 - pandas on demand
 
         return exposure_frame(self)
 
@@ -116,7 +124,8 @@ class ReportedFleet(FleetEngine):
         expected
             A compose file, a mapping of names to what is declared of them, or a fleet frame.
         """
-        from cvm_notebook.frames.reports.drift import drift_frame  # noqa: PLC0415 - pandas on demand
+        with LOADING:
+            from cvm_notebook.frames.reports.drift import drift_frame  # noqa: PLC0415 - pandas on demand
 
         return drift_frame(self.snapshot(), expected, client=self.client)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias, overload
 
+from cvm_notebook._lazy import LOADING
 from cvm_notebook.api import checks
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.resources.cvm_ref import Ref
@@ -34,7 +35,8 @@ class FleetPlan(Plan):
 
     def frame(self) -> "pd.DataFrame":
         """Return what would be done, one CVM a row; see `plan_frame`."""
-        from cvm_notebook.frames.reports.plan import plan_frame  # noqa: PLC0415 - pandas on demand
+        with LOADING:
+            from cvm_notebook.frames.reports.plan import plan_frame  # noqa: PLC0415 - pandas on demand
 
         return plan_frame(self.rows())
 
@@ -124,7 +126,8 @@ class _Group(ABC):
 
     def frame(self, columns: Columns = "narrow") -> "pd.DataFrame":
         """Return them as a DataFrame; see `fleet_frame`."""
-        from cvm_notebook.frames import fleet_frame  # noqa: PLC0415 - pandas on demand
+        with LOADING:
+            from cvm_notebook.frames import fleet_frame  # noqa: PLC0415 - pandas on demand
 
         return fleet_frame(self.now().part(), columns=columns)
 
@@ -138,9 +141,10 @@ class _Group(ABC):
         progress: bool = True,
     ) -> "pd.DataFrame":
         """Verify each of them; see `Fleet.verify`."""
-        from cvm_notebook.frames.reports.attestation import (  # noqa: PLC0415 - pandas on demand
-            verify_rows,
-        )
+        with LOADING:
+            from cvm_notebook.frames.reports.attestation import (  # noqa: PLC0415 - pandas on demand
+                verify_rows,
+            )
 
         return verify_rows(
             self._fleet,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from cvm_notebook._lazy import lazy_names
+from cvm_notebook._lazy import LOADING, lazy_names
 
 if TYPE_CHECKING:
     from cvm_notebook.frames.accessor import CvmAccessor as CvmAccessor
@@ -97,6 +97,7 @@ if not TYPE_CHECKING:  # for a type checker, a name that is not above is a mista
 @pd.api.extensions.register_dataframe_accessor("cvm")  # type: ignore[type-var]  # a maker will do
 def _accessor(frame: pd.DataFrame) -> "CvmAccessor":
     """Give a DataFrame its ``df.cvm``, when it is first asked for."""
-    from cvm_notebook.frames.accessor import CvmAccessor  # noqa: PLC0415 - rarely needed
+    with LOADING:
+        from cvm_notebook.frames.accessor import CvmAccessor  # noqa: PLC0415 - rarely needed
 
     return CvmAccessor(frame)

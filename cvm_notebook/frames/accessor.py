@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
+from cvm_notebook._lazy import LOADING
 from cvm_notebook.api import checks
 from cvm_notebook.api.errors.tree import InvalidInput
 from cvm_notebook.api.models.base import instant, money
@@ -127,7 +128,8 @@ class CvmAccessor:
 
         By how much the price changes is known for a frame with ``columns="wide"``.
         """
-        from cvm_notebook.frames.reports.plan import plan_of  # noqa: PLC0415 - loads the client
+        with LOADING:
+            from cvm_notebook.frames.reports.plan import plan_of  # noqa: PLC0415 - loads the client
 
         return plan_of(self._frame, verb)
 
@@ -158,7 +160,8 @@ class CvmAccessor:
     @property
     def phrase(self) -> str | None:
         """The phrase for ``confirm`` of `execute`; None where nothing needs it."""
-        from cvm_notebook.frames.reports.plan import phrase_of  # noqa: PLC0415 - loads the client
+        with LOADING:
+            from cvm_notebook.frames.reports.plan import phrase_of  # noqa: PLC0415 - loads the client
 
         return phrase_of(self._frame)
 
@@ -196,7 +199,8 @@ class CvmAccessor:
         NotConfirmed
             Something needs the phrase, and it was not given as it is; nothing was sent.
         """
-        from cvm_notebook.frames.reports.plan import execute  # noqa: PLC0415 - loads the client
+        with LOADING:
+            from cvm_notebook.frames.reports.plan import execute  # noqa: PLC0415 - loads the client
 
         return execute(
             self._frame,

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from queue import Empty, Queue
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
+from cvm_notebook._lazy import LOADING
 from cvm_notebook.api.errors.tree import CvmError, WatchTimeout
 from cvm_notebook.api.resources.logs import LogLine
 from cvm_notebook.api.status import phase_of, status_words
@@ -121,8 +122,9 @@ def cost(session: Session, args: Namespace) -> "pd.DataFrame":
 
 def diff(session: Session, _args: Namespace) -> "pd.DataFrame":
     """Return the differences since the last ls or diff."""
-    from cvm_notebook.frames import fleet_frame  # noqa: PLC0415 - pandas on demand
-    from cvm_notebook.frames.reports.diff import diff as compare  # noqa: PLC0415 - pandas on demand
+    with LOADING:
+        from cvm_notebook.frames import fleet_frame  # noqa: PLC0415 - pandas on demand
+        from cvm_notebook.frames.reports.diff import diff as compare  # noqa: PLC0415 - pandas on demand
 
     fleet = session.fleet()
     seen, now = session.seen, fleet.snapshot()

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal
 
+from cvm_notebook._lazy import LOADING
 from cvm_notebook.api import checks
 from cvm_notebook.api.errors.tree import WatchTimeout
 from cvm_notebook.deploy.preview import UpdatePreview
@@ -296,7 +297,8 @@ class Rollout:
 
     def frame(self) -> "pd.DataFrame":
         """Return the instances as a DataFrame, one a row; see `rollout_frame`."""
-        from cvm_notebook.frames.reports.operations import rollout_frame  # noqa: PLC0415 - pandas on demand
+        with LOADING:
+            from cvm_notebook.frames.reports.operations import rollout_frame  # noqa: PLC0415 - pandas on demand
 
         return rollout_frame(self.rows)
 

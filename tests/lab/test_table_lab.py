@@ -278,11 +278,13 @@ def what_is_shown_is_saved_as_csv_that_no_spreadsheet_runs(table):
 
 
 def words_conditions_and_facets_filter_and_a_wrong_one_says_where(lab, table):
-    find = table.get_by_role("searchbox")
+    find, beside = table.get_by_role("searchbox"), table.get_by_role("button", name="Region ▾")
+    at = beside.bounding_box()
     find.fill("brav")
     row(table, "alpha").wait_for(state="hidden")
     expect(row(table, "bravo")).to_be_visible()
     table.get_by_text("showing 1 of 4").wait_for()
+    assert beside.bounding_box() == at  # nothing moves under the pointer
     find.fill("name in ('alpha', 'delta') order by name desc")
     row(table, "bravo").wait_for(state="hidden")
     row(table, "delta").wait_for()

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cvm_notebook._lazy import LOADING
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.deploy.apply.creating import created
 from cvm_notebook.deploy.apply.scaling import scale
@@ -67,7 +68,8 @@ class ApplyPlan:
 
     def frame(self) -> "pd.DataFrame":
         """Return the steps as a DataFrame; see `apply_frame`."""
-        from cvm_notebook.frames.reports.plan import apply_frame  # noqa: PLC0415 - pandas on demand
+        with LOADING:
+            from cvm_notebook.frames.reports.plan import apply_frame  # noqa: PLC0415 - pandas on demand
 
         return apply_frame(self.steps)
 
