@@ -291,12 +291,14 @@ class Fleet(MeasuredFleet, ReportedFleet, WidgetDisplay):
             from cvm_notebook.widgets.base.closing import is_open  # noqa: PLC0415 - widgets on demand
             from cvm_notebook.widgets.table.table import FleetTable  # noqa: PLC0415 - widgets on demand
 
+        # before there is a table, for which the service is asked
+        given = FleetTable.checked(columns=columns, height=height, undo=undo, by=by)
         if self._table is None or not is_open(self._table):  # none yet, or it was closed
             if self._table is not None:
                 self._table.close()
             self._reflector.touch()
             self._table = FleetTable(self)
-        self._table.set(columns=columns, height=height, undo=undo, by=by)
+        self._table.apply(given)
         return self._table
 
     def view(self, name: str) -> "FleetTable":

@@ -347,7 +347,11 @@ def test_a_column_that_does_not_exist_is_refused_at_once(fleet):
     ],
     ids=lambda wrong: next(iter(wrong)),
 )
-def test_a_table_of_which_one_value_is_wrong_stays_as_it_was(table, wrong):
+def test_a_table_of_which_one_value_is_wrong_stays_as_it_was(fleet, wrong):
+    with pytest.raises(InvalidInput, match=rf"^{next(iter(wrong))}: "):
+        fleet.table(**wrong)
+    assert fleet._table is None
+    table = fleet.table()
     was = table.height, table.by, len(table._feed.columns)
     with pytest.raises(InvalidInput, match=rf"^{next(iter(wrong))}: "):
         table.set(**{"columns": ["vcpu"], "height": 300, "by": "app"} | wrong)

@@ -142,15 +142,33 @@ class FleetTable(TableParts):
         by: str | None = None,
     ) -> None:
         """Change what is given, all of it or nothing; see `Fleet.table`."""
-        wanted = None if columns is None else columns_of(columns)
-        height = self.height if height is None else checks.integer("height", height, unit="pixels")
-        undo = self._clicks.undo if undo is None else checks.seconds("undo", undo)
-        self.by = self.by if by is None else checks.one_of("by", by, GROUPINGS)
-        self.height, self._clicks.undo = height, undo
-        if wanted is not None:
-            self._feed.show(wanted)
+        self.apply(self.checked(columns=columns, height=height, undo=undo, by=by))
+
+    def apply(self, given: Mapping[str, Any]) -> None:
+        """Change what is given, as `checked` returns it."""
+        self.by, self.height = given.get("by", self.by), given.get("height", self.height)
+        self._clicks.undo = given.get("undo", self._clicks.undo)
+        if "columns" in given:
+            self._feed.show(given["columns"])
             self._mark()
             ui_thread.post(self._figures_wanted, self)
+
+    @staticmethod
+    def checked(**given: Any) -> dict[str, Any]:
+        """Return what a table can be set to, without what is None.
+
+        Raises
+        ------
+        InvalidInput
+            One of them is wrong; the message names it.
+        """
+        ways: dict[str, Callable[[Any], object]] = {
+            "columns": columns_of,
+            "height": lambda height: checks.integer("height", height, unit="pixels"),
+            "undo": lambda undo: checks.seconds("undo", undo),
+            "by": lambda by: checks.one_of("by", by, GROUPINGS),
+        }
+        return {name: ways[name](value) for name, value in given.items() if value is not None}
 
     # --- for the UI thread ------------------------------------------------------------------------
 
