@@ -37,13 +37,14 @@ def test_kill_9_loses_nothing_that_was_acknowledged(new_cloud, tmp_path, connect
             process.wait(LONG_PATIENCE)
             cloud.start()
             api = connect(cloud)
-            there = {item["id"]: item["name"] for item in api.get("/cvms").json()}
+            # A deletion that has begun takes its time, and the new server is up before its end.
+            there = {item["id"] for item in api.get("/cvms").json() if item["status"] != "deleting"}
             kept = {key: acknowledged[key] for key in acknowledged.keys() - deleted}
             lost = {key: name for key, name in kept.items() if key not in there}
             # A deletion may have been done without having been acknowledged: at most one a kill.
             assert len(lost) <= 1, lost
             deleted |= lost.keys()
-            assert not deleted & there.keys()
+            assert not deleted & there
     assert acknowledged
 
 
