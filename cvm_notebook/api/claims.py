@@ -16,6 +16,7 @@ import stat
 import tempfile
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -143,13 +144,17 @@ class SentClaims:
             ).fetchall()
             if not earlier or any(state == "sent" or was is None for _, state, was in earlier):
                 return
-            there_then = set(json.loads(earlier[0][2])) | _taken(database, scope)
+            found = {name: set(json.loads(was)) for name, _, was in earlier}
+            there_then = found[earlier[0][0]] | _taken(database, scope)
             free = [one for one in known if one not in there_then]
-            if len(free) == len(earlier):
-                database.executemany(
-                    "UPDATE claim SET made = ? WHERE claimant = ?",
-                    [(made, row[0]) for made, row in zip(free, earlier, strict=True)],
-                )
+            if len(free) != len(earlier):
+                return
+            # who had found the most of it there has the least to choose from
+            for name in sorted(found, key=lambda name: -len(found[name].intersection(free))):
+                made = next((one for one in free if one not in found[name]), None)
+                if made is not None:
+                    free.remove(made)
+                    database.execute("UPDATE claim SET made = ? WHERE claimant = ?", (made, name))
 
     def answered(self, claimant: str, made: str | None = None) -> None:
         """Note the service's answer, and what it says was made, if it says so."""
@@ -204,14 +209,17 @@ class SentClaims:
             free = [one for one in candidates if one not in taken]
             # whose answer had come before this one began is not in what is new since
             rivals = database.execute(
-                "SELECT state FROM claim WHERE scope = ? AND made IS NULL AND claimant != ?"
+                "SELECT state, known FROM claim WHERE scope = ? AND made IS NULL AND claimant != ?"
                 " AND coalesce(answered, ?) >= ?",
                 (scope, claimant, begun, begun),
             ).fetchall()
-            if ("sent",) in rivals or len(free) != len(rivals) + 1:
+            if any(state == "sent" for state, _ in rivals) or len(free) != len(rivals) + 1:
                 return None
-            database.execute("UPDATE claim SET made = ? WHERE claimant = ?", (free[0], claimant))
-            return free[0]
+            # what rivals had found there is none of theirs: the rest is left to them
+            found = Counter(one for _, known in rivals for one in json.loads(known or "[]"))
+            mine = max(free, key=lambda one: found[one])
+            database.execute("UPDATE claim SET made = ? WHERE claimant = ?", (mine, claimant))
+            return mine
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -181,7 +181,7 @@ class Exchange:
             return started
         kind = started.headers.get("content-type", "").partition(";")[0].strip().lower()
         if started.status_code == requests.codes.ok and media in (None, kind):
-            attempt.deadline = life
+            attempt.deadline, attempt.read = life, stall  # until now, the time to open it
             return ByteStream(started.raw, where, attempt)
         if started.ok:  # its body is not wanted, and may be a stream that never ends
             started.raw.close()
