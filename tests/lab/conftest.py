@@ -422,7 +422,8 @@ class Lab:
             self._open_in_lab()
         else:
             self.page = self.context(app).new_page()
-            self.page.goto(f"{self.server.base}/notebooks/{name}?token={self.server.token}")
+            address = f"{self.server.base}/notebooks/{name}?token={self.server.token}"
+            self.page.goto(address, timeout=PATIENCE)
         self.page.wait_for_function(
             "name => { if (!window.jupyterapp) return false;"
             + PANEL
@@ -679,23 +680,24 @@ class Lab:
     def shows(self, *shown):
         """Wait until all of these views of a running kernel are shown.
 
-        JupyterLab looks for the model of a view for two seconds. When the kernel's answer comes at
-        the end of them, it takes the model for lost, with "Error displaying widget: model not
-        found": then the page is loaded again, as a user would.
+        JupyterLab and Voila look for the model of a view for two seconds. When the kernel's answer
+        comes at the end of them, they take the model for lost, with "Error displaying widget: model
+        not found": then the page is loaded again, as a user would.
         """
         broken = self.page.get_by_text("Error displaying widget")
-        for _ in range(4):
+        for _ in range(8):
             for each in shown:
                 each.or_(broken).first.wait_for(timeout=PATIENCE)
             if all(each.first.is_visible() for each in shown):
                 return self
             self._load_again()
-        pytest.fail("JupyterLab does not show it, however often it is loaded")
+        pytest.fail("the page does not show it, however often it is loaded")
 
     def _load_again(self):
-        self._reloaded = True  # what such a page restores, it may restore late
         self.page.reload(timeout=PATIENCE)
-        self._open_in_lab()
+        if self.app == "lab":
+            self._reloaded = True  # what such a page restores, it may restore late
+            self._open_in_lab()
 
     def renew(self):
         """Forget the page of JupyterLab, so that it reads its settings when it is opened next.

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from helpers import until
 from playwright.sync_api import expect
 
 from cvm_notebook import Client
@@ -98,7 +99,7 @@ for later in (10, 910, 1810, 2710):
 
 def the_idle_ones_are_stopped(page, lab):
     """Three clicks: the plan, its button, and yes."""
-    lab.kernel(IDLE)
+    lab.kernel(IDLE + "\nboard._clicks.undo = 600")
     page.locator(".cvm-dashboard-back").click()
     page.get_by_role("button", name="Review plan…").click(timeout=PATIENCE)
     page.get_by_role("button", name="Stop 2 CVMs…").click()
@@ -121,8 +122,9 @@ def costs_add_up(page):
     page.keyboard.press("Home")
     expect(plot).to_have_attribute("aria-valuenow", "0")
     expect(plot).to_have_attribute("aria-valuetext", re.compile("USD/h"))
-    total = page.locator(".cvm-costs tfoot td").nth(1).inner_text()
-    expect(page.locator(".cvm-rate")).to_have_text(f"{total} USD/h")  # as the table's strip
+    total, rate = page.locator(".cvm-costs tfoot td").nth(1), page.locator(".cvm-rate")
+    # as the table's strip, which is drawn at other times
+    until(lambda: rate.text_content() == f"{total.text_content()} USD/h")
     page.get_by_role("button", name="30 days").click()
     page.get_by_role("columnheader", name="USD in 30 days").wait_for(timeout=PATIENCE)
     page.get_by_text("Values over time").click()
@@ -155,8 +157,12 @@ SAVED = """name => [...window.jupyterapp.shell.widgets('main')]
 
 
 def shortcuts_work_while_a_view_has_the_focus_and_the_command_mode_is_not(lab, page):
-    page.locator(".cvm-space .cvm-row").first.click()
-    page.locator('.cvm-card[data-live="true"]').first.wait_for(timeout=PATIENCE)
+    first = page.locator(".cvm-space .cvm-row").first
+    expect(first).not_to_contain_text("agent-charlie")  # whose card is there already
+    first.click()
+    before = page.get_by_role("heading", name="agent-charlie")
+    card = page.locator('.cvm-card[data-live="true"]').filter(has_not=before)
+    card.wait_for(timeout=PATIENCE)  # with the one before, its focus would go
     cells = len(lab.cells())
     places = (
         page.get_by_role("grid"),

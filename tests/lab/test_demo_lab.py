@@ -56,7 +56,7 @@ def demo(tmp_path):
 
 
 def test_run_all_in_jupyterlab_ends_in_a_dashboard_and_cards_that_are_live(demo, page):
-    page.goto(demo)
+    page.goto(demo, timeout=LOADS_WITHIN)
     notebook = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
     notebook.get_by_role("heading", name="Start here").wait_for(timeout=LOADS_WITHIN)
     page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(

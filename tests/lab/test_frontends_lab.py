@@ -211,6 +211,7 @@ def test_nbclassic(lab, lab_cloud, client, place):
 
 def test_voila(lab, lab_cloud, client, place):
     walk = Walk(lab.voila("all-voila.ipynb", cells(place)).page, lab_cloud, client, place)
+    lab.shows(*(walk.page.locator(selector) for selector in cells(place).values()))
     walk.all()
     lab.screenshot("all-voila")
     expect(walk.page.locator(".jp-InputArea:visible")).to_have_count(0)  # an app, without its code
@@ -231,7 +232,7 @@ def test_marimo(tmp_path, page, lab_cloud, client, place):
     rest = threading.Thread(target=process.stdout.read)  # or it would wait for a reader
     rest.start()
     try:
-        page.goto(address)
+        page.goto(address, timeout=PATIENCE)
         walk = Walk(page, lab_cloud, client, place)
         walk.all()
         what_a_view_opens_is_live(walk)
@@ -241,7 +242,10 @@ def test_marimo(tmp_path, page, lab_cloud, client, place):
     finally:
         page.close()  # it would go on asking
         process.terminate()
-        process.wait(10)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+        process.kill()
+        process.wait()
         rest.join()
         process.stdout.close()
 

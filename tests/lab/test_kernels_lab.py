@@ -77,7 +77,7 @@ print(len(asked()))
 BUSY = """
 import time
 from pathlib import Path
-end = time.monotonic() + 60
+end = time.monotonic() + 300
 while not Path({over!r}).exists() and time.monotonic() < end:
     time.sleep(0.05)
 """
@@ -93,12 +93,16 @@ def test_paint_and_clicks_under_a_busy_and_an_idle_kernel(lab, kernels, cloud, k
     assert version.startswith(kernels.get(kernel, ""))
     assert kernel in kernels or not version.startswith(tuple(kernels.values()))
 
+    # what is measured may come before the page listens; a busy kernel hears nobody who missed it
+    cloud.inject({"kind": "latency", "route": "GET /cvms/*/stats", "arg": 15, "times": None})
     lab.run_all(wait=False)
     row = page.locator(".cvm-space .cvm-row").filter(has_text="alpha")
     row.wait_for(timeout=PATIENCE)
     page.locator('.cvm-table .cvm-health[data-state="live"]').wait_for(timeout=PATIENCE)
     table, card = page.locator(".cvm-table"), page.locator(".cvm-card")
     card.get_by_text("running").first.wait_for(timeout=PATIENCE)
+    page.locator('.cvm-card[data-live="true"]').wait_for(timeout=PATIENCE)
+    cloud.clear_faults()
 
     row.click()
     table.get_by_role("button", name="Restart", exact=True).click()
@@ -116,6 +120,8 @@ def test_paint_and_clicks_under_a_busy_and_an_idle_kernel(lab, kernels, cloud, k
 
     # now the kernel is idle
     other = page.locator(".cvm-space .cvm-row").filter(has_text="charlie")
+    # until it is answered it is seen to be under way
+    cloud.inject({"kind": "late", "route": "POST /cvms/*/restart", "arg": 3, "times": 1})
     other.click()
     table.get_by_role("button", name="Restart", exact=True).click()
     other.locator(".cvm-op").wait_for(timeout=PATIENCE)

@@ -5,11 +5,9 @@ import threading
 import time
 
 import pytest
-from helpers import commit
+from helpers import LONG_PATIENCE, commit, settled
 
 import cvm_notebook as cvm
-
-_PATIENCE = 30.0  # seconds
 
 
 class Wire:
@@ -49,7 +47,7 @@ class Wire:
         messages = [data["content"] for data in self._data(widget, "custom")]
         return messages if kind is None else [one for one in messages if one.get("kind") == kind]
 
-    def wait(self, widget, kind, *, after=0, within=_PATIENCE):
+    def wait(self, widget, kind, *, after=0, within=LONG_PATIENCE):
         """Return the custom message of a kind after the first so many; wait until it comes."""
         end = time.monotonic() + within
         with self._changed:
@@ -74,7 +72,7 @@ class Wire:
                 state, n = {**state, **message["set"]}, message["n"]
         return state
 
-    def until(self, widget, right, within=_PATIENCE):
+    def until(self, widget, right, within=LONG_PATIENCE):
         """Wait until the state that a front end has is right; return it."""
         with self._changed:
             there = self._changed.wait_for(lambda: right(self.state(widget)), within)
@@ -119,6 +117,7 @@ def wire(monkeypatch):
     monkeypatch.setattr(comm, "get_comm_manager", lambda: manager)
     before = set(ipywidgets.widgets.widget._instances)
     yield wire
+    settled()  # a fleet that was collected has its views closed there
     for model_id in set(ipywidgets.widgets.widget._instances) - before:
         if widget := ipywidgets.widgets.widget._instances.get(model_id):
             widget.close()  # which may close others

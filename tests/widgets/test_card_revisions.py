@@ -3,16 +3,17 @@
 import json
 
 import pytest
+from helpers import LONG_PATIENCE
 
 import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.api.models.catalogue import AppRevision
 from cvm_notebook.live.plans.revisions import Content
+from cvm_notebook.widgets.card import revisions
 from cvm_notebook.widgets.card.revisions import compared
 
 COMPOSE = "services:\n  web:\n    image: nginx:1.27\n"
 OTHER = "services:\n  web:\n    image: nginx:1.28\n"
-PATIENCE = 20.0
 
 
 @pytest.fixture(scope="module")
@@ -53,18 +54,18 @@ class Tab:
         self.say("revisions", do=what, **more)
 
     def until(self, right):
-        state = self.wire.until(self.card, lambda state: right(state["revisions"]), PATIENCE)
+        state = self.wire.until(self.card, lambda state: right(state["revisions"]))
         return state["revisions"]
 
     def listed(self):
         self.do("list")
-        return self.until(lambda now: now["rows"])["rows"]
+        return self.until(lambda now: now["rows"] and not now["busy"])["rows"]
 
     def asked(self):
         """Ask to go back to the first revision; return the question."""
         *_, first = self.listed()
         self.do("ask", revision=first["id"], click="one")
-        return self.until(lambda now: now["question"])["question"]
+        return self.until(lambda now: now["question"] and not now["busy"])["question"]
 
     def answer(self, **fields):
         self.do("answer", click="one", **fields)
@@ -121,6 +122,16 @@ def test_going_back_is_asked_for_with_what_is_lost_and_sent_once(tab, shared):
     assert not state["rows"][1]["runs"]
 
 
+def test_a_change_that_ends_while_the_list_cannot_be_read_is_read_afterwards(tab, monkeypatch):
+    redeploy = revisions.redeployed
+    monkeypatch.setattr(
+        revisions, "redeployed", lambda *given: redeploy(*given).wait(LONG_PATIENCE)
+    )
+    tab.asked()
+    tab.answer(yes=True, typed="web-app")
+    tab.until(lambda now: len(now["rows"]) == 3)
+
+
 def test_no_is_no(tab, shared):
     tab.asked()
     shared.clear_requests()
@@ -160,7 +171,7 @@ def test_the_card_opens_the_form_once_and_ends_it_with_itself(tab):
     tab.do("list")
     tab.until(lambda now: now["rows"])  # what was sent before was taken
     form = tab.card._form
-    tab.wire.until(form, lambda state: state["step"]["phase"] == "fill", PATIENCE)
+    tab.wire.until(form, lambda state: state["step"]["phase"] == "fill")
     messages = [one for one in tab.wire.sent(tab.card) if one["kind"] == "change"]
     assert messages[0] == {"kind": "change", "view": "v1", "form": form.model_id}
     assert {one["form"] for one in messages} == {form.model_id}

@@ -86,7 +86,7 @@ class Tab:
         return self.until(lambda state: state["verify"]["ended"] > before)
 
     def until(self, right):
-        return self.wire.until(self.card, right, 30.0)
+        return self.wire.until(self.card, right)
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ COMPOSE = "services:\n  web:\n    image: nginx:1.27\n"
 OTHER = "services:\n  web:\n    image: nginx:1.28\n"
 SCRIPT = "#!/bin/sh\necho before\n"
 SENTINEL = "sentinel-4f1c9a-value"
-PATIENCE = 20.0
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +64,7 @@ class Bench:
         self.say(kind, click=f"click-{self.clicks}", **more)
 
     def until(self, right):
-        return self.wire.until(self.form, right, PATIENCE)
+        return self.wire.until(self.form, right)
 
     def reach(self, *phases):
         return self.until(lambda state: state["step"]["phase"] in phases)
@@ -243,8 +242,8 @@ def test_what_cannot_be_read_can_be_read_again(wire, fleet, shared):
     form = fleet["web-app"].change()
     boot = json.loads(form._boot)
     wire.say(form, {"kind": "hello", "token": boot["token"]})
-    wire.until(form, lambda state: state["step"]["phase"] == "unread", PATIENCE)
-    wire.until(form, lambda state: "general" in state["errors"], PATIENCE)
+    wire.until(form, lambda state: state["step"]["phase"] == "unread")
+    wire.until(form, lambda state: "general" in state["errors"])
     assert form.start_over()
-    wire.until(form, lambda state: state["step"]["phase"] == "fill", PATIENCE)
+    wire.until(form, lambda state: state["step"]["phase"] == "fill")
     form.close()

@@ -6,7 +6,7 @@ import weakref
 import comm
 import ipywidgets
 import pytest
-from helpers import COMPOSE, collected, settled
+from helpers import COMPOSE, collected, settled, until
 from ipywidgets.widgets.widget import _instances
 
 import cvm_notebook as cvm
@@ -173,8 +173,8 @@ def test_a_fleet_that_nobody_holds_leaves_no_hole_in_a_box_of_the_users(client, 
     settled()
     gc.collect()
     assert collected(gone)
+    until(lambda: box.children == (other,))
     settled()
-    assert box.children == (other,)
     reloaded(wire)
 
 

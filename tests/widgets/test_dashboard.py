@@ -6,7 +6,7 @@ import time
 from decimal import Decimal
 
 import pytest
-from helpers import settled, until
+from helpers import LONG_PATIENCE, settled, until
 
 from cvm_notebook.api.models.cvm import Cvm, HourlyRate, Resource
 from cvm_notebook.live.query import search
@@ -173,8 +173,8 @@ def asked(fleet, verb):
 
 def failed_restart(fleet, client):
     """A restart that was refused because the CVM was stopped, which runs again by now."""
-    fleet["web-1"].stop().wait(20)
-    refused = fleet["web-1"].restart().wait(20)
+    fleet["web-1"].stop().wait(LONG_PATIENCE)
+    refused = fleet["web-1"].restart().wait(LONG_PATIENCE)
     assert refused.state == "failed"
     client.start_cvm("web-1")
     fleet.refresh()
@@ -211,6 +211,8 @@ def lost_stop(fleet, client):
 
 
 def test_what_got_no_answer_is_read_back_before_it_is_asked_again(wire, board, say, fleet, client):
+    assert board._clicks.undo == 5.0
+    board._clicks.undo = 600.0
     op = lost_stop(fleet, client)
     wire.until(board, lambda state: any(one["retry"] for one in state["activity"]["lines"]))
     say("retry", id=op.id, click="r-1")
@@ -218,7 +220,7 @@ def test_what_got_no_answer_is_read_back_before_it_is_asked_again(wire, board, s
     until(lambda: len(asked(fleet, "stop")) == 2)
     settled()
     again = asked(fleet, "stop")[-1]
-    assert (again.state, again.delay) == ("asked", 5.0)  # with its time to take it back
+    assert (again.state, again.delay) == ("asked", 600.0)  # with its time to take it back
     say("undo", ops=[again.id])
     until(lambda: asked(fleet, "stop")[-1].state == "cancelled")
 
@@ -232,8 +234,9 @@ def test_what_was_done_after_all_is_not_sent_again_and_counts_no_more(
     say("retry", id=op.id, click="r-1")
     state = wire.until(
         board,
-        lambda state: state["activity"]["lines"] and state["activity"]["failed"] == 0,
+        lambda state: any(line["state"] == "reached" for line in state["activity"]["lines"]),
     )
+    assert state["activity"]["failed"] == 0
     (line,) = state["activity"]["lines"]
     assert (line["state"], line["words"], line["retry"]) == ("reached", "done, as read back", False)
     texts = [message["text"] for message in wire.sent(board, "notice")]
@@ -242,6 +245,7 @@ def test_what_was_done_after_all_is_not_sent_again_and_counts_no_more(
 
 
 def test_a_concern_filters_the_table_and_its_plan_asks_before_it_stops(wire, board, say, fleet):
+    board._clicks.undo = 600.0
     now, wall = fleet.now(), time.time()
     for later in (10, 910, 1810, 2710):  # after what was measured already
         fleet.store.measure(

@@ -11,7 +11,7 @@ import weakref
 from importlib.resources import files
 
 import pytest
-from helpers import collected
+from helpers import HANGS, LONG_PATIENCE, collected, settled, until
 
 from cvm_notebook.api.client import Client
 from cvm_notebook.api.errors.tree import InvalidInput
@@ -23,7 +23,6 @@ from cvm_notebook.widgets.form.starts import Start, Starts
 
 COMPOSE = "services:\n  web:\n    image: nginx:1.27\n    ports: ['80:80']\n"
 SENTINEL = "sentinel-4f1c9a-value"
-PATIENCE = 20.0
 FORTNIGHT = 15 * 86_400
 
 
@@ -88,7 +87,7 @@ class Bench:
     def until(self, true):
         """Wait for something that a message to the view goes with."""
         with self.wire._changed:
-            assert self.wire._changed.wait_for(true, PATIENCE), (self.form, self.form.errors)
+            assert self.wire._changed.wait_for(true, LONG_PATIENCE), (self.form, self.form.errors)
 
     def reach(self, *phases):
         self.until(lambda: self.form.phase in phases)
@@ -129,7 +128,7 @@ def test_an_empty_form_leads_to_a_cvm_that_runs(bench):
     bench.click("provision")
     bench.reach("provisioned")
     assert form.provision.app_id
-    assert bench.section("edits") == {"compose_file": 3}
+    bench.until(lambda: bench.section("edits") == {"compose_file": 3})
     bench.click("commit")
     bench.reach("running")
     bench.until(lambda: bench.section("step").get("endpoints"))
@@ -148,7 +147,7 @@ def test_replicas_follow_when_the_first_one_runs(bench):
     bench.committed()
     bench.until(lambda: len(form.replications) == 2)
     for operation in form.replications:
-        operation.wait(PATIENCE)
+        operation.wait(LONG_PATIENCE)
     cvms = bench.client().get_app_cvms(form.provision.app_id)
     assert [cvm.status for cvm in cvms] == ["running"] * 3
     assert bench.sent("POST", "/cvms") == 1
@@ -163,7 +162,7 @@ def test_a_fleet_sees_the_commit_through_and_is_not_kept(bench):
     subscription = store.subscribe(lambda _: store.get(form.cvm_id or "") and seen.set())
     bench.provisioned()
     bench.committed()
-    assert seen.wait(PATIENCE)
+    assert seen.wait(LONG_PATIENCE)
     subscription.close()
     assert fleet.operator.get(form.operation.id) is form.operation
     fleet.close()
@@ -310,7 +309,8 @@ def test_a_quota_that_is_used_up_goes_back_to_step_one(bench):
 def test_a_failure_of_the_service_leaves_step_two_as_it_is(bench):
     form = bench.filled(env={"A": SENTINEL})
     bench.provisioned()
-    bench.cloud.inject({"kind": "status", "route": "commit", "arg": 429, "times": 40})
+    slow_down = {"kind": "status", "route": "commit", "arg": 429, "times": 40, "retry_after": 0}
+    bench.cloud.inject(slow_down)
     bench.committed()
     assert form.phase == "provisioned"
     assert form.errors["general"]
@@ -426,11 +426,20 @@ def test_a_form_that_was_refused_ends_without_a_second_error(bench, monkeypatch)
 # --- once -----------------------------------------------------------------------------------------
 
 
-def test_double_clicks_send_once(bench):
+def test_double_clicks_send_once(bench, monkeypatch):
+    provision, clicked = Client.provision_cvm, threading.Event()
+
+    def held(*given):
+        assert clicked.wait(HANGS)
+        return provision(*given)
+
+    monkeypatch.setattr(Client, "provision_cvm", held)
     bench.filled()
     for _ in range(3):
         bench.click("provision")
     bench.say("provision", click="click-1")
+    settled()
+    clicked.set()
     bench.reach("provisioned")
     for _ in range(3):
         bench.click("commit")
@@ -723,13 +732,19 @@ def test_what_was_filled_in_is_no_part_of_a_saved_notebook_once_it_is_drawn(benc
     bench.until(lambda: form.name in json.dumps(bench.wire.sent(form)))
 
 
-def test_nothing_is_left_when_it_is_closed(bench):
+def test_nothing_is_left_when_it_is_closed(bench, monkeypatch):
+    def left():
+        names = {thread.name for thread in threading.enumerate()}
+        return {name for name in names if name.startswith(("cvm-form", "cvm-operat"))}
+
+    # or threads that nobody closes end by themselves
+    monkeypatch.setattr("cvm_notebook.live.workers._LINGER", 600.0)
     bench.filled(replicas=2)
     bench.provisioned()
     bench.committed()
+    assert left()
     bench.form.close()
-    left = {t.name for t in threading.enumerate() if t.name.startswith(("cvm-form", "cvm-operat"))}
-    assert not left
+    until(lambda: not left())
 
 
 # --- after an internal error ----------------------------------------------------------------------

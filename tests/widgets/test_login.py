@@ -10,8 +10,6 @@ from cvm_notebook.api.auth import credentials
 from cvm_notebook.api.secret import Secret
 from cvm_notebook.widgets.login import Account, Login, login
 
-PATIENCE = 20.0
-
 
 @pytest.fixture
 def home(monkeypatch, tmp_path, cloud):
@@ -43,10 +41,6 @@ def say(wire, view, **message):
     wire.say(view, {"token": view._token, **message})
 
 
-def until(wire, view, true):
-    return wire.until(view, true, PATIENCE)
-
-
 def test_where_there_is_no_key_it_says_where_it_looked(view, wire):
     assert view.client is None
     assert wire.state(view)["missing"]
@@ -58,7 +52,7 @@ def test_a_key_that_is_given_is_used_by_connect_and_is_nowhere_else(view, wire, 
     made = cloud.new_workspace("Given")
     key = made["api_key"]
     say(wire, view, kind="secret", value=key)
-    rows = dict(until(wire, view, lambda m: m["in"] and not m["busy"])["rows"])
+    rows = dict(wire.until(view, lambda m: m["in"] and not m["busy"])["rows"])
     assert rows["workspace"] == "Given, ENTERPRISE, owner"
     assert wire.state(view)["local"]  # and not of Phala Cloud
     assert rows["credit"] == "10,000.00 USD"
@@ -72,9 +66,9 @@ def test_a_key_that_is_given_is_used_by_connect_and_is_nowhere_else(view, wire, 
 
 def test_a_wrong_key_is_refused_and_the_one_in_use_stays(view, wire, cloud):
     say(wire, view, kind="secret", value=cloud.api_key)
-    until(wire, view, lambda m: m["in"] and not m["busy"])
+    wire.until(view, lambda m: m["in"] and not m["busy"])
     say(wire, view, kind="secret", value="phak_wrong")
-    until(wire, view, lambda m: m["wrong"] and not m["busy"])
+    wire.until(view, lambda m: m["wrong"] and not m["busy"])
     assert view.client is not None
     assert credentials.find_api_key(prompt=None).secret == Secret(cloud.api_key)
     assert "phak_wrong" not in repr(wire.log)
@@ -82,7 +76,7 @@ def test_a_wrong_key_is_refused_and_the_one_in_use_stays(view, wire, cloud):
 
 def test_a_key_that_cannot_be_one_is_not_sent(view, wire):
     say(wire, view, kind="secret", value="Bearer sentinel-key")
-    until(wire, view, lambda m: m["wrong"] and "Bearer" in m["wrong"] and not m["busy"])
+    wire.until(view, lambda m: m["wrong"] and "Bearer" in m["wrong"] and not m["busy"])
     assert "sentinel-key" not in repr(wire.log)
     assert view.client is None
 
@@ -95,12 +89,12 @@ def test_profiles_are_switched_and_left_again(home, wire, cloud):
     view = Login(account)
     assert wire.state(view)["profiles"] == ["work", "play"]
     say(wire, view, kind="profile", profile="play")
-    until(wire, view, lambda m: m["profile"] == "play" and not m["busy"])
+    wire.until(view, lambda m: m["profile"] == "play" and not m["busy"])
     with cvm.connect() as client:
         assert client.get_current_user().workspace.name == "Other"
     say(wire, view, kind="profile", profile="none of them")
     say(wire, view, kind="profile", profile="")
-    until(wire, view, lambda m: m["wrong"] and not m["busy"])
+    wire.until(view, lambda m: m["wrong"] and not m["busy"])
     with pytest.raises(cvm.CvmError, match="no API key"):
         cvm.Client(api_key=None)
     view.close()

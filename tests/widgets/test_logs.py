@@ -4,6 +4,7 @@ import threading
 import time
 
 import pytest
+from helpers import LONG_PATIENCE, until
 
 import cvm_notebook as cvm
 from cvm_notebook.api.resources.logs import LogLine
@@ -47,7 +48,7 @@ class View:
         asked = {"kind": "log", "do": do, "channel": "serial", "tail": 100, **content}
         return self.tail.receive(asked, "talker")
 
-    def until(self, right, within=30.0):
+    def until(self, right, within=LONG_PATIENCE):
         """Flush, as the UI thread would, until a sent message is right; return that message."""
         for _ in range(int(within / 0.02)):
             self.tail.flush()
@@ -110,7 +111,7 @@ def test_the_logs_of_all_containers_are_read_as_one_and_each_line_says_whose_it_
     view.ask("stop")
     view.until(state("stopped"))
     view.workers.close(2.0)
-    assert not [one for one in threading.enumerate() if one.name.startswith("test-logs")]
+    until(lambda: not [one for one in threading.enumerate() if one.name.startswith("test-logs")])
 
 
 def test_where_no_container_shows_its_log_that_is_shown(cloud, view):
@@ -127,7 +128,7 @@ def test_what_is_followed_goes_on_until_it_is_stopped_and_its_thread_ends(view):
     view.ask("stop")
     view.until(state("stopped"))
     view.workers.close(2.0)
-    assert not [one for one in threading.enumerate() if one.name.startswith("test-logs")]
+    until(lambda: not [one for one in threading.enumerate() if one.name.startswith("test-logs")])
 
 
 def test_what_is_asked_for_later_takes_the_place_of_what_came_before(view):

@@ -4,13 +4,14 @@ import time
 from datetime import UTC, datetime
 
 import pytest
-from helpers import settled, until
+from helpers import until
 
 from cvm_notebook.api.errors.tree import CvmError
 from cvm_notebook.live.clock import SystemClock
 from cvm_notebook.live.operations.operation import Operation
 from cvm_notebook.live.operations.record import OperationRecord
 from cvm_notebook.widgets.base.clicks import undone_text
+from cvm_notebook.widgets.base.ui_thread import ui_thread
 from cvm_notebook.widgets.table.toasts import Toast, Toasts
 
 CVMS = ("web-1", "web-2")
@@ -116,7 +117,7 @@ class Front:
     def until(self, right):
         """Return the first toast that was ever sent and is so."""
         for after in range(60):
-            for one in self.wire.wait(self.table, "toasts", after=after, within=20)["items"]:
+            for one in self.wire.wait(self.table, "toasts", after=after)["items"]:
                 if right(one):
                     return one
         pytest.fail("there is no such toast")
@@ -148,9 +149,7 @@ def test_a_stop_that_is_taken_back_says_what_goes_on(wire, fleet):
     done = front.until(lambda one: one["kind"] == "done")
     assert done["text"] == "Undone: web-1 keeps running."
     front.say("dismiss", id=done["id"])
-    settled()
-    front.table.flush()
-    assert wire.sent(front.table, "toasts")[-1]["items"] == []
+    until(lambda: wire.sent(front.table, "toasts")[-1]["items"] == [])
     assert of(fleet, "stop")[0].attempts == 0
 
 
@@ -174,7 +173,7 @@ def lost(front, client, name):
     op.intent = client.intent("stop", op.cvm_id)
     op.move(state="sent")
     op.move(state="unknown", done=True)
-    front.table._toasts.sent("stop", [op], 0.0)
+    ui_thread.post(lambda: front.table._toasts.sent("stop", [op], 0.0))
     return front.until(lambda one: one["kind"] == "unknown")
 
 

@@ -3,11 +3,12 @@
 import gc
 import json
 import sys
+import threading
 import types
 import weakref
 
 import pytest
-from helpers import collected, settled
+from helpers import HANGS, collected, settled
 
 from cvm_notebook.live.store.observers import weakly
 from cvm_notebook.widgets.base import view as view_module
@@ -63,6 +64,28 @@ def test_only_the_sections_that_changed_are_sent_and_messages_are_counted(wire, 
     assert wire.state(counter) == {"one": 5, "two": 3}
 
 
+def test_what_changes_while_a_view_is_made_is_a_patch_as_later(wire):
+    made = threading.Event()
+    ui_thread.post(lambda: made.wait(HANGS))
+    counter = Counter()
+    counter.show(two=3)
+    counter.flush()
+    made.set()
+    assert wire.wait(counter, "patch") == {"kind": "patch", "n": 2, "set": {"two": 3}}
+    assert not wire.sent(counter, "snapshot")
+
+
+def test_one_that_is_closed_while_it_is_made_waits_for_nothing():
+    made = threading.Event()
+    ui_thread.post(lambda: made.wait(HANGS))
+    counter = Counter()
+    counter.close()
+    made.set()
+    settled()
+    counter.flush()
+    assert counter not in ui_thread._marked
+
+
 def test_a_view_that_has_it_all_gets_a_pulse_and_one_with_a_gap_gets_everything(wire, counter):
     say(wire, counter, "hello", n=1)
     assert wire.wait(counter, "pulse")["n"] == 1
@@ -95,10 +118,11 @@ def test_whoever_says_bye_is_sent_nothing_until_the_next_sign_of_life(wire, coun
     settled()
     assert not counter.seen
     assert counter.viewed[-1] is False
+    before = wire.sent(counter)
     counter.show(one=4)
     counter.flush()
     counter.pulse()
-    assert not wire.sent(counter)
+    assert wire.sent(counter) == before
     say(wire, counter, "alive")
     assert wire.wait(counter, "snapshot")["set"]["one"] == 4
     assert counter.viewed[-1] is True
@@ -137,14 +161,19 @@ def test_what_is_subscribed_weakly_keeps_nothing_alive():
 
 def test_a_view_within_a_view_sends_and_receives_through_it(wire):
     outer, inner = Counter(), Counter()
+
+    def passed_on(kind, after):
+        """Return the first message of a kind that came through; pulses come at any time."""
+        while (one := wire.wait(outer, "part", after=after)["message"])["kind"] != kind:
+            after += 1
+        return one
+
     part = {"kind": "part", "token": outer._token, "of": outer._host(inner)}
     wire.say(outer, {**part, "do": "open"})
     code = wire.wait(outer, "part")
     assert (code["of"], code["open"]["esm"]) == (inner.model_id, "export default {}")
     wire.say(outer, {**part, "message": {"kind": "hello"}})
-    whole = wire.wait(outer, "part", after=1)["message"]
-    while whole["kind"] != "snapshot":
-        whole = wire.wait(outer, "part", after=len(wire.sent(outer, "part")))["message"]
+    whole = passed_on("snapshot", 1)
     assert whole["set"] == {"one": 1, "two": 2}
     change = {"kind": "set", "one": 5, "token": whole["token"]}
     before = len(wire.sent(outer, "part"))
@@ -152,7 +181,7 @@ def test_a_view_within_a_view_sends_and_receives_through_it(wire):
     wire.say(outer, {**part, "of": "nobody", "message": change})
     wire.say(outer, {**part, "message": {**change, "token": "another"}})
     wire.say(outer, {**part, "message": change})
-    assert wire.wait(outer, "part", after=before)["message"]["set"] == {"one": 5}
+    assert passed_on("patch", before)["set"] == {"one": 5}
     wire.say(outer, {**part, "do": "close"})
     settled()
     before = len(wire.sent(outer, "part"))

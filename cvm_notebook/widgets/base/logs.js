@@ -104,11 +104,7 @@ function logPanel(send) {
   source.addEventListener("change", () => { choosing = false; ask(running ? "follow" : "read"); });
   tail.addEventListener("change", () => ask(running ? "follow" : "read"));
   since.addEventListener("keydown", (event) => { if (isPlain(event, "Enter")) { event.preventDefault(); ask(running ? "follow" : "read"); } });
-  lines.addEventListener("scroll", () => {
-    const top = lines.scrollTop, atEnd = lines.scrollHeight - top - lines.clientHeight < LOG_END_PX;
-    if (atEnd) { if (!stick) resume(); } else if (top < lastTop - 1) { stick = false; ended(); }
-    lastTop = top;
-  });
+  lines.addEventListener("scroll", () => scrolled());
 
   // --- which log ---
   function drawSources() {
@@ -134,6 +130,13 @@ function logPanel(send) {
   const sourceName = () => source.value.replace(/^c:/, "").replace(/[^\w.-]+/g, "_");
 
   // --- its lines ---
+  /** Note where somebody has scrolled to; lines may come before the event that tells of it, and would take them back. */
+  function scrolled() {
+    if (!lines.clientHeight) return; // it is not in sight
+    const top = lines.scrollTop, atEnd = lines.scrollHeight - top - lines.clientHeight < LOG_END_PX;
+    if (atEnd) { if (!stick) resume(); } else if (top < lastTop - 1) { stick = false; ended(); }
+    lastTop = top;
+  }
   function bottom() { if (stick) lines.scrollTop = lines.scrollHeight; lastTop = lines.scrollTop; ended(); }
   function ended() {
     toEnd.hidden = stick;
@@ -236,7 +239,7 @@ function logPanel(send) {
         run = message.run;
       }
       dropped += message.dropped ?? 0;
-      if (message.lines?.length) { if (running && !stick) hold(message.lines); else take(message.lines); }
+      if (message.lines?.length) { scrolled(); if (running && !stick) hold(message.lines); else take(message.lines); }
       if (message.state) showState(message.state, message.text);
     },
     end: () => finder.end(),

@@ -73,6 +73,7 @@ class LiveView(ClosesWhole, anywidget.AnyWidget):
     _sent: Message | None = None
     _n = _acknowledged_n = 0
     _sent_at = _leased_until = 0.0
+    _begun = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -211,6 +212,7 @@ class LiveView(ClosesWhole, anywidget.AnyWidget):
             return
         with self._ending:  # what it shows may end on any thread
             ui_thread.leave(self)
+            self._begun = True  # or later changes would wait for that for ever
             self._leased_until = 0.0
             self._release()
             self._unviewed()
@@ -222,6 +224,9 @@ class LiveView(ClosesWhole, anywidget.AnyWidget):
 
     def flush(self) -> None:
         """Send what has changed; see `View`."""
+        if not self._begun:
+            self._mark()  # it is being made; its first snapshot is as good as sent
+            return
         if not self.seen:
             self._forget()  # a returning viewer gets a snapshot
             return
@@ -251,7 +256,7 @@ class LiveView(ClosesWhole, anywidget.AnyWidget):
         with self._ending:
             if self.comm is None:
                 return False
-            first = not self.seen
+            first, self._begun = not self.seen, True
             self._leased_until = time.monotonic() + LEASE_S
             ui_thread.join(self)
             self._viewed()

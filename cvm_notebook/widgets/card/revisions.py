@@ -101,6 +101,7 @@ class Revisions:
         self._changed = changed
         self._lock = threading.Lock()
         self._list: tuple[AppRevision, ...] | None = None
+        self._is_old = False  # the list: what came meanwhile is not in it
         self._contents: dict[str, Content] = {}
         self._pair: tuple[str, str] | None = None
         self._comparing = False
@@ -138,6 +139,7 @@ class Revisions:
     def operated(self, record: OperationRecord, workers: Workers) -> None:
         """Read the list again once the CVM has been changed, where somebody has looked at it."""
         if record.verb in _CHANGES and record.done and self._list is not None:
+            self._is_old = True  # where it is busy, it reads the list when it has finished
             self._do("list", self._read, workers)
 
     def _answer(self, message: Mapping[str, Any], workers: Workers) -> None:
@@ -162,16 +164,20 @@ class Revisions:
                 return
             self._busy, self._error = what, None
         self._changed()
-        workers.do(partial(self._run, task))
+        workers.do(partial(self._run, task, workers))
 
-    def _run(self, task: Callable[["Client", Row], None]) -> None:
+    def _run(self, task: Callable[["Client", Row], None], workers: Workers) -> None:
         try:
             task(*self._live_fleet())
         except CvmError as error:
             self._error = clean_text(error, _ERROR_CHARS)
         finally:
-            self._busy = ""
+            with self._lock:
+                again, self._is_old = self._is_old, False
+                self._busy = "list" if again else ""
             self._changed()
+            if again:
+                workers.do(partial(self._run, self._read, workers))
 
     def _live_fleet(self) -> tuple["Client", Row]:
         fleet = self._fleet()
@@ -183,6 +189,7 @@ class Revisions:
     def _read(self, client: "Client", row: Row) -> None:
         if not row.app_id:
             raise CvmError("The service names no app of this CVM")
+        self._is_old = False
         self._list = tuple(one for one in client.get_app_revisions(row.app_id) if one.revision_id)
 
     def _get(self, client: "Client", row: Row, revision: str) -> Content:

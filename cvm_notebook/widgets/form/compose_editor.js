@@ -111,7 +111,7 @@ function composeEditor(store) {
   const frame = h("div", { className: "cvm-editor" }, numbers, h("div", { className: "cvm-editor-page" }, marks, text));
   const side = h("div", { className: "cvm-compose-side" }, h("div", { className: "cvm-compose-from" }, upload, path, read), services, wanted);
   const el = h("div", { className: "cvm-compose" }, h("div", {}, frame, keys), side, remarks);
-  let noted = "[]";
+  let noted = "[]", offered = "";
   number();
   return {
     el, text, correct, keys,
@@ -127,10 +127,14 @@ function composeEditor(store) {
         h("ul", {}, ...seen.services.map(([name, image]) => h("li", {}, h("strong", {}, name), " ", h("span", { className: "cvm-code cvm-dim" }, image || "built")))),
       ] : []));
       const names = (list) => list.map((name) => h("button", { type: "button", className: "cvm-code cvm-offer", onclick: () => offer(name) }, name));
-      wanted.replaceChildren(...[
-        seen.wanted.length ? h("div", {}, "The compose file needs these variables: ", ...names(seen.wanted)) : null,
-        seen.optional.length ? h("div", { className: "cvm-help" }, "Has a default: ", ...names(seen.optional)) : null,
-      ].filter(Boolean));
+      const asks = JSON.stringify([seen.wanted, seen.optional]);
+      if (asks !== offered) { // or a click on one of them could be lost
+        offered = asks;
+        wanted.replaceChildren(...[
+          seen.wanted.length ? h("div", {}, "The compose file needs these variables: ", ...names(seen.wanted)) : null,
+          seen.optional.length ? h("div", { className: "cvm-help" }, "Has a default: ", ...names(seen.optional)) : null,
+        ].filter(Boolean));
+      }
       if (JSON.stringify(seen.remarks) !== noted) {
         noted = JSON.stringify(seen.remarks);
         remarks.replaceChildren(...seen.remarks.map(([line, why, meant, fixed]) => h("div", { className: "cvm-notice" }, h("button", { type: "button", className: "cvm-jump", onclick: () => this.line(line) }, `Line ${line}`), `: ${why}. ${meant} `, h("button", { type: "button", onclick: () => correct(line, fixed) }, "Correct it"))));

@@ -59,6 +59,7 @@ class ProvisionState(FormState):
         super().fill(fields)
         with self._lock:
             self.starts.before = None  # to take a start back would lose what was typed since
+        self._changed()
 
     def start(self, start: Start, over: Mapping[str, object] = MappingProxyType({})) -> bool:
         """Fill the form from a template or a CVM; False while something is under way.
@@ -133,7 +134,8 @@ class ProvisionState(FormState):
 
     def sections(self) -> dict[str, Any]:
         """Return everything that is shown, in parts that change by themselves."""
-        return super().sections() | {"starts": self.starts.payload()}
+        starts = self.starts.payload()  # first: what a start fills in is there before
+        return super().sections() | {"starts": starts}
 
     @property
     def is_locked(self) -> bool:

@@ -202,9 +202,10 @@ class FormState(ABC):
 
     def sections(self) -> dict[str, Any]:
         """Return everything that is shown, in parts that change by themselves."""
+        # first: what belongs to a step is there before the step says that it is reached
+        step = self._step()
         values, names, look = self.values, self.env.names, self._look
         wanted = [name for name in look.variables if name not in names]
-        step = self._step()  # before the errors: they are kept before the step says that it failed
         return {
             "fields": values_section(values),
             "compose": values.compose_file,
