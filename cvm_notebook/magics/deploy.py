@@ -65,8 +65,12 @@ def deploy(
         return PendingDeployment(fleet, values, provisioned, env)
     for name in env.missing:
         env.put(name, typed(name))
-    operation = provisioned.commit(fleet.operator, env.values())
-    follow(fleet, operation, wait=args.wait, name=values.name)
+    operation = follow(
+        fleet,
+        lambda: provisioned.commit(fleet.operator, env.values()),
+        wait=args.wait,
+        name=values.name,
+    )
     made = operation.made_id if args.wait else None
     return operation if made is None else CvmHandle(fleet, made)
 

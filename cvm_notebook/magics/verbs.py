@@ -4,8 +4,9 @@ import re
 import shlex
 import threading
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from queue import Empty, Queue
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
@@ -154,8 +155,8 @@ def action(session: Session, args: Namespace) -> "Operation | Outcome | FleetPla
         print(f"Preview; nothing was sent. To run it: %cvm {' '.join(command)}")
         return plan
     if len(rows) == 1:
-        operation = fleet.operator.submit(verb, *rows.values(), params=params)
-        return follow(fleet, operation, wait=args.wait)
+        ask = partial(fleet.operator.submit, verb, *rows.values(), params=params)
+        return follow(fleet, ask, wait=args.wait)
     until: Literal["accepted", "reached"] = "reached" if args.wait else "accepted"
     try:
         outcome = plan.execute(confirm=plan.phrase, until=until, progress=args.wait)
@@ -167,8 +168,12 @@ def action(session: Session, args: Namespace) -> "Operation | Outcome | FleetPla
     return outcome
 
 
-def follow(fleet: Fleet, operation: Operation, *, wait: bool, name: str | None = None) -> Operation:
-    """Follow an operation to the service's answer or to its end, each change printed in a line.
+def follow(
+    fleet: Fleet, ask: Callable[[], Operation], *, wait: bool, name: str | None = None
+) -> Operation:
+    """Ask for an operation, and follow it to the service's answer or to its end.
+
+    To its end each change is printed in a line.
 
     Parameters
     ----------
@@ -180,41 +185,59 @@ def follow(fleet: Fleet, operation: Operation, *, wait: bool, name: str | None =
     CvmError
         It was refused or failed, or nobody can tell what became of it.
     """
+    records: Queue[OperationRecord] = Queue()  # as many as the service names steps
+    operation: Operation | None = None
+
+    def changed(record: OperationRecord) -> None:
+        if operation is None or record.id == operation.id:
+            records.put(record)
+
+    end = fleet.operator.attach(changed)  # before it is asked for, to have each change
     try:
+        operation = ask()
         if wait:
-            _print_changes(fleet, operation, name)
+            _print_changes(operation, records, name)
         else:
             operation.wait(_ANSWER_S, until="accepted")
     except KeyboardInterrupt as stop:
-        message = f"no longer waiting; it goes on: {as_text(operation.record)}"
+        message = "no longer waiting; what was asked for goes on, and is in fleet.operations()"
+        if operation is not None:
+            message = f"no longer waiting; it goes on: {as_text(operation.record)}"
         raise interrupted(stop, message) from None
+    finally:
+        end()
     if operation.done:
         operation.result()
     return operation
 
 
-def _print_changes(fleet: Fleet, operation: Operation, name: str | None) -> None:
-    records: Queue[OperationRecord] = Queue()  # as many as the service names steps
-
-    def changed(record: OperationRecord) -> None:
-        if record.id == operation.id:
-            records.put(record)
-
-    end = fleet.operator.attach(changed)
-    printed, record = "", operation.record
+def _print_changes(
+    operation: Operation, records: "Queue[OperationRecord]", name: str | None
+) -> None:
+    printed = ""
     try:
-        while True:
+        for record in _changes_of(operation, records):
             text = as_text(record, named=name is None)
             if record.state not in {"asked", "sent"} and text != printed:
                 printed = text
                 print_line(text if name is None else f"{name}  {text}")
             if record.done:
                 return
-            record = records.get(timeout=_LONGEST_S)
     except Empty:
         operation.wait(0)
-    finally:
-        end()
+
+
+def _changes_of(
+    operation: Operation, records: "Queue[OperationRecord]"
+) -> Iterator[OperationRecord]:
+    """Yield the changes there were, where there were none how it stands, and those to come."""
+    now = operation.record
+    before = [records.get() for _ in range(records.qsize())]
+    yield from [one for one in before if one.id == operation.id] or [now]
+    while True:
+        record = records.get(timeout=_LONGEST_S)
+        if record.id == operation.id:
+            yield record
 
 
 # --- waiting and reading -------------------------------------------------------------------------

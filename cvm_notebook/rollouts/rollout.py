@@ -209,6 +209,18 @@ class Rollout:
 
     def begin(self, *, wait: bool, progress: bool) -> "Rollout":
         """Begin, or go on, without asking for the phrase: for this package."""
+        try:
+            runner = self._started()
+            if wait:
+                self._see_through(runner, progress=progress)
+        except KeyboardInterrupt as interrupt:  # it may come as soon as the thread runs
+            if self._runner is not None:
+                self._runner.halt("it was interrupted", _ENDS_IN)
+            interrupt.add_note(f"{self.title}. resume() goes on with what is left.")
+            raise
+        return self
+
+    def _started(self) -> RolloutRunner:
         with _lock:
             if is_under_way(self._engine, self._terms.app_id):
                 problem = f"a change of {clean_text(self.name, 80)} is under way"
@@ -217,7 +229,7 @@ class Rollout:
                 if not row.finished:
                     self._rows[cvm_id] = replace(row, state="planned", reason="")
             dangers = {cvm_id: seen.dangers for cvm_id, seen in self.previews.items()}
-            runner = RolloutRunner(
+            self._runner = runner = RolloutRunner(
                 self._engine,
                 self._target,
                 self._terms,
@@ -225,28 +237,20 @@ class Rollout:
                 dangers=dangers,
                 changed=self._changed,
             )
-            self._runner = runner
             runner.start()
-        if wait:
-            self._see_through(runner, progress=progress)
-        return self
+        return runner
 
     def _see_through(self, runner: RolloutRunner, *, progress: bool) -> None:
-        """Wait with a bar; Ctrl-C begins nothing new."""
+        """Wait with a bar."""
         shown = 0
         label = f"{self._target.word} {clean_text(self.name, 60)}"
         with progress_bar(label, len(self), shown=progress) as bar:
-            try:
-                while not runner.over.is_set():
-                    runner.updated.wait(_FOREVER)
-                    runner.updated.clear()
-                    done = sum(row.finished for row in self.rows)
-                    bar.update(done - shown)
-                    shown = done
-            except KeyboardInterrupt as interrupt:
-                runner.halt("it was interrupted", _ENDS_IN)
-                interrupt.add_note(f"{self.title}. resume() goes on with what is left.")
-                raise
+            while not runner.over.is_set():
+                runner.updated.wait(_FOREVER)
+                runner.updated.clear()
+                done = sum(row.finished for row in self.rows)
+                bar.update(done - shown)
+                shown = done
 
     # --- what came of it -------------------------------------------------------------------------
 

@@ -197,7 +197,7 @@ class MetricsPoll:
         if wanted is not None and not wanted:
             self._release(turn)
             return
-        self._hold()
+        self._hold(turn)
         pause = self._ask_some(wanted) if self._may_ask() else _SOON
         self._workers.later(pause, partial(weakly(self._turn), turn))
 
@@ -236,12 +236,18 @@ class MetricsPoll:
         """Whether requests make sense: not while the fleet is offline, or the key refused."""
         return self._store.health.state in ("live", "catching up")
 
-    def _hold(self) -> None:
-        if self._holding is None:
-            try:
-                self._holding = self._interest()
-            except CvmError:  # it is closed meanwhile
+    def _hold(self, turn: int) -> None:
+        if self._holding is not None:
+            return
+        try:
+            holding = self._interest()
+        except CvmError:  # it is closed meanwhile
+            return
+        with self._lock:
+            if self._holding is None and turn == self._turns and not self._closed:
+                self._holding = holding
                 return
+        holding.close()  # a later turn decides: it may have released already
 
     def _release(self, turn: int | None = None) -> None:
         with self._lock:

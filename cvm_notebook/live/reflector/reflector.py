@@ -117,7 +117,8 @@ class Reflector:
 
     def touch(self) -> None:
         """Show interest, for `idle_after` seconds. It costs next to nothing: do it at each look."""
-        if self._thread is not None and self._slept(_LONGEST_WAIT):
+        # not in a fork: the parent's thread may have held the detector's lock
+        if self._thread is not None and os.getpid() == self._pid and self._slept(_LONGEST_WAIT):
             self._post(Woke())  # the caller may be faster than the thread
         now = self._clock.monotonic()
         if self._thread is None or now - self._touched_at > min(1.0, self._settings.idle_after / 2):
