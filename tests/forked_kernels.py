@@ -6,6 +6,7 @@ starts and signals: it hands over its environment, its folder and its standard s
 signals on, and ends as the kernel ends. When it is killed, so is the kernel.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -136,9 +137,15 @@ def run(path: str, connection: str, *options: str) -> int:
         answers = line.makefile()
         kernel = int(answers.readline())
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda caught, _: os.kill(kernel, caught))
+            signal.signal(number, lambda caught, _: send_on(kernel, caught))
         code = int(answers.readline() or "1")
     return code if code >= 0 else 128 - code
+
+
+def send_on(kernel: int, number: int) -> None:
+    """Send the kernel a signal, unless it has just ended."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(kernel, number)
 
 
 if __name__ == "__main__":

@@ -142,8 +142,20 @@ def test_each_instance_is_changed_once_and_one_at_a_time(place):
 
 
 def test_as_many_as_may_be_are_down_at_once(place):
+    sent, both, together = set(), threading.Event(), []
+
+    def hold(record):  # the first one, until the second is sent as well
+        if record.state == "sent" and record.id not in sent:
+            sent.add(record.id)
+            if len(sent) == 2:
+                both.set()
+            together.append(both.wait(HANGS))
+
+    end = place.fleet.operator.attach(hold)
     assert update(place, max_unavailable=2).ok
-    assert place.most_down() == 2
+    end()
+    assert together == [True] * INSTANCES
+    assert place.most_down() <= 2
     assert place.updated(NEWER) == [1, 1, 1]
 
 
@@ -283,14 +295,21 @@ def no_rollout_runs():
 
 
 def test_it_is_cancelled_between_two_and_gone_on_with(place):
-    begun = threading.Event()
-    end = place.fleet.operator.attach(lambda record: record.attempts and begun.set())
+    begun, cancelled = threading.Event(), threading.Event()
+
+    def hold(record):
+        if record.attempts:
+            begun.set()
+            cancelled.wait(HANGS)
+
+    end = place.fleet.operator.attach(hold)
     rollout = update(place, wait=False)
     assert begun.wait(60)
     end()
     with pytest.raises(cvm.CvmError, match="under way"):
         place.app.resume(progress=False)
     rollout.cancel()
+    cancelled.set()
 
     assert rollout.wait(60).state == "stopped"
     assert "cancelled" in rollout.why
@@ -307,7 +326,7 @@ def test_it_ends_with_its_fleet(place):
             compose_file=NEWER, confirm="update 3", wait=False, progress=False
         )
         other.close()
-        assert rollout.wait(10).state == "stopped"
+        assert rollout.wait(60).state == "stopped"
     assert "closed" in rollout.why
     until(no_rollout_runs)
 
@@ -336,7 +355,7 @@ def test_an_interruption_begins_nothing_new_and_says_how_to_go_on(place, press_c
     end()
 
     assert "resume() goes on" in interrupt.value.__notes__[0]
-    assert plan.state == "stopped"
+    assert plan.wait(60).state == "stopped"
     assert sum(place.requests()) == 1
     rolled(place, plan.resume(progress=False))
     assert place.requests() == [1, 1, 1]

@@ -33,14 +33,14 @@ from cvm_notebook.local import LocalCloud
 import nbformat
 from nbclient import NotebookClient
 
-end = time.monotonic() + 30
-while LocalCloud.running() is None and time.monotonic() < end:
+end = time.monotonic() + 100
+while (found := LocalCloud.running()) is None and time.monotonic() < end:
     time.sleep(0.05)  # a server takes seconds to come up; this does not
+url, key = found
 notebook = nbformat.read("notebooks/00_start_here.ipynb", as_version=4)
 client = NotebookClient(notebook, timeout=60, store_widget_state=False)
 client.execute(cwd="notebooks")
 nbformat.write(notebook, "executed.ipynb")
-url, key = LocalCloud.running()
 facts = {
     "pid": os.getpid(),
     "arguments": sys.argv[1:],

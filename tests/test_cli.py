@@ -19,6 +19,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from helpers import HANGS, LONG_PATIENCE
 
 from cvm_notebook.cli import doctor
 
@@ -100,7 +101,7 @@ class Started:
         with self._more:
             self._more.notify_all()
 
-    def wait_for(self, pattern: str, seconds: float = 60) -> re.Match[str]:
+    def wait_for(self, pattern: str, seconds: float = 150) -> re.Match[str]:
         def seen() -> re.Match[str] | None:
             return re.search(pattern, self.text)
 
@@ -129,10 +130,10 @@ class Started:
         for _ in range(1, presses):
             self.wait_for("Ending ")
             self.process.send_signal(number)
-        self.process.wait(30)  # psutil would take the exit code of our own child away
-        _, alive = psutil.wait_procs(children, timeout=10)
+        self.process.wait(LONG_PATIENCE)  # psutil would take the exit code of our own child away
+        _, alive = psutil.wait_procs(children, timeout=LONG_PATIENCE)
         assert not alive, alive
-        self._reader.join(5)
+        self._reader.join(HANGS)
         self.process.stdout.close()
 
 
@@ -165,7 +166,8 @@ def start(env, tmp_path) -> Iterator:
 
 def get(url: str, **headers: str):
     names = {name.replace("_", "-"): value for name, value in headers.items()}
-    with urllib.request.urlopen(urllib.request.Request(url, headers=names), timeout=10) as answer:
+    request = urllib.request.Request(url, headers=names)
+    with urllib.request.urlopen(request, timeout=LONG_PATIENCE) as answer:
         return json.load(answer)
 
 
@@ -264,14 +266,25 @@ def test_a_command_without_its_extra_says_which_line_installs_it(env, command, e
 # --- demo ------------------------------------------------------------------------------------
 
 
+def below_those_of_others(bound: socket.socket) -> int:
+    """Bind a port after which others are free, also in the seconds until the next one is bound.
+
+    Connections, and servers of other tests, are given ports from 32768 on.
+    """
+    for port in range(20_000 + os.getpid() % 10_000, 32_000):
+        with contextlib.suppress(OSError):
+            bound.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
+
+
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory) -> Iterator[Started]:
     """A demo whose port was taken; SIGTERM ends it, and all that it has started."""
     folder = tmp_path_factory.mktemp("demo")
     with socket.socket() as taken, beginning(folder, of_a_stranger(folder)) as begin:
-        taken.bind(("127.0.0.1", 0))
+        port = below_those_of_others(taken)
         taken.listen()
-        port = taken.getsockname()[1]
         demo = begin("demo", "--no-browser", "--port", str(port))
         demo.wait_for(rf"port {port} is taken; using \d+")
         url = demo.wait_for(
@@ -310,7 +323,7 @@ def test_demo_hands_the_key_to_kernels_alone(demo):
         data=b"{}",
         headers={"Authorization": f"token {demo.token}", "Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(request, timeout=20):
+    with urllib.request.urlopen(request, timeout=LONG_PATIENCE):
         pass
     born = [process for process in demo.family() if process.pid not in before]
     (kernel,) = [process for process in born if is_kernel(process)]
@@ -643,5 +656,7 @@ def test_doctor_masks_a_key_that_the_service_repeats(strange, form):
 def test_doctor_warns_of_a_clock_that_is_wrong(strange):
     done = run("doctor", "--json", env=strange)
     assert findings(done)["clock"]["state"] == "warning"
-    assert re.search(r"3(599|600|601) s behind the service", findings(done)["clock"]["text"])
+    text = findings(done)["clock"]["text"]
+    # a whole hour, but for half of the time that a busy machine takes to answer
+    assert int(re.match(r"(\d+) s behind the service", text)[1]) == pytest.approx(3600, abs=30)
     assert done.returncode == 0

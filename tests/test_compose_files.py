@@ -232,7 +232,9 @@ def test_client_and_localcloud_agree_on_any_text(text):
 
 
 def test_a_text_is_read_before_the_transaction_that_others_wait_for(tmp_path, monkeypatch):
-    chosen = Settings(database=f"sqlite:///{tmp_path}/a.db", api_key="k", control_token="t")
+    chosen = Settings(
+        database=f"sqlite:///{tmp_path}/a.db", api_key="k", control_token="t", speed=1
+    )
     prepare(chosen)
     app = create_app(chosen)
     writing, seen = [], []

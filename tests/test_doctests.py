@@ -8,10 +8,11 @@ from contextlib import suppress
 
 import pytest
 from attest.issuer import Cvm as Guest
-from helpers import COMPOSE, run_all
+from helpers import COMPOSE, run_all, until
 
 import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import NotFoundError
+from cvm_notebook.api.models.cvm import Cvm
 from cvm_notebook.fleet.selection import Selection
 from cvm_notebook.live.rules.autostop import AutoStop
 
@@ -60,18 +61,28 @@ def names(
 @pytest.fixture
 def ready(names: dict[str, object], request: pytest.FixtureRequest) -> dict[str, object]:
     """The same, with my-app running, or stopped where the example starts it."""
-    client = names["client"]
+    client, live = names["client"], names["fleet"]
     assert isinstance(client, cvm.Client)
-    for one in client.list_cvms():  # replicas of another example
-        if (one.name or "").startswith("my-app-"):
-            with suppress(NotFoundError):  # its own example may have deleted it
-                client.delete_cvm(one)
+    assert isinstance(live, cvm.Fleet)
+
+    def replicas() -> list[Cvm]:
+        return [one for one in client.list_cvms() if (one.name or "").startswith("my-app-")]
+
+    for one in replicas():  # of another example
+        with suppress(NotFoundError):  # its own example may have deleted it
+            client.delete_cvm(one)
+        until(lambda: not replicas())
     state = client.get_cvm_state("my-app").status
     if "start_cvm" in request.node.name and "restart" not in request.node.name:
         client.stop_cvm("my-app")
         client.watch_cvm_state("my-app", target="stopped")
     elif state != "running":
         client.watch_cvm_state("my-app", target="running")
+    if live.where(name="my-app-*").names:
+        live.refresh()
+        until(lambda: not live.where(name="my-app-*").names)
+    if "start_cvm" not in request.node.name:
+        live.wait("my-app", timeout=60)
     return names
 
 

@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from helpers import HANGS
 
 from cvm_notebook.files import target_of, write_file
 
@@ -98,7 +99,7 @@ def test_a_pipe_is_written_into(tmp_path):
     reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
     reader.start()
     write_file(pipe, b"text")
-    reader.join(10)
+    reader.join(HANGS)
     assert read == [b"text"]
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 

@@ -14,7 +14,7 @@ import nbformat
 import pandas as pd
 import papermill
 import pytest
-from helpers import COMPOSE, new_kernel, run_all
+from helpers import COMPOSE, HANGS, new_kernel, run_all
 from IPython.core.completer import provisionalcompleter
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
@@ -571,17 +571,27 @@ def test_what_pasting_adds_to_a_line_is_not_of_it(ip):
     assert "has no 'sh\\u200bow'. Did you mean show?" in str(ip("%cvm sh\u200bow agent-1").error)
 
 
-def test_ctrl_c_while_something_is_done_says_that_it_goes_on(ip, cloud, sent, interrupted):
+def test_ctrl_c_while_something_is_done_says_that_it_goes_on(ip, press_ctrl_c):
     ip.well("%cvm ls;")
-    cloud.inject({"kind": "late", "arg": 1.0, "route": "action", "times": 3})
-    for line in ("%cvm restart agent-1", "%cvm restart agent-1 agent-2 --yes"):
-        before = len(sent())
-        with interrupted(lambda: len(sent()) > before):  # noqa: B023 - called in this turn only
-            shown = ip(line)
+    pressed, shown_it = set(), threading.Event()
+
+    def press(record):
+        if record.state == "sent" and not pressed:
+            pressed.add(record.id)
+            press_ctrl_c()
+            shown_it.wait(HANGS)  # the request goes on when this returns
+
+    for line in ("%cvm restart agent-1", "%cvm restart agent-2 agent-3 --yes"):
+        pressed.clear()
+        shown_it.clear()
+        end = ip.names["fleet"].operator.attach(press)
+        shown = ip(line)
+        shown_it.set()
+        end()
         assert isinstance(shown.error, KeyboardInterrupt)
         assert "goes on" in shown
     assert "agent-2" in list(ip.names["fleet"].operations()["name"])
-    ip.well("fleet.wait('agent-1', 'agent-2', progress=False);")
+    ip.well("fleet.wait(*NAMES, progress=False);".replace("NAMES", repr(NAMES)))
 
 
 # --- completion -----------------------------------------------------------------------------------
@@ -717,8 +727,14 @@ class Kernel:
         return reply["content"]
 
     @property
+    def printed(self):
+        """What was printed; a print may come in pieces."""
+        said = [one["content"] for one in self.outputs if one["msg_type"] == "stream"]
+        return "".join(one["text"] for one in said)
+
+    @property
     def shown(self):
-        return json.dumps([one["content"] for one in self.outputs], default=str)
+        return json.dumps([one["content"] for one in self.outputs], default=str) + self.printed
 
     def type_into(self, model_id, token, value):
         """Send what the front end of a secret box sends."""
@@ -757,15 +773,15 @@ def test_a_value_is_asked_for_in_a_box_or_at_a_prompt_and_is_saved_nowhere(kerne
     assert len(boxes) == 2
     instances = "__import__('ipywidgets').widgets.widget._instances"  # what a snapshot would tell
     kernel.run(f"print(*({instances}[one]._token for one in {boxes!r}))")
-    tokens = kernel.outputs[-2]["content"]["text"].split()
+    tokens = kernel.printed.split()
     typed = [*zip(boxes, tokens, strict=True)]
     pressed = [kernel.type_into(*box, SENTINEL) for box in (*typed, typed[1], typed[1])]
     assert len(pressed) == 4  # whoever is impatient makes one CVM
     wait = "import time\nwhile 'boxed-web' not in fleet: fleet.refresh(); time.sleep(0.05)\n"
     kernel.run(f"deployment = _\n{wait}fleet['boxed-web'].wait('running', 60);")
     kernel.run("print(deployment, len(fleet.operations()), deployment.missing, len(In), In[-3])")
-    assert "Deployment of 'boxed-web': commit" in kernel.shown
-    assert " 1 ('A', 'B')" in kernel.shown  # one operation, and no value is kept
+    assert "Deployment of 'boxed-web': commit" in kernel.printed
+    assert " 1 ('A', 'B')" in kernel.printed  # one operation, and no value is kept
     kernel.run("deployment")
     assert "boxed-web: running" in kernel.shown
     assert SENTINEL not in kernel.shown

@@ -21,7 +21,7 @@ from jupyter_core.paths import jupyter_config_dir
 
 FIRST_PORT = 8888
 PORTS_TRIED = 100
-STARTS_WITHIN = 60.0
+STARTS_WITHIN = 120.0
 ENDS_WITHIN = 0.6
 
 # no question about news, no news; all other settings of the user stay in force

@@ -51,11 +51,15 @@ def main() -> None:
         _until_orphaned()
         orphaned.set()
 
+    def tidy_up() -> None:
+        if orphaned.is_set() and SCRATCH_NAME in os.environ:
+            shutil.rmtree(os.environ[SCRATCH_NAME], ignore_errors=True)
+
     # uvicorn ends by the signal it was sent, which must not skip what is left to do here.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     if hasattr(signal, "SIGCHLD"):  # inherited as ignored, it would hide the end of a worker
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    end_when(over)
+    end_when(over, tidy_up)
     code: object = 0
     try:
         run(Settings.from_environment(), _tell_ready)
@@ -65,8 +69,7 @@ def main() -> None:
         sys.stderr.write(f"{error}\n")
         code = 1
     finally:
-        if orphaned.is_set() and SCRATCH_NAME in os.environ:
-            shutil.rmtree(os.environ[SCRATCH_NAME], ignore_errors=True)
+        tidy_up()
     sys.stdout.flush()
     sys.stderr.flush()
     # Nothing is left to be done, and to take thousands of modules apart takes a while.

@@ -146,13 +146,15 @@ def end_with_parent() -> None:
         end_when(lambda: wait([parent.sentinel]))
 
 
-def end_when(over: Callable[[], object]) -> None:
-    """End this process in good order when ``over`` returns, and by force soon after."""
+def end_when(over: Callable[[], object], lastly: Callable[[], object] | None = None) -> None:
+    """End this process in good order when ``over`` returns, and soon by force, after ``lastly``."""
 
     def watch() -> None:
         over()
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(_GRACE_SECONDS + 2)
+        if lastly is not None:
+            lastly()
         os._exit(1)
 
     threading.Thread(target=watch, name="end-with-parent", daemon=True).start()

@@ -2,10 +2,10 @@
 
 import inspect
 import threading
-import time
 from decimal import Decimal
 
 import pytest
+from helpers import HANGS, until
 
 import cvm_notebook as cvm
 from cvm_notebook.api.models.actions import HashRequired, UpdateAccepted
@@ -335,8 +335,4 @@ def test_a_client_may_be_used_by_many_threads(client, running):
 def test_a_list_leaves_no_thread_behind(client):
     before = set(threading.enumerate())
     client.list_cvms()
-    deadline = time.monotonic() + 2
-    while set(threading.enumerate()) - before and time.monotonic() < deadline:
-        for thread in set(threading.enumerate()) - before:
-            thread.join(0.1)
-    assert not set(threading.enumerate()) - before
+    until(lambda: not set(threading.enumerate()) - before, HANGS)

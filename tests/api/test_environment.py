@@ -34,7 +34,8 @@ def connect():
 @pytest.fixture
 def listener():
     """A port of this machine that counts nobody in: who connects waits in its queue."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    # at an address of its own: at the usual one somebody may look for what had this port before
+    with socket.create_server(("127.9.8.7", 0)) as listening:
         listening.setblocking(False)
         yield listening
 
@@ -79,7 +80,7 @@ def path(request, tmp_path):
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
 def test_certificates_that_cannot_be_used(connect, listener, monkeypatch, path, variable):
     monkeypatch.setenv(variable, str(path))
-    error = refused(connect(f"https://localhost:{listener.getsockname()[1]}/api/v1"), listener)
+    error = refused(connect(f"https://127.9.8.7:{listener.getsockname()[1]}/api/v1"), listener)
     assert error.variable == variable
     assert str(path) in str(error)
     assert f"Set {variable}" in error.hint
@@ -110,7 +111,7 @@ def test_certificates_that_vanish_later_are_named_as_such(
 
 def test_a_key_log_that_cannot_be_written(connect, listener, monkeypatch, tmp_path):
     monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "none" / "keys"))
-    client = connect(f"https://localhost:{listener.getsockname()[1]}/api/v1")
+    client = connect(f"https://127.9.8.7:{listener.getsockname()[1]}/api/v1")
     assert refused(client, listener).variable == "SSLKEYLOGFILE"
 
 

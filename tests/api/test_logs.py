@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 
 import pytest
+from helpers import HANGS
 
 import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import CvmError, DecodeError, InvalidInput, NotFoundError
@@ -63,9 +64,9 @@ def test_a_log_that_is_followed_ends_at_once_when_it_is_closed(client):
 
     thread = threading.Thread(target=reading, daemon=True)
     thread.start()
-    assert first.wait(10)
+    assert first.wait(HANGS)
     stream.close()
-    thread.join(2)
+    thread.join(HANGS)
     assert not thread.is_alive()
 
 

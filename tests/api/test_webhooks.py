@@ -246,6 +246,7 @@ def test_a_second_factor_that_is_wanted_is_named(broken, caller, receiver, statu
         caller.rotate_webhook_secret(webhook)
     assert refused.value.status == status
     assert caller.reveal_webhook_secret(webhook) == webhook.secret
+    caller.delete_webhook(webhook)  # its port may be somebody else's soon
 
 
 def test_a_webhook_whose_answer_is_lost_is_not_made_twice(broken, caller, receiver):
@@ -255,6 +256,8 @@ def test_a_webhook_whose_answer_is_lost_is_not_made_twice(broken, caller, receiv
         caller.create_webhook(receiver.url, "cvm.stopped")
     assert lost.value.sent
     assert len(caller.list_webhooks()) == before + 1
+    for left in caller.list_webhooks():
+        caller.delete_webhook(left)  # its port may be somebody else's soon
 
 
 @pytest.mark.parametrize(

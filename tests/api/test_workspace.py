@@ -5,7 +5,7 @@ import datetime as dt
 import json
 
 import pytest
-from helpers import COMPOSE
+from helpers import COMPOSE, LONG_PATIENCE
 
 from cvm_notebook import Client
 from cvm_notebook.api.errors.tree import (
@@ -21,6 +21,7 @@ from cvm_notebook.api.models.decode import decode
 from cvm_notebook.api.models.network import DomainDiagnosis, PortMapping
 from cvm_notebook.api.models.ssh import CvmSshKeys
 from cvm_notebook.api.models.upkeep import ScriptStatus
+from cvm_notebook.api.resources import cvms
 from cvm_notebook.api.workspace.public_key import read_public_key
 
 
@@ -284,7 +285,8 @@ def test_what_is_on_a_chain_is_read(client, make):
     assert client.check_app_cvms_allowed(app_id).is_onchain is False
 
 
-def test_a_suspended_workspace_is_reported_before_anything_is_sent(fresh_cloud):
+def test_a_suspended_workspace_is_reported_before_anything_is_sent(fresh_cloud, monkeypatch):
+    monkeypatch.setattr(cvms, "_ASIDE", LONG_PATIENCE)
     with Client(fresh_cloud.api_key, fresh_cloud.url) as client:
         client.check_workspace()
         fresh_cloud.suspend()

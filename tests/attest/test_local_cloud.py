@@ -1,5 +1,6 @@
 """LocalCloud's evidence and each of its faults, by a verifier that shares no code with it."""
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ from cvm_notebook.api.errors.tree import NotTrustedError
 
 COMPOSE = "services:\n  web:\n    image: nginx:1.27\n"
 NODES = {4: 3, 5: 21}  # a node whose machine makes quotes of that version
-PORT = 18_791  # none that a connection of another test may have meanwhile
+PORT = 10_000 + os.getpid() % 10_000  # none that a connection of another test may have meanwhile
 FAULTS = {
     "debug": "debug",
     "tcb_outdated": "tcb",

@@ -68,6 +68,7 @@ import threading, time
 from cvm_notebook.live.at_exit import Stage, at_exit
 from cvm_notebook.live import workers  # which waits for threads
 from cvm_notebook.live.completion import _pool
+workers._ENDS_IN = {ends_in}
 begun = threading.Event()
 def busy(_):
     begun.set()
@@ -80,10 +81,12 @@ at_exit(Stage.SERVER, lambda: print(time.monotonic() - began < 30, flush=True))
 """
 
 
-@pytest.mark.parametrize(("seconds", "printed"), [(0.5, ["done", "True"]), (100, ["True"])])
-def test_threads_that_call_observers_are_waited_for_and_not_for_ever(seconds, printed):
+@pytest.mark.parametrize(
+    ("seconds", "ends_in", "printed"), [(0.5, 50.0, ["done", "True"]), (100, 2.0, ["True"])]
+)
+def test_threads_that_call_observers_are_waited_for_and_not_for_ever(seconds, ends_in, printed):
     ended = subprocess.run(
-        [sys.executable, "-c", SLOW.format(seconds=seconds)],
+        [sys.executable, "-c", SLOW.format(seconds=seconds, ends_in=ends_in)],
         capture_output=True,
         text=True,
         check=True,

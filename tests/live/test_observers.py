@@ -11,6 +11,7 @@ from helpers import HANGS, collected, commit, until
 
 from cvm_notebook import Client
 from cvm_notebook.fleet.fleet import Fleet
+from cvm_notebook.live import engine
 from cvm_notebook.live.operations.service import OperationService
 from cvm_notebook.live.store.observers import Mailbox
 from cvm_notebook.live.store.records import Gap, Health
@@ -273,16 +274,18 @@ def test_a_callback_that_raises_is_logged_and_the_others_are_called(fleet, name,
 
 def test_a_callback_that_was_removed_is_not_called(fleet, name):
     called, last = [], threading.Event()
-    operation = fleet[name].restart()
+    operation = fleet[name].stop(delay=600)  # it cannot end before
     operation.add_done_callback(called.append)
     assert operation.remove_done_callback(called.append) == 1
     assert operation.remove_done_callback(called.append) == 0
     operation.add_done_callback(lambda _: last.set())
+    assert operation.cancel()
     assert last.wait(PATIENCE)
     assert called == []
 
 
-def test_closing_tells_what_became_of_what_was_under_way(client, name):
+def test_closing_tells_what_became_of_what_was_under_way(client, name, monkeypatch):
+    monkeypatch.setattr(engine, "_CLOSES_IN", PATIENCE)  # on a busy machine, too
     states, called = [], threading.Event()
     fleet = Fleet(client)
     operation = fleet[name].stop(delay=60)
@@ -304,9 +307,7 @@ def test_closing_does_not_wait_for_observers_that_block(client, name):
     began = time.monotonic()
     fleet.close()
     assert time.monotonic() - began < HANGS
-    assert {
-        thread for thread in fleet_threads() if thread not in {"cvm-observer", "cvm-callback"}
-    } == set()
+    until(lambda: set(fleet_threads()) <= {"cvm-observer", "cvm-callback"}, HANGS)
     go.set()
     until(lambda: not fleet_threads())
 

@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from helpers import HANGS
 from msgspec import UNSET
 
 from cvm_notebook.api.models.actions import CvmAction, CvmState, CvmStatus
@@ -164,7 +165,7 @@ def test_the_test_clock_wakes_a_loop_once_for_each_time_it_is_due(clock):
     clock.jump(8 * 3600)
     assert len(woken) == 3
     stop.set()
-    thread.join(5)
+    thread.join(HANGS)
     assert not thread.is_alive()
 
 

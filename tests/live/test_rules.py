@@ -5,6 +5,7 @@ import gc
 import os
 import subprocess
 import sys
+import threading
 import weakref
 from datetime import UTC, datetime, time, timedelta
 
@@ -259,8 +260,17 @@ def fleet(cloud, clock):
         yield made
 
 
+def busy(workers):
+    """Whether one of these threads does something, or will."""
+    with workers._lock:
+        return bool(workers._ready) or workers._idle < len(workers._threads)
+
+
 class Time:
-    """Passes half a minute at a time, and waits for what is measured in it."""
+    """Passes half a minute at a time, and waits for what is measured in it.
+
+    It stands still while answers are waited for, or a slow machine would make minutes longer.
+    """
 
     def __init__(self, fleet, clock, cloud):
         self.fleet, self.clock, self.cloud = fleet, clock, cloud
@@ -276,7 +286,8 @@ class Time:
             until(lambda now=before: self.is_measured_after(now), HANGS)
 
     def is_measured_after(self, moment):
-        self.clock.advance(0.5)  # what is due in a moment
+        if not busy(self.fleet.poll._workers):
+            self.clock.advance(0.5)  # what is due in a moment
         latest = self.measured("quiet-one")
         return latest is not None and latest > moment
 
@@ -294,7 +305,8 @@ def looked(rule, clock, condition):
     """Let moments pass until the rule has looked."""
 
     def once():
-        clock.advance(1)
+        if not busy(rule._kept_by._workers):
+            clock.advance(1)
         return condition()
 
     until(once, HANGS)
@@ -327,7 +339,7 @@ def test_a_rule_asks_once_and_waits_so_that_it_can_be_taken_back(fleet, passing,
     assert asked(cloud) == []
     assert rule.standing.private == 1
     clock.advance(121)
-    until(lambda: operation.state in {"accepted", "reached"}, HANGS)
+    looked(rule, clock, lambda: operation.state in {"accepted", "reached"})
     assert asked(cloud) == [f"/api/v1/cvms/{cloud.ids['quiet-one']}/shutdown"]
     reasons = fleet.operations()["reason"]
     assert list(reasons.str.contains("rule-1")) == [True]
@@ -420,6 +432,7 @@ def test_a_cancelled_rule_has_nobody_measured_any_more(fleet, passing, clock, cl
     passing.passes(1)
     rule.cancel()
     looked(rule, clock, lambda: not fleet.rulebook._measuring)
+    until(lambda: not busy(fleet.poll._workers), HANGS)
     cloud.clear_requests()
     clock.advance(5)
     clock.advance(90)
@@ -430,13 +443,19 @@ def test_a_cancelled_rule_has_nobody_measured_any_more(fleet, passing, clock, cl
 
 def test_a_fleet_that_nobody_holds_ends_its_rules(cloud, clock):
     with cvm.Client(api_key=cloud.api_key, base_url=cloud.url) as client:
+        threads = set(threading.enumerate())
         fleet = cvm.Fleet(client, clock=clock)
         fleet.autostop("status = running", schedule="12:10 UTC")
         book = weakref.ref(fleet.rulebook)
         del fleet
         gc.collect()
         assert collected(book)
-        clock.advance(2)  # its threads notice
+
+        def at_rest():
+            clock.advance(1)  # its threads notice
+            return set(threading.enumerate()) <= threads
+
+        until(at_rest)
 
 
 @pytest.mark.parametrize(

@@ -37,8 +37,8 @@ STEPS = 200
 LEAST = 100_000 if NIGHTLY else 1_000  # steps in all
 EXAMPLES = LEAST // 125  # of two hundred steps hypothesis takes some 130 to 160
 TIMES = 20  # faster than the wall
-ON_ITS_WAY = 2.0 * TIMES  # an event of a stream may come so late: it does not say when it was true
-PATIENCE = 20.0  # real seconds in which all must come to rest
+ON_ITS_WAY = 5.0 * TIMES  # an event of a stream may come so late: it does not say when it was true
+PATIENCE = 60.0  # real seconds in which all must come to rest
 ACTS = ("start", "stop", "shutdown", "restart", "delete", "replicate")
 RARE = ("restart", "replicate", "shutdown")
 MOST = 6  # CVMs at a time
@@ -247,7 +247,7 @@ class FleetMachine(RuleBasedStateMachine):
         self.after = {}  # CVM id -> when somebody else's change was answered, and what follows
         self.trace = deque(maxlen=STEPS + 10)
         self.fleet.__enter__()
-        self.fleet.snapshot()
+        self.fleet.snapshot(wait=PATIENCE * TIMES)
 
     # --- what we do ------------------------------------------------------------------------------
 

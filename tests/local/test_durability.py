@@ -53,7 +53,7 @@ def test_the_places_of_a_killed_servers_streams_come_back(
 ):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     database = f"sqlite:///{tmp_path / 'db.sqlite'}"
-    with new_cloud(seed="empty", database=database, speed=1) as cloud:
+    with new_cloud(seed="empty", database=database, speed=0.1) as cloud:
         api = connect(cloud)
         made = api.create()
         path = f"{cloud.url}/cvms/{made['id']}/state"
@@ -70,7 +70,7 @@ def test_the_places_of_a_killed_servers_streams_come_back(
         assert {stream.status_code for stream in streams} == {200}
         process = psutil.Process(cloud.pid)
         process.kill()
-        process.wait(5)
+        process.wait(LONG_PATIENCE)
         for stream in streams:
             stream.close()
         cloud.start()

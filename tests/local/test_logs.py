@@ -165,11 +165,12 @@ def test_containers_write_lines_of_json_with_base64(web):
 
 
 def test_text_and_bare_make_plain_lines(web):
-    plain = read(f"{web}&text&bare", tail=5)
+    now = read(f"{web}&text&bare&timestamps", tail=1).text.partition(" ")[0]  # it writes on
+    plain = read(f"{web}&text&bare", tail=5, until=now)
     assert plain.headers["content-type"].startswith("text/plain")
-    messages = [
-        json.loads(line)["message"] for line in read(f"{web}&text", tail=5).text.splitlines()
-    ]
+    lines = read(f"{web}&text", tail=5, until=now).text.splitlines()
+    messages = [json.loads(line)["message"] for line in lines]
+    assert len(messages) == 5
     assert plain.text == "".join(messages)
 
 
@@ -187,8 +188,9 @@ def test_since_and_until_take_durations_numbers_and_dates(web):
     stamped = read(f"{web}&text&bare&timestamps").text.splitlines()
     moments = [line.partition(" ")[0] for line in stamped]
     assert moments == sorted(moments)
-    third = moments[2]
-    assert read(f"{web}&text&bare&timestamps", since=third).text.splitlines() == stamped[3:]
+    third, last = moments[2], moments[-1]  # it writes on
+    later = read(f"{web}&text&bare&timestamps", since=third, until=last)
+    assert later.text.splitlines() == stamped[3:]
     assert read(f"{web}&text&bare&timestamps", until=third).text.splitlines() == stamped[:3]
     assert 1 < len(read(f"{web}&text&bare", since="60s").text.splitlines()) < len(stamped)
 

@@ -81,8 +81,10 @@ def test_the_cli_deploys_updates_resizes_and_adds_instances(node, connect, cloud
     ]
     assert phala("deploy", *name, "-c", "changed.yml", *secret, "--wait")["success"]
     phala("envs", "update", "official-cli", "-e", "GREETING=again")
+    connect(cloud).watch("official-cli", "running")
     sizes = ["--vcpu", "2", "--memory", "4096"]
     assert phala("cvms", "resize", "official-cli", *sizes, "-r", "true", "--yes")["success"]
+    connect(cloud).watch("official-cli", "running")
     runs = phala("cvms", "get", "official-cli")
     assert runs["compose_file"]["docker_compose_file"] == CHANGED
     assert runs["compose_file"]["allowed_envs"] == ["GREETING"]

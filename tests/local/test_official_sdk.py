@@ -5,9 +5,10 @@ import os
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from helpers import PYTHON_PATH
+from helpers import PYTHON_PATH, until
 
 LIFECYCLE = """
 import json, os, sys
@@ -61,16 +62,26 @@ watch("running", id=made.id)
 seen["nodes"] = len(client.get_available_nodes().nodes) > 0
 for one in (replica, made):
     client.delete_cvm({"id": one.id})
-seen["deleted"] = watch("deleted", id=made.id).status
-try:
-    client.get_cvm_info({"id": made.id})
-except Exception as error:
-    seen["gone"] = [type(error).__name__, error.error_code]
 try:
     client.commit_cvm_provision({"app_id": "app-123", "compose_hash": "0xabc",
                                  "transaction_hash": "0xdef"})
 except Exception as error:
     seen["unknown"] = [type(error).__name__, error.error_code]
+print(json.dumps(seen))
+"""
+
+DELETION = """
+import json, os, sys
+from phala_cloud import create_client
+
+client = create_client(api_key=os.environ["KEY"], base_url=os.environ["URL"])
+name = sys.argv[1]
+client.delete_cvm({"id": name})
+seen = {"deleted": client.watch_cvm_state({"id": name, "target": "deleted", "timeout": 60}).status}
+try:
+    client.get_cvm_info({"id": name})
+except Exception as error:
+    seen["gone"] = [type(error).__name__, error.error_code]
 print(json.dumps(seen))
 """
 
@@ -133,10 +144,9 @@ print(json.dumps(seen))
 @pytest.fixture
 def run(sdk, cloud):
     """Run a program that uses the SDK and return what it printed as JSON."""
-
     path = f"{sdk}{os.pathsep}{PYTHON_PATH}"
 
-    def run_it(program, *arguments):
+    def run_it(program, *arguments, cloud=cloud):
         done = subprocess.run(
             [sys.executable, "-c", textwrap.dedent(program), *arguments],
             env=os.environ | {"PYTHONPATH": path, "URL": cloud.url, "KEY": cloud.api_key},
@@ -170,10 +180,18 @@ def test_the_sdk_runs_the_whole_lifecycle(run):
         "script": "\n",
         "update": "in_progress",
         "nodes": True,
-        "deleted": "deleted",
-        "gone": ["ResourceError", "ERR-03-001"],
         "unknown": ["ResourceError", "ERR-01-006"],
     }
+
+
+def test_the_sdk_watches_a_deletion_to_its_end(run, clocked_cloud, clocked):
+    name = clocked.create()["name"]
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(run, DELETION, name, cloud=clocked_cloud)
+        until(lambda: clocked_cloud.open_streams() or running.done())
+        clocked_cloud.advance(30)
+        seen = running.result()
+    assert seen == {"deleted": "deleted", "gone": ["ResourceError", "ERR-03-001"]}
 
 
 def test_the_sdk_changes_what_runs_in_each_of_its_ways(run):

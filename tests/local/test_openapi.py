@@ -32,8 +32,8 @@ def make_cvm(cloud):
         "name": f"for-{uuid.uuid4().hex[:12]}",
         "compose_file": {"docker_compose_file": "services: {a: {image: nginx}}"},
     }
-    plan = requests.post(f"{cloud.url}/cvms/provision", json=body, headers=headers, timeout=10)
-    made = requests.post(f"{cloud.url}/cvms", json=plan.json(), headers=headers, timeout=10)
+    plan = requests.post(f"{cloud.url}/cvms/provision", json=body, headers=headers, timeout=30)
+    made = requests.post(f"{cloud.url}/cvms", json=plan.json(), headers=headers, timeout=30)
     return made.json()
 
 
@@ -68,7 +68,7 @@ def keep_to_it(described, method, path):
                 checks.content_type_conformance,
                 checks.response_schema_conformance,
             ],
-            timeout=10,
+            timeout=30,
         )
 
     keeps()

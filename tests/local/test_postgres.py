@@ -3,9 +3,11 @@
 import hashlib
 import json
 import random
+import tempfile
 import warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import requests
@@ -23,9 +25,11 @@ def shared(tmp_path_factory):
         # On import it asks for a runtime folder, which machines without a desktop don't have.
         warnings.simplefilter("ignore")
         import pgserver
-    with pytest.MonkeyPatch.context() as patch:
+    # No folder of pytest: where root runs it, the server is another user's, who is let in, and each
+    # pytest that begins shuts the folder of all of them again.
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
         patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
-        server = pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
+        server = pgserver.get_server(Path(folder) / "pg", cleanup_mode="stop")
         try:
             url = server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
             with LocalCloud(seed="empty", speed=200, workers=2, database=url) as cloud:
@@ -133,6 +137,7 @@ def test_many_provisions_at_once_get_app_ids_of_their_own(api):
 def test_five_streams_are_counted_over_all_workers(shared, api):
     made = api.create()
     api.watch(made["id"], "running")
+    until(lambda: shared.open_streams() == 0)  # its place comes back a little later
 
     def open_one(_):
         return requests.get(

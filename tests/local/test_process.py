@@ -60,7 +60,7 @@ def test_it_answers_as_soon_as_it_has_started_and_not_after_it_is_closed():
         assert cloud.alive
         assert cloud.url == f"http://127.0.0.1:{cloud.port}/api/v1"
         headers = {"X-API-Key": cloud.api_key}
-        assert requests.get(f"{cloud.url}/cvms", headers=headers, timeout=5).json() == []
+        assert requests.get(f"{cloud.url}/cvms", headers=headers, timeout=30).json() == []
         pid, url, log = cloud.pid, cloud.url, cloud.log_path
         assert pid != os.getpid()
         assert log.exists()
@@ -122,8 +122,8 @@ def test_it_ends_with_its_parent_however_that_ends(way, workers):
         if way != "exit":
             parent.kill()
         parent.stdin.close()
-        parent.wait(15)
-        _, alive = psutil.wait_procs(family, timeout=10)
+        parent.wait(30)
+        _, alive = psutil.wait_procs(family, timeout=30)
         assert alive == []
         assert gone(int(pid))
         if way == "fork":

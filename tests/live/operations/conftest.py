@@ -38,8 +38,8 @@ class Bench:
         self.store = FleetStore()
         self.operations = self.new_operations(self.client, self.store)
 
-    def new_client(self, **settings):
-        client = Client(api_key=self.cloud.api_key, base_url=self.cloud.url, **settings)
+    def new_client(self, url=None, **settings):
+        client = Client(api_key=self.cloud.api_key, base_url=url or self.cloud.url, **settings)
         self._open.append(client)
         return client
 
@@ -107,6 +107,16 @@ def bench(shared_cloud):
     made = Bench(shared_cloud)
     yield made
     made.close()
+
+
+@pytest.fixture
+def held(bench, lay_line):
+    """A line, and operations that send by it: nothing arrives before `line.flow()`."""
+    line = lay_line(bench.cloud.port)
+    line.stall()
+    operations = bench.new_operations(bench.new_client(line.url))
+    yield line, operations
+    operations.close(0.0)  # or what waits would go to whoever has the line's port next
 
 
 @pytest.fixture

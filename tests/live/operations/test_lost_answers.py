@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from itertools import count
 
 import pytest
-from helpers import COMPOSE, NIGHTLY
+from helpers import COMPOSE, LONG_PATIENCE, NIGHTLY
 
+from cvm_notebook.api.claims import SentClaims
 from cvm_notebook.api.client import Client
 from cvm_notebook.api.errors.tree import CvmError, NotFoundError, TransportError
 from cvm_notebook.api.http.exchange import Timeout
@@ -232,8 +233,10 @@ def committed(bench, lay_gateway, cells, holder):
 @pytest.mark.parametrize("judged_by", JUDGED)
 @pytest.mark.parametrize("holder", ["client", "ledger"])
 def test_what_is_asked_once_is_done_once_whatever_becomes_of_the_answer(
-    bench, lay_gateway, holder, judged_by
+    bench, lay_gateway, monkeypatch, holder, judged_by
 ):
+    # a client alone looks for long enough, too, where the service goes on late
+    monkeypatch.setattr("cvm_notebook.api.resources.intent._LOOKS", (0.3, 0.7, 1.5, 5.0))
     gateway = lay_gateway(bench.cloud.port, slow=SLOW)
     verbs = [verb for verb in VERBS if SPECS[verb].judged_by == judged_by]
     cells = laid_out(bench, gateway, cells_of(verbs, lay_gateway.ways, holder))
@@ -393,11 +396,12 @@ def test_ours_is_known_when_others_are_answered_with_theirs(bench, lay_gateway):
 def test_three_replicas_of_which_some_are_lost(bench, lost, way):
     (row,) = bench.make()
     bench.break_it(way, route="replicate", times=lost)
-    operations = bench.new_operations(settings=OperationSettings(settle=2.0, look=0.2))
+    settle = 2.0 if way == "reset" else LONG_PATIENCE  # what was done is found in the end
+    operations = bench.new_operations(settings=OperationSettings(settle=settle, look=0.2))
 
     ops = [operations.submit("replicate", row, again=True) for _ in range(3)]
     for op in ops:
-        op.wait(60)
+        op.wait(2 * LONG_PATIENCE)
 
     made = [op.made_id for op in ops if op.state == "reached"]
     new = {cvm.id for cvm in bench.client.get_app_cvms(row.app_id)} - {row.id}
@@ -408,6 +412,21 @@ def test_three_replicas_of_which_some_are_lost(bench, lost, way):
     else:
         assert len(new) == len(made) == 3, "as many are new as were asked for"
     assert bench.sent("POST", "/replicas") == sum(op.attempts for op in ops) == 3
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_each_of_two_lost_ones_is_given_what_it_can_have_made(later):
+    claims = SentClaims()
+    first, second = claims.begin("replicas"), claims.begin("replicas")
+    claims.know(first, [])
+    claims.know(second, ["a"])  # made by the first, whose answer is awaited still
+    for name in (first, second):
+        claims.lost(name)
+    if later:
+        claims.know(claims.begin("replicas"), ["b", "a"])
+
+    assert claims.assign(first, ["b", "a"]) == "a"
+    assert claims.assign(second, ["b"]) == "b"
 
 
 def test_a_plan_over_brothers_of_one_app_claims_each_replica_once(bench, lay_gateway):

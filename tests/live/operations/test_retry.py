@@ -71,10 +71,8 @@ def test_what_is_gone_is_not_retried(bench):
 
 def lost(bench, verb, row):
     """Ask for something of which the request is lost on the way, until nobody looks any more."""
-    bench.break_it("hang", route="action")
-    operations = bench.new_operations(
-        bench.new_client(timeout=0.5), settings=OperationSettings(settle=1.0)
-    )
+    bench.break_it("reset", route="action")
+    operations = bench.new_operations(settings=OperationSettings(settle=1.0))
     op = operations.submit(verb, row).wait(30)
     assert (op.state, op.done) == ("unknown", True)
     bench.cloud.clear_faults()
