@@ -540,7 +540,7 @@ def nothing_leaks() -> Iterator[None]:
     """Threads and file descriptors, sockets among them, are no more after a test than before."""
     threads, files = set(threading.enumerate()), _open_files()
     yield
-    _passes(lambda: not [name for name in _left(threads) if name.startswith("cvm-")], PATIENCE)
+    _passes(lambda: not [name for name in _left(threads) if name.startswith("cvm-")], HANGS)
     assert not [name for name in _left(threads) if name.startswith("cvm-")]
     # a server of the tests' own may end later on a busy machine
     _passes(lambda: not _left(threads) and _open_files() <= files, LONG_PATIENCE)

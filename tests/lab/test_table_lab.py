@@ -545,6 +545,44 @@ def a_selection_by_hand_outlives_older_messages_about_it(lab, page):
     assert lab.kernel("list(fleet.selection.names)") == "['alpha']"
 
 
+REVERSED = """
+import threading, time
+from cvm_notebook.widgets.base.ui_thread import ui_thread
+fleet.table().query = 'order by name desc'
+time.sleep(0.3)
+sent = threading.Event()
+ui_thread.post(sent.set)
+sent.wait(10)
+"""
+
+
+def test_a_click_is_for_the_row_that_was_pressed(lab, table):
+    """While the pointer is down the rows stay where they are; at most for three seconds."""
+
+    def alpha_is_first():
+        return place(table, "alpha")["y"] < place(table, "delta")["y"]
+
+    def pressed():
+        lab.kernel("fleet.table().query, fleet.selection = 'order by name', []")
+        until(alpha_is_first)
+        row(table, "alpha").hover()
+        table.mouse.down()
+        began = table.evaluate("performance.now()")
+        lab.kernel(REVERSED)
+        stays = alpha_is_first()
+        table.mouse.up()
+        return table.evaluate("performance.now()") - began < 2_500, stays
+
+    for _ in range(10):
+        in_time, stays = pressed()
+        if in_time:
+            break
+    assert stays
+    table.get_by_text("1 selected", exact=True).wait_for()
+    expect(row(table, "alpha")).to_have_attribute("aria-selected", "true")
+    until(lambda: not alpha_is_first())
+
+
 def a_selection_by_hand_is_explored_in_the_next_cell(lab, page):
     row(page, "charlie").click(modifiers=["ControlOrMeta"])
     page.get_by_text("2 selected", exact=True).wait_for()

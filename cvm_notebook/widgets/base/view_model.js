@@ -11,6 +11,7 @@
 
 // The messages of the state: what else comes may be the answer to another view.
 const CONTINUES = new Set(["snapshot", "patch", "pulse"]);
+const LONGEST_PRESS_MS = 3000;
 
 /**
  * Make the store of a model. A widget whose state is not sections, or that keeps more beside it, gives its own ways:
@@ -18,14 +19,15 @@ const CONTINUES = new Set(["snapshot", "patch", "pulse"]);
  * `received(message, what)` sees every message before them; `leaving()` is called before the last of them is gone.
  */
 function viewModel(model, { initial = null, ...own } = {}) {
-  const views = new Set(), parts = new Set();
+  const views = new Set(), parts = new Set(), held = [];
+  const press = pointerPress(() => { for (const then of held.splice(0)) then(); });
   const alive = liveness((live) => notify({ live }));
   const take = {
     snapshot(message) { store.state = message.set; },
     patch(message) { store.state = { ...store.state, ...message.set }; },
     ...own,
   };
-  const store = { n: -1, token: null, state: initial, health: { state: "paused", text: "" }, healthAt: 0, at: null, atHere: 0, live: () => alive.live, now, notify, send, ended: [] };
+  const store = { n: -1, token: null, state: initial, health: { state: "paused", text: "" }, healthAt: 0, at: null, atHere: 0, live: () => alive.live, now, notify, send, unpressed, ended: [] };
 
   function notify(what) { for (const view of views) view(what); }
   function send(message) {
@@ -45,7 +47,10 @@ function viewModel(model, { initial = null, ...own } = {}) {
   }
   /** Whether a message shows that others were lost: then what is here is old, also while the kernel answers somebody else. */
   const gap = ({ kind, n }) => (kind === "patch" ? n !== store.n && n !== store.n + 1 : kind === "pulse" && n !== store.n);
-  function receive(message, buffers) {
+  /** Take what changes the rows or the buttons: once the pointer is released, where it is pressed. */
+  function unpressed(then) { if (press.down) held.push(then); else then(); }
+  function receive(message, buffers) { unpressed(() => taken(message, buffers)); }
+  function taken(message, buffers) {
     if (!message || typeof message.kind !== "string") return;
     if (gap(message)) { send({ kind: "hello" }); return; }
     if (CONTINUES.has(message.kind)) alive.touch();
@@ -97,10 +102,33 @@ function viewModel(model, { initial = null, ...own } = {}) {
     keepKeys(root);
     el.replaceChildren(root);
     shown(onUpdate);
-    const uncover = coverSnapshot(root);
-    return () => { ended(); uncover(); hidden(onUpdate); };
+    const uncover = coverSnapshot(root), unwatch = press.watch(root);
+    return () => { ended(); uncover(); unwatch(); hidden(onUpdate); };
   };
   return store;
+}
+
+/**
+ * Whether the pointer is pressed on one of the views: what was pressed must be there, and be the same, when the pointer is
+ * released, or the click is lost or goes to another row. `over` is called after the click, or when it takes too long.
+ */
+function pointerPress(over) {
+  let down = false, timer = 0;
+  const end = () => { clearTimeout(timer); down = false; over(); };
+  const begin = () => { down = true; clearTimeout(timer); timer = setTimeout(end, LONGEST_PRESS_MS); };
+  const release = () => { if (down) { clearTimeout(timer); timer = setTimeout(end); } };
+  return {
+    get down() { return down; },
+    watch(root) {
+      root.addEventListener("pointerdown", begin, true);
+      for (const name of ["pointerup", "pointercancel"]) window.addEventListener(name, release, true);
+      return () => {
+        root.removeEventListener("pointerdown", begin, true);
+        for (const name of ["pointerup", "pointercancel"]) window.removeEventListener(name, release, true);
+        end();
+      };
+    },
+  };
 }
 
 /**

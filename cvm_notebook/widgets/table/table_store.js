@@ -139,9 +139,9 @@ function tableStore(model) {
   function group(by) { model.set("by", by); model.save_changes(); }
   function grouped() { store.by = model.get("by") ?? "cvm"; notify({ shape: true }); }
 
-  model.on("change:query", searched);
-  model.on("change:by", grouped);
-  store.ended.push(() => { model.off("change:query", searched); model.off("change:by", grouped); clearTimeout(asked); clearTimeout(seeing); });
+  const changed = { "change:query": () => store.unpressed(searched), "change:by": () => store.unpressed(grouped) };
+  for (const [name, then] of Object.entries(changed)) model.on(name, then);
+  store.ended.push(() => { for (const [name, then] of Object.entries(changed)) model.off(name, then); clearTimeout(asked); clearTimeout(seeing); });
   return store;
 }
 
