@@ -22,7 +22,7 @@ import pytest
 import trustme
 import urllib3  # noqa: F401 - binds a socket when it is imported, which no unit test may
 from forked_kernels import KernelFork
-from helpers import HANGS, LONG_PATIENCE, PATIENCE, PYTHON_PATH, TESTS, examples, until
+from helpers import HANGS, LONG_PATIENCE, PYTHON_PATH, TESTS, examples, until
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
