@@ -12,6 +12,7 @@ from cvm_notebook.api.models.cvm import Cvm, HourlyRate, Resource
 from cvm_notebook.live.query import search
 from cvm_notebook.live.store.figures import Figures, Sample
 from cvm_notebook.live.store.records import Health, Provenance, Row, Snapshot
+from cvm_notebook.widgets.base.ui_thread import ui_thread
 from cvm_notebook.widgets.dashboard.attention import concerns, stop_plan, unmeasured
 from cvm_notebook.widgets.dashboard.dashboard import Dashboard
 
@@ -254,7 +255,13 @@ def test_a_concern_filters_the_table_and_its_plan_asks_before_it_stops(wire, boa
                 for one in fleet.snapshot()
             ]
         )
-    until(lambda: (board.pulse(), settled(), wire.state(board)["attention"]["concerns"])[-1])
+
+    def found():
+        ui_thread.post(board.pulse, board)
+        settled()
+        return wire.state(board)["attention"]["concerns"]
+
+    until(found)
     (idle,) = wire.state(board)["attention"]["concerns"]
     assert (idle["key"], idle["title"], idle["shows"]) == ("idle", "2 idle", True)
     say("show", key="idle")
