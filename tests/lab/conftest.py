@@ -782,11 +782,11 @@ def pytest_runtest_makereport(item, call):
     return report
 
 
-def _picture_of_failed(request, lab, more=""):
-    if lab.page is not None and not lab.page.is_closed():
+def _picture_of_failed(request, page, more=""):
+    if page is not None and not page.is_closed():
         name = re.sub(r"\W+", "-", request.node.name) + more
         with contextlib.suppress(Exception):
-            picture(lab.page, f"failed-{name}", always=True)
+            picture(page, f"failed-{name}", always=True)
 
 
 @pytest.fixture
@@ -797,7 +797,7 @@ def lab(request, browser, _lab):
     yield _lab
     failed = request.node.stash.get(_failed, True)
     if failed:
-        _picture_of_failed(request, _lab)
+        _picture_of_failed(request, _lab.page)
     try:
         _lab.tidy(failed=failed)
     finally:
@@ -813,7 +813,7 @@ def windows(request, tmp_path, browser, lab_cloud):
     yield both
     if request.node.stash.get(_failed, True):
         for at, one in enumerate(both, 1):
-            _picture_of_failed(request, one, f"-{at}")
+            _picture_of_failed(request, one.page, f"-{at}")
     for one in both:
         one.close()
     server.close()
@@ -822,11 +822,14 @@ def windows(request, tmp_path, browser, lab_cloud):
 
 
 @pytest.fixture
-def page(browser):
+def page(request, browser):
     """A page without JupyterLab's driver, in a context of its own."""
     guard = Guard()
     context = browser.new_context(viewport={"width": 1400, "height": 1000})
     guard.watch(context)
-    yield context.new_page()
+    page = context.new_page()
+    yield page
+    if request.node.stash.get(_failed, True):
+        _picture_of_failed(request, page)
     context.close()
     guard.check()

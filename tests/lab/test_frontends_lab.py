@@ -226,28 +226,31 @@ def test_voila(lab, lab_cloud, client, place):
     assert wide <= 0, f"the page is {wide} px wider than a screen of 700"
 
 
-def test_marimo(tmp_path, page, lab_cloud, client, place):
+@pytest.fixture
+def marimo(tmp_path, lab_cloud, place):
+    """The address of an app of marimo; it ends after the page, which would go on asking."""
     stranger = "stranger = cvm.Fleet(cvm.Client(api_key='phak_wrong'))\nstranger"
     process, address = serve_marimo(tmp_path, lab_cloud, [*cells(place), stranger])
     rest = threading.Thread(target=process.stdout.read)  # or it would wait for a reader
     rest.start()
-    try:
-        page.goto(address, timeout=PATIENCE)
-        walk = Walk(page, lab_cloud, client, place)
-        walk.all()
-        what_a_view_opens_is_live(walk)
-        a_key_that_is_given_in_a_table_is_taken(page, lab_cloud)
-        PICTURES.mkdir(exist_ok=True)
-        page.screenshot(path=PICTURES / "all-marimo.png", animations="disabled")
-    finally:
-        page.close()  # it would go on asking
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(10)
-        process.kill()
-        process.wait()
-        rest.join()
-        process.stdout.close()
+    yield address
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(10)
+    process.kill()
+    process.wait()
+    rest.join()
+    process.stdout.close()
+
+
+def test_marimo(marimo, page, lab_cloud, client, place):
+    page.goto(marimo, timeout=PATIENCE)
+    walk = Walk(page, lab_cloud, client, place)
+    walk.all()
+    what_a_view_opens_is_live(walk)
+    a_key_that_is_given_in_a_table_is_taken(page, lab_cloud)
+    PICTURES.mkdir(exist_ok=True)
+    page.screenshot(path=PICTURES / "all-marimo.png", animations="disabled")
 
 
 def what_a_view_opens_is_live(walk):
