@@ -97,37 +97,37 @@ function viewModel(model, { initial = null, ...own } = {}) {
     } catch { /* not a snapshot */ }
   };
   store.part = (listener) => { parts.add(listener); return () => parts.delete(listener); };
-  store.end = () => { model.off("msg:custom", receive); model.off("comm_live_update", asked); stop(); for (const end of store.ended) end(); };
+  store.end = () => { model.off("msg:custom", receive); model.off("comm_live_update", asked); press.stop(); stop(); for (const end of store.ended) end(); };
   store.mount = (el, root, onUpdate, ended = () => {}) => {
     keepKeys(root);
     el.replaceChildren(root);
     shown(onUpdate);
-    const uncover = coverSnapshot(root), unwatch = press.watch(root);
-    return () => { ended(); uncover(); unwatch(); hidden(onUpdate); };
+    const uncover = coverSnapshot(root);
+    return () => { ended(); uncover(); hidden(onUpdate); };
   };
   return store;
 }
 
 /**
- * Whether the pointer is pressed on one of the views: what was pressed must be there, and be the same, when the pointer is
- * released, or the click is lost or goes to another row. `over` is called after the click, or when it takes too long.
+ * Whether the pointer is pressed on a view, of whatever widget: what was pressed must be there, be the same, and not move
+ * when the pointer is released, or the click is lost or goes to another row. `over` is called after the click, or when it
+ * takes too long.
  */
 function pointerPress(over) {
   let down = false, timer = 0;
   const end = () => { clearTimeout(timer); down = false; over(); };
-  const begin = () => { down = true; clearTimeout(timer); timer = setTimeout(end, LONGEST_PRESS_MS); };
   const release = () => { if (down) { clearTimeout(timer); timer = setTimeout(end); } };
+  function begin(event) {
+    if (!event.composedPath().some((one) => one.classList?.contains("cvm"))) return;
+    down = true;
+    clearTimeout(timer);
+    timer = setTimeout(end, LONGEST_PRESS_MS);
+  }
+  const listeners = Object.entries({ pointerdown: begin, pointerup: release, pointercancel: release });
+  for (const [name, then] of listeners) window.addEventListener(name, then, true);
   return {
     get down() { return down; },
-    watch(root) {
-      root.addEventListener("pointerdown", begin, true);
-      for (const name of ["pointerup", "pointercancel"]) window.addEventListener(name, release, true);
-      return () => {
-        root.removeEventListener("pointerdown", begin, true);
-        for (const name of ["pointerup", "pointercancel"]) window.removeEventListener(name, release, true);
-        end();
-      };
-    },
+    stop() { clearTimeout(timer); for (const [name, then] of listeners) window.removeEventListener(name, then, true); },
   };
 }
 

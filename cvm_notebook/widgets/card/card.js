@@ -196,7 +196,7 @@ function renderCard({ model, el, host, store }) {
     ops.replaceChildren(...lines.sort(([, a], [, b]) => b.at - a.at).slice(0, 3).map(([verb, op]) => {
       const dots = op.steps.map((done) => (done ? "●" : "○")).join("");
       const button = actions.querySelector(`.cvm-verb-${CSS.escape(verb)}`);
-      const line = h("div", { className: "cvm-op-line", "data-state": op.state, "data-verb": verb, title: `asked ${momentText(op.at)}, ${op.id}` },
+      const line = h("div", { className: "cvm-op-line", "data-state": op.state, "data-verb": verb, title: `${momentText(op.at)}, ${op.id}` },
         h("span", { className: "cvm-op-dots", "aria-hidden": "true" }, OP_MARKS[op.state] ?? dots), h("span", {}, op.text));
       if (button) line.style.setProperty("--cvm-at", `${Math.max(8, button.offsetLeft - ops.offsetLeft + button.offsetWidth / 2 - 5)}px`);
       return line;
