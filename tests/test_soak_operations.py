@@ -135,6 +135,7 @@ def test_what_is_reached_was_done_once_however_the_service_fails(
     first = [made(client, number) for number in range(SHARED)]
     facts = {"names": [one.name for one in first], "seconds": SECONDS, "settle": SETTLE}
     facts |= {"round": ROUND}
+    cloud.clear_requests()
     running = [
         kernels.start(
             KERNEL,
@@ -144,7 +145,6 @@ def test_what_is_reached_was_done_once_however_the_service_fails(
         )
         for number in range(KERNELS)
     ]
-    cloud.clear_requests()
     ends = time.monotonic() + SECONDS
     break_at_random(cloud, lambda: time.monotonic() > ends, random.Random(SEED))
 
