@@ -128,7 +128,7 @@ function composeEditor(store) {
       ] : []));
       const names = (list) => list.map((name) => h("button", { type: "button", className: "cvm-code cvm-offer", onclick: () => offer(name) }, name));
       const asks = JSON.stringify([seen.wanted, seen.optional]);
-      if (asks !== offered) { // or a click on one of them could be lost
+      if (asks !== offered) { // a button in them keeps the focus while nothing changes
         offered = asks;
         wanted.replaceChildren(...[
           seen.wanted.length ? h("div", {}, "The compose file needs these variables: ", ...names(seen.wanted)) : null,
