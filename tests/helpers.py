@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from cvm_notebook.api.client import Client
     from cvm_notebook.api.models.actions import CvmAction
+    from cvm_notebook.live.workers import Workers
     from cvm_notebook.local import LocalCloud
 
 TESTS = Path(__file__).resolve().parent
@@ -30,6 +31,8 @@ PATIENCE = 5.0  # real seconds
 LONG_PATIENCE = 60.0
 HANGS = 15.0
 """Seconds after which something has hung; a busy machine is late by less."""
+OWN_PORT = 10_000 + os.getpid() % 10_000
+"""Below those that connections and servers on port 0 are given, and no other worker's."""
 COMPOSE = "services:\n  app:\n    image: nginx:1.27\n"
 
 VERB_WORDS = (
@@ -46,6 +49,12 @@ def until(condition: Callable[[], object], seconds: float = 90.0) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not come about"
         pause.wait(0.02)
+
+
+def busy(workers: "Workers") -> int:
+    """Return how many threads of a pool do something, or will: of what waits for them, too."""
+    with workers._lock:
+        return len(workers._threads) - workers._idle + len(workers._ready)
 
 
 def commit(client: "Client", name: str, **more: Any) -> "CvmAction":

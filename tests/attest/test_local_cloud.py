@@ -1,16 +1,15 @@
 """LocalCloud's evidence and each of its faults, by a verifier that shares no code with it."""
 
-import os
 from dataclasses import replace
 
 import pytest
+from helpers import OWN_PORT
 
 import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import NotTrustedError
 
 COMPOSE = "services:\n  web:\n    image: nginx:1.27\n"
 NODES = {4: 3, 5: 21}  # a node whose machine makes quotes of that version
-PORT = 10_000 + os.getpid() % 10_000  # none that a connection of another test may have meanwhile
 FAULTS = {
     "debug": "debug",
     "tcb_outdated": "tcb",
@@ -222,7 +221,7 @@ def test_what_the_cvms_rely_on_can_be_verified_too(client, guests, service):
 def test_one_cloud_after_another_at_one_address_is_judged_by_its_own_collateral(new_cloud):
     for _ in range(2):
         with (
-            new_cloud(seed="empty", speed=200, port=PORT) as cloud,
+            new_cloud(seed="empty", speed=200, port=OWN_PORT) as cloud,
             cvm.Client(cloud.api_key, cloud.url) as client,
         ):
             assert cvm.verify(client, started(client, "alone")).word == "SIMULATED"

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from helpers import COMPOSE, HANGS, examples, until
+from helpers import COMPOSE, HANGS, busy, examples, until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -166,7 +166,7 @@ def test_while_nobody_wants_figures_nobody_is_asked(cloud, make):
     handle = poll.measure()
     assert poll.ready(HANGS)
     handle.close()
-    until(lambda: poll._holding is None and not busy(poll), HANGS)
+    until(lambda: poll._holding is None and not busy(poll._workers), HANGS)
     cloud.clear_requests()
     with poll.measure(()):  # nobody is in sight
         until(lambda: poll._holding is None, HANGS)
@@ -186,17 +186,10 @@ def test_a_turn_that_is_overtaken_keeps_no_interest(make):
     handle = poll.measure()
     assert begun.wait(HANGS)
     handle.close()
-    until(lambda: busy(poll) == 1, HANGS)  # its turn is over, and found nothing to release
+    until(lambda: busy(poll._workers) == 1, HANGS)  # its turn is over, and found nothing to release
     go.set()
-    until(lambda: busy(poll) == 0, HANGS)
+    until(lambda: busy(poll._workers) == 0, HANGS)
     assert poll._holding is None
-
-
-def busy(poll):
-    """How many of its threads do something, or will: of what waits for them, too."""
-    workers = poll._workers
-    with workers._lock:
-        return len(workers._threads) - workers._idle + len(workers._ready)
 
 
 def test_a_handle_that_nobody_holds_counts_as_closed(make):

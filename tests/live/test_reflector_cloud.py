@@ -15,7 +15,7 @@ from itertools import pairwise
 from statistics import median
 
 import pytest
-from helpers import COMPOSE, HANGS, commit, until
+from helpers import COMPOSE, HANGS, OWN_PORT, commit, until
 
 import cvm_notebook as cvm
 from cvm_notebook.api.errors.tree import AuthError, CvmError, TransportError
@@ -29,7 +29,6 @@ from cvm_notebook.local.engine.placement import Size, columns_of_size
 
 PATIENCE = 20.0
 ROWS = 250
-PORT = 20_000 + os.getpid() % 10_000  # none that a connection of another test may have meanwhile
 QUICK = ReflectorSettings(
     resync=1.0, sweep=0.5, fast=0.2, debounce=0.05, idle_after=0.3, per_second=100.0
 )
@@ -285,7 +284,7 @@ def test_a_slow_node_holds_up_only_its_own_rows(cloud, make):
 def test_an_outage_is_shown_with_its_cause_and_ends_by_itself(new_cloud, make, tmp_path):
     database = f"sqlite:///{tmp_path / 'cloud.sqlite'}"
     shown = []
-    with new_cloud(port=PORT, seed="demo", database=database) as first:
+    with new_cloud(port=OWN_PORT, seed="demo", database=database) as first:
         reflector = make(first)
         reflector.store.subscribe(lambda _: None, health=shown.append)
         reflector.interest_held = reflector.interest()
@@ -295,7 +294,7 @@ def test_an_outage_is_shown_with_its_cause_and_ends_by_itself(new_cloud, make, t
     until(lambda: shown and "cannot be reached" in (shown[-1].cause or ""))
     assert "offline since" in str(reflector.store.health)
     assert rows(reflector).keys() == before
-    with new_cloud(port=PORT, seed="demo", database=database):
+    with new_cloud(port=OWN_PORT, seed="demo", database=database):
         until(lambda: state(reflector) == "live")
         until(lambda: shown[-1].state == "live")  # observers hear of it a moment later
         reflector.close()

@@ -10,7 +10,7 @@ import weakref
 from datetime import UTC, datetime, time, timedelta
 
 import pytest
-from helpers import COMPOSE, HANGS, collected, examples, until
+from helpers import COMPOSE, HANGS, busy, collected, examples, until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -258,12 +258,6 @@ def fleet(cloud, clock):
     ):
         made.snapshot()
         yield made
-
-
-def busy(workers):
-    """Whether one of these threads does something, or will."""
-    with workers._lock:
-        return bool(workers._ready) or workers._idle < len(workers._threads)
 
 
 class Time:
